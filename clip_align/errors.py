@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors meant for the user: one clear line each, and the exit code that goes with them."""
+
+from __future__ import annotations
+
+REFUSED = 2  # before step 0: config, data, missing files, unusable cache
+FAILED = 1  # during the run
+INTERRUPTED = 130  # SIGINT, after checkpoint, record and report
+TERMINATED = 143  # SIGTERM, likewise
+
+
+class UserError(Exception):
+    """One or more errors, a line each: what, where, what would be valid, what to do.
+
+    Raised before step 0 (exit code 2). ``lines`` keeps the errors apart, so that all of them
+    can be reported at once.
+    """
+
+    exit_code = REFUSED
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class RunError(UserError):
+    """The same, for a failure while the run is under way (exit code 1)."""
+
+    exit_code = FAILED

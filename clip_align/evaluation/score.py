@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A score: how a benchmark's items become one number, and all a reader needs to judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from clip_align.evaluation.items import Items
+from clip_align.metrics.estimate import Estimate
+
+Panel = Literal["accuracy", "alignment", "texture", "noise"]
+Role = Literal["headline", "companion", "detail"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of a benchmark, self-describing: all of it goes into the record's first lines.
+
+    name: last part of the key ``family/benchmark/name``.
+    label: what a figure calls it.
+    compute: from items to a value with its interval (float64), undefined with a reason.
+    direction: what a higher value means, in words.
+    chance: the value of an observer who knows nothing; None where it has no single value.
+    unit: what the interval resamples ("24 references, jackknife, t"); empty where it has none.
+    axis: limits of the axis it is drawn on.
+    ceilings, baselines: reference values by name, drawn as lines where ``role`` is headline or companion.
+    role: ``headline`` is drawn with its band, ``companion`` beside it (thinner), ``detail`` is in the
+        record only.
+    drawn_after: at how many evaluations running it must be defined before figures, console and
+        trackers show it (2 for texture bias: one evaluation above the gate may be luck).
+    flat_margin: for the verdict about rise and fall at the end, the margin below which a change counts as
+        flat; None: no verdict about this score.
+    """
+
+    name: str
+    label: str
+    compute: Callable[[Items], Estimate]
+    direction: str
+    chance: float | None = None
+    unit: str = ""
+    axis: tuple[float, float] = (0.0, 1.0)
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    role: Role = "detail"
+    drawn_after: int = 1
+    flat_margin: float | None = None

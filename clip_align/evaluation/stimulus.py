@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stimulus: one image that a benchmark wants the model to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+View = Literal["resize_crop", "squash", "native", "tiles"]
+Picture = NDArray[np.uint8] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """One image: an id, how to make or read it, and the view under which the model sees it.
+
+    ``load`` returns sRGB [H, W, 3], uint8 or float32 in [0, 1]. It must be picklable (a
+    ``functools.partial`` of a module-level function), because pictures are made in worker
+    processes; anything random in it is seeded by the id. Two benchmarks that use the same id mean the
+    same picture, which is then encoded once.
+    ``view=None`` chooses by the model's input size: ``tiles`` below 128 px, else ``resize_crop``.
+    """
+
+    id: str
+    load: Callable[[], Picture]
+    view: View | None = None
