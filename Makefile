@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine: `make train` and `make test`.
+#   make train ARGS="model=vit_b_32 trainer.max_steps=100"
+#   make setup PYTHON=python3.12
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+# What is installed is known by the content of the lock and of the project file, not by time stamps.
+STAMP = $(VENV)/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow lint
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## environment in .venv, from requirements.lock
+
+$(VENV)/.set-up-%:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "clip-align needs Python 3.11 or newer; found $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.12"; exit 2; }
+	@echo "Setting up $(VENV) (about 6 GB with PyTorch; a few minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(BIN)/python -c 'import torch, torchvision, open_clip' || { echo "The environment is broken: torch, torchvision and open_clip do not import together. Remove $(VENV) and run make setup again."; exit 2; }
+	@rm -f $(VENV)/.set-up-*
+	@touch $@
+
+train: setup  ## train the main job; overrides in ARGS="..."
+	@$(BIN)/python train.py $(ARGS)
+
+test: setup  ## all tests but the slow ones
+	@$(BIN)/python -m pytest -q
+
+test-slow: setup  ## the tests marked slow
+	@$(BIN)/python -m pytest -q -m slow
+
+lint: setup  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
