@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's folder: names of its files, atomic writes, provenance, and the cache folder."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clip_align.errors import UserError
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*(/[A-Za-z0-9_][A-Za-z0-9._+=-]*)*")
+PACKAGES = (
+    "clip-align",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "open_clip_torch",
+    "webdataset",
+    "torchmetrics",
+    "hydra-core",
+    "wandb",
+    "numpy",
+    "scipy",
+    "pillow",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run; nothing is made by asking for a name."""
+
+    path: Path
+
+    @property
+    def config_yaml(self) -> Path:
+        """The resolved configuration, as ``config.to_plain`` writes it."""
+        return self.path / "config.yaml"
+
+    @property
+    def provenance_json(self) -> Path:
+        """Command, commit, versions, hardware, seed, fingerprints, status, exit code."""
+        return self.path / "provenance.json"
+
+    @property
+    def metrics_jsonl(self) -> Path:
+        """The record, one flat JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def items(self) -> Path:
+        """What the scores were computed over, per benchmark."""
+        return self.path / "items"
+
+    @property
+    def train_log(self) -> Path:
+        """What the run said, as text."""
+        return self.path / "train.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """``step-000000120.ckpt``, ``last.ckpt``, ``best-….ckpt``."""
+        return self.path / "checkpoints"
+
+    @property
+    def curves_png(self) -> Path:
+        """The four-panel figure."""
+        return self.path / "curves.png"
+
+    @property
+    def report_html(self) -> Path:
+        """The self-contained page."""
+        return self.path / "report.html"
+
+    @property
+    def wandb(self) -> Path:
+        """wandb's own files (it adds this name to the folder it is given)."""
+        return self.path / "wandb"
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether a run has been here: a record with at least one line, or a checkpoint."""
+        with contextlib.suppress(OSError):
+            if self.metrics_jsonl.stat().st_size > 0:
+                return True
+        return self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write to a temporary name beside ``path``, flush to the disk, rename: readers see all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes ``path`` when the block ends well, and disappears when it does not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def bad_name(name: str) -> str | None:
+    """Why ``name`` cannot name a run, or None."""
+    if name == "latest" or name.split("/")[0] == "latest":
+        return "name: 'latest' is the link to the newest run; choose another name"
+    if not NAME.fullmatch(name):
+        return f"name: '{name}' cannot name a folder; use letters, digits and . _ - + =, with / between folders"
+    return None
+
+
+def new_run(runs: str | Path, name: str | None, experiment: str) -> RunFolder:
+    """The folder of a new run, made; ``runs/latest`` points to it. UserError when a run has been there."""
+    chosen = name or time.strftime(f"{experiment}-%Y%m%d-%H%M%S")
+    problem = bad_name(chosen)
+    if problem:
+        raise UserError(problem)
+    folder = _make(Path(runs), chosen, unique=name is None)
+    if folder.has_steps:
+        raise UserError(
+            f"name: {folder.path} already holds a run; go on with it by resume={chosen}, or choose another name=…"
+        )
+    point_latest(Path(runs), chosen)
+    return folder
+
+
+def resolve_run(runs: str | Path, name_or_path: str | Path) -> RunFolder:
+    """An existing run by its name under ``runs`` (``latest`` too) or by its folder; UserError when there is none."""
+    named, typed = Path(runs) / name_or_path, Path(name_or_path).expanduser()
+    for path in (named, typed):
+        if path.is_file() and path.name == "latest":  # the text file for file systems without links
+            path = path.parent / path.read_text().strip()
+        if any((path / file).is_file() for file in ("metrics.jsonl", "config.yaml", "provenance.json")):
+            return RunFolder(path.resolve() if path.is_symlink() else path)
+    there = sorted((p.name for p in Path(runs).glob("*") if p.is_dir() and not p.is_symlink()), reverse=True)
+    known = f"runs there, newest names first: {', '.join(there[:5])}" if there else f"no runs in {runs}"
+    raise UserError(f"{name_or_path}: no run of this name in {runs} and no such run folder; {known}")
+
+
+def point_latest(runs: Path, name: str) -> None:
+    """Point ``runs/latest`` to a run: a link, or a text file with the name where links are refused.
+
+    Best effort: a foreign file or folder of this name is left alone.
+    """
+    latest = runs / "latest"
+    if latest.is_dir() and not latest.is_symlink():
+        return
+    with contextlib.suppress(OSError), replacing(latest) as temporary:
+        try:
+            temporary.symlink_to(name)
+        except OSError:
+            temporary.write_text(f"{name}\n")
+
+
+def user_cache(explicit: str | None) -> tuple[Path, str | None]:
+    """The cache folder, made and writable, and a line to print when it is only a temporary one.
+
+    ``explicit`` (``paths.cache``) is used or refused (UserError), never replaced.
+    """
+    if explicit is not None:
+        folder = Path(explicit).expanduser().absolute()
+        problem = _unusable(folder)
+        if problem:
+            raise UserError(f"paths.cache: {folder} cannot be used ({problem}); give a folder that can be written")
+        return folder, None
+    with contextlib.suppress(ImportError, OSError, RuntimeError, KeyError):  # no home: platformdirs may fail
+        import platformdirs
+
+        folder = Path(platformdirs.user_cache_dir("clip-align", appauthor=False))
+        if folder.is_absolute() and _unusable(folder) is None:
+            return folder, None
+    folder = _temporary_cache()
+    return folder, f"cache: no usable user cache folder; using {folder}, lost when it is cleaned: set paths.cache=…"
+
+
+def write_provenance(folder: RunFolder | Path, **fields: Any) -> None:
+    """Merge fields into provenance.json, atomically."""
+    path = folder.provenance_json if isinstance(folder, RunFolder) else folder / "provenance.json"
+    merged = {**read_provenance(folder), **fields}
+    write_atomic(path, json.dumps(merged, indent=2, default=str, allow_nan=False) + "\n")
+
+
+def read_provenance(folder: RunFolder | Path) -> dict[str, Any]:
+    """What provenance.json holds; empty where there is none or it cannot be read."""
+    path = folder.provenance_json if isinstance(folder, RunFolder) else folder / "provenance.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def provenance(argv: Sequence[str], seed: int, **fields: Any) -> dict[str, Any]:
+    """Where a run comes from: command, commit (null without git), versions, hardware, seed, time; plus ``fields``."""
+    return {
+        "command": list(argv),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "folder": os.getcwd(),
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "hardware": hardware(),
+        "wandb_environment": {k: v for k, v in os.environ.items() if k.startswith("WANDB_") and "KEY" not in k},
+        "seed": seed,
+        **fields,
+    }
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from, ``-dirty`` appended when files differ; None without git."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():  # an installed package inside somebody else's repository is not that commit
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return f"{commit}-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def versions() -> dict[str, str | None]:
+    """Python and the packages that numbers depend on, None for one that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Machine, processor, usable cores, and GPUs when torch is already loaded (never loads it)."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    found: dict[str, Any] = {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "memory_gb": _memory_gb(),
+        "gpus": [],
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def _make(runs: Path, name: str, unique: bool) -> RunFolder:
+    for number in range(1, 1000):
+        folder = RunFolder(runs / (name if number == 1 else f"{name}-{number}"))
+        try:
+            folder.path.mkdir(parents=True, exist_ok=not unique)
+        except FileExistsError:
+            if unique:  # another run of the same second
+                continue
+            raise UserError(f"name: {folder.path} is a file; choose another name=…") from None
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f"paths.runs: {folder.path} cannot be made ({reason}); set paths.runs=…") from None
+        problem = _unusable(folder.path)
+        if problem:
+            raise UserError(f"paths.runs: {folder.path} cannot be used ({problem}); set paths.runs=…")
+        return folder
+    raise UserError(f"paths.runs: no free name like {name} in {runs}")
+
+
+def _unusable(folder: Path) -> str | None:
+    """Why nothing can be written in ``folder`` (made if need be), None when it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _temporary_cache() -> Path:
+    """One folder per user, so that a second run finds the first one's; a fresh one where that is not ours."""
+    owner = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir()) / f"clip-align-cache-{owner}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        ours = not folder.is_symlink() and folder.stat().st_uid == owner
+    except OSError:
+        ours = False
+    if ours and _unusable(folder) is None:
+        return folder
+    try:
+        return Path(tempfile.mkdtemp(prefix="clip-align-cache-"))
+    except OSError as error:
+        raise UserError(f"paths.cache: no folder can be written ({error}); set paths.cache=…") from None
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None

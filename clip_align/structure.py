@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain values into frozen dataclasses and back, collecting every error with the key it belongs to."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+INVALID = object()  # stands for a value that was refused; the reason is in the list of errors
+NUMBER = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+SPECIAL: dict[Any, Callable[[Any, str, list[str]], Any]] = {}  # classes with a reader of their own
+
+
+def key(default: T, *, low: float | None = None, high: float | None = None, above: float | None = None) -> T:
+    """A field with a default and its range: ``low`` and ``high`` are allowed themselves, ``above`` is not."""
+    limits = {"low": low, "high": high, "above": above}
+    return dataclasses.field(default=default, metadata={k: v for k, v in limits.items() if v is not None})
+
+
+def nearest(word: str, valid: Iterable[str]) -> str | None:
+    """The valid word most like ``word``, None where none is alike.
+
+    A dotted key is compared as a whole and by its last part, so that ``max_steps`` finds
+    ``trainer.max_steps``.
+    """
+    known = list(valid)
+    whole = difflib.get_close_matches(word, known, 1, 0.6)
+    if whole:
+        return whole[0]
+    tails = {k.rsplit(".", 1)[-1]: k for k in reversed(known)}
+    tail = difflib.get_close_matches(word.rsplit(".", 1)[-1], list(tails), 1, 0.6)
+    return tails[tail[0]] if tail else None
+
+
+def unknown_key(path: str, valid: Iterable[str]) -> str:
+    """The line for a key that does not exist."""
+    known = sorted(valid)
+    guess = nearest(path, known)
+    if guess:
+        return f"{path}: unknown key; did you mean {guess}?"
+    parent = path.rpartition(".")[0]
+    return f"{path}: unknown key; valid {'under ' + parent if parent else 'here'}: {', '.join(known) or 'none'}"
+
+
+def build(cls: type[T], plain: object, path: str, errors: list[str]) -> T | None:
+    """A ``cls`` from a mapping; None when anything in it was refused (then ``errors`` has grown)."""
+    if not isinstance(plain, Mapping):
+        errors.append(f"{path or 'config'}: {shown(plain)} is not a group of keys")
+        return None
+    before = len(errors)
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, value in plain.items():
+        where = join(path, str(name))
+        if name not in fields:
+            errors.append(unknown_key(where, [join(path, f) for f in fields]))
+            continue
+        values[str(name)] = convert(hints[str(name)], value, where, errors)
+        _check_range(values[str(name)], fields[str(name)].metadata, where, errors)
+    for name, field in fields.items():
+        if name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            errors.append(f"{join(path, name)}: not given")
+    return cls(**values) if len(errors) == before else None
+
+
+def convert(hint: Any, value: object, path: str, errors: list[str]) -> Any:
+    """``value`` as the annotation asks, or INVALID and a line in ``errors``.
+
+    Whole numbers are taken for numbers, whole-valued floats (1e6) for whole numbers, numbers for texts;
+    nothing else is converted.
+    """
+    if value == "???":
+        errors.append(f"{path}: not given; this key has no default: {path}=…")
+        return INVALID
+    if hint in SPECIAL:
+        return SPECIAL[hint](value, path, errors)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any or isinstance(hint, TypeVar):
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _union(arguments, value, path, errors)
+    if origin is typing.Literal:
+        return _literal(arguments, value, path, errors)
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Iterable) and len(arguments) == 1):
+        return _sequence(arguments, value, path, errors)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping(arguments, value, path, errors)
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast("type[Any]", hint), value, path, errors)
+    return _scalar(hint, value, path, errors)
+
+
+def plain(value: object) -> Any:
+    """Dataclasses as dicts, tuples as lists: what yaml and ``torch.load(weights_only=True)`` take."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
+
+
+def shown(value: object) -> str:
+    """A value as the user would type it, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def join(path: str, name: str) -> str:
+    """``path.name``, or ``name`` at the top."""
+    return f"{path}.{name}" if path else name
+
+
+def flat(value: object, path: str = "") -> dict[str, Any]:
+    """Dotted keys of nested mappings, leaves and groups alike, in order."""
+    keys: dict[str, Any] = {}
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            keys[join(path, str(name))] = inner
+            keys.update(flat(inner, join(path, str(name))))
+    return keys
+
+
+def _scalar(hint: Any, value: object, path: str, errors: list[str]) -> Any:
+    if hint is bool and isinstance(value, bool):
+        return value
+    if not isinstance(value, bool) and value is not None:
+        if hint is int and isinstance(value, (int, float)) and math.isfinite(value) and value == int(value):
+            return int(value)
+        if hint is float and isinstance(value, (int, float)):
+            if math.isfinite(value):
+                return float(value)
+            errors.append(f"{path}: {value} is not a finite number")
+            return INVALID
+        if hint is str and isinstance(value, (str, int, float)):
+            return str(value)
+    if hint not in NUMBER:  # an annotation this module does not know: the class itself checks it
+        return value
+    errors.append(f"{path}: {shown(value)} is not {NUMBER[hint]}")
+    return INVALID
+
+
+def _union(hints: tuple[Any, ...], value: object, path: str, errors: list[str]) -> Any:
+    if value is None and type(None) in hints:
+        return None
+    rest = [h for h in hints if h is not type(None)]
+    if len(rest) == 1:
+        found: list[str] = []
+        result = convert(rest[0], value, path, found)
+        just_the_type = len(found) == 1 and found[0].startswith(f"{path}: {shown(value)} is not a")
+        errors.extend([f"{found[0]} or null"] if just_the_type and type(None) in hints else found)
+        return result
+    for hint in rest:
+        attempt: list[str] = []
+        result = convert(hint, value, path, attempt)
+        if not attempt:
+            return result
+    names = " or ".join(NUMBER.get(h, getattr(h, "__name__", str(h))) for h in rest)
+    errors.append(f"{path}: {shown(value)} is not {names}")
+    return INVALID
+
+
+def _literal(choices: tuple[Any, ...], value: object, path: str, errors: list[str]) -> Any:
+    for choice in choices:
+        if choice == value or (isinstance(choice, str) and not isinstance(value, bool) and choice == str(value)):
+            return choice
+    guess = nearest(str(value), [str(c) for c in choices])
+    hint = f"; did you mean {guess}?" if guess else ""
+    errors.append(f"{path}: {shown(value)} is not one of {', '.join(map(str, choices))}{hint}")
+    return INVALID
+
+
+def _sequence(arguments: tuple[Any, ...], value: object, path: str, errors: list[str]) -> Any:
+    if not isinstance(value, (list, tuple)):
+        errors.append(f"{path}: {shown(value)} is not a list: {path}=[…]")
+        return INVALID
+    if (len(arguments) == 2 and arguments[1] is Ellipsis) or len(arguments) == 1:
+        hints: list[Any] = [arguments[0]] * len(value)
+    else:
+        hints = list(arguments)
+    if len(hints) != len(value):
+        errors.append(f"{path}: {len(value)} values given, {len(hints)} needed")
+        return INVALID
+    return tuple(convert(h, v, f"{path}[{i}]", errors) for i, (h, v) in enumerate(zip(hints, value, strict=True)))
+
+
+def _mapping(arguments: tuple[Any, ...], value: object, path: str, errors: list[str]) -> Any:
+    if not isinstance(value, Mapping):
+        errors.append(f"{path}: {shown(value)} is not a group of keys")
+        return INVALID
+    hint = arguments[1] if len(arguments) == 2 else Any
+    return {str(k): convert(hint, v, join(path, str(k)), errors) for k, v in value.items()}
+
+
+def _check_range(value: object, limits: Mapping[str, float], path: str, errors: list[str]) -> None:
+    low, high, above = limits.get("low"), limits.get("high"), limits.get("above")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            continue
+        if (
+            (low is not None and number < low)
+            or (high is not None and number > high)
+            or (above is not None and number <= above)
+        ):
+            errors.append(f"{path}: {number} is out of range; {_range(low, high, above)}")
+
+
+def _range(low: float | None, high: float | None, above: float | None) -> str:
+    words = [f"at least {low}" if low is not None else "", f"above {above}" if above is not None else ""]
+    words.append(f"at most {high}" if high is not None else "")
+    return "it must be " + " and ".join(w for w in words if w)
