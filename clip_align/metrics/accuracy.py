@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions among named classes, and how often they are right."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clip_align.metrics.estimate import Estimate, undefined
+
+__all__ = ["NO_CHOICE", "accuracy", "choices", "wilson"]
+
+NO_CHOICE = -1
+Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
+SAME = 1e-6  # embeddings closer than this, relative to their length, differ by float32 rounding alone
+EQUAL_COSINES = 1e-12  # in float64
+
+
+def choices(images: ArrayLike, prompts: ArrayLike) -> NDArray[np.int8]:
+    """Zero-shot decisions: for images [N, D] the class whose prompt embedding [K, D] has the largest cosine; int8 [N].
+
+    The first class wins a tie. -1 (no decision) where an image's cosines are not finite or all equal, and for all
+    images where every one of them has the same embedding: such a model has not looked.
+    """
+    x, p = np.asarray(images, dtype=np.float64), np.asarray(prompts, dtype=np.float64)
+    if len(p) > np.iinfo(np.int8).max:
+        raise ValueError(f"{len(p)} classes do not fit into int8 decisions")
+    if not len(x) or not len(p):
+        return np.full(len(x), NO_CHOICE, dtype=np.int8)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        x, p = _unit(x), _unit(p)
+        cosines = x @ p.T  # [N, K]
+        finite = np.asarray(np.isfinite(cosines).all(axis=1))
+        asked = finite & (np.ptp(np.where(finite[:, None], cosines, 0.0), axis=1) > EQUAL_COSINES)
+    looked = x[asked]
+    if len(looked) > 1 and np.ptp(looked, axis=0).max() <= SAME:
+        asked[:] = False
+    return np.where(asked, np.argmax(np.where(asked[:, None], cosines, 0.0), axis=1), NO_CHOICE).astype(np.int8)
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share of ``hits`` in ``n`` independent trials (Wilson 1927); (0, 1) when n is 0.
+
+    Unlike resampling it keeps a width at 0 and 1.
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    share, z2 = hits / n, Z95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def accuracy(decisions: ArrayLike, right: ArrayLike) -> Estimate:
+    """Share of right decisions with its Wilson interval; decisions and right answers [N], class indices.
+
+    No decision (-1) is a wrong one; undefined where there are no images or no decisions at all.
+    """
+    chosen, answer = np.asarray(decisions), np.asarray(right)
+    reason = why_no_decisions(chosen)
+    if reason:
+        return undefined(reason)
+    hits = int(np.count_nonzero(chosen == answer))
+    return Estimate(hits / len(chosen), *wilson(hits, len(chosen)))
+
+
+def why_no_decisions(decisions: ArrayLike) -> str | None:
+    """Why there is nothing to count, in words; None where at least one image was decided."""
+    chosen = np.asarray(decisions)
+    if not len(chosen):
+        return "no images"
+    if (chosen < 0).all():
+        return f"no decisions: the embeddings of all {len(chosen):,} images are equal or not finite"
+    return None
+
+
+def _unit(v: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(v / np.linalg.norm(v, axis=1, keepdims=True))

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What noise costs: accuracy on clean images (c) against accuracy on the same images with noise (n).
+
+Three scales: the plain drop c - n; the relative drop (c - n)/c, which the paper calls normalised and which doubles
+with nothing changing but accuracy, since it cannot exceed 1 - 1/(Kc); the corrected drop (c - n)/(c - 1/K), the share
+of the above-chance accuracy that is lost. 0 = nothing lost; the corrected one is 1 when only chance is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clip_align.metrics.accuracy import why_no_decisions
+from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.metrics.intervals import t95
+
+__all__ = ["corrected_drop", "drop", "relative_drop", "relative_drop_limit"]
+
+WIDEST = 0.5  # 95 % interval of the corrected drop
+
+# right before and after, lost, gained, wrong before and after
+Cells = NDArray[np.float64]
+Ratio = Callable[[Cells], NDArray[np.float64]]
+
+
+def drop(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike) -> Estimate:
+    """Accuracy lost, c - n, in [-1, 1], with its paired interval.
+
+    clean, noisy: decisions [N] about the same images; right: the right classes [N]. No decision (-1) is wrong.
+    """
+    reason = why_no_decisions(clean) or why_no_decisions(noisy)
+    return undefined(reason) if reason else _paired(_drop, _cells(clean, noisy, right))
+
+
+def corrected_drop(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike, classes: int) -> Estimate:
+    """(c - n)/(c - 1/K) with its paired interval; undefined while c is at chance or the interval wider than .5."""
+    reason = why_no_decisions(clean) or why_no_decisions(noisy)
+    if reason:
+        return undefined(reason)
+    cells = _cells(clean, noisy, right)
+    above_chance = float(_clean(cells)) - 1 / classes
+    if above_chance <= 0:
+        return undefined(f"accuracy without noise, {float(_clean(cells)):.3f}, is not above chance ({1 / classes:.3f})")
+
+    def ratio(v: Cells) -> NDArray[np.float64]:
+        beyond = _clean(v) - 1 / classes
+        return np.where(beyond > 0, _drop(v) / np.where(beyond > 0, beyond, 1.0), np.nan)
+
+    estimate = _paired(ratio, cells)
+    if estimate.low is None or estimate.high is None:
+        return undefined("no interval: too few images above chance")
+    if estimate.high - estimate.low > WIDEST:
+        return undefined(f"its 95 % interval is {estimate.high - estimate.low:.2f} wide; drawn when below {WIDEST}")
+    return estimate
+
+
+def relative_drop(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike, classes: int) -> Estimate:
+    """(c - n)/c with its paired interval; undefined where the corrected drop is. At most ``relative_drop_limit``."""
+    gate = corrected_drop(clean, noisy, right, classes)
+    if gate.value is None:
+        return undefined(str(gate.reason))
+
+    def ratio(v: Cells) -> NDArray[np.float64]:
+        return np.where(_clean(v) > 0, _drop(v) / np.where(_clean(v) > 0, _clean(v), 1.0), np.nan)
+
+    return _paired(ratio, _cells(clean, noisy, right))
+
+
+def relative_drop_limit(clean_accuracy: float, classes: int) -> float:
+    """1 - 1/(Kc): the relative drop of a model that noise leaves nothing but chance; NaN where c is below chance."""
+    above = math.isfinite(clean_accuracy) and clean_accuracy * classes >= 1
+    return 1 - 1 / (classes * clean_accuracy) if above else math.nan
+
+
+def _cells(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike) -> Cells:
+    c, n, answer = np.asarray(clean), np.asarray(noisy), np.asarray(right)
+    if not c.shape == n.shape == answer.shape or c.ndim != 1:
+        raise ValueError(f"decisions and answers must be lists of one length, got {c.shape}, {n.shape}, {answer.shape}")
+    before, after = c == answer, n == answer
+    tables = (before & after, before & ~after, ~before & after, ~before & ~after)
+    return np.array([np.count_nonzero(t) for t in tables], dtype=np.float64)
+
+
+def _clean(cells: Cells) -> NDArray[np.float64]:
+    return np.asarray((cells[..., 0] + cells[..., 1]) / cells.sum(axis=-1))
+
+
+def _drop(cells: Cells) -> NDArray[np.float64]:
+    return np.asarray((cells[..., 1] - cells[..., 2]) / cells.sum(axis=-1))
+
+
+def _paired(ratio: Ratio, cells: Cells) -> Estimate:
+    """Value with its jackknife interval over images, clean and noisy left out together, t(n - 1).
+
+    Leaving out an image of one cell is the same for all of the cell, so that four deletions are the whole jackknife.
+    With no lost and no gained image, or nothing else, a jackknife has no width; half an image is then added to each
+    cell, for the interval alone (Agresti & Min 2005).
+    """
+    value = float(ratio(cells))
+    n = float(cells.sum())
+    half = _half_width(ratio, cells) if n > 1 else None
+    if half is None:
+        return Estimate(value)
+    if half == 0:
+        padded = cells + 0.5
+        half, middle = _half_width(ratio, padded) or 0.0, float(ratio(padded))
+        return Estimate(value, min(value, middle - half), max(value, middle + half))
+    return Estimate(value, value - half, value + half)
+
+
+def _half_width(ratio: Ratio, cells: Cells) -> float | None:
+    n = float(cells.sum())
+    there = cells > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = ratio(cells - np.eye(4))[there]
+    if not np.isfinite(left).all():
+        return None
+    share = cells[there] / n
+    spread = float((share * (left - (share * left).sum()) ** 2).sum())
+    return t95(n - 1) * math.sqrt((n - 1) * spread)

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texture bias: do decisions about cue-conflict images follow the shape or the texture?
+
+Raw bias T/(S+T) as in Geirhos et al., ICLR 2019 (1 minus their shape bias): S, T = decisions for the shape's, the
+texture's class; images whose two classes agree hold no conflict and are left out. 0 = shape, 1 = texture, .5 = no
+preference, and also what guessing gives: therefore the corrected bias, the hits beside it, and the gate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clip_align.metrics.accuracy import why_no_decisions, wilson
+from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.metrics.intervals import Statistic, cluster_sums, jackknife_of_sums
+
+__all__ = [
+    "CueCounts",
+    "counts",
+    "shape_hits",
+    "texture_bias",
+    "texture_bias_corrected",
+    "texture_hits",
+    "why_gate_closed",
+]
+
+FEWEST_HITS = 0.25  # (S+T)/n below this: the answers hardly follow either cue
+LARGEST_SHARE = 0.9  # of the answers in one class: a collapsed model has a bias of exactly .5
+WIDEST = 0.4  # 95 % interval of the corrected bias
+
+
+@dataclass(frozen=True)
+class CueCounts:
+    """Decisions about the n conflict images: for the shape, for the texture, for neither (no answer included)."""
+
+    shape: int
+    texture: int
+    neither: int
+    no_answer: int
+
+    @property
+    def n(self) -> int:
+        """All conflict images."""
+        return self.shape + self.texture + self.neither
+
+
+def counts(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> CueCounts:
+    """Counts over the images whose shape and texture differ; all three [N] class indices, choice -1 = no answer."""
+    c, s, t = _conflict(choice, shape, texture)
+    for_shape, for_texture = int(np.count_nonzero(c == s)), int(np.count_nonzero(c == t))
+    return CueCounts(for_shape, for_texture, len(c) - for_shape - for_texture, int(np.count_nonzero(c < 0)))
+
+
+def shape_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
+    """S/n with its interval over class pairs; chance 1/K; undefined without conflict images or decisions."""
+    return _hits(choice, shape, texture, 0)
+
+
+def texture_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
+    """T/n, likewise."""
+    return _hits(choice, shape, texture, 1)
+
+
+def texture_bias(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> Estimate:
+    """T/(S+T) in [0, 1], as published, with its interval over class pairs.
+
+    Undefined while this evaluation's own gate is closed (``why_gate_closed``). Guesses pull it to .5, by less and less
+    while a model learns: see ``texture_bias_corrected`` before reading a trend.
+    """
+    reason = why_gate_closed(choice, shape, texture, classes)
+    if reason:
+        return undefined(reason)
+    return _estimate(_raw, choice, shape, texture)
+
+
+def texture_bias_corrected(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> Estimate:
+    """(T - g)/(S + T - 2g), where g = N/(K - 2) answers for each cue are guesses, estimated from the N for neither.
+
+    Not forced into [0, 1]: an unbiased estimate may leave it. Undefined while the gate is closed, where nothing is
+    left beyond guesses, and while its 95 % interval over class pairs is wider than .4.
+    """
+    if classes < 3:
+        raise ValueError(f"the correction needs at least 3 classes, got {classes}")
+    reason = why_gate_closed(choice, shape, texture, classes)
+    if reason:
+        return undefined(reason)
+
+    def statistic(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        s, t, guesses = sums[..., 0], sums[..., 1], sums[..., 2] / (classes - 2)
+        beyond = s + t - 2 * guesses
+        return np.where(beyond > 0, (t - guesses) / np.where(beyond > 0, beyond, 1.0), np.nan)
+
+    estimate = _estimate(statistic, choice, shape, texture)
+    if estimate.value is not None and (estimate.low is None or estimate.high is None):
+        return undefined("no interval: too few class pairs")
+    if estimate.low is not None and estimate.high is not None and estimate.high - estimate.low > WIDEST:
+        return undefined(f"its 95 % interval is {estimate.high - estimate.low:.2f} wide; drawn when below {WIDEST}")
+    return estimate
+
+
+def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> str | None:
+    """Why a bias would say nothing at this evaluation, in words; None where the gate is open.
+
+    Open when at least a quarter of the answers name one of the two cues, the lower bound of that share over class
+    pairs exceeds chance (2/K), and no class takes 90 % of the answers.
+    """
+    c, s, t = _conflict(choice, shape, texture)
+    reason = why_no_decisions(c)
+    if reason:
+        return reason
+    answers = np.bincount(c[c >= 0].astype(np.intp), minlength=1)
+    if answers.max() >= LARGEST_SHARE * answers.sum():
+        return f"one class takes {answers.max() / answers.sum():.0%} of the answers"
+    hits = _share((c == s) | (c == t), _pairs(s, t))
+    if hits.value is None or hits.value < FEWEST_HITS:
+        return (
+            f"only {hits.value or 0:.0%} of the answers name the shape or the texture; a bias needs {FEWEST_HITS:.0%}"
+        )
+    if hits.low is None or hits.low <= 2 / classes:
+        return f"the share of answers that name a cue ({hits.value:.0%}) is not above chance ({2 / classes:.1%})"
+    return None
+
+
+def _hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cue: int) -> Estimate:
+    c, *cues = _conflict(choice, shape, texture)
+    reason = why_no_decisions(c)
+    return undefined(reason) if reason else _share(c == cues[cue], _pairs(*cues))
+
+
+def _share(hit: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Estimate:
+    """Share of hits, its interval over clusters; Wilson's where all agree and a jackknife has no width."""
+    sums = cluster_sums(np.column_stack((hit, np.ones(len(hit)))), clusters)
+    half = jackknife_of_sums(lambda v: v[..., 0] / v[..., 1], sums)
+    value = float(hit.mean())
+    low, high = (value - half, value + half) if half else wilson(int(hit.sum()), len(hit))
+    return Estimate(value, max(0.0, low), min(1.0, high))
+
+
+def _raw(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    both = sums[..., 0] + sums[..., 1]
+    return np.where(both > 0, sums[..., 1] / np.where(both > 0, both, 1.0), np.nan)
+
+
+def _estimate(statistic: Statistic, choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
+    c, s, t = _conflict(choice, shape, texture)
+    answered_other = (c != s) & (c != t) & (c >= 0)  # no answer is no guess
+    sums = cluster_sums(np.column_stack((c == s, c == t, answered_other)), _pairs(s, t))
+    value = float(statistic(sums.sum(axis=0)))
+    if not np.isfinite(value):
+        return undefined("nothing is left of the answers for shape and texture beyond guesses")
+    half = jackknife_of_sums(statistic, sums)
+    if not half:
+        low, high = wilson(int((c == t).sum()), int(((c == s) | (c == t)).sum()))
+        return Estimate(value, min(value, low), max(value, high))
+    return Estimate(value, value - half, value + half)
+
+
+def _conflict(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> list[NDArray[np.int64]]:
+    c, s, t = (np.asarray(v).astype(np.int64) for v in (choice, shape, texture))
+    if not c.shape == s.shape == t.shape or c.ndim != 1:
+        raise ValueError(f"choice, shape and texture must be lists of one length, got {c.shape}, {s.shape}, {t.shape}")
+    differ = s != t
+    return [v[differ] for v in (c, s, t)]
+
+
+def _pairs(shape: NDArray[np.int64], texture: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One label for each ordered (shape, texture) pair of classes: the unit of the intervals."""
+    return shape * (int(texture.max(initial=0)) + 1) + texture
