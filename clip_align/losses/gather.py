@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of all ranks, with the gradient sent back to the rank that each row came from."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.distributed as dist
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from clip_align.errors import RunError
+
+_agreed: WeakKeyDictionary[Any, tuple[int, ...]] = WeakKeyDictionary()  # process group -> shape found equal on all
+
+
+class _GatherRows(torch.autograd.Function):
+    """All-gather forward; backward each rank gets the sum over ranks of the gradients of its own rows."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: torch.Tensor) -> torch.Tensor:
+        gathered = rows.new_empty(dist.get_world_size() * rows.shape[0], *rows.shape[1:])
+        dist.all_gather_into_tensor(gathered, rows.contiguous())
+        return gathered
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> torch.Tensor:
+        rows = gradient.shape[0] // dist.get_world_size()
+        if dist.get_backend() == "nccl":
+            own = gradient.new_empty(rows, *gradient.shape[1:])
+            dist.reduce_scatter_tensor(own, gradient.contiguous())
+            return own
+        total = gradient.clone(memory_format=torch.contiguous_format)  # gloo cannot reduce-scatter everywhere
+        dist.all_reduce(total)
+        return total[dist.get_rank() * rows :][:rows]
+
+
+def gather_rows(rows: torch.Tensor) -> torch.Tensor:
+    """Rows [b, …] of every rank as [world * b, …], rank 0's first; differentiable.
+
+    Backward sums over ranks what each rank's loss says about the rows gathered from here. With a loss
+    that is a mean over local rows, the mean over ranks that DDP takes is then the gradient of the whole
+    batch. Every rank must bring the same shape (checked when it is new to this process group: RunError).
+    """
+    gathered: torch.Tensor = _uncompiled(rows)
+    return gathered
+
+
+def _gather_rows(rows: torch.Tensor) -> torch.Tensor:
+    _check_equal_shapes(rows)
+    return cast(torch.Tensor, _GatherRows.apply(rows))
+
+
+_uncompiled = torch.compiler.disable(_gather_rows)  # a collective and a check in Python: nothing to compile
+
+
+def _check_equal_shapes(rows: torch.Tensor) -> None:
+    group, shape = dist.group.WORLD, tuple(rows.shape)
+    if _agreed.get(group) == shape:
+        return
+    mine = torch.tensor(shape, device=rows.device)
+    shapes = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(shapes, mine)
+    found = [tuple(s.tolist()) for s in shapes]
+    if len(set(found)) > 1:
+        raise RunError(
+            f"loss: ranks 0 to {len(found) - 1} brought {', '.join(str(s[0]) for s in found)} rows; "
+            "every rank must bring the same number: use the batches of clip_align.data, or drop the last one"
+        )
+    _agreed[group] = shape

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contrastive loss of CLIP (Radford et al. 2021, section 2.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from clip_align.losses.gather import gather_rows
+
+
+def infonce(
+    image: torch.Tensor, text: torch.Tensor, logit_scale: torch.Tensor, rank: int = 0, world: int = 1
+) -> torch.Tensor:
+    """Mean cross-entropy of finding the text of each image and the image of each text among all ranks' rows.
+
+    ``image`` and ``text`` are embeddings [b, D] of this rank's pairs, normed here; ``logit_scale`` is the
+    model's parameter, the logarithm of the factor. Local rows are compared with the gathered columns of all
+    ``world`` ranks, so the mean of the ranks' gradients (what DDP takes) is that of the whole batch: nothing
+    is multiplied by the number of ranks. Computed in float32 (float64 for float64 embeddings) whatever
+    autocast says. Returns a scalar in [0, inf), lower = better, ln(world * b) for a model that knows
+    nothing; not finite when an embedding is not.
+    """
+    if image.shape != text.shape:
+        raise ValueError(f"image and text embeddings differ in shape: {tuple(image.shape)}, {tuple(text.shape)}")
+    with torch.autocast(image.device.type, enabled=False):
+        dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
+        image = functional.normalize(image.to(dtype), dim=-1)
+        text = functional.normalize(text.to(dtype), dim=-1)
+        images, texts = image, text  # [world * b, D]
+        if world > 1:
+            images, texts = gather_rows(torch.cat([image, text], dim=1)).chunk(2, dim=1)  # one collective for both
+        scale = logit_scale.to(dtype).exp()
+        own = torch.arange(len(image), device=image.device) + rank * len(image)
+        to_texts = functional.cross_entropy(scale * image @ texts.T, own)  # [b, world * b]
+        to_images = functional.cross_entropy(scale * text @ images.T, own)
+        return (to_texts + to_images) / 2

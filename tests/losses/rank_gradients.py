@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One rank of the gradient test: ``python rank_gradients.py <rank> <world> <folder>`` (no pytest in here)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from unittest import mock
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from clip_align.errors import RunError
+from clip_align.losses import infonce as module
+from clip_align.losses.infonce import infonce
+
+PAIRS = 12  # whole batch: 6 a rank on 2 ranks, 4 on 3
+
+
+class Encoders(nn.Module):
+    """A small convolutional and a small text encoder, float64, with the loss as output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.image = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2), nn.GroupNorm(1, 8), nn.GELU(), nn.Flatten(), nn.Linear(8 * 49, 16)
+        )
+        self.text = nn.Sequential(nn.EmbeddingBag(50, 16), nn.Linear(16, 16))
+        self.logit_scale = nn.Parameter(torch.tensor(2.6593))
+        self.double()
+
+    def forward(self, images: torch.Tensor, texts: torch.Tensor, rank: int, world: int) -> torch.Tensor:
+        return infonce(self.image(images), self.text(texts), self.logit_scale, rank, world)
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(PAIRS, 3, 16, 16, generator=generator, dtype=torch.float64)
+    return images, torch.randint(50, (PAIRS, 5), generator=generator)
+
+
+def gradients(rank: int, world: int) -> dict[str, torch.Tensor]:
+    """Loss and gradients of one step; under DDP (world > 1) they are the mean over ranks."""
+    model = Encoders()
+    images, texts = (part.chunk(world)[rank] for part in batch())
+    whole = DistributedDataParallel(model) if world > 1 else model
+    loss = whole(images, texts, rank, world)
+    loss.backward()
+    return {"loss": loss.detach(), **{n: p.grad for n, p in model.named_parameters() if p.grad is not None}}
+
+
+def without_gradient(rows: torch.Tensor) -> torch.Tensor:
+    """What a plain all-gather does: values of all ranks, no gradient. The negative control."""
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows)
+    return torch.cat(parts)
+
+
+def main(rank: int, world: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store{world}", rank=rank, world_size=world)
+    found = {"good": gradients(rank, world)}
+    with mock.patch.object(module, "gather_rows", without_gradient):
+        found["broken"] = gradients(rank, world)
+    try:
+        infonce(torch.ones(3 + rank, 4), torch.ones(3 + rank, 4), torch.tensor(1.0), rank, world)
+    except RunError as error:
+        (folder / f"unequal-{world}-{rank}").write_text(str(error))
+    if rank == 0:
+        torch.save(found, folder / f"gradients{world}")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

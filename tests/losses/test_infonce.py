@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch.nn import functional
+
+from clip_align.losses.infonce import infonce
+
+SCRIPT = Path(__file__).with_name("rank_gradients.py")
+ROOT = SCRIPT.parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def ranks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("rank_gradients", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that 2 and 3 gloo ranks, all at once, left behind."""
+    folder = tmp_path_factory.mktemp("ranks")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    running = [
+        subprocess.Popen([sys.executable, SCRIPT, str(rank), str(world), folder], env=environment)
+        for world in (2, 3)
+        for rank in range(world)
+    ]
+    try:
+        codes = [process.wait(timeout=240) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert codes == [0] * 5
+    return folder
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_gradients_equal_those_of_the_whole_batch(ranks: ModuleType, folder: Path, world: int) -> None:
+    whole, found = ranks.gradients(0, 1), torch.load(folder / f"gradients{world}")
+    assert found["good"].keys() == whole.keys()
+    for name, gradient in whole.items():
+        if name != "loss":  # each rank's loss is the mean over its own rows
+            torch.testing.assert_close(found["good"][name], gradient, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_a_gather_without_gradient_is_caught(ranks: ModuleType, folder: Path, world: int) -> None:
+    """The negative control: the values of loss and logit_scale's gradient are right, the encoders' are not."""
+    whole, found = ranks.gradients(0, 1), torch.load(folder / f"gradients{world}")
+    torch.testing.assert_close(found["broken"]["loss"], found["good"]["loss"], rtol=0, atol=1e-12)
+    torch.testing.assert_close(found["broken"]["logit_scale"], whole["logit_scale"], rtol=0, atol=1e-12)
+    for name in ("image.0.weight", "text.1.weight"):
+        difference = (found["broken"][name] - whole[name]).abs().max()
+        assert difference > 0.1 * whole[name].abs().max()
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_with_different_numbers_of_rows_are_told_so(folder: Path, world: int) -> None:
+    counts = ", ".join(str(3 + rank) for rank in range(world))
+    for rank in range(world):
+        message = (folder / f"unequal-{world}-{rank}").read_text()
+        assert f"brought {counts} rows" in message
+        assert "\n" not in message
+
+
+def test_value_is_the_mean_cross_entropy_of_rows_and_columns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, text = (torch.randn(5, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    cosine = functional.cosine_similarity(image[:, None], text[None], dim=-1)
+    logits = cosine * math.exp(1.5)
+    expected = -(logits.log_softmax(0).diagonal().mean() + logits.log_softmax(1).diagonal().mean()) / 2
+    found = infonce(image, text, torch.tensor(1.5, dtype=torch.float64))
+    assert float(found) == pytest.approx(float(expected), abs=1e-14)
+
+
+def test_a_model_that_knows_nothing_loses_the_logarithm_of_the_batch() -> None:
+    same = torch.ones(16, 4)
+    assert float(infonce(same, same, torch.tensor(2.6593))) == pytest.approx(math.log(16), abs=1e-5)
+
+
+def test_perfect_pairs_lose_almost_nothing() -> None:
+    assert float(infonce(torch.eye(8), torch.eye(8), torch.tensor(math.log(100)))) < 1e-6
+
+
+def test_scale_of_the_embeddings_does_not_matter() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, text = (torch.randn(6, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    scale = torch.tensor(2.0, dtype=torch.float64)
+    torch.testing.assert_close(infonce(image, text, scale), infonce(3 * image, 0.1 * text, scale))
+
+
+def test_autocast_leaves_the_loss_in_float32() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, text = (torch.randn(6, 8, generator=generator).bfloat16() for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = infonce(image, text, torch.tensor(2.0))
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, infonce(image.float(), text.float(), torch.tensor(2.0)))
+
+
+def test_images_and_texts_must_pair() -> None:
+    with pytest.raises(ValueError, match="differ in shape"):
+        infonce(torch.ones(3, 4), torch.ones(4, 4), torch.tensor(1.0))
