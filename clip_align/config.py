@@ -49,8 +49,8 @@ class WorldData(DataCommon):
     size: int = key(32, low=16, high=512)
     texture_reliability: float = key(0.8, low=0.0, high=1.0)
     sensor_noise: float = key(0.02, low=0.0, high=0.04)  # the smallest sigma that noise callbacks test
-    occlusion: float = key(0.5, low=0.0, high=1.0)
-    scale: tuple[float, float] = key((0.4, 0.9), above=0.0, high=1.0)
+    occlusion: float = key(0.1, low=0.0, high=1.0)
+    scale: tuple[float, float] = key((0.65, 0.95), above=0.0, high=1.0)
     texture_words: float = key(0.5, low=0.0, high=1.0)
     colour_words: float = key(0.5, low=0.0, high=1.0)
     background_words: float = key(0.2, low=0.0, high=1.0)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``items/`` of a run: what scores were computed over, ``items.csv`` once and one npz per event."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    Column = NDArray[np.generic]
+
+ITEMS = "items"
+STEP_FILE = re.compile(r"step-(\d+)\.npz")
+
+
+class ItemsHistory(NamedTuple):
+    """Items of one benchmark over a run: ``model[name]`` is [T, N], row t belongs to ``steps[t]``."""
+
+    ids: list[str]
+    human: NDArray[np.float64]
+    clusters: dict[str, Column]
+    conditions: dict[str, Column]
+    steps: list[int]
+    model: dict[str, Column]
+
+
+def read_items(folder: Path, key: str) -> ItemsHistory | None:
+    """Items of the benchmark ``key`` at every step on the disk; None where there are none."""
+    import numpy as np
+
+    place = Path(folder) / ITEMS / key
+    try:
+        with (place / "items.csv").open(newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file))
+    except (OSError, ValueError):
+        return None
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(header, ())
+    steps: list[int] = []
+    model: dict[str, list[Column]] = {}
+    for step in steps_on_disk(Path(folder), key):
+        try:
+            with np.load(place / step_file(step), allow_pickle=False) as arrays:
+                values = {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # a damaged file costs that step
+            continue
+        if any(len(v) != len(rows) for v in values.values()) or (model and set(values) != set(model)):
+            continue
+        steps.append(step)
+        for name, value in values.items():
+            model.setdefault(name, []).append(value)
+    if not steps:
+        return None
+    return ItemsHistory(
+        ids=list(columns["id"]),
+        human=np.array([float(v) for v in columns["human"]]),
+        clusters={k.removeprefix("cluster:"): _column(v) for k, v in columns.items() if k.startswith("cluster:")},
+        conditions={k.removeprefix("condition:"): _column(v) for k, v in columns.items() if k.startswith("condition:")},
+        steps=steps,
+        model={name: np.stack(values) for name, values in model.items()},
+    )
+
+
+def step_file(step: int) -> str:
+    """Name of the items file of a step."""
+    return f"step-{step:09d}.npz"
+
+
+def steps_on_disk(folder: Path, key: str) -> list[int]:
+    """Steps whose items of ``key`` are on the disk, in order."""
+    place = folder / ITEMS / key
+    found = (STEP_FILE.fullmatch(p.name) for p in place.iterdir()) if place.is_dir() else ()
+    return sorted(int(m.group(1)) for m in found if m)
+
+
+def benchmark_keys(folder: Path) -> list[str]:
+    """Keys (``family/name``) that have items in a run's folder."""
+    return sorted(p.parent.relative_to(folder / ITEMS).as_posix() for p in (folder / ITEMS).glob("*/*/items.csv"))
+
+
+def items_csv(
+    ids: Sequence[str], clusters: Mapping[str, ArrayLike], conditions: Mapping[str, ArrayLike], human: ArrayLike
+) -> str:
+    """The text of items.csv: id, human value, ``cluster:<name>`` and ``condition:<name>`` columns."""
+    import numpy as np
+
+    columns: dict[str, list[Any]] = {"id": list(ids), "human": [repr(float(v)) for v in np.asarray(human)]}
+    columns.update({f"cluster:{k}": np.asarray(v).tolist() for k, v in clusters.items()})
+    columns.update({f"condition:{k}": np.asarray(v).tolist() for k, v in conditions.items()})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
+
+
+def npz(model: Mapping[str, ArrayLike]) -> bytes:
+    """The file of one event: float64 arrays by name, decisions int8."""
+    import numpy as np
+
+    arrays = {name: np.asarray(value) for name, value in model.items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **{n: a if a.dtype == np.int8 else a.astype(np.float64) for n, a in arrays.items()})  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _column(values: Sequence[str]) -> Column:
+    """Whole numbers, numbers or texts, whichever all values of a csv column are."""
+    import numpy as np
+
+    for kind in (np.int64, np.float64):
+        try:
+            return np.array([kind(v) for v in values])
+        except ValueError:
+            continue
+    return np.array(values, dtype=str)
