@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Zero-shot decisions and accuracy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from clip_align.metrics.accuracy import accuracy, choices, wilson
+
+
+def test_choices_by_hand() -> None:
+    prompts = np.eye(3)[:, :2] + [[0, 0], [0, 0], [-1, -1]]  # right, up, down left
+    images = np.array([[5.0, 1.0], [0.1, 0.2], [-3.0, -2.0], [1.0, 1.0]])
+    decided = choices(images, prompts)
+    assert decided.dtype == np.int8
+    assert decided.tolist() == [0, 1, 2, 0]  # the first class wins a tie
+    assert choices(1e-3 * images, 7 * prompts).tolist() == decided.tolist()
+
+
+def test_choices_without_a_decision() -> None:
+    prompts = np.eye(3)
+    images = np.array([[1, 2, 3], [math.nan, 1, 1], [math.inf, 1, 1], [0, 0, 0], [1, 1, 1], [3, 2, 1]], dtype=float)
+    assert choices(images, prompts).tolist() == [2, -1, -1, -1, -1, 0]
+    assert choices(images, np.ones((3, 3))).tolist() == [-1] * 6
+    assert choices(images, np.full((3, 3), math.nan)).tolist() == [-1] * 6
+    assert choices(np.ones((0, 3)), prompts).tolist() == []
+
+
+def test_a_model_that_sees_no_difference_decides_nothing() -> None:
+    generator = np.random.default_rng(0)
+    prompts, one = generator.normal(size=(16, 64)), generator.normal(size=64).astype(np.float32)
+    same = one * (1 + 1e-7 * generator.normal(size=(20, 64)).astype(np.float32))
+    assert (choices(same, prompts) == -1).all()
+    assert accuracy(choices(same, prompts), np.arange(20) % 16).value is None
+    different = one + 1e-3 * generator.normal(size=(20, 64))
+    assert (choices(different, prompts) >= 0).all()
+
+
+def test_more_classes_than_int8_are_refused() -> None:
+    with pytest.raises(ValueError, match="200 classes"):
+        choices(np.ones((2, 3)), np.ones((200, 3)))
+
+
+def test_wilson_known_answers() -> None:
+    """Newcombe 1998, table I: 81/263, 15/148, 0/20, 1/29."""
+    for hits, n, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(0, 0) == (0, 1)
+
+
+def test_accuracy() -> None:
+    estimate = accuracy(np.array([0, 1, -1, 2]), np.array([0, 1, 2, 0]))
+    assert estimate.value == 0.5
+    assert (estimate.low, estimate.high) == wilson(2, 4)
+    assert accuracy(np.array([3]), np.array([3])).value == 1.0
+    assert accuracy(np.array([]), np.array([])).reason == "no images"
+    nothing = accuracy(np.full(3, -1), np.arange(3))
+    assert nothing.reason == "no decisions: the embeddings of all 3 images are equal or not finite"

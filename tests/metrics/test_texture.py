@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texture bias on the published trials of Geirhos et al., ICLR 2019, on simulated observers, on collapsed ones."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clip_align.metrics import texture as t
+
+CLASSES = [
+    *("airplane", "bear", "bicycle", "bird", "boat", "bottle", "car", "cat"),
+    *("chair", "clock", "dog", "elephant", "keyboard", "knife", "oven", "truck"),
+]
+CUES = np.array([(s, u) for s in range(16) for u in range(16) if s != u])
+# observer: for the shape, for the texture, for neither of the 1,200 conflict images; the texture-vs-shape repository
+TRIALS = {
+    "alexnet_session_1": (283, 376, 541),
+    "googlenet_session_1": (228, 503, 469),
+    "vgg_session_1": (130, 625, 445),
+    "resnet50_session-1": (162, 572, 466),
+    "vgg16_session-1": (84, 828, 288),
+    "densenet121_session-1": (163, 597, 440),
+    "oidv2-resnet101_session-1": (98, 402, 700),
+    "resnet50_train_60_epochs_session-1": (586, 141, 473),
+    "subject-01_session_1": (829, 33, 338),
+    "subject-09_session_1": (1031, 14, 155),
+}
+
+
+def trials(file: Path) -> np.ndarray:
+    """Choice (-1 for none), shape, texture: [3, 1280]."""
+    with open(file, newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    stems = [r["imagename"].rsplit("_", 1)[-1].rsplit(".", 1)[0] for r in rows]
+    matches = [re.fullmatch(r"([a-z]+)\d+-([a-z]+)\d+", s) for s in stems]
+    index = {name: i for i, name in enumerate(CLASSES)}
+    shape, texture = ([index[m[k]] for m in matches if m] for k in (1, 2))
+    return np.array([[index.get(r["object_response"], -1) for r in rows], shape, texture])
+
+
+@pytest.fixture(scope="module")
+def files(shared_data: Path) -> dict[str, Path]:
+    found = (shared_data / "cue_conflict" / "raw-data").glob("style-transfer*/*.csv")
+    return {f.stem.split("_", 1)[1]: f for f in found if not f.stem.startswith("edge")}
+
+
+@pytest.mark.parametrize("observer", TRIALS)
+def test_published_trials(files: dict[str, Path], observer: str) -> None:
+    shape, texture, neither = TRIALS[observer]
+    found = t.counts(*trials(files[observer]))
+    assert (found.shape, found.texture, found.neither, found.n) == (shape, texture, neither, 1200)
+    bias = t.texture_bias(*trials(files[observer]), classes=16)
+    assert bias.value == texture / (shape + texture)
+    guesses = (neither - found.no_answer) / 14
+    corrected = t.texture_bias_corrected(*trials(files[observer]), classes=16)
+    assert corrected.value == pytest.approx((texture - guesses) / (shape + texture - 2 * guesses), abs=1e-15)
+    assert t.shape_hits(*trials(files[observer])).value == shape / 1200
+    assert t.texture_hits(*trials(files[observer])).value == texture / 1200
+
+
+def test_humans_pooled(files: dict[str, Path]) -> None:
+    """Ten people: 9,236 for the shape, 398 for the texture, 2,366 for neither, of these 118 without an answer."""
+    people = np.concatenate([trials(f) for k, f in files.items() if k.startswith("subject")], axis=1)
+    assert t.counts(*people) == t.CueCounts(9236, 398, 2366, 118)
+    assert t.texture_bias(*people, classes=16).value == pytest.approx(1 - 0.9587, abs=5e-5)
+
+
+def test_interval_over_class_pairs_on_trials(files: dict[str, Path]) -> None:
+    """ResNet-50: standard error .015 over images, .041 to .055 over exemplars; five images share a class pair."""
+    bias = t.texture_bias(*trials(files["resnet50_session-1"]), classes=16)
+    assert bias.low is not None
+    assert bias.high is not None
+    assert 0.015 < (bias.high - bias.low) / (2 * 1.96) < 0.041
+
+
+def observer(seed: int, shape_use: float, texture_use: float, images: int = 4) -> tuple[np.ndarray, ...]:
+    """Follows the shape, the texture, else guesses; ``images`` for each of the 240 ordered pairs."""
+    generator = np.random.default_rng(seed)
+    shape, texture = np.repeat(CUES, images, axis=0).T
+    u = generator.random(len(shape))
+    guess = generator.integers(0, 16, len(shape))
+    return np.where(u < shape_use, shape, np.where(u < shape_use + texture_use, texture, guess)), shape, texture
+
+
+@pytest.mark.parametrize(("use", "raw"), [((0.05, 0.15), 0.67), ((0.10, 0.30), 0.71)])
+def test_guesses_pull_the_raw_bias_and_not_the_corrected_one(use: tuple[float, float], raw: float) -> None:
+    """True bias .75 in both; 960 images: raw .67, .71 (width .11, .08), corrected .75 (.17, .10), coverage .95."""
+    sets = [observer(seed, *use) for seed in range(200)]
+    plain = [t.texture_bias(*s, classes=16) for s in sets]
+    corrected = [t.texture_bias_corrected(*s, classes=16) for s in sets]
+    assert np.mean([e.value for e in plain]) == pytest.approx(raw, abs=0.01)
+    assert np.mean([e.value for e in corrected]) == pytest.approx(0.75, abs=0.01)
+    assert np.mean([e.high - e.low for e in plain]) == pytest.approx({0.67: 0.11, 0.71: 0.08}[raw], abs=0.01)
+    assert np.mean([e.high - e.low for e in corrected]) == pytest.approx({0.67: 0.17, 0.71: 0.10}[raw], abs=0.01)
+    assert np.mean([e.low <= 0.75 <= e.high for e in corrected]) == pytest.approx(0.95, abs=0.045)  # 3 standard errors
+
+
+def test_corrected_bias_waits_for_a_narrow_interval() -> None:
+    wide = [t.texture_bias_corrected(*observer(seed, 0.04, 0.12, images=1), classes=16) for seed in range(40)]
+    reasons = {str(e.reason).split(" wide")[0][:22] for e in wide if e.value is None}
+    assert "its 95 % interval is 0" in reasons
+    assert all(e.high - e.low <= 0.4 for e in wide if e.value is not None)
+
+
+def test_chance_never_opens_the_gate() -> None:
+    for seed in range(200):
+        assert t.why_gate_closed(*observer(seed, 0, 0), classes=16) is not None
+    reason = t.texture_bias(*observer(0, 0, 0), classes=16).reason
+    assert reason == "only 14% of the answers name the shape or the texture; a bias needs 25%"
+
+
+def test_gate_needs_the_lower_bound_above_chance() -> None:
+    choice, shape, texture = (v[:12] for v in observer(3, 0.3, 0.3, images=1))
+    choice = np.where(np.arange(12) < 4, shape, 15)
+    reason = t.why_gate_closed(choice, shape, texture, classes=16)
+    assert reason == "the share of answers that name a cue (33%) is not above chance (12.5%)"
+
+
+@pytest.mark.parametrize("share", [0.9, 1.0])
+def test_collapsed_model_has_no_bias(share: float) -> None:
+    """Always one class: S = T = 60 of 960 and a raw bias of exactly .5, which is no finding."""
+    choice, shape, texture = observer(1, 0.5, 0.5)
+    choice = np.where(np.random.default_rng(0).random(960) < share + 0.02, 7, choice)
+    if share == 1:
+        assert t.counts(choice, shape, texture) == t.CueCounts(60, 60, 840, 0)
+    for score in (t.texture_bias, t.texture_bias_corrected):
+        assert str(score(choice, shape, texture, classes=16).reason).startswith("one class takes")
+
+
+def test_without_decisions_or_conflict() -> None:
+    _, shape, texture = observer(1, 0.5, 0.5)
+    none = np.full(960, -1)
+    for reason in (
+        t.texture_bias(none, shape, texture, classes=16).reason,
+        t.texture_bias_corrected(none, shape, texture, classes=16).reason,
+        t.shape_hits(none, shape, texture).reason,
+    ):
+        assert reason == "no decisions: the embeddings of all 960 images are equal or not finite"
+    assert t.texture_bias(shape, shape, shape, classes=16).reason == "no images"
+    with pytest.raises(ValueError, match="one length"):
+        t.counts(shape[1:], shape, texture)
+    with pytest.raises(ValueError, match="at least 3 classes"):
+        t.texture_bias_corrected(shape, shape, texture, classes=2)
+
+
+@pytest.mark.parametrize("cue", [0, 1])
+def test_a_pure_observer_keeps_a_width(cue: int) -> None:
+    shape, texture = np.repeat(CUES, 4, axis=0).T
+    bias = t.texture_bias((shape, texture)[cue], shape, texture, classes=16)
+    assert bias.value == cue
+    assert bias.low is not None
+    assert bias.high is not None
+    assert 0.003 < bias.high - bias.low < 0.006  # Wilson for 960
+    hits = t.texture_hits((shape, texture)[cue], shape, texture)
+    assert (hits.low, hits.high) == pytest.approx(((0, 0.004) if cue == 0 else (0.996, 1)), abs=5e-4)
+
+
+def test_swapping_the_cues_turns_the_bias_round_and_order_does_not_matter() -> None:
+    for seed in range(20):
+        choice, shape, texture = observer(seed, 0.2, 0.4)
+        order = np.random.default_rng(seed).permutation(960)
+        for score in (t.texture_bias, t.texture_bias_corrected):
+            one = score(choice, shape, texture, 16)
+            swapped, mixed = score(choice, texture, shape, 16), score(choice[order], shape[order], texture[order], 16)
+            assert swapped.value == pytest.approx(1 - one.value, abs=1e-12)
+            assert swapped.low == pytest.approx(1 - one.high, abs=1e-9)
+            assert (mixed.value, mixed.low) == pytest.approx((one.value, one.low), abs=1e-12)
+            assert not math.isnan(one.value)
