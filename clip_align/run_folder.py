@@ -213,7 +213,7 @@ def provenance(argv: Sequence[str], seed: int, **fields: Any) -> dict[str, Any]:
     return {
         "command": list(argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "folder": os.getcwd(),
+        "working_folder": os.getcwd(),
         "git_commit": git_commit(),
         "versions": versions(),
         "hardware": hardware(),

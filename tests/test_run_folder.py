@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's folder: names, atomic writes, provenance, caches on machines that refuse things."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from clip_align import run_folder
+from clip_align.errors import UserError
+from clip_align.run_folder import RunFolder, new_run, resolve_run, user_cache, write_atomic, write_provenance
+
+
+def used(folder: RunFolder) -> RunFolder:
+    folder.metrics_jsonl.write_text('{"kind": "event", "global_step": 0}\n')
+    return folder
+
+
+def test_a_name_made_from_the_experiment_is_unique_within_a_second(tmp_path: Path) -> None:
+    names = {new_run(tmp_path, None, "paper").path.name for _ in range(3)}
+    assert len(names) == 3
+    assert all(name.startswith("paper-") for name in names)
+
+
+def test_a_used_name_is_refused_and_an_empty_folder_is_not(tmp_path: Path) -> None:
+    used(new_run(tmp_path, "a/0", "main"))
+    with pytest.raises(UserError) as caught:
+        new_run(tmp_path, "a/0", "main")
+    assert str(caught.value) == (
+        f"name: {tmp_path}/a/0 already holds a run; go on with it by resume=a/0, or choose another name=…"
+    )
+    new_run(tmp_path, "b", "main")
+    new_run(tmp_path, "b", "main")  # made before, but no step was taken in it
+
+
+@pytest.mark.parametrize("name", ["../x", "/abs", "a b", "", "a//b", ".hidden", "latest", "-x", "a/../b"])
+def test_names_that_are_no_folder_names_are_refused(tmp_path: Path, name: str) -> None:
+    assert run_folder.bad_name(name) is not None
+
+
+def test_latest_points_to_the_newest_run(tmp_path: Path) -> None:
+    used(new_run(tmp_path, "a", "main"))
+    used(new_run(tmp_path, "b/1", "main"))
+    assert (tmp_path / "latest").is_symlink()
+    assert resolve_run(tmp_path, "latest").path == tmp_path / "b" / "1"
+
+
+def test_latest_is_a_text_file_where_links_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("links are refused")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    used(new_run(tmp_path, "a", "main"))
+    assert (tmp_path / "latest").read_text() == "a\n"
+    assert resolve_run(tmp_path, "latest").path == tmp_path / "a"
+
+
+def test_a_run_is_found_by_name_and_by_folder_and_the_message_lists_what_is_there(tmp_path: Path) -> None:
+    run = used(new_run(tmp_path, "a", "main"))
+    assert resolve_run(tmp_path, "a") == run
+    assert resolve_run("elsewhere", run.path) == run
+    with pytest.raises(UserError, match="no run of this name in .*; runs there, newest names first: a"):
+        resolve_run(tmp_path, "b")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    write_atomic(path, "old")
+    with pytest.raises(RuntimeError), run_folder.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_provenance_is_merged(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_provenance(run, **run_folder.provenance(["train", "seed=3"], seed=3), status="running", exit_code=None)
+    write_provenance(run, status="done", exit_code=0)
+    read = json.loads(run.provenance_json.read_text())
+    assert (read["status"], read["exit_code"], read["seed"], read["command"]) == ("done", 0, 3, ["train", "seed=3"])
+    assert read["versions"]["hydra-core"]
+    assert "git_commit" in read
+
+
+def test_without_git_the_commit_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert run_folder.git_commit() is None
+
+
+def test_keys_of_trackers_never_reach_the_provenance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "hush")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert run_folder.provenance([], 0)["wandb_environment"] == {"WANDB_MODE": "offline"}
+
+
+def test_an_explicit_cache_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as caught:
+        user_cache(str(tmp_path / "file" / "cache"))
+    assert str(caught.value) == (
+        f"paths.cache: {tmp_path}/file/cache cannot be used (Not a directory); give a folder that can be written"
+    )
+    assert user_cache(str(tmp_path / "new")) == (tmp_path / "new", None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="XDG folders")
+def test_without_a_usable_home_the_cache_is_temporary_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder, line = user_cache(None)
+    assert folder.parent == tmp_path
+    assert line is not None
+    assert str(folder) in line
+    assert user_cache(None)[0] == folder  # the next run finds it again
+
+
+def test_runs_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(UserError, match=r"^paths.runs: .* cannot be made \(Not a directory\); set paths.runs=…$"):
+        new_run(tmp_path / "runs", "a", "main")
+    assert not os.path.lexists(tmp_path / "latest")
