@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded photographs: 24 crops of the Kodak PhotoCD suite (origin and terms: data/README.md)."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+DATA = Path(__file__).resolve().parent / "data"
+NUMBERS = tuple(range(1, 25))
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where a photograph comes from.
+
+    exact: the crop is TID2013's reference to the last pixel; otherwise it is the centre of the same photograph,
+    because the database's offset is not known. sha256_16: first 16 hex digits of the SHA-256 of its RGB bytes.
+    """
+
+    number: int
+    source: str
+    x: int
+    y: int
+    exact: bool
+    sha256_16: str
+
+
+@lru_cache(maxsize=1)
+def crops() -> dict[int, Crop]:
+    """All 24 crops by number."""
+    with (DATA / "crops.csv").open(newline="", encoding="utf-8") as file:
+        return {
+            int(row["file"][1:3]): Crop(
+                int(row["file"][1:3]),
+                row["source"],
+                int(row["x"]),
+                int(row["y"]),
+                row["offset"] == "exact",
+                row["sha256_rgb_16"],
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+@lru_cache(maxsize=len(NUMBERS))
+def reference(number: int) -> NDArray[np.uint8]:
+    """Photograph I01 to I24 by number, uint8 [384, 512, 3], read-only (it is kept: 0.6 MB each).
+
+    ValueError when the decoded pixels are not those embedded (a damaged file, a lossy decoder).
+    """
+    crop = crops()[number]
+    file = DATA / f"I{number:02d}.webp"
+    with Image.open(file) as image:
+        picture = np.array(image.convert("RGB"))
+    found = hashlib.sha256(picture.tobytes()).hexdigest()[:16]
+    if found != crop.sha256_16:
+        raise ValueError(f"{file}: its pixels have SHA-256 {found}…, expected {crop.sha256_16}…; reinstall clip-align")
+    picture.flags.writeable = False
+    return picture

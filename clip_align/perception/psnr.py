@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Peak signal-to-noise ratio on 8-bit pictures, and a search for the strength that reaches one.
+
+Squared errors of 8-bit pictures are integers, so they are summed exactly: the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+PEAK = 255.0
+
+
+def mean_square(difference: NDArray[np.float32]) -> float:
+    """Mean of the squares of whole numbers [H, W, C], float32; exact while a row's sum is below 2**24."""
+    rows = difference.reshape(difference.shape[0], -1)
+    return float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64)) / difference.size
+
+
+def from_mean_square(error: float) -> float:
+    """PSNR in dB of a mean squared error on 0..255; infinite for no error."""
+    return math.inf if error == 0 else 10 * math.log10(PEAK**2 / error)
+
+
+def to_mean_square(psnr_db: float) -> float:
+    """Mean squared error on 0..255 of a PSNR in dB."""
+    return float(PEAK**2 / 10 ** (psnr_db / 10))
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """PSNR in dB of two 8-bit pictures, the error pooled over pixels and channels; infinite if equal."""
+    return from_mean_square(mean_square(np.subtract(a, b, dtype=np.float32)))
+
+
+def reach(
+    psnr_at: Callable[[float], float],
+    target_db: float,
+    start: float,
+    *,
+    slope: float = -20 / math.log(10),
+    tolerance_db: float = 0.01,
+    evaluations: int = 12,
+) -> float:
+    """The strength whose PSNR is ``target_db``, by secants on its logarithm.
+
+    psnr_at: PSNR in dB at a positive strength, falling as the strength rises.
+    start: first guess; ``slope``: dB per e-fold of strength, used for the first step (additive noise
+    without clipping: -8.7).
+    Returns the nearest strength tried when the tolerance is not met within ``evaluations`` (a curve
+    with steps). Strengths are rounded to six digits, so that the last bit of a logarithm does not decide.
+    """
+    strength, tried = _six_digits(start), dict[float, float]()
+    while len(tried) < evaluations and strength not in tried:
+        tried[strength] = psnr_at(strength)
+        if abs(tried[strength] - target_db) <= tolerance_db:
+            break
+        strength = _six_digits(_next(tried, target_db, slope))
+    return min(tried, key=lambda s: abs(tried[s] - target_db))
+
+
+def _next(tried: dict[float, float], target: float, slope: float) -> float:
+    """Secant through the last two points, kept inside the bracket and within a factor of 16."""
+    last, *before = reversed(tried)
+    if before and math.isfinite(tried[last] - tried[before[0]]) and tried[last] != tried[before[0]]:
+        measured = (tried[last] - tried[before[0]]) / math.log(last / before[0])
+        slope = measured if measured < 0 else slope
+    step = (target - tried[last]) / slope if math.isfinite(tried[last]) else math.inf
+    guess = last * math.exp(min(max(step, -math.log(16)), math.log(16)))
+    too_weak = [s for s, db in tried.items() if db > target]
+    too_strong = [s for s, db in tried.items() if db < target]
+    if too_weak and too_strong and not max(too_weak) < guess < min(too_strong):
+        guess = math.sqrt(max(too_weak) * min(too_strong))
+    return guess
+
+
+def _six_digits(value: float) -> float:
+    return float(f"{value:.6g}")
