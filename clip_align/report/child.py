@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A helper process of a run that may be slow, hang or die without the run noticing.
+
+The parent tells it, by a byte in a pipe, that the record has grown; the child reads the record itself. The
+pipe never blocks: a full one means that the child has been told already. When the parent dies, the pipe ends
+and so does the child, after its last work. Signals to the run's process group do not reach it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import clip_align
+
+PACKAGE_PARENT = Path(clip_align.__file__).resolve().parent.parent
+
+
+class Child:
+    """``python -m module arguments…`` at low priority, one thread, in its own session.
+
+    Its standard output is read line by line by ``messages``; its standard error goes to ``log``.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str], log: Path, nice: int = 10) -> None:
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join(p for p in (str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")) if p)
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, str(nice), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                os.set_blocking(pipe.fileno(), False)
+        self._partial = b""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
+    def tell(self, word: str = "") -> bool:
+        """Say that there is something new (a line with ``word``); False when the child is gone."""
+        if self._process.stdin is None or not self.alive:
+            return False
+        try:
+            os.write(self._process.stdin.fileno(), word.encode() + b"\n")
+        except BlockingIOError:
+            pass  # the pipe is full: it has been told
+        except OSError:
+            return False
+        return True
+
+    def messages(self) -> list[str]:
+        """Whole lines that the child has printed since the last call."""
+        data = self._partial
+        if self._process.stdout is not None:
+            with contextlib.suppress(OSError, ValueError):
+                while chunk := os.read(self._process.stdout.fileno(), 65536):
+                    data += chunk
+        *lines, self._partial = data.split(b"\n")
+        return [line.decode(errors="replace") for line in lines]
+
+    def end(self, word: str, seconds: float) -> bool:
+        """Tell the child to finish and wait; after ``seconds`` it is killed. True when it ended well."""
+        self.tell(word)
+        try:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            code = self._process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+        except OSError:
+            code = self._process.wait(timeout=seconds)
+        return code == 0
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)
+
+    def why(self) -> str:
+        """The last line of what it wrote to its log, for a warning."""
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else f"exit code {self._process.poll()}"
+
+
+def words() -> list[str] | None:
+    """In the child: wait until told something; the lines told since the last call, None once the parent is gone."""
+    try:
+        data = os.read(0, 65536)
+    except InterruptedError:
+        return []
+    return data.decode(errors="replace").splitlines() if data else None
+
+
+def be_nice(increment: int) -> None:
+    """In the child: leave the processor to training."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(increment)

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws one panel into matplotlib axes.
+
+Curves and reference lines are named right of the axes, at their own height, instead of in a legend: they can be
+told apart without matching colours. Colours are those of Okabe and Ito, and every curve has its own dash and marker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+from clip_align.report.labels import compress, count, number, sample_ticks, spread_out, wrapped
+from clip_align.report.panels import Curve, Gap, Panel
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+TEXT_COLOURS = ("#005F96", "#B34E00", "#007A59", "#9C4677", "#946200", "#1F75A8", "#000000", "#6F5524")  # darker
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 2)), (0, (3, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES: dict[str, Any] = {"chance": (0, (1, 2)), "ceiling": "-", "baseline": (0, (4, 3))}
+INK, MUTED, FAINT = "#1a1a1a", "#5c5c5c", "#b4b4b4"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in inches (font in points) of one cell of the figure; names stand in the right margin."""
+
+    columns: int
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    font: float
+    dpi: int
+    name_characters: int
+    note_characters: int
+    tick_share: float  # least distance of ticks, as a share of the axis
+
+    @property
+    def axes_inches(self) -> tuple[float, float]:
+        """Width and height of the axes."""
+        return self.width - self.left - self.right, self.height - self.top - self.bottom
+
+
+WIDE = Layout(2, 6.6, 4.2, 0.55, 1.75, 0.62, 0.34, 8.5, 120, 28, 104, 0.12)
+NARROW = Layout(1, 3.9, 3.3, 0.42, 1.18, 0.62, 0.30, 7.8, 200, 19, 60, 0.17)
+
+
+@dataclass(frozen=True)
+class Name:
+    """What is written beside the axes at the height ``value``."""
+
+    value: float
+    text: str
+    colour: str
+    weight: str = "normal"
+
+
+def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) -> None:
+    """One panel: frame, peak range, undefined stretches, reference lines, curves, names."""
+    end = max((p.samples for c in panel.curves for p in c.points), default=0) or 1
+    low, high = _limits(panel)
+    span = high - low
+    low -= 0.13 * span if panel.gaps else 0.0  # room for the reasons below the curves
+    high += 0.08 * span if panel.peak else 0.0
+    right = compress(end, linear)
+    axes.set_xlim(-0.02 * right, 1.02 * right)
+    axes.set_ylim(low, high)
+    _frame(axes, panel, title, layout, end, linear)
+    _peak(axes, panel, layout, linear)
+    _undefined(axes, panel, layout, linear)
+    names = _references(axes, panel, linear)
+    for index, curve in enumerate(panel.curves):
+        names += _curve(axes, curve, index, linear, comparing=bool(curve.run))
+    _write_names(axes, names, layout, (low, high))
+
+
+def _limits(panel: Panel) -> tuple[float, float]:
+    """Limits that hold every value, interval and line, inside the scores' own widest limits."""
+    values = [r.value for r in panel.references] + [y for _, y in panel.bound]
+    for point in (p for c in panel.curves for p in c.points):
+        values += [v for v in (point.value, point.low, point.high) if v is not None and point.value is not None]
+    if not values:
+        return panel.axis
+    low, high = max(min(values), panel.axis[0]), min(max(values), panel.axis[1])
+    margin = 0.04 * (high - low) or 0.05
+    return low - margin, high + margin
+
+
+def _frame(axes: Axes, panel: Panel, title: str, layout: Layout, end: int, linear: float) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(labelsize=layout.font - 0.5, colors=MUTED, length=3, width=0.6)
+    ticks = sample_ticks(end, linear, layout.tick_share)
+    axes.xaxis.set_major_locator(FixedLocator([compress(t, linear) for t in ticks]))
+    axes.set_xticklabels([count(t) for t in ticks])
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axes.grid(axis="y", color="#efefef", lw=0.7)
+    axes.set_axisbelow(True)
+    width, height = layout.axes_inches
+    left = -0.8 * layout.left / width
+    note = wrapped(panel.note, layout.note_characters, 2)
+    above = 0.08 + 0.15 * (note.count("\n") + 1)
+    common: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom"}
+    axes.text(left, 1 + 0.06 / height, note, size=layout.font - 1, color=MUTED, **common)
+    axes.text(left, 1 + above / height, title, size=layout.font + 1.5, color=INK, weight="bold", **common)
+
+
+def _peak(axes: Axes, panel: Panel, layout: Layout, linear: float) -> None:
+    if panel.peak is None:
+        return
+    left, right = (compress(x, linear) for x in panel.peak)
+    axes.axvspan(left, right, color="#F0E442", alpha=0.28, lw=0, zorder=0)
+    end = axes.get_xlim()[1]
+    axes.text(
+        min(max((left + right) / 2, 0.14 * end), 0.86 * end), 0.985, "peak lies here", ha="center", va="top",
+        transform=axes.get_xaxis_transform(), size=layout.font - 1.5, color=MUTED,
+    )  # fmt: skip
+
+
+def _undefined(axes: Axes, panel: Panel, layout: Layout, linear: float) -> None:
+    """Hatch the undefined stretches; the widest first get their reasons written, as far as there is room."""
+    taken: list[tuple[float, float]] = []  # shares of the axis that a reason already fills
+    start, end = axes.get_xlim()
+    for gap in sorted(panel.gaps, key=lambda g: compress(g.start, linear) - compress(g.end, linear)):
+        left, right = compress(gap.start, linear), compress(gap.end, linear)
+        axes.axvspan(left, right, facecolor="#f5f5f5", edgecolor="#dedede", hatch="////", lw=0, zorder=0)
+        _reason(axes, gap, ((left - start) / (end - start), (right - start) / (end - start)), taken, layout)
+
+
+def _reason(axes: Axes, gap: Gap, place: tuple[float, float], taken: list[tuple[float, float]], layout: Layout) -> None:
+    """Write the reason along the bottom, from the stretch to whichever side has more room, if it is still free."""
+    size = layout.font - 1.5
+    characters = layout.axes_inches[0] * 72 / (0.56 * size)
+    rightwards = 1 - place[0] >= place[1]
+    text = wrapped(f"undefined: {gap.reason}", int((1 - place[0] if rightwards else place[1]) * characters) - 2, 2)
+    share = max(len(line) for line in text.splitlines()) / characters
+    here = (place[0], place[0] + share) if rightwards else (place[1] - share, place[1])
+    if any(here[0] < b and a < here[1] for a, b in taken):
+        return  # the page's words name it
+    taken.append(here)
+    axes.text(
+        here[0] + 0.008 if rightwards else here[1] - 0.008, 0.015, text, ha="left" if rightwards else "right",
+        va="bottom", transform=axes.transAxes, size=size, color=MUTED, zorder=5, linespacing=1.1,
+        bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1},
+    )  # fmt: skip
+
+
+def _references(axes: Axes, panel: Panel, linear: float) -> list[Name]:
+    names: list[Name] = []
+    for line in panel.references:
+        axes.axhline(line.value, color=FAINT, lw=0.9, ls=LINES[line.kind], zorder=1)
+        spread = ""
+        if line.spread:
+            axes.axhspan(line.value - line.spread, line.value + line.spread, color=FAINT, alpha=0.3, lw=0, zorder=1)
+            spread = f" ± {number(line.spread)}"
+        names.append(Name(line.value, f"{line.label}: {number(line.value)}{spread}", MUTED))
+    if panel.bound:
+        xs = [compress(x, linear) for x, _ in panel.bound]
+        axes.plot(xs, [y for _, y in panel.bound], color=MUTED, lw=0.9, ls=LINES["baseline"], zorder=1)
+        names.append(Name(panel.bound[-1][1], f"{panel.bound_label}: {number(panel.bound[-1][1])}", MUTED))
+    return names
+
+
+def _curve(axes: Axes, curve: Curve, index: int, linear: float, comparing: bool) -> list[Name]:
+    """Draw one curve with its band; gaps stay gaps. Returns its name, at the height of its last value."""
+    defined = [(p.value, p.reason) for p in curve.points if p.value is not None]
+    if not defined:
+        return []
+    headline = curve.role == "headline"
+    xs = [compress(p.samples, linear) for p in curve.points]
+    colour, nan = COLOURS[index % len(COLOURS)], float("nan")
+    lows = [nan if p.value is None or p.low is None else p.low for p in curve.points]
+    highs = [nan if p.value is None or p.high is None else p.high for p in curve.points]
+    alpha = 0.20 if headline and not comparing else 0.10
+    axes.fill_between(xs, lows, highs, color=colour, alpha=alpha, lw=0, zorder=2)
+    marked = len(xs) <= 80 or len(defined) == 1
+    axes.plot(
+        xs, [nan if p.value is None else p.value for p in curve.points], color=colour,
+        lw=1.9 if headline else 1.2, ls="-" if comparing else DASHES[index % len(DASHES)],
+        marker=MARKERS[index % len(MARKERS)] if marked else "", ms=3.4 if headline else 2.6,
+        zorder=4 if headline else 3,
+    )  # fmt: skip
+    value, remark = defined[-1]
+    text = f"{curve.run if comparing else curve.label}: {number(value)}{f' ({remark})' if remark else ''}"
+    weight = "bold" if headline and not comparing else "normal"
+    return [Name(value, text, TEXT_COLOURS[index % len(TEXT_COLOURS)], weight)]
+
+
+def _write_names(axes: Axes, names: list[Name], layout: Layout, limits: tuple[float, float]) -> None:
+    """Names at their own heights, moved apart where they would overlap, with a line to where they belong.
+
+    Where they do not all fit, the last reference lines go without a name (the page's table has them).
+    """
+    line = layout.font * 1.2 / 72 / layout.axes_inches[1]  # height of a line as a share of the axes
+    low, high = -0.03, 1.05
+    boxes = [(n, wrapped(n.text, layout.name_characters - (3 if n.weight == "bold" else 0), 2)) for n in names]
+    heights = [line * (text.count("\n") + 1) for _, text in boxes]
+    while sum(heights) > high - low and any(n.colour == MUTED for n, _ in boxes):
+        drop = max(i for i, (n, _) in enumerate(boxes) if n.colour == MUTED)
+        del boxes[drop], heights[drop]
+    span = limits[1] - limits[0]
+    wanted = [min(max((n.value - limits[0]) / span, 0.0), 1.0) for n, _ in boxes]
+    for (name, text), at, place in zip(boxes, wanted, spread_out(wanted, heights, low, high), strict=True):
+        axes.plot([1.005, 1.03], [at, place], transform=axes.transAxes, color=name.colour, lw=0.7, clip_on=False)
+        axes.text(
+            1.04, place, text, transform=axes.transAxes, va="center", size=layout.font - 0.7, color=name.colour,
+            linespacing=1.05, weight=name.weight,
+        )  # fmt: skip

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``curves.png`` and its one-column variant for narrow screens, drawn with matplotlib's Agg canvas."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from clip_align.record import History
+from clip_align.report.draw import INK, MUTED, WIDE, Layout, draw
+from clip_align.report.labels import count, wrapped
+from clip_align.report.panels import Panel, panels
+from clip_align.run_folder import write_atomic
+
+HEAD, FOOT = 0.30, 0.30  # inches above and below the panels
+
+
+def curves(history: History, path: Path, *, title: str = "", layout: Layout = WIDE) -> None:
+    """Write the figure of a run as PNG, atomically. Works with no evaluation at all."""
+    write_atomic(path, png(panels(history), title=title or run_title(history), layout=layout, foot=footnote(history)))
+
+
+def png(drawn: Sequence[Panel], *, title: str, foot: str, layout: Layout = WIDE) -> bytes:
+    """The panels as PNG, in rows of ``layout.columns``."""
+    rows = max(1, math.ceil(len(drawn) / layout.columns))
+    foot = wrapped(foot, layout.note_characters * layout.columns, 5)
+    size = (layout.columns * layout.width, rows * layout.height + HEAD + FOOT + 0.14 * foot.count("\n"))
+    figure = Figure(figsize=size, dpi=layout.dpi, facecolor="white")
+    FigureCanvasAgg(figure)  # no pyplot: nothing global
+    shown = wrapped(title, int(layout.note_characters * layout.columns * 0.8), 1)
+    figure.text(0.1 / size[0], 1 - 0.13 / size[1], shown, va="top", size=layout.font + 1, color=INK, weight="bold")
+    figure.text(0.1 / size[0], 0.08 / size[1], foot, va="bottom", size=layout.font - 0.8, color=MUTED)
+    if not drawn:
+        figure.text(0.5, 0.5, "no evaluation yet", ha="center", va="center", size=layout.font + 3, color=MUTED)
+    linear = linear_samples(drawn)
+    for index, panel in enumerate(drawn):
+        row, column = divmod(index, layout.columns)
+        box = (
+            (column * layout.width + layout.left) / size[0],
+            1 - (HEAD + (row + 1) * layout.height - layout.bottom) / size[1],
+            (layout.width - layout.left - layout.right) / size[0],
+            (layout.height - layout.top - layout.bottom) / size[1],
+        )
+        draw(figure.add_axes(box), panel, f"{index + 1}  {panel.title}", layout, linear)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 5})
+    return buffer.getvalue()
+
+
+def started(history: History) -> dict[str, Any]:
+    """The line with which the run, or its last resumption, began; empty where there is none."""
+    return next((e for e in reversed(history.events) if e.get("event") == "started"), {})
+
+
+def run_title(history: History) -> str:
+    """Name of the run and how far it has come."""
+    start = started(history)
+    parts = [str(start.get("run") or "clip-align")]
+    if history.evaluations:
+        last = history.evaluations[-1]
+        step = f"step {last['global_step']}"
+        parts.append(f"{step} of {start['max_steps']}" if start.get("max_steps") else step)
+        parts.append(f"{count(last['samples_seen'])} samples seen")
+    return " · ".join(parts)
+
+
+def footnote(history: History) -> str:
+    """What the axes, the bands and the hatching mean."""
+    batch = started(history).get("global_batch")
+    step = f" (1 step = {batch} samples)" if batch else ""
+    return (
+        f"Horizontal axis: samples seen{step}, linear near 0, then logarithmic. Bands: 95 % intervals. "
+        "Hatched: undefined, with the reason."
+    )
+
+
+def linear_samples(drawn: Sequence[Panel]) -> float:
+    """Where the axis turns from linear to logarithmic: at twice the usual distance between evaluations.
+
+    So the early evaluations are told apart, and the second half of a run still has room for a fall.
+    """
+    points = max((c.points for p in drawn for c in p.curves), key=len, default=())
+    apart = sorted(b.samples - a.samples for a, b in pairwise(points) if b.samples > a.samples)
+    return max(2.0 * apart[len(apart) // 2], 1.0) if apart else 1.0

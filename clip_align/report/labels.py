@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers, ticks and label places of figures and pages: pure functions, no drawing."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A score as text without a leading zero (``.62``, ``-.05``, ``1.20``); an en dash for None.
+
+    >>> number(0.6249), number(-0.05), number(1.2), number(None)
+    ('.62', '-.05', '1.20', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        return f".{'0' * digits}"
+    return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
+
+
+def interval(low: float | None, high: float | None, digits: int = 2) -> str:
+    """``[.59, .66]``, empty where there is no interval."""
+    return "" if low is None or high is None else f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def count(value: float) -> str:
+    """A count of samples in at most four characters and a unit: ``0``, ``640``, ``12.8k``, ``3M``.
+
+    >>> count(0), count(640), count(12800), count(3e6), count(1.28e10)
+    ('0', '640', '12.8k', '3M', '12.8G')
+    """
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """``45 s``, ``3 min 05 s``, ``2 h 10 min``, ``3 d 4 h``; an en dash where unknown."""
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def compress(samples: float, linear: float) -> float:
+    """Place of a sample count on the axis: linear near 0 (up to about ``linear``), logarithmic beyond it."""
+    return math.log1p(max(samples, 0.0) / linear)
+
+
+def sample_ticks(end: float, linear: float, room: float) -> list[float]:
+    """Round sample counts (0 and 1, 2, 5 times powers of ten) at least ``room`` of the axis apart."""
+    top = compress(end, linear)
+    if top <= 0:
+        return [0.0]
+    ticks = [0.0]
+    for exponent in range(int(math.log10(end)), -1, -1):  # powers of ten first: they are easiest to read
+        ticks += _fitting([10.0**exponent], ticks, end, linear, room * top)
+    for exponent in range(int(math.log10(end)), -1, -1):
+        ticks += _fitting([2 * 10.0**exponent, 5 * 10.0**exponent], ticks, end, linear, room * top)
+    return sorted(ticks)
+
+
+def _fitting(wanted: Sequence[float], taken: list[float], end: float, linear: float, gap: float) -> list[float]:
+    found: list[float] = []
+    for tick in wanted:
+        places = [compress(t, linear) for t in (*taken, *found)]
+        if tick <= end and all(abs(compress(tick, linear) - p) >= gap for p in places):
+            found.append(tick)
+    return found
+
+
+def spread_out(wanted: Sequence[float], heights: Sequence[float], low: float, high: float) -> list[float]:
+    """Centres as near to ``wanted`` as possible so that boxes of the given heights do not overlap.
+
+    All boxes lie within [low, high] where they fit at all; the order of ``wanted`` is kept. Least
+    squares by pooling neighbours that collide.
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    blocks: list[tuple[float, list[int]]] = []  # (sum of wanted starts of the block, its members)
+    for i in order:
+        members, total = [i], wanted[i] - heights[i] / 2
+        while blocks:
+            before_total, before = blocks[-1]
+            height = sum(heights[k] for k in before)
+            if _start(before_total, len(before), sum(heights[k] for k in before), low, high) + height <= _start(
+                total, len(members), sum(heights[k] for k in members), low, high
+            ):
+                break
+            blocks.pop()
+            total = before_total + total - height * len(members)
+            members = before + members
+        blocks.append((total, members))
+    centres = [0.0] * len(wanted)
+    for total, members in blocks:
+        y = _start(total, len(members), sum(heights[k] for k in members), low, high)
+        for i in members:
+            centres[i] = y + heights[i] / 2
+            y += heights[i]
+    return centres
+
+
+def _start(total: float, n: int, height: float, low: float, high: float) -> float:
+    return max(low, min(total / n, high - height))
+
+
+def wrapped(text: str, width: int, lines: int) -> str:
+    """Text in at most ``lines`` lines of ``width`` characters, an ellipsis where it is cut."""
+    parts = textwrap.wrap(text, width=max(width, 8))
+    if len(parts) > lines:
+        cut = parts[lines - 1]
+        parts = [*parts[: lines - 1], (cut if len(cut) < width else cut.rsplit(" ", 1)[0]).rstrip(" ,;:") + " …"]
+    return "\n".join(parts)

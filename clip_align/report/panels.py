@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a figure of a run shows: panels of curves and reference lines, taken from the record alone.
+
+Nothing here draws. Panels come in the order of the paper (arXiv 2508.09814): accuracy, human alignment,
+texture bias, loss of accuracy under noise; panels of outside benchmarks follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from clip_align.record import History, drawn
+
+TITLES = {
+    "accuracy": "Zero-shot accuracy",
+    "alignment": "Human alignment",
+    "texture": "Texture bias",
+    "noise": "Accuracy lost to noise",
+}
+FAMILY_PANELS = {"zero_shot": "accuracy", "human": "alignment", "texture": "texture", "noise": "noise"}
+
+Kind = Literal["chance", "baseline", "ceiling"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation of one score; ``value`` is None where it is undefined or not to be drawn, for ``reason``.
+
+    ``held`` marks a value that exists but is not drawn yet, because the one before it was undefined.
+    """
+
+    step: int
+    samples: int
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A score over training. ``key`` is its full key, ``run`` the run's name where several are compared."""
+
+    key: str
+    label: str
+    role: str
+    points: tuple[Point, ...]
+    run: str = ""
+
+    @property
+    def defined(self) -> list[Point]:
+        """Points that have a value."""
+        return [p for p in self.points if p.value is not None]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A horizontal line; ``spread`` is one standard deviation, where the value is a mean."""
+
+    label: str
+    value: float
+    kind: Kind
+    spread: float | None = None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch of training over which a panel's headline is undefined, and why."""
+
+    start: int  # samples seen
+    end: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Everything one panel draws.
+
+    ``note`` says what is re-made or a stand-in. ``bound`` is the upper limit of a curve that moves with
+    accuracy, as (samples, value). ``peak`` is the range in which the peak lies, in samples, once a
+    verdict exists. ``axis`` are the widest limits that make sense.
+    """
+
+    name: str
+    title: str
+    note: str
+    curves: tuple[Curve, ...]
+    references: tuple[Reference, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    axis: tuple[float, float] = (0.0, 1.0)
+    bound: tuple[tuple[int, float], ...] = ()
+    bound_label: str = ""
+    peak: tuple[int, int] | None = None
+
+
+def panels(history: History) -> list[Panel]:
+    """The panels of a run, those without a benchmark left out; only the loss where a run has none at all."""
+    found: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {name: [] for name in TITLES}
+    for benchmark in history.benchmarks.values():
+        for score in benchmark.get("scores", ()):
+            if score.get("role") in ("headline", "companion"):
+                found.setdefault(_panel_of(benchmark, score), []).append((benchmark, score))
+    built = [_panel(name, members, history) for name, members in found.items() if members]
+    return built or _loss(history)
+
+
+def curve_of(history: History, benchmark: Mapping[str, Any], score: Mapping[str, Any]) -> Curve:
+    """One score's curve; the rule that a value is drawn only after several defined ones is applied."""
+    key = f"{benchmark['key']}/{score['name']}"
+    points = tuple(
+        Point(
+            int(line["global_step"]),
+            int(line["samples_seen"]),
+            value,
+            low,
+            high,
+            reason,
+            held=value is None and line[key] is not None,
+        )
+        for line, value, low, high, reason in drawn(history.evaluations, benchmark, score["name"])
+    )
+    return Curve(key, str(score.get("label") or score["name"]), str(score.get("role", "detail")), points)
+
+
+def gaps_of(curve: Curve) -> list[Gap]:
+    """Stretches over which a curve has no value, each with the last reason why it was undefined."""
+    stretches: list[Gap] = []
+    points = curve.points
+    for i, point in enumerate(points):
+        if point.value is not None:
+            continue
+        end = points[min(i + 1, len(points) - 1)].samples
+        reason = point.reason or "undefined"
+        if stretches and i and points[i - 1].value is None:
+            stretches[-1] = replace(stretches[-1], end=end, reason=stretches[-1].reason if point.held else reason)
+        else:
+            stretches.append(Gap(points[max(i - 1, 0)].samples, end, reason))
+    return stretches
+
+
+def benchmark_note(benchmark: Mapping[str, Any]) -> str:
+    """Name of a benchmark with what is a stand-in in it, for a panel's second line."""
+    stand_in = str(benchmark.get("stand_in") or "").strip()
+    name = str(benchmark["key"]).split("/", 1)[-1]
+    return f"{name}: {stand_in}" if stand_in else name
+
+
+def _panel_of(benchmark: Mapping[str, Any], score: Mapping[str, Any]) -> str:
+    family = str(benchmark["key"]).split("/", 1)[0]
+    name = str(benchmark.get("panel") or FAMILY_PANELS.get(family, family))
+    if name == "noise" and str(score["name"]).startswith("accuracy"):
+        return "accuracy"  # clean and noisy accuracy belong into one panel, as in the paper
+    return name
+
+
+def _panel(name: str, members: list[tuple[Mapping[str, Any], Mapping[str, Any]]], history: History) -> Panel:
+    if name == "accuracy" and any(str(b["key"]).startswith("zero_shot/") for b, _ in members):
+        members = [(b, s) for b, s in members if s["name"] != "accuracy_clean"]  # the same curve on fewer images
+    members = sorted(members, key=lambda m: m[1]["role"] != "headline")  # stable: headlines first
+    curves = _distinct([(b, curve_of(history, b, s)) for b, s in members])
+    benchmarks = {str(b["key"]): b for b, _ in members}
+    bound_label, bound = _relative_bound(members, history)
+    axes = [s.get("axis") or (0.0, 1.0) for _, s in members]
+    return Panel(
+        name=name,
+        title=TITLES.get(name, name.replace("_", " ").capitalize()),
+        note="; ".join(benchmark_note(b) for b in benchmarks.values()),
+        curves=curves,
+        references=tuple(_references(members)),
+        gaps=tuple(gaps_of(curves[0])),
+        axis=(min(float(a[0]) for a in axes), max(float(a[1]) for a in axes)),
+        bound=bound,
+        bound_label=bound_label,
+        peak=_peak(curves[0], history),
+    )
+
+
+def _distinct(pairs: list[tuple[Mapping[str, Any], Curve]]) -> tuple[Curve, ...]:
+    """Curves whose labels differ: the benchmark's name is added where two would be the same."""
+    labels = [c.label for _, c in pairs]
+    return tuple(
+        replace(c, label=f"{c.label} ({str(b['key']).split('/', 1)[-1]})") if labels.count(c.label) > 1 else c
+        for b, c in pairs
+    )
+
+
+def _references(members: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Reference]:
+    """Chance of all curves, each value once; ceilings and baselines of the first headline."""
+    members = list(members)
+    seen: dict[float, list[str]] = {}
+    for _, score in members:
+        if score.get("chance") is not None:
+            seen.setdefault(round(float(score["chance"]), 6), []).append(str(score.get("label") or score["name"]))
+    for value, labels in seen.items():
+        everyone = len(labels) == len(members) or (len(seen) == 1 and len(labels) > 1)
+        yield Reference("chance" if everyone else f"chance: {labels[0]}", value, "chance")
+    first = members[0][1]
+    for label, value in (first.get("ceilings") or {}).items():
+        yield Reference(str(label), float(value), "ceiling")
+    baselines: dict[str, float] = {str(k): float(v) for k, v in (first.get("baselines") or {}).items() if v is not None}
+    for label, value in baselines.items():
+        if not label.endswith((" sd", "_sd")):
+            spread = baselines.get(f"{label} sd", baselines.get(f"{label}_sd"))
+            yield Reference(label.replace("_", " "), value, "baseline", spread)
+
+
+def _relative_bound(
+    members: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], history: History
+) -> tuple[str, tuple[tuple[int, float], ...]]:
+    """Upper limit 1 - chance / clean accuracy of a relative drop: it rises with nothing changing but accuracy."""
+    for benchmark, score in members:
+        if not str(score["name"]).startswith("relative_drop"):
+            continue
+        clean = f"{benchmark['key']}/accuracy_clean"
+        chance = next((s.get("chance") for s in benchmark["scores"] if s["name"] == "accuracy_clean"), None)
+        if chance is None:
+            continue
+        values = [(int(e["samples_seen"]), e.get(clean)) for e in history.evaluations if clean in e]
+        bound = tuple((x, 1 - float(chance) / c) for x, c in values if c and c > float(chance))
+        return f"limit of {score.get('label') or score['name']}", bound
+    return "", ()
+
+
+def _peak(curve: Curve, history: History) -> tuple[int, int] | None:
+    """Range of samples in which the headline's peak lies; None without a verdict about it."""
+    at = {p.step: p.samples for p in curve.points}
+    for verdict in history.verdicts:
+        if verdict.get("score") == curve.key and verdict.get("peak_from") in at and verdict.get("peak_to") in at:
+            return at[verdict["peak_from"]], at[verdict["peak_to"]]
+    return None
+
+
+def _loss(history: History) -> list[Panel]:
+    """A run without benchmarks still has its training loss."""
+    points = tuple(
+        Point(int(t["global_step"]), int(t["samples_seen"]), t.get("train/loss"))
+        for t in history.train
+        if "train/loss" in t
+    )
+    if not points:
+        return []
+    top = max((p.value for p in points if p.value is not None), default=1.0)
+    curve = Curve("train/loss", "loss", "headline", points)
+    return [Panel("loss", "Training loss", "this run has no benchmarks", (curve,), axis=(0.0, top))]
