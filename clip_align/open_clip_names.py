@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which open_clip architectures can be built and fed without a network, read without importing open_clip.
+
+A name works offline when the ``text_cfg`` of its file in open_clip's ``model_configs`` names neither a Hugging Face
+text tower (``hf_model_name``) nor a Hugging Face tokenizer (``hf_tokenizer_name``): those two are downloaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+from pathlib import Path
+
+from clip_align.structure import nearest
+
+NEEDS_NETWORK = ("hf_model_name", "hf_tokenizer_name")
+
+
+@functools.cache
+def names() -> dict[str, bool]:
+    """Every open_clip name, and whether it works offline; empty where open_clip is not installed."""
+    spec = importlib.util.find_spec("open_clip")  # a top-level package: found, not imported
+    folders = spec.submodule_search_locations if spec is not None else None
+    found: dict[str, bool] = {}
+    for folder in folders or ():
+        for path in sorted((Path(folder) / "model_configs").glob("*.json")):
+            config = json.loads(path.read_text(encoding="utf-8"))
+            if all(part in config for part in ("embed_dim", "vision_cfg", "text_cfg")):  # as open_clip's own scan
+                found[path.stem] = not any(config["text_cfg"].get(k) for k in NEEDS_NETWORK)
+    return found
+
+
+def offline_names() -> list[str]:
+    """The names that need no network, in alphabetical order."""
+    return sorted(name for name, offline in names().items() if offline)
+
+
+def problem(name: str) -> str | None:
+    """Why ``name`` cannot be trained offline, what to take instead; None when it can."""
+    known = names()
+    if known.get(name):
+        return None
+    if name in known:
+        return (
+            f"'{name}' needs the network: open_clip downloads its tokenizer or text tower; "
+            f"{len(offline_names())} names do not, e.g. {_like(name)}"
+        )
+    if not known:
+        return f"'{name}': open_clip is not installed, or without its model_configs; install open_clip_torch"
+    return f"'{name}' is not an open_clip architecture that needs no network; did you mean {_like(name)}?"
+
+
+def _like(name: str) -> str:
+    lower = {n.lower(): n for n in offline_names()}
+    return lower[nearest(name.lower().replace("_", "-").replace("/", "-"), lower) or "vit-b-32"]
