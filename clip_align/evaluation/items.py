@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Column = NDArray[np.generic]
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, init=False)
 class Items:
     """One row an item, all arrays of length N.
 
@@ -26,41 +28,53 @@ class Items:
     reason: when given, the model could not be asked at all: every score is undefined for it.
     """
 
-    model: Mapping[str, NDArray[np.generic]]
+    model: Mapping[str, Column]
     human: NDArray[np.float64]
-    ids: Sequence[str] | None = None
-    clusters: Mapping[str, NDArray[np.generic]] | Sequence[object] | None = None
-    conditions: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
-    notes: Mapping[str, float] = field(default_factory=dict)
-    reason: str | None = None
+    ids: tuple[str, ...]
+    clusters: Mapping[str, Column]
+    conditions: Mapping[str, Column]
+    notes: Mapping[str, float]
+    reason: str | None
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        model: Mapping[str, ArrayLike] | ArrayLike,
+        human: ArrayLike,
+        ids: Sequence[str] | None = None,
+        clusters: Mapping[str, ArrayLike] | Sequence[object] | Column | None = None,
+        conditions: Mapping[str, ArrayLike] | None = None,
+        notes: Mapping[str, float] | None = None,
+        reason: str | None = None,
+    ) -> None:
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)  # frozen, but normalised once
 
-        model: Mapping[str, ArrayLike] = self.model if isinstance(self.model, Mapping) else {"value": self.model}
-        put("model", {k: _column(v) for k, v in model.items()})
-        put("human", np.asarray(self.human, dtype=np.float64))
+        values: Mapping[str, ArrayLike] = model if isinstance(model, Mapping) else {"value": model}
+        put("model", {k: _values(v) for k, v in values.items()})
+        put("human", np.asarray(human, dtype=np.float64))
         n = len(self.human)
-        put("ids", tuple(map(str, range(n) if self.ids is None else self.ids)))
-        clusters = self.clusters
+        put("ids", tuple(map(str, range(n) if ids is None else ids)))
         if clusters is None:
             clusters = {"item": np.arange(n)}
         elif not isinstance(clusters, Mapping):
             clusters = {"cluster": np.asarray(clusters)}
         put("clusters", {k: np.asarray(v) for k, v in clusters.items()})
-        put("conditions", {k: np.asarray(v) for k, v in self.conditions.items()})
-        columns = {**self.model, **self.clusters, **self.conditions, "ids": self.ids}  # type: ignore[dict-item]
+        put("conditions", {k: np.asarray(v) for k, v in (conditions or {}).items()})
+        put("notes", dict(notes or {}))
+        put("reason", reason)
+        columns: dict[str, Sized] = {**self.model, **self.clusters, **self.conditions, "ids": self.ids}
         for name, column in columns.items():
             if len(column) != n:
                 raise ValueError(f"items: {name} has {len(column)} rows, human has {n}")
-        if len(set(self.ids or ())) != n:
+        if not self.model:
+            raise ValueError("items: the model has no values")
+        if len(set(self.ids)) != n:
             raise ValueError("items: ids are not unique")
 
     def __len__(self) -> int:
         return len(self.human)
 
 
-def _column(values: ArrayLike) -> NDArray[np.generic]:
+def _values(values: ArrayLike) -> Column:
     array = np.asarray(values)
     return array if array.dtype == np.int8 else array.astype(np.float64)

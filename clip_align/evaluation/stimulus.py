@@ -23,8 +23,11 @@ class Stimulus:
     processes; anything random in it is seeded by the id. Two benchmarks that use the same id mean the
     same picture, which is then encoded once.
     ``view=None`` chooses by the model's input size: ``tiles`` below 128 px, else ``resize_crop``.
+    ``places``: stimuli of the same name are cut into tiles at the same places (a reference and its
+    distorted versions: name the reference); None: places of its own.
     """
 
     id: str
     load: Callable[[], Picture]
     view: View | None = None
+    places: str | None = None

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep the checkpoint with the best value of one score, saved inside the event that measured it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from clip_align.callbacks.base import conductor_of
+
+
+class BestCheckpoint(Callback):
+    """Save ``best-<key>.ckpt`` whenever ``key`` (``human/my_pairs/srocc``) beats its best so far.
+
+    Lightning's ModelCheckpoint may pair weights with an older score where its interval differs from the
+    callback's; here both are of one step by construction. Undefined values never win.
+    ``lower_is_better`` for scores such as texture bias.
+    """
+
+    def __init__(self, key: str, folder: str | Path, lower_is_better: bool = False) -> None:
+        super().__init__()
+        self.key, self.folder, self.lower_is_better = key, Path(folder), lower_is_better
+        self.best: float | None = None
+        self.best_step: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file that is kept."""
+        return self.folder / f"best-{re.sub(r'[^a-z0-9_@]+', '-', self.key)}.ckpt"
+
+    @property
+    def state_key(self) -> str:
+        """One state for each key that is watched."""
+        return f"clip_align/best/{self.key}"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Listen to the events of this trainer."""
+        if stage == "fit":
+            conductor_of(trainer).listeners.append(lambda step, scores: self._compare(trainer, step, scores))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value so far."""
+        return {"best": self.best, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on comparing with it."""
+        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+
+    def _compare(self, trainer: Trainer, step: int, scores: Mapping[str, float | None]) -> None:
+        value = scores.get(self.key)
+        if value is None:
+            return
+        better = self.best is None or (value < self.best if self.lower_is_better else value > self.best)
+        if better:
+            self.best, self.best_step = value, step
+            trainer.save_checkpoint(self.path)  # all ranks together

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One conductor for all perceptual callbacks of a trainer: it asks the trainer where it is and runs the events."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
+
+from clip_align.errors import UserError
+from clip_align.evaluation.ranks import Ranks
+from clip_align.evaluation.schedule import due, planned
+from clip_align.evaluation.session import EvaluationSettings, Listener, Session
+from clip_align.evaluation.subject import Subject, find_subject
+from clip_align.record import METRICS, Position, Record
+from clip_align.run_folder import user_cache
+
+if TYPE_CHECKING:
+    from clip_align.callbacks.base import PerceptualCallback
+
+FOLDER = "clip-align"  # of the record, under the log folder of a foreign trainer
+
+
+class Conductor:
+    """Made when a fit begins, gone when it ends. ``listeners`` may be added to until then."""
+
+    def __init__(self, callbacks: Sequence[PerceptualCallback]) -> None:
+        self.callbacks = list(callbacks)
+        self.listeners: list[Listener] = []
+        self._session: Session | None = None
+        self._settings = EvaluationSettings(Path())
+        self._trainer: Trainer | None = None
+        self._own_record: Record | None = None
+        self._samples = 0
+        self._seconds_before = 0.0
+        self._start = time.monotonic()
+
+    def prepare(self, trainer: Trainer, module: LightningModule) -> None:
+        """Find the model, open the record, make the pictures; UserError before step 0 where it cannot be done."""
+        if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
+            raise UserError(
+                "callbacks: a model that is sharded over ranks cannot be evaluated by perceptual callbacks; "
+                "use the strategies auto or ddp"
+            )
+        self._trainer = trainer
+        ranks = Ranks()
+        given = self.callbacks[0].settings
+        self._settings = given or EvaluationSettings(_default_cache(ranks))
+        asked = ranks.together(lambda: self._asked(module), UserError, "callbacks")
+        if self._settings.record is None and given is None:
+            self._open_record(trainer, ranks, {subject for _, subject in asked})
+        self._session = Session(asked, self._settings, ranks, self._settings.position or self._position)
+        self._session.listeners = [*self._settings.listeners, self._show, *self.listeners]
+        self._session.prepare(trainer.local_rank)
+
+    def event(self, trainer: Trainer) -> None:
+        """Evaluate all callbacks that are due at this step and were not evaluated at it."""
+        step = trainer.global_step
+        end = self._settings.max_steps or trainer.max_steps
+        last = 0 < end <= step
+        now = [c for c in self.callbacks if c.last_step != step and self._due(c, step, last)]
+        if now:
+            self._evaluate(trainer, step, now)
+
+    def last_event(self, trainer: Trainer) -> None:
+        """Evaluate every callback at the step where training happened to end, unless all were."""
+        step = trainer.global_step
+        if any(c.last_step != step for c in self.callbacks):
+            self._evaluate(trainer, step, self.callbacks)
+
+    def count(self, batch: Any) -> None:
+        """Count the samples of a trained batch, for trainings that do not say ``position``."""
+        self._samples += _length(batch) * (self._trainer.world_size if self._trainer else 1)
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run goes on from."""
+        return {"samples_seen": self._samples, "seconds": self._position(0).wall_seconds}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._samples = int(state.get("samples_seen", 0))
+        self._seconds_before = float(state.get("seconds", 0.0))
+
+    def close(self, status: str) -> None:
+        """Close the record where it is our own."""
+        if self._own_record is not None and self._trainer is not None:
+            where = self._position(self._trainer.global_step)
+            self._own_record.append("event", where, {"event": "finished", "message": f"training ended: {status}"})
+            self._own_record.close(status)
+        self._own_record = self._session = self._trainer = None
+
+    def _evaluate(self, trainer: Trainer, step: int, now: Sequence[PerceptualCallback]) -> None:
+        if self._session is None:
+            raise UserError("callbacks: the pictures were not prepared; perceptual callbacks work in Trainer.fit only")
+        context = trainer.precision_plugin.forward_context
+        if self._session.evaluate(step, [c.key for c in now], context) is not None:
+            for callback in now:
+                callback.last_step = step
+
+    def _due(self, callback: PerceptualCallback, step: int, last: bool) -> bool:
+        return due(step, callback.every_n_steps, callback.family, self._settings.early_steps, last)
+
+    def _asked(self, module: LightningModule) -> list[tuple[PerceptualCallback, Subject]]:
+        """Whom each callback asks; the same object for the same model, so that it is asked once."""
+        known: dict[tuple[Any, ...], Subject] = {}
+        wanted = {_own(c) for c in self.callbacks if c.prompts()}
+        for callback in self.callbacks:
+            who = _own(callback)
+            if who not in known:
+                known[who] = self._subject(module, callback, prompts=who in wanted)
+        return [(callback, known[_own(callback)]) for callback in self.callbacks]
+
+    def _subject(self, module: LightningModule, callback: PerceptualCallback, prompts: bool) -> Subject:
+        shared = self._settings.subject
+        if shared is not None and _own(callback) == _NOTHING_OWN:
+            return shared
+        found = shared if callback.model is None else None
+        return find_subject(
+            module,
+            model=callback.model if found is None else found.model,
+            tokenizer=callback.tokenizer or (found.tokenizer if found else None),
+            mean=callback.mean or (found.mean if found else None),
+            std=callback.std or (found.std if found else None),
+            prompts=prompts,
+        )
+
+    def _open_record(self, trainer: Trainer, ranks: Ranks, subjects: set[Subject]) -> None:
+        """A record of our own under the trainer's log folder; a new one for a new run."""
+        folder = Path(trainer.log_dir or trainer.default_root_dir) / FOLDER  # log_dir is asked on all ranks
+        self._settings = replace(self._settings, record=self._record(folder, trainer) if ranks.rank == 0 else None)
+        record = self._settings.record
+        if record is None:
+            return
+        self._own_record = record
+        where, end = self._position(trainer.global_step), trainer.max_steps
+        every = min(c.every_n_steps for c in self.callbacks)
+        record.append(
+            "event",
+            where,
+            {
+                "event": "resumed" if trainer.global_step else "started",
+                "message": f"{len(self.callbacks)} perceptual callbacks in a Trainer",
+                "max_steps": end if end > 0 else None,
+                "ranks": ranks.world,
+                "regular_every": every,
+                "evaluations_planned": max(
+                    planned(c.every_n_steps, c.family, self._settings.early_steps, end) for c in self.callbacks
+                )
+                if end > 0
+                else None,
+            },
+        )
+        for line in sorted({line for subject in subjects for line in subject.warnings}):
+            self._settings.say(f"warning: {line}")
+            record.append("event", where, {"event": "warning", "message": line})
+
+    def _record(self, folder: Path, trainer: Trainer) -> Record:
+        number = 1
+        place = folder
+        while trainer.global_step == 0 and (place / METRICS).exists():
+            number += 1
+            place = folder.with_name(f"{folder.name}-{number}")
+        return Record(place)
+
+    def _position(self, step: int) -> Position:
+        epoch = self._trainer.current_epoch if self._trainer else 0
+        seconds = self._seconds_before + time.monotonic() - self._start
+        return Position(step, self._samples, epoch, round(seconds, 3))
+
+    def _show(self, step: int, scores: Mapping[str, float | None]) -> None:
+        """Scores for whoever watches ``trainer.callback_metrics``; undefined ones as NaN."""
+        if self._trainer is not None:
+            shown = {k: torch.tensor(math.nan if v is None else v) for k, v in scores.items()}
+            self._trainer.callback_metrics.update(shown)
+
+
+_NOTHING_OWN = (None, None, None, None)
+
+
+def _own(callback: PerceptualCallback) -> tuple[Any, ...]:
+    """What a callback says itself about whom it asks."""
+    mean = tuple(callback.mean) if callback.mean is not None else None
+    std = tuple(callback.std) if callback.std is not None else None
+    model = None if callback.model is None else id(callback.model)
+    return model, None if callback.tokenizer is None else id(callback.tokenizer), mean, std
+
+
+def _default_cache(ranks: Ranks) -> Path:
+    folder, line = user_cache(None)
+    if line and ranks.rank == 0:
+        print(line)
+    return folder
+
+
+def _length(batch: Any) -> int:
+    """Number of samples: the length of the first tensor in a batch; 0 where there is none."""
+    if isinstance(batch, torch.Tensor):
+        return len(batch) if batch.ndim else 0
+    parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
+    return next((n for part in parts if (n := _length(part))), 0)

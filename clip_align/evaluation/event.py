@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One event: every distinct picture encoded once, items and scores of all due benchmarks on rank 0.
+
+The functions here know benchmarks, features and ranks; not Lightning, not the record, not the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.errors import RunError, UserError
+from clip_align.evaluation.benchmark import Benchmark
+from clip_align.evaluation.encode import PROJECTION, Answer, Array, Layer, Request
+from clip_align.evaluation.features import Features
+from clip_align.evaluation.items import Items
+from clip_align.evaluation.stimulus import View
+from clip_align.metrics.estimate import Estimate, undefined
+
+SPREAD = 1e-6  # features that differ by less than this share of the largest are one feature and float noise
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A benchmark with its pictures at hand: all that is fixed during a run.
+
+    ids and pictures [N, V, S, S, 3] by view; ``reason``: it cannot be asked at all (unknown words).
+    """
+
+    benchmark: Benchmark
+    pictures: Mapping[View, tuple[Sequence[str], NDArray[np.generic]]]
+    prompts: Mapping[str, tuple[str, ...]]
+    reason: str | None = None
+
+    @property
+    def images(self) -> int:
+        """Number of encoded images, tiles counted."""
+        return sum(int(np.prod(array.shape[:2])) for _, array in self.pictures.values())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an event says about one benchmark: estimates by score (``srocc``, ``srocc@layer_6``), further numbers,
+    and the items with the values of all layers, None where there are none."""  # fmt: skip
+
+    estimates: Mapping[str, Estimate]
+    notes: Mapping[str, float] = field(default_factory=dict)
+    items: Items | None = None
+
+
+class Union:
+    """The distinct pictures and texts of several benchmarks, and where each benchmark finds its own."""
+
+    def __init__(self, due: Iterable[Prepared]) -> None:
+        self.due = [p for p in due if p.reason is None]
+        rows: dict[tuple[str, View], int] = {}  # first tile of a picture
+        self._places: dict[str, tuple[list[str], NDArray[np.int64]]] = {}
+        found: list[tuple[int, int]] = []
+        sources: list[NDArray[np.generic]] = []
+        for prepared in self.due:
+            ids: list[str] = []
+            starts: list[NDArray[np.int64]] = []
+            for view, (names, array) in prepared.pictures.items():
+                tiles = array.shape[1]
+                first = []
+                for i, name in enumerate(names):
+                    if (name, view) not in rows:
+                        rows[name, view] = len(found)
+                        found.extend((len(sources), i * tiles + t) for t in range(tiles))
+                    first.append(rows[name, view])
+                sources.append(array)
+                ids.extend(names)
+                starts.append(np.asarray(first, np.int64)[:, None] + np.arange(tiles))
+            self._places[prepared.benchmark.key] = (ids, np.concatenate(starts))
+        texts = {text: None for p in self.due for group in p.prompts.values() for text in group}
+        self._texts = {text: i for i, text in enumerate(texts)}
+        table = np.asarray(found, np.int64).reshape(-1, 2)
+        self.request = Request(sources, table, tuple(texts), self._layers(len(table)))
+
+    def _layers(self, n: int) -> dict[Layer, NDArray[np.bool_]]:
+        wanted: dict[Layer, NDArray[np.bool_]] = {}
+        for prepared in self.due:
+            _, places = self._places[prepared.benchmark.key]
+            for layer in prepared.benchmark.layers:
+                wanted.setdefault(layer, np.zeros(n, bool))[places.ravel()] = True
+        return wanted
+
+    def features(self, prepared: Prepared, layer: Layer, answer: Answer) -> Features:
+        """A benchmark's own features out of the answer to all."""
+        ids, places = self._places[prepared.benchmark.key]
+        texts = [answer.texts[[self._texts[t] for t in group]] for group in prepared.prompts.values()]
+        return Features(answer.images[layer][places], {name: i for i, name in enumerate(ids)}, class_means(texts))
+
+
+def class_means(texts: Sequence[Array]) -> Array:
+    """Per class the mean of its prompts' unit-norm embeddings, normed again: [K, D] from K times [T, D]."""
+    if not texts:
+        return np.zeros((0, 0), np.float32)
+    means = np.stack([_unit(group.astype(np.float64)).mean(axis=0) for group in texts])
+    return _unit(means).astype(np.float32)
+
+
+def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", invalid="ignore"):  # a zero vector has no direction: NaN, found by why_unusable
+        unit: NDArray[np.float64] = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    return unit
+
+
+def why_unusable(features: Features) -> str | None:
+    """Why no score can be had from these features: not finite, or the same for all pictures (or prompts)."""
+    for name, array in (("pictures", features.images), ("prompts", features.prompts)):
+        if not array.size:
+            continue
+        if not np.isfinite(array).all():
+            return f"the model's features of the {name} are not finite"
+        flat = array.reshape(-1, array.shape[-1])
+        if np.ptp(flat, axis=0).max() <= SPREAD * np.abs(flat).max():
+            return f"the model gives all {name} the same features"
+    return None
+
+
+def outcome(union: Union, prepared: Prepared, answer: Answer) -> Outcome:
+    """Items and scores of one benchmark in all its layers; RunError names the benchmark that failed."""
+    benchmark = prepared.benchmark
+    if prepared.reason is not None:
+        return Outcome(_all_undefined(benchmark, prepared.reason))
+    estimates: dict[str, Estimate] = {}
+    notes: dict[str, float] = {}
+    by_layer: dict[str, Items] = {}
+    for layer in benchmark.layers:
+        features, suffix = union.features(prepared, layer, answer), layer_suffix(layer)
+        reason = why_unusable(features)
+        if reason is None:
+            by_layer[suffix] = items = benchmark.items(features)
+            notes.update({name + suffix: value for name, value in items.notes.items()})
+            reason = items.reason
+        for score in benchmark.scores:
+            estimates[score.name + suffix] = undefined(reason) if reason else score.compute(by_layer[suffix])
+    return Outcome(estimates, notes, _merged(by_layer))
+
+
+def outcomes(union: Union, due: Iterable[Prepared], answer: Answer) -> dict[str, Outcome]:
+    """All due benchmarks by key. An error in a benchmark's own code ends the run with its key."""
+    results: dict[str, Outcome] = {}
+    for prepared in due:
+        try:
+            results[prepared.benchmark.key] = outcome(union, prepared, answer)
+        except Exception as error:
+            what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            raise RunError(f"{prepared.benchmark.key}: {what}".replace("\n", " ")) from error
+    return results
+
+
+def layer_suffix(layer: Layer) -> str:
+    """What a key carries for a layer: nothing for the projection, ``@layer_6`` for block 6."""
+    return "" if layer == PROJECTION else f"@layer_{layer}"
+
+
+def _all_undefined(benchmark: Benchmark, reason: str) -> dict[str, Estimate]:
+    return {s.name + layer_suffix(layer): undefined(reason) for layer in benchmark.layers for s in benchmark.scores}
+
+
+def _merged(by_layer: Mapping[str, Items]) -> Items | None:
+    """One table of items with the model's values in all layers."""
+    if not by_layer:
+        return None
+    first = next(iter(by_layer.values()))
+    if any(items.ids != first.ids for items in by_layer.values()):
+        raise ValueError("items differ between layers")
+    model = {name + suffix: values for suffix, items in by_layer.items() for name, values in items.model.items()}
+    return Items(model, first.human, first.ids, first.clusters, first.conditions)
+
+
+def as_fields(results: Mapping[str, Outcome]) -> dict[str, float | str | None]:
+    """The flat fields of an evaluation's line in the record: null with a reason where undefined."""
+    fields: dict[str, float | str | None] = {}
+    for key, result in results.items():
+        for name, estimate in result.estimates.items():
+            path = f"{key}/{name}"
+            fields[path] = estimate.value
+            if estimate.value is None:
+                fields[f"{path}/reason"] = estimate.reason
+                continue
+            fields[f"{path}/low"], fields[f"{path}/high"] = estimate.low, estimate.high
+        fields.update({f"{key}/{name}": float(value) for name, value in result.notes.items()})
+    return fields

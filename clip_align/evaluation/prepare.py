@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is settled before step 0: stimuli listed and cut, prompts checked, blocks known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from clip_align.errors import UserError
+from clip_align.evaluation.benchmark import Benchmark
+from clip_align.evaluation.encode import PROJECTION
+from clip_align.evaluation.event import Prepared
+from clip_align.evaluation.pictures import Job, load, plan
+from clip_align.evaluation.stimulus import Stimulus, View
+from clip_align.evaluation.subject import Subject
+from clip_align.evaluation.views import VIEWS, chosen_view
+
+NAMED_WORDS = 5  # unknown words that a reason names
+
+Jobs = Mapping[View, Job]
+
+
+def planned(benchmark: Benchmark, subject: Subject, cache: Path) -> tuple[Jobs, str | None]:
+    """The benchmark's pictures by view, or no pictures and the reason why the model cannot be asked."""
+    reason = why_not_asked(benchmark, subject)
+    if reason:
+        return {}, reason
+    groups = by_view(benchmark, subject.image_size)
+    return {
+        view: plan(cache, benchmark.key, benchmark.version, stimuli, view, subject.image_size, benchmark.tiles)
+        for view, stimuli in groups.items()
+    }, None
+
+
+def opened(benchmark: Benchmark, jobs: Jobs, reason: str | None) -> Prepared:
+    """The benchmark with its pictures, once they are made."""
+    pictures = {view: ([s.id for s in job.stimuli], load(job)) for view, job in jobs.items()}
+    prompts = {name: tuple(texts) for name, texts in benchmark.prompts().items()}
+    return Prepared(benchmark, pictures, prompts, reason)
+
+
+def by_view(benchmark: Benchmark, size: int) -> dict[View, list[Stimulus]]:
+    """The stimuli under the view each is seen in: the callback's, else its own, else by size in pixels."""
+    stimuli = list(benchmark.stimuli())
+    ids = [stimulus.id for stimulus in stimuli]
+    if not ids:
+        raise UserError(f"{benchmark.key}: names no stimuli; check its data")
+    if len(set(ids)) != len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise UserError(f"{benchmark.key}: stimulus {twice} is named twice; yield each image once")
+    groups: dict[View, list[Stimulus]] = {}
+    for stimulus in stimuli:
+        view = chosen_view(benchmark.view or stimulus.view, size)
+        if view not in VIEWS:
+            raise UserError(f"{benchmark.key}: unknown view {view}; valid: {', '.join(VIEWS)}")
+        groups.setdefault(view, []).append(stimulus)
+    return groups
+
+
+def why_not_asked(benchmark: Benchmark, subject: Subject) -> str | None:
+    """Why this model cannot be asked by prompts: words that its tokenizer never saw. UserError for a wrong set-up."""
+    prompts = benchmark.prompts()
+    if not prompts:
+        return None
+    if any(layer != PROJECTION for layer in benchmark.layers):
+        raise UserError(f"{benchmark.key}: decisions by prompts need the projection; remove its layers=…")
+    if subject.tokenizer is None:
+        raise UserError(f"{benchmark.key}: its prompts need a tokenizer; pass tokenizer=…")
+    unknown: Callable[[list[str]], list[str]] | None = getattr(subject.tokenizer, "unknown", None)
+    words = unknown([text for texts in prompts.values() for text in texts]) if unknown else []
+    if not words:
+        return None
+    named = ", ".join(words[:NAMED_WORDS]) + (", …" if len(words) > NAMED_WORDS else "")
+    return f"{len(words)} prompt word{'s are' if len(words) > 1 else ' is'} unknown to the tokenizer: {named}"
+
+
+def images_per_event(benchmarks: Iterable[Benchmark], size: int) -> int:
+    """Images that an event of all ``benchmarks`` encodes at an input size in pixels, tiles counted, none twice."""
+    seen: dict[tuple[str, View], int] = {}
+    for benchmark in benchmarks:
+        for view, stimuli in by_view(benchmark, size).items():
+            tiles = benchmark.tiles if view == "tiles" else 1
+            seen.update({(s.id, view): tiles for s in stimuli if (s.id, view) not in seen})
+    return sum(seen.values())
+
+
+def refuse_same_keys(benchmarks: Sequence[Benchmark]) -> None:
+    """UserError where two benchmarks would write the same curves."""
+    keys = [benchmark.key for benchmark in benchmarks]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise UserError(*(f"{key}: two callbacks have this key; give one of them another name=…" for key in twice))

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a benchmark is due: decided from the number of optimizer steps alone, so that all ranks agree."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+EARLY_FAMILIES = frozenset({"human", "zero_shot"})
+
+
+def due(step: int, every: int, family: str, early: Collection[int] = (), last: bool = False) -> bool:
+    """Whether a benchmark is evaluated after ``step`` optimizer steps.
+
+    Every benchmark is due at step 0, at the last step and at every multiple of ``every``. The
+    ``early`` steps below ``every`` are log-spaced, because much happens there; they carry the human
+    and zero-shot families only, since texture bias and noise drop are undefined so early.
+    """
+    if step == 0 or last or step % every == 0:
+        return True
+    return family in EARLY_FAMILIES and step < every and step in early
+
+
+def regular(step: int, every: int) -> bool:
+    """Whether an evaluation counts for the verdict about rise and fall: evenly spaced ones only."""
+    return step % every == 0
+
+
+def planned(every: int, family: str, early: Collection[int], max_steps: int) -> int:
+    """Number of evaluations of one benchmark in a run of ``max_steps`` steps, step 0 and the last included."""
+    steps = {0, max_steps, *range(0, max_steps + 1, every), *(s for s in early if s <= max_steps)}
+    return sum(due(step, every, family, early, last=step == max_steps) for step in steps)

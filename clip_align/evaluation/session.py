@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's evaluations: benchmarks prepared once, then one event after another, on all ranks together."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clip_align.errors import RunError, UserError
+from clip_align.evaluation.benchmark import Benchmark, described
+from clip_align.evaluation.encode import Answer, Context, encode
+from clip_align.evaluation.event import Outcome, Prepared, Union, as_fields, outcomes
+from clip_align.evaluation.pictures import ensure
+from clip_align.evaluation.prepare import opened, planned, refuse_same_keys
+from clip_align.evaluation.ranks import Ranks
+from clip_align.evaluation.schedule import regular
+from clip_align.evaluation.subject import Subject
+from clip_align.evaluation.undisturbed import evaluating, same_random_state
+from clip_align.record import Position, Record
+
+Scores = Mapping[str, float | None]
+Listener = Callable[[int, Scores], None]
+DEFAULT_BATCH_SIZE = 256
+
+
+def _never() -> bool:
+    return False
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What a training run hands to its callbacks (``callbacks.base.attach``); all but ``cache`` has a default.
+
+    cache: folder for what is made once; the pictures go to ``stimuli/`` below it.
+    record: on rank 0 where evaluations are written; None there: ``clip-align/`` under the trainer's log folder.
+    batch_size: images encoded at a time, on every rank; None: the smallest that a callback gives, else 256.
+    early_steps: extra evaluations of the human and zero-shot families, below their ``every_n_steps``.
+    max_steps: the last step where it is known; None: the trainer's ``max_steps``.
+    subject: the model with size, normalisation and tokenizer; None: found in the module.
+    position: where a step is (samples seen, epoch, seconds); None: counted from the batches.
+    interrupted: asked on every rank equally often, before an event and between its batches; has to answer
+        alike on all ranks. Once it says True the event is dropped: nothing is recorded for that step.
+    say: takes progress lines, on rank 0.
+    listeners: called on all ranks with (step, scores by key, None where undefined) once an event is
+        recorded; a best checkpoint saves here, with exactly the weights that were scored.
+    """
+
+    cache: Path
+    record: Record | None = None
+    batch_size: int | None = None
+    early_steps: tuple[int, ...] = (2, 8, 32, 64)
+    max_steps: int | None = None
+    subject: Subject | None = None
+    position: Callable[[int], Position] | None = None
+    interrupted: Callable[[], bool] = _never
+    say: Callable[[str], None] = _to_stderr
+    listeners: Sequence[Listener] = ()
+
+
+class Session:
+    """The benchmarks of one run with whom each asks: ``prepare`` once, then ``evaluate`` at each event.
+
+    ``position`` tells where a step is; ``record`` is None on all ranks but the first.
+    """
+
+    def __init__(
+        self,
+        asked: Sequence[tuple[Benchmark, Subject]],
+        settings: EvaluationSettings,
+        ranks: Ranks,
+        position: Callable[[int], Position],
+    ) -> None:
+        refuse_same_keys([benchmark for benchmark, _ in asked])
+        self.settings, self.ranks, self.position = settings, ranks, position
+        self.listeners: list[Listener] = list(settings.listeners)
+        self._subjects = {benchmark.key: subject for benchmark, subject in asked}
+        self._benchmarks = {benchmark.key: benchmark for benchmark, _ in asked}
+        self._prepared: dict[str, Prepared] = {}
+        self._unions: dict[tuple[str, ...], Union] = {}
+        self._introduced: set[str] = set()
+        self._started = time.monotonic()
+        self._spent = 0.0
+
+    def prepare(self, local_rank: int = 0) -> None:
+        """List, make and open all pictures, before step 0: one process a machine makes them, the others wait."""
+        cache, ranks = self.settings.cache, self.ranks
+        with same_random_state():
+            plans = ranks.together(
+                lambda: {k: planned(b, self._subjects[k], cache) for k, b in self._benchmarks.items()},
+                UserError,
+                "preparation",
+            )
+            jobs = [job for by_view, _ in plans.values() for job in by_view.values()]
+            ranks.together(lambda: ensure(jobs, self._say) if local_rank == 0 else None, UserError, "preparation")
+            self._prepared = ranks.together(
+                lambda: {k: opened(self._benchmarks[k], *plans[k]) for k in plans}, UserError, "preparation"
+            )
+        self._started = time.monotonic()
+
+    def evaluate(self, step: int, due: Iterable[str], context: Context) -> Scores | None:
+        """One event: ask, score, record and tell the listeners; None where it was interrupted.
+
+        ``due``: keys, in the same order on all ranks. RunError on all ranks where one fails.
+        """
+        start = time.monotonic()
+        chosen = [self._prepared[key] for key in due]
+        with same_random_state():
+            results = self._results(chosen, context)
+            if results is None:
+                return None
+            self._spent += time.monotonic() - start
+            self.ranks.together(lambda: self._recorded(step, chosen, results, time.monotonic() - start), RunError)
+            shared = self.ranks.broadcast({k: replace(r, items=None) for k, r in results.items()})
+            scores = {f"{k}/{name}": e.value for k, r in shared.items() for name, e in r.estimates.items()}
+            for listener in self.listeners:
+                listener(step, scores)
+        return scores
+
+    def _results(self, due: Sequence[Prepared], context: Context) -> dict[str, Outcome] | None:
+        """Outcomes of all due benchmarks by key on rank 0, none elsewhere; None when interrupted."""
+        results: dict[str, Outcome] = {}
+        groups: dict[int, list[Prepared]] = {}
+        for prepared in due:  # one pass over the pictures for each model that is asked
+            groups.setdefault(id(self._subjects[prepared.benchmark.key]), []).append(prepared)
+        for group in groups.values():
+            subject, union = self._subjects[group[0].benchmark.key], self._union(group)
+            with evaluating(subject.model, self.ranks):
+                answer = encode(
+                    subject, union.request, self._batch_size(), self.ranks, context, self.settings.interrupted
+                )
+                if answer is None:
+                    return None
+                results.update(self.ranks.together(lambda: self._scored(union, group, answer)))  # noqa: B023
+        return {p.benchmark.key: results[p.benchmark.key] for p in due if p.benchmark.key in results}
+
+    def _scored(self, union: Union, group: Sequence[Prepared], answer: Answer) -> dict[str, Outcome]:
+        return outcomes(union, group, answer) if self.ranks.rank == 0 else {}
+
+    def _union(self, group: Sequence[Prepared]) -> Union:
+        keys = tuple(prepared.benchmark.key for prepared in group)
+        if keys not in self._unions:
+            self._unions[keys] = Union(group)
+        return self._unions[keys]
+
+    def _batch_size(self) -> int:
+        given = [size for b in self._benchmarks.values() if (size := b.batch_size) is not None]
+        return self.settings.batch_size or min(given, default=DEFAULT_BATCH_SIZE)
+
+    def _recorded(self, step: int, due: Sequence[Prepared], results: Mapping[str, Outcome], seconds: float) -> None:
+        record = self.settings.record
+        if self.ranks.rank != 0 or record is None:
+            return
+        where = self.position(step)
+        for prepared in due:
+            benchmark, items = prepared.benchmark, results[prepared.benchmark.key].items
+            if benchmark.key not in self._introduced:
+                record.append("benchmark", where, described(benchmark, None if items is None else len(items)))
+                self._introduced.add(benchmark.key)
+            if items is not None:
+                even = regular(step, benchmark.every_n_steps)
+                record.write_items(
+                    benchmark.key, step, items.ids, items.clusters, items.conditions, items.human, items.model, even
+                )
+        elapsed = max(time.monotonic() - self._started, 1e-9)
+        times = {"time/evaluation_seconds": seconds, "time/evaluation_fraction": min(1.0, self._spent / elapsed)}
+        record.append("evaluation", where, {**as_fields(results), **times})
+
+    def _say(self, line: str) -> None:
+        if self.ranks.rank == 0:
+            self.settings.say(line)
