@@ -47,7 +47,7 @@ class Layout:
         return self.width - self.left - self.right, self.height - self.top - self.bottom
 
 
-WIDE = Layout(2, 6.6, 4.2, 0.55, 1.75, 0.62, 0.34, 8.5, 120, 28, 104, 0.12)
+WIDE = Layout(2, 6.1, 3.9, 0.52, 1.78, 0.62, 0.34, 8.5, 130, 28, 96, 0.13)
 NARROW = Layout(1, 3.9, 3.3, 0.42, 1.18, 0.62, 0.30, 7.8, 200, 19, 60, 0.17)
 
 
@@ -159,12 +159,12 @@ def _references(axes: Axes, panel: Panel, linear: float) -> list[Name]:
         spread = ""
         if line.spread:
             axes.axhspan(line.value - line.spread, line.value + line.spread, color=FAINT, alpha=0.3, lw=0, zorder=1)
-            spread = f" ± {number(line.spread)}"
-        names.append(Name(line.value, f"{line.label}: {number(line.value)}{spread}", MUTED))
+            spread = f"\xa0±\xa0{number(line.spread)}"
+        names.append(Name(line.value, f"{line.label}:\xa0{number(line.value)}{spread}", MUTED))
     if panel.bound:
         xs = [compress(x, linear) for x, _ in panel.bound]
         axes.plot(xs, [y for _, y in panel.bound], color=MUTED, lw=0.9, ls=LINES["baseline"], zorder=1)
-        names.append(Name(panel.bound[-1][1], f"{panel.bound_label}: {number(panel.bound[-1][1])}", MUTED))
+        names.append(Name(panel.bound[-1][1], f"{panel.bound_label}:\xa0{number(panel.bound[-1][1])}", MUTED))
     return names
 
 
@@ -188,7 +188,9 @@ def _curve(axes: Axes, curve: Curve, index: int, linear: float, comparing: bool)
         zorder=4 if headline else 3,
     )  # fmt: skip
     value, remark = defined[-1]
-    text = f"{curve.run if comparing else curve.label}: {number(value)}{f' ({remark})' if remark else ''}"
+    if curve.points[-1].value is None:
+        remark = "now undefined"
+    text = f"{curve.run if comparing else curve.label}:\xa0{number(value)}{f' ({remark})' if remark else ''}"
     weight = "bold" if headline and not comparing else "normal"
     return [Name(value, text, TEXT_COLOURS[index % len(TEXT_COLOURS)], weight)]
 

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps ``curves.png`` and ``report.html`` up to date while a run is under way, in a process of its own.
+
+    python -m clip_align.report.live <nice> <run folder>       # started by LiveReport, told through stdin
+
+Redraws are coalesced: whatever came in while one was drawn is shown by the next one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clip_align.report.child import Child, be_nice, words
+
+LIMIT_SECONDS = 6.0  # for the last redraw by the child, after which the parent draws itself
+LOG = ".live.log"
+
+
+class LiveReport:
+    """Mirror of the record: figure and page. ``say`` is told, once, when the child has died; training goes on."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self._folder, self._say = folder, say
+        self._child: Child | None = None
+        try:
+            self._child = Child("clip_align.report.live", [str(folder)], folder / LOG)
+        except OSError as error:
+            self._warn(error.strerror or str(error))
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """Have the pictures redrawn when the line is an evaluation."""
+        if line.get("kind") not in ("evaluation", "benchmark") or self._child is None:
+            return
+        if not self._child.tell():
+            reason = self._child.why()
+            self._child = None
+            self._warn(reason)
+
+    def close(self, status: str) -> None:
+        """Wait for the last redraw, or draw here when the child does not manage in time."""
+        done = self._child is not None and self._child.end(f"end {status}", LIMIT_SECONDS)
+        if not done:
+            from clip_align.report.page import write  # matplotlib is loaded here only if it must be
+
+            write(self._folder, status=status)
+        (self._folder / LOG).unlink(missing_ok=True)
+
+    def _warn(self, reason: str) -> None:
+        self._say(f"warning: live figure and page stopped ({reason}); they are drawn when the run ends")
+
+
+def main(arguments: list[str]) -> int:
+    """Redraw whenever told; the line ``end <status>``, or the end of the input, is the last time."""
+    be_nice(int(arguments[0]))
+    folder = Path(arguments[1])
+    from clip_align.report.page import write
+
+    while True:
+        told = words()
+        last = next((w for w in told or () if w.startswith("end ")), None)
+        status = last.removeprefix("end ").strip() if last else None
+        write(folder, status=status)
+        if told is None or last:
+            return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

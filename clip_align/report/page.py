@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``report.html``: one self-contained page about a run, made from its folder alone.
+
+While the run is under way the page reloads itself. It needs no network: pictures are inlined.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clip_align.record import History, drawn, read
+from clip_align.report import sentences
+from clip_align.report.draw import NARROW
+from clip_align.report.figures import footnote, png, run_title, started
+from clip_align.report.labels import count, duration, interval, number
+from clip_align.report.panels import Panel, panels
+from clip_align.run_folder import RunFolder, read_provenance, write_atomic
+
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+REFRESH_SECONDS = 10
+MOST_EVENTS = 200
+
+
+def write(folder: Path, status: str | None = None) -> None:
+    """Write ``curves.png`` and ``report.html`` of a run, each atomically.
+
+    ``status`` (running, done, failed, interrupted, terminated) is the provenance file's where not given.
+    """
+    run = RunFolder(Path(folder))
+    history = read(run.path)
+    built, title, foot = panels(history), run_title(history), footnote(history)
+    wide = png(built, title=title, foot=foot)
+    write_atomic(run.curves_png, wide)
+    narrow = png(built, title=title, foot=foot, layout=NARROW)
+    write_atomic(run.report_html, page(run, history, built, (wide, narrow), status))
+
+
+def page(
+    run: RunFolder, history: History, built: list[Panel], pictures: tuple[bytes, bytes], status: str | None
+) -> str:
+    """The page as text; ``pictures`` are the figure as PNG, wide and in one column."""
+    provenance = read_provenance(run)
+    status = status or str(provenance.get("status") or "unknown")
+    start = started(history)
+    verdicts = sentences.verdict_sentences(history)
+    return render(
+        TEMPLATE,
+        name=str(start.get("run") or run.path.name),
+        status=status,
+        refresh=REFRESH_SECONDS if status == "running" else None,
+        facts=_facts(history, start, provenance),
+        wide=_inline(pictures[0]),
+        narrow=_inline(pictures[1]),
+        alternative=alternative(built),
+        verdicts=verdicts,
+        notes=[] if verdicts else sentences.live_notes(history),
+        no_verdict=_no_verdict(history, verdicts, status),
+        courses=[(p.title, sentences.course(p)) for p in built],
+        benchmarks=[benchmark_rows(history, b) for b in history.benchmarks.values()],
+        warnings=[dict(e) for e in sentences.warnings(history)][-MOST_EVENTS:],
+        events=[dict(e) for e in history.events][-MOST_EVENTS:],
+        damaged=history.damaged_lines,
+        config=_text(run.config_yaml),
+        command=" ".join(map(str, provenance.get("command") or ())),
+        provenance=json.dumps(provenance, indent=2, ensure_ascii=False, default=str),
+        written=time.strftime("%Y-%m-%d %H:%M:%S"),
+    )
+
+
+def render(template: Path, **values: Any) -> str:
+    """A template of this folder filled in, everything escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template.name).render(**values)
+
+
+def benchmark_rows(history: History, benchmark: Mapping[str, Any]) -> dict[str, Any]:
+    """A benchmark for the page: what its data are, and its scores with their latest values."""
+    options = ", ".join(f"{k} = {v}" for k, v in (benchmark.get("options") or {}).items())
+    return {
+        "key": benchmark["key"],
+        "version": benchmark.get("version"),
+        "n": benchmark.get("n"),
+        "human_data": _said(benchmark.get("human_data")),
+        "stand_in": _said(benchmark.get("stand_in")),
+        "source": _said(benchmark.get("source")),
+        "licence": _said(benchmark.get("licence")),
+        "options": options,
+        "directions": _directions(benchmark),
+        "scores": [_score_row(history, benchmark, s) for s in benchmark.get("scores", ())],
+    }
+
+
+def _score_row(history: History, benchmark: Mapping[str, Any], score: Mapping[str, Any]) -> dict[str, Any]:
+    points = drawn(history.evaluations, benchmark, score["name"])
+    line, value, low, high, reason = points[-1] if points else ({}, None, None, None, "not evaluated yet")
+    references = {
+        **{str(k): v for k, v in (score.get("baselines") or {}).items()},
+        **{f"{k} (ceiling)": v for k, v in (score.get("ceilings") or {}).items()},
+    }
+    return {
+        "label": score.get("label") or score["name"],
+        "name": score["name"],
+        "role": score.get("role", "detail"),
+        "value": number(value, 3) if value is not None else None,
+        "interval": interval(low, high, 3),
+        "reason": reason,
+        "step": line.get("global_step"),
+        "unit": score.get("unit") or "",
+        "direction": score.get("direction") or "",
+        "chance": None if score.get("chance") is None else number(score["chance"], 3),
+        "references": [(k, number(v, 3)) for k, v in references.items()],
+    }
+
+
+def _directions(benchmark: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """What a higher value means, with the labels of the scores it holds for."""
+    labels: dict[str, list[str]] = {}
+    for score in benchmark.get("scores", ()):
+        if score.get("direction"):
+            labels.setdefault(str(score["direction"]), []).append(str(score.get("label") or score["name"]))
+    return list(labels.items())
+
+
+def alternative(built: list[Panel]) -> str:
+    """The figure in words, for those who cannot see it."""
+    parts = []
+    for panel in built:
+        values = [f"{c.label} {number(c.defined[-1].value)}" for c in panel.curves if c.defined]
+        parts.append(f"{panel.title}: {', '.join(values) or 'undefined'}")
+    return "Curves over samples seen; latest values. " + ". ".join(parts)
+
+
+def _facts(history: History, start: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    last = max((*history.train[-1:], *history.evaluations[-1:]), key=lambda x: x["global_step"], default=None)
+    facts: list[tuple[str, str]] = []
+    if last is not None:
+        step = f"{last['global_step']} of {start['max_steps']}" if start.get("max_steps") else str(last["global_step"])
+        facts += [("step", step), ("samples seen", count(last["samples_seen"]))]
+        facts.append(("time so far", duration(last.get("wall_seconds"))))
+    left = history.train[-1].get("time/left_seconds") if history.train else None
+    if left and provenance.get("status") == "running":
+        facts.append(("time left, about", duration(left)))
+    facts.append(("evaluations", str(len(history.evaluations))))
+    share = history.evaluations[-1].get("time/evaluation_fraction") if history.evaluations else None
+    if share is not None:
+        facts.append(("evaluation's share of the time", f"{100 * share:.0f} %"))
+    return facts
+
+
+def _no_verdict(history: History, verdicts: list[tuple[str, str]], status: str) -> str:
+    """Why there is no verdict about rise and fall, where there could have been one."""
+    wanted = any(s.get("flat_margin") is not None for _, s in sentences.described(history))
+    if verdicts or not wanted:
+        return ""
+    return "A verdict about rise and fall comes at the end of the run." if status == "running" else "No verdict."
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value or "")
+
+
+def _inline(png_bytes: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png_bytes).decode("ascii")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

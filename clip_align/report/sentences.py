@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a record says, in words: rise and fall, the course of a panel, what is human data and what is not.
+
+Nothing is judged here beyond what the record holds: verdicts are its own lines, all else is values with their
+intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from clip_align.record import History
+from clip_align.report.labels import interval, number
+from clip_align.report.panels import Curve, Panel, Point, curve_of, gaps_of
+
+
+def verdict_sentences(history: History) -> list[tuple[str, str]]:
+    """(score's label, sentence) of every verdict in the record: none before the end of a run."""
+    labels = {f"{b['key']}/{s['name']}": s.get("label") or s["name"] for b, s in described(history)}
+    last: dict[str, str] = {}
+    for verdict in history.verdicts:  # a resumed run may have closed before: its last word counts
+        sentence = verdict.get("sentence")
+        if sentence:
+            last[str(verdict.get("score", ""))] = str(sentence)
+    return [(str(labels.get(key, key)), sentence) for key, sentence in last.items()]
+
+
+def live_notes(history: History) -> list[str]:
+    """``… is .05 below its best (.71 at step 400) since step 420``, while there is no verdict yet.
+
+    Only for scores that will get a verdict, and only beyond the margin below which a change counts as flat.
+    """
+    notes: list[str] = []
+    for benchmark, score in described(history):
+        note = below_best(curve_of(history, benchmark, score), score.get("flat_margin"))
+        if note:
+            notes.append(f"{score.get('label') or score['name']} {note}; no verdict before the end")
+    return notes
+
+
+def below_best(curve: Curve, margin: float | None) -> str | None:
+    """How far below its best a curve is now, and since when; None within the margin or without one."""
+    values = [(p.value, p.step) for p in curve.points if p.value is not None]
+    if margin is None or len(values) < 2:
+        return None
+    best, at = max(values, key=lambda v: v[0])  # the first of equal ones
+    now = values[-1][0]
+    if best - now <= margin:
+        return None
+    since = next(step for _, step in values if step > at)
+    return f"is {number(best - now)} below its best ({number(best)} at step {at}) since step {since}"
+
+
+def course(panel: Panel) -> list[str]:
+    """The course of a panel's curves in words: first, extreme and latest values with their intervals."""
+    sentences = [s for c in panel.curves if (s := _course(c))]
+    if panel.bound:
+        name = panel.bound_label.removeprefix("limit of ")
+        sentences.append(
+            f"The upper limit of {name} moved from {number(panel.bound[0][1])} to {number(panel.bound[-1][1])} "
+            "with accuracy alone."
+        )
+    chances = [r for r in panel.references if r.kind == "chance"]
+    sentences += [f"{r.label.capitalize()}: {number(r.value)}." for r in chances]
+    return sentences
+
+
+def _course(curve: Curve) -> str:
+    points = [p for p in curve.points if p.value is not None]
+    name = curve.label[:1].upper() + curve.label[1:]
+    if not points:
+        reason = next((p.reason for p in reversed(curve.points) if p.reason), None)
+        return f"{name}: undefined so far ({reason})." if reason else ""
+    first, last = points[0], points[-1]
+    text = f"{name}: {_at(first)}"
+    if first.reason:
+        text += f", {first.reason}"
+    if last is not first:
+        text += f"; {_at(last)}"
+    if len(points) > 2:
+        high, low = max(points, key=_value), min(points, key=_value)
+        between = [
+            f"{word} {number(p.value)} at step {p.step}"
+            for word, p in (("highest", high), ("lowest", low))
+            if p not in (first, last)
+        ]
+        text += f" ({', '.join(between)})" if between else ""
+    return text + "." + _gap_words(curve)
+
+
+def _gap_words(curve: Curve) -> str:
+    missing = [p for p in curve.points if p.value is None]
+    if not missing:
+        return ""
+    reasons = dict.fromkeys(g.reason for g in gaps_of(curve))
+    several = f"{len(missing)} of {len(curve.points)} evaluations"
+    return f" Undefined at {several}: {'; '.join(reasons)}."
+
+
+def _at(point: Point) -> str:
+    band = interval(point.low, point.high)
+    return f"{number(point.value)}{f' {band}' if band else ''} at step {point.step}"
+
+
+def _value(point: Point) -> float:
+    return point.value if point.value is not None else float("nan")
+
+
+def described(history: History) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Every (benchmark, score) that the record describes."""
+    for benchmark in history.benchmarks.values():
+        for score in benchmark.get("scores", ()):
+            yield benchmark, score
+
+
+def warnings(history: History) -> list[Mapping[str, Any]]:
+    """Events that a reader should know of: warnings, skipped samples, failures."""
+    calm = {"started", "checkpoint", "resumed", "finished"}
+    return [e for e in history.events if e.get("event") not in calm]
