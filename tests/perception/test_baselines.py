@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pixel baselines against scikit-image, the embedded table against the pictures, ceilings against the databases."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from clip_align.metrics.correlation import srocc, within_level_srocc
+from clip_align.perception import baselines, photographs
+from clip_align.perception.luminance import luminance
+from clip_align.perception.tid2013_remade import pairs, picture
+
+# srocc, within-level srocc over the 1,920 pairs: an earlier making of the same recipes and measures.
+EXPECTED = {
+    "level alone": (0.744, None),
+    "type alone": (0.443, 0.665),
+    "PSNR (RGB)": (0.650, -0.196),
+    "PSNR (luminance)": (0.563, 0.03),
+    "SSIM": (0.633, 0.276),
+}
+SHARED_WITH_TID2008 = (1, 2, 3, 5, 6, 7, 8, 10, 11, 16, 17)
+
+
+@pytest.mark.parametrize(("type", "level"), [(1, 1), (8, 5), (10, 4), (16, 2), (18, 3), (23, 5)])
+def test_ssim_is_that_of_scikit_image(type: int, level: int) -> None:
+    clean, made = photographs.reference(3)[:200, :260], picture(3, type, level)[:200, :260]
+    expected = structural_similarity(
+        luminance(clean).astype(np.float64),
+        luminance(made).astype(np.float64),
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+    )
+    assert baselines.ssim(clean, made) == pytest.approx(expected, abs=2e-5)
+
+
+def test_ssim_and_psnr_of_equal_pictures() -> None:
+    clean = photographs.reference(1)
+    assert baselines.ssim(clean, clean) == pytest.approx(1, abs=1e-5)
+    assert baselines.psnr_luminance(clean, clean) == math.inf
+
+
+def test_luminance_psnr_is_that_of_scikit_image() -> None:
+    clean, made = photographs.reference(5), picture(5, 10, 2)
+    both = (luminance(p).astype(np.float64) for p in (clean, made))
+    expected = peak_signal_noise_ratio(*both, data_range=255)
+    assert baselines.psnr_luminance(clean, made) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_baselines_are_the_known_ones(name: str) -> None:
+    pooled, within = baselines.baselines()[name]
+    assert pooled == pytest.approx(EXPECTED[name][0], abs=0.01)
+    if EXPECTED[name][1] is None:
+        assert math.isnan(within)
+    else:
+        assert within == pytest.approx(EXPECTED[name][1], abs=0.01)
+
+
+def check_table(numbers: tuple[int, ...]) -> None:
+    of, embedded = pairs(), baselines.table()
+    for row in np.flatnonzero(np.isin(of.reference, numbers)):
+        measured = baselines.measure(int(of.reference[row]), int(of.type[row]), int(of.level[row]))
+        found = [embedded[name][row] for name in baselines.MEASURES]
+        assert found == pytest.approx(measured, abs=6e-4), (of.reference[row], of.type[row], of.level[row])
+
+
+def test_embedded_table_is_that_of_the_pictures_of_one_photograph() -> None:
+    check_table((17,))
+
+
+@pytest.mark.slow
+def test_embedded_table_is_that_of_all_pictures() -> None:
+    check_table(photographs.NUMBERS)
+
+
+def test_a_table_of_other_pairs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorter = tmp_path / "table.csv"
+    shorter.write_text("".join(baselines.TABLE.read_text().splitlines(keepends=True)[:-1]))
+    monkeypatch.setattr(baselines, "TABLE", shorter)
+    with pytest.raises(ValueError, match="its rows are not the 1920 pairs"):
+        baselines.table.__wrapped__()
+
+
+def test_mean_of_the_others_by_hand() -> None:
+    of = pairs()
+    mean = baselines.others_mean(of, of.type * 10 + of.level)
+    row = int(np.flatnonzero((of.reference == 7) & (of.type == 8) & (of.level == 2))[0])
+    chosen = (of.reference != 7) & (of.type == 8) & (of.level == 2)
+    assert chosen.sum() == 23
+    assert mean[row] == pytest.approx(of.opinion[chosen].mean(), abs=1e-12)
+
+
+def both(model: NDArray[np.float64], human: NDArray[np.float64], level: NDArray[np.int64]) -> tuple[float, float]:
+    return srocc(model, human), within_level_srocc(model, human, level)
+
+
+def test_content_blind_ceiling() -> None:
+    of = pairs()
+    blind = baselines.others_mean(of, of.type * 10 + of.level)
+    assert both(blind, of.opinion, of.level) == pytest.approx(baselines.CEILINGS["content-blind"], abs=6e-4)
+
+
+def test_rating_noise_ceiling() -> None:
+    of, rng = pairs(), np.random.default_rng(0)
+    draws = [
+        both(of.opinion + of.standard_error * rng.standard_normal(len(of)), of.opinion, of.level) for _ in "x" * 30
+    ]
+    assert np.mean(draws, axis=0) == pytest.approx(baselines.CEILINGS["rating noise"], abs=1e-3)
+
+
+def test_replication_ceiling(shared_data: Path) -> None:
+    of = pairs()
+    names = zip(of.reference.tolist(), of.type.tolist(), of.level.tolist(), strict=True)
+    now = dict(zip(names, of.opinion.tolist(), strict=True))
+    then, again, level = [], [], []
+    with (shared_data / "opinion_scores" / "tid2008.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = int(row["ref"]), int(row["type"]), int(row["level"]) + 1  # TID2013 added the mildest level
+            if key in now and key[1] in SHARED_WITH_TID2008:
+                then.append(float(row["mos"]))
+                again.append(now[key])
+                level.append(key[2])
+    assert len(then) == 24 * 11 * 4
+    found = both(np.array(then), np.array(again), np.array(level))
+    assert found == pytest.approx(baselines.CEILINGS["replication (TID2008)"], abs=1e-3)
