@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Renders the whole world into a folder, on all cores, as a process of its own without torch.
+
+    echo '{"recipe": …, "folder": …}' | python -m clip_align.data.world.build
+
+Prints one JSON line at a time: ``{"done": n, "total": m}`` some twice a second, at the end ``{"finished": true}`` or
+``{"error": …, "errno": …}``. The folder appears whole or not at all: it is written under another name beside it. If the
+reader of these lines goes away, so does everything half-written.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tarfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clip_align.data.world import shapes, textures
+from clip_align.data.world.backgrounds import canvases
+from clip_align.data.world.captions import captions
+from clip_align.data.world.held_out import render_held_out, save_held_out
+from clip_align.data.world.recipe import Recipe
+from clip_align.data.world.render import block_size, render
+from clip_align.data.world.scenes import HELD_OUT_SIZES, Scenes, draw_scenes
+
+SHARD_IMAGES = 1000
+STALE_SECONDS = 3600  # a temporary folder that old was left by a process that was killed
+STOP = -(1 << 40)
+Nearest = tuple[NDArray[np.float32], NDArray[np.int64]]  # per test picture: squared distance, shape of the nearest
+
+_recipe: Recipe
+_test: NDArray[np.float32]  # test pictures [T, S * S * 3]
+_done: Any  # a shared counter of pictures
+
+
+def _start_worker(recipe: Recipe, test: NDArray[np.float32], done: Any) -> None:
+    global _recipe, _test, _done
+    _recipe, _test, _done = recipe, test, done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _tick(pictures: int) -> None:
+    """Count pictures; the parent asks for an early end by making the count negative."""
+    with _done.get_lock():
+        _done.value += pictures
+        if _done.value < 0:
+            raise InterruptedError("rendering was stopped")
+
+
+def _write_held_out(folder: Path, part: str) -> None:
+    save_held_out(folder, part, *render_held_out(_recipe, part))
+    _tick(HELD_OUT_SIZES[part])
+
+
+def _write_shard(folder: Path, number: int) -> Nearest:
+    """Write one shard and its counts as img2dataset lays them out; returns each test picture's nearest in it."""
+    rows = range(number * SHARD_IMAGES, min((number + 1) * SHARD_IMAGES, _recipe.images))
+    pixels, labels = [], []
+    with tarfile.open(folder / f"{number:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for start in range(rows.start, rows.stop, block_size(_recipe)):
+            block = range(start, min(start + block_size(_recipe), rows.stop))
+            scenes = draw_scenes(_recipe, "train", block)
+            images = render(_recipe, scenes, held_out=False)
+            keys = [f"{number:05d}{row - rows.start:04d}" for row in block]
+            _add_samples(tar, keys, images, scenes)
+            pixels.append(images.reshape(len(block), -1))
+            labels.append(scenes.shape)
+            _tick(len(block))
+    counts = {"count": len(rows), "successes": len(rows), "failed_to_download": 0, "failed_to_resize": 0}
+    (folder / f"{number:05d}_stats.json").write_text(json.dumps(counts))
+    return _nearest(np.concatenate(pixels), np.concatenate(labels))
+
+
+def _add_samples(tar: tarfile.TarFile, keys: Sequence[str], images: NDArray[np.uint8], scenes: Scenes) -> None:
+    for row, (key, caption) in enumerate(zip(keys, captions(_recipe, scenes), strict=True)):
+        png = io.BytesIO()
+        Image.fromarray(images[row]).save(png, "png", compress_level=1)
+        about = json.dumps({"caption": caption, **scenes.names(row)})
+        for ending, content in (("png", png.getvalue()), ("txt", caption.encode()), ("json", about.encode())):
+            member = tarfile.TarInfo(f"{key}.{ending}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def _nearest(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Nearest:
+    """The nearest of ``pixels`` [n, D] to each test picture: squared Euclidean distance of pixel values, and label."""
+    train = pixels.astype(np.float32) / np.float32(255)
+    squares = (train**2).sum(axis=1) - 2 * _test @ train.T  # [T, n], less the test picture's own square
+    closest = squares.argmin(axis=1)
+    return squares[np.arange(len(_test)), closest], labels[closest]
+
+
+def _accuracy(nearest: Sequence[Nearest], truth: NDArray[np.int8]) -> float:
+    distances, labels = (np.stack(part) for part in zip(*nearest, strict=True))  # [shards, T]
+    chosen = labels[distances.argmin(axis=0), np.arange(len(truth))]
+    return float((chosen == truth).mean())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _say(**fields: object) -> None:
+    print(json.dumps(fields), flush=True)
+
+
+def _follow(jobs: Sequence[Future[Any]], done: Any, total: int) -> None:
+    """Print progress until all jobs are done; the first error ends the waiting."""
+    pending: set[Future[Any]] = set(jobs)
+    while pending:
+        finished, pending = wait(pending, timeout=0.4, return_when=FIRST_EXCEPTION)
+        _say(done=done.value, total=total)
+        for job in finished:
+            job.result()
+
+
+def _render_all(recipe: Recipe, folder: Path) -> None:
+    """Fill ``folder``: shards, held-out sets and, last, world.json."""
+    shapes.shape_tables(), textures.texture_tables(), canvases(recipe, "train")  # before the fork, for all workers
+    images, labels = render_held_out(recipe, "test")
+    others = [part for part in HELD_OUT_SIZES if part != "test"]
+    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+    done = context.Value("q", len(images))
+    test = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    save_held_out(folder, "test", images, labels)
+    pool = ProcessPoolExecutor(_cores(), context, initializer=_start_worker, initargs=(recipe, test, done))
+    try:
+        sets = [pool.submit(_write_held_out, folder, part) for part in others]
+        shards = [pool.submit(_write_shard, folder, n) for n in range(-(-recipe.images // SHARD_IMAGES))]
+        _follow([*sets, *shards], done, recipe.images + sum(HELD_OUT_SIZES.values()))
+    except BaseException:
+        done.value = STOP
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    accuracy = _accuracy([shard.result() for shard in shards], labels[:, 0])
+    facts = {"recipe": json.loads(recipe.to_json()), "nearest_neighbour_accuracy": accuracy}
+    (folder / "world.json").write_text(json.dumps(facts, indent=1))
+
+
+def _remove_stale(parent: Path) -> None:
+    for folder in parent.glob(".*.rendering"):
+        if time.time() - folder.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def build(recipe: Recipe, folder: Path) -> None:
+    """Make ``folder``; if another process finishes the same one first, that one stays."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder.parent)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.rendering")
+    try:
+        temporary.mkdir()
+        _render_all(recipe, temporary)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not (folder / "world.json").is_file():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _stop(signum: int, _frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+def main() -> int:
+    """Read the job from standard input, do it, report on standard output."""
+    signal.signal(signal.SIGTERM, _stop)
+    job = json.loads(sys.stdin.read())
+    try:
+        build(Recipe.from_json(job["recipe"]), Path(job["folder"]))
+        _say(finished=True)
+    except BrokenPipeError:
+        return 1  # nobody is left to tell
+    except OSError as error:
+        _say(error=error.strerror or str(error), errno=error.errno, path=str(error.filename or job["folder"]))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

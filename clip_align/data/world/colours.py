@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Twelve named colours, and for each the ones that stand out from it in lightness."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_NAMED: dict[str, tuple[float, float, float]] = {
+    "red": (0.84, 0.16, 0.15),
+    "orange": (0.95, 0.55, 0.13),
+    "yellow": (0.94, 0.86, 0.22),
+    "green": (0.20, 0.62, 0.24),
+    "teal": (0.12, 0.55, 0.57),
+    "blue": (0.17, 0.33, 0.82),
+    "purple": (0.50, 0.22, 0.66),
+    "pink": (0.95, 0.60, 0.74),
+    "brown": (0.45, 0.28, 0.14),
+    "black": (0.09, 0.09, 0.10),
+    "grey": (0.52, 0.52, 0.53),
+    "white": (0.93, 0.93, 0.92),
+}
+COLOURS: tuple[str, ...] = tuple(_NAMED)
+RGB = np.array(list(_NAMED.values()), dtype=np.float32)  # [12, 3], sRGB in [0, 1]
+JITTER = 0.07  # largest change of each channel
+LEAST_CONTRAST = 0.25  # of luma, between the two colours of a texture
+
+_luma = RGB @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_partners = [np.flatnonzero(np.abs(_luma - value) >= LEAST_CONTRAST) for value in _luma]
+
+
+def partner(first: np.ndarray, draw: np.ndarray) -> np.ndarray:
+    """For each colour number in ``first`` one that stands out from it; ``draw`` uniform in [0, 1)."""
+    return np.array([_partners[c][int(u * len(_partners[c]))] for c, u in zip(first, draw, strict=True)])

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What decides how the embedded world looks: the parameters, and a fingerprint of them and of the code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SUPERSAMPLING = 2  # pixels are rendered this much finer along each axis, then averaged
+SETS = {"train": 0, "test": 1, "random_texture": 2, "cue_conflict": 3}  # part of every picture's seed
+CANVASES = {"train": 10, "held_out": 11}  # part of every background's seed: held-out sets have their own
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Parameters of the world, under the names that users type after ``data.``; defaults as there.
+
+    images: number of training pictures. size: their side in px.
+    texture_reliability: share of training and test pictures whose object wears its class's typical texture.
+    sensor_noise: largest standard deviation of the noise, pixel values in [0, 1]; drawn uniformly from 0.
+    occlusion: share of pictures in which something hides a part of the object.
+    scale: smallest and largest half-width of the object, as a share of half the picture.
+    texture_words, colour_words, background_words: probability that a caption names it.
+    image_seed: seed of all pictures and captions; a run's own seed does not change the world.
+    """
+
+    images: int = 20_000
+    size: int = 32
+    texture_reliability: float = 0.8
+    sensor_noise: float = 0.02
+    occlusion: float = 0.25
+    scale: tuple[float, float] = (0.55, 0.95)
+    texture_words: float = 0.5
+    colour_words: float = 0.5
+    background_words: float = 0.2
+    image_seed: int = 0
+
+    @classmethod
+    def of(cls, settings: object) -> Recipe:
+        """The recipe among the attributes of ``settings`` (the data part of a run's configuration)."""
+        values = {field.name: getattr(settings, field.name) for field in fields(cls)}
+        return cls(**{**values, "scale": tuple(values["scale"])})
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """The way back from `to_json`."""
+        values: dict[str, Any] = json.loads(text)
+        return cls(**{**values, "scale": tuple(values["scale"])})
+
+    def to_json(self) -> str:
+        """All parameters as one line."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with a parameter or with a line of this package's code."""
+        digest = hashlib.sha256(self.to_json().encode())
+        for source in sorted(Path(__file__).parent.glob("*.py")):
+            digest.update(source.name.encode() + source.read_bytes())
+        return digest.hexdigest()[:16]
+
+    def generator(self, *numbers: int) -> np.random.Generator:
+        """Random numbers that depend on the world's seed and ``numbers`` (set and picture, …) alone."""
+        return np.random.default_rng((self.image_seed, *numbers))

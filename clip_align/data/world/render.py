@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenes to pixels: background, textured object, something in front, light, sensor noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.data.world import shapes, textures
+from clip_align.data.world.backgrounds import canvases
+from clip_align.data.world.colours import JITTER, RGB
+from clip_align.data.world.recipe import SUPERSAMPLING, Recipe
+from clip_align.data.world.scenes import Lots, Numbers, Scenes, pick
+
+Reals = NDArray[np.float32]
+TURN = 0.45  # largest rotation of an object, radians
+SHEAR, STRETCH = 0.15, 0.15
+MARGIN = 0.1  # how far an object may reach beyond the picture, in half-widths of the picture
+CYCLES = (1.6, 2.6)  # periods of a texture per half-width of the object
+TEXTURE_TURN = 0.25  # largest rotation of a texture against its object, radians
+SHADE = 0.3  # largest change of light from the middle of an object to its edge
+COVER = (0.1, 0.6)  # where the thing in front begins, in half-widths of the object from its middle
+BLOCK = 48  # pictures rendered together at 32 px: all their maps fit into the cache of a core
+
+
+def block_size(recipe: Recipe) -> int:
+    """How many pictures are rendered together: a constant of the recipe, so that results do not depend on it."""
+    return max(1, BLOCK * 32 * 32 // recipe.size**2)
+
+
+def render(recipe: Recipe, scenes: Scenes, held_out: bool) -> NDArray[np.uint8]:
+    """Pictures [N, size, size, 3], sRGB; ``held_out`` chooses whose backgrounds."""
+    fine = recipe.size * SUPERSAMPLING
+    available = canvases(recipe, "held_out" if held_out else "train")
+    lots = scenes.lots
+    x: Reals = ((np.arange(fine, dtype=np.float32) + np.float32(0.5)) / np.float32(fine / 2) - 1)[None, None, :]
+    y = x.reshape(1, -1, 1)
+
+    scale = _between(lots["scale"], *recipe.scale)
+    u, v = _object_coordinates(scenes, scale, x, y)
+    picture = _crops(available, scenes.background, lots, "", fine)  # [N, fine, fine, 3]
+    share = _texture_share(scenes, u, v)[..., None]
+    first, second = _colours(scenes)  # [N, 1, 1, 3]
+    colour = second + share * (first - second)
+    colour *= _shade(lots, u, v)[..., None]
+    alpha = _coverage(_distance(scenes.shape, u, v), scale, fine)
+    picture += alpha[..., None] * (colour - picture)
+    _cover(picture, scenes, available, u, v, scale)
+    return _develop(recipe, picture, scenes)
+
+
+def _between(lots: Lots, low: float, high: float) -> Reals:
+    return (low + lots * (high - low)).astype(np.float32)
+
+
+def _column(values: Lots | Reals) -> Reals:
+    return values.astype(np.float32).reshape(-1, 1, 1)
+
+
+def _object_coordinates(scenes: Scenes, scale: Reals, x: Reals, y: Reals) -> tuple[Reals, Reals]:
+    """Where each fine pixel lies in its object's own coordinates: u to the right, v downwards, [N, fine, fine]."""
+    lots = scenes.lots
+    room = np.maximum(0.0, 1 + MARGIN - scale)
+    dx = x - _column(room * _between(lots["x"], -1, 1))
+    dy = y - _column(room * _between(lots["y"], -1, 1))
+    turn, stretch = _between(lots["turn"], -TURN, TURN), _between(lots["aspect"], 1 - STRETCH, 1 + STRETCH)
+    cosine, sine = np.cos(turn) / scale, np.sin(turn) / scale
+    mirror = np.where(lots["mirror"] < 0.5, -1, 1) / stretch
+    u = _column(mirror * cosine) * dx + _column(mirror * sine) * dy
+    v = _column(-sine * stretch) * dx + _column(cosine * stretch) * dy
+    u += _column(_between(lots["shear"], -SHEAR, SHEAR)) * v
+    return u, v
+
+
+def _texture_share(scenes: Scenes, u: Reals, v: Reals) -> Reals:
+    """Share of the first colour at each fine pixel, 0 … 1."""
+    lots, cells = scenes.lots, textures.CELLS
+    turn = _between(lots["texture_turn"], -TEXTURE_TURN, TEXTURE_TURN)
+    cycles = _between(lots["cycles"], *CYCLES) * (cells / textures.PERIODS)  # cells a half-width
+    cosine, sine = _column(np.cos(turn) * cycles), _column(np.sin(turn) * cycles)
+    p = cosine * u + sine * v + _column(lots["texture_x"] * cells)
+    q = cosine * v - sine * u + _column(lots["texture_y"] * cells)
+    cell = (q.astype(np.int32) & (cells - 1)) * cells + (p.astype(np.int32) & (cells - 1))
+    cell += (scenes.texture * cells**2).astype(np.int32).reshape(-1, 1, 1)
+    return textures.texture_tables().ravel()[cell] * np.float32(1 / 255)
+
+
+def _distance(shape: Numbers, u: Reals, v: Reals) -> Reals:
+    """Signed distance to the outline, in half-widths of the object."""
+    cells, per_unit = shapes.CELLS, shapes.CELLS / (2 * shapes.EXTENT)
+    column = np.clip((u + shapes.EXTENT) * np.float32(per_unit), 0, cells - 1).astype(np.int32)
+    row = np.clip((v + shapes.EXTENT) * np.float32(per_unit), 0, cells - 1).astype(np.int32)
+    table = (shape * cells**2).astype(np.int32).reshape(-1, 1, 1)
+    distance: Reals = shapes.shape_tables().ravel()[row * cells + column + table]
+    return distance
+
+
+def _coverage(distance: Reals, scale: Reals, fine: int) -> Reals:
+    """Share of a fine pixel that lies inside: an edge is one fine pixel wide."""
+    covered: Reals = np.clip(0.5 - distance * _column(scale * (fine / 2)), 0, 1)
+    return covered
+
+
+def _colours(scenes: Scenes) -> tuple[Reals, Reals]:
+    lots = scenes.lots
+
+    def jittered(number: Numbers, suffix: str) -> Reals:
+        jitter = np.stack([lots[c + suffix] for c in ("red", "green", "blue")], axis=-1)
+        colour = RGB[number] + ((2 * jitter - 1) * JITTER).astype(np.float32)
+        return np.clip(colour, 0, 1).reshape(-1, 1, 1, 3)
+
+    return jittered(scenes.first, ""), jittered(scenes.second, "2")
+
+
+def _shade(lots: Mapping[str, Lots], u: Reals, v: Reals) -> Reals:
+    """Light falling from one side, around 1."""
+    turn, strength = 2 * np.pi * lots["shade_turn"], SHADE * lots["shade"]
+    return 1 + _column(np.cos(turn) * strength) * u + _column(np.sin(turn) * strength) * v
+
+
+def _crops(available: NDArray[np.uint8], kind: Numbers, lots: Mapping[str, Lots], prefix: str, fine: int) -> Reals:
+    """A square of a canvas for each scene [N, fine, fine, 3] in [0, 1], turned and mirrored one of eight ways."""
+    _, count, side, _, _ = available.shape
+    number, flips = pick(lots[prefix + "canvas"], count), pick(lots[prefix + "flips"], 8)
+    left, top = (pick(lots[prefix + name], side - fine + 1) for name in ("left", "top"))
+    crops = np.empty((len(kind), fine, fine, 3), dtype=np.uint8)
+    for crop, k, n, x, y, flip in zip(crops, kind, number, left, top, flips, strict=True):
+        square = available[k, n, y : y + fine, x : x + fine]
+        square = square.swapaxes(0, 1) if flip & 4 else square
+        crop[:] = square[:: -1 if flip & 2 else 1, :: -1 if flip & 1 else 1]
+    return crops * np.float32(1 / 255)
+
+
+def _cover(picture: Reals, scenes: Scenes, available: NDArray[np.uint8], u: Reals, v: Reals, scale: Reals) -> None:
+    """Lay another piece of background over one side of the occluded objects, in place."""
+    rows = np.flatnonzero(scenes.occluded)
+    if not len(rows):
+        return
+    fine = picture.shape[1]
+    lots = {name: values[rows] for name, values in scenes.lots.items()}
+    turn = 2 * np.pi * lots["cover_turn"]
+    depth = _column(_between(lots["cover_depth"], *COVER))
+    beyond = depth - _column(np.cos(turn)) * u[rows] - _column(np.sin(turn)) * v[rows]
+    alpha = _coverage(beyond, scale[rows], fine)[..., None]
+    front = _crops(available, pick(lots["cover_kind"], len(available)), lots, "cover_", fine)
+    picture[rows] += alpha * (front - picture[rows])
+
+
+def _develop(recipe: Recipe, picture: Reals, scenes: Scenes) -> NDArray[np.uint8]:
+    """Average the fine pixels, apply contrast, brightness and sensor noise, round."""
+    k = SUPERSAMPLING
+    rows = reduce(np.add, [picture[:, i::k] for i in range(k)])  # ten times faster than a sum over two axes
+    pixels: Reals = reduce(np.add, [rows[:, :, i::k] for i in range(k)]) * np.float32(1 / k**2)
+    contrast = _between(scenes.lots["contrast"], 0.65, 1).reshape(-1, 1, 1, 1)
+    brightness = _between(scenes.lots["brightness"], -0.1, 0.1).reshape(-1, 1, 1, 1)
+    pixels = 0.5 + brightness + contrast * (pixels - 0.5)
+    sigma = _between(scenes.lots["noise"], 0, recipe.sensor_noise)
+    for image, s, generator in zip(pixels, sigma, scenes.generators, strict=True):
+        image += s * generator.standard_normal(image.shape, dtype=np.float32)
+    return np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The world as a folder of WebDataset shards and held-out sets: rendered once, then re-used."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clip_align.data.world.recipe import Recipe
+from clip_align.errors import UserError
+
+PROJECT = Path(__file__).resolve().parents[3]  # what must be importable in the rendering process
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class World:
+    """A rendered world: its folder, its training shards in order, and the folder of its held-out sets."""
+
+    folder: Path
+    shards: list[Path]
+    held_out: Path
+
+
+def ensure_world(settings: object, cache: Path, progress: Callable[[str], None]) -> World:
+    """The world that ``settings`` (``config.data``, see `Recipe`) describe, from the cache or rendered now.
+
+    ``progress`` is given a line to show, some twice a second while it is rendered. UserError when the cache cannot be
+    written or its disk is full; nothing half-written stays.
+    """
+    recipe = Recipe.of(settings)
+    folder = cache / "world" / f"{recipe.size}px-{recipe.fingerprint()}"
+    if not _exists(folder):
+        _render(recipe, folder, progress)
+    return World(folder, sorted(folder.glob("[0-9]*.tar")), folder)
+
+
+def nearest_neighbour_accuracy(world: World) -> float:
+    """Share of the test set whose nearest training picture, in pixels, shows the same shape: a baseline, 0 … 1."""
+    facts = json.loads((world.folder / "world.json").read_text())
+    return float(facts["nearest_neighbour_accuracy"])
+
+
+def _exists(folder: Path) -> bool:
+    try:
+        return (folder / "world.json").is_file()
+    except OSError as error:
+        raise _refusal(folder, error.errno, error.strerror or str(error)) from error
+
+
+def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> None:
+    """Run `clip_align.data.world.build` and pass its progress on."""
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # one process a core
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clip_align.data.world.build"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **one_thread, "PYTHONPATH": path},
+    )
+    if process.stdin is None or process.stdout is None:  # for the type checker: both are pipes
+        raise RuntimeError("no pipe to the rendering process")
+    first: tuple[float, int] | None = None  # seconds and pictures at the first report: tables are made before it
+    other, last = deque[str](maxlen=5), dict[str, Any]()
+    try:
+        process.stdin.write(json.dumps({"recipe": recipe.to_json(), "folder": str(folder)}))
+        process.stdin.close()
+        for line in process.stdout:
+            if not line.startswith("{"):
+                other.append(line.strip())
+                continue
+            last = json.loads(line)
+            if "done" in last:
+                first = first or (time.monotonic(), last["done"])
+                progress(_progress_line(last["done"], last["total"], first))
+    finally:
+        if process.poll() is None and not last.get("finished"):
+            process.terminate()
+        process.stdout.close()
+        process.wait()
+    if "error" in last:
+        raise _refusal(folder, last["errno"], last["error"])
+    if not last.get("finished"):
+        raise UserError(
+            f"data=world: rendering into {folder} ended early ({' '.join(other) or 'no message'}); try again"
+        )
+
+
+def _progress_line(done: int, total: int, first: tuple[float, int]) -> str:
+    seconds, count = time.monotonic() - first[0], done - first[1]
+    left = f", about {seconds / count * (total - done):.0f} s left" if count and done < total else ""
+    return f"world: {done:,} of {total:,} images rendered{left}"
+
+
+def _refusal(folder: Path, number: int | None, reason: str) -> UserError:
+    if number in _FULL:
+        reason = f"the disk is full ({reason})"
+    return UserError(
+        f"paths.cache: cannot write the embedded world to {folder.parent}: {reason}; "
+        "make room there or choose another folder with paths.cache=<folder>"
+    )

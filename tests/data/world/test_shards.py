@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rendered world on disk."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_align.data.world import build as building
+from clip_align.data.world import shards
+from clip_align.data.world.held_out import held_out, picture
+from clip_align.data.world.recipe import Recipe
+from clip_align.data.world.shapes import SHAPES
+from clip_align.data.world.shards import World, ensure_world, nearest_neighbour_accuracy
+from clip_align.errors import UserError
+
+SMALL = Recipe(images=70, size=16)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def world(cache: Path) -> World:
+    return ensure_world(SMALL, cache, lambda line: None)
+
+
+def test_shards_have_the_usual_layout(world: World) -> None:
+    assert [path.name for path in world.shards] == ["00000.tar"]
+    assert json.loads((world.folder / "00000_stats.json").read_text())["successes"] == 70
+    with tarfile.open(world.shards[0]) as tar:
+        names = tar.getnames()
+        assert names[:3] == ["000000000.png", "000000000.txt", "000000000.json"]
+        assert len(names) == 210
+        content = {name: tar.extractfile(name).read() for name in names[:3]}  # type: ignore[union-attr]
+    image = np.asarray(Image.open(io.BytesIO(content["000000000.png"])))
+    about = json.loads(content["000000000.json"])
+    assert image.shape == (16, 16, 3)
+    assert about["caption"] == content["000000000.txt"].decode()
+    assert about["shape"] in about["caption"]
+
+
+def test_held_out_sets_are_as_designed(world: World) -> None:
+    for part, count in (("test", 512), ("random_texture", 240), ("cue_conflict", 960)):
+        sets = held_out(world.held_out, part)
+        assert sets.images.shape == (count, 16, 16, 3)
+        assert len(sets) == count
+        assert sets.shape.max() == len(SHAPES) - 1
+        assert np.array_equal(picture(world.held_out, part, 7), sets.images[7])
+
+
+def test_second_call_renders_nothing(world: World, cache: Path) -> None:
+    lines: list[str] = []
+    assert ensure_world(SMALL, cache, lines.append) == world
+    assert lines == []
+
+
+def test_any_number_of_processes_gives_the_same_bytes(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "_cores", lambda: 3)
+    monkeypatch.setattr(building, "_say", lambda **fields: None)
+    building.build(SMALL, tmp_path / "again")
+    for path in world.folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_parameters_and_code_make_another_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    prints = {SMALL.fingerprint(), replace(SMALL, occlusion=0.3).fingerprint()}
+    monkeypatch.setattr(Path, "read_bytes", lambda self: b"other code")
+    prints.add(SMALL.fingerprint())
+    assert len(prints) == 3
+    assert Recipe.from_json(SMALL.to_json()) == SMALL
+
+
+def test_nearest_neighbour_agrees_with_a_plain_search(world: World) -> None:
+    images, labels = [], []
+    with tarfile.open(world.shards[0]) as tar:
+        for member in tar.getmembers():
+            content = tar.extractfile(member).read()  # type: ignore[union-attr]
+            if member.name.endswith(".png"):
+                images.append(np.asarray(Image.open(io.BytesIO(content))).ravel().astype(float))
+            elif member.name.endswith(".json"):
+                labels.append(SHAPES.index(json.loads(content)["shape"]))
+    test = held_out(world.held_out, "test")
+    train = np.stack(images)
+    right = [
+        labels[int(((train - image.ravel()) ** 2).sum(axis=1).argmin())] == shape
+        for image, shape in zip(test.images, test.shape, strict=True)
+    ]
+    assert nearest_neighbour_accuracy(world) == np.mean(right)
+
+
+def test_rendering_imports_no_torch() -> None:
+    code = "import sys, clip_align.data.world.build; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as caught:
+        ensure_world(SMALL, tmp_path / "file", lambda line: None)
+    assert len(caught.value.lines) == 1
+    assert str(caught.value) == (
+        f"paths.cache: cannot write the embedded world to {tmp_path}/file/world: Not a directory; "
+        "make room there or choose another folder with paths.cache=<folder>"
+    )
+
+
+def test_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(recipe: Recipe, folder: Path) -> None:
+        (folder / "00000.tar").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(building, "_render_all", fail)
+    with pytest.raises(OSError, match="No space"):
+        building.build(SMALL, tmp_path / "world" / "x")
+    assert list((tmp_path / "world").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("printed", "message"),
+    [
+        ('{"error": "No space left on device", "errno": 28}', "the disk is full (No space left on device)"),
+        ("Killed by something", "ended early (Killed by something); try again"),
+    ],
+)
+def test_what_the_renderer_reports_becomes_one_line(
+    printed: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        shards.subprocess,
+        "Popen",
+        lambda command, **options: popen([sys.executable, "-c", f"input(); print({printed!r})"], **options),
+    )
+    with pytest.raises(UserError) as caught:
+        ensure_world(SMALL, tmp_path, lambda line: None)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_renderer_whose_reader_is_gone_cleans_up(tmp_path: Path) -> None:
+    job = json.dumps({"recipe": replace(SMALL, images=20_000).to_json(), "folder": str(tmp_path / "w" / "x")})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clip_align.data.world.build"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=shards.PROJECT,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(job)
+    process.stdin.close()
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) != 0
+    assert list((tmp_path / "w").iterdir()) == []
