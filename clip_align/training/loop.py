@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of a training loop, put together on one rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from clip_align.config import Config
+from clip_align.evaluation.ranks import Ranks
+from clip_align.record import Record
+from clip_align.training.checkpoint import Checkpoints
+from clip_align.training.feed import Feed
+from clip_align.training.launch import Place
+from clip_align.training.lightning import trainer_of
+from clip_align.training.module import CLIPModule
+from clip_align.training.poll import Poll
+from clip_align.training.progress import Costs, Progress, Whereabouts
+from clip_align.training.signals import Signals
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """What trains, and what watches it. ``record`` is None on all ranks but the first."""
+
+    module: CLIPModule
+    feed: Feed
+    where: Whereabouts
+    poll: Poll
+    progress: Progress
+    checkpoints: Checkpoints
+
+    def run(
+        self,
+        config: Config,
+        here: Place,
+        max_steps: int,
+        evaluations: Sequence[pl.Callback],
+        resume_from: Path | None,
+    ) -> None:
+        """Train to the last step, or until a signal. The order of the callbacks is part of how they work."""
+        callbacks = [self.poll, self.progress, *evaluations, self.checkpoints]
+        trainer = trainer_of(config.trainer, here, self.module.model, max_steps, callbacks)
+        trainer.fit(self.module, train_dataloaders=self.feed, ckpt_path=str(resume_from) if resume_from else None)
+
+
+def loop_of(
+    config: Config,
+    module: CLIPModule,
+    loader: Iterable[dict[str, Any]],
+    where: Whereabouts,
+    max_steps: int,
+    ranks: Ranks,
+    signals: Signals,
+    record: Record | None,
+    costs: Costs,
+    folder: Path,
+    carried: Mapping[str, Any],
+) -> Loop:
+    """The parts around ``module``; checkpoints go to ``folder`` and hold what is ``carried``."""
+    feed = Feed(loader, signals)
+    late: list[Any] = []  # progress and checkpoints need the poll, which tells them
+    poll = Poll(ranks, signals, module.losses, lambda losses: late[0].take(losses), lambda: late[1].newest)
+    every = config.evaluation.every_n_steps if config.callbacks else None
+    progress = Progress(where, feed, poll, record, costs, config.trainer.log_every_n_steps, max_steps, every)
+    checkpoints = Checkpoints(folder, config.checkpoint, max_steps, carried, ranks, poll, progress, record)
+    late.extend((progress, checkpoints))
+    return Loop(module, feed, where, poll, progress, checkpoints)

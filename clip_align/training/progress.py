@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the run is, how fast it goes, and the lines of kind ``train`` in its record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+
+from clip_align.record import Position, Record
+from clip_align.training.feed import Feed
+from clip_align.training.guard import Loss
+from clip_align.training.module import CLIPModule
+from clip_align.training.poll import Poll, mean_over_ranks
+
+REMEMBERED = 5  # evaluations whose mean cost is that of those to come
+
+
+class Whereabouts:
+    """Position of the run on this rank. ``cursor`` is that of the last *trained* batch.
+
+    global_batch: samples of one optimizer step, over all ranks and accumulated batches.
+    wall_before: seconds that the run had taken when it was resumed.
+    """
+
+    def __init__(self, global_batch: int, cursor: Any, wall_before: float = 0.0, step: int = 0) -> None:
+        self.global_batch, self.cursor, self.step = global_batch, cursor, step
+        self._began = time.monotonic() - wall_before
+
+    def position(self) -> Position:
+        """For a line of the record."""
+        wall = time.monotonic() - self._began
+        return Position(self.step, self.step * self.global_batch, int(self.cursor.epoch), round(wall, 3))
+
+    def plain_cursor(self) -> list[int]:
+        """The cursor as a checkpoint holds it."""
+        return [int(number) for number in self.cursor]
+
+
+class Costs:
+    """What evaluations took: a mirror of the record, for the estimate of the time left."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """Remember the cost of an evaluation."""
+        if line.get("kind") == "evaluation" and isinstance(line.get("time/evaluation_seconds"), (int, float)):
+            self._seconds = [*self._seconds, float(line["time/evaluation_seconds"])][-REMEMBERED:]
+
+    def close(self, status: str) -> None:
+        """Nothing to end."""
+
+    @property
+    def mean_s(self) -> float:
+        """Seconds per evaluation, 0 while there was none."""
+        return sum(self._seconds) / len(self._seconds) if self._seconds else 0.0
+
+
+class Stopwatch:
+    """Time in training steps, without what callbacks do at their borders (evaluation, checkpoints)."""
+
+    def __init__(self) -> None:
+        self._total, self._since = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far; only read while paused."""
+        return self._total
+
+    def pause(self) -> None:
+        """A step is done, its callbacks begin."""
+        self._total += time.perf_counter() - self._since
+
+    def resume(self) -> None:
+        """The callbacks are done, the next step begins."""
+        self._since = time.perf_counter()
+
+
+class Progress(pl.Callback):
+    """Keeps `Whereabouts` up to date and writes a train line every ``every`` optimizer steps.
+
+    Second of the run's callbacks, behind `Poll`; `Checkpoints`, the last one, starts the stopwatch again.
+    record: None on all ranks but the first. evaluate_every: steps between regular evaluations.
+    """
+
+    def __init__(
+        self,
+        where: Whereabouts,
+        feed: Feed,
+        poll: Poll,
+        record: Record | None,
+        costs: Costs,
+        every: int,
+        max_steps: int,
+        evaluate_every: int | None,
+    ) -> None:
+        self.where, self.feed, self.poll, self.record, self.costs = where, feed, poll, record, costs
+        self.every, self.max_steps, self.evaluate_every = every, max_steps, evaluate_every
+        self.stopwatch = Stopwatch()
+        self._sum, self._count = 0.0, 0
+        self._last = (where.step, 0.0, 0.0)  # step, training seconds and seconds waited at the last line
+
+    def take(self, losses: list[Loss]) -> None:
+        """Losses of this rank that were just read from the device; their mean goes into the next line."""
+        self._sum += sum(loss.value for loss in losses)
+        self._count += len(losses)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The time before is preparation."""
+        self.stopwatch.resume()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
+    ) -> None:
+        """Note where we are; at a logging step, write it down."""
+        self.stopwatch.pause()
+        if trainer.global_step == self.where.step:
+            return  # more batches of this optimizer step to come
+        self.where.step, self.where.cursor = trainer.global_step, batch["cursor"]
+        if self.where.step % self.every == 0 or self.where.step == self.max_steps:
+            self._write(pl_module)
+
+    def _write(self, module: Any) -> None:
+        self.poll.check_losses()
+        loss = mean_over_ranks(self._sum / self._count)
+        if self.record is not None:
+            self.record.append("train", self.where.position(), {**self._measured(module, loss), **self._times()})
+        self._sum, self._count = 0.0, 0
+        self._last = (self.where.step, self.stopwatch.seconds, self.feed.waited)
+
+    def _measured(self, module: CLIPModule, loss: float) -> dict[str, float]:
+        """What the module knows about its last step; two numbers off the device."""
+        norm = module.grad_norm
+        return {
+            "train/loss": loss,
+            "train/logit_scale": float(module.model.logit_scale.detach().exp()),
+            "train/lr": module.learning_rate(self.where.step),
+            "train/grad_norm": float(norm) if norm is not None else float("nan"),
+        }
+
+    def _times(self) -> dict[str, float]:
+        step, trained, waited = self._last
+        seconds = max(1e-9, self.stopwatch.seconds - trained)
+        steps = max(1, self.where.step - step)
+        left = self.max_steps - self.where.step
+        return {
+            "time/samples_per_second": steps * self.where.global_batch / seconds,
+            "time/data_wait_fraction": min(1.0, (self.feed.waited - waited) / seconds),
+            "time/left_seconds": left * seconds / steps + self._evaluations_left() * self.costs.mean_s,
+        }
+
+    def _evaluations_left(self) -> int:
+        every, now, last = self.evaluate_every, self.where.step, self.max_steps
+        if not every:
+            return 0
+        return last // every - now // every + (last % every > 0 and now < last)

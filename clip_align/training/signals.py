@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What SIGINT and SIGTERM do: end at once before training, set a flag during it.
+
+A handler that saves or talks to other ranks can run between any two instructions, also inside a
+collective that another rank is waiting in. So during training it only notes what came; `poll` asks all
+ranks about it at the border of a step. No torch here: the handlers are set before it is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+PATIENCE_S = 2.0  # a second Ctrl-C within this time is the first one, held too long
+WAIT_S = 5.0  # for the main thread to end by itself; it cannot while it is inside a library's code
+HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+_installed: list[Signals] = []
+
+
+class Signals:
+    """The state of the two signals in this process; installed once, by the main thread.
+
+    received: number of the first signal that came during training, else None.
+    hard: called before the process ends at once (kill children, note the exit code); must be quick.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.hard: Callable[[int], None] = lambda code: None
+        self._came_at = 0.0
+        self._training = False
+        self._over = threading.Event()
+        self._under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+
+    @property
+    def exit_code(self) -> int:
+        """130 or 143 when a signal came, else 0."""
+        return 0 if self.received is None else 128 + self.received
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handlers in place inside the block, the former ones after it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # handlers belong to the main thread; whoever runs us in another one keeps theirs
+            return
+        former = {number: signal.signal(number, self._came) for number in HANDLED}
+        listening, telling = os.pipe()
+        os.set_blocking(telling, False)
+        wakeup = signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(listening,), daemon=True).start()
+        _installed.append(self)
+        try:
+            yield
+        finally:
+            _installed.remove(self)
+            self._over.set()
+            signal.set_wakeup_fd(wakeup)
+            os.close(telling)
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def training_starts(self) -> None:
+        """From now on a signal is noted only."""
+        self._training = True
+
+    def _came(self, number: int, frame: FrameType | None) -> None:
+        if not self._training:
+            raise SystemExit(128 + number)  # unwinds: pools end, temporary files go
+        if self.received is None:
+            self.received, self._came_at = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._came_at > PATIENCE_S and not self._under_torchrun:
+            self._end_at_once(128 + number)
+
+    def _watch(self, listening: int) -> None:
+        """Ends the process when a signal came before training and the main thread cannot see it.
+
+        Python runs handlers between two instructions of the main thread, which may be waiting in a
+        collective for a rank that does not come.
+        """
+        with contextlib.suppress(OSError):
+            while came := os.read(listening, 1):
+                if not self._training and came[0] in HANDLED and not self._over.wait(WAIT_S):
+                    self._end_at_once(128 + came[0])
+        os.close(listening)
+
+    def _end_at_once(self, code: int) -> None:
+        with contextlib.suppress(Exception):  # whatever is wrong with it, the process ends
+            self.hard(code)
+        os._exit(code)
+
+
+def ignore_in_worker(worker: int) -> None:
+    """For a process that loads data: it lives as long as the training that reads it.
+
+    Ctrl-C reaches the whole process group; a worker that dies of it would raise an error in the middle of
+    a step. The first SIGTERM is ignored for the same reason, the second one is obeyed: the loader sends
+    it to a worker that does not end by itself.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def _in_forked_child() -> None:
+    """A forked process is not the one that trains: it gets the usual handlers, and tells nobody."""
+    if _installed:
+        _installed.clear()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_in_forked_child)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training on made-up batches, in this process or as a command for tests that send signals.
+
+    python tests/training/train_synthetic.py <folder> <steps> [workers=0] [wait_s=0] [bad_at=-1] [devices=1] …
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from synthetic import Cursor, Pair, loader
+
+from clip_align.config import CheckpointConfig, Config, OptimizerConfig, TrainerConfig, to_plain
+from clip_align.errors import UserError
+from clip_align.evaluation.ranks import Ranks
+from clip_align.record import Record
+from clip_align.training import launch
+from clip_align.training.checkpoint import OWN, newest
+from clip_align.training.loop import Loop, loop_of
+from clip_align.training.module import CLIPModule
+from clip_align.training.progress import Costs, Whereabouts
+from clip_align.training.signals import Signals
+
+CONFIG = Config(
+    trainer=TrainerConfig(kind="cpu", log_every_n_steps=5),
+    optimizer=OptimizerConfig(lr=1e-2, warmup_steps=2),
+    checkpoint=CheckpointConfig(every_n_steps=10),
+)
+
+
+def train(
+    folder: Path,
+    steps: int,
+    config: Config = CONFIG,
+    workers: int = 0,
+    signals: Signals | None = None,
+    change: Callable[[Loop], None] = lambda loop: None,
+    here: launch.Place | None = None,
+    evaluations: Any = (),
+) -> Loop:
+    """Train to ``steps``, going on from the newest checkpoint in ``folder``."""
+    here = here or launch.Place(0, 0, 1, 1, gpu=False)
+    ranks = Ranks()
+    torch.manual_seed(0)
+    module = CLIPModule(Pair(), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), config.optimizer, steps)
+    found = newest(folder / "checkpoints")
+    own = found[1][OWN] if found else {"cursor": [0, 0], "wall_seconds": 0.0, "global_step": 0}
+    cursor = Cursor(*own["cursor"])
+    first = cursor.epoch * 10 + cursor.batch
+    record = Record(folder) if ranks.rank == 0 else None
+    where = Whereabouts(8 * ranks.world * config.trainer.accumulate, cursor, own["wall_seconds"], own["global_step"])
+    batches = loader(first, workers, rank=ranks.rank, world=ranks.world)
+    loop = loop_of(
+        config, module, batches, where, steps, ranks, signals or Signals(), record, Costs(),
+        folder / "checkpoints", {"config": to_plain(config), "words": None},
+    )  # fmt: skip
+    change(loop)
+    loop.run(config, here, steps, evaluations, found[0] if found else None)
+    return loop
+
+
+def train_losses(folder: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {line["global_step"]: line["train/loss"] for line in lines if line["kind"] == "train"}
+
+
+def main(folder: str, steps: str, *options: str) -> int:
+    given = {"workers": 0, "wait_s": 0.0, "bad_at": -1, "every": 10}
+    given.update({k: type(given[k])(v) for k, v in (o.split("=") for o in options)})
+    here = launch.place(CONFIG.trainer, 0, os.environ)
+    launch.meet(here)
+    config = replace(CONFIG, checkpoint=CheckpointConfig(every_n_steps=given["every"]))
+
+    def change(loop: Loop) -> None:
+        step = loop.module.training_step
+
+        def training_step(batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+            time.sleep(given["wait_s"])
+            loss = step(batch, batch_idx)
+            if loop.module.step_under_way == given["bad_at"] and here.rank == here.world - 1:
+                loop.module.losses._waiting[-1] = (given["bad_at"], loss.detach() * float("nan"), batch["keys"])
+            if loop.module.step_under_way >= 5 and here.rank == 0:
+                Path(folder, "busy").touch()
+            return loss
+
+        loop.module.training_step = training_step
+
+    signals = Signals()
+    with signals.installed():
+        try:
+            loop = train(Path(folder), int(steps), config, given["workers"], signals, change, here)
+        except UserError as error:
+            print(error, file=sys.stderr)
+            os._exit(error.exit_code)
+    return 128 + loop.poll.stopping if loop.poll.stopping else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
