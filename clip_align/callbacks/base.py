@@ -37,6 +37,18 @@ from clip_align.evaluation.session import EvaluationSettings
 from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.evaluation.views import VIEWS
 
+__all__ = [
+    "EvaluationSettings",
+    "Features",
+    "Items",
+    "PerceptualCallback",
+    "Score",
+    "Stimulus",
+    "attach",
+    "conductor_of",
+    "perceptual_callbacks",
+]
+
 PANELS: Mapping[str, Panel] = {
     "human": "alignment",
     "similarity": "alignment",

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Column = NDArray[np.generic]
+Column = NDArray[Any]  # numbers or names
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Gaussian noise costs: accuracy on pictures of the embedded world, clean and noisy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.callbacks import world_stimuli as world_of
+from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
+from clip_align.data.world.held_out import picture
+from clip_align.errors import UserError
+from clip_align.evaluation.score import Role
+from clip_align.metrics import noise
+from clip_align.metrics.accuracy import accuracy
+from clip_align.metrics.estimate import Estimate
+
+PART = "test"
+CLEAN = "choice_clean"
+Rounding = Literal["truncate", "round"]
+ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
+
+
+class WorldNoise(PerceptualCallback):
+    """The same held-out pictures clean and under Gaussian noise on [0, 1], at CIFAR-C's sigmas by default.
+
+    c, n = zero-shot accuracy clean and noisy. Drop = c - n; relative = (c - n)/c, which the paper calls normalised
+    and which cannot exceed 1 - 1/(Kc); corrected = (c - n)/(c - 1/K), the share of the above-chance accuracy that
+    is lost: the headline, at the largest sigma. Noise is added at the picture's own size, the same at every step,
+    clipped, and brought back to 8 bits by ``rounding``: ``truncate`` as CIFAR-C's script does, or ``round``.
+    ``sigmas`` are standard deviations on [0, 1]; ``images`` is a multiple of 16 (classes are balanced).
+    No human data. ``world``: folder of the held-out sets; None: the default world's, made in the user's cache.
+    """
+
+    family: ClassVar[str] = "noise"
+    version: ClassVar[int] = 1
+    human_data: ClassVar[str] = "none"
+    stand_in: ClassVar[str] = "rendered shapes, not photographs"
+    source: ClassVar[str] = f"{world_of.SOURCE}; sigmas: Hendrycks & Dietterich 2019, arXiv 1903.12261"
+    licence: ClassVar[str] = world_of.LICENCE
+
+    def __init__(
+        self,
+        world: str | Path | None = None,
+        sigmas: Sequence[float] = (0.04, 0.10),
+        images: int = 256,
+        rounding: Rounding = "truncate",
+        **base: Any,
+    ) -> None:
+        super().__init__(**base)
+        self.world = world_of.world_folder(world, self.key)
+        self.set = world_of.world_set(self.world, PART, self.key)
+        self.sigmas = {hundredths(sigma): float(sigma) for sigma in sigmas}
+        self.images, self.rounding = images, rounding
+        self._refuse_nonsense(sigmas)
+        self.scores = tuple(_scores(list(self.sigmas), images))
+
+    def _refuse_nonsense(self, sigmas: Sequence[float]) -> None:
+        wrong = []
+        if not sigmas or not all(0.01 <= sigma < 1 for sigma in sigmas) or len(self.sigmas) != len(sigmas):
+            wrong.append(f"{self.key}: sigmas is {list(sigmas)}; give standard deviations on [0, 1], whole hundredths")
+        if self.images % world_of.CLASSES or not 0 < self.images <= len(self.set):
+            wrong.append(
+                f"{self.key}: images is {self.images}; give a multiple of {world_of.CLASSES} up to {len(self.set)}"
+            )
+        if self.rounding not in ROUNDINGS:
+            wrong.append(f"{self.key}: rounding is {self.rounding}; valid: {', '.join(ROUNDINGS)}")
+        if wrong:
+            raise UserError(*wrong)
+
+    def stimuli(self) -> Iterator[Stimulus]:
+        """The pictures, clean (shared with the zero-shot benchmark) and once for each sigma."""
+        for index in range(self.images):
+            yield world_of.stimulus(self.world, PART, index)
+            for name, sigma in self.sigmas.items():
+                load = partial(noisy_picture, self.world, index, sigma, self.rounding)
+                yield Stimulus(_noisy_id(name, index), load, "native")
+
+    def prompts(self) -> Mapping[str, Sequence[str]]:
+        """The 16 shapes."""
+        return world_of.prompts()
+
+    def items(self, features: Features) -> Items:
+        """One picture each: the decisions about it clean and noisy, and the right shape."""
+        clean = [world_of.stimulus_id(PART, index) for index in range(self.images)]
+        choice = {CLEAN: world_of.decisions(features, clean)}
+        for name in self.sigmas:
+            noisy = [_noisy_id(name, index) for index in range(self.images)]
+            choice[f"choice_{name}"] = world_of.decisions(features, noisy)
+        right = self.set.shape[: self.images]
+        before = accuracy(choice[CLEAN], right).value
+        limit = None if before is None else noise.relative_drop_limit(before, world_of.CLASSES)
+        return Items(choice, right, clean, notes={} if limit is None else {"relative_drop_limit": limit})
+
+
+def noisy_picture(folder: Path, index: int, sigma: float, rounding: Rounding) -> NDArray[np.uint8]:
+    """A held-out picture uint8 [S, S, 3] with noise of standard deviation ``sigma`` on [0, 1], seeded by its id."""
+    clean = picture(folder, PART, index) / 255.0
+    name = _noisy_id(hundredths(sigma), index)
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    noise_ = np.random.Generator(np.random.PCG64(seed)).normal(0.0, sigma, clean.shape)
+    levels = np.clip(clean + noise_, 0, 1) * 255
+    return (np.rint(levels) if rounding == "round" else np.floor(levels)).astype(np.uint8)
+
+
+def hundredths(sigma: float) -> str:
+    """How keys name a sigma: ``10`` for .10."""
+    return f"{round(100 * sigma):02d}"
+
+
+def _noisy_id(name: str, index: int) -> str:
+    return f"world_noise/{name}/{index:04d}"
+
+
+def _scores(names: Sequence[str], images: int) -> Iterator[Score]:
+    largest = names[-1]
+    for name in ("clean", *names):
+        yield Score(
+            f"accuracy_{name}",
+            "clean" if name == "clean" else f"noisy, sigma .{name}",
+            partial(_accuracy, column=f"choice_{name}"),
+            direction="higher = more pictures named rightly",
+            chance=world_of.CHANCE,
+            unit=f"{images} images, Wilson",
+            role="companion" if name in ("clean", largest) else "detail",
+        )
+    for name in names:
+        for kind, (label, metric, role) in DROPS.items():
+            yield Score(
+                f"{kind}_{name}",
+                f"{label}, sigma .{name}",
+                partial(_drop, metric, f"choice_{name}"),
+                direction="higher = more accuracy lost to noise",
+                unit=f"{images} images, paired jackknife, t",
+                axis=(-0.5, 1.0),
+                role=role if name == largest else "detail",
+            )
+
+
+def _accuracy(items: Items, column: str) -> Estimate:
+    return accuracy(items.model[column], items.human)
+
+
+def _drop(metric: Callable[..., Estimate], column: str, items: Items) -> Estimate:
+    return metric(items.model[CLEAN], items.model[column], items.human)
+
+
+DROPS: Mapping[str, tuple[str, Callable[..., Estimate], Role]] = {
+    "corrected_drop": ("corrected", partial(noise.corrected_drop, classes=world_of.CLASSES), "headline"),
+    "relative_drop": ("relative (the paper's)", partial(noise.relative_drop, classes=world_of.CLASSES), "companion"),
+    "drop": ("plain", noise.drop, "detail"),
+}

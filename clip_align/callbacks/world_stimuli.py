@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks of the embedded world share: its held-out pictures as stimuli, prompts, decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.data.world.captions import class_prompts
+from clip_align.data.world.held_out import HeldOut, held_out, picture
+from clip_align.data.world.shapes import SHAPES
+from clip_align.errors import UserError
+from clip_align.evaluation.features import Features
+from clip_align.evaluation.stimulus import Stimulus
+from clip_align.metrics.accuracy import choices
+
+CLASSES = len(SHAPES)
+CHANCE = 1 / CLASSES
+LICENCE = "Apache-2.0 (rendered by this package)"
+SOURCE = "clip-align's embedded world: procedural shapes, textures and backgrounds"
+
+
+def world_folder(world: str | Path | None, key: str) -> Path:
+    """The folder of the world's held-out sets; None: those of the default world, made in the user's cache."""
+    if world is None:
+        from clip_align.data.world.world import ensure_held_out  # only where nobody has made them
+        from clip_align.run_folder import user_cache
+
+        return ensure_held_out(cache=user_cache(None)[0])
+    folder = Path(world)
+    if not (folder / "test.npy").is_file():
+        raise UserError(f"{key}: no held-out sets of the world in {folder}; leave world out, and they are made")
+    return folder
+
+
+def world_set(folder: Path, part: str, key: str) -> HeldOut:
+    """One held-out set; UserError where it cannot be read."""
+    try:
+        return held_out(folder, part)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{key}: cannot read the set {part} in {folder} ({error}); delete the folder") from error
+
+
+def stimulus_id(part: str, index: int) -> str:
+    """Name of one picture, the same in every benchmark that shows it."""
+    return f"world/{part}/{index:04d}"
+
+
+def stimulus(folder: Path, part: str, index: int) -> Stimulus:
+    """One held-out picture, seen as it was rendered (enlarged bicubically by larger models)."""
+    return Stimulus(stimulus_id(part, index), partial(picture, folder, part, index), "native")
+
+
+def prompts() -> Mapping[str, Sequence[str]]:
+    """The prompts of the 16 shapes, in the words of the world's captions."""
+    return class_prompts(SHAPES)
+
+
+def baselines(folder: Path) -> Mapping[str, float]:
+    """Accuracy of the nearest training picture in pixels, where the world's training pictures were made too."""
+    return {}
+
+
+def decisions(features: Features, ids: Sequence[str]) -> NDArray[np.int8]:
+    """Zero-shot decisions [N] among the 16 shapes; -1 for none."""
+    return choices(features[ids][:, 0], features.prompts)
