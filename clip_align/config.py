@@ -210,11 +210,11 @@ def load(overrides: Sequence[str]) -> Config:
     from clip_align.config_check import problems
     from clip_align.resume_config import resumed
 
-    composed = compose(overrides)
-    errors = list(composed.errors)
-    config = read(resumed(composed, errors), errors)
+    errors: list[str] = []
+    config = read(resumed(compose(overrides), overrides, errors), errors)
     if config is not None:
-        errors += problems(config)
+        wrong = {line.partition(":")[0].partition(".")[0] for line in errors} - {"callbacks"}
+        errors += [p for p in problems(config) if p.partition(":")[0].partition(".")[0] not in wrong]
     if errors or config is None:
         raise UserError(*dict.fromkeys(errors))
     return config
@@ -230,22 +230,22 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
     """The configuration that ``to_plain`` wrote (or the resolved yaml); UserError with every error."""
     errors: list[str] = []
     config = read(plain, errors)
-    if config is None:
+    if errors or config is None:
         raise UserError(*errors)
     return config
 
 
 def read(plain: Mapping[str, Any], errors: list[str]) -> Config | None:
-    """The configuration in ``plain``, None when something was refused (``errors`` has grown)."""
+    """The configuration in ``plain``; where ``errors`` grows, defaults stand in for what was refused."""
     return structure.build(Config, plain, "", errors)
 
 
-def _data(value: object, path: str, errors: list[str]) -> DataConfig | None:
+def _data(value: object, path: str, errors: list[str]) -> Any:
     kinds: dict[str, type[DataConfig]] = {"world": WorldData, "webdataset": ShardData, "folder": FolderData}
     kind = value.get("kind") if isinstance(value, Mapping) else None
     if kind not in kinds:
         errors.append(f"{path}.kind: {structure.shown(kind)} is not one of {', '.join(kinds)}; choose with {path}=…")
-        return None
+        return structure.INVALID
     return structure.build(kinds[str(kind)], value, path, errors)
 
 
@@ -257,17 +257,17 @@ def _sources(value: object, path: str, errors: list[str]) -> tuple[Source, ...]:
         errors.append(f"{path}: {structure.shown(value)} is not a path or a list: {path}='/a/x-{{000..003}}.tar'")
         return ()
     plain = [{"shards": v} if isinstance(v, str) else v for v in value]
-    built = [structure.build(Source, v, f"{path}[{i}]", errors) for i, v in enumerate(plain)]
+    built: list[Source | None] = [structure.build(Source, v, f"{path}[{i}]", errors) for i, v in enumerate(plain)]
     return tuple(s for s in built if s is not None)
 
 
-def _callback(value: object, path: str, errors: list[str]) -> CallbackConfig | None:
+def _callback(value: object, path: str, errors: list[str]) -> Any:
     """From ``{_target_, key: value, …}`` (yaml) or ``{target, arguments}`` (``to_plain``)."""
     if isinstance(value, Mapping) and set(value) == {"target", "arguments"}:
         return CallbackConfig(str(value["target"]), dict(value["arguments"]))
     if not isinstance(value, Mapping) or not isinstance(value.get("_target_"), str):
         errors.append(f"{path}: not a callback; its yaml names a class: _target_: package.module.Class")
-        return None
+        return structure.INVALID
     return CallbackConfig(value["_target_"], {str(k): v for k, v in value.items() if k != "_target_"})
 
 

@@ -49,25 +49,32 @@ def unknown_key(path: str, valid: Iterable[str]) -> str:
 
 
 def build(cls: type[T], plain: object, path: str, errors: list[str]) -> T | None:
-    """A ``cls`` from a mapping; None when anything in it was refused (then ``errors`` has grown)."""
+    """A ``cls`` from a mapping. What is refused goes into ``errors``, and its default stands in for it.
+
+    So the rest can be checked too; whoever calls looks at ``errors`` before using the result. None when
+    something without a default is missing.
+    """
     if not isinstance(plain, Mapping):
         errors.append(f"{path or 'config'}: {shown(plain)} is not a group of keys")
         return None
-    before = len(errors)
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
-    for name, value in plain.items():
+    for name, given in plain.items():
         where = join(path, str(name))
         if name not in fields:
             errors.append(unknown_key(where, [join(path, f) for f in fields]))
             continue
-        values[str(name)] = convert(hints[str(name)], value, where, errors)
-        _check_range(values[str(name)], fields[str(name)].metadata, where, errors)
-    for name, field in fields.items():
-        if name not in values and field.default is field.default_factory is dataclasses.MISSING:
+        before = len(errors)
+        value = convert(hints[str(name)], given, where, errors)
+        _check_range(value, fields[str(name)].metadata, where, errors)
+        if len(errors) == before or dataclasses.is_dataclass(value) or isinstance(value, dict):
+            values[str(name)] = value
+    missing = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
+    for name in missing:
+        if name not in plain:
             errors.append(f"{join(path, name)}: not given")
-    return cls(**values) if len(errors) == before else None
+    return cls(**values) if set(missing) <= set(values) else None
 
 
 def convert(hint: Any, value: object, path: str, errors: list[str]) -> Any:
@@ -200,7 +207,8 @@ def _mapping(arguments: tuple[Any, ...], value: object, path: str, errors: list[
         errors.append(f"{path}: {shown(value)} is not a group of keys")
         return INVALID
     hint = arguments[1] if len(arguments) == 2 else Any
-    return {str(k): convert(hint, v, join(path, str(k)), errors) for k, v in value.items()}
+    converted = {str(k): convert(hint, v, join(path, str(k)), errors) for k, v in value.items()}
+    return {k: v for k, v in converted.items() if v is not INVALID}
 
 
 def _check_range(value: object, limits: Mapping[str, float], path: str, errors: list[str]) -> None:

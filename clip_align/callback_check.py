@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Perceptual callbacks as configured, against the constructors of their classes, without importing them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from clip_align.run_folder import versions
+from clip_align.signatures import BASE, NO_MODULE, NotFoundError, constructor
+from clip_align.structure import convert, shown, unknown_key
+
+if TYPE_CHECKING:
+    from clip_align.config import CallbackConfig
+
+AT_LEAST_ONE = ("every_n_steps", "batch_size")  # base arguments with a range; other ranges are the class's own
+
+
+def problems(callbacks: Mapping[str, CallbackConfig]) -> list[str]:
+    """A line for every class that is not one, unknown key, wrong type, range, and doubled name."""
+    errors = [line for name, callback in callbacks.items() for line in _problems(f"callbacks.{name}", callback)]
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for name, callback in callbacks.items():
+        by_name[str(callback.arguments.get("name") or name)].append(name)
+    for name, keys in by_name.items():
+        if len(keys) > 1:
+            errors.append(f"callbacks: {' and '.join(keys)} are both named {name}; give one of them another name")
+    return errors
+
+
+def _problems(path: str, callback: CallbackConfig) -> list[str]:
+    target = callback.target
+    try:
+        parameters = constructor(target)
+    except NotFoundError as missing:
+        if target.startswith("clip_align.") and missing.why == NO_MODULE:
+            release = versions()["clip-align"] or "this version"
+            name = path.removeprefix("callbacks.")
+            return [f"{path}: its loader is not part of clip-align {release} yet; leave it out: ~callbacks.{name}"]
+        return [f"{path}._target_: {target}: {missing.why}; is its package installed in this environment?"]
+    if parameters is None:
+        return [f"{path}._target_: {target} is not a perceptual callback, a subclass of {BASE}"]
+    errors: list[str] = []
+    for name, value in callback.arguments.items():
+        where = f"{path}.{name}"
+        if name not in parameters:
+            errors.append(unknown_key(where, [f"{path}.{known}" for known in parameters]))
+            continue
+        before = len(errors)
+        convert(parameters[name].hint, value, where, errors)
+        if len(errors) == before and name in AT_LEAST_ONE and isinstance(value, (int, float)) and value < 1:
+            errors.append(f"{where}: {shown(value)} is out of range; it must be at least 1")
+    for name, parameter in parameters.items():
+        if parameter.required and name not in callback.arguments:
+            errors.append(f"{path}.{name}: not given; the callback needs it: {path}.{name}=…")
+    return errors

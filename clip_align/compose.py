@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what was typed to one nested mapping, by Hydra's compose API; every mistake becomes a line.
+
+Hydra stops at its first error. So the whole is composed at once, and only when that fails part by part: which
+override cannot be parsed, which group or option does not exist, which key is unknown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]  # Hydra brings it
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from clip_align import config as schema
+from clip_align.quoting import quoted
+from clip_align.structure import flat, nearest, unknown_key
+
+PRIMARY = "config"
+OWNERS: dict[str, dict[str, type]] = {  # whose keys a user may type without having chosen the option
+    "data": {"world": schema.WorldData, "webdataset": schema.ShardData, "folder": schema.FolderData},
+    "model": {"tiny": schema.ModelConfig},
+}
+MISTAKES = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What came of the overrides: ``plain`` is resolved; ``typed`` are the groups and keys that were given."""
+
+    plain: dict[str, Any] = field(default_factory=dict)
+    typed: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
+    """The configuration that the overrides ask for; wrong ones are left out and named in ``errors``.
+
+    ``context`` are further overrides, taken only where nothing was typed for their key, and only if they exist.
+    """
+    errors: list[str] = []
+    with hydra() as loader:
+        parsed = parse(overrides, errors, loader)
+        for override in [o for o in parsed if o.is_sweep_override()]:
+            errors.append(f"{override.input_line}: several values; add --multirun to sweep, or write a list as [a,b]")
+            parsed.remove(override)
+        parsed = [*_valid_context(context, parsed, loader), *parsed]
+        lines = completed([str(o.input_line) for o in parsed], parsed)
+        try:
+            config = hydra_compose(PRIMARY, lines)
+        except MISTAKES:
+            config = _diagnosed(parsed, loader, errors)
+        groups = _groups(loader, lines)
+        plain = _resolved(config, errors)
+    typed = tuple(o.key_or_group for o in parsed if o.input_line not in context)
+    if "trainer.samples" in typed and "trainer.max_steps" not in typed and plain.get("trainer", {}).get("samples"):
+        plain["trainer"]["max_steps"] = None  # exactly one of the two: the one that was typed
+    return Composed(plain, typed, tuple(groups), tuple(errors))
+
+
+def sweep(overrides: Sequence[str]) -> list[list[str]]:
+    """Every combination of the values to sweep over, each as the overrides of one run; UserError if unreadable."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    from clip_align.errors import UserError
+
+    errors: list[str] = []
+    with hydra() as loader:
+        parsed = parse(overrides, errors, loader)
+        if errors:
+            raise UserError(*errors)
+        try:
+            (batch,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        except HydraException as error:
+            raise UserError(one_line(error)) from None
+    return batch
+
+
+@contextlib.contextmanager
+def hydra() -> Iterator[ConfigLoader]:
+    """Hydra on our yaml files, without a job, a folder or a log."""
+    if not (schema.conf_dir() / f"{PRIMARY}.yaml").is_file():
+        from clip_align.errors import UserError
+
+        raise UserError(f"conf: no {PRIMARY}.yaml in {schema.conf_dir()}; install clip-align again")
+    with initialize_config_dir(str(schema.conf_dir()), job_name="clip_align", version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def parse(overrides: Iterable[str], errors: list[str], loader: ConfigLoader) -> list[Override]:
+    """Overrides as Hydra reads them, values with braces quoted first; a line for each that cannot be read."""
+    parser = OverridesParser.create(config_loader=loader)
+    parsed: list[Override] = []
+    for typed in overrides:
+        key, equals, value = typed.partition("=")
+        if key.startswith("-"):
+            errors.append(f"{typed}: no dashes but --help and --multirun; settings are typed as key=value")
+            continue
+        if not equals and not key.startswith("~"):
+            errors.append(f"{typed}: not of the form key=value; groups are chosen the same way: model=tiny")
+            continue
+        for attempt in dict.fromkeys((typed, f"{key}={quoted(value)}" if equals else typed)):
+            try:
+                parsed.append(parser.parse_override(attempt))
+                break
+            except HydraException as error:
+                reason = one_line(error)
+        else:
+            errors.append(f"{typed}: cannot be read ({reason}); put the value in quotes: '{key}=\"…\"'")
+    return parsed
+
+
+def completed(lines: list[str], parsed: Sequence[Override]) -> list[str]:
+    """``model.name=…`` alone also chooses ``model=open_clip``, whose architecture it names."""
+    keys = {o.key_or_group: o for o in parsed}
+    named = keys.get("model.name")
+    if named is not None and "model" not in keys and "experiment" not in keys and named.value() is not None:
+        return ["model=open_clip", *lines]
+    return lines
+
+
+def _valid_context(context: Sequence[str], parsed: Sequence[Override], loader: ConfigLoader) -> list[Override]:
+    """What of a run's own choices is still there and was not typed anew."""
+    typed = {o.key_or_group for o in parsed}
+    lines = [str(o.input_line) for o in parsed]
+    unused: list[str] = []
+    own = [o for o in parse(context, unused, loader) if o.key_or_group not in typed]
+    groups = _groups(loader, lines)
+    return [o for o in own if o.key_or_group not in groups or not _group_problem(o, loader, lines, unused)]
+
+
+def options(group: str, loader: ConfigLoader, lines: Sequence[str] = ()) -> list[str]:
+    """Options of a group, those of outside packages and of ``hydra.searchpath`` among the ``lines`` included."""
+    found: list[str] = loader.get_group_options(group, ObjectType.CONFIG, PRIMARY, _searchpath(lines))
+    return sorted(found)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's text on one line, without Hydra's advice for programmers."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.split(r" (?:See https?:|To append to your config|full_key:|Set the environment variable)", text)[0]
+
+
+def _diagnosed(parsed: Sequence[Override], loader: ConfigLoader, errors: list[str]) -> DictConfig:
+    """The configuration without the wrong overrides, each of which gets its line."""
+    lines = [str(o.input_line) for o in parsed]
+    groups = _groups(loader, lines)
+    chosen: list[str] = [line for line in lines if line.lstrip("+").startswith("hydra")]
+    for override in parsed:
+        if override.key_or_group in groups and not _group_problem(override, loader, lines, errors):
+            chosen.append(str(override.input_line))
+    chosen = completed(chosen, parsed)
+    try:
+        base = hydra_compose(PRIMARY, chosen)
+    except MISTAKES as error:
+        errors.append(_group_mistake(error, chosen))
+        base = hydra_compose(PRIMARY)
+    known = flat(OmegaConf.to_container(base, resolve=False))
+    values: list[str] = []
+    for override in parsed:
+        key, line = override.key_or_group, str(override.input_line)
+        if key in groups or line in chosen:
+            continue
+        if key in known or override.is_add() or override.is_force_add():
+            values.append(line)
+        else:
+            errors.append(_unknown(key, known, groups, base, override.is_delete()))
+    return _with_values(chosen, values, base, errors)
+
+
+def _with_values(chosen: list[str], values: list[str], base: DictConfig, errors: list[str]) -> DictConfig:
+    """``base`` with all values; one by one only when they do not go together."""
+    if not values:
+        return base
+    try:
+        return hydra_compose(PRIMARY, [*chosen, *values])
+    except MISTAKES as error:
+        if len(values) == 1:
+            errors.append(f"{values[0]}: {one_line(error)}")
+            return base
+    for value in values:
+        base = _with_values(chosen, [value], base, errors)
+        if not errors or not errors[-1].startswith(f"{value}: "):
+            chosen = [*chosen, value]
+    return base
+
+
+def _group_problem(override: Override, loader: ConfigLoader, lines: Sequence[str], errors: list[str]) -> bool:
+    """Whether a group is given an option that it has not (then with a line)."""
+    group, value = override.key_or_group, override.value()
+    if override.is_delete() or value is None:
+        return False
+    there = options(group, loader, lines)
+    wrong = [str(v) for v in (value if isinstance(value, list) else [value]) if str(v) not in there]
+    for option in wrong:
+        guess = nearest(option, there)
+        hint = f"did you mean {group}={guess}? " if guess else ""
+        errors.append(f"{group}={option}: no such option; {hint}valid: {', '.join(there)}")
+    return bool(wrong)
+
+
+def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictConfig, delete: bool) -> str:
+    """The line for a key that is not there, or not with the options chosen."""
+    group, _, name = key.partition(".")
+    for option, owner in OWNERS.get(group, {}).items():
+        if name != "kind" and name in {f.name for f in fields(owner)}:
+            chosen = f"{group}={base[group].kind}"
+            return f"{key}: only with {group}={option}, and this is {chosen}; type {group}={option} too"
+    if group == "callbacks" and "." in name:
+        there, callback = list(base.callbacks), name.partition(".")[0]
+        if callback not in there:
+            guess = nearest(callback, there)
+            hint = f"; did you mean callbacks.{guess}?" if guess else f"; chosen are: {', '.join(there) or 'none'}"
+            return f"{key}: no callback of this name{hint}"
+    leaves = [k for k, v in known.items() if delete or not isinstance(v, dict)]
+    return unknown_key(key, [*leaves, *(g for g in groups if "/" not in g)])
+
+
+def _group_mistake(error: BaseException, chosen: Sequence[str]) -> str:
+    """A line for yaml files that do not fit together."""
+    return f"{' '.join(chosen) or PRIMARY}: {one_line(error)}"
+
+
+def _groups(loader: ConfigLoader, lines: Sequence[str]) -> list[str]:
+    """Names of the groups that users choose from (not Hydra's own)."""
+    found: list[str] = loader.get_group_options("", ObjectType.GROUP, PRIMARY, _searchpath(lines))
+    return sorted(g for g in found if g != "hydra")
+
+
+def _searchpath(lines: Sequence[str]) -> list[str]:
+    return [line for line in lines if line.lstrip("+").startswith("hydra.searchpath")]
+
+
+def _resolved(config: DictConfig, errors: list[str]) -> dict[str, Any]:
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        errors.append(f"{error.full_key or 'config'}: {one_line(error)}")
+        plain = OmegaConf.to_container(config, resolve=False)
+    return {str(k): v for k, v in plain.items() if k != "hydra"} if isinstance(plain, dict) else {}

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What types and ranges cannot say: combinations of keys, names of models and runs, callbacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from clip_align import callback_check, open_clip_names
+from clip_align.config import Config, FolderData, ModelConfig, ShardData, TrainerConfig, WorldData
+from clip_align.run_folder import bad_name
+
+RECORD_KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+(@[a-z0-9_]+)?")
+
+
+def problems(config: Config) -> list[str]:
+    """Everything wrong with a configuration whose types and single values are right, a line each."""
+    return [
+        *_names(config),
+        *_data(config),
+        *_model(config.model),
+        *_trainer(config),
+        *callback_check.problems(config.callbacks),
+    ]
+
+
+def warmup(config: Config, max_steps: int) -> tuple[int, str | None]:
+    """Warm-up steps for a run of ``max_steps``, and a line when they had to be cut to a tenth of it."""
+    asked = config.optimizer.warmup_steps
+    if asked <= max_steps:
+        return asked, None
+    cut = max_steps // 10
+    return cut, f"optimizer.warmup_steps: {asked} is longer than the run of {max_steps} steps; cut to {cut}"
+
+
+def _names(config: Config) -> Iterator[str]:
+    if config.name is not None and (problem := bad_name(config.name)):
+        yield problem
+    if config.resume == "auto" and config.name is None:
+        yield "resume: auto needs to know which run: type name=… too"
+    best = config.checkpoint.best
+    if best is not None and not RECORD_KEY.fullmatch(best):
+        yield f"checkpoint.best: '{best}' is not a key of the record; it looks like human/tid2013_remade/srocc"
+
+
+def _data(config: Config) -> Iterator[str]:
+    data, trainer = config.data, config.trainer
+    low, high = data.crop_scale
+    if low > high:
+        yield f"data.crop_scale: [{low}, {high}] runs backwards; the smaller share comes first"
+    if isinstance(data, WorldData):
+        if data.scale[0] > data.scale[1]:
+            yield f"data.scale: [{data.scale[0]}, {data.scale[1]}] runs backwards; the smaller share comes first"
+        batch = data.batch_size * trainer.accumulate * (trainer.devices or 1)
+        if batch > data.images:
+            yield (
+                f"data.batch_size: a global batch of {batch} is larger than the data, {data.images} images; "
+                f"at most {data.images // (trainer.accumulate * (trainer.devices or 1))} here"
+            )
+    if isinstance(data, ShardData):
+        if not data.shards:
+            yield "data.shards: not given; type data.shards='/a/x-{000..003}.tar'"
+        for source in data.shards:
+            if source.shards.startswith("pipe:") or "://" in source.shards:
+                yield f"data.shards: {source.shards} is not a local path; download the shards first"
+    if isinstance(data, FolderData) and not data.csv:
+        yield "data.csv: not given; type data.csv=/path/captions.csv"
+
+
+def _model(model: ModelConfig) -> Iterator[str]:
+    if model.kind == "tiny":
+        if model.name is not None:
+            yield f"model.name: '{model.name}' with model=tiny; type model=open_clip model.name={model.name}"
+        if model.image_size is None:
+            yield "model.image_size: null; model=tiny has no size of its own, type model.image_size=32"
+    elif model.name is None:
+        yield "model.name: not given; type model.name=ViT-B-32"
+    elif problem := open_clip_names.problem(model.name):
+        yield f"model.name: {problem}"
+
+
+def _trainer(config: Config) -> Iterator[str]:
+    trainer: TrainerConfig = config.trainer
+    if trainer.max_steps is None and trainer.samples is None:
+        yield "trainer: neither max_steps nor samples is given; type one of them"
+    if trainer.max_steps is not None and trainer.samples is not None:
+        yield (
+            f"trainer: both max_steps={trainer.max_steps} and samples={trainer.samples} are given; "
+            "keep one and set the other to null"
+        )
+    batch = config.data.batch_size * trainer.accumulate * (trainer.devices or 1)
+    if trainer.samples is not None and trainer.samples < batch:
+        yield f"trainer.samples: {trainer.samples} are fewer than one global batch of {batch}"
+    if trainer.kind == "cpu" and trainer.precision == "16-mixed":
+        yield "trainer.precision: 16-mixed needs a GPU; on the CPU take bf16-mixed or 32"

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values as users type them, quoted where Hydra's grammar would stumble: braces, brackets of file names, blanks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+OPEN, CLOSE = "([{", ")]}"
+ENTRY = re.compile(r"\s*[A-Za-z_]\w*\s*:")  # of a mapping: shards: …
+
+
+def quoted(value: str) -> str:
+    """``value`` with its texts in quotes; lists, mappings and sweeps (``a,b``) keep their structure.
+
+    >>> quoted("/a/x-{000..003}.tar")
+    "'/a/x-{000..003}.tar'"
+    >>> quoted("[{shards: /a/{1,2}.tar, weight: 2}, /b.tar]")
+    "[{shards: '/a/{1,2}.tar', weight: 2}, /b.tar]"
+    """
+    parts = list(split(value))
+    return ",".join(_part(p) for p in parts)
+
+
+def split(text: str) -> Iterator[str]:
+    """Parts between commas that are outside brackets, braces and quotes."""
+    depth, start, quote = 0, 0, ""
+    for i, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in OPEN:
+            depth += 1
+        elif letter in CLOSE:
+            depth -= 1
+        elif letter == "," and depth == 0:
+            yield text[start:i]
+            start = i + 1
+    yield text[start:]
+
+
+def _part(text: str) -> str:
+    bare = text.strip()
+    before = text[: len(text) - len(text.lstrip())]
+    if bare[:1] in ("'", '"') or not bare:
+        return text
+    if bare.startswith("[") and bare.endswith("]"):
+        return f"{before}[{quoted(bare[1:-1])}]"
+    if bare.startswith("{") and bare.endswith("}"):
+        entries = list(split(bare[1:-1]))
+        if all(ENTRY.match(e) for e in entries):
+            return f"{before}{{{','.join(_entry(e) for e in entries)}}}"
+    if re.search(r"[{}\[\]()]", bare):
+        return before + "'" + bare.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return text
+
+
+def _entry(text: str) -> str:
+    name, _, value = text.partition(":")
+    return f"{name}:{_part(value)}"

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration of a run that goes on: its own, with what may change in it changed as typed."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]  # Hydra brings it
+
+from clip_align import config as schema
+from clip_align.compose import Composed, compose
+from clip_align.errors import UserError
+from clip_align.run_folder import RunFolder, resolve_run
+from clip_align.structure import convert, flat, plain, shown
+
+MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers")  # and all of these sections:
+SECTIONS = ("tracker", "callbacks")
+OF_THE_CALL = ("resume", "name", "dry_run", "paths")  # about this call, not about the run
+CHANGEABLE = "trainer.max_steps or samples, data.workers, tracker, callbacks"
+
+
+def resumed(composed: Composed, overrides: Sequence[str], errors: list[str]) -> dict[str, Any]:
+    """The stored configuration of the run that ``resume=`` names, with the changes that are allowed.
+
+    Any other key that was typed with another value than the run has is refused by name; with the same value
+    it is welcome, so that one command with ``resume=auto`` starts a run and goes on with it. ``resume`` becomes
+    the run's folder, or None where ``auto`` finds no run. ``errors`` grows; those of ``composed`` are added too.
+    """
+    asked = composed.plain.get("resume")
+    run = _find(composed.plain, str(asked), errors) if asked is not None else None
+    stored = _stored(run, errors) if run is not None else None
+    if run is None or stored is None:
+        errors.extend(composed.errors)
+        fresh = asked == "auto" and composed.plain.get("name") is not None
+        return {**composed.plain, "resume": None} if fresh else composed.plain
+    composed = compose(overrides, context=list(_context(stored)))
+    errors.extend(composed.errors)
+    result = {**stored, **{k: composed.plain[k] for k in ("dry_run", "paths")}, "resume": str(run.path)}
+    sections = {key.partition(".")[0] for key in composed.typed}
+    new = {k: _normal(k, v) for k, v in composed.plain.items() if k in sections or "experiment" in sections}
+    for key in composed.typed:
+        _take_over(key, new, result, composed.groups)
+        errors.extend(_refused(key, new, stored, run))
+    lengths = [
+        k for k in ("max_steps", "samples") if f"trainer.{k}" in composed.typed and new["trainer"][k] is not None
+    ]
+    if len(lengths) == 1:  # the length that was typed replaces the other kind of length
+        result["trainer"] = {**result["trainer"], "max_steps": None, "samples": None}
+        result["trainer"][lengths[0]] = new["trainer"][lengths[0]]
+    return result
+
+
+def _find(new: Mapping[str, Any], asked: str, errors: list[str]) -> RunFolder | None:
+    runs, name = str(new.get("paths", {}).get("runs", "runs")), new.get("name")
+    if asked == "auto":
+        folder = RunFolder(Path(runs) / str(name))
+        return folder if name is not None and folder.config_yaml.is_file() else None
+    try:
+        return resolve_run(runs, asked)
+    except UserError as error:
+        errors.extend(f"resume: {line}" for line in error.lines)
+        return None
+
+
+def _stored(run: RunFolder, errors: list[str]) -> dict[str, Any] | None:
+    """A run's configuration, complete and checked."""
+    where = f"resume: {run.config_yaml}"
+    try:
+        loaded = yaml.safe_load(run.config_yaml.read_text(encoding="utf-8"))
+        return schema.to_plain(schema.from_plain(loaded if isinstance(loaded, dict) else {}))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        errors.append(f"{where} cannot be read ({' '.join(str(error).split())}); without it the run cannot go on")
+    except UserError as error:
+        errors.extend(f"{where}: {line}" for line in error.lines)
+    return None
+
+
+def _context(stored: Mapping[str, Any]) -> Iterator[str]:
+    """The run's groups and schedule, so that keys mean what they meant when it was started."""
+    yield f"data={stored['data']['kind']}"
+    yield f"model={stored['model']['kind']}"
+    yield f"trainer={stored['trainer']['kind']}"
+    yield f"callbacks=[{','.join(stored['callbacks'])}]"
+    yield f"evaluation.every_n_steps={stored['evaluation']['every_n_steps']}"
+
+
+def _normal(section: str, value: object) -> Any:
+    """A section in the form a stored configuration has; as it is where it is not valid (checked elsewhere)."""
+    found: list[str] = []
+    built = convert(typing.get_type_hints(schema.Config).get(section, Any), value, section, found)
+    return plain(value if found else built)
+
+
+def _take_over(key: str, new: Mapping[str, Any], result: dict[str, Any], groups: Sequence[str]) -> None:
+    """One typed key into ``result`` where it may change: a whole section by its group, or one of its keys."""
+    section, _, name = key.partition(".")
+    if key in SECTIONS and key in groups:
+        result[section] = new[section]
+    elif section == "tracker" or key in MAY_CHANGE:
+        result[section] = {**result[section], name: new[section].get(name)}
+    elif section == "callbacks":
+        callback = name.partition(".")[0]
+        others = {k: v for k, v in result[section].items() if k != callback}
+        there = new[section].get(callback)  # absent: ~callbacks.<name>
+        result[section] = {**others, callback: there} if there is not None else others
+
+
+def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: RunFolder) -> Iterator[str]:
+    """A line for everything under a typed key that may not change and would."""
+    if key.partition(".")[0] in (*OF_THE_CALL, *SECTIONS):
+        return
+    before, after = flat(stored), flat(new)
+    for name, old in before.items():
+        changes = not isinstance(old, Mapping) and old != after.get(name, old)
+        under = key == "experiment" or name == key or name.startswith(f"{key}.")
+        if changes and under and name not in MAY_CHANGE and name.partition(".")[0] not in (*OF_THE_CALL, *SECTIONS):
+            yield (
+                f"{name}: {shown(after[name])} is not what {run.path.name} was started with ({shown(old)}); "
+                f"when a run goes on, only {CHANGEABLE} may change"
+            )

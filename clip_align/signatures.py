@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constructors of callback classes, read from their source: nothing is imported, so nothing slow or foreign runs.
+
+A class is found as ``package.module.Class``; its bases are followed through imports and names up to
+PerceptualCallback, and so are the annotations of the constructors on the way (``**base`` leads to the next one).
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.machinery
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union
+
+NO_MODULE = "no such module"
+BASE = "clip_align.callbacks.base.PerceptualCallback"
+PLAIN: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool, "Path": str, "None": type(None)}
+LISTS = ("Sequence", "Iterable", "Collection", "list", "List", "set", "frozenset")
+MAPPINGS = ("Mapping", "dict", "Dict")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One argument of a constructor: its type as far as it can be told (else Any), and whether it has a default."""
+
+    hint: Any
+    required: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A module's source, by its dotted name."""
+
+    name: str
+    tree: ast.Module
+    is_package: bool
+
+
+class NotFoundError(Exception):
+    """``why``: no such module, or no such class in it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def constructor(target: str) -> Mapping[str, Parameter] | None:
+    """Arguments of a callback class and of its bases; None when it is no subclass of PerceptualCallback.
+
+    NotFoundError when there is no such module or class.
+    """
+    module_name, _, class_name = target.rpartition(".")
+    source = read_source(module_name) if module_name else None
+    if source is None:
+        raise NotFoundError(NO_MODULE)
+    found = lookup(source, class_name)
+    if found is None or not isinstance(found[1], ast.ClassDef):
+        raise NotFoundError(f"no class {class_name} in {module_name}")
+    line = list(_lineage(*found, seen=set()))
+    if not any(f"{place.name}.{node.name}" == BASE for place, node in line):
+        return None
+    return _parameters(line)
+
+
+@functools.cache
+def read_source(name: str) -> Source | None:
+    """The module ``name``, parsed; None where it has no readable source."""
+    path = _locate(name)
+    if path is None:
+        return None
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+    return Source(name, tree, path.name == "__init__.py")
+
+
+def lookup(source: Source, name: str, depth: int = 0) -> tuple[Source, ast.ClassDef | ast.expr] | None:
+    """What ``name`` (dots allowed) means at the top of a module: a class or an expression, imports followed."""
+    if depth > 10:  # a circle of imports
+        return None
+    head, _, rest = name.partition(".")
+    for node in _statements(source.tree.body):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return source, node
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return source, node.value
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
+            return (source, node.value) if node.value is not None else None
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for full in _imported(source, node, head):
+                found = _follow(f"{full}.{rest}" if rest else full, depth)
+                if found is not None:
+                    return found
+    return None
+
+
+def hint_of(source: Source, node: ast.expr | None, depth: int = 0) -> Any:
+    """An annotation as a type that ``structure.convert`` understands; Any where it is something else."""
+    if node is None or depth > 10:
+        return Any
+    if isinstance(node, ast.Constant):
+        if isinstance(node.value, str):  # a quoted annotation
+            try:
+                return hint_of(source, ast.parse(node.value, mode="eval").body, depth + 1)
+            except SyntaxError:
+                return Any
+        return type(None) if node.value is None else Any
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _union([hint_of(source, node.left, depth + 1), hint_of(source, node.right, depth + 1)])
+    if isinstance(node, ast.Subscript):
+        inner = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
+        return _generic(source, _dotted(node.value).rpartition(".")[2], inner, depth)
+    name = _dotted(node)
+    if name.rpartition(".")[2] in PLAIN:
+        return PLAIN[name.rpartition(".")[2]]
+    found = lookup(source, name) if name else None
+    if found is None or isinstance(found[1], ast.ClassDef):
+        return Any
+    return hint_of(found[0], found[1], depth + 1)
+
+
+def _locate(name: str) -> Path | None:
+    """Source file of a module, without importing its parents."""
+    first, *others = name.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        return None
+    for i in range(len(others)):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        where = list(spec.submodule_search_locations)
+        spec = importlib.machinery.PathFinder.find_spec(".".join([first, *others[: i + 1]]), where)
+    origin = spec.origin if spec is not None else None
+    return Path(origin) if origin and origin.endswith(".py") else None
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Top-level statements, those under ``if`` (TYPE_CHECKING) and ``try`` too."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If):
+            yield from _statements([*node.body, *node.orelse])
+        elif isinstance(node, ast.Try):
+            yield from _statements([*node.body, *(s for h in node.handlers for s in h.body), *node.orelse])
+
+
+def _imported(source: Source, node: ast.Import | ast.ImportFrom, head: str) -> Iterator[str]:
+    """Full dotted names that an import statement binds to ``head``."""
+    for alias in node.names:
+        if isinstance(node, ast.Import):
+            if alias.asname == head:
+                yield alias.name
+            elif alias.asname is None and alias.name.partition(".")[0] == head:
+                yield head
+        elif (alias.asname or alias.name) == head:
+            parents = source.name.split(".")
+            upwards = node.level - 1 if source.is_package else node.level
+            start = parents[: len(parents) - upwards] if node.level else []
+            yield ".".join([*start, *([node.module] if node.module else []), alias.name])
+
+
+def _follow(full: str, depth: int) -> tuple[Source, ast.ClassDef | ast.expr] | None:
+    """A full dotted name: the longest part that is a module, the rest looked up in it."""
+    parts = full.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module = read_source(".".join(parts[:cut]))
+        if module is not None:
+            return lookup(module, ".".join(parts[cut:]), depth + 1)
+    return None
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        before = _dotted(node.value)
+        return f"{before}.{node.attr}" if before else ""
+    return ""
+
+
+def _lineage(source: Source, node: ast.ClassDef | ast.expr, seen: set[str]) -> Iterator[tuple[Source, ast.ClassDef]]:
+    """A class and its bases, depth first, up to PerceptualCallback (what is above it imports Lightning)."""
+    if not isinstance(node, ast.ClassDef) or f"{source.name}.{node.name}" in seen:
+        return
+    seen.add(f"{source.name}.{node.name}")
+    yield source, node
+    if f"{source.name}.{node.name}" == BASE:
+        return
+    for base in node.bases:
+        named = base.value if isinstance(base, ast.Subscript) else base  # Base[T]
+        found = lookup(source, _dotted(named))
+        if found is not None:
+            yield from _lineage(*found, seen=seen)
+
+
+def _parameters(line: Sequence[tuple[Source, ast.ClassDef]]) -> dict[str, Parameter]:
+    """Arguments of the first constructor; where it takes ``**base``, those of the next one too."""
+    found: dict[str, Parameter] = {}
+    for source, node in line:
+        inits = [s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"]
+        if not inits:
+            continue
+        arguments = inits[-1].args
+        named = [*arguments.posonlyargs, *arguments.args][1:]  # without self
+        optional = len(arguments.defaults)
+        for i, argument in enumerate(named):
+            required = i < len(named) - optional
+            found.setdefault(argument.arg, Parameter(hint_of(source, argument.annotation), required))
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+            found.setdefault(argument.arg, Parameter(hint_of(source, argument.annotation), default is None))
+        if arguments.kwarg is None:
+            break
+    return found
+
+
+def _union(hints: list[Any]) -> Any:
+    return Any if Any in hints else Union[tuple(hints)]  # noqa: UP007 - built at run time
+
+
+def _generic(source: Source, name: str, inner: list[ast.expr], depth: int) -> Any:
+    if name == "Literal":
+        return Literal[tuple(n.value for n in inner if isinstance(n, ast.Constant))]
+    if name in ("Annotated", "Final", "ClassVar"):
+        return hint_of(source, inner[0], depth + 1)
+    if name in MAPPINGS:
+        return dict.__class_getitem__((str, hint_of(source, inner[-1], depth + 1)))
+    hints = [hint_of(source, n, depth + 1) for n in inner if not (isinstance(n, ast.Constant) and n.value is Ellipsis)]
+    if name == "Optional":
+        return _union([hints[0], type(None)])
+    if name == "Union":
+        return _union(hints)
+    if name in LISTS or (name in ("tuple", "Tuple") and len(hints) < len(inner)):
+        return tuple.__class_getitem__((hints[0], ...))
+    return tuple.__class_getitem__(tuple(hints)) if name in ("tuple", "Tuple") else Any
