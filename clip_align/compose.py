@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clip_align import config as schema
+from clip_align.errors import UserError
 from clip_align.quoting import quoted
 from clip_align.structure import flat, nearest, unknown_key
 
@@ -64,7 +65,7 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
             config = hydra_compose(PRIMARY, lines)
         except MISTAKES:
             config = _diagnosed(parsed, loader, errors)
-        groups = _groups(loader, lines)
+        groups = group_names(loader, lines)
         plain = _resolved(config, errors)
     typed = tuple(o.key_or_group for o in parsed if o.input_line not in context)
     if "trainer.samples" in typed and "trainer.max_steps" not in typed and plain.get("trainer", {}).get("samples"):
@@ -72,30 +73,33 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
     return Composed(plain, typed, tuple(groups), tuple(errors))
 
 
-def sweep(overrides: Sequence[str]) -> list[list[str]]:
-    """Every combination of the values to sweep over, each as the overrides of one run; UserError if unreadable."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+def sweep(overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """What was typed, quoted for Hydra, and every combination of the values to sweep over.
 
-    from clip_align.errors import UserError
+    Each combination is the overrides of one run. A sweeper other than Hydra's own decides on values as it goes:
+    then there is one combination, without the swept keys. UserError for what cannot be read.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     errors: list[str] = []
     with hydra() as loader:
         parsed = parse(overrides, errors, loader)
         if errors:
             raise UserError(*errors)
+        lines = [str(o.input_line) for o in parsed]
+        if any(o.key_or_group == "hydra/sweeper" for o in parsed):
+            return lines, [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]
         try:
-            (batch,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+            (combinations,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
         except HydraException as error:
             raise UserError(one_line(error)) from None
-    return batch
+    return lines, combinations
 
 
 @contextlib.contextmanager
 def hydra() -> Iterator[ConfigLoader]:
     """Hydra on our yaml files, without a job, a folder or a log."""
     if not (schema.conf_dir() / f"{PRIMARY}.yaml").is_file():
-        from clip_align.errors import UserError
-
         raise UserError(f"conf: no {PRIMARY}.yaml in {schema.conf_dir()}; install clip-align again")
     with initialize_config_dir(str(schema.conf_dir()), job_name="clip_align", version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
@@ -139,7 +143,7 @@ def _valid_context(context: Sequence[str], parsed: Sequence[Override], loader: C
     lines = [str(o.input_line) for o in parsed]
     unused: list[str] = []
     own = [o for o in parse(context, unused, loader) if o.key_or_group not in typed]
-    groups = _groups(loader, lines)
+    groups = group_names(loader, lines)
     return [o for o in own if o.key_or_group not in groups or not _group_problem(o, loader, lines, unused)]
 
 
@@ -158,7 +162,7 @@ def one_line(error: BaseException) -> str:
 def _diagnosed(parsed: Sequence[Override], loader: ConfigLoader, errors: list[str]) -> DictConfig:
     """The configuration without the wrong overrides, each of which gets its line."""
     lines = [str(o.input_line) for o in parsed]
-    groups = _groups(loader, lines)
+    groups = group_names(loader, lines)
     chosen: list[str] = [line for line in lines if line.lstrip("+").startswith("hydra")]
     for override in parsed:
         if override.key_or_group in groups and not _group_problem(override, loader, lines, errors):
@@ -235,7 +239,7 @@ def _group_mistake(error: BaseException, chosen: Sequence[str]) -> str:
     return f"{' '.join(chosen) or PRIMARY}: {one_line(error)}"
 
 
-def _groups(loader: ConfigLoader, lines: Sequence[str]) -> list[str]:
+def group_names(loader: ConfigLoader, lines: Sequence[str] = ()) -> list[str]:
     """Names of the groups that users choose from (not Hydra's own)."""
     found: list[str] = loader.get_group_options("", ObjectType.GROUP, PRIMARY, _searchpath(lines))
     return sorted(g for g in found if g != "hydra")

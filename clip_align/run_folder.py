@@ -127,6 +127,11 @@ def bad_name(name: str) -> str | None:
     return None
 
 
+def used_name(folder: RunFolder, name: str) -> str:
+    """The line for a name that another run has."""
+    return f"name: {folder.path} already holds a run; go on with it by resume={name}, or choose another name=…"
+
+
 def new_run(runs: str | Path, name: str | None, experiment: str) -> RunFolder:
     """The folder of a new run, made; ``runs/latest`` points to it. UserError when a run has been there."""
     chosen = name or time.strftime(f"{experiment}-%Y%m%d-%H%M%S")
@@ -135,9 +140,7 @@ def new_run(runs: str | Path, name: str | None, experiment: str) -> RunFolder:
         raise UserError(problem)
     folder = _make(Path(runs), chosen, unique=name is None)
     if folder.has_steps:
-        raise UserError(
-            f"name: {folder.path} already holds a run; go on with it by resume={chosen}, or choose another name=…"
-        )
+        raise UserError(used_name(folder, chosen))
     point_latest(Path(runs), chosen)
     return folder
 

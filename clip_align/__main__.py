@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m clip_align <command> [subject …] [key=value …]``: finds the command, and ends with its exit code.
+
+0 done; 1 failed during the run; 2 refused before step 0; 130 Ctrl-C; 143 SIGTERM. Every failure ends with one
+line per error; tracebacks only with ``HYDRA_FULL_ERROR=1``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TERMINATED, UserError
+from clip_align.structure import nearest
+
+COMMANDS = {  # each is clip_align/commands/<name>.py with main(arguments) -> exit code
+    "train": "train a CLIP and watch its agreement with human vision evolve",
+    "report": "draw the figure and the page of a run again, or compare several runs",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; ``arguments`` are ``sys.argv[1:]`` when not given."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, _terminated)  # until a run sets its own
+    try:
+        return _dispatch(given)
+    except UserError as error:
+        _complain(error, error.lines)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain(None, ["interrupted"])
+        return INTERRUPTED
+    except Exception as error:  # a defect of ours: still one line, and the way to see more
+        text = " ".join(str(error).split())
+        _complain(error, [f"{type(error).__name__}: {text} (a defect; HYDRA_FULL_ERROR=1 shows where)"])
+        return FAILED
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] in ("--help", "-h", "help"):
+        print(_usage())
+        return 0 if given else REFUSED
+    command, rest = given[0], given[1:]
+    if command not in COMMANDS:
+        guess = nearest(command, COMMANDS)
+        hint = f"did you mean {guess}? " if guess else ""
+        raise UserError(f"{command}: no such command; {hint}valid: {', '.join(COMMANDS)}")
+    module = importlib.import_module(f"clip_align.commands.{command}")
+    code: int = module.main(rest)
+    return code
+
+
+def _usage() -> str:
+    lines = ["python -m clip_align <command> [subject …] [key=value …]", ""]
+    lines += [f"  {name:8} {what}" for name, what in COMMANDS.items()]
+    return "\n".join([*lines, "", "python -m clip_align <command> --help says more."])
+
+
+def _complain(error: BaseException | None, lines: Sequence[str]) -> None:
+    if error is not None and os.environ.get("HYDRA_FULL_ERROR") == "1":
+        traceback.print_exception(error)
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``train --multirun``: check every combination first, then one subprocess a job, started by Hydra's launcher.
+
+A job is a command of its own, ``python -m clip_align train … name=<name>/<number>``, so that random state, process
+group, tracker and signal handlers of one do not reach the next, and so that other launchers can start it elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from clip_align.compose import PRIMARY, hydra, sweep
+from clip_align.config import Config, load
+from clip_align.errors import FAILED, TERMINATED, UserError
+from clip_align.run_folder import RunFolder, bad_name, used_name
+
+AFTER_CTRL_C_S = 1.5  # a terminal has sent Ctrl-C to the job too; a second one comes too soon to be a hard stop
+
+
+def multirun(overrides: Sequence[str]) -> int:
+    """Run every combination; 0 when all went well, 1 when any failed. UserError before the first one starts."""
+    typed, jobs = sweep(overrides)
+    configs = _checked(jobs)
+    name = _name(configs[0])
+    runs = Path(configs[0].paths.runs)
+    _refuse_used(runs, name, len(jobs))
+    print(f"sweep {runs / name}: {len(jobs)} run{'s' if len(jobs) > 1 else ''}, one after the other", flush=True)
+    settings = [o for o in typed if _key(o) != "name"]
+    with hydra():
+        entered = GlobalHydra.instance().hydra
+        if entered is None:
+            raise RuntimeError("Hydra is not initialised")
+        results = entered.multirun(PRIMARY, job, [*settings, f"name={name}"], with_log_configuration=False)
+    codes = [result.return_value for result in _flat(results)]
+    failed = [f"{name}/{n} (exit code {code})" for n, code in enumerate(codes) if code]
+    print(f"sweep {runs / name}: {len(codes) - len(failed)} of {len(codes)} done", flush=True)
+    if failed:
+        print(f"sweep {runs / name}: failed: {', '.join(failed)}", file=sys.stderr, flush=True)
+    return FAILED if failed else 0
+
+
+def job(config: DictConfig) -> int:
+    """One run of a sweep in a process of its own; returns its exit code. Called by Hydra, maybe on another machine."""
+    settings = HydraConfig.get()
+    number, name = int(settings.job.num), str(config.name)
+    overrides = [str(o) for o in settings.overrides.task if _key(str(o)) != "name"]
+    print(f"sweep: {name}/{number}: {' '.join(overrides)}", flush=True)
+    process = subprocess.Popen(command(overrides, f"{name}/{number}"))
+    with _forwarded(process):
+        return process.wait()
+
+
+def command(overrides: Sequence[str], name: str) -> list[str]:
+    """What starts one job."""
+    return [sys.executable, "-m", "clip_align", "train", *overrides, f"name={name}"]
+
+
+@contextlib.contextmanager
+def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """While a job runs: Ctrl-C and SIGTERM reach it, it ends in its own way, and then so does the sweep."""
+
+    def terminated(number: int, frame: object) -> None:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _end(process)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for an interrupted job; pass Ctrl-C on when it has not come to it from the terminal."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(AFTER_CTRL_C_S)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(KeyboardInterrupt):
+            process.wait()
+
+
+def _checked(jobs: Sequence[Sequence[str]]) -> list[Config]:
+    """Every combination's configuration; UserError with all mistakes of all of them, each once."""
+    errors: dict[str, None] = {}
+    configs = []
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        errors["--multirun: not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"] = None
+    columns = [set(column) for column in zip(*jobs, strict=True)]
+    swept = {_key(column.pop()) for column in columns if len(column) > 1}
+    for key in sorted(swept & {"name", "paths.runs", "resume"}):
+        errors[f"{key}: one value for a whole sweep; its runs are <name>/0, <name>/1, …"] = None
+    for overrides in jobs:
+        try:
+            configs.append(load(overrides))
+        except UserError as error:
+            errors.update(dict.fromkeys(error.lines))
+    if any(config.resume is not None for config in configs):
+        errors["resume: not with --multirun; go on with one run at a time: resume=<name>/<number>"] = None
+    if errors:
+        raise UserError(*errors)
+    return configs
+
+
+def _name(config: Config) -> str:
+    name = config.name or time.strftime(f"{config.experiment}-%Y%m%d-%H%M%S")
+    if problem := bad_name(name):
+        raise UserError(problem)
+    return name
+
+
+def _refuse_used(runs: Path, name: str, jobs: int) -> None:
+    for path in (name, *(f"{name}/{n}" for n in range(jobs))):
+        if RunFolder(runs / path).has_steps:
+            raise UserError(used_name(RunFolder(runs / path), path))
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _flat(results: Any) -> Iterator[Any]:
+    """Job results, whether the sweeper returns them in batches, in a row, or not at all."""
+    if isinstance(results, Iterable):
+        for result in results:
+            yield from _flat(result)
+    elif hasattr(results, "return_value"):
+        yield results

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``train``: check everything that can be checked without torch, then train; also sweeps, dry runs and help."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from clip_align.config import Config, load
+from clip_align.errors import UserError
+from clip_align.run_folder import RunFolder, used_name, user_cache
+
+MULTIRUN = ("--multirun", "-m")
+HELP = ("--help", "-h")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train as the ``key=value`` arguments say; returns the exit code."""
+    if any(a in HELP for a in arguments):
+        from clip_align.commands.train_help import text
+
+        print(text())
+        return 0
+    overrides = [a for a in arguments if a not in MULTIRUN]
+    if len(overrides) < len(arguments):
+        from clip_align.commands.multirun import multirun
+
+        return multirun(overrides)
+    config = load(overrides)
+    if config.dry_run:
+        from clip_align.commands.dry_run import dry_run
+
+        return dry_run(config)
+    refuse_early(config)
+    from clip_align.training.run import run  # torch and Lightning: seconds
+
+    return run(config, ["clip-align", "train", *arguments])
+
+
+def refuse_early(config: Config) -> None:
+    """Raise UserError for a used name or an unusable cache before anything slow is imported.
+
+    On the first rank only: the others may come when it has begun to write.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return
+    errors = []
+    if config.name is not None and config.resume is None:
+        folder = RunFolder(Path(config.paths.runs) / config.name)
+        errors += [used_name(folder, config.name)] if folder.has_steps else []
+    if config.paths.cache is not None:
+        try:
+            user_cache(config.paths.cache)
+        except UserError as error:
+            errors += error.lines
+    if errors:
+        raise UserError(*errors)
