@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Distance = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
+DistanceName = Literal["normalised_euclidean", "euclidean", "cosine"]
 
 # A feature whose mean squared difference is this small beside the median feature's never changes but for
 # float noise; dividing by it would blow the noise up to the weight of a working feature.
@@ -88,7 +90,7 @@ def cosine(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> NDArray[np.fl
     return np.asarray((np.square(_unit(ref) - _unit(dist)).sum(axis=2) / 2).mean(axis=1))
 
 
-DISTANCES: dict[str, Distance] = {
+DISTANCES: dict[DistanceName, Distance] = {
     "normalised_euclidean": normalised_euclidean,
     "euclidean": euclidean,
     "cosine": cosine,

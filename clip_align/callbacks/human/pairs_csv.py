@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Your own opinion scores: pairs of pictures from a csv, correlated with the model's distances."""
+
+from __future__ import annotations
+
+import csv as csv_files
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+
+from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
+from clip_align.callbacks.pair_scores import check_arguments, minus_distances, others, over_items
+from clip_align.callbacks.spearman import SPEARMAN
+from clip_align.errors import UserError
+from clip_align.metrics import correlation
+from clip_align.perception.distances import DistanceName, divisor
+from clip_align.perception.picture_files import read_rgb, size_of
+
+COLUMNS = ("reference", "distorted", "opinion")
+FEWEST_PAIRS = 3
+Meaning = Literal["better", "worse"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row: its line in the file, both pictures, the opinion as written, and what intervals resample."""
+
+    line: int
+    reference: Path
+    distorted: Path
+    opinion: float
+    cluster: str
+
+
+class PairsCsv(PerceptualCallback):
+    """Opinions of picture pairs from a csv with the columns reference, distorted, opinion. Chance 0.
+
+    csv: the file. root: folder that its paths are relative to; None: the csv's folder. higher_opinion: what a higher
+    opinion means, ``better`` (mean opinion scores) or ``worse`` (difference scores); with ``worse`` the human value is
+    minus the opinion, so that a positive score means agreement either way. cluster: column that names what intervals
+    resample; None: the reference. distance, tiles: as in ``tid2013_remade``.
+
+    All is checked at once, before step 0: UserError for a file, column, number or picture that is missing, fewer than
+    three pairs, and pairs of unequal size, which could not be seen at the same places.
+    """
+
+    family: ClassVar[str] = "human"
+    version: ClassVar[int] = 1
+    human_data: ClassVar[str] = "opinions from the csv named in the options"
+    stand_in: ClassVar[str] = "none"
+    source: ClassVar[str] = "the csv named in the options"
+    licence: ClassVar[str] = "the user's own"
+
+    def __init__(
+        self,
+        csv: str,
+        root: str | None = None,
+        higher_opinion: Meaning = "better",
+        cluster: str | None = None,
+        distance: DistanceName = "normalised_euclidean",
+        tiles: int = 4,
+        **base: Any,
+    ) -> None:
+        super().__init__(**base)
+        check_arguments(self.key, distance, tiles)
+        if higher_opinion not in get_args(Meaning):
+            raise UserError(f"{self.key}: higher_opinion is {higher_opinion}; valid: {', '.join(get_args(Meaning))}")
+        self.distance, self.tiles = distance, tiles
+        self.sign = 1.0 if higher_opinion == "better" else -1.0
+        self.pairs = read_pairs(Path(csv), Path(root) if root else None, cluster, self.key)
+        check_pictures(self.pairs, self.key)
+        self.scores = _scores(distance, len({pair.cluster for pair in self.pairs}), cluster or "reference")
+
+    def stimuli(self) -> Iterator[Stimulus]:
+        """Each picture once. All share their places, so that both pictures of a pair do, whatever pairs there are."""
+        for path in dict.fromkeys(path for pair in self.pairs for path in (pair.reference, pair.distorted)):
+            yield Stimulus(str(path), partial(read_rgb, path), places="pairs_csv")
+
+    def items(self, features: Features) -> Items:
+        """One item a row, named by its line in the file."""
+        ref = features[[str(pair.reference) for pair in self.pairs]]  # [P, V, D]
+        dist = features[[str(pair.distorted) for pair in self.pairs]]
+        return Items(
+            minus_distances(ref, dist, self.distance),
+            self.sign * np.array([pair.opinion for pair in self.pairs]),
+            ids=[f"line {pair.line}: {pair.distorted.name}" for pair in self.pairs],
+            clusters={"cluster": np.array([pair.cluster for pair in self.pairs])},
+            notes={"dropped_features": float(divisor(ref, dist).dropped)},
+        )
+
+
+def read_pairs(path: Path, root: Path | None, cluster: str | None, key: str) -> tuple[Pair, ...]:
+    """The rows of a csv as pairs; UserError, a line for each thing wrong (the first few rows of a kind)."""
+    if not path.is_file():
+        raise UserError(f"{key}: csv: no such file {path}; give a csv with the columns {', '.join(COLUMNS)}")
+    if root is not None and not root.is_dir():
+        raise UserError(f"{key}: root: no such folder {root}; give the folder that the csv's paths are relative to")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv_files.DictReader(file, skipinitialspace=True)
+            found = list(lines.fieldnames or ())
+            rows = [(lines.line_num, row) for row in lines]
+    except (UnicodeDecodeError, csv_files.Error) as error:
+        raise UserError(f"{key}: {path} is not a csv in UTF-8 ({error}); save it as one") from error
+    missing = [name for name in (*COLUMNS, *([cluster] if cluster else [])) if name not in found]
+    if missing:
+        columns = ", ".join(found) or "none"
+        raise UserError(f"{key}: {path} has no column {', '.join(missing)}; columns found: {columns}")
+    pairs, wrong = [], []
+    for line, row in rows:
+        problem = _problem(row, cluster)
+        if problem:
+            wrong.append(f"{path}, line {line}: {problem}")
+            continue
+        reference, distorted = ((root or path.parent).absolute() / row[name] for name in COLUMNS[:2])
+        pairs.append(Pair(line, reference, distorted, float(row["opinion"]), row[cluster or "reference"]))
+    if wrong:
+        raise UserError(f"{key}: {wrong[0]}{_more(len(wrong), 'row')}")
+    if len(pairs) < FEWEST_PAIRS:
+        raise UserError(f"{key}: {path} has {len(pairs)} pairs; a correlation needs at least {FEWEST_PAIRS}")
+    return tuple(pairs)
+
+
+def check_pictures(pairs: Sequence[Pair], key: str) -> None:
+    """UserError unless all pictures are there, can be read, and have their partner's size (headers are read)."""
+    absent: dict[Path, int] = {}
+    sizes: dict[Path, tuple[int, int]] = {}
+    unreadable: dict[Path, str] = {}
+    for pair in pairs:
+        for path in (pair.reference, pair.distorted):
+            if path in sizes or path in absent or path in unreadable:
+                continue
+            if not path.is_file():
+                absent[path] = pair.line
+                continue
+            try:
+                sizes[path] = size_of(path)
+            except (OSError, ValueError) as error:
+                unreadable[path] = str(error).replace("\n", " ")
+    if absent:
+        path, line = next(iter(absent.items()))
+        more = _more(len(absent), "picture")
+        raise UserError(f"{key}: no such picture {path} (line {line}){more}; root= names the folder of the pictures")
+    if unreadable:
+        path, why = next(iter(unreadable.items()))
+        raise UserError(f"{key}: cannot read {path}: {why}{_more(len(unreadable), 'picture')}")
+    for pair in pairs:
+        (h, w), (other_h, other_w) = sizes[pair.reference], sizes[pair.distorted]
+        if (h, w) != (other_h, other_w):
+            raise UserError(
+                f"{key}: line {pair.line}: {pair.reference.name} is {w} x {h} px, {pair.distorted.name} "
+                f"{other_w} x {other_h}; both pictures of a pair must have the same size"
+            )
+
+
+def _problem(row: Mapping[str, str | None], cluster: str | None) -> str | None:
+    for name in (*COLUMNS, *([cluster] if cluster else [])):
+        if not row[name]:
+            return f"{name} is empty"
+    try:
+        opinion = float(row["opinion"] or "")
+    except ValueError:
+        return f"opinion {row['opinion']!r} is not a number"
+    return None if math.isfinite(opinion) else f"opinion {row['opinion']!r} is not finite"
+
+
+def _more(count: int, what: str) -> str:
+    return f" (and {count - 1} more {what}{'s' if count > 2 else ''})" if count > 1 else ""
+
+
+def _scores(distance: DistanceName, clusters: int, what: str) -> tuple[Score, ...]:
+    headline = replace(SPEARMAN, unit=f"{clusters} clusters by {what}, jackknife, t({max(clusters - 1, 0)})")
+    detail = replace(headline, role="detail", flat_margin=None)
+    return (
+        headline,
+        replace(detail, name="plcc", label="PLCC", compute=over_items(correlation.plcc)),
+        replace(detail, name="krocc", label="KROCC (tau-b)", compute=over_items(correlation.krocc)),
+        *(
+            replace(
+                detail,
+                name=f"srocc_{name}",
+                label=f"SROCC, {name.replace('_', ' ')}",
+                compute=over_items(correlation.srocc, value=name),
+            )
+            for name in others(distance)
+        ),
+    )

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of benchmarks whose items are rated pairs: a correlation over items with a jackknife interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.analysis.jackknife import jackknife, two_way_jackknife
+from clip_align.errors import UserError
+from clip_align.evaluation.items import Items
+from clip_align.metrics.correlation import why_undefined
+from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.perception.distances import DISTANCES, DistanceName
+
+__all__ = ["Labels", "check_arguments", "minus_distances", "others", "over_items"]
+
+Labels = Callable[[Items], NDArray[np.generic]]
+NO_SPREAD = "within one group of items all values are equal"
+
+
+def over_items(
+    statistic: Callable[..., float], labels: Labels | None = None, value: str | None = None, two_way: bool = False
+) -> Callable[[Items], Estimate]:
+    """A score's ``compute``: ``statistic(model [N], human [N])`` or, with labels, ``(model, human, labels [N])``.
+
+    labels: from the items, what the statistic groups by. value: which of the model's values, None = the headline one.
+    two_way: an interval over the first two kinds of clusters, else over the first one, in [-1, 1].
+    Undefined for constant or non-finite values and for fewer than three items.
+    """
+    return partial(_estimate, statistic, labels, value, two_way)
+
+
+def _estimate(
+    statistic: Callable[..., float], labels: Labels | None, value: str | None, two_way: bool, items: Items
+) -> Estimate:
+    model = items.model[value] if value else next(iter(items.model.values()))
+    reason = why_undefined(model, items.human)
+    if reason:
+        return undefined(reason)
+    columns = (model, items.human, labels(items)) if labels else (model, items.human)
+    clusters = list(items.clusters.values())
+
+    def kept(rows: NDArray[np.intp]) -> float:
+        return statistic(*(column[rows] for column in columns))
+
+    if two_way:
+        return two_way_jackknife(kept, clusters[0], clusters[1], NO_SPREAD)
+    return jackknife(kept, clusters[0], NO_SPREAD)
+
+
+def check_arguments(key: str, distance: str, tiles: int) -> None:
+    """UserError for a distance that is not there, or fewer than one tile a picture."""
+    wrong = []
+    if distance not in DISTANCES:
+        wrong.append(f"{key}: unknown distance {distance}; valid: {', '.join(DISTANCES)}")
+    if tiles < 1:
+        wrong.append(f"{key}: tiles is {tiles}; it must be at least 1 place a picture")
+    if wrong:
+        raise UserError(*wrong)
+
+
+def minus_distances(
+    ref: NDArray[np.float32], dist: NDArray[np.float32], headline: DistanceName
+) -> dict[str, NDArray[np.float64]]:
+    """Minus every distance of the pairs [P, V, D] by its name, the headline one first: higher = less different."""
+    return {name: -DISTANCES[name](ref, dist) for name in (headline, *others(headline))}
+
+
+def others(headline: DistanceName) -> list[DistanceName]:
+    """The distances that are not the headline's."""
+    return [name for name in DISTANCES if name != headline]

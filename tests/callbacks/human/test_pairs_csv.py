@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""human/pairs_csv: a user's own opinions, and every mistake in one clear line before step 0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_align.callbacks.human.pairs_csv import PairsCsv
+from clip_align.errors import UserError
+from clip_align.evaluation.features import Features
+
+ROWS = [("a.png", "a1.png", "5"), ("a.png", "a2.png", "3.5"), ("b.png", "b1.png", "4"), ("b.png", "b2.png", "1e0")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in sorted({name for row in ROWS for name in row[:2]}):
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(tmp_path / name)
+    write(tmp_path, ROWS)
+    return tmp_path
+
+
+def write(folder: Path, rows: list[tuple[str, ...]], header: str = "reference,distorted,opinion") -> None:
+    (folder / "pairs.csv").write_text("\n".join([header, *(",".join(row) for row in rows)]) + "\n")
+
+
+def seen(callback: PairsCsv, value: dict[str, float]) -> Features:
+    ids = [s.id for s in callback.stimuli()]
+    angle = np.array([value.get(Path(i).name, 0.0) for i in ids])
+    images = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)[:, None]
+    return Features(images, {name: i for i, name in enumerate(ids)}, np.zeros((0, 0), np.float32))
+
+
+def refused(folder: Path, **options: object) -> str:
+    with pytest.raises(UserError) as error:
+        PairsCsv(csv=str(folder / "pairs.csv"), **options)  # type: ignore[arg-type]
+    assert len(error.value.lines) == 1
+    assert "\n" not in str(error.value)
+    return str(error.value).replace(str(folder), "…")
+
+
+def test_each_picture_once_and_all_at_the_same_places(folder: Path) -> None:
+    callback = PairsCsv(csv=str(folder / "pairs.csv"))
+    stimuli = list(callback.stimuli())
+    assert [Path(s.id).name for s in stimuli] == ["a.png", "a1.png", "a2.png", "b.png", "b1.png", "b2.png"]
+    assert len({s.places for s in stimuli}) == 1
+    assert (stimuli[0].load() == np.asarray(Image.open(folder / "a.png"))).all()
+
+
+def test_opinions_either_way(folder: Path) -> None:
+    near = {"a1.png": 0.1, "a2.png": 0.3, "b1.png": 0.2, "b2.png": 0.9}  # far where opinions are low
+    for meaning, expected in (("better", 1.0), ("worse", -1.0)):
+        callback = PairsCsv(csv=str(folder / "pairs.csv"), higher_opinion=meaning)  # type: ignore[arg-type]
+        items = callback.items(seen(callback, near))
+        for score in callback.scores:
+            if score.name != "plcc":
+                assert score.compute(items).value == pytest.approx(expected), (score.name, meaning)
+    assert items.human.tolist() == [-5, -3.5, -4, -1]
+    assert items.ids[0] == "line 2: a1.png"
+
+
+def test_constant_model_has_no_score(folder: Path) -> None:
+    callback = PairsCsv(csv=str(folder / "pairs.csv"))
+    items = callback.items(seen(callback, {}))
+    assert [score.compute(items).value for score in callback.scores] == [None] * len(callback.scores)
+
+
+def test_clusters_are_the_reference_or_a_column(folder: Path) -> None:
+    items = PairsCsv(csv=str(folder / "pairs.csv"))
+    assert [p.cluster for p in items.pairs] == ["a.png", "a.png", "b.png", "b.png"]
+    assert items.scores[0].unit == "2 clusters by reference, jackknife, t(1)"
+    write(folder, [(*row, str(i)) for i, row in enumerate(ROWS)], "reference,distorted,opinion,scene")
+    items = PairsCsv(csv=str(folder / "pairs.csv"), cluster="scene")
+    assert [p.cluster for p in items.pairs] == ["0", "1", "2", "3"]
+    assert items.scores[0].unit == "4 clusters by scene, jackknife, t(3)"
+
+
+def test_root_extra_columns_blanks_and_a_byte_order_mark(folder: Path) -> None:
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for path in folder.glob("*.png"):
+        path.rename(pictures / path.name)
+    text = "\ufeffnote,opinion, reference, distorted\nx,5,a.png,a1.png\n\ny,4,a.png,a2.png\nz,3,b.png,b1.png\n"
+    (folder / "pairs.csv").write_text(text, encoding="utf-8")
+    callback = PairsCsv(csv=str(folder / "pairs.csv"), root=str(pictures))
+    assert [p.line for p in callback.pairs] == [2, 4, 5]
+
+
+def test_the_same_pair_may_be_rated_twice(folder: Path) -> None:
+    write(folder, [*ROWS, ROWS[0]])
+    callback = PairsCsv(csv=str(folder / "pairs.csv"))
+    assert len(callback.items(seen(callback, {"a1.png": 0.2}))) == 5
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert refused(tmp_path) == (
+        "human/pairs_csv: csv: no such file …/pairs.csv; give a csv with the columns reference, distorted, opinion"
+    )
+
+
+def test_missing_root(folder: Path) -> None:
+    assert refused(folder, root=str(folder / "nowhere")) == (
+        "human/pairs_csv: root: no such folder …/nowhere; give the folder that the csv's paths are relative to"
+    )
+
+
+def test_missing_column(folder: Path) -> None:
+    write(folder, ROWS, "reference,distorted,mos")
+    assert refused(folder) == (
+        "human/pairs_csv: …/pairs.csv has no column opinion; columns found: reference, distorted, mos"
+    )
+    write(folder, ROWS)
+    assert refused(folder, cluster="scene") == (
+        "human/pairs_csv: …/pairs.csv has no column scene; columns found: reference, distorted, opinion"
+    )
+    (folder / "pairs.csv").write_text("")
+    assert refused(folder) == (
+        "human/pairs_csv: …/pairs.csv has no column reference, distorted, opinion; columns found: none"
+    )
+
+
+def test_opinion_that_is_not_a_number(folder: Path) -> None:
+    write(folder, [*ROWS, ("a.png", "a1.png", "good")])
+    assert refused(folder) == "human/pairs_csv: …/pairs.csv, line 6: opinion 'good' is not a number"
+    write(folder, [*ROWS, ("a.png", "a1.png", "nan")])
+    assert refused(folder) == "human/pairs_csv: …/pairs.csv, line 6: opinion 'nan' is not finite"
+    write(folder, [("a.png", "a1.png"), *ROWS, ("", "a1.png", "3")])
+    assert refused(folder) == "human/pairs_csv: …/pairs.csv, line 2: opinion is empty (and 1 more row)"
+
+
+def test_fewer_than_three_pairs(folder: Path) -> None:
+    write(folder, ROWS[:2])
+    assert refused(folder) == "human/pairs_csv: …/pairs.csv has 2 pairs; a correlation needs at least 3"
+
+
+def test_missing_picture(folder: Path) -> None:
+    hint = "; root= names the folder of the pictures"
+    (folder / "b1.png").unlink()
+    assert refused(folder) == "human/pairs_csv: no such picture …/b1.png (line 4)" + hint
+    (folder / "b2.png").unlink()
+    assert refused(folder) == "human/pairs_csv: no such picture …/b1.png (line 4) (and 1 more picture)" + hint
+
+
+def test_unreadable_picture(folder: Path) -> None:
+    (folder / "b1.png").write_text("not a picture")
+    assert refused(folder).startswith("human/pairs_csv: cannot read …/b1.png: cannot identify image file")
+    Image.fromarray(np.zeros((20, 30), dtype=np.uint16)).save(folder / "b1.png")
+    assert refused(folder) == (
+        "human/pairs_csv: cannot read …/b1.png: …/b1.png has mode I;16; convert it to 8 bits a sample"
+    )
+
+
+def test_pictures_of_a_pair_have_the_same_size(folder: Path) -> None:
+    Image.fromarray(np.zeros((20, 31, 3), dtype=np.uint8)).save(folder / "a2.png")
+    assert refused(folder) == (
+        "human/pairs_csv: line 3: a.png is 30 x 20 px, a2.png 31 x 20; both pictures of a pair must have the same size"
+    )
+
+
+def test_csv_in_another_encoding(folder: Path) -> None:
+    (folder / "pairs.csv").write_bytes("reference,distorted,opinion\nä.png".encode("latin-1"))
+    assert refused(folder).startswith("human/pairs_csv: …/pairs.csv is not a csv in UTF-8")
+
+
+def test_meaning_of_opinions_is_closed(folder: Path) -> None:
+    assert refused(folder, higher_opinion="up") == "human/pairs_csv: higher_opinion is up; valid: better, worse"

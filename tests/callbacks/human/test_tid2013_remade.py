@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""human/tid2013_remade without a model: observers whose scores are known, and features without a score."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from clip_align.callbacks.human.tid2013_remade import TID2013Remade
+from clip_align.errors import UserError
+from clip_align.evaluation.features import Features
+from clip_align.evaluation.items import Items
+from clip_align.metrics.estimate import Estimate
+from clip_align.perception import photographs
+from clip_align.perception.baselines import table
+from clip_align.perception.tid2013_remade import pair_id, pairs, reference_id
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def callback() -> TID2013Remade:
+    return TID2013Remade()
+
+
+def seen(angle: NDArray[np.float64], tiles: int = 2) -> Features:
+    """Features on the unit circle, every distorted picture turned away from its reference by an angle [1920]."""
+    of = pairs()
+    ids = [reference_id(n) for n in photographs.NUMBERS]
+    ids += [pair_id(*name) for name in zip(of.reference.tolist(), of.type.tolist(), of.level.tolist(), strict=True)]
+    all_ = np.concatenate([np.zeros(24), angle])
+    plane = np.stack([np.cos(all_), np.sin(all_)], axis=1).astype(np.float32)  # [1944, 2]
+    return Features(
+        np.repeat(plane[:, None], tiles, axis=1), {name: i for i, name in enumerate(ids)}, np.zeros((0, 0), np.float32)
+    )
+
+
+def scored(callback: TID2013Remade, items: Items) -> dict[str, Estimate]:
+    return {score.name: score.compute(items) for score in callback.scores}
+
+
+def test_stimuli_are_24_photographs_and_1920_pictures_each_once(callback: TID2013Remade) -> None:
+    stimuli = list(callback.stimuli())
+    ids = [s.id for s in stimuli]
+    assert len(ids) == len(set(ids)) == 24 + 1920
+    assert ids[0] == "tid2013_remade/I01"
+    assert "tid2013_remade/I01_08_3" in ids
+    by_id = {s.id: s for s in stimuli}
+    assert by_id["tid2013_remade/I07_08_3"].places == by_id["tid2013_remade/I07"].places == "tid2013_remade/I07"
+    assert all(s.view is None for s in stimuli)
+    made = pickle.loads(pickle.dumps(by_id["tid2013_remade/I07_16_3"])).load()
+    assert (made == np.minimum(photographs.reference(7).astype(int) + 20, 255)).all()
+
+
+def test_an_oracle_has_score_one_and_its_opposite_minus_one(callback: TID2013Remade) -> None:
+    opinion = pairs().opinion
+    for sign in (1, -1):
+        estimates = scored(callback, callback.items(seen((4.5 - sign * (opinion - 3.7)) / 8)))
+        for name in ("srocc", "within_level_srocc", "krocc", "srocc_euclidean", "srocc_cosine"):
+            assert estimates[name].value == pytest.approx(sign, abs=1e-3), name  # float32 features tie a few pairs
+        assert estimates["content_srocc"].value == pytest.approx(sign, abs=0.05)
+
+
+def test_known_answers_of_ssim_and_intervals(callback: TID2013Remade) -> None:
+    items = callback.items(seen(1 - table()["ssim"]))
+    estimates = scored(callback, items)
+    assert estimates["srocc"].value == pytest.approx(0.633, abs=0.005)
+    assert estimates["within_level_srocc"].value == pytest.approx(0.276, abs=0.005)
+    assert estimates["level_shuffled"].value == pytest.approx(0.46, abs=0.015)
+    assert items.notes["srocc_without_one_type_low"] == pytest.approx(0.610, abs=0.01)
+    assert items.notes["srocc_without_one_type_high"] == pytest.approx(0.744, abs=0.01)
+    assert items.notes["within_level_srocc_without_one_type_low"] == pytest.approx(0.183, abs=0.01)
+    assert items.notes["within_level_srocc_without_one_type_high"] == pytest.approx(0.358, abs=0.01)
+    assert items.notes["srocc_types_permuted_sd"] == pytest.approx(0.09, abs=0.01)
+    assert items.notes["within_level_srocc_types_permuted_sd"] == pytest.approx(0.16, abs=0.01)
+    narrow, wide = estimates["srocc"], estimates["srocc_two_way"]
+    assert narrow.value == wide.value
+    assert None not in (narrow.low, narrow.high, wide.low, wide.high)
+    assert narrow.high - narrow.low == pytest.approx(0.06, abs=0.03)  # type: ignore[operator]
+    assert wide.high - wide.low > 5 * (narrow.high - narrow.low)  # type: ignore[operator]
+
+
+def test_an_observer_of_the_level_alone(callback: TID2013Remade) -> None:
+    estimates = scored(callback, callback.items(seen(pairs().level / 10)))
+    assert estimates["srocc"].value == pytest.approx(0.744, abs=0.005)
+    assert estimates["level_shuffled"].value == pytest.approx(0.744, abs=0.005)
+    assert estimates["within_level_srocc"].value is None
+    assert estimates["within_level_srocc"].reason
+
+
+def test_features_without_a_score_are_undefined_with_a_reason(callback: TID2013Remade) -> None:
+    constant = seen(np.zeros(1920))
+    broken = seen(pairs().level / 10)
+    broken.images[100] = np.nan
+    for features, word in ((constant, "equal"), (broken, "not finite")):
+        for name, estimate in scored(callback, callback.items(features)).items():
+            assert estimate.value is None, name
+            assert word in str(estimate.reason), name
+
+
+def test_items_carry_ids_clusters_levels_and_all_distances(callback: TID2013Remade) -> None:
+    items = callback.items(seen(pairs().opinion / 10))
+    assert list(items.model) == ["normalised_euclidean", "euclidean", "cosine"]
+    assert items.ids[0] == "tid2013_remade/I01_01_1"
+    assert list(items.clusters) == ["reference", "type"]
+    assert len(set(items.clusters["reference"].tolist())) == 24
+    assert set(items.conditions["level"].tolist()) == {1, 2, 3, 4, 5}
+    assert (items.human == pairs().opinion).all()
+    assert items.notes["dropped_features"] == 0
+
+
+def test_another_headline_distance() -> None:
+    callback = TID2013Remade(distance="cosine", tiles=2)
+    items = callback.items(seen(pairs().opinion / 10))
+    assert next(iter(items.model)) == "cosine"
+    assert callback.tiles == 2
+    assert {"srocc", "srocc_normalised_euclidean", "srocc_euclidean"} < {s.name for s in callback.scores}
+
+
+def test_scores_describe_themselves(callback: TID2013Remade) -> None:
+    scores = {s.name: s for s in callback.scores}
+    headline, within = scores["srocc"], scores["within_level_srocc"]
+    assert (headline.role, headline.flat_margin) == ("headline", 0.03)
+    assert (within.role, within.flat_margin) == ("companion", 0.06)
+    assert headline.baselines["level alone"] == pytest.approx(0.744, abs=0.005)
+    assert "level alone" not in within.baselines  # has no value there
+    assert headline.ceilings["rating noise"] == 0.992
+    assert all(s.role == "detail" and s.flat_margin is None for n, s in scores.items() if s not in (headline, within))
+    assert all(s.direction and s.unit and s.chance == 0 for s in callback.scores)
+
+
+def test_baselines_can_be_added_once_a_model_is_chosen() -> None:
+    callback = TID2013Remade()
+    callback.add_baselines({"srocc": {"untrained nets": 0.53, "untrained nets sd": 0.01}})
+    scores = {s.name: s for s in callback.scores}
+    assert scores["srocc"].baselines["untrained nets"] == 0.53
+    assert scores["srocc"].baselines["SSIM"] == pytest.approx(0.633, abs=0.005)
+    assert "untrained nets" not in scores["within_level_srocc"].baselines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            {"distance": "manhattan"},
+            "human/tid2013_remade: unknown distance manhattan; valid: normalised_euclidean, euclidean, cosine",
+        ),
+        ({"tiles": 0}, "human/tid2013_remade: tiles is 0; it must be at least 1 place a picture"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments: dict[str, object], line: str) -> None:
+    with pytest.raises(UserError) as error:
+        TID2013Remade(**arguments)  # type: ignore[arg-type]
+    assert str(error.value) == line
+
+
+def test_yaml_gives_the_class_its_defaults() -> None:
+    text = (ROOT / "conf/callbacks/tid2013_remade.yaml").read_text()
+    (arguments,) = yaml.safe_load(text).values()
+    assert arguments.pop("_target_") == f"{TID2013Remade.__module__}.{TID2013Remade.__name__}"
+    assert arguments.pop("every_n_steps") == "${evaluation.every_n_steps}"
+    assert arguments == {"distance": "normalised_euclidean", "tiles": 4}
+    keys: Callable[[str], bool] = lambda line: line.startswith("  ") and "_target_" not in line  # noqa: E731
+    assert all("#" in line for line in text.splitlines() if keys(line))
