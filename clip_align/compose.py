@@ -40,7 +40,10 @@ MISTAKES = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
 @dataclass(frozen=True)
 class Composed:
-    """What came of the overrides: ``plain`` is resolved; ``typed`` are the groups and keys that were given."""
+    """What came of the overrides: ``plain`` is resolved, ``typed`` are the groups and keys that were given.
+
+    ``groups``: names of all groups, read only where there was a context.
+    """
 
     plain: dict[str, Any] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
@@ -59,13 +62,14 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
         for override in [o for o in parsed if o.is_sweep_override()]:
             errors.append(f"{override.input_line}: several values; add --multirun to sweep, or write a list as [a,b]")
             parsed.remove(override)
-        parsed = [*_valid_context(context, parsed, loader), *parsed]
+        if context:
+            parsed = [*_valid_context(context, parsed, loader), *parsed]
         lines = completed([str(o.input_line) for o in parsed], parsed)
         try:
             config = hydra_compose(PRIMARY, lines)
         except MISTAKES:
             config = _diagnosed(parsed, loader, errors)
-        groups = group_names(loader, lines)
+        groups = group_names(loader, lines) if context else []
         plain = _resolved(config, errors)
     typed = tuple(o.key_or_group for o in parsed if o.input_line not in context)
     if "trainer.samples" in typed and "trainer.max_steps" not in typed and plain.get("trainer", {}).get("samples"):

@@ -30,6 +30,9 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
     ``trainer.max_steps``.
     """
     known = list(valid)
+    begun = [k for k in known if k.startswith(word)]
+    if len(begun) == 1 and len(word) > 1:
+        return begun[0]
     whole = difflib.get_close_matches(word, known, 1, 0.6)
     if whole:
         return whole[0]

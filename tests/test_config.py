@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: every shipped yaml composes, every mistake has its line, all at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clip_align import config
+from clip_align.config import CallbackConfig, Config, ShardData, Source, from_plain, load, to_plain
+from clip_align.config_check import warmup
+from clip_align.errors import UserError
+
+CALLBACKS = ("world", "world_cue_conflict", "world_noise", "tid2013_remade")
+LATER = ("tid2013", "cue_conflict", "cifar100")  # loaders of a later release
+
+
+def options(group: str) -> list[str]:
+    return sorted(p.stem for p in (config.conf_dir() / group).glob("*.yaml"))
+
+
+def errors(*overrides: str) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        load(overrides)
+    assert caught.value.exit_code == 2
+    assert all("\n" not in line for line in caught.value.lines)
+    return list(caught.value.lines)
+
+
+def test_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
+    composed = load(["callbacks=[]"])
+    assert composed == Config()
+
+
+def test_the_default_run_watches_the_four_standard_callbacks_often_enough_for_a_verdict() -> None:
+    composed = load([])
+    assert sorted(composed.callbacks) == sorted(CALLBACKS)
+    assert all(c.arguments["every_n_steps"] == 60 for c in composed.callbacks.values())
+    assert composed.trainer.max_steps is not None
+    assert composed.trainer.max_steps // composed.evaluation.every_n_steps + 1 >= 20
+
+
+EXTRA = {
+    "data=webdataset": ["data.shards=/a/x.tar"],
+    "data=folder": ["data.csv=/a/x.csv"],
+    "model=open_clip": ["model.name=ViT-S-32-alt"],
+    "callbacks=pairs_csv": ["callbacks.pairs_csv.csv=x.csv"],
+    "experiment=paper": ["data.shards=/a/x.tar", "callbacks=[]"],
+}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        f"{group}={option}"
+        for group in ("data", "model", "optimizer", "trainer", "evaluation", "tracker", "intervention", "experiment")
+        for option in options(group)
+    ]
+    + [f"callbacks={option}" for option in options("callbacks") if option not in LATER],
+)
+def test_every_shipped_yaml_composes_and_passes_the_checks(option: str) -> None:
+    composed = load([option, *EXTRA.get(option, [])])
+    assert from_plain(to_plain(composed)) == composed
+    assert from_plain(yaml.safe_load(yaml.safe_dump(to_plain(composed)))) == composed
+
+
+def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
+    bare = []
+    for path in config.conf_dir().rglob("*.yaml"):
+        inside = False
+        for line in path.read_text(encoding="utf-8").splitlines():
+            inside = line.startswith("defaults:") or (inside and line.startswith(("  -", " ")))
+            key, colon, _ = line.partition(":")
+            plain = colon and not inside and not key.strip().startswith(("#", "-", "_target_")) and "#" not in line
+            if plain and path.parent.name not in ("experiment", "hydra") and line.split(":")[1].strip():
+                bare.append(f"{path.name}: {line}")
+    allowed = ("kind:", "name:", "eps:", "betas:", "wandb:", "tensorboard:", "csv:", "intervention:")
+    assert [b for b in bare if not b.split(": ", 1)[1].strip().startswith(allowed)] == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (["trainer.max_stepz=3"], ["trainer.max_stepz: unknown key; did you mean trainer.max_steps?"]),
+        (["max_steps=3"], ["max_steps: unknown key; did you mean trainer.max_steps?"]),
+        (["modle=tiny"], ["modle: unknown key; did you mean model?"]),
+        (["+trainer.max_stepz=3"], ["trainer.max_stepz: unknown key; did you mean trainer.max_steps?"]),
+        (
+            ["model=vit_b_23"],
+            [
+                "model=vit_b_23: no such option; did you mean model=vit_b_32? "
+                "valid: open_clip, rn101, rn50, tiny, vit_b_16, vit_b_32, vit_l_14"
+            ],
+        ),
+        (["trainer.max_steps=soon"], ["trainer.max_steps: 'soon' is not a whole number or null"]),
+        (["trainer.max_steps=3.5"], ["trainer.max_steps: 3.5 is not a whole number or null"]),
+        (["trainer.max_steps=true"], ["trainer.max_steps: true is not a whole number or null"]),
+        (["data.batch_size=null"], ["data.batch_size: null is not a whole number"]),
+        (["data.flip=1"], ["data.flip: 1 is not true or false"]),
+        (["trainer.max_steps=0"], ["trainer.max_steps: 0 is out of range; it must be at least 1"]),
+        (["optimizer.lr=0"], ["optimizer.lr: 0.0 is out of range; it must be above 0.0"]),
+        (["optimizer.lr=nan"], ["optimizer.lr: nan is not a finite number"]),
+        (["optimizer.betas=[0.9]"], ["optimizer.betas: 1 values given, 2 needed"]),
+        (["data.workers=-1"], ["data.workers: -1 is out of range; it must be at least 0"]),
+        (
+            ["data.texture_reliability=1.5"],
+            ["data.texture_reliability: 1.5 is out of range; it must be at least 0.0 and at most 1.0"],
+        ),
+        (
+            ["trainer.precision=bf16"],
+            [
+                "trainer.precision: 'bf16' is not one of 32, bf16-mixed, 16-mixed; "
+                "did you mean bf16-mixed?"
+            ],
+        ),
+        (
+            ["callbacks.world_noise.every_n_steps=0"],
+            ["callbacks.world_noise.every_n_steps: 0 is out of range; it must be at least 1"],
+        ),
+        (
+            ["callbacks.world_noise.every_n_stepz=5"],
+            [
+                "callbacks.world_noise.every_n_stepz: unknown key; "
+                "did you mean callbacks.world_noise.every_n_steps?"
+            ],
+        ),
+        (
+            ["callbacks.wrld.every_n_steps=5"],
+            ["callbacks.wrld.every_n_steps: no callback of this name; did you mean callbacks.world?"],
+        ),
+        (["~callbacks.wrld"], ["callbacks.wrld: unknown key; did you mean callbacks.world?"]),
+        (["callbacks.world_noise.rounding=up"], ["callbacks.world_noise.rounding: 'up' is not one of truncate, round"]),
+        (
+            ["trainer.max_steps=10", "trainer.samples=1000"],
+            ["trainer: both max_steps=10 and samples=1000 are given; keep one and set the other to null"],
+        ),
+        (["trainer.max_steps=null"], ["trainer: neither max_steps nor samples is given; type one of them"]),
+        (["trainer.samples=100"], ["trainer.samples: 100 are fewer than one global batch of 128"]),
+        (
+            ["trainer=cpu", "trainer.precision=16-mixed"],
+            ["trainer.precision: 16-mixed needs a GPU; on the CPU take bf16-mixed or 32"],
+        ),
+        (
+            ["data.batch_size=300", "data.images=200"],
+            ["data.batch_size: a global batch of 300 is larger than the data, 200 images; at most 200 here"],
+        ),
+        (
+            ["data.shards=/a/x.tar"],
+            ["data.shards: only with data=webdataset, and this is data=world; type data=webdataset too"],
+        ),
+        (["data=webdataset"], ["data.shards: not given; this key has no default: data.shards=…"]),
+        (
+            ["data=webdataset", "data.shards='https://a/x.tar'"],
+            ["data.shards: https://a/x.tar is not a local path; download the shards first"],
+        ),
+        (
+            ["data=webdataset", "data.shards=[{shards:/a.tar,weigt:2}]"],
+            ["data.shards[0].weigt: unknown key; did you mean data.shards[0].weight?"],
+        ),
+        (
+            ["model=vit_b_32", "model.embed_dim=8"],
+            ["model.embed_dim: only with model=tiny, and this is model=open_clip; type model=tiny too"],
+        ),
+        (
+            ["model.name=ViT-B-33"],
+            [
+                "model.name: 'ViT-B-33' is not an open_clip architecture that needs no network; "
+                "did you mean ViT-B-32?"
+            ],
+        ),
+        (["resume=auto"], ["resume: auto needs to know which run: type name=… too"]),
+        (
+            ["checkpoint.best=srocc"],
+            ["checkpoint.best: 'srocc' is not a key of the record; it looks like human/tid2013_remade/srocc"],
+        ),
+        (["name=latest"], ["name: 'latest' is the link to the newest run; choose another name"]),
+        (
+            ["optimizer.lr=1e-3,2e-3"],
+            [
+                "optimizer.lr=1e-3,2e-3: several values; add --multirun to sweep, "
+                "or write a list as [a,b]"
+            ],
+        ),
+        (["faster"], ["faster: not of the form key=value; groups are chosen the same way: model=tiny"]),
+        (["--lr=3"], ["--lr=3: no dashes but --help and --multirun; settings are typed as key=value"]),
+    ],
+)  # fmt: skip
+def test_one_clear_line(overrides: Sequence[str], lines: list[str]) -> None:
+    assert errors(*overrides) == lines
+
+
+def test_all_errors_at_once() -> None:
+    found = errors(
+        "modle=tiny", "trainer.max_stepz=3", "data.batch_size=abc", "optimizer.lr=-1", "tracker=wandbb", "x",
+        "callbacks.world.every_n_steps=0", "trainer.precision=8", "seed=-1",
+    )  # fmt: skip
+    starts = [
+        "x: not of the form", "tracker=wandbb: no such option; did you mean tracker=wandb?", "modle: unknown key",
+        "trainer.max_stepz: unknown key", "seed: -1", "data.batch_size: 'abc'", "optimizer.lr: -1.0",
+        "trainer.precision: 8", "callbacks.world.every_n_steps: 0",
+    ]  # fmt: skip
+    assert len(found) == len(starts)
+    for start in starts:
+        assert any(line.startswith(start) for line in found), (start, found)
+
+
+def test_shards_are_taken_as_typed() -> None:
+    def shards(*overrides: str) -> tuple[Source, ...]:
+        data = load(["callbacks=[]", "data=webdataset", *overrides]).data
+        assert isinstance(data, ShardData)
+        return data.shards
+
+    assert shards("data.shards=/a/x-{000..003}.tar") == (Source("/a/x-{000..003}.tar"),)
+    assert shards("data.shards='/a b/x-{000..003}.tar'") == (Source("/a b/x-{000..003}.tar"),)
+    assert shards("data.shards=/a/{x,y}/{0..3}.tar") == (Source("/a/{x,y}/{0..3}.tar"),)
+    assert shards("data.shards=/a (1)/it's.tar") == (Source("/a (1)/it's.tar"),)
+    assert shards("data.shards=[/a/{0..3}.tar,/b/*.tar]") == (Source("/a/{0..3}.tar"), Source("/b/*.tar"))
+    assert shards("data.shards=[{shards: /a/{0..3}.tar, weight: 2},{shards:/b.tar}]") == (
+        Source("/a/{0..3}.tar", 2.0),
+        Source("/b.tar"),
+    )
+
+
+def test_samples_typed_replace_the_default_steps() -> None:
+    trainer = load(["callbacks=[]", "trainer.samples=1e6"]).trainer
+    assert (trainer.max_steps, trainer.samples) == (None, 1_000_000)
+
+
+def test_a_model_by_name_alone_brings_its_optimizer() -> None:
+    model = load(["callbacks=[]", "model.name=RN50x4"])
+    assert (model.model.kind, model.model.name, model.model.image_size) == ("open_clip", "RN50x4", None)
+    assert model.optimizer.warmup_steps == 2000
+    assert load(["callbacks=[]", "model=rn50"]).optimizer.betas == (0.9, 0.999)
+    assert load(["callbacks=[]", "model=rn50", "optimizer=tiny"]).optimizer == Config().optimizer
+
+
+def test_lists_of_callbacks_and_trackers() -> None:
+    assert list(load(["callbacks=[world,world_noise]"]).callbacks) == ["world", "world_noise"]
+    assert load(["callbacks=[]"]).callbacks == load(["callbacks=none"]).callbacks == {}
+    assert "world_noise" not in load(["~callbacks.world_noise"]).callbacks
+    assert load(["tracker=[wandb,csv]"]).tracker.kinds == ("wandb", "csv")
+    assert load(["tracker=none", "tracker.project=x"]).tracker.kinds == ()
+
+
+def test_two_callbacks_of_one_name_are_refused() -> None:
+    assert errors("+callbacks.world_noise.name=world") == [
+        "callbacks: world_noise and world are both named world; give one of them another name"
+    ]
+
+
+def test_the_paper_experiment_composes_and_says_what_is_missing() -> None:
+    release = "is not part of clip-align 0.1.0 yet; leave it out:"
+    assert errors("experiment=paper") == [
+        "data.shards: not given; this key has no default: data.shards=…",
+        f"callbacks.tid2013: its loader {release} ~callbacks.tid2013",
+        f"callbacks.cue_conflict: its loader {release} ~callbacks.cue_conflict",
+        f"callbacks.cifar100: its loader {release} ~callbacks.cifar100",
+    ]
+    paper = load(["experiment=paper", "data.shards=/a/{0..9}.tar", "callbacks=[]"])
+    assert (paper.model.name, paper.data.kind, paper.trainer.kind) == ("ViT-B-32", "webdataset", "ddp")
+    assert (paper.trainer.precision, paper.experiment, paper.optimizer.eps) == ("bf16-mixed", "paper", 1e-6)
+
+
+def test_a_warm_up_longer_than_the_run_is_cut_to_a_tenth() -> None:
+    assert warmup(Config(), 1300) == (100, None)
+    assert warmup(Config(), 50) == (5, "optimizer.warmup_steps: 100 is longer than the run of 50 steps; cut to 5")
+
+
+def test_a_stored_configuration_that_is_wrong_is_refused() -> None:
+    plain = to_plain(Config(callbacks={"x": CallbackConfig("a.B", {"every_n_steps": 5})}))
+    assert from_plain(plain).callbacks["x"] == CallbackConfig("a.B", {"every_n_steps": 5})
+    broken: dict[str, Any] = {**plain, "seed": "one"}
+    with pytest.raises(UserError, match=r"^seed: 'one' is not a whole number$"):
+        from_plain(broken)
+
+
+def test_a_search_path_given_on_the_command_line_brings_its_own_options(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\nexperiment: mine\ntrainer:\n  max_stepz: 3\n"
+    )
+    search = f"hydra.searchpath=[file://{tmp_path}]"
+    assert errors(search, "experiment=mine") == ["trainer.max_stepz: unknown key; did you mean trainer.max_steps?"]
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\nexperiment: mine\ntrainer: {max_steps: 3}\n"
+    )
+    assert load([search, "experiment=mine"]).trainer.max_steps == 3
+    (tmp_path / "experiment" / "mine.yaml").write_text("a: [\n")
+    (line,) = errors(search, "experiment=mine")
+    assert line.startswith(f"{search} experiment=mine: while parsing")
+
+
+def test_no_torch_and_no_lightning_are_needed() -> None:
+    code = (
+        "import sys; from clip_align.config import load; load(['data.batch_size=8']); "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'pytorch_lightning', 'open_clip', 'wandb', 'scipy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
