@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clip_align.data.world.captions import class_prompts
 from clip_align.data.world.held_out import HeldOut, held_out, picture
 from clip_align.data.world.shapes import SHAPES
+from clip_align.data.world.shards import nearest_neighbour_accuracy
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.stimulus import Stimulus
@@ -27,7 +28,7 @@ SOURCE = "clip-align's embedded world: procedural shapes, textures and backgroun
 def world_folder(world: str | Path | None, key: str) -> Path:
     """The folder of the world's held-out sets; None: those of the default world, made in the user's cache."""
     if world is None:
-        from clip_align.data.world.world import ensure_held_out  # only where nobody has made them
+        from clip_align.data.world.shards import ensure_held_out  # only where nobody has made them
         from clip_align.run_folder import user_cache
 
         return ensure_held_out(cache=user_cache(None)[0])
@@ -62,7 +63,8 @@ def prompts() -> Mapping[str, Sequence[str]]:
 
 def baselines(folder: Path) -> Mapping[str, float]:
     """Accuracy of the nearest training picture in pixels, where the world's training pictures were made too."""
-    return {}
+    accuracy = nearest_neighbour_accuracy(folder)
+    return {} if accuracy is None else {"nearest neighbour in pixels": accuracy}
 
 
 def decisions(features: Features, ids: Sequence[str]) -> NDArray[np.int8]:

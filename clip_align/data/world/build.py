@@ -104,7 +104,9 @@ def _nearest(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Nearest:
     return squares[np.arange(len(_test)), closest], labels[closest]
 
 
-def _accuracy(nearest: Sequence[Nearest], truth: NDArray[np.int8]) -> float:
+def _accuracy(nearest: Sequence[Nearest], truth: NDArray[np.int8]) -> float | None:
+    if not nearest:
+        return None  # held-out sets alone
     distances, labels = (np.stack(part) for part in zip(*nearest, strict=True))  # [shards, T]
     chosen = labels[distances.argmin(axis=0), np.arange(len(truth))]
     return float((chosen == truth).mean())

@@ -20,7 +20,7 @@ CANVASES = {"train": 10, "held_out": 11}  # part of every background's seed: hel
 class Recipe:
     """Parameters of the world, under the names that users type after ``data.``; defaults as there.
 
-    images: number of training pictures. size: their side in px.
+    images: number of training pictures, 0 for the held-out sets alone. size: their side in px.
     texture_reliability: share of training and test pictures whose object wears its class's typical texture.
     sensor_noise: largest standard deviation of the noise, pixel values in [0, 1]; drawn uniformly from 0.
     occlusion: share of pictures in which something hides a part of the object.

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,43 @@ def ensure_world(settings: object, cache: Path, progress: Callable[[str], None])
     written or its disk is full; nothing half-written stays.
     """
     recipe = Recipe.of(settings)
-    folder = cache / "world" / f"{recipe.size}px-{recipe.fingerprint()}"
+    folder = _folder(recipe, cache)
     if not _exists(folder):
         _render(recipe, folder, progress)
     return World(folder, sorted(folder.glob("[0-9]*.tar")), folder)
 
 
-def nearest_neighbour_accuracy(world: World) -> float:
-    """Share of the test set whose nearest training picture, in pixels, shows the same shape: a baseline, 0 … 1."""
-    facts = json.loads((world.folder / "world.json").read_text())
-    return float(facts["nearest_neighbour_accuracy"])
+def ensure_held_out(
+    cache: Path, settings: object | None = None, progress: Callable[[str], None] = lambda line: None
+) -> Path:
+    """The folder of the held-out sets alone, for models that are trained on something else; about 2 s where new.
+
+    ``settings`` None: those of the default world. Where that world is rendered already its sets are used.
+    """
+    recipe = Recipe() if settings is None else Recipe.of(settings)
+    folder = _folder(recipe, cache)
+    if not _exists(folder):
+        recipe = replace(recipe, images=0)
+        folder = _folder(recipe, cache)
+        if not _exists(folder):
+            _render(recipe, folder, progress)
+    return folder
+
+
+def nearest_neighbour_accuracy(world: World | Path) -> float | None:
+    """Share of the test set whose nearest training picture, in pixels, shows the same shape: a baseline, 0 … 1.
+
+    ``world`` or its folder; None where only the held-out sets were rendered.
+    """
+    facts = (world.folder if isinstance(world, World) else world) / "world.json"
+    if not facts.is_file():
+        return None  # a folder that was put together by hand
+    accuracy: float | None = json.loads(facts.read_text())["nearest_neighbour_accuracy"]
+    return accuracy
+
+
+def _folder(recipe: Recipe, cache: Path) -> Path:
+    return cache / "world" / f"{recipe.size}px-{recipe.fingerprint()}"
 
 
 def _exists(folder: Path) -> bool:

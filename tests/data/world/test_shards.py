@@ -21,7 +21,7 @@ from clip_align.data.world import shards
 from clip_align.data.world.held_out import held_out, picture
 from clip_align.data.world.recipe import Recipe
 from clip_align.data.world.shapes import SHAPES
-from clip_align.data.world.shards import World, ensure_world, nearest_neighbour_accuracy
+from clip_align.data.world.shards import World, ensure_held_out, ensure_world, nearest_neighbour_accuracy
 from clip_align.errors import UserError
 
 SMALL = Recipe(images=70, size=16)
@@ -67,6 +67,16 @@ def test_second_call_renders_nothing(world: World, cache: Path) -> None:
     assert lines == []
 
 
+def test_held_out_sets_alone_are_those_of_the_world(world: World, cache: Path, tmp_path: Path) -> None:
+    assert ensure_held_out(cache, SMALL) == world.held_out
+    folder = ensure_held_out(tmp_path, SMALL)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        path.name for path in world.folder.iterdir() if not path.name.startswith("00000")
+    )
+    assert (folder / "test.npy").read_bytes() == (world.held_out / "test.npy").read_bytes()
+    assert nearest_neighbour_accuracy(folder) is None
+
+
 def test_any_number_of_processes_gives_the_same_bytes(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +110,7 @@ def test_nearest_neighbour_agrees_with_a_plain_search(world: World) -> None:
         labels[int(((train - image.ravel()) ** 2).sum(axis=1).argmin())] == shape
         for image, shape in zip(test.images, test.shape, strict=True)
     ]
-    assert nearest_neighbour_accuracy(world) == np.mean(right)
+    assert nearest_neighbour_accuracy(world) == nearest_neighbour_accuracy(world.folder) == np.mean(right)
 
 
 def test_rendering_imports_no_torch() -> None:
