@@ -26,19 +26,26 @@ def key(default: T, *, low: float | None = None, high: float | None = None, abov
 def nearest(word: str, valid: Iterable[str]) -> str | None:
     """The valid word most like ``word``, None where none is alike.
 
-    A dotted key is compared as a whole and by its last part, so that ``max_steps`` finds
-    ``trainer.max_steps``.
+    Of dotted keys those with the same parent are compared by their last part, then all as a whole, then all by
+    their last part, so that ``max_steps`` finds ``trainer.max_steps``.
     """
     known = list(valid)
     begun = [k for k in known if k.startswith(word)]
     if len(begun) == 1 and len(word) > 1:
         return begun[0]
-    whole = difflib.get_close_matches(word, known, 1, 0.6)
-    if whole:
-        return whole[0]
-    tails = {k.rsplit(".", 1)[-1]: k for k in reversed(known)}
-    tail = difflib.get_close_matches(word.rsplit(".", 1)[-1], list(tails), 1, 0.6)
-    return tails[tail[0]] if tail else None
+    parent, _, last = word.rpartition(".")
+    siblings = [k for k in known if k.rpartition(".")[0] == parent]
+    others = [k for k in known if k not in siblings]
+    tails = {k.rpartition(".")[2]: k for k in reversed(known)}
+    for compared, words in (
+        (last, {k.rpartition(".")[2]: k for k in siblings}),
+        (word, {k: k for k in others}),
+        (last, tails),
+    ):
+        found = difflib.get_close_matches(compared, words, 1, 0.6)
+        if found:
+            return words[found[0]]
+    return None
 
 
 def unknown_key(path: str, valid: Iterable[str]) -> str:

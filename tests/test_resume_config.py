@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Going on with a run: its own configuration, with what may change in it changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clip_align.config import Config, load, to_plain
+from clip_align.errors import UserError
+
+STARTED = ["name=a", "callbacks=[world]", "evaluation.every_n_steps=7", "trainer.max_steps=50", "seed=3"]
+ONLY = "when a run goes on, only trainer.max_steps or samples, data.workers, tracker, callbacks may change"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> str:
+    stored = load([*STARTED, f"paths.runs={tmp_path}"])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(to_plain(stored)))
+    return f"paths.runs={tmp_path}"
+
+
+def lines(*overrides: str) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        load(overrides)
+    return list(caught.value.lines)
+
+
+def go_on(runs: str, *overrides: str) -> Config:
+    config = load([runs, "resume=a", *overrides])
+    assert config.resume == f"{runs.partition('=')[2]}/a"
+    assert (config.seed, config.name) == (3, "a")
+    return config
+
+
+def test_its_own_configuration_comes_back(runs: str) -> None:
+    config = go_on(runs)
+    assert (config.trainer.max_steps, config.evaluation.every_n_steps) == (50, 7)
+    assert list(config.callbacks) == ["world"]
+
+
+def test_what_may_change_changes(runs: str) -> None:
+    config = go_on(
+        runs, "trainer.max_steps=90", "data.workers=1", "tracker=[csv]", "tracker.tags=[x]",
+        "callbacks=[world,world_noise]", "callbacks.world.every_n_steps=14",
+    )  # fmt: skip
+    assert (config.trainer.max_steps, config.data.workers) == (90, 1)
+    assert (config.tracker.kinds, config.tracker.tags) == (("csv",), ("x",))
+    assert config.callbacks["world_noise"].arguments["every_n_steps"] == 7  # the run's own, not today's default
+    assert config.callbacks["world"].arguments["every_n_steps"] == 14
+
+
+def test_one_callback_of_the_run_is_changed_or_dropped(runs: str) -> None:
+    assert go_on(runs, "callbacks.world.every_n_steps=14").callbacks["world"].arguments["every_n_steps"] == 14
+    assert go_on(runs, "~callbacks.world").callbacks == {}
+
+
+def test_samples_typed_replace_the_steps(runs: str) -> None:
+    trainer = go_on(runs, "trainer.samples=20000").trainer
+    assert (trainer.max_steps, trainer.samples) == (None, 20000)
+
+
+def test_anything_else_is_refused_by_name(runs: str) -> None:
+    assert lines(runs, "resume=a", "optimizer.lr=1", "seed=4", "model=vit_b_32", "trainer.max_steps=60") == [
+        f"optimizer.lr: 1.0 is not what a was started with (0.002); {ONLY}",
+        f"seed: 4 is not what a was started with (3); {ONLY}",
+        f"model.kind: 'open_clip' is not what a was started with ('tiny'); {ONLY}",
+        f"model.name: 'ViT-B-32' is not what a was started with (null); {ONLY}",
+        f"model.image_size: null is not what a was started with (32); {ONLY}",
+    ]
+
+
+def test_the_command_that_started_a_run_goes_on_with_it(runs: str) -> None:
+    again = load([runs, *STARTED, "resume=auto"])
+    assert again.resume is not None
+    assert load([runs, *STARTED[1:], "name=b", "resume=auto"]).resume is None  # a fresh start
+
+
+def test_mistakes_beside_resume_have_their_lines_too(runs: str) -> None:
+    assert lines(runs, "resume=a", "trainer.max_stepz=60", "trainer.max_steps=0") == [
+        "trainer.max_stepz: unknown key; did you mean trainer.max_steps?",
+        "trainer.max_steps: 0 is out of range; it must be at least 1",
+    ]
+
+
+def test_no_such_run_and_a_damaged_configuration(runs: str) -> None:
+    folder = runs.partition("=")[2]
+    assert lines(runs, "resume=b") == [
+        f"resume: b: no run of this name in {folder} and no such run folder; runs there, newest names first: a"
+    ]
+    (Path(folder) / "a" / "config.yaml").write_text("a: [\n")
+    (line,) = lines(runs, "resume=a")
+    assert line.startswith(f"resume: {folder}/a/config.yaml cannot be read (while parsing")

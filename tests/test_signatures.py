@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constructors read from source: nothing of the package is imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from clip_align import callback_check, signatures
+from clip_align.config import CallbackConfig
+from clip_align.signatures import NotFoundError, constructor
+
+BASE = "from clip_align.callbacks.base import PerceptualCallback\n"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package whose modules stop whoever imports them."""
+    folder = tmp_path / "outside_pkg"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    signatures.read_source.cache_clear()
+    yield folder
+    assert "outside_pkg" not in sys.modules
+    signatures.read_source.cache_clear()
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    (folder / f"{name}.py").write_text(f"raise SystemExit('imported')\n{text}")
+
+
+def hints(target: str) -> dict[str, Any]:
+    found = constructor(target)
+    assert found is not None
+    return {name: parameter.hint for name, parameter in found.items()}
+
+
+def test_annotations_become_types(package: Path) -> None:
+    write(
+        package,
+        "kinds",
+        BASE + "from collections.abc import Sequence, Mapping\nfrom pathlib import Path\n"
+        "from typing import Literal, Optional\n"
+        "import numpy as np\nUnit = Literal['px', 'deg']\n"
+        "class Pairs(PerceptualCallback):\n"
+        "    def __init__(self, root: str | Path, unit: 'Unit' = 'px', *, n: int | None = None, \n"
+        "                 sizes: Sequence[float] = (), span: tuple[int, int] = (0, 1), odd: np.ndarray = None,\n"
+        "                 o: Optional[bool] = None,\n"
+        "                 m: Mapping[str, float] = {}, bare=3):\n        ...\n",
+    )  # fmt: skip
+    assert hints("outside_pkg.kinds.Pairs") == {
+        "root": str, "unit": Literal["px", "deg"], "n": int | None, "sizes": tuple[float, ...],
+        "span": tuple[int, int], "odd": Any, "o": bool | None, "m": dict[str, float], "bare": Any,
+    }  # fmt: skip
+    found = constructor("outside_pkg.kinds.Pairs")
+    assert found is not None
+    assert [name for name, parameter in found.items() if parameter.required] == ["root"]
+
+
+def test_bases_are_followed_through_modules_and_aliases(package: Path) -> None:
+    write(package, "units", "from typing import Literal\nUnit = Literal['px']\n")
+    write(package, "middle", "from . import units as u\nimport clip_align.callbacks.base as b\n"
+          "class Middle(b.PerceptualCallback):\n"
+          "    def __init__(self, unit: u.Unit = 'px', **base): ...\n")  # fmt: skip
+    write(package, "leaf", "from outside_pkg.middle import Middle as M\nclass Leaf(M):\n    pass\n")
+    write(package, "facade", "from .leaf import Leaf\n")
+    found = hints("outside_pkg.facade.Leaf")
+    assert found["unit"] == Literal["px"]
+    assert found["every_n_steps"] is int  # of PerceptualCallback itself, through **base
+
+
+def test_what_takes_no_base_arguments_has_none(package: Path) -> None:
+    write(package, "m", BASE + "class C(PerceptualCallback):\n    def __init__(self, a: int = 1): ...\n")
+    assert set(hints("outside_pkg.m.C")) == {"a"}
+
+
+@pytest.mark.parametrize("bases", ["", "(dict)", "(Missing)", "(C)", "(make())"])
+def test_other_classes_are_no_callbacks(package: Path, bases: str) -> None:
+    write(package, "m", f"class C{bases}:\n    pass\n")
+    assert constructor("outside_pkg.m.C") is None
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "nowhere.C", "outside_pkg.m.D", "outside_pkg.m.f", "C", "outside_pkg.n.C"]
+)
+def test_what_is_not_there(package: Path, target: str) -> None:
+    write(package, "m", "def f(): ...\n")
+    with pytest.raises(NotFoundError):
+        constructor(target)
+
+
+def test_lines_for_callbacks(package: Path) -> None:
+    write(
+        package,
+        "m",
+        BASE + "class C(PerceptualCallback):\n    def __init__(self, root: str, n: int = 1, **base): ...\n",
+    )
+    write(package, "other", "class Other: ...\n")
+    configured = {
+        "fine": CallbackConfig("outside_pkg.m.C", {"root": "/a", "every_n_steps": 5, "name": None}),
+        "bad": CallbackConfig("outside_pkg.m.C", {"n": "two", "distanse": 1, "layers": "all", "batch_size": 0}),
+        "unset": CallbackConfig("outside_pkg.m.C", {"root": "???"}),
+        "other": CallbackConfig("outside_pkg.other.Other"),
+        "gone": CallbackConfig("not_installed_pkg.m.C"),
+        "later": CallbackConfig("clip_align.callbacks.human.not_there_yet.C"),
+    }
+    assert callback_check.problems(configured) == [
+        "callbacks.bad.n: 'two' is not a whole number",
+        "callbacks.bad.distanse: unknown key; valid under callbacks.bad: callbacks.bad.batch_size, "
+        "callbacks.bad.every_n_steps, callbacks.bad.layers, callbacks.bad.mean, callbacks.bad.model, callbacks.bad.n, "
+        "callbacks.bad.name, callbacks.bad.root, callbacks.bad.std, callbacks.bad.tokenizer, callbacks.bad.view",
+        "callbacks.bad.layers: 'all' is not a list: callbacks.bad.layers=[…]",
+        "callbacks.bad.batch_size: 0 is out of range; it must be at least 1",
+        "callbacks.bad.root: not given; the callback needs it: callbacks.bad.root=…",
+        "callbacks.unset.root: not given; this key has no default: callbacks.unset.root=…",
+        "callbacks.other._target_: outside_pkg.other.Other is not a perceptual callback, "
+        "a subclass of clip_align.callbacks.base.PerceptualCallback",
+        "callbacks.gone._target_: not_installed_pkg.m.C: no such module; "
+        "is its package installed in this environment?",
+        "callbacks.later: its loader is not part of clip-align 0.1.0 yet; leave it out: ~callbacks.later",
+    ]  # fmt: skip
