@@ -69,15 +69,13 @@ def place(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> P
     return Place(0, 0, wanted, wanted, gpu, children=wanted > 1)
 
 
-def meet(here: Place, port: int | None = None) -> None:
-    """Join the process group of this run; waits for the others."""
+def meet(here: Place) -> None:
+    """Join the process group of this run; waits for the others. The environment tells where they meet."""
     import torch
     import torch.distributed as dist
 
     if here.world == 1 or dist.is_initialized():
         return
-    if port is not None:
-        os.environ.update(environment_of(here.rank, here.world, port))
     if here.gpu:
         torch.cuda.set_device(here.local_rank)
     dist.init_process_group("nccl" if here.gpu else "gloo", timeout=PATIENCE)

@@ -47,6 +47,14 @@ def trainer_of(
     return trainer
 
 
+def compile_towers(model: Any) -> None:
+    """Compile both towers in place: names of weights stay, and so does everything between the towers and the loss."""
+    for name in ("visual", "text", "transformer"):
+        tower = getattr(model, name, None)
+        if isinstance(tower, nn.Module):
+            tower.compile()
+
+
 def _ddp(config: TrainerConfig, here: Place, model: nn.Module) -> DDPStrategy:
     buffers = any(True for _ in model.buffers())
     return DDPStrategy(

@@ -19,7 +19,7 @@ from clip_align.training.launch import Place
 from clip_align.training.lightning import trainer_of
 from clip_align.training.module import CLIPModule
 from clip_align.training.poll import Poll
-from clip_align.training.progress import Costs, Progress, Whereabouts
+from clip_align.training.progress import Costs, Pace, Progress, Whereabouts
 from clip_align.training.signals import Signals
 
 
@@ -48,25 +48,37 @@ class Loop:
         trainer.fit(self.module, train_dataloaders=self.feed, ckpt_path=str(resume_from) if resume_from else None)
 
 
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What a loop has to do with. record, costs: of rank 0, else None and unused. events: steps with an evaluation."""
+
+    ranks: Ranks
+    signals: Signals
+    record: Record | None
+    costs: Costs
+    events: Sequence[int] = ()
+
+
 def loop_of(
     config: Config,
     module: CLIPModule,
     loader: Iterable[dict[str, Any]],
     where: Whereabouts,
     max_steps: int,
-    ranks: Ranks,
-    signals: Signals,
-    record: Record | None,
-    costs: Costs,
+    around: Surroundings,
     folder: Path,
     carried: Mapping[str, Any],
 ) -> Loop:
     """The parts around ``module``; checkpoints go to ``folder`` and hold what is ``carried``."""
-    feed = Feed(loader, signals)
+    feed = Feed(loader, around.signals)
     late: list[Any] = []  # progress and checkpoints need the poll, which tells them
-    poll = Poll(ranks, signals, module.losses, lambda losses: late[0].take(losses), lambda: late[1].newest)
-    every = config.evaluation.every_n_steps if config.callbacks else None
-    progress = Progress(where, feed, poll, record, costs, config.trainer.log_every_n_steps, max_steps, every)
-    checkpoints = Checkpoints(folder, config.checkpoint, max_steps, carried, ranks, poll, progress, record)
+    poll = Poll(
+        around.ranks, around.signals, module.losses, lambda losses: late[0].take(losses), lambda: late[1].newest
+    )
+    pace = Pace(config.trainer.log_every_n_steps, max_steps, around.events)
+    progress = Progress(where, feed, poll, around.record, around.costs, pace)
+    checkpoints = Checkpoints(
+        folder, config.checkpoint, max_steps, carried, around.ranks, poll, progress, around.record
+    )
     late.extend((progress, checkpoints))
     return Loop(module, feed, where, poll, progress, checkpoints)

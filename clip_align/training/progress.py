@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -79,26 +81,30 @@ class Stopwatch:
         self._since = time.perf_counter()
 
 
+@dataclass(frozen=True)
+class Pace:
+    """When to write a line, where the run ends, and the steps at which it evaluates, in order."""
+
+    every: int
+    max_steps: int
+    events: Sequence[int] = ()
+
+    def events_left(self, step: int) -> int:
+        """Evaluations after ``step``."""
+        return len(self.events) - bisect_right(self.events, step)
+
+
 class Progress(pl.Callback):
-    """Keeps `Whereabouts` up to date and writes a train line every ``every`` optimizer steps.
+    """Keeps `Whereabouts` up to date and writes a train line every so many optimizer steps.
 
     Second of the run's callbacks, behind `Poll`; `Checkpoints`, the last one, starts the stopwatch again.
-    record: None on all ranks but the first. evaluate_every: steps between regular evaluations.
+    record: None on all ranks but the first.
     """
 
     def __init__(
-        self,
-        where: Whereabouts,
-        feed: Feed,
-        poll: Poll,
-        record: Record | None,
-        costs: Costs,
-        every: int,
-        max_steps: int,
-        evaluate_every: int | None,
+        self, where: Whereabouts, feed: Feed, poll: Poll, record: Record | None, costs: Costs, pace: Pace
     ) -> None:
-        self.where, self.feed, self.poll, self.record, self.costs = where, feed, poll, record, costs
-        self.every, self.max_steps, self.evaluate_every = every, max_steps, evaluate_every
+        self.where, self.feed, self.poll, self.record, self.costs, self.pace = where, feed, poll, record, costs, pace
         self.stopwatch = Stopwatch()
         self._sum, self._count = 0.0, 0
         self._last = (where.step, 0.0, 0.0)  # step, training seconds and seconds waited at the last line
@@ -120,7 +126,7 @@ class Progress(pl.Callback):
         if trainer.global_step == self.where.step:
             return  # more batches of this optimizer step to come
         self.where.step, self.where.cursor = trainer.global_step, batch["cursor"]
-        if self.where.step % self.every == 0 or self.where.step == self.max_steps:
+        if self.where.step % self.pace.every == 0 or self.where.step == self.pace.max_steps:
             self._write(pl_module)
 
     def _write(self, module: Any) -> None:
@@ -145,15 +151,9 @@ class Progress(pl.Callback):
         step, trained, waited = self._last
         seconds = max(1e-9, self.stopwatch.seconds - trained)
         steps = max(1, self.where.step - step)
-        left = self.max_steps - self.where.step
+        left = self.pace.max_steps - self.where.step
         return {
             "time/samples_per_second": steps * self.where.global_batch / seconds,
             "time/data_wait_fraction": min(1.0, (self.feed.waited - waited) / seconds),
-            "time/left_seconds": left * seconds / steps + self._evaluations_left() * self.costs.mean_s,
+            "time/left_seconds": left * seconds / steps + self.pace.events_left(self.where.step) * self.costs.mean_s,
         }
-
-    def _evaluations_left(self) -> int:
-        every, now, last = self.evaluate_every, self.where.step, self.max_steps
-        if not every:
-            return 0
-        return last // every - now // every + (last % every > 0 and now < last)

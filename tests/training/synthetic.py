@@ -69,6 +69,4 @@ class Endless(IterableDataset[dict[str, Any]]):
 def loader(first: int = 0, workers: int = 0, **where: int) -> DataLoader[dict[str, Any]]:
     from clip_align.training.signals import ignore_in_worker
 
-    return DataLoader(
-        Endless(first, **where), batch_size=None, num_workers=workers, worker_init_fn=ignore_in_worker
-    )
+    return DataLoader(Endless(first, **where), batch_size=None, num_workers=workers, worker_init_fn=ignore_in_worker)

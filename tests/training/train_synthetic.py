@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training on made-up batches, in this process or as a command for tests that send signals.
 
-    python tests/training/train_synthetic.py <folder> <steps> [workers=0] [wait_s=0] [bad_at=-1] [devices=1] …
+python tests/training/train_synthetic.py <folder> <steps> [workers=0] [wait_s=0] [bad_at=-1] [devices=1] …
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clip_align.evaluation.ranks import Ranks
 from clip_align.record import Record
 from clip_align.training import launch
 from clip_align.training.checkpoint import OWN, newest
-from clip_align.training.loop import Loop, loop_of
+from clip_align.training.loop import Loop, Surroundings, loop_of
 from clip_align.training.module import CLIPModule
 from clip_align.training.progress import Costs, Whereabouts
 from clip_align.training.signals import Signals
@@ -61,10 +61,9 @@ def train(
     record = Record(folder) if ranks.rank == 0 else None
     where = Whereabouts(8 * ranks.world * config.trainer.accumulate, cursor, own["wall_seconds"], own["global_step"])
     batches = loader(first, workers, rank=ranks.rank, world=ranks.world)
-    loop = loop_of(
-        config, module, batches, where, steps, ranks, signals or Signals(), record, Costs(),
-        folder / "checkpoints", {"config": to_plain(config), "words": None},
-    )  # fmt: skip
+    around = Surroundings(ranks, signals or Signals(), record, Costs())
+    carried = {"config": to_plain(config), "words": None}
+    loop = loop_of(config, module, batches, where, steps, around, folder / "checkpoints", carried)
     change(loop)
     loop.run(config, here, steps, evaluations, found[0] if found else None)
     return loop

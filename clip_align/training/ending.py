@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a run ends: its exit code, its last lines, its record and provenance, whatever happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clip_align.errors import FAILED, INTERRUPTED, TERMINATED, UserError
+from clip_align.record import Position, Record
+from clip_align.run_folder import RunFolder, write_provenance
+from clip_align.training.launch import Children
+from clip_align.training.signals import Signals
+
+STATUS = {0: "done", INTERRUPTED: "interrupted", TERMINATED: "terminated"}  # any other code: failed
+DEAD_PEER = ("connection closed by peer", "connection reset", "socket", "gloo", "nccl")
+REASON_S = 5.0  # for a failed rank to have said why
+
+
+@dataclass
+class Ending:
+    """Follows a run on one rank; what is set here as it gets known is closed in the end.
+
+    folder, record: of rank 0. position: where the run is, for the last line of the record.
+    """
+
+    signals: Signals
+    rank: int = 0
+    world: int = 1
+    code: int = 0
+    folder: Path | None = None
+    record: Record | None = None
+    children: Children | None = None
+    began: float = field(default_factory=time.monotonic)
+    position: Callable[[], Position] | None = None
+
+    @contextlib.contextmanager
+    def followed(self) -> Iterator[None]:
+        """Turn whatever ends the block into a code and lines; nothing is raised."""
+        self.signals.hard = self._hard
+        try:
+            yield
+            self.close()
+        except UserError as error:
+            self._failed(error.exit_code, *error.lines)
+        except SystemExit as stop:  # a signal before training
+            self.code = stop.code if isinstance(stop.code, int) else FAILED
+            self.close()
+        except Exception as error:
+            self._failed(FAILED, self._line(error))
+        finally:
+            if self.children is not None:
+                self.children.end(20.0 if self.code in STATUS else 0.0)
+
+    def lost(self, reason: str) -> None:
+        """A rank has failed, and this process waits for it in a collective: end here. Called in a thread."""
+        self.code = self.signals.exit_code or FAILED
+        self.close(reason)
+        print(reason, file=sys.stderr, flush=True)
+        if self.children is not None:
+            self.children.kill()
+        os._exit(self.code)
+
+    def close(self, message: str | None = None) -> None:
+        """Write the last line of the record and the provenance. Mirrors draw and upload what is there."""
+        status = STATUS.get(self.code, "failed")
+        if self.record is not None:
+            where = self.position() if self.position else Position(0, 0, 0, round(time.monotonic() - self.began, 3))
+            event = "finished" if self.code == 0 else "stopped"
+            text = message or f"{status} at step {where.global_step}"
+            with self._said("record"):
+                self.record.append("event", where, {"event": event, "message": text, "exit_code": self.code})
+            with self._said("record"):
+                self.record.close(status)
+            self.record = None
+        if self.folder is not None:
+            with self._said("provenance"):
+                write_provenance(RunFolder(self.folder), status=status, exit_code=self.code, ended=_now())
+
+    def _failed(self, code: int, *lines: str) -> None:
+        reason = self.children.reason(REASON_S) if self.children is not None else None
+        if reason is not None:  # then our own error is only that a rank is gone
+            lines = (reason,)
+        self.code = self.signals.exit_code or code  # ranks that are told to end do not all end at once
+        if not self.signals.exit_code or self.rank == 0:
+            self._keep_traceback()
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        self.close(lines[0])
+        prefix = f"rank {self.rank}: " if self.rank else ""
+        for line in lines:
+            print(f"{prefix}{line}", file=sys.stderr, flush=True)
+        if self.world > 1:  # a process group whose other ranks have gone cannot be left in order
+            if self.children is not None:
+                self.children.kill()
+            sys.stdout.flush()
+            os._exit(self.code)
+
+    def _line(self, error: Exception) -> str:
+        text = next((line for line in str(error).splitlines() if line.strip()), "").strip()
+        name = type(error).__name__
+        if name == "OutOfMemoryError":
+            return "trainer: the GPU's memory is full; try a smaller data.batch_size with trainer.accumulate, or bf16-mixed"
+        if self.world > 1 and any(word in text.lower() for word in DEAD_PEER):
+            return f"another rank has ended, which says why itself ({name}: {text})"
+        return f"{name}: {text} (with HYDRA_FULL_ERROR=1 the whole traceback is shown)"
+
+    def _keep_traceback(self) -> None:
+        if self.folder is not None and self.rank == 0:
+            with contextlib.suppress(OSError), RunFolder(self.folder).train_log.open("a", encoding="utf-8") as log:
+                log.write(traceback.format_exc())
+
+    def _hard(self, code: int) -> None:
+        """The process ends at once: no report, but the truth about the run."""
+        if self.children is not None:
+            self.children.kill()
+        if self.folder is not None and self.rank == 0:
+            write_provenance(RunFolder(self.folder), status=STATUS.get(code, "failed"), exit_code=code, ended=_now())
+
+    @contextlib.contextmanager
+    def _said(self, what: str) -> Iterator[None]:
+        """An error at the very end is told, and does not hide the one that ended the run."""
+        try:
+            yield
+        except Exception as error:
+            self.code = self.code or FAILED
+            print(f"{what}: {self._line(error)}", file=sys.stderr, flush=True)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

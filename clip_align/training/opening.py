@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run's folder, record and provenance as they are opened, by rank 0 alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from clip_align.config import to_plain
+from clip_align.errors import UserError
+from clip_align.record import Position, Record
+from clip_align.run_folder import (
+    RunFolder,
+    new_run,
+    point_latest,
+    provenance,
+    read_provenance,
+    write_atomic,
+    write_provenance,
+)
+from clip_align.tracking.select import mirrors
+from clip_align.training.launch import Place
+from clip_align.training.prepare import Ready, event_steps
+from clip_align.training.progress import Costs
+from clip_align.training.start import Start, global_batch
+
+KEPT_ASIDE = ("metrics.jsonl", "items", "curves.png", "report.html", "train.log")
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What rank 0 has beside the others. say: a line for the user, also into train.log."""
+
+    run: RunFolder
+    record: Record
+    costs: Costs
+    say: Callable[[str], None]
+
+
+def open_run(start: Start, ready: Ready, here: Place, argv: Sequence[str]) -> Opened:
+    """Make the folder (or set an old one right), note where the run comes from, and begin its record."""
+    config = start.config
+    run = _folder(start)
+    plain = to_plain(replace(config, resume=None, dry_run=False))
+    write_atomic(run.config_yaml, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+    write_provenance(run, **_provenance(start, ready, here, argv, run))
+    costs, watching = Costs(), mirrors(config, run, interactive=sys.stdout.isatty())
+    record = Record(run.path, [costs, *watching])
+    record.append("event", _position(start), _beginning(start, ready, here, run))
+    console: Any = watching[-1]
+    return Opened(run, record, costs, console.say)
+
+
+def _folder(start: Start) -> RunFolder:
+    config = start.config
+    if start.folder is None:
+        run = new_run(config.paths.runs, config.name, config.experiment)
+        _lock(run)
+        return run
+    run = RunFolder(start.folder)
+    _lock(run)
+    if start.checkpoint is None:
+        _keep_aside(run)
+    runs = Path(config.paths.runs).resolve()
+    if run.path.resolve().is_relative_to(runs):
+        point_latest(runs, str(run.path.resolve().relative_to(runs)))
+    return run
+
+
+def _lock(run: RunFolder) -> None:
+    """One training at a time in a folder; the lock goes with this process, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # not on this system: nothing is locked
+        return
+    folder = os.open(run.path, os.O_RDONLY)  # open until the end of the process
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise UserError(
+            f"name: {run.path} is in use by a training that is under way; wait for it, or stop it"
+        ) from None
+    except OSError:  # a file system without locks
+        os.close(folder)
+
+
+def _keep_aside(run: RunFolder) -> None:
+    """The record of steps whose weights are lost goes into a folder of its own, so that a new one can begin."""
+    aside = run.path / time.strftime("before-%Y%m%d-%H%M%S")
+    for name in KEPT_ASIDE if run.has_steps else ():
+        if (run.path / name).exists():
+            aside.mkdir(exist_ok=True)
+            os.replace(run.path / name, aside / name)
+
+
+def _provenance(start: Start, ready: Ready, here: Place, argv: Sequence[str], run: RunFolder) -> dict[str, Any]:
+    """The first command of a run stays; those that went on with it are listed behind."""
+    config = start.config
+    now = provenance(argv, config.seed, status="running", exit_code=None, ended=None, ranks=here.world)
+    now |= {"global_batch": global_batch(config, here.world), **ready.data.facts}
+    before = read_provenance(run)
+    if start.checkpoint is None or not before:
+        return now
+    going_on = {key: now[key] for key in ("command", "started", "git_commit", "hardware")}
+    kept = {key: before[key] for key in ("command", "started", "git_commit") if key in before}
+    return {**now, **kept, "resumed": [*before.get("resumed", []), {**going_on, "step": start.step}]}
+
+
+def _position(start: Start) -> Position:
+    return Position(start.step, int(start.own.get("samples_seen", 0)), start.cursor[0], start.wall_seconds)
+
+
+def _beginning(start: Start, ready: Ready, here: Place, run: RunFolder) -> dict[str, Any]:
+    config = start.config
+    events = event_steps(ready.callbacks, config.evaluation.early_steps, start.max_steps) if ready.callbacks else []
+    batch = global_batch(config, here.world)
+    ranks = f" on {here.world} ranks" if here.world > 1 else ""
+    what = f"{ready.clip.name}, {start.max_steps} steps of {batch} samples{ranks}, {len(events)} evaluations"
+    return {
+        "event": "resumed" if start.checkpoint else "started",
+        "message": f"{run.path.name}: {what}" + (f", from step {start.step}" if start.checkpoint else ""),
+        "max_steps": start.max_steps,
+        "global_batch": batch,
+        "ranks": here.world,
+        "run": run.path.name,
+        "evaluations_planned": len(events),
+        "regular_every": config.evaluation.every_n_steps,
+    }

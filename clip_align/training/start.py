@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run starts: a new folder, a checkpoint of an old one, or nowhere because it is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from clip_align.config import Config, OptimizerConfig
+from clip_align.config_check import warmup
+from clip_align.errors import UserError
+from clip_align.run_folder import RunFolder, new_run, read_provenance
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with, the same on all ranks.
+
+    config: as given. optimizer: its warm-up cut to fit. max_steps: optimizer steps of the whole run. folder: None
+    until it is made. checkpoint: file to go on from; ``own``: our part of it. done: nothing is left to do.
+    """
+
+    config: Config
+    optimizer: OptimizerConfig
+    max_steps: int
+    folder: Path | None = None
+    checkpoint: Path | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
+    done: bool = False
+    lines: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps that are behind us."""
+        return int(self.own.get("global_step", 0))
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds that the run has taken so far."""
+        return float(self.own.get("wall_seconds", 0.0))
+
+    @property
+    def words(self) -> list[str] | None:
+        """Words of the tokenizer that the run was begun with; None for a new run, or a model without them."""
+        return self.own.get("words")
+
+    @property
+    def cursor(self) -> list[int]:
+        """Epoch and number of the next batch to train on."""
+        return list(self.own.get("cursor", [0, 0]))
+
+
+def start_of(config: Config, world: int) -> Start:
+    """Where to begin, read from the run's folder; nothing is written. UserError when it cannot be begun so."""
+    max_steps = steps_of(config, world)
+    steps, line = warmup(config, max_steps)
+    optimizer = replace(config.optimizer, warmup_steps=steps)
+    start = Start(config, optimizer, max_steps, lines=(line,) if line else ())
+    if config.resume is None:
+        _refuse_used(config)
+        return start
+    return _resumed(start, RunFolder(Path(config.resume)), world)
+
+
+def steps_of(config: Config, world: int) -> int:
+    """Optimizer steps of the whole run on ``world`` ranks."""
+    if config.trainer.max_steps is not None:
+        return config.trainer.max_steps
+    return math.ceil((config.trainer.samples or 1) / global_batch(config, world))
+
+
+def global_batch(config: Config, world: int) -> int:
+    """Samples of one optimizer step, over all ranks and accumulated batches."""
+    return config.data.batch_size * world * config.trainer.accumulate
+
+
+def _refuse_used(config: Config) -> None:
+    """A used name is refused before anything is prepared; the folder itself is made later."""
+    if config.name and RunFolder(Path(config.paths.runs) / config.name).has_steps:
+        new_run(config.paths.runs, config.name, config.experiment)
+
+
+def _resumed(start: Start, run: RunFolder, world: int) -> Start:
+    from clip_align.training.checkpoint import OWN, newest  # torch
+
+    found = newest(run.checkpoints)
+    if found is None:
+        line = f"{run.path} holds no checkpoint: starting anew" + (", old record kept aside" if run.has_steps else "")
+        return replace(start, folder=run.path, lines=(*start.lines, line))
+    path, own = found[0], found[1][OWN]
+    step, total = int(own["global_step"]), start.max_steps
+    if own["ranks"] != world:
+        raise UserError(
+            f"resume: {run.path} was trained by {own['ranks']} ranks and would go on with {world}; "
+            f"start {own['ranks']} ranks: the global batch must stay"
+        )
+    if step > total:
+        raise UserError(
+            f"trainer: {run.path} has reached step {step}, beyond the {total} steps asked for; ask for more than {step}"
+        )
+    if step == total and read_provenance(run).get("status") == "done":
+        line = (
+            f"{run.path} is finished ({step} steps); nothing to do. To train on: trainer.max_steps=<more than {step}>"
+        )
+        return replace(start, folder=run.path, done=True, lines=(line,))
+    before = own["config"]["trainer"], own["config"]["optimizer"]
+    lines = [f"going on from step {step} ({path.name})"]
+    if before[0]["max_steps"] != start.config.trainer.max_steps or before[0]["samples"] != start.config.trainer.samples:
+        lines.append(f"learning rate: {start.config.optimizer.schedule} schedule recomputed for {total} steps")
+    return replace(start, folder=run.path, checkpoint=path, own=own, lines=(*start.lines, *lines))
