@@ -96,7 +96,7 @@ def _frame(axes: Axes, panel: Panel, title: str, layout: Layout, end: int, linea
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(labelsize=layout.font - 0.5, colors=MUTED, length=3, width=0.6)
-    ticks = sample_ticks(end, linear, layout.tick_share)
+    ticks = sample_ticks(end, linear, layout.tick_share) if end > 1 else [0.0]
     axes.xaxis.set_major_locator(FixedLocator([compress(t, linear) for t in ticks]))
     axes.set_xticklabels([count(t) for t in ticks])
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
@@ -180,6 +180,8 @@ def _curve(axes: Axes, curve: Curve, index: int, linear: float, comparing: bool)
     highs = [nan if p.value is None or p.high is None else p.high for p in curve.points]
     alpha = 0.20 if headline and not comparing else 0.10
     axes.fill_between(xs, lows, highs, color=colour, alpha=alpha, lw=0, zorder=2)
+    alone = [i for i, p in enumerate(curve.points) if p.value is not None and _lonely(curve, i)]
+    axes.vlines([xs[i] for i in alone], [lows[i] for i in alone], [highs[i] for i in alone], color=colour, lw=1)
     marked = len(xs) <= 80 or len(defined) == 1
     axes.plot(
         xs, [nan if p.value is None else p.value for p in curve.points], color=colour,
@@ -195,13 +197,19 @@ def _curve(axes: Axes, curve: Curve, index: int, linear: float, comparing: bool)
     return [Name(value, text, TEXT_COLOURS[index % len(TEXT_COLOURS)], weight)]
 
 
+def _lonely(curve: Curve, index: int) -> bool:
+    """Whether a point has no drawn neighbour: a band cannot show its interval."""
+    around = curve.points[max(index - 1, 0) : index] + curve.points[index + 1 : index + 2]
+    return all(p.value is None for p in around)
+
+
 def _write_names(axes: Axes, names: list[Name], layout: Layout, limits: tuple[float, float]) -> None:
     """Names at their own heights, moved apart where they would overlap, with a line to where they belong.
 
     Where they do not all fit, the last reference lines go without a name (the page's table has them).
     """
     line = layout.font * 1.2 / 72 / layout.axes_inches[1]  # height of a line as a share of the axes
-    low, high = -0.03, 1.05
+    low, high = -0.03, 1.03
     boxes = [(n, wrapped(n.text, layout.name_characters - (3 if n.weight == "bold" else 0), 2)) for n in names]
     heights = [line * (text.count("\n") + 1) for _, text in boxes]
     while sum(heights) > high - low and any(n.colour == MUTED for n, _ in boxes):

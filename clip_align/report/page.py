@@ -10,10 +10,13 @@ import base64
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clip_align.record import History, drawn, read
+from clip_align.record_items import benchmark_keys, read_items
 from clip_align.report import sentences
 from clip_align.report.draw import NARROW
 from clip_align.report.figures import footnote, png, run_title, started
@@ -26,26 +29,35 @@ REFRESH_SECONDS = 10
 MOST_EVENTS = 200
 
 
-def write(folder: Path, status: str | None = None) -> None:
-    """Write ``curves.png`` and ``report.html`` of a run, each atomically.
+def write(folder: Path, status: str | None = None, *, judge: bool = False, output: Path | None = None) -> None:
+    """Write ``curves.png`` and ``report.html`` of a run, each atomically, into ``output`` (default: its folder).
 
     ``status`` (running, done, failed, interrupted, terminated) is the provenance file's where not given.
+    ``judge``: work out the verdicts that the record of an ended run lacks, from its items (seconds).
     """
     run = RunFolder(Path(folder))
+    target = RunFolder(Path(output)) if output else run
     history = read(run.path)
+    status = status or str(read_provenance(run).get("status") or "unknown")
+    if judge and status != "running" and not history.verdicts:
+        history = judged(history, run)
     built, title, foot = panels(history), run_title(history), footnote(history)
     wide = png(built, title=title, foot=foot)
-    write_atomic(run.curves_png, wide)
+    write_atomic(target.curves_png, wide)
     narrow = png(built, title=title, foot=foot, layout=NARROW)
-    write_atomic(run.report_html, page(run, history, built, (wide, narrow), status))
+    write_atomic(target.report_html, page(run, history, built, (wide, narrow), status))
 
 
-def page(
-    run: RunFolder, history: History, built: list[Panel], pictures: tuple[bytes, bytes], status: str | None
-) -> str:
+def judged(history: History, run: RunFolder) -> History:
+    """The record with the verdicts of its end; as it is where the items are missing."""
+    from clip_align.analysis.verdict import verdicts
+
+    return replace(history, verdicts=list(verdicts(history, partial(read_items, run.path))))
+
+
+def page(run: RunFolder, history: History, built: list[Panel], pictures: tuple[bytes, bytes], status: str) -> str:
     """The page as text; ``pictures`` are the figure as PNG, wide and in one column."""
     provenance = read_provenance(run)
-    status = status or str(provenance.get("status") or "unknown")
     start = started(history)
     verdicts = sentences.verdict_sentences(history)
     return render(
@@ -54,12 +66,12 @@ def page(
         status=status,
         refresh=REFRESH_SECONDS if status == "running" else None,
         facts=_facts(history, start, provenance),
-        wide=_inline(pictures[0]),
-        narrow=_inline(pictures[1]),
+        wide=inline(pictures[0]),
+        narrow=inline(pictures[1]),
         alternative=alternative(built),
         verdicts=verdicts,
         notes=[] if verdicts else sentences.live_notes(history),
-        no_verdict=_no_verdict(history, verdicts, status),
+        no_verdict=_no_verdict(history, run, verdicts, status),
         courses=[(p.title, sentences.course(p)) for p in built],
         benchmarks=[benchmark_rows(history, b) for b in history.benchmarks.values()],
         warnings=[dict(e) for e in sentences.warnings(history)][-MOST_EVENTS:],
@@ -151,7 +163,7 @@ def _facts(history: History, start: Mapping[str, Any], provenance: Mapping[str, 
         facts += [("step", step), ("samples seen", count(last["samples_seen"]))]
         facts.append(("time so far", duration(last.get("wall_seconds"))))
     left = history.train[-1].get("time/left_seconds") if history.train else None
-    if left and provenance.get("status") == "running":
+    if left is not None and provenance.get("status") == "running":
         facts.append(("time left, about", duration(left)))
     facts.append(("evaluations", str(len(history.evaluations))))
     share = history.evaluations[-1].get("time/evaluation_fraction") if history.evaluations else None
@@ -160,12 +172,16 @@ def _facts(history: History, start: Mapping[str, Any], provenance: Mapping[str, 
     return facts
 
 
-def _no_verdict(history: History, verdicts: list[tuple[str, str]], status: str) -> str:
+def _no_verdict(history: History, run: RunFolder, verdicts: list[tuple[str, str]], status: str) -> str:
     """Why there is no verdict about rise and fall, where there could have been one."""
-    wanted = any(s.get("flat_margin") is not None for _, s in sentences.described(history))
+    wanted = {str(b["key"]) for b, s in sentences.described(history) if s.get("flat_margin") is not None}
     if verdicts or not wanted:
         return ""
-    return "A verdict about rise and fall comes at the end of the run." if status == "running" else "No verdict."
+    if status == "running":
+        return "A verdict about rise and fall comes at the end of the run."
+    if not wanted & set(benchmark_keys(run.path)):
+        return "No verdict: items missing."
+    return f"No verdict in the record; to work it out: python -m clip_align report {run.path}"
 
 
 def _said(value: Any) -> str:
@@ -174,7 +190,8 @@ def _said(value: Any) -> str:
     return str(value or "")
 
 
-def _inline(png_bytes: bytes) -> str:
+def inline(png_bytes: bytes) -> str:
+    """A picture as a data address."""
     return "data:image/png;base64," + base64.b64encode(png_bytes).decode("ascii")
 
 

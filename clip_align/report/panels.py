@@ -214,14 +214,17 @@ def _relative_bound(
     for benchmark, score in members:
         if not str(score["name"]).startswith("relative_drop"):
             continue
-        clean = f"{benchmark['key']}/accuracy_clean"
+        note, clean = f"{benchmark['key']}/relative_drop_limit", f"{benchmark['key']}/accuracy_clean"
         chance = next((s.get("chance") for s in benchmark["scores"] if s["name"] == "accuracy_clean"), None)
-        if chance is None:
-            continue
-        values = [(int(e["samples_seen"]), e.get(clean)) for e in history.evaluations if clean in e]
-        bound = tuple((x, 1 - float(chance) / c) for x, c in values if c and c > float(chance))
-        return f"limit of {score.get('label') or score['name']}", bound
+        values = [(int(e["samples_seen"]), _limit(e.get(note), e.get(clean), chance)) for e in history.evaluations]
+        return f"limit of {score.get('label') or score['name']}", tuple((x, y) for x, y in values if y is not None)
     return "", ()
+
+
+def _limit(noted: float | None, clean: float | None, chance: float | None) -> float | None:
+    if noted is not None or clean is None or chance is None or clean <= chance:
+        return noted
+    return 1 - chance / clean
 
 
 def _peak(curve: Curve, history: History) -> tuple[int, int] | None:

@@ -27,7 +27,7 @@ def verdict_sentences(history: History) -> list[tuple[str, str]]:
 
 
 def live_notes(history: History) -> list[str]:
-    """``… is .05 below its best (.71 at step 400) since step 420``, while there is no verdict yet.
+    """``….05 below its best (.71 at step 400) since step 420``, while there is no verdict yet.
 
     Only for scores that will get a verdict, and only beyond the margin below which a change counts as flat.
     """
@@ -35,7 +35,7 @@ def live_notes(history: History) -> list[str]:
     for benchmark, score in described(history):
         note = below_best(curve_of(history, benchmark, score), score.get("flat_margin"))
         if note:
-            notes.append(f"{score.get('label') or score['name']} {note}; no verdict before the end")
+            notes.append(f"{score.get('label') or score['name']}: {note}; no verdict before the end")
     return notes
 
 
@@ -49,7 +49,7 @@ def below_best(curve: Curve, margin: float | None) -> str | None:
     if best - now <= margin:
         return None
     since = next(step for _, step in values if step > at)
-    return f"is {number(best - now)} below its best ({number(best)} at step {at}) since step {since}"
+    return f"{number(best - now)} below its best ({number(best)} at step {at}) since step {since}"
 
 
 def course(panel: Panel) -> list[str]:

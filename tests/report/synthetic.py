@@ -195,18 +195,20 @@ def put(line: dict[str, Any], key: str, name: str, step: int, seed: int) -> None
 
 def value_of(name: str, step: int, noise: random.Random) -> tuple[float | None, float, str]:
     grown = 1 / (1 + math.exp(-(step - 420) / 110))
-    clean = 0.0625 + 0.78 * grown + 0.00004 * step + noise.gauss(0, 0.008)
+    clean = 0.0625 + 0.78 * grown + noise.gauss(0, 0.008)
     jitter = noise.gauss(0, 0.006)
     hits = {"shape_hits": 0.065 + 0.42 * grown, "texture_hits": 0.065 + 0.2 * grown * math.exp(-step / 1500)}
     total = sum(hits.values())
+    dip = 0.03 * math.exp(-((step - 60) ** 2) / 4000)
+    after = max(step - 400, 0)
     bias = hits["texture_hits"] / total + jitter
     table: dict[str, tuple[float, float]] = {
         "accuracy": (clean, 0.03),
         "accuracy_random_texture": (0.0625 + 0.5 * grown + jitter, 0.035),
         "accuracy_clean": (clean, 0.04),
         "accuracy_10": (0.0625 + (clean - 0.0625) * (1 - 0.35 * grown), 0.04),
-        "srocc": (0.53 + 0.20 * grown * math.exp(-max(step - 400, 0) / 2500) - 0.03 * math.exp(-((step - 60) ** 2) / 4000) + jitter, 0.035),
-        "within_level_srocc": (-0.05 + 0.33 * grown * math.exp(-max(step - 400, 0) / 1500) + jitter, 0.06),
+        "srocc": (0.53 + 0.20 * grown * math.exp(-after / 2500) - dip + jitter, 0.035),
+        "within_level_srocc": (-0.05 + 0.33 * grown * math.exp(-after / 1500) + jitter, 0.06),
         "plcc": (0.5 + 0.1 * grown, 0.05),
         "texture_bias": (bias, 0.06),
         "texture_bias_corrected": (max(0.0, bias - 0.05), 0.08),

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``report``: draw the figure and the page of a run again, or of several runs on the same axes. No torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from clip_align.config import PathsConfig
+from clip_align.errors import UserError
+from clip_align.run_folder import RunFolder, resolve_run
+from clip_align.structure import nearest
+
+KEYS = ("output", "paths.runs")
+HELP = """python -m clip_align report <run> [<run> ...] [output=<folder>] [paths.runs=<folder>]
+
+A run is a name under paths.runs (default: runs; `latest` is the newest) or a folder.
+  one run         writes curves.png and report.html into it, or into output=
+  several runs    overlays them in output= (default: <paths.runs>/compare-<date>)
+A verdict about rise and fall that the record lacks is worked out from the run's items."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the report and print where it is; returns the exit code."""
+    if any(a in ("--help", "-h") for a in arguments):
+        print(HELP)
+        return 0
+    names = [a for a in arguments if "=" not in a or Path(a).exists()]
+    options = dict(a.split("=", 1) for a in arguments if a not in names)
+    _refuse(names, options)
+    runs_folder = Path(options.get("paths.runs", PathsConfig().runs))
+    runs = _resolved(runs_folder, names)
+    if len(runs) == 1:
+        from clip_align.report import page  # matplotlib: only once the arguments are right
+
+        output = Path(options["output"]) if options.get("output") else runs[0].path
+        page.write(runs[0].path, judge=True, output=output)
+    else:
+        from clip_align.report import compare
+
+        output = Path(options.get("output") or runs_folder / time.strftime("compare-%Y%m%d-%H%M%S"))
+        compare.write([r.path for r in runs], output)
+    print(f"report: {output / 'report.html'} and {output / 'curves.png'}")
+    return 0
+
+
+def _refuse(names: Sequence[str], options: dict[str, str]) -> None:
+    errors = []
+    for key in options:
+        if key not in KEYS:
+            guess = nearest(key, KEYS)
+            hint = f"did you mean {guess}? " if guess else ""
+            errors.append(f"{key}: unknown key; {hint}valid: {', '.join(KEYS)}")
+    if not names:
+        errors.append("report: which run? give a name or a folder: python -m clip_align report latest")
+    if errors:
+        raise UserError(*errors)
+
+
+def _resolved(runs: Path, names: Sequence[str]) -> list[RunFolder]:
+    """The runs named, each once; UserError with a line for each that is not there."""
+    found: dict[Path, RunFolder] = {}
+    errors: list[str] = []
+    for name in names:
+        try:
+            run = resolve_run(runs, name)
+            found.setdefault(run.path.resolve(), run)
+        except UserError as error:
+            errors += error.lines
+    if errors:
+        raise UserError(*errors)
+    return list(found.values())

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several runs on the same axes: one figure and one page."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clip_align.record import History, drawn, read
+from clip_align.report import sentences
+from clip_align.report.draw import NARROW
+from clip_align.report.figures import png
+from clip_align.report.labels import interval, number
+from clip_align.report.page import TEMPLATE, alternative, inline, render
+from clip_align.report.panels import Panel, panels
+from clip_align.run_folder import RunFolder, read_provenance, write_atomic
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the comparison sees it."""
+
+    name: str
+    folder: Path
+    history: History
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The runs of these folders under the shortest names that tell them apart."""
+    parts = [f.resolve().parts for f in folders]
+    depth = 1
+    while depth < max(map(len, parts)) and len({p[-depth:] for p in parts}) < len(set(parts)):
+        depth += 1
+    return [Run("/".join(p[-depth:]), f, read(f)) for p, f in zip(parts, folders, strict=True)]
+
+
+def overlaid(runs: Sequence[Run]) -> list[Panel]:
+    """The panels of all runs, each with the runs' headline curves of one benchmark on top of each other.
+
+    A benchmark whose version differs between runs gives one panel per version: the numbers cannot be
+    compared. Reference lines are those of the first run that has the panel.
+    """
+    merged: dict[tuple[str, str, int], Panel] = {}
+    for run in runs:
+        for panel in panels(run.history):
+            for curve in panel.curves:
+                if curve.role != "headline":
+                    continue
+                key = curve.key.rsplit("/", 1)[0]
+                version = int(run.history.benchmarks.get(key, {}).get("version") or 0)
+                place = (panel.name, curve.key, version)
+                named = replace(curve, run=run.name, label=f"{run.name}, {curve.label}")
+                if place in merged:
+                    merged[place] = replace(merged[place], curves=(*merged[place].curves, named))
+                else:
+                    merged[place] = replace(
+                        panel, curves=(named,), gaps=(), bound=(), peak=None, note=f"{panel.note} · {curve.label}"
+                    )
+    return _versions_named(merged)
+
+
+def _versions_named(merged: Mapping[tuple[str, str, int], Panel]) -> list[Panel]:
+    several = {(n, k) for n, k, _ in merged if sum((n, k) == (a, b) for a, b, _ in merged) > 1}
+    order = {name: i for i, name in enumerate(dict.fromkeys(n for n, _, _ in merged))}
+    return [
+        replace(panel, note=f"{panel.note} · version {version}") if (name, key) in several else panel
+        for (name, key, version), panel in sorted(merged.items(), key=lambda m: order[m[0][0]])
+    ]
+
+
+def write(folders: Sequence[Path], output: Path) -> None:
+    """Write ``curves.png`` and ``report.html`` of the comparison into ``output``."""
+    runs = read_runs(folders)
+    built = overlaid(runs)
+    title = f"{len(runs)} runs: " + ", ".join(r.name for r in runs)
+    foot = (
+        "Horizontal axis: samples seen, linear near 0, then logarithmic. Bands: 95 % intervals of each run by itself "
+        "(they say nothing about other seeds). Reference lines: those of the first run."
+    )
+    wide, narrow = png(built, title=title, foot=foot), png(built, title=title, foot=foot, layout=NARROW)
+    target = RunFolder(output)
+    write_atomic(target.curves_png, wide)
+    write_atomic(
+        target.report_html,
+        render(
+            TEMPLATE.with_name("compare.html.j2"),
+            title=f"{len(runs)} runs compared · clip-align",
+            refresh=None,
+            runs=[_run_row(r, output) for r in runs],
+            wide=inline(wide),
+            narrow=inline(narrow),
+            alternative=alternative(
+                [replace(p, curves=tuple(replace(c, label=c.run) for c in p.curves)) for p in built]
+            ),
+            scores=_score_table(runs),
+            written=time.strftime("%Y-%m-%d %H:%M:%S"),
+        ),
+    )
+
+
+def _run_row(run: Run, output: Path) -> dict[str, Any]:
+    provenance = read_provenance(run.folder)
+    last = run.history.evaluations[-1] if run.history.evaluations else {}
+    report = RunFolder(run.folder).report_html
+    return {
+        "name": run.name,
+        "status": str(provenance.get("status") or "unknown"),
+        "seed": provenance.get("seed"),
+        "step": last.get("global_step"),
+        "samples": last.get("samples_seen"),
+        "command": " ".join(map(str, provenance.get("command") or ())),
+        "link": os.path.relpath(report, output) if report.is_file() else None,
+        "verdicts": sentences.verdict_sentences(run.history),
+    }
+
+
+def _score_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Latest values of headline and companion scores, a column per run."""
+    rows: dict[str, dict[str, Any]] = {}
+    for index, run in enumerate(runs):
+        for benchmark, score in sentences.described(run.history):
+            if score.get("role") not in ("headline", "companion"):
+                continue
+            key = f"{benchmark['key']}/{score['name']}"
+            row = rows.setdefault(
+                key, {"key": key, "label": score.get("label") or score["name"], "cells": [("–", "")] * len(runs)}
+            )
+            points = drawn(run.history.evaluations, benchmark, score["name"])
+            if points:
+                _, value, low, high, reason = points[-1]
+                row["cells"][index] = (
+                    (number(value, 3), interval(low, high, 3)) if value is not None else ("undefined", reason or "")
+                )
+    return list(rows.values())

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run shows: one calm live display on a terminal, plain lines elsewhere, and the same lines in train.log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from clip_align.record import History
+from clip_align.report.labels import duration
+from clip_align.tracking.status import Status
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+REFRESH_SECONDS = 0.5  # of the live display
+PLAIN_SECONDS = 10.0  # between plain lines of training
+QUIET = {"checkpoint"}  # events that only train.log names while the live display is on
+
+
+class ConsoleMirror:
+    """Mirror of the record on standard output (``stream``) and in train.log.
+
+    ``interactive``: a terminal that can redraw. Time comes from ``clock`` (seconds), for tests.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        interactive: bool,
+        past: History | None = None,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder, self._interactive, self._clock = folder, interactive, clock
+        self._stream = stream or sys.stdout
+        self._log: Path | None = folder / "train.log"
+        self._status = Status(past)
+        self._live: Live | None = None
+        self._drawn_at = self._train_at = float("-inf")
+
+    def say(self, text: str) -> None:
+        """A line for the reader, above the live display, and in the log."""
+        self._write_log(text)
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """Show one line of the record."""
+        self._status.take(line)
+        kind = line.get("kind")
+        if kind == "train":
+            if self._clock() - self._train_at >= PLAIN_SECONDS:
+                self._train_at = self._clock()
+                self._tell(self._status.train_line())
+        elif kind == "evaluation":
+            self._tell(self._status.evaluation_line())
+        elif kind == "verdict":
+            self.say(str(line.get("sentence") or f"{line.get('score')}: {line.get('word')}"))
+        elif kind == "event":
+            self._event(line)
+        self._redraw(force=kind != "train")
+
+    def close(self, status: str) -> None:
+        """Leave the last state on the screen and say where the results are."""
+        if self._live is not None:
+            self._redraw(force=True)
+            self._live.stop()
+            self._live = None
+        self.say(f"{status} · record and report in {self._folder} (report.html, curves.png)")
+
+    def _event(self, line: Mapping[str, Any]) -> None:
+        text = str(line.get("message") or line.get("event"))
+        if line.get("event") in QUIET:
+            self._tell(text)
+            return
+        self.say(f"warning: {text}" if line.get("event") == "warning" else text)
+        if line.get("event") == "started" and self._interactive and self._live is None:
+            from rich.live import Live
+
+            self._live = Live(self._display(), auto_refresh=False, transient=False)
+            self._live.start(refresh=True)
+
+    def _tell(self, text: str) -> None:
+        """A plain line: only the log gets it while the live display shows the same."""
+        if self._live is None:
+            self.say(text)
+        else:
+            self._write_log(text)
+
+    def _redraw(self, force: bool) -> None:
+        if self._live is None or not (force or self._clock() - self._drawn_at >= REFRESH_SECONDS):
+            return
+        self._drawn_at = self._clock()
+        self._live.update(self._display(), refresh=True)
+
+    def _display(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        status = self._status
+        table = Table.grid(padding=(0, 2))
+        for style in ("", "", "dim"):
+            table.add_column(no_wrap=True, overflow="ellipsis", style=style)
+        for row in status.rows():
+            value = Text(row.value, style="dim" if row.value == "undefined" else "bold")
+            table.add_row(Text(row.name), value, Text(row.remark or row.label))
+        head = Table.grid(padding=(0, 2))
+        head.add_column(width=24)
+        head.add_column(no_wrap=True, overflow="ellipsis")
+        if status.max_steps:
+            head.add_row(ProgressBar(total=status.max_steps, completed=status.step), Text(status.train_line()))
+        else:
+            head.add_row(Text("training"), Text(status.train_line()))
+        return Group(head, table)
+
+    def _write_log(self, text: str) -> None:
+        if self._log is None:
+            return
+        try:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        except OSError as error:
+            self._log = None  # the display goes on
+            self.say(f"warning: train.log cannot be written ({error.strerror or error})")
+
+
+def progress(label: str, stream: TextIO | None = None) -> Callable[[int, int], None]:
+    """A function ``(done, total)`` that shows how far some preparation has come, with the time left.
+
+    One line that is overwritten on a terminal; elsewhere a plain line at most every ten seconds and, for work
+    that took more than a second, one at its end.
+    """
+    out = stream or sys.stdout
+    redraws = out.isatty()
+    start = time.monotonic()
+    last = start if not redraws else float("-inf")
+    ended = False
+
+    def show(done: int, total: int) -> None:
+        nonlocal last, ended
+        now = time.monotonic()
+        finished = done >= total
+        if ended or (not finished and now - last < (0.2 if redraws else PLAIN_SECONDS)):
+            return
+        last, ended = now, finished
+        taken = now - start
+        if finished and taken < 1.0 and not redraws:
+            return
+        left = "" if finished or done <= 0 else f" · {duration(taken * (total - done) / done)} left"
+        text = f"{label}: {done} of {total}{left}" if not finished else f"{label}: {total} in {duration(taken)}"
+        if redraws:
+            print(f"\r\x1b[2K{text}", end="\n" if finished else "", file=out, flush=True)
+        else:
+            print(text, file=out, flush=True)
+
+    return show

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``evaluations.csv`` and ``train.csv`` in the run's folder: the record as two tables, a column a key.
+
+Undefined scores are empty cells; reasons have their own columns. A step that a resumed run repeats replaces its
+old row and all later ones. New columns (a benchmark that joins later) rewrite the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clip_align.run_folder import write_atomic
+
+FILES = {"evaluation": "evaluations.csv", "train": "train.csv"}
+
+
+class CsvMirror:
+    """Mirror of the record. A file that exists already (a resumed run) is gone on with."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tables = {kind: Table(folder / name) for kind, name in FILES.items()}
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """Add evaluation and train lines as rows."""
+        table = self._tables.get(str(line.get("kind")))
+        if table is not None:
+            table.add({k: v for k, v in line.items() if k != "kind"})
+
+    def close(self, status: str) -> None:
+        """Nothing is left to write: every row is on the disk."""
+
+
+class Table:
+    """One csv file that grows by rows keyed by ``global_step``, in increasing order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.columns, rows = _read(path)
+        self._last_step = max((_step(r) for r in rows), default=-1)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row; rewrite the file when it brings new columns or goes back to an earlier step."""
+        new = [k for k in row if k not in self.columns]
+        step = int(row["global_step"])
+        if new or step <= self._last_step:
+            kept = [r for r in _read(self.path)[1] if _step(r) < step]
+            self.columns += new
+            write_atomic(self.path, _text(self.columns, [*kept, row], header=True))
+        else:
+            with self.path.open("a", encoding="utf-8", newline="") as file:
+                file.write(_text(self.columns, [row], header=False))
+        self._last_step = step
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [r for r in reader if _step(r) >= 0]
+            return list(reader.fieldnames or ()), rows
+    except FileNotFoundError:
+        return [], []
+
+
+def _text(columns: list[str], rows: list[Mapping[str, Any]], header: bool) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n", extrasaction="ignore")
+    if header:
+        writer.writeheader()
+    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _step(row: Mapping[str, Any]) -> int:
+    """Step of a row; -1 for one that a crash has cut off."""
+    try:
+        return int(row["global_step"])
+    except (KeyError, TypeError, ValueError):
+        return -1

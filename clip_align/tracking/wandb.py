@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follows a run's record and logs it to wandb, in a process of its own. The only module that imports wandb.
+
+    python -m clip_align.tracking.wandb <nice> <run folder>       # started by WandbMirror, told through stdin
+
+Rows carry ``samples_seen``, ``global_step`` and ``epoch`` as columns; curves are drawn over ``samples_seen``. wandb's
+own step is never set, because it refuses to go back. Headline and companion scores go there with their bands;
+everything else stays in the record. Rows reach the disk within about 15 seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from clip_align.report.child import be_nice, words
+from clip_align.run_folder import RunFolder, write_atomic
+from clip_align.tracking.headline import Headlines
+from clip_align.tracking.tail import Tail
+
+FAMILIES = ("human", "texture", "noise", "zero_shot", "similarity", "saliency", "train", "time")
+HIGHER_IS_BEST = {"human": True, "zero_shot": True, "similarity": True, "saliency": True, "noise": False}
+INIT_SECONDS = 60.0
+IMAGE_SECONDS = 60.0  # between two copies of the figure
+EXIT_CODES = {"done": 0, "interrupted": 130, "terminated": 143}
+
+
+def main(arguments: list[str]) -> int:
+    """Log what the record holds whenever told; end with the line ``end <status>`` or with the parent."""
+    be_nice(int(arguments[0]))
+    folder = RunFolder(Path(arguments[1]))
+    say = _messages()
+    mirrored = Mirrored(folder, say)
+    while True:
+        told = words()
+        last = next((w for w in told or () if w.startswith("end ")), None)
+        mirrored.follow(final=told is None or last is not None)
+        if told is None or last is not None:
+            status = last.removeprefix("end ").strip() if last else "failed"
+            mirrored.run.finish(exit_code=EXIT_CODES.get(status, 1))
+            return 0
+
+
+class Mirrored:
+    """A wandb run that repeats a record."""
+
+    def __init__(self, folder: RunFolder, say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._state_path = folder.wandb / "clip-align.json"
+        self._state: dict[str, Any] = json.loads(self._state_path.read_text(encoding="utf-8"))
+        self._tail, self._headlines = Tail(folder.metrics_jsonl), Headlines()
+        self._families = set(FAMILIES)
+        self._image_at, self._image_stamp = float("-inf"), 0.0
+        self._best: dict[str, list[float]] = dict(self._state.get("best") or {})
+        self.run = _start(folder, self._state, say)
+        self.run.define_metric("samples_seen")
+        for family in FAMILIES:
+            self.run.define_metric(f"{family}/*", step_metric="samples_seen")
+
+    def follow(self, final: bool) -> None:
+        """Log the lines that have come since the last call."""
+        for line in self._tail.lines():
+            values = self._headlines.values(line)
+            kind = line.get("kind")
+            if kind == "benchmark":
+                self._define(str(line["key"]).split("/", 1)[0])
+            elif kind in ("train", "evaluation") and int(line["global_step"]) > self._state.get(kind, -1):
+                self._log(str(kind), values, line)
+            elif kind == "verdict" and line.get("score"):
+                self.run.summary[f"verdict/{line['score']}"] = line.get("sentence") or line.get("word")
+        self._image(final)
+        write_atomic(self._state_path, json.dumps({**self._state, "best": self._best}))
+
+    def _define(self, family: str) -> None:
+        if family not in self._families:  # an outside benchmark's own
+            self._families.add(family)
+            self.run.define_metric(f"{family}/*", step_metric="samples_seen")
+
+    def _log(self, kind: str, values: Mapping[str, float], line: Mapping[str, Any]) -> None:
+        """One call per line, with its place in the same call. A resumed run's repeated steps never get here."""
+        where = {k: line[k] for k in ("samples_seen", "global_step", "epoch", "wall_seconds") if k in line}
+        self.run.log({**values, **where})
+        self._state[kind] = int(line["global_step"])
+        best: dict[str, float] = {}
+        for key, value in values.items():
+            higher = HIGHER_IS_BEST.get(key.split("/", 1)[0])
+            if key == "train/loss":
+                higher = False
+            if higher is None or key.endswith(("/low", "/high")):
+                continue
+            if key not in self._best or ((value > self._best[key][0]) == higher and value != self._best[key][0]):
+                self._best[key] = [value, float(line["samples_seen"])]
+                best |= {f"{key}/best": value, f"{key}/best_samples": line["samples_seen"]}
+        if best:
+            self.run.summary.update(best)
+
+    def _image(self, final: bool) -> None:
+        """The figure, when it has been redrawn: at most once a minute, and at the end."""
+        try:
+            stamp = self._folder.curves_png.stat().st_mtime
+        except OSError:
+            return
+        if stamp == self._image_stamp or not (final or time.monotonic() - self._image_at >= IMAGE_SECONDS):
+            return
+        import wandb
+
+        self._image_stamp, self._image_at = stamp, time.monotonic()
+        samples = self._headlines.samples_seen
+        self.run.log({"curves": wandb.Image(str(self._folder.curves_png)), "samples_seen": samples})
+
+
+def _start(folder: RunFolder, job: Mapping[str, Any], say: Callable[[str], None]) -> Any:
+    """The wandb run; where the server cannot be had, an offline one that can be uploaded later."""
+    try:
+        run = _init(folder, job, job["mode"])
+    except Exception as error:
+        if job["mode"] != "online":
+            raise
+        say(f"warning: wandb cannot be online ({' '.join(str(error).split())}); going on offline")
+        run = _init(folder, job, "offline")
+    if run.url:
+        say(f"wandb: {run.url}")
+    return run
+
+
+def _init(folder: RunFolder, job: Mapping[str, Any], mode: Literal["online", "offline"]) -> Any:
+    import wandb
+
+    return wandb.init(
+        mode=mode,
+        project=job["project"],
+        entity=job["entity"],
+        group=job["group"],
+        tags=job["tags"] or None,
+        name=job["name"],
+        id=job["id"],
+        resume="allow",
+        dir=str(folder.path),
+        config=job["config"],
+        settings=wandb.Settings(
+            console="off",
+            init_timeout=INIT_SECONDS,
+            x_stats_pid=os.getppid(),  # the run's own use of the machine, not this process's
+            disable_git=True,  # provenance.json has the commit
+        ),
+    )
+
+
+def _messages() -> Callable[[str], None]:
+    """Lines for the parent go to the real standard output; whatever else prints goes to the log."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+
+    def say(text: str) -> None:
+        print(text, file=out, flush=True)
+
+    return say
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

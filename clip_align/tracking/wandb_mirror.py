@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""wandb as a mirror of the record, seen from the run: the process of ``tracking.wandb`` and its time limits.
+
+Nothing wandb does can stop or slow training; it is not even imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clip_align.config import TrackerConfig
+from clip_align.errors import UserError
+from clip_align.report.child import Child
+from clip_align.run_folder import RunFolder, write_atomic
+
+MODES = ("online", "offline", "disabled")
+HOST = "https://api.wandb.ai"
+CLOSE_SECONDS = {"done": 30.0, "failed": 15.0}  # signals leave 20 s for everything
+SHORT_CLOSE_SECONDS = 6.0
+STATE = "clip-align.json"  # in the run's wandb folder: what to go on with after a resume
+LOG = "clip-align.log"
+LINES = ("benchmark", "train", "evaluation", "verdict")
+
+
+class WandbMirror:
+    """Mirror of the record. ``say`` gets the lines for the reader (where to watch, how to upload)."""
+
+    def __init__(
+        self, folder: RunFolder, tracker: TrackerConfig, config: Mapping[str, Any], say: Callable[[str], None]
+    ) -> None:
+        self._say = say
+        self._mode = mode(tracker.mode)
+        job = {**state(folder), "mode": self._mode, "config": dict(config), "name": folder.path.name}
+        job |= {"project": tracker.project, "entity": tracker.entity, "group": tracker.group, "tags": tracker.tags}
+        job.setdefault("id", os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
+        folder.wandb.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder.wandb / STATE, json.dumps(job, default=str))
+        self._child = Child("clip_align.tracking.wandb", [str(folder.path)], folder.wandb / LOG)
+        for text in hints(folder, self._mode):
+            say(text)
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """Tell the child that the record has grown; raises when it is gone."""
+        self._relay()
+        if line.get("kind") in LINES and not self._child.tell():
+            raise RuntimeError(f"wandb stopped: {self._child.why()}")
+
+    def close(self, status: str) -> None:
+        """Let it finish within a time limit."""
+        seconds = CLOSE_SECONDS.get(status, SHORT_CLOSE_SECONDS)
+        ended = self._child.end(f"end {status}", seconds)
+        self._relay()
+        if not ended:
+            self._say(f"warning: wandb did not finish ({self._child.why()}); its files so far can be synced later")
+
+    def _relay(self) -> None:
+        for text in self._child.messages():
+            self._say(text)
+
+
+def mode(wanted: str | None, environ: Mapping[str, str] = os.environ) -> str:
+    """online, offline or disabled, decided before wandb is asked: it would ask for a login, or refuse.
+
+    ``tracker.mode`` first, then WANDB_MODE, else online with a key in the environment or netrc, offline without.
+    """
+    if wanted is not None:
+        return wanted
+    if environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes"):
+        return "disabled"
+    told = {"dryrun": "offline", "run": "online"}.get(environ.get("WANDB_MODE", ""), environ.get("WANDB_MODE", ""))
+    if told and told not in MODES:
+        raise UserError(f"WANDB_MODE: '{told}' is not one of {', '.join(MODES)}; unset it or set tracker.mode=…")
+    return told or ("online" if has_key(environ) else "offline")
+
+
+def has_key(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether wandb would find a key: in the environment, or in netrc for its host."""
+    import netrc
+
+    if environ.get("WANDB_API_KEY") or environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = environ.get("WANDB_BASE_URL", HOST).split("//", 1)[-1].split("/", 1)[0]
+    home = environ.get("HOME") or environ.get("USERPROFILE")
+    named = [Path(environ["NETRC"])] if environ.get("NETRC") else []
+    for path in named or [Path(home) / name for name in (".netrc", "_netrc") if home]:
+        with contextlib.suppress(OSError, netrc.NetrcParseError):
+            entry = netrc.netrc(str(path)).authenticators(host)
+            if entry and entry[2]:
+                return True
+    return False
+
+
+def environment_names(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """WANDB_ variables that are set and override code or defaults; names only, a key's value is nobody's business."""
+    return sorted(k for k in environ if k.startswith("WANDB_"))
+
+
+def state(folder: RunFolder) -> dict[str, Any]:
+    """Id and last logged steps of an earlier part of the run; empty for a new one."""
+    with contextlib.suppress(OSError, ValueError):
+        old = json.loads((folder.wandb / STATE).read_text(encoding="utf-8"))
+        return {k: old[k] for k in ("id", "evaluation", "train", "best") if k in old}
+    return {}
+
+
+def hints(folder: RunFolder, mode: str) -> list[str]:
+    """Where to watch the run live and, offline, how to upload it."""
+    beside = Path(sys.executable).with_name("wandb")
+    command = "wandb" if shutil.which("wandb") or not beside.exists() else str(beside)
+    place = shlex.quote(str(folder.wandb))
+    lines = [f"wandb ({mode}): watch in a terminal with: {command} leet {place}"]
+    if mode == "offline":
+        lines.append(f"wandb ({mode}): upload later with: {command} sync {place}/offline-run-*")
+    return lines

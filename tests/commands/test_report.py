@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from clip_align.commands.report import main
+from clip_align.errors import UserError
+
+
+def test_one_run_by_name_writes_into_it(tmp_path: Path, synthetic: ModuleType) -> None:
+    run = synthetic.run(tmp_path / "first", last=60, status="running")
+    assert main(["first", f"paths.runs={tmp_path}"]) == 0
+    assert (run / "report.html").exists()
+    assert (run / "curves.png").exists()
+
+
+def test_several_runs_go_into_a_dated_folder(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = [synthetic.run(tmp_path / name, last=60) for name in ("a", "b")]
+    assert main([*map(str, runs), f"paths.runs={tmp_path}"]) == 0
+    (made,) = tmp_path.glob("compare-*")
+    assert sorted(p.name for p in made.iterdir()) == ["curves.png", "report.html"]
+    assert not (runs[0] / "report.html").exists()
+
+
+def test_a_run_named_twice_is_one_run(tmp_path: Path, synthetic: ModuleType) -> None:
+    run = synthetic.run(tmp_path / "a", last=60, status="running")
+    assert main(["a", str(run), f"paths.runs={tmp_path}"]) == 0
+    assert (run / "report.html").exists()
+
+
+def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        main(["outputt=x"])
+    assert raised.value.lines == (
+        "outputt: unknown key; did you mean output? valid: output, paths.runs",
+        "report: which run? give a name or a folder: python -m clip_align report latest",
+    )
+    with pytest.raises(UserError) as raised:
+        main(["no-such", "nor-this", f"paths.runs={tmp_path}"])
+    assert len(raised.value.lines) == 2
+    assert raised.value.lines[0].startswith("no-such: no run of this name")
+
+
+def test_the_command_itself_refuses_an_unknown_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "clip_align", "report", "no-such"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "compare-<date>" in capsys.readouterr().out

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from clip_align.report import compare
+
+
+@pytest.fixture
+def folders(tmp_path: Path, synthetic: ModuleType) -> list[Path]:
+    return [synthetic.run(tmp_path / "runs" / f"seed-{seed}", last=600, seed=seed) for seed in range(3)]
+
+
+def test_runs_lie_on_top_of_each_other_in_the_same_panels(folders: list[Path]) -> None:
+    built = compare.overlaid(compare.read_runs(folders))
+    assert [p.name for p in built] == ["accuracy", "alignment", "texture", "noise"]
+    assert [c.run for c in built[1].curves] == ["seed-0", "seed-1", "seed-2"]
+    assert {c.key for c in built[1].curves} == {"human/tid2013_remade/srocc"}
+
+
+def test_another_version_of_a_benchmark_is_another_panel(tmp_path: Path, synthetic: ModuleType) -> None:
+    newer = [{**b, "version": 2} for b in synthetic.benchmarks()[:1]]
+    runs = [
+        synthetic.run(tmp_path / "a", last=60, chosen=synthetic.benchmarks()[:1]),
+        synthetic.run(tmp_path / "b", last=60, chosen=newer),
+    ]
+    built = compare.overlaid(compare.read_runs(runs))
+    assert [p.note.rsplit(" · ", 1)[1] for p in built] == ["version 1", "version 2"]
+    assert [[c.run for c in p.curves] for p in built] == [["a"], ["b"]]
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = [synthetic.run(tmp_path / sweep / "0", last=0) for sweep in ("s", "t")]
+    assert [r.name for r in compare.read_runs(runs)] == ["s/0", "t/0"]
+
+
+def test_page_and_figure(tmp_path: Path, folders: list[Path]) -> None:
+    (folders[0] / "report.html").write_text("")
+    compare.write(folders, tmp_path / "out" / "here")
+    text = (tmp_path / "out" / "here" / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "here" / "curves.png").exists()
+    assert '<a href="../../runs/seed-0/report.html">seed-0</a>' in text
+    assert "human/tid2013_remade/within_level_srocc" in text
+    assert "at least three seeds" in text
+    assert "<script" not in text
+
+
+def test_runs_that_share_no_benchmark(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = [
+        synthetic.run(tmp_path / "a", last=60, chosen=synthetic.benchmarks()[:1]),
+        synthetic.run(tmp_path / "b", last=60, chosen=synthetic.benchmarks()[1:2]),
+    ]
+    compare.write(runs, tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").exists()

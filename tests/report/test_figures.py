@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+from PIL import Image
+
+from clip_align.record import read
+from clip_align.report import figures
+from clip_align.report.draw import NARROW, WIDE, Layout
+from clip_align.report.panels import panels
+
+
+def picture(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+@pytest.mark.parametrize("last", [0, 2, 1500])
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_figure_at_any_time_of_a_run(tmp_path: Path, synthetic: ModuleType, last: int, layout: Layout) -> None:
+    history = read(synthetic.run(tmp_path, last=last, status="running"))
+    figures.curves(history, tmp_path / "curves.png", layout=layout)
+    pixels = picture(tmp_path / "curves.png")
+    rows = -(-4 // layout.columns)
+    assert pixels.shape[1] == round(layout.columns * layout.width * layout.dpi)
+    assert pixels.shape[0] > rows * layout.height * layout.dpi
+    assert pixels.std() > 5
+
+
+def test_a_figure_without_any_record(tmp_path: Path) -> None:
+    figures.curves(read(tmp_path), tmp_path / "curves.png")
+    assert picture(tmp_path / "curves.png").std() > 0
+
+
+def test_a_figure_with_some_benchmarks_only(tmp_path: Path, synthetic: ModuleType) -> None:
+    history = read(synthetic.run(tmp_path, chosen=synthetic.benchmarks()[1:2]))
+    figures.curves(history, tmp_path / "curves.png")
+    assert [p.name for p in panels(history)] == ["alignment"]
+
+
+def texts_of(history_folder: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Bbox, Figure]]:
+    """Every text of the figure with its box in pixels."""
+    kept: list[Figure] = []
+    original = Figure.savefig
+
+    def keep(self: Figure, *args: object, **kwargs: object) -> None:
+        kept.append(self)
+        original(self, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    history = read(history_folder)
+    figures.png(panels(history), title="t", foot=figures.footnote(history), layout=layout)
+    (figure,) = kept
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    renderer = canvas.get_renderer()
+    boxes = []
+    for axes in figure.axes:
+        assert isinstance(axes, Axes)
+        shown = list(axes.texts)
+        for ticks, labels, (low, high) in (
+            (axes.get_xticks(), axes.get_xticklabels(), axes.get_xlim()),
+            (axes.get_yticks(), axes.get_yticklabels(), axes.get_ylim()),
+        ):
+            shown += [label for tick, label in zip(ticks, labels, strict=True) if low <= tick <= high]
+        boxes += [(t.get_text(), t.get_window_extent(renderer), figure) for t in shown if t.get_text()]
+    boxes += [(t.get_text(), t.get_window_extent(renderer), figure) for t in figure.texts]
+    return boxes
+
+
+@pytest.mark.parametrize("last", [0, 900, 1500])
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_no_text_overlaps_another_or_leaves_the_figure(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, last: int, layout: Layout
+) -> None:
+    boxes = texts_of(synthetic.run(tmp_path, last=last), layout, monkeypatch)
+    for index, (text, box, figure) in enumerate(boxes):
+        assert box.x0 >= 0, text
+        assert box.x1 <= figure.bbox.width, text
+        assert box.y0 >= 0, text
+        assert box.y1 <= figure.bbox.height, text
+        for other, other_box, _ in boxes[index + 1 :]:
+            width = min(box.x1, other_box.x1) - max(box.x0, other_box.x0)
+            height = min(box.y1, other_box.y1) - max(box.y0, other_box.y0)
+            assert width <= 0 or height <= 2.5, f"{text!r} lies on {other!r}"
+
+
+@pytest.mark.slow
+def test_a_long_record_is_drawn_fast(tmp_path: Path, synthetic: ModuleType) -> None:
+    lines = [synthetic.evaluation(step, synthetic.benchmarks()) for step in range(0, 6000, 60)]
+    lines = [{**lines[i % 100], **synthetic.where(60 * i)} for i in range(10_000)]
+    synthetic.write(tmp_path, [*({**b, **synthetic.where(0)} for b in synthetic.benchmarks()), *lines])
+    start = time.process_time()
+    figures.curves(read(tmp_path), tmp_path / "curves.png")
+    assert time.process_time() - start < 10
+
+
+def test_no_torch_no_pyplot() -> None:
+    code = (
+        "import sys; import clip_align.report.page, clip_align.report.live, clip_align.report.compare; "
+        "import clip_align.commands.report; "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib.pyplot', 'scipy.stats', 'wandb')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_same_record_gives_the_same_picture(tmp_path: Path, synthetic: ModuleType) -> None:
+    history = read(synthetic.run(tmp_path, last=300))
+    first, second = (figures.png(panels(history), title="t", foot="f") for _ in range(2))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(first))), np.asarray(Image.open(io.BytesIO(second))))

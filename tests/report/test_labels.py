@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clip_align.report import labels
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.6249, ".62"), (-0.05, "-.05"), (1.2, "1.20"), (0.999, "1.00"), (0.0, ".00"), (-0.001, ".00"), (None, "–")],
+)
+def test_number(value: float | None, text: str) -> None:
+    assert labels.number(value) == text
+
+
+def test_number_of_what_is_not_finite_is_a_dash() -> None:
+    assert labels.number(float("nan")) == "–"
+
+
+def test_interval() -> None:
+    assert labels.interval(0.591, 0.664) == "[.59, .66]"
+    assert labels.interval(None, 0.6) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(45, "45 s"), (185, "3 min 05 s"), (7800, "2 h 10 min"), (273600, "3 d 4 h"), (None, "–"), (-1, "–")],
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert labels.duration(seconds) == text
+
+
+@pytest.mark.parametrize("end", [1.0, 128.0, 7_680.0, 192_000.0, 1.28e10])
+def test_ticks_are_apart_and_inside(end: float) -> None:
+    linear = max(end / 20, 1.0)
+    ticks = labels.sample_ticks(end, linear, 0.12)
+    assert ticks[0] == 0
+    assert all(t <= end for t in ticks)
+    places = [labels.compress(t, linear) / labels.compress(end, linear) for t in ticks]
+    assert all(b - a >= 0.12 for a, b in pairwise(places))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 0.06)), max_size=14))
+def test_spread_out_names_neither_overlap_nor_leave_the_axes(boxes: list[tuple[float, float]]) -> None:
+    wanted, heights = [b[0] for b in boxes], [b[1] for b in boxes]
+    places = labels.spread_out(wanted, heights, 0.0, 1.0)
+    order = sorted(range(len(boxes)), key=lambda i: places[i])
+    for i, k in pairwise(order):
+        assert places[k] - places[i] >= (heights[i] + heights[k]) / 2 - 1e-9
+        assert wanted[k] >= wanted[i] or places[k] == places[i]
+    for place, height in zip(places, heights, strict=True):
+        assert place - height / 2 >= -1e-9
+        assert place + height / 2 <= 1 + 1e-9
+
+
+def test_spread_out_leaves_names_that_do_not_collide() -> None:
+    assert labels.spread_out([0.2, 0.8], [0.1, 0.1], 0, 1) == pytest.approx([0.2, 0.8])
+
+
+def test_spread_out_moves_two_that_collide_equally() -> None:
+    assert labels.spread_out([0.5, 0.52], [0.1, 0.1], 0, 1) == pytest.approx([0.46, 0.56])
+
+
+def test_wrapped_text_says_where_it_was_cut() -> None:
+    assert labels.wrapped("one two three four five six", 10, 2) == "one two\nthree …"
+    assert labels.wrapped("short", 10, 2) == "short"
+    assert labels.wrapped("", 10, 2) == ""

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import html
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from clip_align.report import page
+
+
+class Page(HTMLParser):
+    """What a page loads, and whether its tags close."""
+
+    VOID = frozenset({"meta", "img", "source", "col", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.open: list[str] = []
+        self.refresh: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.loads += [v for k, v in attrs if k in ("src", "srcset", "href") and v]
+        if given.get("http-equiv") == "refresh":
+            self.refresh = given["content"]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures have their own tests: one page is made with a real one."""
+    if request.node.name != "test_a_finished_run":
+        monkeypatch.setattr(page, "png", lambda *panels, **more: b"\x89PNG")
+
+
+def written(folder: Path, **more: object) -> tuple[str, Page]:
+    page.write(folder, **more)  # type: ignore[arg-type]
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def test_a_finished_run(tmp_path: Path, synthetic: ModuleType) -> None:
+    text, parsed = written(synthetic.run(tmp_path))
+    assert parsed.open == []
+    assert parsed.refresh is None
+    assert len(parsed.loads) == 2
+    assert all(p.startswith("data:image/png;base64,") for p in parsed.loads)
+    assert not re.search(r"https?://", re.sub(r"<pre>.*?</pre>", "", text, flags=re.S))
+    for part in (
+        "SROCC, all pairs.</b> srocc rose from .53 to about .70",
+        "re-made stimuli, TID2013 opinions",
+        "mean opinion scores of TID2013 (985 observers)",
+        "24 references, jackknife, t",
+        "level alone .744",
+        "rating noise (ceiling) .992",
+        "train.py seed=0",
+        "experiment: synthetic",
+    ):
+        assert part in html.unescape(text), part
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_under_way_reloads_itself_and_gives_no_verdict(tmp_path: Path, synthetic: ModuleType) -> None:
+    text, parsed = written(synthetic.run(tmp_path, status="running"))
+    assert parsed.refresh == "10"
+    assert "no verdict before the end" in text
+    assert "A verdict about rise and fall comes at the end of the run." in text
+    assert "time left, about" in text
+
+
+def test_the_page_stops_reloading_when_the_run_has_ended(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path, last=300, status="running")
+    _, parsed = written(tmp_path, status="interrupted")
+    assert parsed.refresh is None
+
+
+def test_missing_items_are_named(tmp_path: Path, synthetic: ModuleType) -> None:
+    text, _ = written(synthetic.run(tmp_path, last=300, status="terminated"))
+    assert "No verdict: items missing." in text
+
+
+def test_undefined_scores_say_why(tmp_path: Path, synthetic: ModuleType) -> None:
+    text, _ = written(synthetic.run(tmp_path, last=60, status="running"))
+    assert "undefined: 0.15 of the decisions hit a cue, below .25" in text
+
+
+@pytest.mark.parametrize("make", ["nothing", "config only", "no evaluation", "no benchmarks"])
+def test_a_page_of_almost_nothing(tmp_path: Path, synthetic: ModuleType, make: str) -> None:
+    if make == "config only":
+        (tmp_path / "config.yaml").write_text("seed: 0\n")
+    elif make == "no evaluation":
+        synthetic.write(tmp_path, [x for x in synthetic.lines(10) if x["kind"] != "evaluation"])
+    elif make == "no benchmarks":
+        synthetic.run(tmp_path, last=100, chosen=[])
+    _, parsed = written(tmp_path)
+    assert parsed.open == []
+
+
+def test_text_from_the_record_is_escaped(tmp_path: Path, synthetic: ModuleType) -> None:
+    bad = "<script>alert(1)</script>"
+    mine = synthetic.benchmark("human/mine", "alignment", [synthetic.score("srocc", bad)], stand_in=bad)
+    synthetic.run(tmp_path, last=60, chosen=[mine])
+    synthetic.write(tmp_path, [{**synthetic.where(60), "kind": "event", "event": "warning", "message": bad}])
+    text, _ = written(tmp_path)
+    assert "<script" not in text
+    assert html.escape(bad) in text
+
+
+def test_damaged_lines_are_counted(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path, last=60)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "evalu\n')
+    assert "1 damaged line of the record left out" in written(tmp_path)[0]
+
+
+def test_a_report_elsewhere_leaves_the_run_alone(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path / "run", last=60)
+    before = sorted(p.name for p in (tmp_path / "run").iterdir())
+    page.write(tmp_path / "run", output=tmp_path / "other")
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == before
+    assert sorted(p.name for p in (tmp_path / "other").iterdir()) == ["curves.png", "report.html"]
+
+
+def test_broken_provenance_is_no_failure(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path, last=60)
+    (tmp_path / "provenance.json").write_text("{")
+    text, _ = written(tmp_path)
+    assert ">unknown<" in text
+
+
+def test_provenance_is_shown_whole(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path, last=60)
+    facts = {"status": "done", "versions": {"torch": "2.14.1"}}
+    (tmp_path / "provenance.json").write_text(json.dumps(facts))
+    assert '"torch": "2.14.1"' in html.unescape(written(tmp_path)[0])

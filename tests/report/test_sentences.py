@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from clip_align.record import History, read
+from clip_align.report import sentences
+from clip_align.report.panels import Curve, Point, panels
+
+
+@pytest.fixture
+def history(tmp_path: Path, synthetic: ModuleType) -> History:
+    return read(synthetic.run(tmp_path))
+
+
+def curve(*values: float | None) -> Curve:
+    points = tuple(Point(10 * i, 1280 * i, v, reason=None if v is not None else "why") for i, v in enumerate(values))
+    return Curve("human/x/srocc", "SROCC", "headline", points)
+
+
+def test_below_its_best() -> None:
+    assert (
+        sentences.below_best(curve(0.5, 0.7, 0.68, 0.64), 0.03) == ".06 below its best (.70 at step 10) since step 20"
+    )
+
+
+@pytest.mark.parametrize("values", [(0.5, 0.7, 0.68), (0.5, 0.6, 0.7), (0.7,), (), (None, None)])
+def test_no_note_within_the_margin_at_the_best_or_without_values(values: tuple[float | None, ...]) -> None:
+    assert sentences.below_best(curve(*values), 0.03) is None
+
+
+def test_no_note_for_scores_that_get_no_verdict() -> None:
+    assert sentences.below_best(curve(0.5, 0.9, 0.1), None) is None
+
+
+def test_live_notes_name_the_score_and_promise_nothing(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path, status="running")
+    (srocc, within) = sentences.live_notes(read(tmp_path))
+    assert srocc.startswith("SROCC, all pairs: .0")
+    assert srocc.endswith("; no verdict before the end")
+    assert within.startswith("within level: ")
+
+
+def test_verdicts_are_the_records_own_sentences_the_last_of_each_score(history: History) -> None:
+    (label, sentence), _ = sentences.verdict_sentences(history)
+    assert label == "SROCC, all pairs"
+    assert sentence == history.verdicts[0]["sentence"]
+    history.verdicts.append({"score": "human/tid2013_remade/srocc", "sentence": "later"})
+    assert sentences.verdict_sentences(history)[0] == ("SROCC, all pairs", "later")
+
+
+def test_course_of_a_curve_with_gaps() -> None:
+    text = sentences._course(curve(None, 0.6, 0.8, 0.5, None, 0.55))
+    assert text == (
+        "SROCC: .60 at step 10; .55 at step 50 (highest .80 at step 20, lowest .50 at step 30). "
+        "Undefined at 2 of 6 evaluations: why."
+    )
+
+
+def test_course_of_a_score_that_was_never_defined() -> None:
+    assert sentences._course(curve(None, None)) == "SROCC: undefined so far (why)."
+
+
+def test_course_tells_texture_bias_together_with_its_hits_and_their_chance(history: History) -> None:
+    texture = " ".join(sentences.course(panels(history)[2]))
+    for part in ("Bias, corrected: ", "Shape hits: ", "Texture hits: ", "Chance: .06."):
+        assert part in texture
+
+
+def test_course_tells_the_limit_of_the_relative_drop(history: History) -> None:
+    assert any("with accuracy alone" in s for s in sentences.course(panels(history)[3]))
+
+
+def test_warnings_leave_the_calm_events_out(history: History) -> None:
+    history.events.append({"event": "skipped_samples", "global_step": 3, "message": "2 truncated"})
+    assert [e["event"] for e in sentences.warnings(history)] == ["skipped_samples"]
