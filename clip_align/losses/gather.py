@@ -53,7 +53,8 @@ def _gather_rows(rows: torch.Tensor) -> torch.Tensor:
     return cast(torch.Tensor, _GatherRows.apply(rows))
 
 
-_uncompiled = torch.compiler.disable(_gather_rows)  # a collective and a check in Python: nothing to compile
+# A collective and a check in Python: nothing to compile.
+_uncompiled = torch.compiler.disable(_gather_rows)  # type: ignore[no-untyped-call]
 
 
 def _check_equal_shapes(rows: torch.Tensor) -> None:
