@@ -63,6 +63,8 @@ def _usage() -> str:
 
 
 def _complain(error: BaseException | None, lines: Sequence[str]) -> None:
+    if os.environ.get("RANK", "0") != "0":  # under torchrun every rank finds the same: it is said once
+        return
     if error is not None and os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exception(error)
     for line in lines:

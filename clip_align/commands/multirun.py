@@ -72,8 +72,6 @@ def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """While a job runs: Ctrl-C and SIGTERM reach it, it ends in its own way, and then so does the sweep."""
 
     def terminated(number: int, frame: object) -> None:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
         raise SystemExit(TERMINATED)
 
     before = signal.signal(signal.SIGTERM, terminated)
@@ -81,6 +79,10 @@ def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _end(process)
+        raise
+    except SystemExit:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -102,17 +104,17 @@ def _checked(jobs: Sequence[Sequence[str]]) -> list[Config]:
     configs = []
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         errors["--multirun: not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"] = None
+    if any(_key(o) == "resume" for o in jobs[0]):
+        errors["resume: not with --multirun; go on with one run at a time: resume=<name>/<number>"] = None
     columns = [set(column) for column in zip(*jobs, strict=True)]
     swept = {_key(column.pop()) for column in columns if len(column) > 1}
-    for key in sorted(swept & {"name", "paths.runs", "resume"}):
+    for key in sorted(swept & {"name", "paths.runs"}):
         errors[f"{key}: one value for a whole sweep; its runs are <name>/0, <name>/1, …"] = None
     for overrides in jobs:
         try:
             configs.append(load(overrides))
         except UserError as error:
             errors.update(dict.fromkeys(error.lines))
-    if any(config.resume is not None for config in configs):
-        errors["resume: not with --multirun; go on with one run at a time: resume=<name>/<number>"] = None
     if errors:
         raise UserError(*errors)
     return configs

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as users see it: exit codes, one line per error, nothing slow before a refusal."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clip_align import __main__ as program
+from clip_align.config import conf_dir
+from clip_align.errors import RunError, UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def type_in(*words: str, cwd: Path, **environment: str) -> tuple[int, list[str], list[str], float]:
+    """Exit code, lines on stdout and stderr, and processor seconds of ``python train.py …``."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *words],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), seconds
+
+
+def test_a_refusal_is_quick_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    code, out, err, seconds = type_in(
+        "trainer.max_stepz=3", "data.batch_size=x", "callbacks.tid2013_remade.every_n_steps=0", cwd=tmp_path
+    )
+    assert (code, out) == (2, [])
+    assert err == [
+        "trainer.max_stepz: unknown key; did you mean trainer.max_steps?",
+        "data.batch_size: 'x' is not a whole number",
+        "callbacks.tid2013_remade.every_n_steps: 0 is out of range; it must be at least 1",
+    ]
+    assert seconds < 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_quick_and_shows_groups_and_common_keys(tmp_path: Path) -> None:
+    code, out, err, seconds = type_in("--help", cwd=tmp_path)
+    assert (code, err) == (0, [])
+    assert seconds < 2
+    text = "\n".join(out)
+    for expected in (
+        "world*",
+        "vit_b_32",
+        "standard*",
+        "wandb*",
+        "trainer.max_steps=1300",
+        "resume=mine",
+        "--multirun",
+    ):
+        assert expected in text
+    assert max(map(len, out)) <= 120
+    for group in (p.name for p in conf_dir().iterdir() if p.is_dir() and p.name != "hydra"):
+        assert any(line.startswith(f"  {group} ") for line in out), group
+
+
+def test_the_whole_error_on_request(tmp_path: Path) -> None:
+    code, _, err, _ = type_in("seed=-1", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert code == 2
+    assert err[0].startswith("Traceback")
+    assert err[-1] == "seed: -1 is out of range; it must be at least 0 and at most 4294967295"
+
+
+def test_a_used_name_and_an_unusable_cache_are_refused_before_torch(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "metrics.jsonl").write_text("{}\n")
+    (tmp_path / "file").write_text("")
+    code, _, err, seconds = type_in("name=a", "paths.cache=file/cache", cwd=tmp_path)
+    assert code == 2
+    assert err == [
+        "name: runs/a already holds a run; go on with it by resume=a, or choose another name=…",
+        f"paths.cache: {tmp_path}/file/cache cannot be used (Not a directory); give a folder that can be written",
+    ]
+    assert seconds < 2
+
+
+def test_under_torchrun_an_error_is_said_once(tmp_path: Path) -> None:
+    code, _, err, _ = type_in("seed=-1", cwd=tmp_path, RANK="1", WORLD_SIZE="2")
+    assert (code, err) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("a: wrong"), 2, "a: wrong"),
+        (RunError("b: failed"), 1, "b: failed"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ValueError("odd\nthing"), 1, "ValueError: odd thing (a defect; HYDRA_FULL_ERROR=1 shows where)"),
+    ],
+)
+def test_every_failure_ends_with_a_line_and_its_code(
+    error: BaseException, code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(given: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(program, "_dispatch", fail)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    assert program.main(["train"]) == code
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["trian"]) == 2
+    assert capsys.readouterr().err == "trian: no such command; did you mean train? valid: train, report\n"
+    assert program.main([]) == 2
+    assert program.main(["--help"]) == 0
+    assert "train" in capsys.readouterr().out
+
+
+OUTSIDE = {
+    "outside_pkg/__init__.py": "",
+    "outside_pkg/conf/__init__.py": "",
+    "outside_pkg/conf/callbacks/my_pairs.yaml": "my_pairs:\n  _target_: outside_pkg.my_pairs.MyPairs\n  root: ???\n"
+    "  every_n_steps: ${evaluation.every_n_steps}\n",
+    "outside_pkg/my_pairs.py": "from clip_align.callbacks.base import PerceptualCallback\n"
+    "class MyPairs(PerceptualCallback):\n    def __init__(self, root: str, **base): ...\n",
+    "hydra_plugins/outside/__init__.py": "",
+    "hydra_plugins/outside/plugin.py": "from hydra.plugins.search_path_plugin import SearchPathPlugin\n"
+    "class Outside(SearchPathPlugin):\n    def manipulate_search_path(self, search_path):\n"
+    "        search_path.append(provider='outside', path='pkg://outside_pkg.conf')\n",
+}
+
+
+def test_an_outside_package_brings_a_callback(tmp_path: Path) -> None:
+    for name, text in OUTSIDE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code, _, err, _ = type_in(
+        "callbacks=[standard,my_pairs]", "callbacks.my_pairs.every_n_steps=0", cwd=tmp_path, PYTHONPATH=str(tmp_path)
+    )
+    assert code == 2
+    assert err == [
+        "callbacks.my_pairs.root: not given; this key has no default: callbacks.my_pairs.root=…",
+        "callbacks.my_pairs.every_n_steps: 0 is out of range; it must be at least 1",
+    ]
+    code, _, err, _ = type_in("callbacks=[standard,my_pairs]", cwd=tmp_path)
+    assert code == 2
+    assert err == [
+        "callbacks=my_pairs: no such option; valid: cifar100, cue_conflict, none, pairs_csv, standard, tid2013, "
+        "tid2013_remade, world, world_cue_conflict, world_noise"
+    ]
