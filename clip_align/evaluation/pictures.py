@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,6 +79,11 @@ def fingerprint(stimuli: Iterable[Stimulus], version: int = 1) -> str:
         digest.update(repr((stimulus.id, stimulus.places)).encode())
         digest.update(_described(stimulus.load, sources).encode())
     return digest.hexdigest()[:16]
+
+
+def maker(stimulus: Stimulus) -> str:
+    """How a stimulus is made, as text: two benchmarks that name the same stimulus have to agree on it."""
+    return f"{_described(stimulus.load, {})} {stimulus.places}"
 
 
 def _described(value: Any, sources: dict[str, str]) -> str:
@@ -251,7 +257,8 @@ def _written(job: Job, made: Iterator[Picture]) -> None:
             f"paths.cache: cannot write {target}: {why}; free space there or choose another folder with paths.cache=…"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is gone where all went well, and was never there where nothing could be written
+            temporary.unlink()
 
 
 def _write(file: BinaryIO, job: Job, first: Picture, picture: Picture) -> None:

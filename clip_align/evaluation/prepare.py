@@ -10,7 +10,7 @@ from clip_align.errors import UserError
 from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.encode import PROJECTION
 from clip_align.evaluation.event import Prepared
-from clip_align.evaluation.pictures import Job, load, plan
+from clip_align.evaluation.pictures import Job, load, maker, plan
 from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.evaluation.subject import Subject
 from clip_align.evaluation.views import VIEWS, chosen_view
@@ -30,6 +30,17 @@ def planned(benchmark: Benchmark, subject: Subject, cache: Path) -> tuple[Jobs, 
         view: plan(cache, benchmark.key, benchmark.version, stimuli, view, subject.image_size, benchmark.tiles)
         for view, stimuli in groups.items()
     }, None
+
+
+def refuse_conflicts(plans: Mapping[str, tuple[Jobs, str | None]]) -> None:
+    """UserError where two benchmarks mean different pictures by one id: only one of them would be encoded."""
+    first: dict[tuple[str, View], tuple[str, Stimulus]] = {}
+    for key, (jobs, _) in plans.items():
+        for view, job in jobs.items():
+            for stimulus in job.stimuli:
+                other, same = first.setdefault((stimulus.id, view), (key, stimulus))
+                if other != key and maker(same) != maker(stimulus):
+                    raise UserError(f"{key} and {other} name the stimulus {stimulus.id} and make it differently")
 
 
 def opened(benchmark: Benchmark, jobs: Jobs, reason: str | None) -> Prepared:

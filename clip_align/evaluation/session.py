@@ -14,7 +14,7 @@ from clip_align.evaluation.benchmark import Benchmark, described
 from clip_align.evaluation.encode import Answer, Context, encode
 from clip_align.evaluation.event import Outcome, Prepared, Union, as_fields, outcomes
 from clip_align.evaluation.pictures import ensure
-from clip_align.evaluation.prepare import opened, planned, refuse_same_keys
+from clip_align.evaluation.prepare import Jobs, opened, planned, refuse_conflicts, refuse_same_keys
 from clip_align.evaluation.ranks import Ranks
 from clip_align.evaluation.schedule import regular
 from clip_align.evaluation.subject import Subject
@@ -90,19 +90,20 @@ class Session:
 
     def prepare(self, local_rank: int = 0) -> None:
         """List, make and open all pictures, before step 0: one process a machine makes them, the others wait."""
-        cache, ranks = self.settings.cache, self.ranks
+        ranks = self.ranks
         with same_random_state():
-            plans = ranks.together(
-                lambda: {k: planned(b, self._subjects[k], cache) for k, b in self._benchmarks.items()},
-                UserError,
-                "preparation",
-            )
+            plans = ranks.together(self._planned, UserError, "preparation")
             jobs = [job for by_view, _ in plans.values() for job in by_view.values()]
             ranks.together(lambda: ensure(jobs, self._say) if local_rank == 0 else None, UserError, "preparation")
             self._prepared = ranks.together(
                 lambda: {k: opened(self._benchmarks[k], *plans[k]) for k in plans}, UserError, "preparation"
             )
         self._started = time.monotonic()
+
+    def _planned(self) -> dict[str, tuple[Jobs, str | None]]:
+        plans = {k: planned(b, self._subjects[k], self.settings.cache) for k, b in self._benchmarks.items()}
+        refuse_conflicts(plans)
+        return plans
 
     def evaluate(self, step: int, due: Iterable[str], context: Context) -> Scores | None:
         """One event: ask, score, record and tell the listeners; None where it was interrupted.

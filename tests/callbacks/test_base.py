@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hooks in a real Trainer: when they evaluate, what they leave behind, what they never disturb."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import stubs
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from clip_align.callbacks.base import EvaluationSettings, PerceptualCallback, attach, perceptual_callbacks
+from clip_align.callbacks.best_checkpoint import BestCheckpoint
+from clip_align.errors import UserError
+
+warnings.filterwarnings("ignore", module="pytorch_lightning")
+SAMPLES, BATCH = 48, 4
+
+
+class Module(pl.LightningModule):
+    """Somebody's training: dropout and shuffling draw random numbers at every step."""
+
+    def __init__(self, breaks_at: int | None = None) -> None:
+        super().__init__()
+        self.clip, self.losses, self.breaks_at = stubs.StubModel(), [], breaks_at
+
+    def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
+        if self.global_step == self.breaks_at:
+            raise ValueError("training broke")
+        loss = self.clip.encode_image(batch[0]).pow(2).mean()
+        self.losses.append(loss.item())
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(
+    folder: Path,
+    callbacks: Sequence[pl.Callback],
+    module: pl.LightningModule | None = None,
+    settings: dict[str, Any] | None = None,
+    ckpt_path: Path | None = None,
+    **trainer: Any,
+) -> tuple[pl.Trainer, Any, Any]:
+    """Train; returns the trainer, the module and what was recorded (settings None: a foreign Trainer)."""
+    record = stubs.Memory()
+    if settings is not None:
+        mine = [c for c in callbacks if isinstance(c, PerceptualCallback)]
+        attach(mine, EvaluationSettings(folder / "cache", record=record, say=lambda line: None, **settings))  # type: ignore[arg-type]
+    torch.manual_seed(1)
+    module = module or Module()
+    images = torch.randn(SAMPLES, 3, stubs.SIZE, stubs.SIZE, generator=torch.Generator().manual_seed(0))
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, **trainer}
+    made = pl.Trainer(
+        accelerator="cpu",
+        callbacks=list(callbacks),
+        default_root_dir=folder,
+        enable_model_summary=False,
+        **options,
+    )
+    made.fit(module, DataLoader(TensorDataset(images), BATCH, shuffle=True), ckpt_path=ckpt_path, weights_only=True)
+    return made, module, record
+
+
+def steps(record: Any, key: str = "human/pairs/srocc") -> list[int]:
+    return [line["global_step"] for line in record.lines if line["kind"] == "evaluation" and key in line]
+
+
+def test_step_0_early_regular_and_last_steps_are_evaluated_once(tmp_path: Path) -> None:
+    callbacks = [stubs.Pairs(every_n_steps=4), stubs.Named(every_n_steps=5)]
+    _, _, record = fit(tmp_path, callbacks, settings={"early_steps": (2,)}, max_steps=11)
+    assert steps(record) == [0, 2, 4, 8, 11]
+    assert steps(record, "zero_shot/named/srocc") == [0, 2, 5, 10, 11]
+    assert all(c.last_step == 11 for c in callbacks)
+
+
+def test_under_accumulation_a_step_is_evaluated_once(tmp_path: Path) -> None:
+    _, _, record = fit(tmp_path, [stubs.Pairs(every_n_steps=2)], settings={}, max_steps=5, accumulate_grad_batches=2)
+    assert steps(record) == [0, 2, 4, 5]
+
+
+def test_a_last_step_that_nobody_knew_is_evaluated_by_all(tmp_path: Path) -> None:
+    callbacks = [stubs.Pairs(every_n_steps=12), stubs.Named(every_n_steps=100)]
+    _, _, record = fit(tmp_path, callbacks, settings={"early_steps": ()}, max_epochs=1)
+    assert steps(record) == [0, 12, 12]  # the second line has both benchmarks; a reader takes the last of a step
+    assert steps(record, "zero_shot/named/srocc") == [0, 12]
+    assert len({"human/pairs/srocc", "zero_shot/named/srocc"} & set(record.lines[-1])) == 2
+
+
+def test_nothing_is_evaluated_after_an_exception(tmp_path: Path) -> None:
+    callback = stubs.Pairs(every_n_steps=100)
+    with pytest.raises(ValueError, match="training broke"):
+        fit(tmp_path, [callback], Module(breaks_at=3), settings={"early_steps": ()}, max_steps=9)
+    assert callback.last_step == 0
+
+
+def test_an_interrupted_event_records_nothing_and_counts_as_not_evaluated(tmp_path: Path) -> None:
+    callback = stubs.Pairs(every_n_steps=2)
+    _, _, record = fit(tmp_path, [callback], settings={"interrupted": lambda: True}, max_steps=3)
+    assert record.lines == []
+    assert callback.last_step is None
+
+
+def test_a_resumed_run_does_not_repeat_the_evaluated_step(tmp_path: Path) -> None:
+    keep = pl.callbacks.ModelCheckpoint(tmp_path, filename="kept", every_n_train_steps=4)
+    options = {"settings": {"early_steps": ()}}
+    fit(tmp_path, [stubs.Pairs(every_n_steps=2), keep], max_steps=4, enable_checkpointing=True, **options)
+    callback = stubs.Pairs(every_n_steps=2)
+    _, _, record = fit(tmp_path, [callback], max_steps=7, ckpt_path=tmp_path / "kept.ckpt", **options)
+    assert steps(record) == [6, 7]
+
+
+def test_an_event_that_was_cut_off_is_made_up_for_on_resume(tmp_path: Path) -> None:
+    keep = pl.callbacks.ModelCheckpoint(tmp_path, filename="kept", every_n_train_steps=4)
+    options: dict[str, Any] = {"settings": {"early_steps": ()}}
+    fit(tmp_path, [stubs.Pairs(every_n_steps=100), keep], max_steps=6, enable_checkpointing=True, **options)
+    _, _, record = fit(
+        tmp_path, [stubs.Pairs(every_n_steps=4)], max_steps=7, ckpt_path=tmp_path / "kept.ckpt", **options
+    )
+    assert steps(record) == [4, 7]
+
+
+def test_training_is_bit_identical_with_callbacks_on_or_off(tmp_path: Path) -> None:
+    _, off, _ = fit(tmp_path, [], max_steps=14)
+    _, on, record = fit(
+        tmp_path, [stubs.Pairs(every_n_steps=3), stubs.Named(every_n_steps=2)], settings={}, max_steps=14
+    )
+    assert len(steps(record)) > 4
+    assert on.losses == off.losses
+    assert all(torch.equal(a, b) for a, b in zip(on.parameters(), off.parameters(), strict=True))
+
+
+def test_in_a_foreign_trainer_scores_reach_metrics_and_a_record_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    module = Module()
+    trainer, _, _ = fit(
+        tmp_path,
+        [stubs.Pairs(every_n_steps=5), stubs.Named(every_n_steps=5, tokenizer=stubs.Words())],
+        module,
+        max_steps=6,
+    )
+    lines = [json.loads(line) for line in (tmp_path / "clip-align" / "metrics.jsonl").read_text().splitlines()]
+    evaluations = [line for line in lines if line["kind"] == "evaluation"]
+    assert [line["global_step"] for line in evaluations] == [0, 2, 5, 6]
+    assert [line["samples_seen"] for line in evaluations] == [0, 2 * BATCH, 5 * BATCH, 6 * BATCH]
+    shown = trainer.callback_metrics
+    assert shown["human/pairs/srocc"].item() == pytest.approx(evaluations[-1]["human/pairs/srocc"])
+    warning = next(line["message"] for line in lines if line.get("event") == "warning")
+    assert warning == "the model does not say how its images are normalised: OpenAI's mean and std are used"
+    assert capsys.readouterr().err.count(warning) == 1
+    assert (tmp_path / "clip-align" / "items" / "human" / "pairs" / "items.csv").is_file()
+    assert lines[0]["event"] == "started"
+    assert lines[-1]["event"] == "finished"
+
+
+def test_a_second_run_in_the_same_folder_has_a_record_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    for _ in range(2):
+        fit(tmp_path, [stubs.Pairs()], max_steps=1)
+    assert (tmp_path / "clip-align-2" / "metrics.jsonl").is_file()
+
+
+def test_undefined_scores_are_nan_in_callback_metrics(tmp_path: Path) -> None:
+    module = Module()
+    constant = stubs.ConstantModel()
+    trainer, _, record = fit(tmp_path, [stubs.Pairs(model=constant)], module, settings={}, max_steps=1)
+    assert math.isnan(trainer.callback_metrics["human/pairs/srocc"])
+    assert record.scores(1)["human/pairs/srocc"] is None
+
+
+@pytest.mark.parametrize("lower_is_better", [False, True])
+def test_the_best_checkpoint_has_the_weights_that_were_scored(tmp_path: Path, lower_is_better: bool) -> None:
+    best = BestCheckpoint("human/pairs/srocc", tmp_path / "kept", lower_is_better)
+    callbacks = [best, stubs.Pairs(every_n_steps=1)]  # in any order
+    _, _, record = fit(tmp_path, callbacks, settings={}, max_steps=8)
+    values = {step: record.scores(step)["human/pairs/srocc"] for step in steps(record)}
+    wanted = (min if lower_is_better else max)(values.values())
+    assert best.best == wanted
+    assert best.path.name == "best-human-pairs-srocc.ckpt"
+    kept = torch.load(best.path, weights_only=True)
+    assert values[kept["global_step"]] == wanted
+    module = Module()
+    module.load_state_dict(kept["state_dict"])
+    again = stubs.evaluated([stubs.Pairs()], stubs.Subject(module.clip, stubs.SIZE, *_openai()), tmp_path)
+    assert again["human/pairs/srocc"] == wanted
+
+
+def _openai() -> Any:
+    from clip_align.evaluation.subject import OPENAI_MEAN, OPENAI_STD
+
+    return OPENAI_MEAN, OPENAI_STD
+
+
+def test_what_was_given_to_the_constructor_is_in_the_options() -> None:
+    callback = stubs.Pairs(pairs=3, every_n_steps=7)
+    assert callback.options["pairs"] == 3
+    assert callback.options["every_n_steps"] == 7
+    assert json.dumps(dict(callback.options))
+
+
+def test_the_name_defaults_to_the_file_of_the_class() -> None:
+    class Unnamed(stubs.Pairs):
+        def __init__(self) -> None:
+            PerceptualCallback.__init__(self)
+
+    assert Unnamed().key == "human/test_base"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({"every_n_steps": 0}, "human/pairs: every_n_steps is 0; it must be at least 1 optimizer step"),
+        ({"batch_size": 0}, "human/pairs: batch_size is 0; it must be at least 1 image"),
+        ({"view": "fisheye"}, "human/pairs: unknown view fisheye; valid: resize_crop, squash, native, tiles"),
+        ({"name": "My Pairs"}, "human/My Pairs: a name is lower-case letters, digits and underscores"),
+        ({"layers": ()}, "human/pairs: layers is []; give projection or numbers of blocks"),
+    ],
+)
+def test_wrong_base_arguments_are_one_line(arguments: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        stubs.Pairs(**arguments)
+    assert caught.value.lines == (line,)
+
+
+def test_callbacks_are_found_in_the_trainers_order(tmp_path: Path) -> None:
+    callbacks = [stubs.Named(), stubs.Pairs()]
+    trainer = pl.Trainer(callbacks=list(callbacks), logger=False, enable_checkpointing=False, accelerator="cpu")
+    assert perceptual_callbacks(trainer) == callbacks

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run as a process: events on 1, 2 and 3 gloo ranks, answers as JSON. One import of torch serves all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "battery"))
+
+import numpy as np
+import stubs
+import torch
+from open_clip.model import CLIP
+from torch import nn
+
+from clip_align.evaluation.ranks import Ranks
+from clip_align.evaluation.subject import Subject
+
+
+def resnet() -> nn.Module:
+    """A ModifiedResNet of open_clip's, as small as it goes: BatchNorm everywhere, attention pooling."""
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 8}
+    text = {"context_length": 4, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
+    torch.manual_seed(0)
+    return CLIP(embed_dim=16, vision_cfg=vision, text_cfg=text)
+
+
+def subjects() -> dict[str, Subject]:
+    return {
+        "group_norm": stubs.subject(stubs.StubModel()),
+        "batch_norm": stubs.subject(stubs.StubModel(norm=nn.BatchNorm2d)),
+        "resnet": Subject(resnet(), 32, (0.5,) * 3, (0.25,) * 3, stubs.Words()),
+    }
+
+
+def event(name: str, cache: Path, ranks: Ranks) -> dict[str, Any]:
+    """One event; on ranks above 0 the model's buffers differ, as under DDP."""
+    whom = subjects()[name]
+    torch.manual_seed(ranks.rank)
+    for buffer in whom.model.buffers():
+        if ranks.rank and buffer.is_floating_point():
+            buffer.add_(torch.rand_like(buffer))
+    before = [b.clone() for b in whom.model.buffers()]
+    callbacks = [stubs.Pairs(pairs=40), stubs.Named()]
+    heard: list[Any] = []
+    made, record = stubs.session(
+        callbacks, whom, cache, ranks, batch_size=32, listeners=[lambda s, v: heard.append(dict(v))]
+    )
+    scores = made.evaluate(0, [c.key for c in callbacks], contextlib.nullcontext)
+    same = all(torch.equal(a, b) for a, b in zip(before, whom.model.buffers(), strict=True))
+    fields = record.scores() if ranks.rank == 0 else None
+    items = record.items.get(("human/pairs", 0), {}).get("value", np.zeros(0)).tolist()
+    return {"scores": dict(scores or {}), "heard": heard, "buffers_restored": same, "fields": fields, "items": items}
+
+
+class FailsOn(stubs.StubModel):
+    def __init__(self, rank: int, ranks: Ranks) -> None:
+        super().__init__()
+        self.fails = rank == ranks.rank
+
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        if self.fails:
+            raise ValueError("out of memory, say")
+        return super().encode_image(images)
+
+
+class Wrong(stubs.Pairs):
+    def items(self, features: Any) -> Any:
+        raise KeyError("no such pair")
+
+
+def failing(who: str, cache: Path, ranks: Ranks) -> Any:
+    model = FailsOn(int(who), ranks) if who.isdigit() else stubs.StubModel()
+    callbacks = [(Wrong if who == "items" else stubs.Pairs)(pairs=40)]
+    asked: list[int] = []
+
+    def interrupted() -> bool:
+        asked.append(1)
+        return who == "interrupt" and len(asked) > 2
+
+    made, record = stubs.session(callbacks, stubs.subject(model), cache, ranks, batch_size=32, interrupted=interrupted)
+    scores = made.evaluate(0, [callbacks[0].key], contextlib.nullcontext)
+    return {"scores": scores, "asked": len(asked), "lines": len(record.lines)}
+
+
+class Unmakeable(stubs.Pairs):
+    def stimuli(self) -> Any:
+        raise OSError("this machine has no pictures")
+
+
+def unprepared(cache: Path, ranks: Ranks) -> Any:
+    kind = Unmakeable if ranks.rank == 1 else stubs.Pairs
+    stubs.session([kind()], stubs.subject(), cache, ranks)
+
+
+def main() -> None:
+    answers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
+        for world in (1, 2, 3):
+            for name in ("group_norm", "batch_norm", "resnet"):
+                answers[f"{name}/{world}"] = stubs.on_ranks(world, partial(event, name, cache))
+        for who in ("0", "1", "items", "interrupt"):
+            answers[f"fails/{who}"] = stubs.on_ranks(2, partial(failing, who, cache))
+        answers["unprepared"] = stubs.on_ranks(2, partial(unprepared, cache))
+    print(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main()
