@@ -20,13 +20,15 @@ def build_callbacks(
     """The perceptual callbacks of a run, in the order of the config, which is their order in an event.
 
     ``given``: constructor arguments by name (``world``) for callbacks that have them and whose config
-    leaves them out or null. UserError with a line for each callback that cannot be built.
+    leaves them out or null; a function is called for its value, once and only if somebody needs it.
+    UserError with a line for each callback that cannot be built.
     """
     built: list[PerceptualCallback] = []
     errors: list[str] = []
+    values: dict[str, Any] = {}
     for name, config in configs.items():
         try:
-            built.append(_built(name, config, given or {}))
+            built.append(_built(name, config, given or {}, values))
         except UserError as error:
             errors.extend(error.lines)
     if errors:
@@ -35,11 +37,14 @@ def build_callbacks(
     return built
 
 
-def _built(name: str, config: CallbackConfig, given: Mapping[str, Any]) -> PerceptualCallback:
+def _built(name: str, config: CallbackConfig, given: Mapping[str, Any], values: dict[str, Any]) -> PerceptualCallback:
     cls = _class(name, config.target)
     known = inspect.signature(cls.__init__).parameters
     arguments = {"name": name, **config.arguments}
-    arguments.update({k: v for k, v in given.items() if k in known and arguments.get(k) is None})
+    for wanted in (k for k in given if k in known and arguments.get(k) is None):
+        if wanted not in values:
+            values[wanted] = given[wanted]() if callable(given[wanted]) else given[wanted]
+        arguments[wanted] = values[wanted]
     try:
         return cls(**arguments)
     except UserError:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from clip_align.data.world.captions import class_prompts
 from clip_align.data.world.held_out import HeldOut, held_out, picture
 from clip_align.data.world.shapes import SHAPES
-from clip_align.data.world.shards import nearest_neighbour_accuracy
+from clip_align.data.world.shards import ensure_held_out, nearest_neighbour_accuracy
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.stimulus import Stimulus
 from clip_align.metrics.accuracy import choices
+from clip_align.run_folder import user_cache
 
 CLASSES = len(SHAPES)
 CHANCE = 1 / CLASSES
@@ -28,10 +30,7 @@ SOURCE = "clip-align's embedded world: procedural shapes, textures and backgroun
 def world_folder(world: str | Path | None, key: str) -> Path:
     """The folder of the world's held-out sets; None: those of the default world, made in the user's cache."""
     if world is None:
-        from clip_align.data.world.shards import ensure_held_out  # only where nobody has made them
-        from clip_align.run_folder import user_cache
-
-        return ensure_held_out(cache=user_cache(None)[0])
+        return ensure_held_out(user_cache(None)[0], progress=partial(print, file=sys.stderr, flush=True))
     folder = Path(world)
     if not (folder / "test.npy").is_file():
         raise UserError(f"{key}: no held-out sets of the world in {folder}; leave world out, and they are made")

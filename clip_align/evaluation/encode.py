@@ -102,10 +102,11 @@ def _images(subject: Subject, request: Request, part: slice) -> Mapping[Layer, A
     if blocks:
         from clip_align.models.layers import block_features  # only where blocks are asked for
 
-        answer.update(block_features(subject.model, images, blocks))
+        for block, features in block_features(subject.model, images, blocks).items():
+            answer[block] = features
     if PROJECTION in wanted:
         answer[PROJECTION] = subject.model.encode_image(images)  # type: ignore[operator]  # [B, D]
-    return {layer: _on_host(features, layer) for layer, features in answer.items()}
+    return {layer: _on_host(found, layer) for layer, found in answer.items()}
 
 
 def _texts(subject: Subject, request: Request, part: slice) -> Mapping[Layer, Array]:
