@@ -21,7 +21,7 @@ PACKAGE_PARENT = Path(clip_align.__file__).resolve().parent.parent
 
 
 class Child:
-    """``python -m module arguments…`` at low priority, one thread, in its own session.
+    """``python -m module arguments…`` at low priority, one thread, in its own process group.
 
     Its standard output is read line by line by ``messages``; its standard error goes to ``log``.
     """
@@ -36,7 +36,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                start_new_session=True,
+                process_group=0 if os.name == "posix" else None,  # not a session: priorities count inside one
                 env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         for pipe in (self._process.stdin, self._process.stdout):

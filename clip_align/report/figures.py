@@ -56,7 +56,7 @@ def png(drawn: Sequence[Panel], *, title: str, foot: str, layout: Layout = WIDE)
 
 def started(history: History) -> dict[str, Any]:
     """The line with which the run, or its last resumption, began; empty where there is none."""
-    return next((e for e in reversed(history.events) if e.get("event") == "started"), {})
+    return next((e for e in reversed(history.events) if e.get("event") in ("started", "resumed")), {})
 
 
 def run_title(history: History) -> str:

@@ -9,6 +9,7 @@ Redraws are coalesced: whatever came in while one was drawn is shown by the next
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from clip_align.report.child import Child, be_nice, words
 
 LIMIT_SECONDS = 6.0  # for the last redraw by the child, after which the parent draws itself
+NARROW_SECONDS = 60.0  # between two drawings of the variant for narrow screens: half of a redraw's cost
 LOG = ".live.log"
 
 
@@ -58,12 +60,17 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[1])
     from clip_align.report.page import write
 
+    narrow: bytes | None = None
+    narrow_at = float("-inf")
     while True:
         told = words()
         last = next((w for w in told or () if w.startswith("end ")), None)
         status = last.removeprefix("end ").strip() if last else None
-        write(folder, status=status)
-        if told is None or last:
+        ended = told is None or last is not None
+        if ended or time.monotonic() - narrow_at > NARROW_SECONDS:
+            narrow, narrow_at = None, time.monotonic()
+        narrow = write(folder, status=status, narrow=narrow)
+        if ended:
             return 0
 
 

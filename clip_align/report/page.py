@@ -29,11 +29,19 @@ REFRESH_SECONDS = 10
 MOST_EVENTS = 200
 
 
-def write(folder: Path, status: str | None = None, *, judge: bool = False, output: Path | None = None) -> None:
+def write(
+    folder: Path,
+    status: str | None = None,
+    *,
+    judge: bool = False,
+    output: Path | None = None,
+    narrow: bytes | None = None,
+) -> bytes:
     """Write ``curves.png`` and ``report.html`` of a run, each atomically, into ``output`` (default: its folder).
 
     ``status`` (running, done, failed, interrupted, terminated) is the provenance file's where not given.
     ``judge``: work out the verdicts that the record of an ended run lacks, from its items (seconds).
+    ``narrow``: an older picture to be used again on narrow screens; returned is the one that was used.
     """
     run = RunFolder(Path(folder))
     target = RunFolder(Path(output)) if output else run
@@ -44,8 +52,9 @@ def write(folder: Path, status: str | None = None, *, judge: bool = False, outpu
     built, title, foot = panels(history), run_title(history), footnote(history)
     wide = png(built, title=title, foot=foot)
     write_atomic(target.curves_png, wide)
-    narrow = png(built, title=title, foot=foot, layout=NARROW)
+    narrow = narrow or png(built, title=title, foot=foot, layout=NARROW)
     write_atomic(target.report_html, page(run, history, built, (wide, narrow), status))
+    return narrow
 
 
 def judged(history: History, run: RunFolder) -> History:
@@ -57,7 +66,7 @@ def judged(history: History, run: RunFolder) -> History:
 
 def page(run: RunFolder, history: History, built: list[Panel], pictures: tuple[bytes, bytes], status: str) -> str:
     """The page as text; ``pictures`` are the figure as PNG, wide and in one column."""
-    provenance = read_provenance(run)
+    provenance = {**read_provenance(run), "status": status}  # at the very end the file is written after the page
     start = started(history)
     verdicts = sentences.verdict_sentences(history)
     return render(

@@ -73,7 +73,7 @@ class ConsoleMirror:
             self._redraw(force=True)
             self._live.stop()
             self._live = None
-        self.say(f"{status} · record and report in {self._folder} (report.html, curves.png)")
+        self.say(f"report: {self._folder / 'report.html'} (figure: curves.png, record: metrics.jsonl)")
 
     def _event(self, line: Mapping[str, Any]) -> None:
         text = str(line.get("message") or line.get("event"))
@@ -81,7 +81,7 @@ class ConsoleMirror:
             self._tell(text)
             return
         self.say(f"warning: {text}" if line.get("event") == "warning" else text)
-        if line.get("event") == "started" and self._interactive and self._live is None:
+        if line.get("event") in ("started", "resumed") and self._interactive and self._live is None:
             from rich.live import Live
 
             self._live = Live(self._display(), auto_refresh=False, transient=False)
@@ -108,9 +108,11 @@ class ConsoleMirror:
 
         status = self._status
         table = Table.grid(padding=(0, 2))
-        for style in ("", "", "dim"):
-            table.add_column(no_wrap=True, overflow="ellipsis", style=style)
-        for row in status.rows():
+        rows = status.rows()
+        for texts in ([r.name for r in rows], [r.value for r in rows]):
+            table.add_column(no_wrap=True, min_width=max(map(len, texts), default=0))
+        table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+        for row in rows:
             value = Text(row.value, style="dim" if row.value == "undefined" else "bold")
             table.add_row(Text(row.name), value, Text(row.remark or row.label))
         head = Table.grid(padding=(0, 2))

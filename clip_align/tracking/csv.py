@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Table:
         self.path = path
         self.columns, rows = _read(path)
         self._last_step = max((_step(r) for r in rows), default=-1)
+        if self.columns:  # a torn last line must not meet the next row
+            write_atomic(path, _text(self.columns, rows, header=True))
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; rewrite the file when it brings new columns or goes back to an earlier step."""
@@ -57,16 +59,17 @@ class Table:
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows; a last line that a crash has cut off is left out."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = [r for r in reader if _step(r) >= 0]
-            return list(reader.fieldnames or ()), rows
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return [], []
+    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+    rows = [r for r in reader if _step(r) >= 0]
+    return list(reader.fieldnames or ()), rows
 
 
-def _text(columns: list[str], rows: list[Mapping[str, Any]], header: bool) -> str:
+def _text(columns: list[str], rows: Sequence[Mapping[str, Any]], header: bool) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n", extrasaction="ignore")
     if header:
@@ -76,7 +79,7 @@ def _text(columns: list[str], rows: list[Mapping[str, Any]], header: bool) -> st
 
 
 def _step(row: Mapping[str, Any]) -> int:
-    """Step of a row; -1 for one that a crash has cut off."""
+    """Step of a row; -1 for one that has none."""
     try:
         return int(row["global_step"])
     except (KeyError, TypeError, ValueError):

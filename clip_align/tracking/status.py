@@ -48,7 +48,7 @@ class Status:
         if self._begun is None:
             self._begun = (int(line["global_step"]), self._seconds)
         kind = line.get("kind")
-        if line.get("event") == "started" and line.get("max_steps"):
+        if kind == "event" and line.get("max_steps"):
             self.max_steps = int(line["max_steps"])
         if line.get("event") == "resumed":
             self.step = int(line["global_step"])

@@ -99,11 +99,6 @@ def has_key(environ: Mapping[str, str] = os.environ) -> bool:
     return False
 
 
-def environment_names(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """WANDB_ variables that are set and override code or defaults; names only, a key's value is nobody's business."""
-    return sorted(k for k in environ if k.startswith("WANDB_"))
-
-
 def state(folder: RunFolder) -> dict[str, Any]:
     """Id and last logged steps of an earlier part of the run; empty for a new one."""
     with contextlib.suppress(OSError, ValueError):

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from clip_align.record import read
+from clip_align.tracking import console
+from clip_align.tracking.console import ConsoleMirror, progress
+from clip_align.tracking.status import Status
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def shown(folder: Path, lines: list[dict[str, object]], clock: Clock, seconds: float = 0.0) -> list[str]:
+    out = io.StringIO()
+    mirror = ConsoleMirror(folder, interactive=False, stream=out, clock=clock)
+    for line in lines:
+        mirror.line(line)
+        clock.now += seconds
+    mirror.close("done")
+    return out.getvalue().splitlines()
+
+
+def test_plain_lines(tmp_path: Path, synthetic: ModuleType) -> None:
+    lines = shown(tmp_path, list(synthetic.lines(60)), Clock())
+    assert lines[0] == "training tiny on world, 2 ranks"
+    assert lines[1].startswith("evaluation at step 0 (0 samples): accuracy .0")
+    assert " · alignment .5" in lines[1]
+    assert "texture bias undefined (0.14 of the decisions hit a cue, below .25)" in lines[1]
+    assert "texture bias" not in lines[2]  # an early evaluation: not due
+    assert "step 10 of 1500 · loss 4.754 · 1250 samples/s · 2 min 44 s left" in lines
+    assert lines[-1] == f"report: {tmp_path / 'report.html'} (figure: curves.png, record: metrics.jsonl)"
+    logged = (tmp_path / "train.log").read_text(encoding="utf-8").splitlines()
+    assert [x.split(" ", 1)[1] for x in logged] == lines
+
+
+def test_training_lines_come_at_most_every_ten_seconds(tmp_path: Path, synthetic: ModuleType) -> None:
+    lines = [x for x in synthetic.lines(1000) if x["kind"] != "evaluation"]
+    steps = [x for x in shown(tmp_path, lines, Clock(), seconds=1.0) if x.startswith("step ")]
+    assert len(steps) == 10
+
+
+def test_warnings_and_verdicts_are_lines(tmp_path: Path, synthetic: ModuleType) -> None:
+    warning = {**synthetic.where(5), "kind": "event", "event": "warning", "message": "x failed"}
+    lines = shown(tmp_path, [warning, *synthetic.verdicts()], Clock())
+    assert lines[0] == "warning: x failed"
+    assert lines[1].startswith("srocc rose from .53")
+
+
+def test_below_the_best_is_remarked_and_never_called_a_decline(tmp_path: Path, synthetic: ModuleType) -> None:
+    text = "\n".join(shown(tmp_path, list(synthetic.lines()), Clock()))
+    assert "below its best (.7" in text
+    assert "decline" not in text
+
+
+def test_the_live_display_fits_its_terminal(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rich_console = pytest.importorskip("rich.console")
+    mirror = ConsoleMirror(tmp_path, interactive=True, stream=io.StringIO())
+    for line in synthetic.lines(900):
+        mirror._status.take(line)
+    for width in (60, 100):
+        out = io.StringIO()
+        rich_console.Console(file=out, width=width, force_terminal=False).print(mirror._display())
+        lines = out.getvalue().rstrip().splitlines()
+        assert len(lines) == 5
+        assert all(len(x.rstrip()) <= width for x in lines)
+        assert "step 900 of 1500" in lines[0]
+        assert [x.split("  ")[0].strip() for x in lines[1:]] == [
+            "accuracy",
+            "alignment",
+            "texture bias",
+            "noise drop",
+        ]
+
+
+def test_the_live_display_starts_with_the_run_and_stops_at_its_end(
+    tmp_path: Path, synthetic: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror = ConsoleMirror(tmp_path, interactive=True)
+    for line in synthetic.lines(60):
+        mirror.line(line)
+    assert mirror._live is not None
+    mirror.say("a line")
+    mirror.close("done")
+    assert mirror._live is None
+    assert "a line" in capsys.readouterr().out
+    logged = (tmp_path / "train.log").read_text(encoding="utf-8")
+    assert "evaluation at step 60" in logged
+
+
+def test_a_full_disk_ends_the_log_only(tmp_path: Path, synthetic: ModuleType) -> None:
+    (tmp_path / "train.log").mkdir()  # cannot be written
+    lines = shown(tmp_path, list(synthetic.lines(60)), Clock())
+    assert sum(x.startswith("warning: train.log cannot be written") for x in lines) == 1
+    assert any(x.startswith("evaluation at step 60") for x in lines)
+
+
+def test_time_left_from_the_pace_where_the_record_does_not_say(synthetic: ModuleType) -> None:
+    status = Status()
+    for line in synthetic.lines(300):
+        status.take({k: v for k, v in line.items() if k != "time/left_seconds"})
+    assert status.seconds_left() == pytest.approx(1200 * 0.11, rel=0.01)
+
+
+def test_a_resumed_run_shows_its_scores_at_once(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.write(tmp_path, synthetic.lines(600))
+    status = Status(read(tmp_path))
+    assert [r.name for r in status.rows()] == ["accuracy", "alignment", "texture bias", "noise drop"]
+    status.take({**synthetic.where(540), "kind": "event", "event": "resumed", "max_steps": 2000})
+    assert status.train_line().startswith("step 540 of 2000")
+
+
+def test_one_line_costs_next_to_nothing(tmp_path: Path, synthetic: ModuleType) -> None:
+    lines = list(synthetic.lines(900))
+    start = time.process_time()
+    shown(tmp_path, lines, Clock())
+    assert (time.process_time() - start) / len(lines) < 0.005
+
+
+def test_progress_in_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(console.time, "monotonic", clock)
+    out = io.StringIO()
+    show = progress("rendering the world", stream=out)
+    for done in range(0, 101):
+        clock.now = done * 0.3
+        show(done, 100)
+    show(100, 100)
+    assert out.getvalue().splitlines() == [
+        "rendering the world: 34 of 100 · 20 s left",
+        "rendering the world: 68 of 100 · 10 s left",
+        "rendering the world: 100 in 30 s",
+    ]
+
+
+def test_progress_of_quick_work_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    show = progress("x", stream=out)
+    show(1, 2)
+    show(2, 2)
+    assert out.getvalue() == ""
+
+
+def test_progress_on_a_terminal_overwrites_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    show = progress("x", stream=out)
+    show(1, 2)
+    show(2, 2)
+    assert out.getvalue().count("\n") == 1
+    assert out.getvalue().startswith("\r\x1b[2Kx: 1 of 2")

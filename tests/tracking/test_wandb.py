@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""wandb's own files, read by its own reader, as a user would find them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from clip_align.config import TrackerConfig
+from clip_align.errors import UserError
+from clip_align.record import Position, Record
+from clip_align.run_folder import RunFolder
+from clip_align.tracking import wandb_mirror
+from clip_align.tracking.wandb_mirror import WandbMirror, has_key, hints, mode
+
+SROCC = "human/tid2013_remade/srocc"
+
+
+@pytest.fixture(autouse=True)
+def nobody_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [n for n in os.environ if n.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+def inspected(folder: Path) -> list[dict[str, Any]]:
+    """The records of the newest wandb file."""
+    newest = max(folder.glob("wandb/offline-run-*/run-*.wandb"), key=lambda p: p.stat().st_mtime)
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", str(newest), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return [json.loads(x) for x in done.stdout.splitlines() if x.startswith("{")]
+
+
+def rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """History rows as dictionaries."""
+    found = []
+    for record in records:
+        if record["type"] == "history":
+            found.append(_values(record["history"]))
+    return found
+
+
+def _values(history: Mapping[str, Any]) -> dict[str, Any]:
+    items = history.get("item", history)
+    return {k: json.loads(v) if isinstance(v, str) else v for k, v in items.items()}
+
+
+def feed(folder: Path, mirror: WandbMirror, lines: Iterator[dict[str, Any]]) -> None:
+    record = Record(folder, [mirror])
+    for line in lines:
+        fields = {k: v for k, v in line.items() if k not in ("kind", *vars(Position(0, 0, 0, 0.0)))}
+        where = Position(line["global_step"], line["samples_seen"], line["epoch"], line["wall_seconds"])
+        record.append(line["kind"], where, fields)
+    record.close("done")
+
+
+def test_an_offline_run_and_its_resumption(tmp_path: Path, synthetic: ModuleType) -> None:
+    said: list[str] = []
+    run = RunFolder(tmp_path / "run")
+    tracker = TrackerConfig(project="mine", group="seeds", tags=("a", "b"))
+    outside = synthetic.benchmark("gaze/maps", "gaze", [synthetic.score("cc", "correlation")])
+    benchmarks = [*synthetic.benchmarks(), outside]
+    feed(run.path, WandbMirror(run, tracker, {"seed": 3}, said.append), synthetic.lines(120, benchmarks))
+    records = inspected(run.path)
+    logged = rows(records)
+    evaluations = [r for r in logged if SROCC in r]
+    assert [r["global_step"] for r in evaluations] == [0, 2, 8, 32, 60, 120]
+    assert all(r["samples_seen"] == r["global_step"] * 128 for r in logged if "global_step" in r)
+    assert all(f"{SROCC}/low" in r and f"{SROCC}/high" in r for r in evaluations)
+    assert not any("human/tid2013_remade/plcc" in r for r in logged)  # a detail: in the record
+    assert sum("train/loss" in r for r in logged) == 12
+    axes = {r["metric"].get("glob_name"): r["metric"].get("step_metric") for r in records if r["type"] == "metric"}
+    assert axes["human/*"] == axes["train/*"] == axes["gaze/*"] == "samples_seen"
+    (start,) = (r["run"] for r in records if r["type"] == "run")
+    assert (start["project"], start["display_name"], start["run_group"]) == ("mine", "run", "seeds")
+    assert start["tags"] == ["a", "b"]
+    assert start["config"]["update"]["seed"] == 3
+    assert "wandb leet" in said[0]
+    assert "wandb sync" in said[1]
+
+    def resumed() -> Iterator[dict[str, Any]]:
+        yield {**synthetic.where(60), "kind": "event", "event": "resumed", "message": ""}
+        yield from (synthetic.evaluation(step, benchmarks) for step in (120, 180))
+
+    feed(run.path, WandbMirror(run, tracker, {"seed": 3}, said.append), resumed())
+    records = inspected(run.path)
+    (again,) = (r["run"] for r in records if r["type"] == "run")
+    assert again["run_id"] == start["run_id"]
+    assert [r["global_step"] for r in rows(records) if SROCC in r] == [180]  # 120 is there already
+
+
+@pytest.mark.slow
+def test_rows_are_on_the_disk_while_the_run_goes_on(tmp_path: Path, synthetic: ModuleType) -> None:
+    run = RunFolder(tmp_path / "run")
+    mirror = WandbMirror(run, TrackerConfig(), {}, print)
+    for line in synthetic.lines(60):
+        synthetic.write(run.path, [line])
+        mirror.line(line)
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        time.sleep(2)
+        if list(run.path.glob("wandb/offline-run-*/run-*.wandb")) and any(
+            SROCC in r for r in rows(inspected(run.path))
+        ):
+            break
+    assert [r["global_step"] for r in rows(inspected(run.path)) if SROCC in r] == [0, 2, 8, 32, 60]
+    mirror.close("done")
+
+
+def test_a_wandb_that_dies_is_one_warning_and_the_record_goes_on(tmp_path: Path, synthetic: ModuleType) -> None:
+    mirror = WandbMirror(RunFolder(tmp_path), TrackerConfig(), {}, print)
+    mirror._child.kill()
+    record = Record(tmp_path, [mirror])
+    for step in range(5):
+        record.append("train", Position(step, step, 0, 0.0), {"train/loss": 1.0})
+    record.close("done")
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [x["kind"] for x in lines].count("train") == 5
+    (warning,) = (x for x in lines if x["kind"] == "event")
+    assert warning["message"].startswith("WandbMirror failed and is off for the rest of the run (wandb stopped")
+
+
+def test_a_wandb_that_hangs_neither_slows_nor_keeps_the_run(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_mirror, "SHORT_CLOSE_SECONDS", 0.3)
+    said: list[str] = []
+    mirror = WandbMirror(RunFolder(tmp_path), TrackerConfig(), {}, said.append)
+    os.kill(mirror._child._process.pid, signal.SIGSTOP)
+    line = {**synthetic.where(1), "kind": "train", "train/loss": 1.0}
+    start = time.monotonic()
+    for _ in range(70_000):  # more than the pipe holds
+        mirror.line(line)
+    assert (time.monotonic() - start) / 70_000 < 0.001
+    mirror.close("interrupted")
+    assert not mirror._child.alive
+    assert said[-1].startswith("warning: wandb did not finish")
+
+
+def test_the_mode_is_decided_before_wandb_is_asked(tmp_path: Path) -> None:
+    here = {"HOME": str(tmp_path)}
+    assert mode(None, here) == "offline"
+    assert mode(None, {}) == "offline"  # no home
+    assert mode(None, {**here, "WANDB_API_KEY": "x"}) == "online"
+    assert mode(None, {**here, "WANDB_API_KEY": "x", "WANDB_MODE": "offline"}) == "offline"
+    assert mode("disabled", {**here, "WANDB_MODE": "online"}) == "disabled"
+    assert mode(None, {**here, "WANDB_MODE": "dryrun"}) == "offline"
+    assert mode(None, {**here, "WANDB_DISABLED": "true"}) == "disabled"
+    with pytest.raises(UserError, match="WANDB_MODE: 'on' is not one of online, offline, disabled"):
+        mode(None, {**here, "WANDB_MODE": "on"})
+
+
+def test_a_key_in_netrc_counts_for_its_host_only(tmp_path: Path) -> None:
+    file = tmp_path / "rc"
+    file.write_text("machine api.wandb.ai login user password secret\n")
+    file.chmod(0o600)
+    assert has_key({"NETRC": str(file)})
+    assert not has_key({"NETRC": str(file), "WANDB_BASE_URL": "https://wandb.example.org"})
+    (tmp_path / ".netrc").write_text("machine broken\n")
+    assert not has_key({"HOME": str(tmp_path)})
+
+
+def test_hints_quote_the_path(tmp_path: Path) -> None:
+    watch, upload = hints(RunFolder(tmp_path / "a run"), "offline")
+    assert f"leet '{tmp_path}/a run/wandb'" in watch
+    assert upload.endswith(f"sync '{tmp_path}/a run/wandb'/offline-run-*")
+    assert len(hints(RunFolder(tmp_path), "online")) == 1
