@@ -62,6 +62,33 @@ def reach(
     return min(tried, key=lambda s: abs(tried[s] - target_db))
 
 
+def reach_whole(
+    psnr_at: Callable[[int], float], target_db: float, start: int, lowest: int, highest: int, tolerance_db: float
+) -> int:
+    """The whole number in [lowest, highest] whose PSNR is nearest to ``target_db`` of those tried.
+
+    psnr_at: PSNR in dB, on the whole rising with the number (colours of a palette), by 1.8 dB a doubling until two
+    are known. Ends within the tolerance, or where no untried number lies between one too small and one too large.
+    """
+    tried: dict[int, float] = {}
+    number = start
+    while number not in tried:
+        tried[number] = db = psnr_at(number)
+        if abs(db - target_db) <= tolerance_db:
+            break
+        small = max((n for n, found in tried.items() if found < target_db), default=lowest - 1)
+        large = min((n for n, found in tried.items() if found > target_db), default=highest + 1)
+        if large - small < 2:
+            break
+        if small in tried and large in tried:
+            share = (target_db - tried[small]) / (tried[large] - tried[small])
+            number = round(small * (large / small) ** share)
+        else:
+            number = round(number * 2 ** ((target_db - db) / 1.8))
+        number = min(max(number, small + 1), large - 1)
+    return min(tried, key=lambda n: abs(tried[n] - target_db))
+
+
 def _next(tried: dict[float, float], target: float, slope: float) -> float:
     """Secant through the last two points, kept inside the bracket and within a factor of 16."""
     last, *before = reversed(tried)

@@ -64,7 +64,7 @@ def picture(
 ) -> NDArray[np.uint8]:
     """A photograph, or one of its distorted versions, uint8 [384, 512, 3]; the same at every call.
 
-    recipe: the version of the recipes; named in the arguments so that a cache of pictures made by other ones is not
+    recipe: version of the recipes; named in the arguments so that a cache of pictures made by other ones is not
     taken for these. ValueError for another version than the one here.
     """
     if recipe != RECIPE:

@@ -78,6 +78,7 @@ def test_embedded_table_is_that_of_the_pictures_of_one_photograph() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_embedded_table_is_that_of_all_pictures() -> None:
     check_table(photographs.NUMBERS)
 

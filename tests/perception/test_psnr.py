@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from clip_align.perception.psnr import from_mean_square, psnr, reach, to_mean_square
+from clip_align.perception.psnr import from_mean_square, psnr, reach, reach_whole, to_mean_square
 
 
 def test_against_scikit_image() -> None:
@@ -63,3 +63,21 @@ def test_reach_needs_few_evaluations() -> None:
 
     reach(curve, 24, 14.0)
     assert len(asked) <= 3
+
+
+@pytest.mark.parametrize("target", [5.0, 12.0, 17.3, 40.0])
+@pytest.mark.parametrize("start", [2, 30, 256])
+def test_whole_number_nearest_to_the_target(target: float, start: int) -> None:
+    def curve(number: int) -> float:
+        return 10 + 2.2 * math.log2(number)
+
+    best = min(range(2, 257), key=lambda n: abs(curve(n) - target))
+    assert reach_whole(curve, target, start, 2, 256, tolerance_db=0.0) == best
+
+
+def test_whole_numbers_on_a_jagged_curve_end() -> None:
+    def jagged(number: int) -> float:
+        return 10 + 2 * math.log2(number) + (number % 3) * 0.7
+
+    found = reach_whole(jagged, 19, 40, 2, 256, tolerance_db=0.05)
+    assert abs(jagged(found) - 19) < 1

@@ -70,19 +70,14 @@ def palette(picture: Picture, target_db: float) -> Picture:
     sample = Image.fromarray(np.ascontiguousarray(picture[::2, ::2]))
     made: dict[int, Picture] = {}
 
-    def colours(strength: float) -> int:
-        return min(max(round(1 / strength), COLOURS[0]), COLOURS[1])
+    def psnr_at(colours: int) -> float:
+        cut = sample.quantize(colours, Image.Quantize.MEDIANCUT)
+        dithered = image.quantize(palette=cut, dither=Image.Dither.FLOYDSTEINBERG)
+        made[colours] = np.asarray(dithered.convert("RGB"))
+        return psnr.psnr(made[colours], picture)
 
-    def psnr_at(strength: float) -> float:
-        size = colours(strength)
-        if size not in made:
-            cut = sample.quantize(size, Image.Quantize.MEDIANCUT)
-            dithered = image.quantize(palette=cut, dither=Image.Dither.FLOYDSTEINBERG)
-            made[size] = np.asarray(dithered.convert("RGB"))
-        return psnr.psnr(made[size], picture)
-
-    start = 2 ** ((12.5 - target_db) / 2.7)
-    return made[colours(psnr.reach(psnr_at, target_db, start, slope=-4, tolerance_db=0.1, evaluations=6))]
+    start = round(min(2 ** (1.6 + 0.48 * (target_db - 21)), COLOURS[1]))
+    return made[psnr.reach_whole(psnr_at, target_db, start, *COLOURS, tolerance_db=0.1)]
 
 
 def _through(picture: Picture, coder: str, **options: object) -> NDArray[np.uint8]:
