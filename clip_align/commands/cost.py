@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training step will take, tried out on a few made-up samples: all numbers from here are estimates."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from clip_align.config import Config
+from clip_align.losses.infonce import infonce
+from clip_align.models.build import ClipModel, build_model
+from clip_align.training.launch import Place
+
+LONG_ENOUGH_S = 0.5  # a trial of that length is trusted
+BYTES_A_PARAMETER = 16  # float32 weights, gradients and AdamW's two moments
+BYTES_SAVED = 12  # of these a checkpoint holds weights and moments
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Estimates for one rank. Seconds of a step and of encoding one image; None where the model does not fit.
+
+    parameters: number of trained ones. memory: bytes of weights, gradients, moments and activations of a whole
+    batch. tried: samples in the trial. size_px: side of the model's input.
+    """
+
+    parameters: int
+    memory: int
+    step_seconds: float | None
+    image_seconds: float | None
+    tried: int
+    size_px: int
+
+    @property
+    def checkpoint(self) -> int:
+        """Bytes of one checkpoint."""
+        return self.parameters * BYTES_SAVED
+
+
+def cost(config: Config, here: Place) -> Cost:
+    """Try a step of the configured model, precision and number of threads; UserError when it cannot be built."""
+    words = [f"word{i}" for i in range(config.model.vocabulary)] if config.model.kind == "tiny" else None
+    shape = build_model(config.model, words, device="meta")
+    parameters = sum(p.numel() for p in shape.model.parameters())
+    states = parameters * BYTES_A_PARAMETER
+    device = torch.device("cuda", here.local_rank) if here.gpu else torch.device("cpu")
+    if states * (1 if here.gpu else here.local_world) > free_bytes(device):
+        return Cost(parameters, states, None, None, 0, shape.image_size)
+    clip = build_model(config.model, words)
+    clip.model.to(device)
+    context = autocast(device, config.trainer.precision)
+    tried, seconds, saved = _trial(clip, context, device, config.data.batch_size)
+    share = config.data.batch_size / tried
+    return Cost(
+        parameters=parameters,
+        memory=states + round(saved * share),
+        step_seconds=seconds * share * config.trainer.accumulate,
+        image_seconds=_encoding(clip, context, device, tried) / tried,
+        tried=tried,
+        size_px=clip.image_size,
+    )
+
+
+def free_bytes(device: torch.device) -> float:
+    """Memory that is free now: the GPU's, or the machine's (within the limit of its container); inf if unknown."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = [float("inf")]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free.append(1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")))
+    with contextlib.suppress(OSError, ValueError):
+        limit, used = (float(Path(f"/sys/fs/cgroup/memory.{n}").read_text()) for n in ("max", "current"))
+        free.append(limit - used)
+    return min(free)
+
+
+def autocast(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[object]]:
+    """The run's precision for the forward pass."""
+    kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    if precision not in kinds:
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device.type, dtype=kinds[precision])
+
+
+def threads(config: Config, here: Place) -> int:
+    """CPU threads of a rank: what was asked for, else its share of the usable cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return config.trainer.threads or max(1, cores // here.local_world)
+
+
+def _trial(
+    clip: ClipModel, context: Callable[[], AbstractContextManager[object]], device: torch.device, batch: int
+) -> tuple[int, float, int]:
+    """Samples, seconds and bytes kept for the backward pass of one step, doubled until it takes long enough."""
+    tried = min(2, batch)
+    _step(clip, context, device, tried)  # the first one sets things up
+    while True:
+        start = time.perf_counter()
+        saved = _step(clip, context, device, tried)
+        seconds = time.perf_counter() - start
+        if seconds >= LONG_ENOUGH_S or tried == batch:
+            return tried, seconds, saved
+        tried = min(2 * tried, batch)
+
+
+def _step(clip: ClipModel, context: Callable[[], AbstractContextManager[object]], device: torch.device, n: int) -> int:
+    """Forward and backward pass of ``n`` samples; bytes that were kept for the backward pass."""
+    images = torch.zeros(n, 3, clip.image_size, clip.image_size, device=device)
+    texts = clip.tokenizer(["a photo of a thing"] * n).to(device)
+    with _kept(clip) as sizes:
+        with context():
+            image, text = clip.model.encode_image(images), clip.model.encode_text(texts)  # type: ignore[operator]
+        loss = infonce(image, text, clip.model.logit_scale)  # type: ignore[arg-type]
+    loss.backward()  # type: ignore[no-untyped-call]
+    clip.model.zero_grad()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return sum(sizes.values())
+
+
+@contextlib.contextmanager
+def _kept(clip: ClipModel) -> Iterator[dict[int, int]]:
+    """Bytes by storage of what autograd keeps meanwhile, the weights themselves left out."""
+    weights = {p.untyped_storage().data_ptr() for p in clip.model.parameters()}
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield sizes
+
+
+def _encoding(
+    clip: ClipModel, context: Callable[[], AbstractContextManager[object]], device: torch.device, n: int
+) -> float:
+    """Seconds for encoding ``n`` images without gradients."""
+    images = torch.zeros(n, 3, clip.image_size, clip.image_size, device=device)
+    with torch.no_grad(), context():
+        start = time.perf_counter()
+        clip.model.encode_image(images)  # type: ignore[operator]
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return time.perf_counter() - start

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``train dry_run=true``: what is found, what is missing, what the run will cost. Nothing is trained.
+
+Only caches may be written (an index of shards). Found and cost go to standard output; what is missing ends the
+command like any other refusal, a line each, exit code 2.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clip_align.config import Config, WorldData
+from clip_align.errors import UserError
+from clip_align.run_folder import RunFolder, used_name, user_cache
+
+if TYPE_CHECKING:
+    from clip_align.callbacks.base import PerceptualCallback
+    from clip_align.training.launch import Place
+
+GIB = 2**30
+
+
+def dry_run(config: Config) -> int:
+    """Print what is found and what the run will cost; UserError with everything that is missing."""
+    import torch
+
+    from clip_align.commands.cost import threads
+    from clip_align.training.launch import place
+
+    missing: list[str] = []
+    print("dry run: nothing is trained", flush=True)
+    _folders(config, missing)
+    try:
+        here = place(config.trainer, torch.cuda.device_count(), os.environ)
+    except UserError as error:
+        raise UserError(*missing, *error.lines) from None
+    torch.set_num_threads(threads(config, here))
+    _found("trainer", f"{here.world} rank{'s' if here.world > 1 else ''} on the {'GPU' if here.gpu else 'CPU'}")
+    with ExitStack() as stack:
+        cache = _cache(config, stack, missing)
+        samples = _data(config, here, cache, missing)
+        callbacks = _callbacks(config, cache, stack, missing)
+        _cost(config, here, samples, callbacks, missing)
+    if missing:
+        raise UserError(*missing)
+    return 0
+
+
+def _found(what: str, about: str) -> None:
+    print(f"found    {what}: {about}", flush=True)
+
+
+def _costs(what: str, about: str) -> None:
+    print(f"cost     {what}: {about}", flush=True)
+
+
+def _folders(config: Config, missing: list[str]) -> None:
+    """The run's own folder: free, and in a place that can be written; nothing is made."""
+    runs = Path(config.paths.runs)
+    if config.name is not None and config.resume is None:
+        folder = RunFolder(runs / config.name)
+        if folder.has_steps:
+            missing.append(used_name(folder, config.name))
+    there = next(p for p in (runs.absolute(), *runs.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        missing.append(f"paths.runs: {there} cannot be written; set paths.runs=…")
+
+
+def _cache(config: Config, stack: ExitStack, missing: list[str]) -> Path:
+    """The cache that the run would use; a temporary one where that cannot be used, so that the rest is checked."""
+    try:
+        cache, line = user_cache(config.paths.cache)
+    except UserError as error:
+        missing.extend(error.lines)
+        return Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    _found("paths.cache", line or str(cache))
+    return cache
+
+
+def _data(config: Config, here: Place, cache: Path, missing: list[str]) -> int | None:
+    """Samples of an epoch, None where the data are not in order."""
+    if isinstance(config.data, WorldData):
+        rendered = "rendered" if _world(config.data, cache) else "to be rendered once into the cache"
+        _found("data", f"the embedded world, {config.data.images:,} images of {config.data.size} px, {rendered}")
+        return config.data.images
+    from clip_align.data.training import training_data
+
+    try:
+        data = training_data(config, here.rank, here.world, cache, None, lambda line: print(line, flush=True))
+    except UserError as error:
+        missing.extend(error.lines)
+        return None
+    _found("data", f"{data.samples:,} samples, {data.batches_per_epoch:,} batches an epoch on each rank")
+    return int(data.samples)
+
+
+def _world(data: WorldData, cache: Path) -> Path | None:
+    """The folder of a world that is rendered already."""
+    from clip_align.data.world.recipe import Recipe
+
+    fingerprint = Recipe.of(data).fingerprint()
+    return next((p.parent for p in (cache / "world").glob(f"*{fingerprint}/world.json")), None)
+
+
+def _callbacks(config: Config, cache: Path, stack: ExitStack, missing: list[str]) -> list[PerceptualCallback]:
+    """Those that find their data, built as the run would build them."""
+    if not config.callbacks:
+        return []
+    from clip_align.callbacks.build import build_callbacks
+    from clip_align.data.world.shards import ensure_held_out
+    from clip_align.evaluation.prepare import images_per_event
+
+    built: list[PerceptualCallback] = []
+    given: dict[str, Path] = {}
+    for name, callback in config.callbacks.items():
+        if "world" in callback.arguments and not given:  # 2 s to render where there is none yet
+            there = _world(config.data, cache) if isinstance(config.data, WorldData) else None
+            settings = config.data if isinstance(config.data, WorldData) else None
+            temporary = Path(stack.enter_context(tempfile.TemporaryDirectory())) if there is None else cache
+            given = {"world": there or ensure_held_out(temporary, settings)}
+        try:
+            (one,) = build_callbacks({name: callback}, given)
+        except UserError as error:
+            missing.extend(error.lines)
+            continue
+        built.append(one)
+        images = images_per_event([one], _size(config))
+        _found(f"callbacks.{name}", f"{one.key}, {images:,} images an event, every {one.every_n_steps:,} steps")
+    return built
+
+
+def _size(config: Config) -> int:
+    """Side of the model's input in pixels."""
+    from clip_align.models.build import build_model
+
+    return build_model(config.model, ["word"] if config.model.kind == "tiny" else None, device="meta").image_size
+
+
+def _cost(
+    config: Config, here: Place, samples: int | None, callbacks: Sequence[PerceptualCallback], missing: list[str]
+) -> None:
+    from clip_align.commands.cost import cost
+    from clip_align.evaluation.prepare import images_per_event
+    from clip_align.evaluation.schedule import planned
+    from clip_align.training.prepare import event_steps
+    from clip_align.training.start import global_batch, steps_of
+
+    steps, batch = steps_of(config, here.world), global_batch(config, here.world)
+    epochs = f", {steps * batch / samples:.3g} epochs" if samples else ""
+    if samples is not None and samples < batch:
+        missing.append(f"data: {samples:,} samples are fewer than one global batch of {batch:,}; make it smaller")
+    _costs("steps", f"{steps:,} of {batch:,} samples, {steps * batch:,} samples in all{epochs}")
+    try:
+        found = cost(config, here)
+    except UserError as error:
+        missing.extend(error.lines)
+        return
+    early = config.evaluation.early_steps
+    encoded = sum(
+        planned(c.every_n_steps, c.family, early, steps) * images_per_event([c], found.size_px) for c in callbacks
+    )
+    events = event_steps(callbacks, early, steps) if callbacks else []
+    most = images_per_event(callbacks, found.size_px)
+    _costs("evaluations", f"{len(events)}, the largest of {most:,} images at {found.size_px} px, tiles counted")
+    if found.step_seconds is None or found.image_seconds is None:
+        _costs("time", f"not estimated: {_gib(found.memory)} for the weights and their moments are not free now")
+    else:
+        training, watching = steps * found.step_seconds, encoded * found.image_seconds / here.world
+        _costs(
+            "time",
+            f"{_duration(training + watching)} (estimated from a step of {found.tried} samples), of it "
+            f"{_duration(watching)} for evaluations; reading data, making pictures and scores come on top",
+        )
+    _costs("memory", f"{_gib(found.memory)} a rank (estimated: weights, gradients, moments, activations)")
+    kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)
+    _costs("disk", f"{_gib(kept * found.checkpoint)} for {kept} checkpoints (estimated)")
+
+
+def _gib(number: float) -> str:
+    return f"{number / GIB:.2g} GiB" if number < 10 * GIB else f"{number / GIB:,.0f} GiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.0f} h" if hours < 100 else f"{hours / 24:,.0f} days"
