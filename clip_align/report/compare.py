@@ -16,7 +16,7 @@ from clip_align.report.draw import NARROW
 from clip_align.report.figures import png
 from clip_align.report.labels import interval, number
 from clip_align.report.page import TEMPLATE, alternative, inline, render
-from clip_align.report.panels import Panel, panels
+from clip_align.report.panels import Panel, note_of, panels
 from clip_align.run_folder import RunFolder, read_provenance, write_atomic
 
 
@@ -56,10 +56,12 @@ def overlaid(runs: Sequence[Run]) -> list[Panel]:
                 named = replace(curve, run=run.name, label=f"{run.name}, {curve.label}")
                 if place in merged:
                     merged[place] = replace(merged[place], curves=(*merged[place].curves, named))
-                else:
-                    merged[place] = replace(
-                        panel, curves=(named,), gaps=(), bound=(), peak=None, note=f"{panel.note} · {curve.label}"
-                    )
+                    continue
+                lines = tuple(r for r in panel.references if curve.key in r.keys)
+                note = f"{note_of([run.history.benchmarks[key]])} · {curve.label}" if version else panel.note
+                merged[place] = replace(
+                    panel, curves=(named,), references=lines, gaps=(), bound=(), peak=None, note=note
+                )
     return _versions_named(merged)
 
 

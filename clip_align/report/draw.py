@@ -39,6 +39,7 @@ class Layout:
     dpi: int
     name_characters: int
     note_characters: int
+    note_lines: int
     tick_share: float  # least distance of ticks, as a share of the axis
 
     @property
@@ -47,8 +48,8 @@ class Layout:
         return self.width - self.left - self.right, self.height - self.top - self.bottom
 
 
-WIDE = Layout(2, 6.1, 3.9, 0.52, 1.78, 0.62, 0.34, 8.5, 130, 28, 96, 0.13)
-NARROW = Layout(1, 3.9, 3.3, 0.42, 1.18, 0.62, 0.30, 7.8, 200, 19, 60, 0.17)
+WIDE = Layout(2, 6.1, 3.9, 0.52, 1.78, 0.62, 0.34, 8.5, 130, 28, 96, 2, 0.13)
+NARROW = Layout(1, 3.9, 3.45, 0.42, 1.18, 0.77, 0.30, 7.8, 200, 19, 62, 3, 0.17)
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,11 @@ def _frame(axes: Axes, panel: Panel, title: str, layout: Layout, end: int, linea
     axes.set_axisbelow(True)
     width, height = layout.axes_inches
     left = -0.8 * layout.left / width
-    note = wrapped(panel.note, layout.note_characters, 2)
-    above = 0.08 + 0.15 * (note.count("\n") + 1)
-    common: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom"}
-    axes.text(left, 1 + 0.06 / height, note, size=layout.font - 1, color=MUTED, **common)
-    axes.text(left, 1 + above / height, title, size=layout.font + 1.5, color=INK, weight="bold", **common)
+    note = wrapped(panel.note, layout.note_characters, layout.note_lines)
+    common: dict[str, Any] = {"transform": axes.transAxes, "va": "top"}
+    top = 1 + (layout.top - 0.10) / height  # both hang from the top of the cell, so that titles of a row align
+    axes.text(left, top, title, size=layout.font + 1.5, color=INK, weight="bold", **common)
+    axes.text(left, top - 0.19 / height, note, size=layout.font - 1, color=MUTED, linespacing=1.15, **common)
 
 
 def _peak(axes: Axes, panel: Panel, layout: Layout, linear: float) -> None:
@@ -119,7 +120,7 @@ def _peak(axes: Axes, panel: Panel, layout: Layout, linear: float) -> None:
     axes.axvspan(left, right, color="#F0E442", alpha=0.28, lw=0, zorder=0)
     end = axes.get_xlim()[1]
     axes.text(
-        min(max((left + right) / 2, 0.14 * end), 0.86 * end), 0.985, "peak lies here", ha="center", va="top",
+        min(max((left + right) / 2, 0.14 * end), 0.86 * end), 0.985, "range of the peak", ha="center", va="top",
         transform=axes.get_xaxis_transform(), size=layout.font - 1.5, color=MUTED,
     )  # fmt: skip
 
@@ -159,7 +160,7 @@ def _references(axes: Axes, panel: Panel, linear: float) -> list[Name]:
         spread = ""
         if line.spread:
             axes.axhspan(line.value - line.spread, line.value + line.spread, color=FAINT, alpha=0.3, lw=0, zorder=1)
-            spread = f"\xa0±\xa0{number(line.spread)}"
+            spread = f" ±\xa0{number(line.spread)}"
         names.append(Name(line.value, f"{line.label}:\xa0{number(line.value)}{spread}", MUTED))
     if panel.bound:
         xs = [compress(x, linear) for x, _ in panel.bound]

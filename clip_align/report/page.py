@@ -120,6 +120,7 @@ def benchmark_rows(history: History, benchmark: Mapping[str, Any]) -> dict[str, 
         "licence": _said(benchmark.get("licence")),
         "options": options,
         "directions": _directions(benchmark),
+        "notes": _notes(history, benchmark),
         "scores": [_score_row(history, benchmark, s) for s in benchmark.get("scores", ())],
     }
 
@@ -144,6 +145,19 @@ def _score_row(history: History, benchmark: Mapping[str, Any], score: Mapping[st
         "chance": None if score.get("chance") is None else number(score["chance"], 3),
         "references": [(k, number(v, 3)) for k, v in references.items()],
     }
+
+
+def _notes(history: History, benchmark: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Further numbers of the benchmark's last evaluation, which are no scores."""
+    prefix = f"{benchmark['key']}/"
+    names = {s["name"] for s in benchmark.get("scores", ())}
+    last: dict[str, Any] = next((e for e in reversed(history.evaluations) if any(k.startswith(prefix) for k in e)), {})
+    found = {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
+    return [
+        (k.replace("_", " "), number(v, 3) if isinstance(v, float) else str(v))
+        for k, v in found.items()
+        if k.split("/")[0].split("@")[0] not in names and v is not None
+    ]
 
 
 def _directions(benchmark: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

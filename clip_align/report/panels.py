@@ -58,11 +58,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reference:
-    """A horizontal line; ``spread`` is one standard deviation, where the value is a mean."""
+    """A horizontal line; ``spread`` is one standard deviation, where the value is a mean.
+
+    ``keys`` are the full keys of the scores it belongs to.
+    """
 
     label: str
     value: float
     kind: Kind
+    keys: tuple[str, ...]
     spread: float | None = None
 
 
@@ -141,11 +145,20 @@ def gaps_of(curve: Curve) -> list[Gap]:
     return stretches
 
 
-def benchmark_note(benchmark: Mapping[str, Any]) -> str:
-    """Name of a benchmark with what is a stand-in in it, for a panel's second line."""
-    stand_in = str(benchmark.get("stand_in") or "").strip()
-    name = str(benchmark["key"]).split("/", 1)[-1]
-    return f"{name}: {stand_in}" if stand_in else name
+def note_of(benchmarks: Iterable[Mapping[str, Any]]) -> str:
+    """What is human data and what is a stand-in, in a panel's second line; the page has it at full length."""
+    said: dict[str, list[str]] = {}
+    for benchmark in benchmarks:
+        human = _first_clause(benchmark.get("human_data"))
+        parts = ["no human data" if human.lower() in ("", "none", "no") else human]
+        stand_in = _first_clause(benchmark.get("stand_in"))
+        parts += [stand_in] if stand_in and stand_in.lower() != "none" else []
+        said.setdefault(" · ".join(parts), []).append(str(benchmark["key"]).split("/", 1)[-1])
+    return "; ".join(f"{', '.join(names)} · {what}" for what, names in said.items())
+
+
+def _first_clause(text: object) -> str:
+    return str(text or "").split(";")[0].strip()
 
 
 def _panel_of(benchmark: Mapping[str, Any], score: Mapping[str, Any]) -> str:
@@ -167,7 +180,7 @@ def _panel(name: str, members: list[tuple[Mapping[str, Any], Mapping[str, Any]]]
     return Panel(
         name=name,
         title=TITLES.get(name, name.replace("_", " ").capitalize()),
-        note="; ".join(benchmark_note(b) for b in benchmarks.values()),
+        note=note_of(benchmarks.values()),
         curves=curves,
         references=tuple(_references(members)),
         gaps=tuple(gaps_of(curves[0])),
@@ -190,21 +203,24 @@ def _distinct(pairs: list[tuple[Mapping[str, Any], Curve]]) -> tuple[Curve, ...]
 def _references(members: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Reference]:
     """Chance of all curves, each value once; ceilings and baselines of the first headline."""
     members = list(members)
-    seen: dict[float, list[str]] = {}
-    for _, score in members:
+    chances: dict[float, dict[str, str]] = {}  # value: label by key
+    for benchmark, score in members:
         if score.get("chance") is not None:
-            seen.setdefault(round(float(score["chance"]), 6), []).append(str(score.get("label") or score["name"]))
-    for value, labels in seen.items():
-        everyone = len(labels) == len(members) or (len(seen) == 1 and len(labels) > 1)
-        yield Reference("chance" if everyone else f"chance: {labels[0]}", value, "chance")
-    first = members[0][1]
+            key, label = f"{benchmark['key']}/{score['name']}", str(score.get("label") or score["name"])
+            chances.setdefault(round(float(score["chance"]), 6), {})[key] = label
+    for value, labels in chances.items():
+        everyone = len(chances) == 1 and len(labels) > 1
+        name = "chance" if everyone or len(members) == 1 else f"chance: {', '.join(labels.values())}"
+        yield Reference(name, value, "chance", tuple(labels))
+    benchmark, first = members[0]
+    owner = (f"{benchmark['key']}/{first['name']}",)
     for label, value in (first.get("ceilings") or {}).items():
-        yield Reference(str(label), float(value), "ceiling")
-    baselines: dict[str, float] = {str(k): float(v) for k, v in (first.get("baselines") or {}).items() if v is not None}
+        yield Reference(str(label), float(value), "ceiling", owner)
+    baselines = {str(k): float(v) for k, v in (first.get("baselines") or {}).items() if v is not None}
     for label, value in baselines.items():
         if not label.endswith((" sd", "_sd")):
             spread = baselines.get(f"{label} sd", baselines.get(f"{label}_sd"))
-            yield Reference(label.replace("_", " "), value, "baseline", spread)
+            yield Reference(label.replace("_", " "), value, "baseline", owner, spread)
 
 
 def _relative_bound(
@@ -229,10 +245,13 @@ def _limit(noted: float | None, clean: float | None, chance: float | None) -> fl
 
 def _peak(curve: Curve, history: History) -> tuple[int, int] | None:
     """Range of samples in which the headline's peak lies; None without a verdict about it."""
-    at = {p.step: p.samples for p in curve.points}
-    for verdict in history.verdicts:
-        if verdict.get("score") == curve.key and verdict.get("peak_from") in at and verdict.get("peak_to") in at:
-            return at[verdict["peak_from"]], at[verdict["peak_to"]]
+    last = max(curve.points, key=lambda p: p.step, default=None)
+    if last is None or last.step == 0:
+        return None
+    batch = last.samples / last.step
+    for verdict in reversed(history.verdicts):  # the last word of a resumed run
+        if verdict.get("score") == curve.key and None not in (verdict.get("peak_from"), verdict.get("peak_to")):
+            return round(verdict["peak_from"] * batch), round(verdict["peak_to"] * batch)
     return None
 
 

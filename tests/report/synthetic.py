@@ -35,7 +35,7 @@ def benchmark(key: str, panel: str, scores: list[dict[str, Any]], **more: Any) -
         "kind": "benchmark",
         "key": key,
         "version": 1,
-        "human_data": "",
+        "human_data": "none",
         "stand_in": "synthetic test record",
         "source": "made up by the tests",
         "licence": "Apache-2.0",
@@ -64,7 +64,7 @@ def benchmarks() -> list[dict[str, Any]]:
                 score("accuracy_random_texture", "random textures", "companion", chance=1 / 16, unit=wilson),
             ],
             n=1024,
-            stand_in="rendered images, no human data",
+            stand_in="rendered shapes, not photographs",
         ),
         benchmark(
             "human/tid2013_remade",
@@ -101,8 +101,9 @@ def benchmarks() -> list[dict[str, Any]]:
                 score("plcc", "PLCC", "detail", chance=0.0, axis=[-1.0, 1.0]),
             ],
             n=1920,
-            human_data="mean opinion scores of TID2013 (985 observers)",
-            stand_in="re-made stimuli, TID2013 opinions",
+            human_data="TID2013's mean opinion scores of its own pictures, values unmodified",
+            stand_in="the pictures: 16 of TID2013's 24 distortion types re-made on crops of the same Kodak "
+            "photographs; 6 of the 24 references are the database's to the pixel",
             source="Ponomarenko et al. 2015, doi:10.1016/j.image.2014.10.009; Kodak Lossless True Color Image Suite",
             licence="scores: TID2013's terms; photographs: Kodak, free use",
         ),
@@ -129,7 +130,7 @@ def benchmarks() -> list[dict[str, Any]]:
                 score("drop_10", "absolute", "detail"),
             ],
             n=512,
-            stand_in="rendered images, no human data",
+            stand_in="rendered shapes, not photographs",
         ),
     ]
 

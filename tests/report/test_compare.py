@@ -19,6 +19,9 @@ def test_runs_lie_on_top_of_each_other_in_the_same_panels(folders: list[Path]) -
     assert [p.name for p in built] == ["accuracy", "alignment", "texture", "noise"]
     assert [c.run for c in built[1].curves] == ["seed-0", "seed-1", "seed-2"]
     assert {c.key for c in built[1].curves} == {"human/tid2013_remade/srocc"}
+    assert "level alone" in {r.label for r in built[1].references}
+    assert built[2].references == ()  # the chance of hits is not that of the bias
+    assert built[0].note == "world · no human data · rendered shapes, not photographs · clean"
 
 
 def test_another_version_of_a_benchmark_is_another_panel(tmp_path: Path, synthetic: ModuleType) -> None:

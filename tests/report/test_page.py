@@ -59,8 +59,8 @@ def test_a_finished_run(tmp_path: Path, synthetic: ModuleType) -> None:
     assert not re.search(r"https?://", re.sub(r"<pre>.*?</pre>", "", text, flags=re.S))
     for part in (
         "SROCC, all pairs.</b> srocc rose from .53 to about .70",
-        "re-made stimuli, TID2013 opinions",
-        "mean opinion scores of TID2013 (985 observers)",
+        "re-made on crops of the same Kodak photographs; 6 of the 24",
+        "TID2013's mean opinion scores of its own pictures",
         "24 references, jackknife, t",
         "level alone .744",
         "rating noise (ceiling) .992",
@@ -88,6 +88,13 @@ def test_the_page_stops_reloading_when_the_run_has_ended(tmp_path: Path, synthet
 def test_missing_items_are_named(tmp_path: Path, synthetic: ModuleType) -> None:
     text, _ = written(synthetic.run(tmp_path, last=300, status="terminated"))
     assert "No verdict: items missing." in text
+
+
+def test_notes_of_a_benchmark_are_shown(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path, last=60, status="running")
+    line = {**synthetic.evaluation(120, synthetic.benchmarks()), "human/tid2013_remade/dropped_features": 3.0}
+    synthetic.write(tmp_path, [line])
+    assert "Also recorded: dropped features 3.000." in written(tmp_path)[0]
 
 
 def test_undefined_scores_say_why(tmp_path: Path, synthetic: ModuleType) -> None:
