@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from clip_align import config as schema
 from clip_align.errors import UserError
-from clip_align.quoting import quoted
+from clip_align.quoting import as_text, quoted
 from clip_align.structure import flat, nearest, unknown_key
 
 PRIMARY = "config"
@@ -121,7 +121,7 @@ def parse(overrides: Iterable[str], errors: list[str], loader: ConfigLoader) -> 
         if not equals and not key.startswith("~"):
             errors.append(f"{typed}: not of the form key=value; groups are chosen the same way: model=tiny")
             continue
-        for attempt in dict.fromkeys((typed, f"{key}={quoted(value)}" if equals else typed)):
+        for attempt in dict.fromkeys((typed, *_attempts(key, value))) if equals else (typed,):
             try:
                 parsed.append(parser.parse_override(attempt))
                 break
@@ -130,6 +130,13 @@ def parse(overrides: Iterable[str], errors: list[str], loader: ConfigLoader) -> 
         else:
             errors.append(f"{typed}: cannot be read ({reason}); put the value in quotes: '{key}=\"…\"'")
     return parsed
+
+
+def _attempts(key: str, value: str) -> Iterator[str]:
+    """Quoted forms of an override that Hydra cannot read as it was typed."""
+    yield f"{key}={quoted(value)}"
+    if value[:1] not in ("[", "{", "'", '"'):  # those that open something have to close it
+        yield f"{key}={as_text(value)}"
 
 
 def completed(lines: list[str], parsed: Sequence[Override]) -> list[str]:

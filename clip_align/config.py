@@ -216,6 +216,8 @@ def load(overrides: Sequence[str]) -> Config:
         wrong = {line.partition(":")[0].partition(".")[0] for line in errors} - {"callbacks"}
         errors += [p for p in problems(config) if p.partition(":")[0].partition(".")[0] not in wrong]
     if errors or config is None:
+        unread = {line.partition("=")[0] for line in errors if "=" in line.partition(":")[0]}
+        errors = [e for e in errors if e.partition(": not given")[0] not in unread]  # typed, and complained about
         raise UserError(*dict.fromkeys(errors))
     return config
 

@@ -22,6 +22,11 @@ def quoted(value: str) -> str:
     return ",".join(_part(p) for p in parts)
 
 
+def as_text(value: str) -> str:
+    """``value`` in quotes as one text, whatever is in it."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def split(text: str) -> Iterator[str]:
     """Parts between commas that are outside brackets, braces and quotes."""
     depth, start, quote = 0, 0, ""
@@ -52,7 +57,7 @@ def _part(text: str) -> str:
         if all(ENTRY.match(e) for e in entries):
             return f"{before}{{{','.join(_entry(e) for e in entries)}}}"
     if re.search(r"[{}\[\]()]", bare):
-        return before + "'" + bare.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return before + as_text(bare)
     return text
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from clip_align import config
-from clip_align.config import CallbackConfig, Config, ShardData, Source, from_plain, load, to_plain
+from clip_align.config import CallbackConfig, Config, FolderData, ShardData, Source, from_plain, load, to_plain
 from clip_align.config_check import warmup
 from clip_align.errors import UserError
 
@@ -208,6 +208,21 @@ def test_all_errors_at_once() -> None:
     assert len(found) == len(starts)
     for start in starts:
         assert any(line.startswith(start) for line in found), (start, found)
+
+
+@pytest.mark.parametrize(
+    "path", ["/größe/日本.csv", "/a b;c#d@e.csv", "/a=b.csv", "C:\\x.csv", "~/x.csv", "/it's.csv", "/[ab].csv"]
+)
+def test_paths_are_taken_as_typed(path: str) -> None:
+    data = load(["callbacks=[]", "data=folder", f"data.csv={path}"]).data
+    assert isinstance(data, FolderData)
+    assert data.csv == path
+
+
+def test_what_cannot_be_read_is_one_line() -> None:
+    assert errors("callbacks=[]", "data=folder", "data.csv='/a") == [
+        "data.csv='/a: cannot be read (token recognition error at: ''/a'); put the value in quotes: 'data.csv=\"…\"'"
+    ]
 
 
 def test_shards_are_taken_as_typed() -> None:

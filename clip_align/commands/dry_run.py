@@ -88,15 +88,18 @@ def _data(config: Config, here: Place, cache: Path, missing: list[str]) -> int |
         rendered = "rendered" if _world(config.data, cache) else "to be rendered once into the cache"
         _found("data", f"the embedded world, {config.data.images:,} images of {config.data.size} px, {rendered}")
         return config.data.images
-    from clip_align.data.training import training_data
+    from clip_align.data.training_data import TrainingData
 
+    data = TrainingData(
+        config.data, None, None, config.seed, 0, here.world, cache, config.trainer.accumulate, lambda line: print(line)
+    )
     try:
-        data = training_data(config, here.rank, here.world, cache, None, lambda line: print(line, flush=True))
+        for line in data.check():
+            _found("data", line.removeprefix("data: "))
     except UserError as error:
         missing.extend(error.lines)
         return None
-    _found("data", f"{data.samples:,} samples, {data.batches_per_epoch:,} batches an epoch on each rank")
-    return int(data.samples)
+    return data.samples
 
 
 def _world(data: WorldData, cache: Path) -> Path | None:
@@ -152,8 +155,6 @@ def _cost(
 
     steps, batch = steps_of(config, here.world), global_batch(config, here.world)
     epochs = f", {steps * batch / samples:.3g} epochs" if samples else ""
-    if samples is not None and samples < batch:
-        missing.append(f"data: {samples:,} samples are fewer than one global batch of {batch:,}; make it smaller")
     _costs("steps", f"{steps:,} of {batch:,} samples, {steps * batch:,} samples in all{epochs}")
     try:
         found = cost(config, here)
