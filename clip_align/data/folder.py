@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images in a folder with a csv of captions."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import TextIO
+
+from clip_align.config import FolderData
+from clip_align.data.captions import clean
+from clip_align.data.samples import FolderSamples
+from clip_align.data.skipped import NO_IMAGE, BadSample, Causes
+from clip_align.errors import UserError
+
+
+def folder_samples(data: FolderData) -> tuple[FolderSamples, Causes]:
+    """The rows with a caption and an image file that exists, and what was left out.
+
+    The first line names the columns; fields are separated by commas (tabs where the first line has a tab and no
+    comma). UserError when the csv or a column is missing, or nothing in it can be used.
+    """
+    path = Path(data.csv).expanduser()
+    root = Path(data.root).expanduser() if data.root else path.parent
+    if not root.is_dir():
+        raise UserError(f"data.root: no such folder: {root}; image paths of {path} are relative to it")
+    rows = _rows(path, data)
+    names, captions, bad = [], [], Causes()
+    for image, caption in rows:
+        try:
+            text = clean(caption)
+            if not image or not os.path.isfile(root / image):
+                raise BadSample(NO_IMAGE)
+        except BadSample as error:
+            bad.add(error.cause, image or path.name)
+        else:
+            names.append(image)
+            captions.append(text)
+    if not names:
+        what = f"none of its {len(rows):,} rows can be used: {bad}" if rows else "it has no rows"
+        raise UserError(f"data.csv: {path}: {what}; images are looked for in {root} (data.root)")
+    return FolderSamples(str(root), names, captions), bad
+
+
+def _rows(path: Path, data: FolderData) -> list[tuple[str, str | None]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _columns(file, path, data)
+    except OSError as error:
+        raise UserError(f"data.csv: cannot read {path}: {error.strerror}; name a csv with data.csv=…") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"data.csv: {path} is no csv in UTF-8 ({error})") from error
+
+
+def _columns(file: TextIO, path: Path, data: FolderData) -> list[tuple[str, str | None]]:
+    first = file.readline()
+    delimiter = "\t" if "\t" in first and "," not in first else ","
+    file.seek(0)
+    reader = csv.DictReader(file, delimiter=delimiter)
+    found = list(reader.fieldnames or [])
+    errors = [
+        f"data.{name}: {path} has no column '{column}'; it has: {', '.join(found) or 'none'}"
+        for name, column in (("image_column", data.image_column), ("caption_column", data.caption_column))
+        if column not in found
+    ]
+    if errors:
+        raise UserError(*errors)
+    return [(row[data.image_column] or "", row[data.caption_column]) for row in reader]

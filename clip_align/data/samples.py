@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training samples by number, whether they lie in tars or in a folder with a csv."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from clip_align.data.captions import caption_of
+from clip_align.data.files import Files
+from clip_align.data.index import ShardIndex
+from clip_align.data.skipped import DAMAGED, UNREADABLE, BadSample
+
+
+class Samples(Protocol):
+    """Samples 0 … len - 1, in blocks that are read together (a tar each). Picklable."""
+
+    @property
+    def blocks(self) -> Sequence[int]:
+        """Number of samples of each block, in order."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, number: int) -> bytes:
+        """The file's bytes; BadSample when they cannot be read."""
+
+    def caption(self, number: int) -> str:
+        """The caption; BadSample when it cannot be read."""
+
+    def key(self, number: int) -> str:
+        """Its name, for messages."""
+
+
+class TarSamples:
+    """Samples of indexed tars, read by position."""
+
+    def __init__(self, paths: Sequence[str], indexes: Sequence[ShardIndex]) -> None:
+        self.paths, self.indexes = list(paths), list(indexes)
+        self.blocks = [len(index) for index in indexes]
+        self._starts = np.cumsum([0, *self.blocks]).tolist()
+        self._files = Files()
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def image(self, number: int) -> bytes:
+        """The image's bytes."""
+        shard, local = self._place(number)
+        at, size = self.indexes[shard].image[local]
+        return self._read(shard, int(at), int(size))
+
+    def caption(self, number: int) -> str:
+        """The caption."""
+        shard, local = self._place(number)
+        index = self.indexes[shard]
+        at, size = index.text[local]
+        return caption_of(self._read(shard, int(at), int(size)), bool(index.from_json[local]))
+
+    def key(self, number: int) -> str:
+        """The key, folders in the tar included."""
+        shard, local = self._place(number)
+        return self.indexes[shard].key(local)
+
+    def _place(self, number: int) -> tuple[int, int]:
+        shard = bisect_right(self._starts, number) - 1
+        return shard, number - self._starts[shard]
+
+    def _read(self, shard: int, at: int, size: int) -> bytes:
+        try:
+            data = self._files.read(self.paths[shard], at, size)
+        except OSError:
+            raise BadSample(UNREADABLE) from None
+        if len(data) < size:
+            raise BadSample(DAMAGED)  # the file has been cut since it was indexed
+        return data
+
+
+class FolderSamples:
+    """Images in files of their own, captions in memory; one block."""
+
+    def __init__(self, root: str, names: Sequence[str], captions: Sequence[str]) -> None:
+        self.root, self.names, self.captions = root, list(names), list(captions)
+        self.blocks = [len(self.names)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image(self, number: int) -> bytes:
+        """The image file's bytes."""
+        try:
+            with open(os.path.join(self.root, self.names[number]), "rb") as file:
+                return file.read()
+        except OSError:
+            raise BadSample(UNREADABLE) from None
+
+    def caption(self, number: int) -> str:
+        """The caption of the csv's row."""
+        return self.captions[number]
+
+    def key(self, number: int) -> str:
+        """The image's path as the csv has it."""
+        return self.names[number]

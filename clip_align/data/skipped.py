@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad samples: why one cannot be used, how many there were, and when there were too many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from clip_align.errors import RunError
+
+NO_CAPTION, BAD_TEXT, NO_IMAGE = "no caption", "bad text", "no image"
+NOT_AN_IMAGE, DAMAGED, UNREADABLE = "not an image", "damaged image", "unreadable file"
+
+FEW = 1000  # a share is not judged before this many samples, or one epoch where that is shorter
+
+
+class BadSample(Exception):  # noqa: N818  # the name of what it is about
+    """One sample cannot be used; ``cause`` is one of this module's constants."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+@dataclass
+class Causes:
+    """Number of bad samples by cause, and the key of the first of each."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def add(self, cause: str, key: str, count: int = 1) -> None:
+        """Count a cause; ``key`` is kept when it is the first of its cause."""
+        self.counts[cause] = self.counts.get(cause, 0) + count
+        self.first.setdefault(cause, key)
+
+    def merge(self, other: Causes) -> None:
+        """Add what another has counted after this one."""
+        for cause, count in other.counts.items():
+            self.add(cause, other.first[cause], count)
+
+    @property
+    def total(self) -> int:
+        """Number of bad samples."""
+        return sum(self.counts.values())
+
+    def __str__(self) -> str:
+        return ", ".join(f"{n:,} {cause} (first: {self.first[cause]})" for cause, n in self.counts.items())
+
+
+class Tally:
+    """The running share of bad samples on one rank, with what the index had already left out.
+
+    ``before`` is the share that never entered the plan; ``epoch`` the number of samples of one epoch on
+    this rank: the share is judged over at least that many, or `FEW`.
+    """
+
+    def __init__(self, limit: float, before: float, causes: Causes, epoch: int) -> None:
+        self.limit, self.before, self.least = limit, before, max(1, min(FEW, epoch))
+        self.causes = Causes(dict(causes.counts), dict(causes.first))
+        self.seen = self.bad = 0
+
+    @property
+    def share(self) -> float:
+        """Share of bad samples so far, those left out before the plan included."""
+        return self.before + (1 - self.before) * self.bad / max(self.seen, self.least)
+
+    def count(self, delivered: int, skipped: Iterable[tuple[str, str]]) -> None:
+        """Take note of a batch; RunError with counts by cause once the share is above the limit."""
+        self.seen += delivered
+        for cause, key in skipped:
+            self.bad += 1
+            self.causes.add(cause, key)
+        if self.bad and self.share > self.limit:
+            raise RunError(f"data: {too_many(self.share, self.limit, self.causes)}")
+
+
+def too_many(share: float, limit: float, causes: Causes) -> str:
+    """What to say when more than the configured share is bad."""
+    return (
+        f"{share:.1%} of the samples are bad, data.max_bad_share={limit:g} allows {limit:.0%}: {causes}; "
+        "repair the shards or raise data.max_bad_share"
+    )
+
+
+def as_causes(counts: Mapping[str, tuple[int, str]]) -> Causes:
+    """From ``{cause: (count, first key)}``."""
+    causes = Causes()
+    for cause, (count, key) in counts.items():
+        causes.add(cause, key, count)
+    return causes

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training data of a run as one object: checked before step 0, then an endless stream of equal batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from clip_align.config import DataConfig
+from clip_align.data.batches import Batches, Loader, Tokenizer
+from clip_align.data.decode import decoder_name
+from clip_align.data.found import Found, Progress, find
+from clip_align.data.plan import Cursor, Plan
+from clip_align.data.plan import Tasks as _Tasks
+from clip_align.data.skipped import BadSample, Tally
+from clip_align.errors import UserError
+
+MIB = 2**20
+
+
+class TrainingData:
+    """Samples, plan and loader of one rank.
+
+    image_size, tokenizer: the model's; they may be set later (the tiny model's tokenizer is made from
+    ``captions()``), before ``loader()``. accumulate: batches of one optimizer step. progress: takes a line
+    now and then while shards are indexed or the world is rendered.
+    """
+
+    def __init__(
+        self,
+        data: DataConfig,
+        image_size: int | None,
+        tokenizer: Tokenizer | None,
+        seed: int,
+        rank: int,
+        world_size: int,
+        cache: Path,
+        accumulate: int = 1,
+        progress: Progress = lambda line: None,
+    ) -> None:
+        self.data, self.image_size, self.tokenizer = data, image_size, tokenizer
+        self.seed, self.rank, self.world_size, self.accumulate = seed, rank, world_size, accumulate
+        self._cache, self._progress = cache, progress
+
+    @cached_property
+    def found(self) -> Found:
+        """What is there; looked up once. UserError with a line for everything that must be repaired first."""
+        return find(self.data, self._cache, self._progress, self.rank, self.world_size)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """How samples become batches."""
+        return Plan(
+            tuple(self.found.samples.blocks),
+            self.found.sources,
+            self.found.rates,
+            self.seed,
+            self.data.window_shards,
+            self.data.batch_size,
+            self.world_size,
+        )
+
+    def check(self) -> tuple[str, ...]:
+        """Lines to show before step 0. UserError when the data cannot be trained on."""
+        per_epoch, step = sum(self.plan.per_source), self.plan.global_batch * self.accumulate
+        if per_epoch < step:
+            parts = f"data.batch_size={self.data.batch_size} x {self.world_size} ranks x accumulate={self.accumulate}"
+            raise UserError(
+                f"data: {per_epoch:,} samples are fewer than one global batch of {step:,} ({parts}); "
+                f"take data.batch_size={max(1, per_epoch // (step // self.data.batch_size))} or less, or more data"
+            )
+        return (*self.found.notes, *self._mix(), self._summary())
+
+    @property
+    def samples(self) -> int:
+        """Number of samples that can be used."""
+        return len(self.found.samples)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of this rank in an epoch, the same on all ranks."""
+        return self.plan.batches_per_epoch
+
+    @property
+    def provenance(self) -> dict[str, object]:
+        """What decided about pixels and samples."""
+        return {"data_fingerprint": self.found.fingerprint, "decoder": decoder_name(), "samples": self.samples}
+
+    def captions(self, limit: int | None = None) -> Iterator[str]:
+        """Captions of all samples, or of ``limit`` of them at equal distances; unreadable ones are passed over."""
+        count = self.samples if limit is None else min(limit, self.samples)
+        for number in np.linspace(0, self.samples, count, endpoint=False).astype(int).tolist():
+            try:
+                yield self.found.samples.caption(number)
+            except BadSample:
+                continue
+
+    def loader(self, start: Cursor = Cursor(), pin_memory: bool = False, start_method: str | None = None) -> Loader:  # noqa: B008
+        """This rank's batches from ``start`` on, epoch after epoch without an end.
+
+        ``start_method`` is that of the workers (None: the platform's; ``spawn`` works too).
+        """
+        if self.image_size is None or self.tokenizer is None:
+            raise ValueError("image_size and tokenizer must be set before the loader is made")
+        data = self.data
+        batches = Batches(
+            self.found.samples,
+            self.tokenizer,
+            self.image_size,
+            self.seed,
+            data.flip,
+            data.crop_scale,
+            data.memory_mb * MIB // max(1, data.workers),
+        )
+        tally = Tally(
+            data.max_bad_share, self.found.bad_share, self.found.bad, self.batches_per_epoch * data.batch_size
+        )
+        return Loader(
+            batches, _Tasks(self.plan, self.rank, Cursor(*start)), tally, data.workers, pin_memory, start_method
+        )
+
+    def _summary(self) -> str:
+        plan, blocks = self.plan, len(self.found.samples.blocks)
+        where = f"{blocks:,} {'shard' if blocks == 1 else 'shards'}" if self.data.kind != "folder" else "a folder"
+        left = f", {plan.remainder:,} samples left over" if plan.remainder else ""
+        return (
+            f"data: {self.samples:,} samples in {where}; an epoch is {plan.batches_per_epoch:,} batches of "
+            f"{plan.global_batch:,}{left}"
+        )
+
+    def _mix(self) -> list[str]:
+        """A line about the sources when they do not weigh the same."""
+        if set(self.found.rates) == {1.0}:
+            return []
+        total = sum(self.plan.per_source)
+        parts = ", ".join(f"{n:,} ({n / total:.0%}) of source {i}" for i, n in enumerate(self.plan.per_source, 1))
+        return [f"data: an epoch takes {parts}"]
