@@ -47,8 +47,8 @@ POWER = 2.8  # 1.96 + .84 standard errors: what is found in 80 % of the runs
 class Peak:
     """The course of one score over the regular evaluations of one run.
 
-    word: rose_then_fell (both lower bounds above 0), rise, fall, flat (the other change within the margin),
-        undecided; None where the rule cannot be applied, for ``reason``.
+    word: rose_then_fell (both lower bounds above 0), flat (both intervals inside the margin), rise or fall (lower
+        bound above 0, the other change below the margin), undecided; None where there is no verdict, for ``reason``.
     rise, fall: of the peak window over the start, of the end below the peak window; cross-fitted, 95 % intervals.
     start, end: mean of the first two evaluations, of the last five. peak_from, peak_to: steps that hold the windows of
         the middle 90 % of all choices. smallest_detectable_fall: found in 80 % of such runs.
@@ -196,11 +196,11 @@ def _word(rise: Estimate, fall: Estimate, margin: float) -> Word:
     (rose, no_rise), (fell, no_fall) = ((low > 0, high < margin) for low, high in changes)
     if rose and fell:
         return "rose_then_fell"
+    if all(-margin < low and high < margin for low, high in changes):
+        return "flat"
     if rose and no_fall:
         return "rise"
-    if fell and no_rise:
-        return "fall"
-    return "flat" if all(-margin < low and high < margin for low, high in changes) else "undecided"
+    return "fall" if fell and no_rise else "undecided"
 
 
 def _why_not(kept: Index, evaluations: int) -> str | None:

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verdicts at the end of a run: did a score rise and fall, as fields of the record and as one paragraph.
+
+Only scores that declare a margin below which a change counts as flat get one, and only srocc and within-level srocc
+have the rule. One run can show that its curve fell by more than its own jitter, hence "in this run"; a decline without
+these words needs several seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.analysis.peak import Peak, peak
+from clip_align.metrics.estimate import Estimate
+
+if TYPE_CHECKING:
+    from clip_align.record import History, ItemsHistory
+
+__all__ = ["sentence", "verdicts"]
+
+POOLED, WITHIN = "srocc", "within_level_srocc"
+LEVEL = "level"  # the condition of the items that names their level
+NAIVE = "peak chosen and tested on the same evaluations: biased upwards, not a finding"
+MISSING = "items missing"
+
+
+def verdicts(history: History, items_of: Callable[[str], ItemsHistory | None]) -> list[dict[str, Any]]:
+    """Fields of the record's ``verdict`` lines, one for each score that declares a flat margin.
+
+    ``score`` (its full key), ``word`` (None without a verdict, then ``reason``), ``sentence``; ``rise`` and ``fall``
+    with ``/low`` and ``/high``; ``start``, ``peak``, ``end`` values; ``peak_from`` and ``peak_to`` steps;
+    ``smallest_detectable_fall``; ``evaluations``, ``left_out``, ``dropped_resamples``, ``unit``; and, labelled, the
+    ``naive_fall``. items_of: items of a benchmark by key, None where there are none. About .3 s for a default run.
+    """
+    described = [
+        (benchmark, score)
+        for benchmark in history.benchmarks.values()
+        for score in benchmark.get("scores", ())
+        if score.get("flat_margin") is not None
+    ]
+    several = len({benchmark["key"] for benchmark, _ in described}) > 1
+    items = {str(b["key"]): items_of(str(b["key"])) for b, _ in described}
+    lines = []
+    for benchmark, score in described:
+        key, name, margin = str(benchmark["key"]), str(score["name"]), float(score["flat_margin"])
+        found = _peak(history, benchmark, name, margin, items[key])
+        subject = f"{key}/{name}" if several else name
+        table = items[key]
+        unit = next(iter(table.clusters), "item") if table else None
+        lines.append({"score": f"{key}/{name}", **_fields(found, margin, subject), "unit": unit})
+    return lines
+
+
+def sentence(found: Peak, margin: float, subject: str) -> str:
+    """The course in words: rise, fall since, what is excluded, what could have been shown, and where the peak lies."""
+    if found.word is None:
+        return f"{subject}: no verdict: {found.reason}."
+    top = (found.start or 0.0) + (found.rise.value or 0.0)
+    course = f"from {_n(found.start)} to about {_n(top)}"
+    shown = f"this run could have shown (80 %) one of {_n(found.smallest_detectable_fall)} or more"
+    rise, fall = _span(found.rise, sign="+"), _span(found.fall)
+    parts = []
+    if found.word == "flat":
+        parts.append(f"{subject} stayed flat (within {_n(margin, 2)}): {course}, {rise}. Fall since: {fall}; {shown}.")
+    else:
+        if _above(found.rise, 0):
+            parts.append(f"{subject} rose {course}: {rise}.")
+        elif _below(found.rise, margin):
+            parts.append(f"{subject} did not rise by {_n(margin, 2)}: {course}, {rise}.")
+        else:
+            parts.append(f"Rise of {subject} {course}: {rise}: undecided.")
+        if _above(found.fall, 0):
+            parts.append(f"{'Then it' if found.word == 'rose_then_fell' else 'It'} fell in this run: {fall}.")
+        elif found.word == "rise":
+            parts.append(f"Fall since: {fall}: none of {_n(margin, 2)} or more; {shown}.")
+        else:
+            excluded = f"a fall above {_n(found.fall.high)} is excluded"
+            parts.append(f"Fall since: {fall}: undecided; {excluded}; {shown}.")
+    parts.append(f"Peak between steps {found.peak_from:,} and {found.peak_to:,}.")
+    if found.left_out:
+        parts.append(
+            f"Left out, without a value: {found.left_out} of {found.evaluations + found.left_out} evaluations."
+        )
+    return " ".join(parts)
+
+
+def _fields(found: Peak, margin: float, subject: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {"word": found.word, "sentence": sentence(found, margin, subject)}
+    if found.reason:
+        fields["reason"] = found.reason
+    for name, estimate in (("rise", found.rise), ("fall", found.fall), ("naive_fall", found.naive_fall)):
+        fields.update({name: estimate.value, f"{name}/low": estimate.low, f"{name}/high": estimate.high})
+    rise = found.rise.value
+    fields.update(
+        {
+            "naive_fall/label": NAIVE,
+            "start": found.start,
+            "peak": None if found.start is None or rise is None else found.start + rise,
+            "end": found.end,
+            "peak_from": found.peak_from,
+            "peak_to": found.peak_to,
+            "smallest_detectable_fall": found.smallest_detectable_fall,
+            "flat_margin": margin,
+            "evaluations": found.evaluations,
+            "left_out": found.left_out,
+            "dropped_resamples": found.dropped_resamples,
+        }
+    )
+    return fields
+
+
+def _peak(history: History, benchmark: Mapping[str, Any], name: str, margin: float, items: ItemsHistory | None) -> Peak:
+    statistic, _, layer = name.partition("@")
+    undefined_at = dict(_undefined(history, f"{benchmark['key']}/{name}"))
+    if items is None:
+        return _without(next(reversed(undefined_at.values()), MISSING))
+    columns = [n for n in items.model if n.partition("@")[2] == layer]
+    if statistic not in (POOLED, WITHIN):
+        return _without(f"there is no rule for {statistic}")
+    if not columns:
+        return _without(MISSING)
+    if statistic == WITHIN and LEVEL not in items.conditions:
+        return _without("the items have no levels")
+    every = _regular_every(history, benchmark, items.steps)
+    known = {s: t for t, s in enumerate(items.steps) if s % every == 0 and s not in undefined_at}
+    steps = sorted({*known, *(s for s in undefined_at if s % every == 0)})
+    model: NDArray[np.float64] = np.full((len(steps), len(items.human)), np.nan)
+    for row, step in enumerate(steps):
+        if step in known:
+            model[row] = items.model[columns[0]][known[step]]
+    clusters = next(iter(items.clusters.values()), np.arange(len(items.human)))
+    levels = items.conditions[LEVEL] if statistic == WITHIN else None
+    return peak(model, items.human, clusters, steps, levels, margin)
+
+
+def _undefined(history: History, path: str) -> Iterator[tuple[int, str]]:
+    for line in history.evaluations:
+        if path in line and line[path] is None:
+            yield line["global_step"], str(line.get(f"{path}/reason") or "undefined")
+
+
+def _regular_every(history: History, benchmark: Mapping[str, Any], steps: Sequence[int]) -> int:
+    """Steps between the benchmark's regular evaluations: its own option, the run's, else the commonest spacing."""
+    own = (benchmark.get("options") or {}).get("every_n_steps")
+    runs = [e["regular_every"] for e in history.events if e.get("regular_every")]
+    gaps = np.diff(sorted(steps))
+    commonest = int(np.bincount(gaps).argmax()) if len(gaps) else 1
+    return int(own or (runs[-1] if runs else commonest))
+
+
+def _without(reason: str) -> Peak:
+    none = Estimate(None, reason=reason)
+    return Peak(None, reason, none, none, none)
+
+
+def _above(estimate: Estimate, value: float) -> bool:
+    return estimate.low is not None and estimate.low > value
+
+
+def _below(estimate: Estimate, value: float) -> bool:
+    return estimate.high is not None and estimate.high < value
+
+
+def _span(estimate: Estimate, sign: str = "") -> str:
+    plus = sign if (estimate.value or 0) >= 0 else ""
+    return f"{plus}{_n(estimate.value)} [{_n(estimate.low)}, {_n(estimate.high)}]"
+
+
+def _n(value: float | None, digits: int = 3) -> str:
+    """``.537``, ``-.012``: a score without its leading zero; differences here are often below .01."""
+    text = f"{value or 0.0:.{digits}f}"
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text

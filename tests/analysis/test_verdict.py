@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verdicts from a record: their fields, their sentences word by word, and where there is none."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clip_align.analysis.peak import Peak
+from clip_align.analysis.verdict import sentence, verdicts
+from clip_align.metrics.correlation import srocc
+from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.record import History, ItemsHistory, Position, Record, read, read_items
+
+KEY = "human/tid2013_remade"
+EVERY = 40
+NAIVE = Estimate(0.09, 0.05, 0.12)
+
+
+def _peak(word: Any, rise: tuple[float, float, float], fall: tuple[float, float, float], **more: Any) -> Peak:
+    fields = {"start": 0.537, "end": 0.69, "peak_from": 480, "peak_to": 1780, "smallest_detectable_fall": 0.0211}
+    return Peak(word, None, Estimate(*rise), Estimate(*fall), NAIVE, **{**fields, "evaluations": 22, **more})
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (
+            _peak("undecided", (0.169, 0.119, 0.22), (0.008, -0.003, 0.019)),
+            "srocc rose from .537 to about .706: +.169 [.119, .220]. Fall since: .008 [-.003, .019]: undecided; a fall "
+            "above .019 is excluded; this run could have shown (80 %) one of .021 or more. "
+            "Peak between steps 480 and 1,780.",
+        ),
+        (
+            _peak("rose_then_fell", (0.169, 0.119, 0.22), (0.05, 0.02, 0.08)),
+            "srocc rose from .537 to about .706: +.169 [.119, .220]. Then it fell in this run: .050 [.020, .080]. "
+            "Peak between steps 480 and 1,780.",
+        ),
+        (
+            _peak("rise", (0.169, 0.119, 0.22), (0.001, -0.01, 0.012)),
+            "srocc rose from .537 to about .706: +.169 [.119, .220]. Fall since: .001 [-.010, .012]: none of .03 or "
+            "more; this run could have shown (80 %) one of .021 or more. Peak between steps 480 and 1,780.",
+        ),
+        (
+            _peak("fall", (-0.002, -0.011, 0.007), (0.05, 0.02, 0.08), peak_from=0, peak_to=300),
+            "srocc did not rise by .03: from .537 to about .535, -.002 [-.011, .007]. It fell in this run: "
+            ".050 [.020, .080]. Peak between steps 0 and 300.",
+        ),
+        (
+            _peak("flat", (0.002, -0.011, 0.017), (0.0, -0.02, 0.02)),
+            "srocc stayed flat (within .03): from .537 to about .539, +.002 [-.011, .017]. Fall since: .000 "
+            "[-.020, .020]; this run could have shown (80 %) one of .021 or more. Peak between steps 480 and 1,780.",
+        ),
+        (
+            _peak("undecided", (0.02, -0.03, 0.07), (0.02, -0.03, 0.07), left_out=1, evaluations=21),
+            "Rise of srocc from .537 to about .557: +.020 [-.030, .070]: undecided. Fall since: .020 [-.030, .070]: "
+            "undecided; a fall above .070 is excluded; this run could have shown (80 %) one of .021 or more. "
+            "Peak between steps 480 and 1,780. Left out, without a value: 1 of 22 evaluations.",
+        ),
+        (
+            Peak(None, "12 regular evaluations; the rule needs at least 20", *[undefined("x")] * 3),
+            "srocc: no verdict: 12 regular evaluations; the rule needs at least 20.",
+        ),
+    ],
+)
+def test_sentences(found: Peak, expected: str) -> None:
+    assert sentence(found, 0.03, "srocc") == expected
+
+
+def _write(folder: Path, evaluations: int = 22, every: int = EVERY, null_at: int | None = None, **options: Any) -> None:
+    """A record of a run that rises for a third and then falls, with early steps and a last one between the others."""
+    generator = np.random.default_rng(0)
+    reference, kind, level = (v.ravel() for v in np.meshgrid(np.arange(24), np.arange(8), np.arange(5), indexing="ij"))
+    human = -level + generator.normal(size=len(level))
+    own = 1.5 * generator.normal(size=len(level))
+    record = Record(folder)
+    start = Position(0, 0, 0, 0.0)
+    record.append("event", start, {"event": "started", "regular_every": EVERY})
+    scores = [{"name": n, "flat_margin": m} for n, m in (("srocc", 0.03), ("within_level_srocc", 0.06), ("plcc", None))]
+    record.append("benchmark", start, {"key": KEY, "options": options, "scores": scores})
+    steps = sorted({2, 8, 32, *range(0, evaluations * every, every), (evaluations - 1) * every + 7})
+    for step in steps:
+        t = step / (evaluations * every)
+        agreement = 0.3 + 1.2 * min(1, 3 * t) - 1.0 * min(1, max(0, (t - 0.4) / 0.4))
+        model = {"cosine": agreement * human + own + 0.1 * generator.normal(size=len(human)), "euclidean": 0 * human}
+        value = None if step == null_at else srocc(model["cosine"], human)
+        where = Position(step, step, 0, 0.0)
+        if value is not None:
+            record.write_items(
+                KEY,
+                step,
+                [str(i) for i in range(len(human))],
+                {"reference": reference, "type": kind},
+                {"level": level},
+                human,
+                model,
+                step % every == 0,
+            )
+        fields = {f"{KEY}/{n}": value for n in ("srocc", "within_level_srocc", "plcc")}
+        if value is None:
+            fields |= {f"{KEY}/{n}/reason": "all equal" for n in ("srocc", "within_level_srocc", "plcc")}
+        record.append("evaluation", where, fields)
+    record.close("done")
+
+
+def _verdicts(folder: Path) -> list[dict[str, Any]]:
+    return verdicts(read(folder), lambda key: read_items(folder, key))
+
+
+def test_a_run_that_rose_and_fell(tmp_path: Path) -> None:
+    _write(tmp_path)
+    pooled, within = _verdicts(tmp_path)
+    assert (pooled["score"], within["score"]) == (f"{KEY}/srocc", f"{KEY}/within_level_srocc")
+    for line in (pooled, within):
+        assert line["word"] == "rose_then_fell"
+        assert line["evaluations"] == 22  # neither the early steps nor the last one
+        assert line["unit"] == "reference"
+        assert line["rise/low"] < line["rise"] < line["rise/high"]
+        assert line["fall/low"] < line["fall"] < line["fall/high"]
+        assert line["start"] < line["end"] < line["peak"]
+        assert 160 <= line["peak_from"] < line["peak_to"] <= 440
+        assert line["naive_fall"] >= line["fall"] - 0.02
+        assert line["naive_fall/label"].startswith("peak chosen and tested on the same evaluations")
+        assert "Then it fell in this run: " in line["sentence"]
+        json.dumps(line, allow_nan=False)
+    assert pooled["sentence"].startswith("srocc rose from ")
+    assert within["sentence"].startswith("within_level_srocc rose from ")
+    assert (pooled["flat_margin"], within["flat_margin"]) == (0.03, 0.06)
+    values = {e["global_step"]: e[f"{KEY}/srocc"] for e in read(tmp_path).evaluations}
+    assert pooled["start"] == pytest.approx((values[0] + values[EVERY]) / 2, abs=1e-12)
+
+
+def test_a_benchmarks_own_interval_decides_what_is_regular(tmp_path: Path) -> None:
+    _write(tmp_path, every=60, every_n_steps=60)
+    assert {line["evaluations"] for line in _verdicts(tmp_path)} == {22}
+
+
+def test_an_undefined_evaluation_is_left_out(tmp_path: Path) -> None:
+    _write(tmp_path, null_at=10 * EVERY)
+    line = _verdicts(tmp_path)[0]
+    assert (line["word"], line["evaluations"], line["left_out"]) == ("rose_then_fell", 21, 1)
+    assert line["sentence"].endswith("Left out, without a value: 1 of 22 evaluations.")
+
+
+def test_an_undefined_start_gives_no_verdict(tmp_path: Path) -> None:
+    _write(tmp_path, null_at=0)
+    line = _verdicts(tmp_path)[0]
+    assert line["word"] is None
+    assert line["rise"] is None
+    assert line["reason"] == "the score has no value at one of the first two regular evaluations, which are the start"
+
+
+def test_too_few_evaluations(tmp_path: Path) -> None:
+    _write(tmp_path, evaluations=12)
+    line = _verdicts(tmp_path)[0]
+    assert line["sentence"] == "srocc: no verdict: 12 regular evaluations; the rule needs at least 20."
+
+
+def test_no_items(tmp_path: Path) -> None:
+    _write(tmp_path)
+    history = read(tmp_path)
+    assert {v["sentence"].split(": ", 1)[1] for v in verdicts(history, lambda key: None)} == {
+        "no verdict: items missing."
+    }
+    for line in history.evaluations:
+        for name in ("srocc", "within_level_srocc"):
+            line[f"{KEY}/{name}"], line[f"{KEY}/{name}/reason"] = None, "unknown words"
+    assert verdicts(history, lambda key: None)[0]["reason"] == "unknown words"
+
+
+def test_scores_without_the_rule_and_layers() -> None:
+    generator = np.random.default_rng(0)
+    human, steps = generator.normal(size=80), list(range(25))
+    model = human * np.linspace(0, 2, 25)[:, None] + generator.normal(size=80)
+    items = ItemsHistory(
+        [str(i) for i in range(80)], human, {}, {}, steps, {"cosine": np.zeros((25, 80)), "cosine@layer_6": model}
+    )
+    names = ("plcc", "srocc@layer_6", "srocc@layer_7", "within_level_srocc@layer_6", "srocc")
+    line = {"key": "human/mine", "scores": [{"name": n, "flat_margin": 0.03} for n in names]}
+    found = {v["score"]: v for v in verdicts(History(benchmarks={"human/mine": line}), lambda key: items)}
+    assert found["human/mine/plcc"]["reason"] == "there is no rule for plcc"
+    assert found["human/mine/srocc@layer_7"]["reason"] == "items missing"
+    assert found["human/mine/within_level_srocc@layer_6"]["reason"] == "the items have no levels"
+    assert found["human/mine/srocc"]["reason"] == "0 of 25 regular evaluations have a value; the rule needs 20"
+    assert found["human/mine/srocc@layer_6"]["word"] == "rise"
+    assert found["human/mine/srocc@layer_6"]["unit"] == "item"
+
+
+def test_several_benchmarks_are_told_apart_and_others_passed_over() -> None:
+    scores = [{"name": "srocc", "flat_margin": 0.03}]
+    benchmarks = {k: {"key": k, "scores": scores} for k in ("human/a", "human/b")}
+    benchmarks["texture/c"] = {"key": "texture/c", "scores": [{"name": "texture_bias", "flat_margin": None}]}
+    lines = verdicts(History(benchmarks=benchmarks), lambda key: None)
+    assert [v["sentence"] for v in lines] == [f"human/{k}/srocc: no verdict: items missing." for k in "ab"]
+    assert verdicts(History(), lambda key: None) == []
+    assert not any(isinstance(v, float) and math.isnan(v) for line in lines for v in line.values())
