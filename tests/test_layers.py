@@ -17,10 +17,10 @@ PACKAGE = ROOT / "clip_align"
 # Lower rooms first; a module imports from rooms before its own, or from its own room.
 ROOMS = (
     ("errors",),
-    ("open_clip_names",),
-    ("run_folder",),
+    ("structure", "quoting", "signatures"),
+    ("open_clip_names", "run_folder", "record_items"),
     ("record",),
-    ("config", "config_check", "compose"),
+    ("config", "config_check", "callback_check", "compose", "resume_config"),
     ("metrics",),
     ("analysis",),
     ("perception",),
@@ -38,12 +38,7 @@ ROOMS = (
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}
 
 HEAVY = {"torch", "torchvision", "torchmetrics", "pytorch_lightning", "open_clip", "timm"}
-WITHOUT_TORCH = {"errors", "open_clip_names", "run_folder", "record", "config", "config_check", "compose"} | {
-    "metrics",
-    "analysis",
-    "perception",
-    "report",
-}
+WITHOUT_TORCH = {name for names in ROOMS[:5] for name in names} | {"metrics", "analysis", "perception", "report"}
 MAY_IMPORT_TORCH = {"metrics/modules.py"}
 ONLY_IN = {
     "wandb": lambda module: module == "tracking/wandb.py",

@@ -67,11 +67,13 @@ def test_one_benchmark_is_one_module_and_one_yaml() -> None:
     families = [p for p in (ROOT / "clip_align" / "callbacks").iterdir() if p.is_dir() and p.name != "__pycache__"]
     modules = {p.stem for family in families for p in family.glob("*.py") if p.stem != "__init__"}
     yamls = {
-        path.stem
+        path.stem: path.read_text(encoding="utf-8")
         for path in (ROOT / "conf" / "callbacks").glob("*.yaml")
         if "_target_" in path.read_text(encoding="utf-8")
     }
-    assert modules == yamls
+    assert modules <= set(yamls)
+    for name in set(yamls) - modules:  # announced: experiment=paper names it, and says that it is missing
+        assert "in a later release" in " ".join(yamls[name].replace("#", " ").split()), name
 
 
 @pytest.mark.parametrize("target", ["help", "setup", "train", "test", "lint"])
