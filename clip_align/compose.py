@@ -124,6 +124,7 @@ def parse(overrides: Iterable[str], errors: list[str], loader: ConfigLoader) -> 
         for attempt in dict.fromkeys((typed, *_attempts(key, value))) if equals else (typed,):
             try:
                 parsed.append(parser.parse_override(attempt))
+                parsed[-1].config_loader = loader  # what a sweep over glob(…) asks
                 break
             except HydraException as error:
                 reason = one_line(error)

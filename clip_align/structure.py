@@ -55,7 +55,9 @@ def unknown_key(path: str, valid: Iterable[str]) -> str:
     if guess:
         return f"{path}: unknown key; did you mean {guess}?"
     parent = path.rpartition(".")[0]
-    return f"{path}: unknown key; valid {'under ' + parent if parent else 'here'}: {', '.join(known) or 'none'}"
+    start = f"{parent}." if parent else ""
+    below = {k.removeprefix(start).partition(".")[0] for k in known if k.startswith(start)} - {"_target_"}
+    return f"{path}: unknown key; valid {'under ' + parent if parent else 'here'}: {', '.join(sorted(below)) or 'none'}"
 
 
 def build(cls: type[T], plain: object, path: str, errors: list[str]) -> T | None:

@@ -111,9 +111,8 @@ def test_lines_for_callbacks(package: Path) -> None:
     }
     assert callback_check.problems(configured) == [
         "callbacks.bad.n: 'two' is not a whole number",
-        "callbacks.bad.distanse: unknown key; valid under callbacks.bad: callbacks.bad.batch_size, "
-        "callbacks.bad.every_n_steps, callbacks.bad.layers, callbacks.bad.mean, callbacks.bad.model, callbacks.bad.n, "
-        "callbacks.bad.name, callbacks.bad.root, callbacks.bad.std, callbacks.bad.tokenizer, callbacks.bad.view",
+        "callbacks.bad.distanse: unknown key; valid under callbacks.bad: batch_size, every_n_steps, layers, mean, "
+        "model, n, name, root, std, tokenizer, view",
         "callbacks.bad.layers: 'all' is not a list: callbacks.bad.layers=[…]",
         "callbacks.bad.batch_size: 0 is out of range; it must be at least 1",
         "callbacks.bad.root: not given; the callback needs it: callbacks.bad.root=…",

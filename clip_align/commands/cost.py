@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -45,7 +44,7 @@ class Cost:
 
 
 def cost(config: Config, here: Place) -> Cost:
-    """Try a step of the configured model, precision and number of threads; UserError when it cannot be built."""
+    """Try a step of the configured model and precision, on torch's threads; UserError when it cannot be built."""
     words = [f"word{i}" for i in range(config.model.vocabulary)] if config.model.kind == "tiny" else None
     shape = build_model(config.model, words, device="meta")
     parameters = sum(p.numel() for p in shape.model.parameters())
@@ -88,12 +87,6 @@ def autocast(device: torch.device, precision: str) -> Callable[[], AbstractConte
     if precision not in kinds:
         return contextlib.nullcontext
     return lambda: torch.autocast(device.type, dtype=kinds[precision])
-
-
-def threads(config: Config, here: Place) -> int:
-    """CPU threads of a rank: what was asked for, else its share of the usable cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return config.trainer.threads or max(1, cores // here.local_world)
 
 
 def _trial(

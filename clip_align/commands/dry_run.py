@@ -29,8 +29,8 @@ def dry_run(config: Config) -> int:
     """Print what is found and what the run will cost; UserError with everything that is missing."""
     import torch
 
-    from clip_align.commands.cost import threads
     from clip_align.training.launch import place
+    from clip_align.training.prepare import use_threads
 
     missing: list[str] = []
     print("dry run: nothing is trained", flush=True)
@@ -39,7 +39,7 @@ def dry_run(config: Config) -> int:
         here = place(config.trainer, torch.cuda.device_count(), os.environ)
     except UserError as error:
         raise UserError(*missing, *error.lines) from None
-    torch.set_num_threads(threads(config, here))
+    use_threads(config, here)
     _found("trainer", f"{here.world} rank{'s' if here.world > 1 else ''} on the {'GPU' if here.gpu else 'CPU'}")
     with ExitStack() as stack:
         cache = _cache(config, stack, missing)
