@@ -127,6 +127,14 @@ class Named(PerceptualCallback):
         return Items(best, np.arange(len(best)))
 
 
+class Wants(Pairs):
+    """Has an argument that the training gives."""
+
+    def __init__(self, world: Any = None, **base: Any) -> None:
+        super().__init__(**base)
+        self.world = world
+
+
 class Memory:
     """A record kept in memory, as plain values."""
 

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every callback through the same tests: those with a yaml in conf/callbacks, and one from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import checks
+import pytest
+import shipped
+import stubs
+
+from clip_align.errors import UserError
+
+warnings.filterwarnings("ignore", module="pytorch_lightning")
+NAMES = [*shipped.names(), "outside"]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "of"
+    shipped.make_data(folder)
+    return folder
+
+
+@pytest.fixture
+def make(name: str, data: Path) -> checks.Make:
+    return stubs.Pairs if name == "outside" else partial(shipped.build, name, data)
+
+
+def test_all_families_of_the_default_run_have_a_yaml() -> None:
+    assert {"tid2013_remade", "world_cue_conflict", "world_noise", "world"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped.targets()) - set(shipped.names())))
+def test_a_yaml_without_its_module_is_announced_as_such(name: str, data: Path) -> None:
+    with pytest.raises(UserError, match=rf"callbacks\.{name}: its loader is not part of clip-align"):
+        shipped.build(name, data)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
+def test_battery(check: Callable[[checks.Make, Path], None], make: checks.Make, tmp_path: Path) -> None:
+    check(make, tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_key_is_family_and_name(name: str, make: checks.Make) -> None:
+    callback = make()
+    assert callback.key == f"{callback.family}/{'pairs' if name == 'outside' else name}"
+
+
+@pytest.fixture(scope="session")
+def on_ranks(data: Path) -> dict[str, list[Any]]:
+    script = Path(__file__).parent / "battery_ranks.py"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(data)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers: dict[str, list[Any]] = json.loads(done.stdout)
+    return answers
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_one_rank_gives_the_numbers_of_two(name: str, on_ranks: dict[str, list[Any]]) -> None:
+    one, two = on_ranks[f"{name}/1"], on_ranks[f"{name}/2"]
+    assert "raised" not in one[0], one
+    assert two[0] == one[0]
+    assert two[1] is None
+    assert any(isinstance(value, float) for value in one[0].values())
