@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from clip_align.data.skipped import DAMAGED, NOT_AN_IMAGE, BadSample
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
+_UNCHANGED = 0  # torchvision.io.ImageReadMode.UNCHANGED
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -47,9 +48,8 @@ def _ordinary(image: Image.Image) -> bool:
 
 
 def _fast(data: bytes, image: Image.Image) -> torch.Tensor:
-    module: Any = _torchvision()
-    raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    pixels: torch.Tensor = module.decode_image(raw, module.ImageReadMode.UNCHANGED)
+    operator: Any = _torchvision()
+    pixels: torch.Tensor = operator(torch.frombuffer(bytearray(data), dtype=torch.uint8), _UNCHANGED, False)
     if pixels.dtype != torch.uint8 or pixels.shape[0] not in (1, 3):
         return _thorough(image)  # 16 bits a channel, …
     return pixels.expand(3, -1, -1)
@@ -67,17 +67,20 @@ def _thorough(image: Image.Image) -> torch.Tensor:
 
 @functools.cache
 def _torchvision() -> Any | None:
-    """torchvision.io if it can decode here: some builds lack the image libraries, or do not match torch."""
+    """torchvision's decoder if it works here: some builds lack the image libraries, or do not match torch.
+
+    The operator itself, because ``torchvision.io`` warns at each call since it is to be replaced some day.
+    """
     try:
-        import torchvision.io as io_module
+        import torchvision.io  # noqa: F401  # registers the operator
 
         sample = io.BytesIO()
         Image.new("RGB", (8, 8), "white").save(sample, "JPEG")
-        raw = torch.frombuffer(bytearray(sample.getvalue()), dtype=torch.uint8)
-        io_module.decode_image(raw, io_module.ImageReadMode.UNCHANGED)
-    except (ImportError, RuntimeError, OSError, AttributeError):
+        operator = torch.ops.image.decode_image
+        operator(torch.frombuffer(bytearray(sample.getvalue()), dtype=torch.uint8), _UNCHANGED, False)
+    except (ImportError, RuntimeError, OSError, AttributeError, TypeError):
         return None
-    return io_module
+    return operator
 
 
 def _version() -> str:

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clip_align.data import decode as module
+from clip_align.data.decode import decode, decoder_name
+from clip_align.data.skipped import BadSample
+
+RAMP = np.tile(np.arange(0, 256, 16, dtype=np.uint8), (16, 1))  # [16, 16], dark to bright from left to right
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def pixels(data: bytes) -> np.ndarray:
+    image = decode(data)
+    assert image.dtype == torch.uint8
+    assert image.shape[0] == 3
+    return image.permute(1, 2, 0).numpy()
+
+
+@pytest.fixture(params=["torchvision", "Pillow"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both decoders, one after the other."""
+    if request.param == "Pillow":
+        monkeypatch.setattr(module, "_torchvision", lambda: None)
+    elif module._torchvision() is None:
+        pytest.skip("torchvision cannot decode here")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_ordinary_files_are_what_pillow_says(decoder: str, form: str, mode: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise).convert(mode), form)
+    assert np.array_equal(pixels(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def test_cmyk_and_palette(decoder: str) -> None:
+    colour = Image.new("RGB", (8, 8), (200, 30, 90))
+    assert np.abs(pixels(encoded(colour.convert("CMYK"), "JPEG", quality=95)).astype(int) - (200, 30, 90)).max() <= 3
+    assert (pixels(encoded(colour.quantize(4))) == (200, 30, 90)).all()
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped(decoder: str) -> None:
+    deep = RAMP.astype(np.uint16) * 257
+    assert np.array_equal(pixels(encoded(Image.fromarray(deep)))[..., 0], RAMP)
+    assert pixels(encoded(Image.fromarray(deep + 40)))[0, 0, 0] == 0  # rounded, not cut off or up
+    assert pixels(encoded(Image.fromarray(deep + 140)))[0, 0, 0] == 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_is_laid_on_white(decoder: str, mode: str) -> None:
+    alpha = Image.fromarray(RAMP)
+    image = Image.merge(mode, [*Image.new(mode[:-1], (16, 16), "black").split(), alpha])
+    assert np.abs(pixels(encoded(image))[..., 1].astype(int) - (255 - RAMP)).max() <= 1
+
+
+def test_transparent_colours_of_palette_and_rgb(decoder: str) -> None:
+    picture = Image.new("RGB", (8, 8), (10, 20, 30))
+    picture.paste((200, 0, 0), (0, 0, 4, 8))
+    for data in (encoded(picture, transparency=(10, 20, 30)), encoded(picture.quantize(2), transparency=0)):
+        found = {tuple(p) for p in pixels(data).reshape(-1, 3).tolist()}
+        assert (255, 255, 255) in found
+        assert len(found) == 2
+
+
+def test_exif_orientation_is_not_applied(decoder: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8))
+    assert pixels(encoded(image, "JPEG", exif=exif.tobytes())).shape == (8, 16, 3)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_cut_files_are_damaged(decoder: str, form: str, share: float) -> None:
+    data = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)), form)
+    with pytest.raises(BadSample) as error:
+        decode(data[: int(share * len(data))])
+    assert error.value.cause in ("damaged image", "not an image")
+
+
+@pytest.mark.parametrize("data", [b"", b"not a picture", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(50)])
+def test_what_is_no_image(decoder: str, data: bytes) -> None:
+    with pytest.raises(BadSample) as error:
+        decode(data)
+    assert error.value.cause == "not an image"
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused(decoder: str) -> None:
+    data = bytearray(encoded(Image.new("L", (8, 8))))
+    data[16:24] = (60_000).to_bytes(4, "big") * 2  # what the header says
+    import zlib
+
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    with pytest.raises(BadSample):
+        decode(bytes(data))
+
+
+def test_the_decoder_is_named(decoder: str) -> None:
+    assert decoder_name().startswith(decoder)
+    assert "Pillow" in decoder_name()
+
+
+def test_real_odd_images(decoder: str, shared_data: Path) -> None:
+    """All 14 of a shard with alpha, CMYK, palette, 16 bits, WebP, EXIF, 1 x 1 px, a progressive strip."""
+    with tarfile.open(shared_data / "cifar10_odd" / "09_image_modes.tar") as tar:
+        files = [tar.extractfile(m).read() for m in tar if not m.name.lower().endswith(("json", "txt"))]  # type: ignore[union-attr]
+    images = [pixels(data) for data in files]
+    assert len(images) == 14
+    assert images[10].shape == (1, 1, 3)
+    assert images[11].shape == (8, 400, 3)
+    assert images[4].std() > 20  # 16-bit grey: not plain white
+    assert np.ptp(images[4], axis=-1).max() == 0

@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clip_align.config import FolderData, ShardData, Source
+from clip_align.data.batches import Batch
+from clip_align.data.plan import Cursor
+from clip_align.data.training_data import TrainingData
+from clip_align.errors import RunError, UserError
+
+Make = Callable[..., TrainingData]
+
+
+@pytest.fixture
+def make(tmp_path: Path, tokenizer: Any) -> Make:
+    """``make(*patterns, rank=…, ranks=…, seed=…, **keys of the configuration)``."""
+
+    def build(*patterns: Any, rank: int = 0, ranks: int = 1, seed: int = 0, accumulate: int = 1, **keys: Any) -> Any:
+        sources = tuple(p if isinstance(p, Source) else Source(str(p)) for p in patterns)
+        data = ShardData(**{"shards": sources, "batch_size": 4, "flip": False, **keys})
+        return TrainingData(data, 8, tokenizer, seed, rank, ranks, tmp_path / "cache", accumulate)
+
+    return build
+
+
+def take(data: TrainingData, count: int, start: Cursor = Cursor(), **how: Any) -> list[Batch]:  # noqa: B008
+    return list(islice(data.loader(start, **how), count))
+
+
+def same(one: list[Batch], other: list[Batch]) -> bool:
+    return len(one) == len(other) and all(
+        torch.equal(a["image"], b["image"])
+        and torch.equal(a["text"], b["text"])
+        and (a["keys"], a["cursor"], a["skipped"]) == (b["keys"], b["cursor"], b["skipped"])
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_a_batch(shards: Any, make: Make) -> None:
+    shards.good(6, 4)
+    data = make(shards.folder)
+    assert data.check() == ("data: 10 samples in 2 shards; an epoch is 2 batches of 4, 2 samples left over",)
+    assert (data.samples, data.batches_per_epoch) == (10, 2)
+    (batch,) = take(data, 1)
+    assert batch["image"].dtype == torch.uint8
+    assert batch["image"].shape == (4, 3, 8, 8)
+    assert batch["text"].dtype == torch.int64
+    assert batch["cursor"] == (0, 1)
+    assert batch["skipped"] == []
+    numbers = [int(key.split("-")[1]) for key in batch["keys"]]
+    assert batch["text"][:, 2].tolist() == numbers  # image, caption and key belong together
+
+
+def test_an_epoch_sees_nothing_twice_and_the_next_another_order(shards: Any, make: Make) -> None:
+    shards.good(6, 3, 8)
+    batches = take(make(shards.folder), 8)
+    epochs = [[key for b in batches[start : start + 4] for key in b["keys"]] for start in (0, 4)]
+    assert [len(set(keys)) for keys in epochs] == [16, 16]
+    assert epochs[0] != epochs[1]
+    assert [b["cursor"] for b in batches[:5]] == [(0, 1), (0, 2), (0, 3), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("crop", [(1.0, 1.0), (0.5, 1.0)])
+def test_ranks_together_see_what_one_rank_sees(shards: Any, make: Make, crop: tuple[float, float]) -> None:
+    """Augmentation included; and every rank has equally many batches although shards are few and uneven."""
+    shards.good(7, 1, 9)
+    one = take(make(shards.folder, batch_size=6, flip=True, crop_scale=crop), 4)
+    for ranks in (2, 3):
+        parts = [
+            take(make(shards.folder, batch_size=6 // ranks, rank=r, ranks=ranks, flip=True, crop_scale=crop), 4)
+            for r in range(ranks)
+        ]
+        for number, whole in enumerate(one):
+            assert [k for part in parts for k in part[number]["keys"]] == whole["keys"]
+            assert torch.equal(torch.cat([part[number]["image"] for part in parts]), whole["image"])
+
+
+def test_any_position_can_be_gone_on_from(shards: Any, make: Make) -> None:
+    shards.good(6, 7)
+    data = make(shards.folder, flip=True, crop_scale=(0.5, 1.0))
+    batches = take(data, 8)
+    for number in (1, 3, 5):
+        assert same(take(data, 8 - number, batches[number - 1]["cursor"]), batches[number:])
+
+
+def test_memory_changes_nothing(shards: Any, make: Make) -> None:
+    shards.good(6, 7)
+    for crop in ((1.0, 1.0), (0.5, 1.0)):
+        keys = {"flip": True, "crop_scale": crop}
+        assert same(take(make(shards.folder, memory_mb=0, **keys), 9), take(make(shards.folder, **keys), 9))
+
+
+def test_memory_is_bounded(shards: Any, make: Make) -> None:
+    shards.good(12)
+    loader = make(shards.folder).loader()
+    batches: Any = loader.dataset
+    batches._free = 3 * (192 + 24 + 1200)
+    list(islice(loader, 9))
+    assert len(batches._kept) == 3
+    assert batches._free == 0
+
+
+def test_flips_and_crops_change_with_the_epoch_and_the_seed(shards: Any, make: Make) -> None:
+    shards.good(8)
+    images = {}
+    for seed in (0, 1):
+        data = make(shards.folder, batch_size=8, flip=True, seed=seed)
+        for epoch, batch in enumerate(take(data, 2)):
+            order = np.argsort(batch["keys"])
+            images[seed, epoch] = batch["image"][order]
+    plain = take(make(shards.folder, batch_size=8), 1)[0]
+    plain_image = plain["image"][np.argsort(plain["keys"])]
+    for image in images.values():
+        mirrored = (image != plain_image).flatten(1).any(dim=1)
+        assert torch.equal(image[mirrored], plain_image[mirrored].flip(-1))
+    assert len({tuple((i != plain_image).flatten(1).any(dim=1).tolist()) for i in images.values()}) > 1
+
+
+def test_the_global_generators_are_left_alone(shards: Any, make: Make) -> None:
+    shards.good(8)
+    data = make(shards.folder, flip=True, crop_scale=(0.5, 1.0))
+    before = (random.getstate(), str(np.random.get_state()), torch.get_rng_state())
+    take(data, 3)
+    after = (random.getstate(), str(np.random.get_state()), torch.get_rng_state())
+    assert before[:2] == after[:2]
+    assert torch.equal(before[2], after[2])
+
+
+def test_workers_change_nothing_not_even_the_generators(shards: Any, make: Make) -> None:
+    shards.good(6, 7)
+    keys = {"flip": True, "crop_scale": (0.5, 1.0)}
+    expected = take(make(shards.folder, **keys), 7)
+    before = torch.get_rng_state()
+    assert same(take(make(shards.folder, workers=2, **keys), 7), expected)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_spawned_workers(shards: Any, make: Make) -> None:
+    """The pipeline is picklable: that is what spawn asks of it."""
+    shards.good(6, 7)
+    data = make(shards.folder)
+    loader = data.loader()
+    copy = pickle.loads(pickle.dumps(loader.dataset))
+    task = next(iter(loader.sampler))
+    assert same([copy[task]], [loader.dataset[task]])  # type: ignore[list-item]
+
+
+@pytest.mark.slow
+def test_workers_that_are_really_spawned(shards: Any, make: Make) -> None:
+    shards.good(6, 7)
+    from clip_align.models.words import WordTokenizer
+
+    data = make(shards.folder, workers=2)
+    data.tokenizer = WordTokenizer.from_captions(data.captions(), 100, 6)
+    expected = make(shards.folder)
+    expected.tokenizer = data.tokenizer
+    assert same(take(data, 7, start_method="spawn"), take(expected, 7))
+
+
+def test_batches_still_come_after_a_signal_to_the_workers(shards: Any, make: Make) -> None:
+    """A signal to the process group reaches workers; the run must be able to end in order."""
+    shards.good(6, 7)
+    iterator: Any = torch.utils.data.DataLoader.__iter__(make(shards.folder, workers=2).loader())
+    next(iterator)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        for worker in iterator._workers:
+            os.kill(worker.pid, number)
+    time.sleep(0.3)
+    assert len(list(islice(iterator, 12))) == 12
+    workers = iterator._workers
+    iterator._shutdown_workers()
+    assert all(worker.exitcode == 0 for worker in workers)
+
+
+def test_a_bad_image_is_replaced_counted_and_named(shards: Any, make: Make) -> None:
+    members = shards.members(9)
+    members[3 * 4] = ("k00004.png", members[3 * 4][1][:80])
+    shards.tar("0.tar", members)
+    data = make(shards.folder, max_bad_share=0.2)
+    batches = take(data, 2 * data.batches_per_epoch)
+    for batch in batches:
+        assert len(batch["keys"]) == len(batch["image"]) == len(batch["text"]) == 4
+        assert "k00004" not in batch["keys"]
+    skipped = [entry for batch in batches for entry in batch["skipped"]]
+    assert set(skipped) == {("damaged image", "k00004")}
+    for epoch in (batches[:2], batches[2:]):
+        keys = [key for batch in epoch for key in batch["keys"]]
+        spared = any(batch["skipped"] for batch in epoch)
+        # 9 samples, 8 places: the one left over stands in, if it belongs to that batch; else one comes twice
+        assert len(set(keys)) in ({7, 8} if spared else {8})
+    assert same(take(make(shards.folder, max_bad_share=0.2, workers=2), 4), batches)
+
+
+def test_a_replacement_from_the_remainder_repeats_nothing(shards: Any, make: Make) -> None:
+    members = shards.members(7)
+    members[0] = ("k00000.png", members[0][1][:80])
+    shards.tar("0.tar", members)
+    data = make(shards.folder, max_bad_share=0.5)  # one batch of 4 an epoch and three spares
+    for batch in take(data, 6):
+        assert len(set(batch["keys"])) == 4
+        assert "k00000" not in batch["keys"]
+
+
+def test_without_a_remainder_a_good_sample_of_the_batch_comes_twice(shards: Any, make: Make) -> None:
+    members = shards.members(4)
+    members[3] = ("k00001.png", members[3][1][:80])
+    shards.tar("0.tar", members)
+    (batch,) = take(make(shards.folder, max_bad_share=0.5), 1)
+    assert sorted(set(batch["keys"])) == ["k00000", "k00002", "k00003"]
+    assert len(batch["keys"]) == 4
+
+
+def test_too_many_bad_images_end_the_run(shards: Any, make: Make) -> None:
+    members = shards.members(20)
+    for number in (2, 9, 13):
+        members[3 * number] = (members[3 * number][0], members[3 * number][1][:80])
+    shards.tar("0.tar", members)
+    data = make(shards.folder)
+    data.check()  # nobody knows before the images are decoded
+    with pytest.raises(
+        RunError, match=r"^data: 15.0% of the samples are bad, .* 3 damaged image \(first: k000"
+    ) as error:
+        take(data, 6)
+    assert "\n" not in str(error.value)
+
+
+def test_a_batch_without_one_good_sample_ends_the_run(shards: Any, make: Make) -> None:
+    members = [(name, data[:80] if name.endswith("png") else data) for name, data in shards.members(4)]
+    shards.tar("0.tar", members)
+    with pytest.raises(RunError, match="not one good sample in a batch of 4"):
+        take(make(shards.folder, max_bad_share=1.0), 1)
+
+
+def test_a_shard_that_is_cut_or_removed_during_training(shards: Any, make: Make) -> None:
+    first, second = shards.good(12, 4)
+    data = make(shards.folder, max_bad_share=1.0, batch_size=8)
+    assert data.samples == 16
+    second.unlink()
+    first.write_bytes(first.read_bytes()[:-11_000])
+    skipped = [entry for batch in take(data, 2) for entry in batch["skipped"]]
+    causes = [cause for cause, _ in skipped]
+    assert causes.count("unreadable file") == 4
+    assert 0 < causes.count("damaged image") < 4
+
+
+def test_fewer_samples_than_a_global_batch(shards: Any, make: Make) -> None:
+    shards.good(5, 6)
+    make(shards.folder).check()
+    with pytest.raises(UserError) as error:
+        make(shards.folder, ranks=2, accumulate=2).check()
+    assert str(error.value) == (
+        "data: 11 samples are fewer than one global batch of 16 (data.batch_size=4 x 2 ranks x accumulate=2); "
+        "take data.batch_size=2 or less, or more data"
+    )
+
+
+def test_every_bad_shard_is_named_before_step_0(shards: Any, make: Make) -> None:
+    shards.good(5)
+    shards.tar("empty.tar", [])
+    (shards.folder / "zero.tar").touch()
+    shards.tar("mute.tar", [(f"{n}.png", shards.image(n)) for n in range(3)])
+    with pytest.raises(UserError) as error:
+        make(shards.folder).check()
+    folder = shards.folder
+    assert error.value.lines == (
+        f"data.shards: {folder}/empty.tar is an empty tar; leave it out",
+        f"data.shards: {folder}/mute.tar has no sample that can be used (3 no caption (first: 0)); a sample is an "
+        "image (jpg, jpeg, png, webp) and a caption (txt, or 'caption' in json) under one key",
+        f"data.shards: {folder}/zero.tar is a file of 0 bytes; fetch it again or leave it out",
+    )
+
+
+def test_many_bad_shards_are_shortened(shards: Any, make: Make) -> None:
+    for number in range(14):
+        (shards.folder / f"{number:02d}.tar").touch()
+    with pytest.raises(UserError) as error:
+        make(shards.folder).check()
+    assert len(error.value.lines) == 11
+    assert error.value.lines[-1] == "data.shards: … and 4 more like these"
+
+
+def test_too_many_bad_samples_before_step_0(shards: Any, make: Make) -> None:
+    shards.tar("a.tar", [*shards.members(8), ("x.txt", b"a"), ("y.png", shards.image())])
+    with pytest.raises(
+        UserError, match=r"^data: 20.0% of the samples are bad, data.max_bad_share=0.1 allows 10%: 1 no"
+    ):
+        make(shards.folder).check()
+    lines = make(shards.folder, max_bad_share=0.2).check()
+    assert lines[0] == "data: 2 samples left out: 1 no image (first: x), 1 no caption (first: y)"
+
+
+def test_a_cut_tar_and_a_wrong_count_are_told(shards: Any, make: Make) -> None:
+    cut, whole = shards.good(6, 8)
+    cut.write_bytes(cut.read_bytes()[:-11_000])
+    (shards.folder / "0_stats.json").write_text('{"successes": 6}')
+    (shards.folder / "1_stats.json").write_text('{"successes": 8}')
+    lines = make(shards.folder).check()
+    left = int(lines[0].split("its ")[1].split()[0])
+    assert 2 <= left < 6
+    assert lines[0] == f"data.shards: {cut} is cut at byte {cut.stat().st_size:,}: its {left} whole samples are used"
+    assert lines[1] == f"data.shards: 0_stats.json counts 6 samples, {cut} holds {left}"
+    assert len(lines) == 3
+    assert whole.name not in lines[2]
+
+
+def test_weights_decide_what_an_epoch_takes(shards: Any, make: Make) -> None:
+    a, b = shards.good(8, 8)
+    data = make(Source(str(a), 2.0), Source(str(b), 1.0))
+    assert data.check() == (
+        "data: an epoch takes 8 (67%) of source 1, 4 (33%) of source 2",
+        "data: 16 samples in 2 shards; an epoch is 3 batches of 4",
+    )
+    keys = [key for batch in take(data, 6) for key in batch["keys"]]
+    for epoch in (keys[:12], keys[12:]):
+        assert sorted(key[0] for key in epoch) == ["0"] * 8 + ["1"] * 4
+    assert len({key for key in keys if key[0] == "1"}) == 8  # each half of it in its turn
+
+
+def test_captions_and_fingerprint(shards: Any, make: Make) -> None:
+    shards.good(3, 2)
+    data = make(shards.folder)
+    assert list(data.captions()) == [f"picture number {n}" for n in (0, 1, 2, 0, 1)]
+    assert list(data.captions(limit=2)) == ["picture number 0", "picture number 2"]
+    before = data.provenance
+    assert before["samples"] == 5
+    assert make(shards.folder).provenance == before
+    shards.good(3, 3)
+    assert make(shards.folder).provenance["data_fingerprint"] != before["data_fingerprint"]
+
+
+def test_progress_is_told_while_shards_are_indexed(shards: Any, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clip_align.data.found.SECONDS", -1)
+    shards.good(2, 2)
+    lines: list[str] = []
+    data = make(shards.folder)
+    data._progress = lines.append
+    data.check()
+    assert lines == ["indexing shards: 1 of 2", "indexing shards: 2 of 2"]
+
+
+def test_a_folder_with_a_csv(shards: Any, tokenizer: Any, tmp_path: Path) -> None:
+    rows = ["image,caption"]
+    for number in range(9):
+        (tmp_path / f"{number}.png").write_bytes(shards.image(number))
+        rows.append(f"{number}.png,picture number {number}")
+    (tmp_path / "t.csv").write_text("\n".join([*rows, "none.png,x"]))
+    config = FolderData(csv=str(tmp_path / "t.csv"), batch_size=4, crop_scale=(0.9, 1.0))
+    data = TrainingData(config, 8, tokenizer, 0, 0, 1, tmp_path / "cache")
+    assert data.check() == (
+        "data: 1 samples left out: 1 no image (first: none.png)",
+        "data: 9 samples in a folder; an epoch is 2 batches of 4, 1 samples left over",
+    )
+    for batch in take(data, 4):
+        assert [f"{n}.png" for n in batch["text"][:, 2].tolist()] == batch["keys"]
+    missing = TrainingData(
+        FolderData(csv=str(tmp_path / "t.csv"), max_bad_share=0.05), 8, tokenizer, 0, 0, 1, tmp_path / "cache"
+    )
+    with pytest.raises(UserError, match=r"10.0% of the samples are bad"):
+        missing.check()
