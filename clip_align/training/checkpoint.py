@@ -210,14 +210,14 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 def random_states() -> dict[str, Any]:
     """This rank's random states as lists and tensors."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002  # libraries draw from the global generator
+    name, keys, *rest = np.random.get_state()  # libraries draw from the global generator
     version, words, gauss = random.getstate()
     states: dict[str, Any] = {
         "python": [version, list(words), gauss],
         "numpy": [name, [int(k) for k in keys], *rest],
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
     return states
 
@@ -227,7 +227,7 @@ def set_random_states(states: Mapping[str, Any]) -> None:
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]
-    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), position, has_gauss, cached))
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])

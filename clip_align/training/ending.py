@@ -106,7 +106,7 @@ class Ending:
         text = next((line for line in str(error).splitlines() if line.strip()), "").strip()
         name = type(error).__name__
         if name == "OutOfMemoryError":
-            return "trainer: the GPU's memory is full; try a smaller data.batch_size with trainer.accumulate, or bf16-mixed"
+            return "trainer: the GPU's memory is full; try a smaller data.batch_size, or trainer.precision=bf16-mixed"
         if self.world > 1 and any(word in text.lower() for word in DEAD_PEER):
             return f"another rank has ended, which says why itself ({name}: {text})"
         return f"{name}: {text} (with HYDRA_FULL_ERROR=1 the whole traceback is shown)"

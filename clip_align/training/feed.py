@@ -18,7 +18,7 @@ class Feed:
     Has no length on purpose: the loader goes on over epochs without an end.
     """
 
-    def __init__(self, loader: Iterable[dict[str, Any]], signals: Signals) -> None:
+    def __init__(self, loader: Iterable[Any], signals: Signals) -> None:
         self.loader, self.signals = loader, signals
         self.waited = 0.0
 

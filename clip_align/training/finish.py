@@ -40,7 +40,7 @@ def finish(config: Config, ready: Ready, opened: Opened, where: Position, signal
 
 
 def known_untrained(config: Config, ready: Ready) -> None:
-    """Before the first step: the baselines that an earlier run has left in the cache, so that they are drawn at once."""
+    """Before the first step: the baselines that an earlier run has left in the cache, drawn at once."""
     for callback in untrained.asked_about(ready.callbacks):
         found = untrained.cached(callback, _built_from(config, ready), ready.cache)
         if found:

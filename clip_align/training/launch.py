@@ -28,7 +28,10 @@ FAILING_S = 10.0  # for rank 0 to see by itself that a rank is gone (gloo does, 
 
 @dataclass(frozen=True)
 class Place:
-    """Where this process stands. ``gpu``: it trains on a GPU (number ``local_rank``); ``children``: we start the others."""  # fmt: skip
+    """Where this process stands.
+
+    gpu: it trains on GPU number ``local_rank``. children: it starts the other ranks.
+    """
 
     rank: int
     local_rank: int

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
@@ -81,3 +82,4 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for module in ("pytorch_lightning", "lightning_fabric"):
         warnings.filterwarnings("ignore", module=rf"{module}\..*")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")  # of its own functions

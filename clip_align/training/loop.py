@@ -62,7 +62,7 @@ class Surroundings:
 def loop_of(
     config: Config,
     module: CLIPModule,
-    loader: Iterable[dict[str, Any]],
+    loader: Iterable[Any],
     where: Whereabouts,
     max_steps: int,
     around: Surroundings,

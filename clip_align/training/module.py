@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -32,6 +32,9 @@ class CLIPModule(pl.LightningModule):
     stay on the device until somebody reads them.
     """
 
+    shift: Tensor  # [1, 3, 1, 1], of pixels on 0 to 255
+    scale: Tensor
+
     def __init__(
         self,
         model: nn.Module,
@@ -42,7 +45,7 @@ class CLIPModule(pl.LightningModule):
         fused: bool = True,
     ) -> None:
         super().__init__()
-        self.model: Any = model
+        self.model: Any = cast(Any, model)
         self.settings, self.steps, self.fused = optimizer, steps, fused
         self.losses = Losses()
         self.grad_norm: Tensor | None = None

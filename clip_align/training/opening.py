@@ -105,13 +105,13 @@ def _provenance(start: Start, ready: Ready, here: Place, argv: Sequence[str], ru
     """The first command of a run stays; those that went on with it are listed behind."""
     config = start.config
     now = provenance(argv, config.seed, status="running", exit_code=None, ended=None, ranks=here.world)
-    now |= {"global_batch": global_batch(config, here.world), **ready.data.facts}
+    now |= {"global_batch": global_batch(config, here.world), **ready.data.provenance}
     before = read_provenance(run)
     if start.checkpoint is None or not before:
         return now
     going_on = {key: now[key] for key in ("command", "started", "git_commit", "hardware")}
     kept = {key: before[key] for key in ("command", "started", "git_commit") if key in before}
-    return {**now, **kept, "resumed": [*before.get("resumed", []), {**going_on, "step": start.step}]}
+    return now | kept | {"resumed": [*before.get("resumed", []), {**going_on, "step": start.step}]}
 
 
 def _position(start: Start) -> Position:

@@ -22,7 +22,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     Matrices and kernels decay; gains, biases, single embeddings (fewer than two dimensions) and the
     loss's own scalars do not, whatever shape they have.
     """
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             keep = parameter.ndim < 2 or name.rpartition(".")[2] in NOT_DECAYED

@@ -14,12 +14,19 @@ import torch
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
-from clip_align.config import Config
-from clip_align.data.training import TrainingData, training_data
+from clip_align.config import Config, WorldData
+from clip_align.data.batches import Loader
+from clip_align.data.plan import Cursor
+from clip_align.data.training_data import TrainingData
+from clip_align.data.world.shards import ensure_held_out, ensure_world
 from clip_align.evaluation.schedule import due
 from clip_align.evaluation.subject import Subject
 from clip_align.models.build import ClipModel, build_model
-from clip_align.training.launch import Place
+from clip_align.models.words import WordTokenizer
+from clip_align.training.launch import TORCHRUN, Place
+from clip_align.training.start import Start
+
+MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +34,10 @@ class Ready:
     """All that training is made of, on this rank. words: of the tiny model's tokenizer, else None."""
 
     data: TrainingData
+    loader: Loader
     clip: ClipModel
     callbacks: Sequence[PerceptualCallback]
-    words: tuple[str, ...] | None
+    words: Sequence[str] | None
     cache: Path
 
     @property
@@ -39,26 +47,51 @@ class Ready:
         return Subject(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
 
 
-def prepare(config: Config, here: Place, words: Sequence[str] | None, cache: Path, say: Callable[[str], None]) -> Ready:
-    """Read, check and build everything; UserError with what is wrong. ``words``: of the run that goes on."""
+def prepare(start: Start, here: Place, cache: Path, say: Callable[[str], None]) -> Ready:
+    """Read, check and build everything that ``start`` needs on this rank; UserError with what is wrong."""
+    config = start.config
     use_threads(config, here)
-    data = training_data(config, here.rank, here.world, cache, words, say)
+    data = TrainingData(
+        config.data, None, None, config.seed, here.rank, here.world, cache, config.trainer.accumulate, say
+    )
+    for line in data.check():
+        say(line)
+    words = start.words if start.words is not None else _words(config, data)
     seed_everything(config.seed)
-    clip = build_model(config.model, data.words)
-    callbacks = build_callbacks(config.callbacks, {"world": data.world} if data.world else {})
-    return Ready(data, clip, callbacks, data.words, cache)
+    clip = build_model(config.model, words)
+    data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
+    loader = data.loader(Cursor(*start.cursor), pin_memory=here.gpu)
+    callbacks = build_callbacks(config.callbacks, {"world": _world(config, cache, say)})
+    return Ready(data, loader, clip, callbacks, words, cache)
+
+
+def _words(config: Config, data: TrainingData) -> list[str] | None:
+    """The vocabulary of the tiny model, from the captions it will be trained on; others bring their own."""
+    if config.model.kind != "tiny":
+        return None
+    return list(WordTokenizer.from_captions(data.captions(MOST_CAPTIONS), config.model.vocabulary, 3).words)
+
+
+def _world(config: Config, cache: Path, say: Callable[[str], None]) -> Path | None:
+    """Held-out pictures of the world that is trained on; else of the default one, where a benchmark shows them."""
+    if isinstance(config.data, WorldData):
+        return ensure_world(config.data, cache, say).held_out
+    shown = any("world" in callback.target for callback in config.callbacks.values())
+    return ensure_held_out(cache, progress=say) if shown else None
 
 
 def use_threads(config: Config, here: Place) -> None:
-    """Share the cores between the ranks of this machine."""
+    """Share the cores between the ranks of this machine, unless OMP_NUM_THREADS says otherwise (not torchrun's own)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(config.trainer.threads or max(1, cores // here.local_world))
+    told = os.environ.get("OMP_NUM_THREADS", "") if TORCHRUN not in os.environ else ""
+    share = int(told) if told.isdigit() and int(told) > 0 else cores // here.local_world
+    torch.set_num_threads(config.trainer.threads or max(1, share))
 
 
 def seed_everything(seed: int) -> None:
     """Python, numpy and torch, host and devices."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  # libraries draw from the global generator
+    np.random.seed(seed % 2**32)  # libraries draw from the global generator
     torch.manual_seed(seed)
 
 

@@ -27,14 +27,14 @@ class Whereabouts:
     wall_before: seconds that the run had taken when it was resumed.
     """
 
-    def __init__(self, global_batch: int, cursor: Any, wall_before: float = 0.0, step: int = 0) -> None:
+    def __init__(self, global_batch: int, cursor: Sequence[int], wall_before: float = 0.0, step: int = 0) -> None:
         self.global_batch, self.cursor, self.step = global_batch, cursor, step
         self._began = time.monotonic() - wall_before
 
     def position(self) -> Position:
         """For a line of the record."""
         wall = time.monotonic() - self._began
-        return Position(self.step, self.step * self.global_batch, int(self.cursor.epoch), round(wall, 3))
+        return Position(self.step, self.step * self.global_batch, int(self.cursor[0]), round(wall, 3))
 
     def plain_cursor(self) -> list[int]:
         """The cursor as a checkpoint holds it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,10 +66,9 @@ def _run(config: Config, argv: Sequence[str], ending: Ending) -> None:
     ending.code = 128 + loop.poll.stopping if loop.poll.stopping else 0
     if here.world > 1:
         dist.destroy_process_group()
-    if opened is not None:
-        if ending.code == 0:
-            finish(start.config, ready, opened, loop.where.position(), ending.signals)
-            ending.code = ending.signals.exit_code
+    if opened is not None and ending.code == 0:
+        finish(start.config, ready, opened, loop.where.position(), ending.signals)
+        ending.code = ending.signals.exit_code
 
 
 def _begun(config: Config, here: Place, ending: Ending) -> tuple[Start, Ready | None]:
@@ -112,7 +111,7 @@ def _trained(
     module = CLIPModule(clip.model, clip.mean, clip.std, start.optimizer, start.max_steps, fused)
     if config.trainer.compile:
         compile_towers(clip.model)
-    where = Whereabouts(global_batch(config, here.world), ready.cursor, start.wall_seconds, start.step)
+    where = Whereabouts(global_batch(config, here.world), start.cursor, start.wall_seconds, start.step)
     carried = {"config": to_plain(replace(config, resume=None, dry_run=False)), "words": ready.words}
     record, costs = (opened.record, opened.costs) if opened else (None, Costs())
     events = event_steps(ready.callbacks, config.evaluation.early_steps, start.max_steps)

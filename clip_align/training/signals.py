@@ -95,17 +95,6 @@ class Signals:
         os._exit(code)
 
 
-def ignore_in_worker(worker: int) -> None:
-    """For a process that loads data: it lives as long as the training that reads it.
-
-    Ctrl-C reaches the whole process group; a worker that dies of it would raise an error in the middle of
-    a step. The first SIGTERM is ignored for the same reason, the second one is obeyed: the loader sends
-    it to a worker that does not end by itself.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-
-
 def _in_forked_child() -> None:
     """A forked process is not the one that trains: it gets the usual handlers, and tells nobody."""
     if _installed:

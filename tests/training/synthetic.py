@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -67,6 +68,10 @@ class Endless(IterableDataset[dict[str, Any]]):
 
 
 def loader(first: int = 0, workers: int = 0, **where: int) -> DataLoader[dict[str, Any]]:
-    from clip_align.training.signals import ignore_in_worker
+    return DataLoader(Endless(first, **where), batch_size=None, num_workers=workers, worker_init_fn=deaf)
 
-    return DataLoader(Endless(first, **where), batch_size=None, num_workers=workers, worker_init_fn=ignore_in_worker)
+
+def deaf(worker: int) -> None:
+    """Workers leave signals to the process that trains, as those of `clip_align.data` do."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
