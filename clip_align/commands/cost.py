@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -17,7 +18,8 @@ from clip_align.losses.infonce import infonce
 from clip_align.models.build import ClipModel, build_model
 from clip_align.training.launch import Place
 
-LONG_ENOUGH_S = 0.5  # a trial of that length is trusted
+TRIALS_S = 5.0  # no further trial is begun after that time
+TRIES = 2  # the shorter one counts: the machine may be busy with something else
 BYTES_A_PARAMETER = 16  # float32 weights, gradients and AdamW's two moments
 BYTES_SAVED = 12  # of these a checkpoint holds weights and moments
 
@@ -55,13 +57,13 @@ def cost(config: Config, here: Place) -> Cost:
     clip = build_model(config.model, words)
     clip.model.to(device)
     context = autocast(device, config.trainer.precision)
-    tried, seconds, saved = _trial(clip, context, device, config.data.batch_size)
-    share = config.data.batch_size / tried
+    trial = _trials(clip, context, device, config.data.batch_size)
+    tried = trial[-1].samples
     return Cost(
         parameters=parameters,
-        memory=states + round(saved * share),
-        step_seconds=seconds * share * config.trainer.accumulate,
-        image_seconds=_encoding(clip, context, device, tried) / tried,
+        memory=states + round(trial[-1].kept * config.data.batch_size / tried),
+        step_seconds=_extrapolated(trial, config.data.batch_size) * config.trainer.accumulate,
+        image_seconds=min(_encoding(clip, context, device, tried) for _ in range(TRIES)) / tried,
         tried=tried,
         size_px=clip.image_size,
     )
@@ -89,19 +91,40 @@ def autocast(device: torch.device, precision: str) -> Callable[[], AbstractConte
     return lambda: torch.autocast(device.type, dtype=kinds[precision])
 
 
-def _trial(
+class _Trial(NamedTuple):
+    samples: int
+    seconds: float
+    kept: int  # bytes for the backward pass
+
+
+def _trials(
     clip: ClipModel, context: Callable[[], AbstractContextManager[object]], device: torch.device, batch: int
-) -> tuple[int, float, int]:
-    """Samples, seconds and bytes kept for the backward pass of one step, doubled until it takes long enough."""
-    tried = min(2, batch)
-    _step(clip, context, device, tried)  # the first one sets things up
+) -> list[_Trial]:
+    """Steps of 2, 4, … samples, up to a whole batch or until they have taken long enough."""
+    trials: list[_Trial] = []
+    began = time.perf_counter()
+    samples = min(2, batch)
+    _step(clip, context, device, samples)  # the first one sets things up
     while True:
-        start = time.perf_counter()
-        saved = _step(clip, context, device, tried)
-        seconds = time.perf_counter() - start
-        if seconds >= LONG_ENOUGH_S or tried == batch:
-            return tried, seconds, saved
-        tried = min(2 * tried, batch)
+        seconds, kept = [], 0
+        for _ in range(TRIES):
+            start = time.perf_counter()
+            kept = _step(clip, context, device, samples)
+            seconds.append(time.perf_counter() - start)
+        trials.append(_Trial(samples, min(seconds), kept))
+        if samples == batch or time.perf_counter() - began > TRIALS_S:
+            return trials
+        samples = min(2 * samples, batch)
+
+
+def _extrapolated(trials: list[_Trial], batch: int) -> float:
+    """Seconds of a whole batch: the last trial, and for what it lacks the time that more samples took."""
+    last = trials[-1]
+    slope = last.seconds / last.samples
+    if len(trials) > 1:
+        before = trials[-2]
+        slope = min(slope, max(0.0, (last.seconds - before.seconds) / (last.samples - before.samples)))
+    return last.seconds + (batch - last.samples) * slope
 
 
 def _step(clip: ClipModel, context: Callable[[], AbstractContextManager[object]], device: torch.device, n: int) -> int:

@@ -183,7 +183,9 @@ def _cost(
 
 
 def _gib(number: float) -> str:
-    return f"{number / GIB:.2g} GiB" if number < 10 * GIB else f"{number / GIB:,.0f} GiB"
+    if number < 0.1 * GIB:
+        return f"{number / 2**20:,.0f} MiB"
+    return f"{number / GIB:.1f} GiB"
 
 
 def _duration(seconds: float) -> str:
