@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from clip_align.config import FolderData, ShardData, Source
+from clip_align.config import FolderData, ShardData, Source, WorldData
 from clip_align.data.batches import Batch
 from clip_align.data.plan import Cursor
 from clip_align.data.training_data import TrainingData
+from clip_align.data.world.shards import World
 from clip_align.errors import RunError, UserError
 
 Make = Callable[..., TrainingData]
@@ -370,3 +371,21 @@ def test_a_folder_with_a_csv(shards: Any, tokenizer: Any, tmp_path: Path) -> Non
     )
     with pytest.raises(UserError, match=r"10.0% of the samples are bad"):
         missing.check()
+
+
+def test_the_worlds_shards_are_read_like_any_others(
+    shards: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = shards.good(6, 5)
+    settings = WorldData(images=16, batch_size=4)
+    asked: list[object] = []
+
+    def ensure(data: object, cache: Path, progress: object) -> World:
+        asked.extend((data, cache))
+        return World(shards.folder, paths, shards.folder)
+
+    monkeypatch.setattr("clip_align.data.found.ensure_world", ensure)
+    data = TrainingData(settings, 8, tokenizer, 0, 0, 1, tmp_path / "cache")
+    assert data.check() == ("data: 11 samples in 2 shards; an epoch is 2 batches of 4, 3 samples left over",)
+    assert asked == [settings, tmp_path / "cache"]
+    assert len({key for batch in take(data, 2) for key in batch["keys"]}) == 8
