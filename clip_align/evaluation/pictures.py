@@ -41,6 +41,7 @@ from clip_align.evaluation.views import cut
 Say = Callable[[str], None]
 NOT_IMPORTABLE = 3  # exit code of the process: make these pictures where they were asked for
 REPORT_SECONDS = 2.0
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process per core
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _in_own_process(jobs: Sequence[Job], say: Say) -> bool:
         command = [sys.executable, "-c", "from clip_align.evaluation.pictures import main; main()", str(order)]
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = {**os.environ, "PYTHONPATH": path}
+        environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
         with open(Path(folder) / "errors", "w+") as errors:
             process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -63,7 +64,8 @@ class WorldNoise(PerceptualCallback):
 
     def _refuse_nonsense(self, sigmas: Sequence[float]) -> None:
         wrong = []
-        if not sigmas or not all(0.01 <= sigma < 1 for sigma in sigmas) or len(self.sigmas) != len(sigmas):
+        valid = all(0 < sigma < 1 and math.isclose(100 * sigma, round(100 * sigma)) for sigma in sigmas)
+        if not valid or not sigmas or len(self.sigmas) != len(sigmas):
             wrong.append(f"{self.key}: sigmas is {list(sigmas)}; give standard deviations on [0, 1], whole hundredths")
         if self.images % world_of.CLASSES or not 0 < self.images <= len(self.set):
             wrong.append(
@@ -119,7 +121,7 @@ def _noisy_id(name: str, index: int) -> str:
 
 
 def _scores(names: Sequence[str], images: int) -> Iterator[Score]:
-    largest = names[-1]
+    largest = max(names)
     for name in ("clean", *names):
         yield Score(
             f"accuracy_{name}",
