@@ -33,7 +33,7 @@ MakeSubject = Callable[[int], Subject]  # of the model with the weights of a see
 
 def asked_about(callbacks: Iterable[PerceptualCallback]) -> list[PerceptualCallback]:
     """The callbacks whose scores have this baseline."""
-    return [c for c in callbacks if c.family == "human" and hasattr(c, "with_baselines")]
+    return [c for c in callbacks if c.family == "human" and hasattr(c, "add_baselines")]
 
 
 def cached(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path) -> Baselines | None:
@@ -77,7 +77,7 @@ def measure(
 
 def carry(callback: PerceptualCallback, baselines: Baselines) -> None:
     """Let the callback's scores carry these baselines from now on."""
-    callback.with_baselines(baselines)  # type: ignore[attr-defined]  # see asked_about
+    callback.add_baselines(baselines)  # type: ignore[attr-defined]  # see asked_about
 
 
 def carried(callback: PerceptualCallback) -> bool:
