@@ -71,10 +71,14 @@ class Batches(Dataset[Batch]):
         self._free = memory
 
     def __getitem__(self, task: Task) -> Batch:
-        """The batch of a task; RunError when not one of its samples is good."""
+        """The batch of a task; an empty one when not one of its samples is good (errors of workers lose their type)."""
         skipped: Skipped = []
         pairs = self._pairs(task.samples.tolist(), skipped)
         numbers = self._filled(task, pairs, skipped)
+        if not numbers:
+            nothing = torch.empty(0, 3, self.size, self.size, dtype=torch.uint8)
+            text = torch.empty(0, 0, dtype=torch.int64)
+            return {"image": nothing, "text": text, "cursor": task.after, "keys": [], "skipped": skipped}
         text = torch.stack([pairs[n].text for n in numbers])
         return {
             "image": self._augmented(numbers, [pairs[n].image for n in numbers], task.epoch),
@@ -115,7 +119,10 @@ class Batches(Dataset[Batch]):
         return pair
 
     def _filled(self, task: Task, pairs: dict[int, _Pair], skipped: Skipped) -> list[int]:
-        """The batch's numbers with replacements for the bad ones; what comes from the spares is added to ``pairs``."""
+        """The batch's numbers with replacements for the bad ones, empty when there is none.
+
+        What comes from the spares is added to ``pairs``.
+        """
         numbers: list[int] = task.samples.tolist()
         if len(pairs) == len(numbers):
             return numbers
@@ -131,8 +138,7 @@ class Batches(Dataset[Batch]):
             if number not in pairs:
                 number = next((n for n in (*numbers[place + 1 :], *filled) if n in pairs), -1)
             if number < 0:
-                cause, key = skipped[0]
-                raise RunError(f"data: not one good sample in a batch of {len(numbers)} (the first: {cause}, {key})")
+                return []
             filled.append(number)
         return filled
 
@@ -181,6 +187,9 @@ class Loader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch's own type is private
         for batch in super().__iter__():
             self.tally.count(len(batch["keys"]), batch["skipped"])
+            if not batch["keys"]:
+                cause, key = batch["skipped"][0]
+                raise RunError(f"data: not one good sample in a whole batch (first: {cause}, {key}); repair the shards")
             yield batch
 
 

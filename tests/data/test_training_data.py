@@ -41,6 +41,13 @@ def take(data: TrainingData, count: int, start: Cursor = Cursor(), **how: Any) -
     return list(islice(data.loader(start, **how), count))
 
 
+def take_task(data: TrainingData) -> Batch:
+    """The first batch as a worker hands it over."""
+    loader = data.loader()
+    batch: Batch = loader.dataset[next(iter(loader.sampler))]
+    return batch
+
+
 def same(one: list[Batch], other: list[Batch]) -> bool:
     return len(one) == len(other) and all(
         torch.equal(a["image"], b["image"])
@@ -241,8 +248,13 @@ def test_too_many_bad_images_end_the_run(shards: Any, make: Make) -> None:
 def test_a_batch_without_one_good_sample_ends_the_run(shards: Any, make: Make) -> None:
     members = [(name, data[:80] if name.endswith("png") else data) for name, data in shards.members(4)]
     shards.tar("0.tar", members)
-    with pytest.raises(RunError, match="not one good sample in a batch of 4"):
-        take(make(shards.folder, max_bad_share=1.0), 1)
+    for workers in (0, 1):
+        with pytest.raises(RunError) as error:
+            take(make(shards.folder, max_bad_share=1.0, workers=workers), 1)
+        first = take_task(make(shards.folder))["skipped"][0][1]
+        assert str(error.value) == (
+            f"data: not one good sample in a whole batch (first: damaged image, {first}); repair the shards"
+        )
 
 
 def test_a_shard_that_is_cut_or_removed_during_training(shards: Any, make: Make) -> None:
