@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -127,3 +128,23 @@ def test_a_signal_ends_the_job_and_the_sweep(tmp_path: Path, number: signal.Sign
     assert process.wait(30) == code
     assert (tmp_path / "x-0.signal").read_text() == str(int(number))
     assert not (tmp_path / "x-1").exists()
+
+
+@pytest.mark.slow
+def test_a_real_sweep_trains_each_run_in_its_own_folder(tmp_path: Path) -> None:
+    train = [sys.executable, str(Path(__file__).resolve().parents[2] / "train.py")]
+    small = [
+        "experiment=quick",
+        "callbacks=[]",
+        "tracker=none",
+        "trainer=cpu",
+        "trainer.max_steps=2",
+        "data.images=256",
+    ]
+    done = subprocess.run(
+        [*train, "--multirun", *small, "seed=1,2", "name=s", f"paths.cache={tmp_path}/cache"], cwd=tmp_path, timeout=280
+    )
+    assert done.returncode == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "runs"]  # no outputs/, no multirun/, no *.log
+    stored = [json.loads((tmp_path / "runs" / "s" / n / "provenance.json").read_text()) for n in "01"]
+    assert [(s["status"], s["exit_code"], s["seed"]) for s in stored] == [("done", 0, 1), ("done", 0, 2)]
