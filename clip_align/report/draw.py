@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from clip_align.report.labels import compress, count, number, sample_ticks, spread_out, wrapped
 from clip_align.report.panels import Curve, Gap, Panel
@@ -48,7 +48,7 @@ class Layout:
         return self.width - self.left - self.right, self.height - self.top - self.bottom
 
 
-WIDE = Layout(2, 6.1, 3.9, 0.52, 1.78, 0.62, 0.34, 8.5, 130, 28, 96, 2, 0.13)
+WIDE = Layout(2, 6.1, 3.9, 0.52, 1.78, 0.62, 0.34, 8.5, 130, 28, 104, 2, 0.13)
 NARROW = Layout(1, 3.9, 3.45, 0.42, 1.18, 0.77, 0.30, 7.8, 200, 19, 62, 3, 0.17)
 
 
@@ -100,8 +100,11 @@ def _frame(axes: Axes, panel: Panel, title: str, layout: Layout, end: int, linea
     ticks = sample_ticks(end, linear, layout.tick_share) if end > 1 else [0.0]
     axes.xaxis.set_major_locator(FixedLocator([compress(t, linear) for t in ticks]))
     axes.set_xticklabels([count(t) for t in ticks])
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    low, high = axes.get_ylim()
+    heights = [t for t in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
+    digits = 2 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in heights) else 3
+    axes.yaxis.set_major_locator(FixedLocator(heights))
+    axes.set_yticklabels([number(t, digits) for t in heights])
     axes.grid(axis="y", color="#efefef", lw=0.7)
     axes.set_axisbelow(True)
     width, height = layout.axes_inches

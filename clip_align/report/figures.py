@@ -65,7 +65,7 @@ def run_title(history: History) -> str:
     parts = [str(start.get("run") or "clip-align")]
     if history.evaluations:
         last = history.evaluations[-1]
-        step = f"step {last['global_step']}"
+        step = f"evaluated up to step {last['global_step']}"
         parts.append(f"{step} of {start['max_steps']}" if start.get("max_steps") else step)
         parts.append(f"{count(last['samples_seen'])} samples seen")
     return " · ".join(parts)

@@ -154,9 +154,9 @@ def _notes(history: History, benchmark: Mapping[str, Any]) -> list[tuple[str, st
     last: dict[str, Any] = next((e for e in reversed(history.evaluations) if any(k.startswith(prefix) for k in e)), {})
     found = {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
     return [
-        (k.replace("_", " "), number(v, 3) if isinstance(v, float) else str(v))
+        (k.replace("_", " "), number(v, 3) if v % 1 else f"{v:g}")
         for k, v in found.items()
-        if k.split("/")[0].split("@")[0] not in names and v is not None
+        if k.split("/")[0].split("@")[0] not in names and isinstance(v, (int, float))
     ]
 
 

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from clip_align.record import History
-from clip_align.report.labels import duration
+from clip_align.tracking.lines import Lines
 from clip_align.tracking.status import Status
 
 if TYPE_CHECKING:
@@ -37,19 +36,19 @@ class ConsoleMirror:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder, self._interactive, self._clock = folder, interactive, clock
-        self._stream = stream or sys.stdout
+        self._lines = Lines(stream)
         self._log: Path | None = folder / "train.log"
         self._status = Status(past)
         self._live: Live | None = None
         self._drawn_at = self._train_at = float("-inf")
 
     def say(self, text: str) -> None:
-        """A line for the reader, above the live display, and in the log."""
-        self._write_log(text)
-        if self._live is not None:
+        """A line for the reader, above the live display, and in the log; lines of progress are kept calm."""
+        if self._live is None:
+            self._lines(text)
+        elif self._lines.due(text):
             self._live.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=self._stream, flush=True)
+        self._write_log(text)
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Show one line of the record."""
@@ -88,11 +87,10 @@ class ConsoleMirror:
             self._live.start(refresh=True)
 
     def _tell(self, text: str) -> None:
-        """A plain line: only the log gets it while the live display shows the same."""
+        """A line of the run's own: only the log gets it while the live display shows the same."""
         if self._live is None:
-            self.say(text)
-        else:
-            self._write_log(text)
+            self._lines.plain(text)
+        self._write_log(text)
 
     def _redraw(self, force: bool) -> None:
         if self._live is None or not (force or self._clock() - self._drawn_at >= REFRESH_SECONDS):
@@ -133,35 +131,3 @@ class ConsoleMirror:
         except OSError as error:
             self._log = None  # the display goes on
             self.say(f"warning: train.log cannot be written ({error.strerror or error})")
-
-
-def progress(label: str, stream: TextIO | None = None) -> Callable[[int, int], None]:
-    """A function ``(done, total)`` that shows how far some preparation has come, with the time left.
-
-    One line that is overwritten on a terminal; elsewhere a plain line at most every ten seconds and, for work
-    that took more than a second, one at its end.
-    """
-    out = stream or sys.stdout
-    redraws = out.isatty()
-    start = time.monotonic()
-    last = start if not redraws else float("-inf")
-    ended = False
-
-    def show(done: int, total: int) -> None:
-        nonlocal last, ended
-        now = time.monotonic()
-        finished = done >= total
-        if ended or (not finished and now - last < (0.2 if redraws else PLAIN_SECONDS)):
-            return
-        last, ended = now, finished
-        taken = now - start
-        if finished and taken < 1.0 and not redraws:
-            return
-        left = "" if finished or done <= 0 else f" · {duration(taken * (total - done) / done)} left"
-        text = f"{label}: {done} of {total}{left}" if not finished else f"{label}: {total} in {duration(taken)}"
-        if redraws:
-            print(f"\r\x1b[2K{text}", end="\n" if finished else "", file=out, flush=True)
-        else:
-            print(text, file=out, flush=True)
-
-    return show

@@ -94,7 +94,7 @@ def test_notes_of_a_benchmark_are_shown(tmp_path: Path, synthetic: ModuleType) -
     synthetic.run(tmp_path, last=60, status="running")
     line = {**synthetic.evaluation(120, synthetic.benchmarks()), "human/tid2013_remade/dropped_features": 3.0}
     synthetic.write(tmp_path, [line])
-    assert "Also recorded: dropped features 3.000." in written(tmp_path)[0]
+    assert "Also recorded: dropped features 3." in written(tmp_path)[0]
 
 
 def test_undefined_scores_say_why(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -151,3 +151,9 @@ def test_provenance_is_shown_whole(tmp_path: Path, synthetic: ModuleType) -> Non
     facts = {"status": "done", "versions": {"torch": "2.14.1"}}
     (tmp_path / "provenance.json").write_text(json.dumps(facts))
     assert '"torch": "2.14.1"' in html.unescape(written(tmp_path)[0])
+
+
+def test_a_verdict_that_the_record_lacks_is_asked_for_and_needs_items(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path, last=300, status="terminated")
+    text, _ = written(tmp_path, judge=True)
+    assert "srocc: no verdict: items missing." in text

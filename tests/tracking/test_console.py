@@ -9,8 +9,7 @@ from types import ModuleType
 import pytest
 
 from clip_align.record import read
-from clip_align.tracking import console
-from clip_align.tracking.console import ConsoleMirror, progress
+from clip_align.tracking.console import ConsoleMirror
 from clip_align.tracking.status import Status
 
 
@@ -128,37 +127,3 @@ def test_one_line_costs_next_to_nothing(tmp_path: Path, synthetic: ModuleType) -
     start = time.process_time()
     shown(tmp_path, lines, Clock())
     assert (time.process_time() - start) / len(lines) < 0.005
-
-
-def test_progress_in_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(console.time, "monotonic", clock)
-    out = io.StringIO()
-    show = progress("rendering the world", stream=out)
-    for done in range(0, 101):
-        clock.now = done * 0.3
-        show(done, 100)
-    show(100, 100)
-    assert out.getvalue().splitlines() == [
-        "rendering the world: 34 of 100 · 20 s left",
-        "rendering the world: 68 of 100 · 10 s left",
-        "rendering the world: 100 in 30 s",
-    ]
-
-
-def test_progress_of_quick_work_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = io.StringIO()
-    show = progress("x", stream=out)
-    show(1, 2)
-    show(2, 2)
-    assert out.getvalue() == ""
-
-
-def test_progress_on_a_terminal_overwrites_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = io.StringIO()
-    monkeypatch.setattr(out, "isatty", lambda: True)
-    show = progress("x", stream=out)
-    show(1, 2)
-    show(2, 2)
-    assert out.getvalue().count("\n") == 1
-    assert out.getvalue().startswith("\r\x1b[2Kx: 1 of 2")
