@@ -63,16 +63,21 @@ def test_a_run_is_found_by_name_and_by_folder_and_the_message_lists_what_is_ther
     run = used(new_run(tmp_path, "a", "main"))
     assert resolve_run(tmp_path, "a") == run
     assert resolve_run("elsewhere", run.path) == run
-    with pytest.raises(UserError, match="no run of this name in .*; runs there, newest names first: a"):
+    with pytest.raises(UserError, match=r"no run of this name in .*; runs there, newest names first: a"):
         resolve_run(tmp_path, "b")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     write_atomic(path, "old")
-    with pytest.raises(RuntimeError), run_folder.replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def write_half() -> None:
+        with run_folder.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
