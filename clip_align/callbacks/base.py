@@ -189,6 +189,8 @@ class PerceptualCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate step 0, or the step a run is resumed at where it was not evaluated."""
+        if self._leads(trainer):
+            conductor_of(trainer).begin()
         conductor_of(trainer).event(trainer)
 
     def on_train_batch_end(

@@ -60,6 +60,11 @@ class Conductor:
         self._session.listeners = [*self._settings.listeners, self._show, *self.listeners]
         self._session.prepare(trainer.local_rank)
 
+    def begin(self) -> None:
+        """Training begins now, after all preparation."""
+        if self._session is not None:
+            self._session.begin()
+
     def event(self, trainer: Trainer) -> None:
         """Evaluate all callbacks that are due at this step and were not evaluated at it."""
         step = trainer.global_step

@@ -2,9 +2,8 @@
 """Cut every stimulus once, in a process of our own over all cores, into a cache that is kept.
 
 ``<cache>/stimuli/<benchmark>-<fingerprint>/<view>-<size>.npy`` is [N, V, S, S, 3] in the order of the
-stimuli: uint8, or float32 in [0, 1] where the benchmark's pictures are. The fingerprint covers ids,
-how each picture is made (function, its module's source, arguments, size and time of files) and the
-decoders' versions, so a changed picture gets a new file.
+stimuli: uint8, or float32 in [0, 1] where the benchmark's pictures are. A changed picture changes the
+fingerprint, and so gets a new file.
 
 ``python -m clip_align.evaluation.pictures <job>`` is the process: it never imports the caller's script
 and imports torch only where a benchmark's own module does. Pictures that only the caller's process
@@ -14,33 +13,36 @@ can make (functions of ``__main__``, lambdas) are made there, one by one.
 from __future__ import annotations
 
 import errno
-import hashlib
-import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import PIL
-from PIL import features
 
 from clip_align.errors import UserError
+from clip_align.evaluation.fingerprint import fingerprint
 from clip_align.evaluation.stimulus import Picture, Stimulus, View
 from clip_align.evaluation.views import cut
 
 Say = Callable[[str], None]
 NOT_IMPORTABLE = 3  # exit code of the process: make these pictures where they were asked for
 REPORT_SECONDS = 2.0
+STALE_SECONDS = 3600.0  # a temporary file so old belongs to a process that was killed
+CHUNK = 16  # pictures that a worker is given at a time
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process per core
 
 
@@ -67,74 +69,35 @@ def plan(cache: Path, name: str, version: int, stimuli: Sequence[Stimulus], view
     return Job(name, tuple(stimuli), view, size, tiles, cache / "stimuli" / folder / f"{stem}.npy")
 
 
-def fingerprint(stimuli: Iterable[Stimulus], version: int = 1) -> str:
-    """16 hexadecimal digits that change whenever a picture may: ids, makers, arguments, files, decoders."""
-    decoders = [
-        PIL.__version__,
-        np.__version__,
-        *(str(features.version(f)) for f in ("jpg", "jpg_2000", "webp", "zlib")),
-    ]
-    digest = hashlib.sha256(repr((version, decoders)).encode())
-    sources: dict[str, str] = {}
-    for stimulus in stimuli:
-        digest.update(repr((stimulus.id, stimulus.places)).encode())
-        digest.update(_described(stimulus.load, sources).encode())
-    return digest.hexdigest()[:16]
-
-
-def maker(stimulus: Stimulus) -> str:
-    """How a stimulus is made, as text: two benchmarks that name the same stimulus have to agree on it."""
-    return f"{_described(stimulus.load, {})} {stimulus.places}"
-
-
-def _described(value: Any, sources: dict[str, str]) -> str:
-    """What a maker or one of its arguments is, as text that is the same in every process."""
-    if isinstance(value, partial):
-        named = sorted((value.keywords or {}).items())
-        return "partial" + _described([value.func, list(value.args), [list(pair) for pair in named]], sources)
-    if isinstance(value, Path):
-        try:
-            status = value.stat()
-        except OSError:
-            return f"missing {value.name}"
-        return f"file {value.name} {status.st_size} {status.st_mtime_ns}" if value.is_file() else f"folder {value}"
-    if isinstance(value, np.ndarray):
-        return f"array {value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_described(v, sources) for v in value)}]"
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__} {_source(value.__module__, sources)}"
-    return repr(value)
-
-
-def _source(module: str, known: dict[str, str]) -> str:
-    if module not in known:
-        path = getattr(sys.modules.get(module), "__file__", None)
-        code = Path(path).read_bytes() if path and path.endswith(".py") and Path(path).is_file() else b""
-        known[module] = hashlib.sha256(code).hexdigest()[:16]
-    return known[module]
-
-
 def ensure(jobs: Sequence[Job], say: Say) -> None:
     """Make what is missing; UserError, one line, where it cannot be made. Files are whole or absent."""
-    missing = [job for job in jobs if not job.target.is_file()]
+    missing = [job for job in jobs if not _there(job)]
     portable = [job for job in missing if _portable(job)]
     if portable and not _in_own_process(portable, say):
         portable = []
     for job in missing:
         if job not in portable:
             say(f"{job.name}: its pictures can be made in this process only, one by one")
-            made = _cut_all(job.stimuli, job, 1)
-            _written(job, _reported(made, [job], say))
+            _written(job, _reported(_cut_all(job, 1), job, say))
 
 
 def load(job: Job) -> np.ndarray[Any, Any]:
     """The pictures [N, V, S, S, 3] of a job that was made, read from disk as they are used."""
-    array: np.ndarray[Any, Any] = np.load(job.target, mmap_mode="r", allow_pickle=False)
     expected = (len(job), job.tiles, job.size, job.size, 3)
+    try:
+        array: np.ndarray[Any, Any] = np.load(job.target, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{job.target}: cannot be read ({error}); delete this file, it is made again") from error
     if array.shape != expected:
         raise UserError(f"{job.target}: holds {array.shape}, expected {expected}; delete this file, it is made again")
     return array
+
+
+def _there(job: Job) -> bool:
+    try:
+        return job.target.is_file()
+    except OSError as error:  # a folder above it that may not be read
+        raise _refusal(job, error) from None
 
 
 def _portable(job: Job) -> bool:
@@ -148,27 +111,29 @@ def _portable(job: Job) -> bool:
 
 def _in_own_process(jobs: Sequence[Job], say: Say) -> bool:
     """Run the jobs in our own command; False where it cannot import what makes the pictures."""
-    with tempfile.TemporaryDirectory(prefix="clip-align-") as folder:
+    with tempfile.TemporaryDirectory(prefix="clip-align-") as folder, open(Path(folder) / "errors", "w+") as errors:
         order = Path(folder) / "job.pickle"
         # the paths come first, so that the process can import what the jobs name
         order.write_bytes(pickle.dumps([p or os.getcwd() for p in sys.path]) + pickle.dumps(list(jobs)))
         command = [sys.executable, "-c", "from clip_align.evaluation.pictures import main; main()", str(order)]
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
-        with open(Path(folder) / "errors", "w+") as errors:
-            process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
-            )
-            try:
-                with process:
-                    for line in process.stdout or ():
-                        say(line.rstrip())
-            except BaseException:
-                process.kill()  # its workers end with it
-                raise
-            errors.seek(0)
-            complaint = errors.read().strip().splitlines()
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        try:
+            for line in process.stdout or ():
+                say(line.rstrip())
+            process.wait()
+        finally:
+            _ended(process)
+        errors.seek(0)
+        complaint = errors.read().strip().splitlines()
     if process.returncode == NOT_IMPORTABLE:
         return False
     if process.returncode:
@@ -176,42 +141,84 @@ def _in_own_process(jobs: Sequence[Job], say: Say) -> bool:
     return True
 
 
+def _ended(process: subprocess.Popen[str]) -> None:
+    """End the process where it still runs (a signal came, a progress line could not be said)."""
+    if process.poll() is None:
+        process.terminate()  # it removes what is half-written
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
 def main() -> None:
     """The process: read the jobs, make them over all cores, one line a few seconds; exit 2 on a failure."""
-    _end_with(os.getppid())
+    signal.signal(signal.SIGTERM, _stop)
+    _watch(os.getppid(), partial(os.kill, os.getpid(), signal.SIGTERM))
     with open(sys.argv[1], "rb") as file:
         sys.path[:] = list(dict.fromkeys([*sys.path, *pickle.load(file)]))
         try:
             jobs: list[Job] = pickle.load(file)
         except (ImportError, AttributeError):
             sys.exit(NOT_IMPORTABLE)
+    code = 0
     try:
         for job in jobs:
-            made = _cut_all(job.stimuli, job, len(os.sched_getaffinity(0)))
-            _written(job, _reported(made, [job], partial(print, flush=True)))
+            _written(job, _reported(_cut_all(job, _cores()), job, partial(print, flush=True)))
     except UserError as error:
-        print(str(error).replace("\n", " "), file=sys.stderr)
-        sys.exit(error.exit_code)
+        print(str(error).replace("\n", " "), file=sys.stderr, flush=True)
+        code = error.exit_code
+    except (KeyboardInterrupt, BrokenPipeError, _Stopped):
+        code = 128 + signal.SIGTERM
+    os._exit(code)  # without waiting for workers: they end with this process
 
 
-def _cut_all(stimuli: Sequence[Stimulus], job: Job, processes: int) -> Iterator[Picture]:
-    work = partial(_cut_one, job.name, job.view, job.size, job.tiles)
-    if processes == 1 or len(stimuli) < 2 * processes:
-        yield from map(work, stimuli)
-        return
-    with multiprocessing.get_context("fork").Pool(processes, _end_with, [os.getpid()]) as pool:
-        yield from pool.imap(work, stimuli, chunksize=max(1, min(32, len(stimuli) // (8 * processes))))
+class _Stopped(BaseException):
+    """SIGTERM came."""
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: a killed parent cannot clean up, and a pool would wait for ever."""
+def _stop(number: int, frame: object) -> None:
+    raise _Stopped
 
-    def watch() -> None:
+
+def _start_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _watch(parent, partial(os._exit, 1))
+
+
+def _watch(parent: int, then: Callable[[], object]) -> None:
+    """Do ``then`` once the parent is gone: a killed parent cannot clean up, and its workers would wait for ever."""
+
+    def look() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        os._exit(1)
+        then()
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=look, daemon=True).start()
+
+
+def _cores() -> int:
+    if "fork" not in get_all_start_methods():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cut_all(job: Job, processes: int) -> Iterator[Picture]:
+    work = partial(_cut_one, job.name, job.view, job.size, job.tiles)
+    if processes == 1 or len(job) < 2 * processes:
+        yield from map(work, job.stimuli)
+        return
+    pool = ProcessPoolExecutor(processes, get_context("fork"), _start_worker, (os.getpid(),))
+    try:
+        yield from pool.map(work, job.stimuli, chunksize=max(1, min(CHUNK, len(job) // (4 * processes))))
+    except BrokenProcessPool:
+        raise UserError(f"{job.name}: a process that made pictures was killed; is there enough memory?") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _cut_one(name: str, view: View, size: int, tiles: int, stimulus: Stimulus) -> Picture:
@@ -222,15 +229,14 @@ def _cut_one(name: str, view: View, size: int, tiles: int, stimulus: Stimulus) -
         raise UserError(line.replace("\n", " ")) from None
 
 
-def _reported(made: Iterator[Picture], jobs: Sequence[Job], say: Say) -> Iterator[Picture]:
-    job, total = jobs[0], sum(map(len, jobs))
+def _reported(made: Iterator[Picture], job: Job, say: Say) -> Iterator[Picture]:
     start = said = time.monotonic()
     for done, picture in enumerate(made, start=1):
         yield picture
         now = time.monotonic()
-        if now - said > REPORT_SECONDS or (done == total and said > start):
-            left = (now - start) / done * (total - done)
-            say(f"{job.name}: {done} of {total} pictures made, about {left:.0f} s left")
+        if now - said > REPORT_SECONDS or (done == len(job) and said > start):
+            left = (now - start) / done * (len(job) - done)
+            say(f"{job.name}: {done:,} of {len(job):,} pictures made, about {left:.0f} s left")
             said = now
 
 
@@ -240,6 +246,7 @@ def _written(job: Job, made: Iterator[Picture]) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target)
         with open(temporary, "wb") as file:
             first = next(made)
             shape = (len(job), *first.shape)
@@ -252,13 +259,9 @@ def _written(job: Job, made: Iterator[Picture]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        why = "the disk is full" if full else f"{error.strerror or error}"
-        raise UserError(
-            f"paths.cache: cannot write {target}: {why}; free space there or choose another folder with paths.cache=…"
-        ) from None
+        raise _refusal(job, error) from None
     finally:
-        with suppress(OSError):  # it is gone where all went well, and was never there where nothing could be written
+        with suppress(OSError):  # gone where all went well, never there where nothing could be written
             temporary.unlink()
 
 
@@ -269,6 +272,21 @@ def _write(file: BinaryIO, job: Job, first: Picture, picture: Picture) -> None:
             f"found {first.dtype} {first.shape} and {picture.dtype} {picture.shape}"
         )
     file.write(np.ascontiguousarray(picture).data)
+
+
+def _remove_stale(target: Path) -> None:
+    for left in target.parent.glob(f".{target.name}.*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                left.unlink()
+
+
+def _refusal(job: Job, error: OSError) -> UserError:
+    why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"{error.strerror or error}"
+    return UserError(
+        f"paths.cache: cannot write {job.target}: {why}; "
+        "free space there or choose another folder with paths.cache=<folder>"
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from clip_align.errors import UserError
 from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.encode import PROJECTION
 from clip_align.evaluation.event import Prepared
-from clip_align.evaluation.pictures import Job, load, maker, plan
+from clip_align.evaluation.fingerprint import maker
+from clip_align.evaluation.pictures import Job, load, plan
 from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.evaluation.subject import Subject
 from clip_align.evaluation.views import VIEWS, chosen_view

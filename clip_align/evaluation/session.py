@@ -98,6 +98,9 @@ class Session:
             self._prepared = ranks.together(
                 lambda: {k: opened(self._benchmarks[k], *plans[k]) for k in plans}, UserError, "preparation"
             )
+
+    def begin(self) -> None:
+        """Training begins: from here on counts the share of time that evaluation takes."""
         self._started = time.monotonic()
 
     def _planned(self) -> dict[str, tuple[Jobs, str | None]]:

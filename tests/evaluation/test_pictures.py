@@ -15,10 +15,12 @@ import pytest
 
 from clip_align.errors import UserError
 from clip_align.evaluation import pictures
-from clip_align.evaluation.pictures import Job, ensure, fingerprint, load, plan
+from clip_align.evaluation.fingerprint import fingerprint
+from clip_align.evaluation.pictures import Job, ensure, load, plan
 from clip_align.evaluation.stimulus import Stimulus
 from clip_align.evaluation.views import cut
 
+Maker = Callable[[str], Callable[..., object]]
 MAKER = """
 import sys, numpy as np
 def flat(value, height=40, width=50):
@@ -28,6 +30,9 @@ def light(value):
     return np.full((8, 8, 3), value / 255, np.float32)
 def broken(value):
     raise OSError("no such picture")
+def killed(value):
+    import os
+    os.kill(os.getpid(), 9)
 def slow(value):
     import time
     time.sleep(30)
@@ -35,7 +40,7 @@ def slow(value):
 
 
 @pytest.fixture
-def maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+def maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
     """A module of somebody's own, importable in other processes too."""
     (tmp_path / "my_maker.py").write_text(MAKER)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -45,12 +50,12 @@ def maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., obje
     return lambda name: getattr(my_maker, name)
 
 
-def job(cache: Path, maker: Callable[..., Callable[..., object]], name: str = "flat", n: int = 20) -> Job:
+def job(cache: Path, maker: Maker, name: str = "flat", n: int = 20) -> Job:
     stimuli = [Stimulus(f"s{i}", partial(maker(name), i)) for i in range(n)]  # type: ignore[arg-type]
     return plan(cache, "human/mine", 1, stimuli, "tiles", 16, 3)
 
 
-def test_pictures_are_made_once_in_another_process(tmp_path: Path, maker: Callable[..., Callable[..., object]]) -> None:
+def test_pictures_are_made_once_in_another_process(tmp_path: Path, maker: Maker) -> None:
     said: list[str] = []
     order = job(tmp_path / "cache", maker)
     ensure([order], said.append)
@@ -65,7 +70,7 @@ def test_pictures_are_made_once_in_another_process(tmp_path: Path, maker: Callab
     assert [p.name for p in order.target.parent.iterdir()] == ["tiles-16-3.npy"]  # nothing temporary left
 
 
-def test_float_pictures_are_kept_as_float(tmp_path: Path, maker: Callable[..., Callable[..., object]]) -> None:
+def test_float_pictures_are_kept_as_float(tmp_path: Path, maker: Maker) -> None:
     order = plan(tmp_path, "human/mine", 1, [Stimulus("a", partial(maker("light"), 51))], "native", 8, 4)  # type: ignore[arg-type]
     ensure([order], str)
     assert load(order).dtype == np.float32
@@ -80,9 +85,7 @@ def test_what_only_this_process_can_make_is_made_here(tmp_path: Path) -> None:
     assert said == ["human/mine: its pictures can be made in this process only, one by one"]
 
 
-def test_a_broken_picture_is_one_line_that_names_it(
-    tmp_path: Path, maker: Callable[..., Callable[..., object]]
-) -> None:
+def test_a_broken_picture_is_one_line_that_names_it(tmp_path: Path, maker: Maker) -> None:
     order = job(tmp_path, maker, "broken", 3)
     with pytest.raises(UserError) as caught:
         ensure([order], str)
@@ -102,7 +105,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
     assert list(order.target.parent.iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_used_is_one_line(tmp_path: Path, maker: Callable[..., Callable[..., object]]) -> None:
+def test_a_cache_that_cannot_be_used_is_one_line(tmp_path: Path, maker: Maker) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
     with pytest.raises(UserError, match=r"paths\.cache: cannot write .*choose another folder"):
         ensure([job(tmp_path / "cache", maker, n=1)], str)
@@ -127,13 +130,13 @@ def test_the_fingerprint_follows_whatever_changes_a_picture(tmp_path: Path) -> N
     assert len({first, of("b"), of(view="y"), of(places="p"), of(version=2)}) == 5
     file.write_bytes(b"other")
     assert of() != first
+    bound = [fingerprint([Stimulus("a", lambda kind=kind: kind)]) for kind in (1, 2)]  # type: ignore[misc]
+    assert bound[0] != bound[1]
     arrays = [fingerprint([Stimulus("a", partial(cut, np.full(3, v)))]) for v in (1, 2)]  # type: ignore[arg-type]
     assert arrays[0] != arrays[1]
 
 
-def test_the_process_and_its_workers_end_with_their_parent(
-    tmp_path: Path, maker: Callable[..., Callable[..., object]]
-) -> None:
+def test_the_process_and_its_workers_end_with_their_parent(tmp_path: Path, maker: Maker) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(tmp_path)!r})
 import my_maker
@@ -152,6 +155,20 @@ ensure([plan(Path({str(tmp_path)!r}), "human/mine", 1, stimuli, "native", 8, 4)]
         process.kill()
         process.wait()
     assert _until(lambda: not _alive(marker))
+    assert not [p for p in (tmp_path / "stimuli").rglob("*") if p.is_file()]  # nothing half-written
+
+
+def test_a_worker_that_is_killed_is_one_line(tmp_path: Path, maker: Maker) -> None:
+    with pytest.raises(UserError, match="human/mine: a process that made pictures was killed; is there enough memory"):
+        ensure([job(tmp_path, maker, "killed")], str)
+
+
+def test_a_file_that_cannot_be_read_says_what_to_do(tmp_path: Path, maker: Maker) -> None:
+    order = job(tmp_path, maker, n=1)
+    ensure([order], str)
+    order.target.write_bytes(order.target.read_bytes()[:40])
+    with pytest.raises(UserError, match=r"cannot be read .*; delete this file, it is made again"):
+        load(order)
 
 
 def _alive(marker: str) -> list[int]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,19 @@ def test_the_record_introduces_each_benchmark_once_then_its_numbers(tmp_path: Pa
     assert {"time/evaluation_seconds", "time/evaluation_fraction"} <= set(record.lines[1])
     assert record.lines[1]["human/pairs/srocc"] == record.lines[2]["human/pairs/srocc"]
     assert sorted(record.items) == [("human/pairs", 0), ("human/pairs", 4), ("human/pairs", 6)]
+
+
+def test_time_is_that_of_evaluation_and_its_share_since_training_began(tmp_path: Path) -> None:
+    made, record = stubs.session([stubs.Pairs()], stubs.subject(), tmp_path)
+    time.sleep(0.2)  # preparation does not count
+    made.begin()
+    made.evaluate(0, ["human/pairs"], contextlib.nullcontext)
+    first = record.lines[-1]
+    assert first["time/evaluation_seconds"] > 0
+    assert 0.5 < first["time/evaluation_fraction"] <= 1
+    time.sleep(4 * first["time/evaluation_seconds"])
+    made.evaluate(1, ["human/pairs"], contextlib.nullcontext)
+    assert record.lines[-1]["time/evaluation_fraction"] < 0.7
 
 
 def test_listeners_hear_of_an_event_once_it_is_recorded(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class WorldNoise(PerceptualCallback):
     and which cannot exceed 1 - 1/(Kc); corrected = (c - n)/(c - 1/K), the share of the above-chance accuracy that
     is lost: the headline, at the largest sigma. Noise is added at the picture's own size, the same at every step,
     clipped, and brought back to 8 bits by ``rounding``: ``truncate`` as CIFAR-C's script does, or ``round``.
+    ``relative_drop_limit`` beside the scores is 1 - 1/(Kc) at this evaluation.
     ``sigmas`` are standard deviations on [0, 1]; ``images`` is a multiple of 16 (classes are balanced).
     No human data. ``world``: folder of the held-out sets; None: the default world's, made in the user's cache.
     """
