@@ -29,6 +29,14 @@ def problems(callbacks: Mapping[str, CallbackConfig]) -> list[str]:
     return errors
 
 
+def takes(target: str, argument: str) -> bool:
+    """Whether the constructor of a callback class, or of its bases, has this argument."""
+    try:
+        return argument in (constructor(target) or {})
+    except NotFoundError:
+        return False
+
+
 def _problems(path: str, callback: CallbackConfig) -> list[str]:
     target = callback.target
     try:

@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clip_align import config as schema
+from clip_align.callback_check import takes
 from clip_align.errors import UserError
 from clip_align.quoting import as_text, quoted
 from clip_align.structure import flat, nearest, unknown_key
@@ -242,6 +243,8 @@ def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictC
             guess = nearest(callback, there)
             hint = f"; did you mean callbacks.{guess}?" if guess else f"; chosen are: {', '.join(there) or 'none'}"
             return f"{key}: no callback of this name{hint}"
+        if takes(str(base.callbacks[callback].get("_target_")), name.partition(".")[2]):
+            return f"{key}: taken by the class, but not in its yaml; add it by typing +{key}=…"
     leaves = [k for k, v in known.items() if delete or not isinstance(v, dict)]
     return unknown_key(key, [*leaves, *(g for g in groups if "/" not in g)])
 

@@ -134,6 +134,14 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
             ["callbacks.wrld.every_n_steps=5"],
             ["callbacks.wrld.every_n_steps: no callback of this name; did you mean callbacks.world?"],
         ),
+        (
+            ["callbacks.world.view=native"],
+            ["callbacks.world.view: taken by the class, but not in its yaml; add it by typing +callbacks.world.view=…"],
+        ),
+        (
+            ["+callbacks.world.view=near"],
+            ["callbacks.world.view: 'near' is not one of resize_crop, squash, native, tiles"],
+        ),
         (["~callbacks.wrld"], ["callbacks.wrld: unknown key; did you mean callbacks.world?"]),
         (["callbacks.world_noise.rounding=up"], ["callbacks.world_noise.rounding: 'up' is not one of truncate, round"]),
         (
