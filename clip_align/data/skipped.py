@@ -51,28 +51,34 @@ class Causes:
 class Tally:
     """The running share of bad samples on one rank, with what the index had already left out.
 
-    ``before`` is the share that never entered the plan; ``epoch`` the number of samples of one epoch on
-    this rank: the share is judged over at least that many, or `FEW`.
+    left_out: those that never entered the plan; ``before`` their share. epoch: number of samples of one epoch
+    on this rank: the share is judged over at least that many, or `FEW`. ``causes`` counts what was met since.
     """
 
-    def __init__(self, limit: float, before: float, causes: Causes, epoch: int) -> None:
+    def __init__(self, limit: float, before: float, left_out: Causes, epoch: int) -> None:
         self.limit, self.before, self.least = limit, before, max(1, min(FEW, epoch))
-        self.causes = Causes(dict(causes.counts), dict(causes.first))
-        self.seen = self.bad = 0
+        self.left_out, self.causes, self.seen = left_out, Causes(), 0
 
     @property
     def share(self) -> float:
         """Share of bad samples so far, those left out before the plan included."""
         return self.before + (1 - self.before) * self.bad / max(self.seen, self.least)
 
+    @property
+    def bad(self) -> int:
+        """Number of bad samples met so far."""
+        return self.causes.total
+
     def count(self, delivered: int, skipped: Iterable[tuple[str, str]]) -> None:
         """Take note of a batch; RunError with counts by cause once the share is above the limit."""
         self.seen += delivered
         for cause, key in skipped:
-            self.bad += 1
             self.causes.add(cause, key)
         if self.bad and self.share > self.limit:
-            raise RunError(f"data: {too_many(self.share, self.limit, self.causes)}")
+            every = Causes()
+            every.merge(self.left_out)
+            every.merge(self.causes)
+            raise RunError(f"data: {too_many(self.share, self.limit, every)}")
 
 
 def too_many(share: float, limit: float, causes: Causes) -> str:

@@ -35,6 +35,7 @@ def test_what_the_index_left_out_counts_too() -> None:
     tally = Tally(0.1, 0.08, causes, epoch=100)
     tally.count(100, [("damaged image", "a")] * 2)
     assert tally.share == pytest.approx(0.08 + 0.92 * 0.02)
+    assert (tally.causes.counts, tally.causes.first) == ({"damaged image": 2}, {"damaged image": "a"})
     with pytest.raises(RunError, match=r"8 no caption \(first: x\), 3 damaged image \(first: a\)"):
         tally.count(0, [("damaged image", "b")])
     assert causes.total == 8  # the caller's own counts stay as they were
