@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files a release stands on: lock, licences, citation, container, and that one benchmark is one module and one yaml."""
+"""The files a release stands on: lock, licences, citation, container; one benchmark is one module and one yaml."""
 
 from __future__ import annotations
 
