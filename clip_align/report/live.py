@@ -16,7 +16,7 @@ from typing import Any
 
 from clip_align.report.child import Child, be_nice, words
 
-LIMIT_SECONDS = 6.0  # for the last redraw by the child, after which the parent draws itself
+LIMIT_SECONDS = 5.0  # for the last redraw by the child, after which the parent draws itself
 NARROW_SECONDS = 60.0  # between two drawings of the variant for narrow screens: half of a redraw's cost
 LOG = ".live.log"
 

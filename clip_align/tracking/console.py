@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from clip_align.record import History
-from clip_align.tracking.lines import Lines
+from clip_align.tracking.lines import PROGRESS, Lines
 from clip_align.tracking.status import Status
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class ConsoleMirror:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder, self._interactive, self._clock = folder, interactive, clock
-        self._lines = Lines(stream)
+        self._lines, self._logged = Lines(stream, clock), Lines(stream, clock)
+        self._work = ""  # what is being prepared, below the live display
         self._log: Path | None = folder / "train.log"
         self._status = Status(past)
         self._live: Live | None = None
@@ -44,11 +45,16 @@ class ConsoleMirror:
 
     def say(self, text: str) -> None:
         """A line for the reader, above the live display, and in the log; lines of progress are kept calm."""
+        progress = PROGRESS.search(text)
         if self._live is None:
             self._lines(text)
-        elif self._lines.due(text):
+        elif progress is not None:
+            self._work = text if progress["done"] != progress["total"] else ""
+            self._redraw(force=not self._work)
+        else:
             self._live.console.print(text, markup=False, highlight=False)
-        self._write_log(text)
+        if self._logged.due(text):
+            self._write_log(text)
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Show one line of the record."""
@@ -120,7 +126,7 @@ class ConsoleMirror:
             head.add_row(ProgressBar(total=status.max_steps, completed=status.step), Text(status.train_line()))
         else:
             head.add_row(Text("training"), Text(status.train_line()))
-        return Group(head, table)
+        return Group(head, table, Text(self._work, style="dim")) if self._work else Group(head, table)
 
     def _write_log(self, text: str) -> None:
         if self._log is None:

@@ -45,14 +45,14 @@ class Status:
         """Follow one line."""
         self.step = max(self.step, int(line["global_step"]))
         self._seconds = float(line.get("wall_seconds") or 0.0)
-        if self._begun is None:
-            self._begun = (int(line["global_step"]), self._seconds)
         kind = line.get("kind")
+        if self._begun is None and kind == "train":  # what came before was preparation
+            self._begun = (int(line["global_step"]), self._seconds)
         if kind == "event" and line.get("max_steps"):
             self.max_steps = int(line["max_steps"])
         if line.get("event") == "resumed":
             self.step = int(line["global_step"])
-            self._begun = (self.step, self._seconds)
+            self._begun = None
             for key, points in self._points.items():
                 self._points[key] = [p for p in points if p.step <= self.step]
         if kind in ("benchmark", "event"):

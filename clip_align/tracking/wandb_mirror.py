@@ -25,7 +25,7 @@ from clip_align.run_folder import RunFolder, write_atomic
 MODES = ("online", "offline", "disabled")
 HOST = "https://api.wandb.ai"
 CLOSE_SECONDS = {"done": 30.0, "failed": 15.0}  # signals leave 20 s for everything
-SHORT_CLOSE_SECONDS = 6.0
+SHORT_CLOSE_SECONDS = 4.0
 STATE = "clip-align.json"  # in the run's wandb folder: what to go on with after a resume
 LOG = "clip-align.log"
 LINES = ("benchmark", "train", "evaluation", "verdict")

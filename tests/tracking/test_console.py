@@ -100,6 +100,19 @@ def test_the_live_display_starts_with_the_run_and_stops_at_its_end(
     assert "evaluation at step 60" in logged
 
 
+def test_preparation_is_one_row_below_the_live_display(
+    tmp_path: Path, synthetic: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror = ConsoleMirror(tmp_path, interactive=True, clock=Clock())
+    mirror.line(next(iter(synthetic.lines(0))))
+    for done in range(1, 6):
+        mirror.say(f"pictures: {done} of 5 made")
+        assert mirror._work == ("" if done == 5 else f"pictures: {done} of 5 made")
+    mirror.close("done")
+    logged = (tmp_path / "train.log").read_text(encoding="utf-8").splitlines()
+    assert [x.split(" ", 1)[1] for x in logged if "pictures" in x] == ["pictures: 1 of 5 made", "pictures: 5 of 5 made"]
+
+
 def test_a_full_disk_ends_the_log_only(tmp_path: Path, synthetic: ModuleType) -> None:
     (tmp_path / "train.log").mkdir()  # cannot be written
     lines = shown(tmp_path, list(synthetic.lines(60)), Clock())
