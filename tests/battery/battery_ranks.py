@@ -17,16 +17,14 @@ import stubs
 from clip_align.evaluation.ranks import Ranks
 
 
-def event(name: str, data: Path, cache: Path, ranks: Ranks) -> dict[str, Any] | None:
-    return checks.event_fields(shipped.build(name, data), cache, ranks)
+def events(data: Path, cache: Path, ranks: Ranks) -> dict[str, dict[str, Any] | None]:
+    return {name: checks.event_fields(shipped.build(name, data), cache, ranks) for name in shipped.names()}
 
 
 def main() -> None:
-    data, answers = Path(sys.argv[1]), {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in shipped.names():
-            for world in (1, 2):
-                answers[f"{name}/{world}"] = stubs.on_ranks(world, partial(event, name, data, Path(folder)))
+        work = partial(events, Path(sys.argv[1]), Path(folder))
+        answers = {world: stubs.on_ranks(world, work) for world in (1, 2)}
     print(json.dumps(answers))
 
 

@@ -39,9 +39,12 @@ def subjects() -> dict[str, Subject]:
     }
 
 
-def event(name: str, cache: Path, ranks: Ranks) -> dict[str, Any]:
+def events(cache: Path, ranks: Ranks) -> dict[str, Any]:
+    return {name: event(whom, cache, ranks) for name, whom in subjects().items()}
+
+
+def event(whom: Subject, cache: Path, ranks: Ranks) -> dict[str, Any]:
     """One event; on ranks above 0 the model's buffers differ, as under DDP."""
-    whom = subjects()[name]
     torch.manual_seed(ranks.rank)
     for buffer in whom.model.buffers():
         if ranks.rank and buffer.is_floating_point():
@@ -104,8 +107,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
         for world in (1, 2, 3):
+            ranks = stubs.on_ranks(world, partial(events, cache))
             for name in ("group_norm", "batch_norm", "resnet"):
-                answers[f"{name}/{world}"] = stubs.on_ranks(world, partial(event, name, cache))
+                answers[f"{name}/{world}"] = [rank.get(name, rank) for rank in ranks]
         for who in ("0", "1", "items", "interrupt"):
             answers[f"fails/{who}"] = stubs.on_ranks(2, partial(failing, who, cache))
         answers["unprepared"] = stubs.on_ranks(2, partial(unprepared, cache))
