@@ -15,6 +15,7 @@ from clip_align.report import sentences
 from clip_align.report.draw import NARROW
 from clip_align.report.figures import png
 from clip_align.report.labels import interval, number
+from clip_align.report.layers import all_scores
 from clip_align.report.page import TEMPLATE, alternative, inline, render
 from clip_align.report.panels import Panel, note_of, panels
 from clip_align.run_folder import RunFolder, read_provenance, write_atomic
@@ -35,7 +36,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     depth = 1
     while depth < max(map(len, parts)) and len({p[-depth:] for p in parts}) < len(set(parts)):
         depth += 1
-    return [Run("/".join(p[-depth:]), f, read(f)) for p, f in zip(parts, folders, strict=True)]
+    return [Run("/".join(p[-depth:]), f, all_scores(read(f))) for p, f in zip(parts, folders, strict=True)]
 
 
 def overlaid(runs: Sequence[Run]) -> list[Panel]:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from clip_align.record import History
 from clip_align.report.draw import INK, MUTED, WIDE, Layout, draw
 from clip_align.report.labels import count, wrapped
+from clip_align.report.layers import all_scores
 from clip_align.report.panels import Panel, panels
 from clip_align.run_folder import write_atomic
 
@@ -24,7 +25,8 @@ HEAD, FOOT = 0.30, 0.30  # inches above and below the panels
 
 def curves(history: History, path: Path, *, title: str = "", layout: Layout = WIDE) -> None:
     """Write the figure of a run as PNG, atomically. Works with no evaluation at all."""
-    write_atomic(path, png(panels(history), title=title or run_title(history), layout=layout, foot=footnote(history)))
+    built = panels(all_scores(history))
+    write_atomic(path, png(built, title=title or run_title(history), layout=layout, foot=footnote(history)))
 
 
 def png(drawn: Sequence[Panel], *, title: str, foot: str, layout: Layout = WIDE) -> bytes:

@@ -21,6 +21,7 @@ from clip_align.report import sentences
 from clip_align.report.draw import NARROW
 from clip_align.report.figures import footnote, png, run_title, started
 from clip_align.report.labels import count, duration, interval, number
+from clip_align.report.layers import all_scores
 from clip_align.report.panels import Panel, panels
 from clip_align.run_folder import RunFolder, read_provenance, write_atomic
 
@@ -45,7 +46,7 @@ def write(
     """
     run = RunFolder(Path(folder))
     target = RunFolder(Path(output)) if output else run
-    history = read(run.path)
+    history = all_scores(read(run.path))
     status = status or str(read_provenance(run).get("status") or "unknown")
     if judge and status != "running" and not history.verdicts:
         history = judged(history, run)
@@ -156,7 +157,7 @@ def _notes(history: History, benchmark: Mapping[str, Any]) -> list[tuple[str, st
     return [
         (k.replace("_", " "), number(v, 3) if v % 1 else f"{v:g}")
         for k, v in found.items()
-        if k.split("/")[0].split("@")[0] not in names and isinstance(v, (int, float))
+        if k.split("/")[0] not in names and isinstance(v, (int, float))
     ]
 
 

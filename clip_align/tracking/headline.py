@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clip_align.record import Drawn, History, drawn
+from clip_align.report.layers import with_variants
 
 SHOWN = ("headline", "companion")
 
@@ -48,7 +49,8 @@ class Headlines:
 
     def points(self, line: Mapping[str, Any]) -> Iterator[tuple[str, Drawn]]:
         """(full key, latest point) of every shown score that an evaluation line carries."""
-        for benchmark in self.benchmarks.values():
+        for described in self.benchmarks.values():
+            benchmark = with_variants(described, [line])
             for score in benchmark.get("scores", ()):
                 key = f"{benchmark['key']}/{score['name']}"
                 if key not in line or score.get("role") not in SHOWN:
