@@ -23,6 +23,7 @@ Jobs = Mapping[View, Job]
 
 def planned(benchmark: Benchmark, subject: Subject, cache: Path) -> tuple[Jobs, str | None]:
     """The benchmark's pictures by view, or no pictures and the reason why the model cannot be asked."""
+    refuse_missing_blocks(benchmark, subject)
     reason = why_not_asked(benchmark, subject)
     if reason:
         return {}, reason
@@ -84,6 +85,20 @@ def why_not_asked(benchmark: Benchmark, subject: Subject) -> str | None:
         return None
     named = ", ".join(words[:NAMED_WORDS]) + (", …" if len(words) > NAMED_WORDS else "")
     return f"{len(words)} prompt word{'s are' if len(words) > 1 else ' is'} unknown to the tokenizer: {named}"
+
+
+def refuse_missing_blocks(benchmark: Benchmark, subject: Subject) -> None:
+    """UserError where ``layers`` names a block that the model's image tower does not have."""
+    blocks = [layer for layer in benchmark.layers if isinstance(layer, int)]
+    if not blocks:
+        return
+    from clip_align.models.layers import layer_count  # only where blocks are asked for
+
+    count = layer_count(subject.model)
+    wrong = [block for block in blocks if count is None or not 1 <= block <= count]
+    if wrong:
+        has = f"blocks 1 to {count}" if count else "no blocks that it gives out"
+        raise UserError(f"{benchmark.key}: layers: no block {wrong[0]}; this model's image tower has {has}")
 
 
 def images_per_event(benchmarks: Iterable[Benchmark], size: int) -> int:

@@ -84,7 +84,7 @@ class Session:
         self._benchmarks = {benchmark.key: benchmark for benchmark, _ in asked}
         self._prepared: dict[str, Prepared] = {}
         self._unions: dict[tuple[str, ...], Union] = {}
-        self._introduced: set[str] = set()
+        self._introduced: dict[str, int | None] = {}  # number of items
         self._started = time.monotonic()
         self._spent = 0.0
 
@@ -164,9 +164,11 @@ class Session:
         where = self.position(step)
         for prepared in due:
             benchmark, items = prepared.benchmark, results[prepared.benchmark.key].items
-            if benchmark.key not in self._introduced:
-                record.append("benchmark", where, described(benchmark, None if items is None else len(items)))
-                self._introduced.add(benchmark.key)
+            n = self._introduced.get(benchmark.key)
+            if benchmark.key not in self._introduced or (n is None and items is not None):
+                n = None if items is None else len(items)  # not known while the model cannot be asked
+                record.append("benchmark", where, described(benchmark, n))
+                self._introduced[benchmark.key] = n
             if items is not None:
                 even = regular(step, benchmark.every_n_steps)
                 record.write_items(

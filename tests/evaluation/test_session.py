@@ -148,6 +148,34 @@ def test_the_record_introduces_each_benchmark_once_then_its_numbers(tmp_path: Pa
     assert sorted(record.items) == [("human/pairs", 0), ("human/pairs", 4), ("human/pairs", 6)]
 
 
+def test_the_number_of_items_follows_once_the_model_can_be_asked(tmp_path: Path) -> None:
+    class LateStarter(stubs.StubModel):
+        ready = False
+
+        def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+            return super().encode_image(images if self.ready else torch.zeros_like(images))
+
+    whom = stubs.subject(LateStarter())
+    made, record = stubs.session([stubs.Pairs()], whom, tmp_path)
+    for step in range(4):
+        whom.model.ready = step > 1
+        made.evaluate(step, ["human/pairs"], contextlib.nullcontext)
+    assert [line["n"] for line in record.lines if line["kind"] == "benchmark"] == [None, 8]
+
+
+def test_prompts_need_the_projection(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="zero_shot/named: decisions by prompts need the projection; remove its layers="
+    ):
+        stubs.session([stubs.Named(layers=(1,))], stubs.subject(), tmp_path)
+
+
+def test_a_block_that_is_not_there_ends_the_run_with_the_valid_ones(tmp_path: Path) -> None:
+    made, _ = stubs.session([stubs.Pairs(layers=(1,))], stubs.subject(), tmp_path)
+    with pytest.raises(RunError, match="layers: no block 1: StubModel's image tower has no blocks that it gives out"):
+        made.evaluate(0, ["human/pairs"], contextlib.nullcontext)
+
+
 def test_time_is_that_of_evaluation_and_its_share_since_training_began(tmp_path: Path) -> None:
     made, record = stubs.session([stubs.Pairs()], stubs.subject(), tmp_path)
     time.sleep(0.2)  # preparation does not count
