@@ -23,8 +23,8 @@ Jobs = Mapping[View, Job]
 
 def planned(benchmark: Benchmark, subject: Subject, cache: Path) -> tuple[Jobs, str | None]:
     """The benchmark's pictures by view, or no pictures and the reason why the model cannot be asked."""
-    refuse_missing_blocks(benchmark, subject)
     reason = why_not_asked(benchmark, subject)
+    refuse_missing_blocks(benchmark, subject)
     if reason:
         return {}, reason
     groups = by_view(benchmark, subject.image_size)

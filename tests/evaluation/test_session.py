@@ -164,16 +164,14 @@ def test_the_number_of_items_follows_once_the_model_can_be_asked(tmp_path: Path)
 
 
 def test_prompts_need_the_projection(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match="zero_shot/named: decisions by prompts need the projection; remove its layers="
-    ):
+    with pytest.raises(UserError, match="zero_shot/named: decisions by prompts need the projection; remove its layers"):
         stubs.session([stubs.Named(layers=(1,))], stubs.subject(), tmp_path)
 
 
-def test_a_block_that_is_not_there_ends_the_run_with_the_valid_ones(tmp_path: Path) -> None:
-    made, _ = stubs.session([stubs.Pairs(layers=(1,))], stubs.subject(), tmp_path)
-    with pytest.raises(RunError, match="layers: no block 1: StubModel's image tower has no blocks that it gives out"):
-        made.evaluate(0, ["human/pairs"], contextlib.nullcontext)
+def test_a_block_that_is_not_there_is_refused_before_step_0(tmp_path: Path) -> None:
+    line = "human/pairs: layers: no block 1; this model's image tower has no blocks that it gives out"
+    with pytest.raises(UserError, match=line):
+        stubs.session([stubs.Pairs(layers=(1,))], stubs.subject(), tmp_path)
 
 
 def test_time_is_that_of_evaluation_and_its_share_since_training_began(tmp_path: Path) -> None:
