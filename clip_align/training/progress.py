@@ -16,6 +16,7 @@ from clip_align.training.feed import Feed
 from clip_align.training.guard import Loss
 from clip_align.training.module import CLIPModule
 from clip_align.training.poll import Poll, mean_over_ranks
+from clip_align.training.skips import Skips
 
 REMEMBERED = 5  # evaluations whose mean cost is that of those to come
 
@@ -105,7 +106,7 @@ class Progress(pl.Callback):
         self, where: Whereabouts, feed: Feed, poll: Poll, record: Record | None, costs: Costs, pace: Pace
     ) -> None:
         self.where, self.feed, self.poll, self.record, self.costs, self.pace = where, feed, poll, record, costs, pace
-        self.stopwatch = Stopwatch()
+        self.stopwatch, self.skips = Stopwatch(), Skips(getattr(feed.loader, "tally", None))
         self._sum, self._count = 0.0, 0
         self._last = (where.step, 0.0, 0.0)  # step, training seconds and seconds waited at the last line
 
@@ -117,6 +118,10 @@ class Progress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The time before is preparation."""
         self.stopwatch.resume()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What all ranks had to skip."""
+        self._tell(self.skips.total(self.poll.ranks))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
@@ -134,8 +139,13 @@ class Progress(pl.Callback):
         loss = mean_over_ranks(self._sum / self._count)
         if self.record is not None:
             self.record.append("train", self.where.position(), {**self._measured(module, loss), **self._times()})
+            self._tell(self.skips.news())
         self._sum, self._count = 0.0, 0
         self._last = (self.where.step, self.stopwatch.seconds, self.feed.waited)
+
+    def _tell(self, event: Mapping[str, Any] | None) -> None:
+        if self.record is not None and event is not None:
+            self.record.append("event", self.where.position(), event)
 
     def _measured(self, module: CLIPModule, loss: float) -> dict[str, float]:
         """What the module knows about its last step; two numbers off the device."""

@@ -12,6 +12,7 @@ from typing import Any
 from clip_align.config import Config, OptimizerConfig
 from clip_align.config_check import warmup
 from clip_align.errors import UserError
+from clip_align.record import read
 from clip_align.run_folder import RunFolder, new_run, read_provenance
 
 
@@ -20,7 +21,8 @@ class Start:
     """What a run begins with, the same on all ranks.
 
     config: as given. optimizer: its warm-up cut to fit. max_steps: optimizer steps of the whole run. folder: None
-    until it is made. checkpoint: file to go on from; ``own``: our part of it. done: nothing is left to do.
+    until it is made. checkpoint: file to go on from; ``own``: our part of it. wall_seconds: taken so far.
+    done: nothing is left to do.
     """
 
     config: Config
@@ -29,6 +31,7 @@ class Start:
     folder: Path | None = None
     checkpoint: Path | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
+    wall_seconds: float = 0.0
     done: bool = False
     lines: tuple[str, ...] = ()
 
@@ -36,11 +39,6 @@ class Start:
     def step(self) -> int:
         """Optimizer steps that are behind us."""
         return int(self.own.get("global_step", 0))
-
-    @property
-    def wall_seconds(self) -> float:
-        """Seconds that the run has taken so far."""
-        return float(self.own.get("wall_seconds", 0.0))
 
     @property
     def words(self) -> list[str] | None:
@@ -110,4 +108,7 @@ def _resumed(start: Start, run: RunFolder, world: int) -> Start:
     lines = [f"going on from step {step} ({path.name})"]
     if before[0]["max_steps"] != start.config.trainer.max_steps or before[0]["samples"] != start.config.trainer.samples:
         lines.append(f"learning rate: {start.config.optimizer.schedule} schedule recomputed for {total} steps")
-    return replace(start, folder=run.path, checkpoint=path, own=own, lines=(*start.lines, *lines))
+    past = read(run.path)
+    walls = [line.get("wall_seconds") or 0.0 for line in (*past.events, *past.train, *past.evaluations)]
+    wall = float(max([own["wall_seconds"], *walls]))
+    return replace(start, folder=run.path, checkpoint=path, own=own, wall_seconds=wall, lines=(*start.lines, *lines))
