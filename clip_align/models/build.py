@@ -77,7 +77,7 @@ def _open_clip(name: str, image_size: int | None, device: str) -> ClipModel:
     import open_clip
 
     try:
-        with _no_warnings():
+        with _no_warnings(), torch.device(device):  # on meta from the start: open_clip would first fill the memory
             model = open_clip.create_model(
                 name,
                 pretrained=None,
