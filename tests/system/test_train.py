@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -39,7 +38,8 @@ def test_a_run_ends_well_and_its_name_is_taken(tmp_path, small):
     assert code_of(real([*small, "name=a"], tmp_path / "out")) == 0, text(tmp_path)
     run = tmp_path / "a"
     assert {p.name for p in run.iterdir()} == {
-        "config.yaml", "provenance.json", "metrics.jsonl", "items", "checkpoints", "curves.png", "report.html", "train.log",
+        "config.yaml", "provenance.json", "metrics.jsonl", "items", "checkpoints", "curves.png", "report.html",
+        "train.log",
     }  # fmt: skip
     assert (tmp_path / "latest").resolve() == run
     about = provenance(run)

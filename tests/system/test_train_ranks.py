@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``train`` on two ranks of the CPU: the same numbers as on one, and the same ways to end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from training_runs import SMALL, code_of, lines, losses, provenance, reached, real, when
+
+pytestmark = pytest.mark.slow
+RANKS = ["trainer=ddp", "trainer.devices=2", "data.batch_size=16"]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def small(tmp_path: Path, cache: Path) -> list[str]:
+    return [*SMALL, f"paths.runs={tmp_path}", f"paths.cache={cache}"]
+
+
+def text(tmp_path: Path) -> str:
+    out = tmp_path / "out"
+    return out.read_text() if out.exists() else ""
+
+
+def torchrun(tmp_path: Path) -> list[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port", str(port), "train.py"]
+
+
+def scores(folder: Path) -> list[dict[str, object]]:
+    return [{k: v for k, v in line.items() if "/" in k and "time" not in k} for line in lines(folder, "evaluation")]
+
+
+def test_two_ranks_record_what_one_rank_does(tmp_path, small):
+    callbacks = "callbacks=[world,world_noise]"
+    two, one, under = (tmp_path / name for name in ("two", "one", "under"))
+    assert code_of(real([*small, *RANKS, callbacks, "name=two"], tmp_path / "out")) == 0, text(tmp_path)
+    assert "Warning" not in text(tmp_path)
+    assert code_of(real([*small, callbacks, "name=one"], tmp_path / "out")) == 0, text(tmp_path)
+    arguments = [*small, "trainer=ddp", "data.batch_size=16", callbacks, "name=under"]
+    assert code_of(real(arguments, tmp_path / "out", torchrun(tmp_path))) == 0, text(tmp_path)
+    assert provenance(two)["ranks"] == provenance(under)["ranks"] == 2
+    for other in (two, under):
+        assert scores(other)[0] == scores(one)[0]  # the same weights, and one thread each: bit for bit
+        assert losses(other)[10] == pytest.approx(losses(one)[10], rel=1e-4)
+        assert len(lines(other, "evaluation")) == len(lines(one, "evaluation")) == 4
+        assert len(lines(other, "train")) == 2
+
+
+@pytest.mark.parametrize(("number", "code", "status"), [(2, 130, "interrupted"), (15, 143, "terminated")])
+@pytest.mark.parametrize("callbacks", ["callbacks=world", "callbacks=[world,tid2013_remade]"])
+def test_a_signal_to_the_group_ends_two_ranks_in_order(tmp_path, small, number, code, status, callbacks):
+    arguments = [*small, *RANKS, callbacks, "name=s", "trainer.max_steps=99999", "data.workers=1"]
+    run = real([*arguments, "evaluation.every_n_steps=15"], tmp_path / "out")
+    when(reached(tmp_path / "s", 10), run, 200)
+    began = time.monotonic()
+    os.killpg(run.pid, number)
+    assert code_of(run) == code, text(tmp_path)
+    assert time.monotonic() - began < 60
+    assert provenance(tmp_path / "s")["status"] == status
+    assert lines(tmp_path / "s", "event")[-1]["event"] == "stopped"
+    assert (tmp_path / "s" / "checkpoints" / "last.ckpt").exists()
+    assert "Traceback" not in text(tmp_path)
+    assert len(text(tmp_path).splitlines()) == len(set(text(tmp_path).splitlines()))  # said once
+
+
+def test_a_signal_to_the_first_rank_alone_ends_both(tmp_path, small):
+    run = real([*small, *RANKS, "name=s", "trainer.max_steps=99999"], tmp_path / "out")
+    when(reached(tmp_path / "s", 10), run, 200)
+    run.terminate()
+    assert code_of(run) == 143, text(tmp_path)
+
+
+def test_a_rank_that_disappears_ends_the_run(tmp_path, small):
+    run = real([*small, *RANKS, "name=d", "trainer.max_steps=99999"], tmp_path / "out")
+    when(reached(tmp_path / "d", 10), run, 200)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    ranks = [int(p) for p in children if b"clip_align.training.rank" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    assert len(ranks) == 1
+    os.kill(ranks[0], 9)
+    assert code_of(run, 60) == 1, text(tmp_path)
+    assert text(tmp_path).splitlines()[-1] == "rank 1: ended with code -9"
+    assert provenance(tmp_path / "d")["status"] == "failed"
+
+
+def test_resume_on_another_number_of_ranks_is_refused(tmp_path, small):
+    assert code_of(real([*small, *RANKS, "name=r", "trainer.max_steps=4"], tmp_path / "out")) == 0, text(tmp_path)
+    config = tmp_path / "r" / "config.yaml"
+    config.write_text(config.read_text().replace("devices: 2", "devices: 1"))
+    arguments = ["resume=r", f"paths.runs={tmp_path}", "trainer.max_steps=8"]
+    assert code_of(real(arguments, tmp_path / "out")) == 2, text(tmp_path)
+    assert "was trained by 2 ranks and would go on with 1" in text(tmp_path)
