@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from clip_align.data.world import shapes, textures
 from clip_align.data.world.backgrounds import canvases
-from clip_align.data.world.colours import JITTER, RGB
+from clip_align.data.world.colours import JITTER, RGB, set_apart
 from clip_align.data.world.recipe import SUPERSAMPLING, Recipe
 from clip_align.data.world.scenes import Lots, Numbers, Scenes, pick
 
 Reals = NDArray[np.float32]
-TURN = 0.45  # largest rotation of an object, radians
+TURN = 0.75  # largest rotation of an object, radians
 SHEAR, STRETCH = 0.15, 0.15
 MARGIN = 0.1  # how far an object may reach beyond the picture, in half-widths of the picture
-CYCLES = (1.6, 2.6)  # periods of a texture per half-width of the object
-TEXTURE_TURN = 0.25  # largest rotation of a texture against its object, radians
+CYCLES = (2.7, 3.7)  # periods of a texture per half-width of the picture
+TEXTURE_TURN = 0.2  # largest rotation of a texture, radians
 SHADE = 0.3  # largest change of light from the middle of an object to its edge
 COVER = (0.1, 0.6)  # where the thing in front begins, in half-widths of the object from its middle
 BLOCK = 48  # pictures rendered together at 32 px: all their maps fit into the cache of a core
@@ -42,7 +42,7 @@ def render(recipe: Recipe, scenes: Scenes, held_out: bool) -> NDArray[np.uint8]:
     scale = _between(lots["scale"], *recipe.scale)
     u, v = _object_coordinates(scenes, scale, x, y)
     picture = _crops(available, scenes.background, lots, "", fine)  # [N, fine, fine, 3]
-    share = _texture_share(scenes, u, v)[..., None]
+    share = _texture_share(scenes, x, y)[..., None]
     first, second = _colours(scenes)  # [N, 1, 1, 3]
     colour = second + share * (first - second)
     colour *= _shade(lots, u, v)[..., None]
@@ -75,15 +75,19 @@ def _object_coordinates(scenes: Scenes, scale: Reals, x: Reals, y: Reals) -> tup
     return u, v
 
 
-def _texture_share(scenes: Scenes, u: Reals, v: Reals) -> Reals:
-    """Share of the first colour at each fine pixel, 0 … 1."""
+def _texture_share(scenes: Scenes, x: Reals, y: Reals) -> Reals:
+    """Share of the first colour at each fine pixel, 0 … 1.
+
+    A texture keeps its own grain and its own upright whatever the size and pose of the object that wears it: that makes
+    it the quicker cue, and leaves nothing of a pose to be read from it.
+    """
     lots, cells = scenes.lots, textures.CELLS
     turn = _between(lots["texture_turn"], -TEXTURE_TURN, TEXTURE_TURN)
-    cycles = _between(lots["cycles"], *CYCLES) * (cells / textures.PERIODS)  # cells a half-width
+    cycles = _between(lots["cycles"], *CYCLES) * (cells / textures.PERIODS)  # cells a half-picture
     cosine, sine = _column(np.cos(turn) * cycles), _column(np.sin(turn) * cycles)
-    p = cosine * u + sine * v + _column(lots["texture_x"] * cells)
-    q = cosine * v - sine * u + _column(lots["texture_y"] * cells)
-    cell = (q.astype(np.int32) & (cells - 1)) * cells + (p.astype(np.int32) & (cells - 1))
+    p = cosine * x + sine * y + _column(lots["texture_x"] * cells)
+    q = cosine * y - sine * x + _column(lots["texture_y"] * cells)
+    cell = (np.floor(q).astype(np.int32) & (cells - 1)) * cells + (np.floor(p).astype(np.int32) & (cells - 1))
     cell += (scenes.texture * cells**2).astype(np.int32).reshape(-1, 1, 1)
     return textures.texture_tables().ravel()[cell] * np.float32(1 / 255)
 
@@ -105,14 +109,16 @@ def _coverage(distance: Reals, scale: Reals, fine: int) -> Reals:
 
 
 def _colours(scenes: Scenes) -> tuple[Reals, Reals]:
-    lots = scenes.lots
+    """The two colours of each object [N, 1, 1, 3]."""
 
     def jittered(number: Numbers, suffix: str) -> Reals:
-        jitter = np.stack([lots[c + suffix] for c in ("red", "green", "blue")], axis=-1)
-        colour = RGB[number] + ((2 * jitter - 1) * JITTER).astype(np.float32)
-        return np.clip(colour, 0, 1).reshape(-1, 1, 1, 3)
+        lots = np.stack([scenes.lots[channel + suffix] for channel in ("red", "green", "blue")], axis=-1)
+        colour: Reals = np.clip(RGB[number] + _between(lots, -JITTER, JITTER), 0, 1)
+        return colour
 
-    return jittered(scenes.first, ""), jittered(scenes.second, "2")
+    first = jittered(scenes.first, "")
+    second = set_apart(first, jittered(scenes.second, "2"))
+    return first.reshape(-1, 1, 1, 3), second.reshape(-1, 1, 1, 3)
 
 
 def _shade(lots: Mapping[str, Lots], u: Reals, v: Reals) -> Reals:

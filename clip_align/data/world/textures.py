@@ -49,7 +49,7 @@ def _cracked() -> Field:
 
 def _woven() -> Field:
     across = (np.floor(_P) + np.floor(_Q)) % 2 == 0
-    return _light(np.where(across, _Q * 3 % 1.0, _P * 3 % 1.0) < 0.6)
+    return _light(np.where(across, _Q, _P) * 2 % 1.0 < 0.55)
 
 
 def _scaly() -> Field:
@@ -58,27 +58,29 @@ def _scaly() -> Field:
     return _light(np.abs(np.hypot(x, _Q * 2 % 1.0 / 1.6) - 0.48) > 0.1)
 
 
-def _speckled() -> Field:
-    return _light(_noise(3, 0.09, 0.09) < 0.9)
+def _brick() -> Field:
+    row = np.floor(_Q)
+    return _light(((_P / 2 + 0.5 * (row % 2)) % 1.0 > 0.14) & (_Q % 1.0 > 0.3))
 
 
+# A period is about five pixels of a 32 px picture: features much finer than half of it would be lost.
 _MAKERS: dict[str, Callable[[], Field]] = {
     "striped": lambda: _light(_Q % 1.0 < 0.5),
     "checked": lambda: _light((np.floor(_P) + np.floor(_Q)) % 2 == 0),
-    "dotted": lambda: _light(np.hypot(_centred(_P), _centred(_Q)) > 0.32),
-    "gridded": lambda: _light((_P % 1.0 > 0.3) & (_Q % 1.0 > 0.3)),
-    "zigzag": lambda: _light((_Q + np.abs(_centred(_P))) % 1.0 < 0.5),
-    "ringed": lambda: _light(np.hypot(_centred(_P / 2) * 2, _centred(_Q / 2) * 2) % 0.5 < 0.25),
-    "brick": lambda: _light(((_P + 0.5 * (np.floor(_Q * 2) % 2)) % 1.0 > 0.16) & (_Q * 2 % 1.0 > 0.3)),
+    "dotted": lambda: _light(np.hypot(_centred(_P), _centred(_Q)) > 0.33),
+    "gridded": lambda: _light((_P % 1.0 > 0.28) & (_Q % 1.0 > 0.28)),
+    "zigzag": lambda: _light((_Q + np.abs(_centred(_P / 2))) % 1.0 < 0.5),
+    "ringed": lambda: _light(np.hypot(_centred(_P / 2), _centred(_Q / 2)) % 0.33 < 0.165),
+    "brick": _brick,
     "woven": _woven,
-    "marbled": lambda: 0.5 + 0.5 * np.clip(1.5 * _noise(1, 0.3, 0.3), -1, 1),
-    "speckled": _speckled,
+    "marbled": lambda: 0.5 + 0.5 * np.clip(1.5 * _noise(1, 0.35, 0.35), -1, 1),
+    "speckled": lambda: _light(_noise(3, 0.07, 0.07) < 0),
     "scaly": _scaly,
     "plain": lambda: np.ones_like(_P),
     "cracked": _cracked,
-    "wavy": lambda: _light((_Q + 0.25 * np.sin(2 * np.pi * _P)) % 1.0 < 0.5),
+    "barred": lambda: _light(_P % 1.0 < 0.5),
     "diamond": lambda: _light(np.abs(_centred(_P)) + np.abs(_centred(_Q)) < 0.42),
-    "furry": lambda: 0.5 + 0.5 * np.clip(_noise(2, 0.05, 0.5), -1, 1),
+    "furry": lambda: 0.5 + 0.5 * np.clip(_noise(2, 0.08, 0.8), -1, 1),
 }
 TEXTURES: tuple[str, ...] = tuple(_MAKERS)
 

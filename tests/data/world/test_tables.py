@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clip_align.data.world.backgrounds import canvases
-from clip_align.data.world.colours import LEAST_CONTRAST, RGB, partner
+from clip_align.data.world.colours import CONTRAST, LEAST_CONTRAST, RGB, partner, set_apart
 from clip_align.data.world.recipe import Recipe
 from clip_align.data.world.shapes import CELLS, EXTENT, SHAPES, shape_tables
 from clip_align.data.world.textures import TEXTURES, texture_tables
@@ -75,7 +75,7 @@ def test_textures_continue_on_all_sides_and_differ() -> None:
 
 
 def test_checks_and_stripes_are_half_and_half() -> None:
-    for name in ("striped", "checked", "zigzag", "wavy"):
+    for name in ("striped", "checked", "zigzag", "barred"):
         assert texture_tables()[TEXTURES.index(name)].mean() == pytest.approx(127.5, rel=0.02)
 
 
@@ -84,6 +84,16 @@ def test_second_colour_stands_out() -> None:
     first = np.repeat(np.arange(12), 50)
     second = partner(first, np.tile(np.linspace(0, 0.999, 50), 12))
     assert (np.abs(luma[first] - luma[second]) >= LEAST_CONTRAST - 1e-6).all()
+
+
+def test_colours_are_set_apart_in_lightness_alone() -> None:
+    first, second = RGB[[0, 0, 9]], RGB[[9, 11, 8]]  # red with black and white, black with brown
+    moved = set_apart(first, second)
+    weights = np.array([0.299, 0.587, 0.114])
+    assert moved[0] == pytest.approx(0)  # black can get no blacker
+    assert moved[1] == pytest.approx(second[1])  # far enough already
+    assert (moved[2] - first[2]) @ weights == pytest.approx(CONTRAST)
+    assert moved[2] - second[2] == pytest.approx(moved[2][0] - second[2][0])
 
 
 def test_held_out_canvases_are_others() -> None:
