@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself: see clip_align/__main__.py
 
 ROOT = Path(__file__).resolve().parent.parent
 
