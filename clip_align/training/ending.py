@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from clip_align.training.signals import Signals
 STATUS = {0: "done", INTERRUPTED: "interrupted", TERMINATED: "terminated"}  # any other code: failed
 DEAD_PEER = ("connection closed by peer", "connection reset", "socket", "gloo", "nccl")
 REASON_S = 5.0  # for a failed rank to have said why
+CHILDREN_S = 20.0  # for the other ranks to end after this one
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Ending:
     children: Children | None = None
     began: float = field(default_factory=time.monotonic)
     position: Callable[[], Position] | None = None
+    _failing: bool = False
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:
@@ -48,18 +50,21 @@ class Ending:
             yield
             self.close()
         except UserError as error:
-            self._failed(error.exit_code, *error.lines)
+            self._failed(error.exit_code, error.lines)
         except SystemExit as stop:  # a signal before training
             self.code = stop.code if isinstance(stop.code, int) else FAILED
             self.close()
+            self._leave_others()
         except Exception as error:
-            self._failed(FAILED, self._line(error))
+            self._failed(FAILED, (self._of_a_rank(error) or self._line(error),))
         finally:
             if self.children is not None:
-                self.children.end(20.0 if self.code in STATUS else 0.0)
+                self.children.end(CHILDREN_S if self.code in STATUS else 0.0)
 
     def lost(self, reason: str) -> None:
         """A rank has failed, and this process waits for it in a collective: end here. Called in a thread."""
+        if self._failing:  # it has noticed after all
+            return
         self.code = self.signals.exit_code or FAILED
         self.close(reason)
         print(reason, file=sys.stderr, flush=True)
@@ -83,10 +88,8 @@ class Ending:
             with self._said("provenance"):
                 write_provenance(RunFolder(self.folder), status=status, exit_code=self.code, ended=_now())
 
-    def _failed(self, code: int, *lines: str) -> None:
-        reason = self.children.reason(REASON_S) if self.children is not None else None
-        if reason is not None:  # then our own error is only that a rank is gone
-            lines = (reason,)
+    def _failed(self, code: int, lines: Sequence[str]) -> None:
+        self._failing = True
         self.code = self.signals.exit_code or code  # ranks that are told to end do not all end at once
         if not self.signals.exit_code or self.rank == 0:
             self._keep_traceback()
@@ -96,18 +99,28 @@ class Ending:
         prefix = f"rank {self.rank}: " if self.rank else ""
         for line in lines:
             print(f"{prefix}{line}", file=sys.stderr, flush=True)
-        if self.world > 1:  # a process group whose other ranks have gone cannot be left in order
+        self._leave_others()
+
+    def _leave_others(self) -> None:
+        """A process group whose other ranks have gone, or wait for this one, cannot be left in order."""
+        if self.world > 1:
             if self.children is not None:
                 self.children.kill()
             sys.stdout.flush()
             os._exit(self.code)
+
+    def _of_a_rank(self, error: Exception) -> str | None:
+        """What a child has failed for, where ``error`` is only that it is gone."""
+        if self.children is None:
+            return None
+        return self.children.reason(REASON_S if _peer_is_gone(error) else 0.0)
 
     def _line(self, error: Exception) -> str:
         text = next((line for line in str(error).splitlines() if line.strip()), "").strip()
         name = type(error).__name__
         if name == "OutOfMemoryError":
             return "trainer: the GPU's memory is full; try a smaller data.batch_size, or trainer.precision=bf16-mixed"
-        if self.world > 1 and any(word in text.lower() for word in DEAD_PEER):
+        if self.world > 1 and _peer_is_gone(error):
             return f"another rank has ended, which says why itself ({name}: {text})"
         return f"{name}: {text} (with HYDRA_FULL_ERROR=1 the whole traceback is shown)"
 
@@ -131,6 +144,10 @@ class Ending:
         except Exception as error:
             self.code = self.code or FAILED
             print(f"{what}: {self._line(error)}", file=sys.stderr, flush=True)
+
+
+def _peer_is_gone(error: Exception) -> bool:
+    return any(word in str(error).lower() for word in DEAD_PEER)
 
 
 def _now() -> str:

@@ -125,7 +125,7 @@ class Children:
         while True:
             for rank, process in enumerate(self._processes, 1):
                 if process.poll():
-                    return f"rank {rank}: {self._last_words(rank)}"
+                    return f"rank {rank}: {self._last_words(rank).removeprefix(f'rank {rank}: ')}"
             if time.monotonic() >= end:
                 return None
             time.sleep(0.05)

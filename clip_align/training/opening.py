@@ -105,7 +105,7 @@ def _provenance(start: Start, ready: Ready, here: Place, argv: Sequence[str], ru
     """The first command of a run stays; those that went on with it are listed behind."""
     config = start.config
     now = provenance(argv, config.seed, status="running", exit_code=None, ended=None, ranks=here.world)
-    now |= {"global_batch": global_batch(config, here.world), **ready.data.provenance}
+    now |= {"global_batch": global_batch(config, here.world), **ready.data.provenance, "stimuli": ready.stimuli}
     before = read_provenance(run)
     if start.checkpoint is None or not before:
         return now

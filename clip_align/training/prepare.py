@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from clip_align.data.batches import Loader
 from clip_align.data.plan import Cursor
 from clip_align.data.training_data import TrainingData
 from clip_align.data.world.shards import ensure_held_out, ensure_world
+from clip_align.evaluation.pictures import ensure
+from clip_align.evaluation.prepare import planned
 from clip_align.evaluation.schedule import due
 from clip_align.evaluation.subject import Subject
 from clip_align.models.build import ClipModel, build_model
@@ -31,20 +33,20 @@ MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """All that training is made of, on this rank. words: of the tiny model's tokenizer, else None."""
+    """All that training is made of, on this rank.
+
+    subject: the model as benchmarks ask it. stimuli: files of their pictures by benchmark, which name what is in
+    them. words: of the tiny model's tokenizer, else None.
+    """
 
     data: TrainingData
     loader: Loader
     clip: ClipModel
+    subject: Subject
     callbacks: Sequence[PerceptualCallback]
+    stimuli: Mapping[str, Sequence[str]]
     words: Sequence[str] | None
     cache: Path
-
-    @property
-    def subject(self) -> Subject:
-        """The model as benchmarks ask it."""
-        clip = self.clip
-        return Subject(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
 
 
 def prepare(start: Start, here: Place, cache: Path, say: Callable[[str], None]) -> Ready:
@@ -62,7 +64,19 @@ def prepare(start: Start, here: Place, cache: Path, say: Callable[[str], None]) 
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
     loader = data.loader(Cursor(*start.cursor), pin_memory=here.gpu)
     callbacks = build_callbacks(config.callbacks, {"world": _world(config, cache, say)})
-    return Ready(data, loader, clip, callbacks, words, cache)
+    subject = Subject(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
+    stimuli = _stimuli(callbacks, subject, cache, here, say)
+    return Ready(data, loader, clip, subject, callbacks, stimuli, words, cache)
+
+
+def _stimuli(
+    callbacks: Sequence[PerceptualCallback], subject: Subject, cache: Path, here: Place, say: Callable[[str], None]
+) -> dict[str, list[str]]:
+    """Make all pictures, once a machine, while everything can still be refused; their files by benchmark."""
+    jobs = {callback.key: list(planned(callback, subject, cache)[0].values()) for callback in callbacks}
+    if here.local_rank == 0:
+        ensure([job for of_one in jobs.values() for job in of_one], say)
+    return {key: [str(job.target.relative_to(cache)) for job in of_one] for key, of_one in jobs.items()}
 
 
 def _words(config: Config, data: TrainingData) -> list[str] | None:

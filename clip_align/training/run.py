@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from clip_align.errors import UserError
 from clip_align.evaluation.ranks import Ranks
 from clip_align.evaluation.session import EvaluationSettings
 from clip_align.run_folder import user_cache
+from clip_align.tracking.lines import Lines
 from clip_align.training.ending import Ending
 from clip_align.training.finish import finish, known_untrained
 from clip_align.training.launch import JOB, Children, Place, environment_of, free_port, meet, place
@@ -59,7 +60,7 @@ def _run(config: Config, argv: Sequence[str], ending: Ending) -> None:
     start = ranks.broadcast(start)
     if start is None or start.done:
         return
-    ready = ranks.together(lambda: ready or _ready(start, here), UserError, "preparation")
+    ready = ranks.together(lambda: ready or _ready(start, here, _silent), UserError, "preparation")
     opened = ranks.together(lambda: _opened(start, ready, here, argv, ending), UserError, "run folder")
     folder = ranks.broadcast(opened.run.checkpoints if opened else Path())
     loop = _trained(start, ready, here, ranks, opened, folder, ending)
@@ -74,19 +75,19 @@ def _run(config: Config, argv: Sequence[str], ending: Ending) -> None:
 def _begun(config: Config, here: Place, ending: Ending) -> tuple[Start, Ready | None]:
     """The first rank alone: decide where to start, start the others, make what is made once."""
     start = start_of(config, here.world)
+    say = Lines()
     for line in start.lines:
-        _print(line)
+        say(line)
     if start.done:
         return start, None
     if here.children:
         port = free_port()
         os.environ.update(environment_of(0, here.world, port))
         ending.children = Children(to_plain(config), here.world, port, ending.lost)
-    return start, _ready(start, here)
+    return start, _ready(start, here, say)
 
 
-def _ready(start: Start, here: Place) -> Ready:
-    say = _print if here.rank == 0 else _silent
+def _ready(start: Start, here: Place, say: Callable[[str], None]) -> Ready:
     cache, line = user_cache(start.config.paths.cache)
     if line:
         say(line)
@@ -134,10 +135,6 @@ def _trained(
     ending.position = where.position
     loop.run(config, here, start.max_steps, ready.callbacks, start.checkpoint)
     return loop
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)
 
 
 def _silent(line: str) -> None:
