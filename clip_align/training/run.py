@@ -19,7 +19,6 @@ from clip_align.evaluation.ranks import Ranks
 from clip_align.evaluation.session import EvaluationSettings
 from clip_align.run_folder import user_cache
 from clip_align.tracking.lines import Lines
-from clip_align.tracking.lines import Lines
 from clip_align.training.ending import Ending
 from clip_align.training.finish import finish, known_untrained
 from clip_align.training.launch import JOB, Children, Place, environment_of, free_port, meet, place
@@ -31,9 +30,6 @@ from clip_align.training.prepare import Ready, event_steps, prepare, seed_everyt
 from clip_align.training.progress import Costs, Whereabouts
 from clip_align.training.signals import Signals
 from clip_align.training.start import Start, global_batch, start_of
-
-
-_print = Lines()  # of the preparation; once the record is open the console says everything
 
 
 def run(config: Config, argv: Sequence[str]) -> int:
