@@ -29,12 +29,12 @@ class Recipe:
     image_seed: seed of all pictures and captions; a run's own seed does not change the world.
     """
 
-    images: int = 20_000
+    images: int = 30_000
     size: int = 32
-    texture_reliability: float = 0.8
+    texture_reliability: float = 0.75
     sensor_noise: float = 0.02
-    occlusion: float = 0.25
-    scale: tuple[float, float] = (0.55, 0.95)
+    occlusion: float = 0.15
+    scale: tuple[float, float] = (0.65, 0.95)
     texture_words: float = 0.5
     colour_words: float = 0.5
     background_words: float = 0.2

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import yaml
 
+from clip_align.config import WorldData, conf_dir
 from clip_align.data.world.captions import PROMPTS, captions, class_prompts, with_article
 from clip_align.data.world.colours import COLOURS
 from clip_align.data.world.recipe import Recipe
@@ -119,3 +121,9 @@ def test_prompts_are_captions_without_attributes() -> None:
     assert len(prompts["arrow"]) == len(PROMPTS)
     assert with_article("arrow") == "an arrow"
     assert with_article("red arrow") == "a red arrow"
+
+
+def test_defaults_are_those_that_users_type() -> None:
+    assert Recipe() == Recipe.of(WorldData())
+    typed = yaml.safe_load((conf_dir() / "data" / "world.yaml").read_text())
+    assert {key: typed[key] for key in asdict(Recipe())} == {**asdict(Recipe()), "scale": list(Recipe().scale)}
