@@ -43,5 +43,5 @@ class Skips:
 
 
 def _event(causes: Causes, when: str) -> dict[str, Any]:
-    message = f"data: {causes.total:,} bad samples skipped {when}: {causes}"
+    message = f"data: {causes.total:,} bad sample{'s' if causes.total > 1 else ''} skipped {when}: {causes}"
     return {"event": "skipped_samples", "message": message, "skipped": causes.total, "causes": causes.counts}

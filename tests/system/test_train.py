@@ -64,7 +64,10 @@ def test_a_run_ends_well_and_its_name_is_taken(tmp_path, small):
     assert time.monotonic() - began < 20  # no torch
 
 
-@pytest.mark.parametrize(("number", "code", "status"), [(2, 130, "interrupted"), (15, 143, "terminated")])
+@pytest.mark.parametrize(
+    ("number", "code", "status"),
+    [(2, 130, "interrupted"), pytest.param(15, 143, "terminated", marks=pytest.mark.slow)],
+)
 def test_a_signal_to_the_group_ends_a_run_in_order(tmp_path, small, number, code, status):
     run = forked([*small, "name=s", "trainer.max_steps=9999", "data.workers=2"], tmp_path / "out", "slow")
     when(reached(tmp_path / "s", 10), run)
@@ -109,6 +112,7 @@ def test_a_killed_run_goes_on_where_its_checkpoint_is(tmp_path, small):
     assert "is finished (20 steps); nothing to do" in said[0]
 
 
+@pytest.mark.slow
 def test_steps_without_a_checkpoint_are_a_new_start_with_the_old_record_aside(tmp_path, small):
     common = [*small, "name=k", "checkpoint.best=null", "trainer.log_every_n_steps=5"]
     assert code_of(forked(common, tmp_path / "out", "killed")) == -9
@@ -146,6 +150,15 @@ def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(tmp_path, sma
     assert code_of(forked([a for a in arguments if a != "data.images=512"], tmp_path / "out")) == 2
     assert not (tmp_path / "x").exists()
     assert len(text(tmp_path).splitlines()) == 1, text(tmp_path)
+
+
+@pytest.mark.slow
+def test_training_losses_do_not_depend_on_callbacks(tmp_path, small):
+    common = [*small, "trainer.log_every_n_steps=1"]
+    for name, more in (("with", "callbacks=[world,world_noise]"), ("without", "callbacks=[]")):
+        assert code_of(forked([*common, f"name={name}", more], tmp_path / "out")) == 0, text(tmp_path)
+    assert losses(tmp_path / "with") == losses(tmp_path / "without")
+    assert not lines(tmp_path / "without", "evaluation")
 
 
 @pytest.mark.parametrize("number", [2, 15])

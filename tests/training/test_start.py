@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run begins: anew, at a checkpoint, or not at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clip_align.config import Config, OptimizerConfig, PathsConfig, TrainerConfig, to_plain
+from clip_align.errors import UserError
+from clip_align.run_folder import RunFolder, write_provenance
+from clip_align.training.checkpoint import OWN
+from clip_align.training.start import global_batch, start_of, steps_of
+
+
+def config(**trainer: Any) -> Config:
+    return Config(trainer=TrainerConfig(**{"max_steps": 1000, **trainer}), optimizer=OptimizerConfig(warmup_steps=100))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A run of 1,000 steps on 2 ranks with a checkpoint at step 400."""
+    run = RunFolder(tmp_path / "a")
+    run.checkpoints.mkdir(parents=True)
+    own = {
+        "global_step": 400, "ranks": 2, "wall_seconds": 50.0, "cursor": [2, 7], "config": to_plain(config()),
+        "words": ["a", "b"], "samples_seen": 102_400,
+    }  # fmt: skip
+    torch.save({OWN: own}, run.checkpoints / "last.ckpt")
+    line = {"kind": "event", "global_step": 410, "samples_seen": 0, "epoch": 2, "wall_seconds": 53.5, "event": "x"}
+    run.metrics_jsonl.write_text(json.dumps(line) + "\n")
+    return run
+
+
+def test_steps_from_samples_are_rounded_up():
+    by_samples = config(max_steps=None, samples=10_000, accumulate=2)
+    assert global_batch(by_samples, 3) == 768
+    assert steps_of(by_samples, 3) == 14
+    assert steps_of(config(), 3) == 1000
+
+
+def test_a_new_run(tmp_path):
+    start = start_of(replace(config(), paths=PathsConfig(runs=str(tmp_path))), 1)
+    assert (start.folder, start.checkpoint, start.step, start.done, start.lines) == (None, None, 0, False, ())
+    assert start.cursor == [0, 0]
+    assert start.words is None
+
+
+def test_a_warm_up_longer_than_the_run_is_cut(tmp_path):
+    short = replace(config(max_steps=50), paths=PathsConfig(runs=str(tmp_path)))
+    start = start_of(short, 1)
+    assert start.optimizer.warmup_steps == 5
+    assert start.config.optimizer.warmup_steps == 100  # what was asked for stays in the config
+    assert "cut to 5" in start.lines[0]
+
+
+def test_going_on(run):
+    start = start_of(replace(config(), resume=str(run.path)), 2)
+    assert (start.step, start.checkpoint, start.cursor) == (400, run.checkpoints / "last.ckpt", [2, 7])
+    assert start.words == ["a", "b"]
+    assert start.wall_seconds == 53.5  # of the last line, which came after the checkpoint
+    assert start.lines == ("going on from step 400 (last.ckpt)",)
+
+
+def test_another_length_is_told(run):
+    start = start_of(replace(config(max_steps=2000), resume=str(run.path)), 2)
+    assert start.lines[1] == "learning rate: cosine schedule recomputed for 2000 steps"
+
+
+@pytest.mark.parametrize(
+    ("steps", "ranks", "message"),
+    [
+        (1000, 1, "was trained by 2 ranks and would go on with 1; start 2 ranks"),
+        (300, 2, "has reached step 400, beyond the 300 steps asked for"),
+    ],
+)
+def test_what_cannot_go_on(run, steps, ranks, message):
+    with pytest.raises(UserError, match=message):
+        start_of(replace(config(max_steps=steps), resume=str(run.path)), ranks)
+
+
+def test_a_finished_run_has_nothing_to_do(run):
+    at_its_end = replace(config(max_steps=400), resume=str(run.path))
+    assert not start_of(at_its_end, 2).done  # the steps are made, the verdict is missing
+    write_provenance(run, status="done")
+    start = start_of(at_its_end, 2)
+    assert start.done
+    assert len(start.lines) == 1
+
+
+def test_steps_without_a_checkpoint(run):
+    (run.checkpoints / "last.ckpt").unlink()
+    start = start_of(replace(config(), resume=str(run.path)), 2)
+    assert (start.folder, start.checkpoint, start.step) == (run.path, None, 0)
+    assert "starting anew, old record kept aside" in start.lines[0]
+
+
+def test_a_used_name_is_refused(run):
+    used = replace(config(), name="a", paths=PathsConfig(runs=str(run.path.parent)))
+    with pytest.raises(UserError, match="already holds a run"):
+        start_of(used, 1)

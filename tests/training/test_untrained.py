@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The baseline of models that have not learnt anything."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+from human_stub import HumanStub
+
+from clip_align.evaluation.session import EvaluationSettings
+from clip_align.evaluation.subject import Subject
+from clip_align.models.tiny import build_tiny
+from clip_align.training import untrained
+
+MODEL = {"kind": "tiny", "image_size": 32, "words": 20}
+
+
+def subject(seed: int) -> Subject:
+    torch.manual_seed(seed)
+    return Subject(build_tiny(8, 32, 24, 5), 32, (0.5,) * 3, (0.25,) * 3)
+
+
+def never() -> bool:
+    return False
+
+
+def test_mean_and_spread_over_five_initialisations_are_measured_once(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make(seed: int) -> Subject:
+        made.append(seed)
+        return subject(seed)
+
+    callback, settings = HumanStub("x"), EvaluationSettings(tmp_path, say=lambda line: None)
+    assert untrained.asked_about([callback]) == [callback]
+    assert untrained.cached(callback, MODEL, tmp_path) is None
+    found = untrained.measure(callback, MODEL, make, settings, never)
+    assert made == [0, 1, 2, 3, 4]
+    assert found is not None
+    assert set(found) == {"srocc"}
+    mean, sd = found["srocc"][untrained.MEAN], found["srocc"][untrained.SD]
+    assert -1 <= mean <= 1
+    assert 0 < sd < 1
+    assert untrained.cached(callback, MODEL, tmp_path) == found
+    assert untrained.cached(callback, {**MODEL, "image_size": 64}, tmp_path) is None
+    assert untrained.cached(HumanStub("y"), MODEL, tmp_path) is None
+
+    assert not untrained.carried(callback)
+    line = untrained.line_with(callback, found, 8)
+    assert line["scores"][0]["baselines"] == found["srocc"]
+    assert (line["key"], line["n"]) == ("human/x", 8)
+    assert untrained.carried(callback)
+
+
+def test_values_are_what_the_models_score(tmp_path: Path) -> None:
+    values = untrained._mean_and_sd([0.1, None, 0.4, 0.2])
+    assert values[untrained.MEAN] == pytest.approx(statistics.mean([0.1, 0.4, 0.2]))
+    assert values[untrained.SD] == pytest.approx(statistics.stdev([0.1, 0.4, 0.2]))
+    assert untrained._mean_and_sd([None, 0.3]) == {}
+
+
+def test_a_signal_stops_it_and_nothing_is_kept(tmp_path: Path) -> None:
+    settings = EvaluationSettings(tmp_path, say=lambda line: None)
+    assert untrained.measure(HumanStub("x"), MODEL, subject, settings, lambda: True) is None
+    assert untrained.cached(HumanStub("x"), MODEL, tmp_path) is None
