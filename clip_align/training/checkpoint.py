@@ -189,9 +189,12 @@ def point_last(folder: Path, name: str) -> None:
             shutil.copyfile(folder / name, temporary)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """A checkpoint, tensors on the CPU. It holds plain python only, so nothing in it is executed."""
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+def load(path: Path, mapped: bool = False) -> dict[str, Any]:
+    """A checkpoint, tensors on the CPU. It holds plain python only, so nothing in it is executed.
+
+    ``mapped``: tensors are read from the file when they are used, so that a look at the rest costs little.
+    """
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     return checkpoint
 
 
@@ -202,7 +205,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     for path in (folder / LAST, *reversed(step_files(folder))):
         with contextlib.suppress(OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError):
-            content = load(path)
+            content = load(path, mapped=True)
             if OWN in content:
                 return path, content
     return None

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ import torch
 from clip_align.analysis.verdict import verdicts
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.config import Config, to_plain
+from clip_align.evaluation.encode import Context
 from clip_align.evaluation.session import EvaluationSettings
 from clip_align.evaluation.subject import Subject
 from clip_align.models.build import build_model
@@ -70,14 +73,23 @@ def _add_untrained(
         return replace(ready.subject, model=clip.model.to(device))
 
     settings = EvaluationSettings(ready.cache, batch_size=config.evaluation.batch_size, say=opened.say)
-    found = untrained.measure(callback, _built_from(config, ready), make, settings, stopped)
+    context = autocast(config.trainer.precision, device.type)
+    found = untrained.measure(callback, _built_from(config, ready), make, settings, stopped, context)
     if found:
         n = read(opened.run.path).benchmarks.get(callback.key, {}).get("n")
         opened.record.append("benchmark", where, untrained.line_with(callback, found, n))
 
 
 def _built_from(config: Config, ready: Ready) -> Mapping[str, Any]:
-    """What an untrained model depends on: its configuration, and the number of its words, not which they are."""
+    """What an untrained model's scores depend on: its configuration, the number of its words, and the precision."""
     words = None if ready.words is None else len(ready.words)
     plain: dict[str, Any] = to_plain(config)["model"]
-    return {**plain, "words": words}
+    return {**plain, "words": words, "precision": config.trainer.precision}
+
+
+def autocast(precision: str, device: str) -> Context:
+    """What a model runs in at ``precision``, as the Trainer has it."""
+    if precision == "32":
+        return nullcontext
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
+    return partial(torch.autocast, device, dtype=dtype)

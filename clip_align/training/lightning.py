@@ -57,14 +57,14 @@ def compile_towers(model: Any) -> None:
 
 
 def _ddp(config: TrainerConfig, here: Place, model: nn.Module) -> DDPStrategy:
-    buffers = any(True for _ in model.buffers())
+    running = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
     return DDPStrategy(
         process_group_backend="nccl" if here.gpu else "gloo",
         timeout=PATIENCE,
         find_unused_parameters=False,
         gradient_as_bucket_view=True,
         static_graph=config.accumulate == 1,  # not with backward passes that are not reduced
-        broadcast_buffers=buffers,
+        broadcast_buffers=running,  # statistics that change; text masks do not
     )
 
 

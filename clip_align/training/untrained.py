@@ -18,6 +18,7 @@ from typing import Any
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.evaluation.benchmark import described
+from clip_align.evaluation.encode import Context
 from clip_align.evaluation.ranks import Ranks
 from clip_align.evaluation.session import EvaluationSettings, Scores, Session
 from clip_align.evaluation.subject import Subject
@@ -51,11 +52,13 @@ def measure(
     make: MakeSubject,
     settings: EvaluationSettings,
     stopped: Callable[[], bool],
+    context: Context = nullcontext,
 ) -> Baselines | None:
     """Mean and standard deviation of every score over the initialisations; None when ``stopped()``.
 
     Call it in a process that has left its process group: the other ranks have gone.
     ``model``: what the model is built from, as plain python; ``make`` builds it with the weights of a seed.
+    context: the run's precision.
     """
     silent = replace(settings, record=None, listeners=(), interrupted=stopped)
     alone = Ranks()
@@ -63,7 +66,7 @@ def measure(
     for seed in range(INITIALISATIONS):
         session = Session([(callback, make(seed))], silent, alone, lambda step: Position(step, 0, 0, 0.0))
         session.prepare()
-        answer = session.evaluate(0, [callback.key], nullcontext)
+        answer = session.evaluate(0, [callback.key], context)
         if answer is None:
             return None
         scores.append(answer)
