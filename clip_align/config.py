@@ -45,7 +45,7 @@ class WorldData(DataCommon):
     """The embedded world: rendered once, then read like any other shards."""
 
     kind: Literal["world"] = "world"
-    images: int = key(30_000, low=16)
+    images: int = key(20_000, low=16)
     size: int = key(32, low=16, high=512)
     texture_reliability: float = key(0.75, low=0.0, high=1.0)
     sensor_noise: float = key(0.02, low=0.0, high=0.04)  # the smallest sigma that noise callbacks test

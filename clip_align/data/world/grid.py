@@ -43,11 +43,11 @@ def _tiled(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def main() -> None:
-    """Write the picture, enlarged, with a palette of 256 colours."""
+    """Write the picture, enlarged, with a palette of 128 colours."""
     values = {key: json.loads(value) for key, _, value in (word.partition("=") for word in sys.argv[2:])}
     recipe = Recipe.from_json(json.dumps({**asdict(Recipe()), **values}))
     picture = Image.fromarray(grid(recipe))
-    small = picture.quantize(256, dither=Image.Dither.NONE)
+    small = picture.quantize(128, dither=Image.Dither.NONE)
     enlarged = small.resize((picture.width * ZOOM, picture.height * ZOOM), Image.Resampling.NEAREST)
     enlarged.save(Path(sys.argv[1]), optimize=True)
 

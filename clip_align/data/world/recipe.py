@@ -29,7 +29,7 @@ class Recipe:
     image_seed: seed of all pictures and captions; a run's own seed does not change the world.
     """
 
-    images: int = 30_000
+    images: int = 20_000
     size: int = 32
     texture_reliability: float = 0.75
     sensor_noise: float = 0.02
