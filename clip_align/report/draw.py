@@ -117,10 +117,11 @@ def _frame(axes: Axes, panel: Panel, title: str, layout: Layout, end: int, linea
 
 
 def _peak(axes: Axes, panel: Panel, layout: Layout, linear: float) -> None:
+    """A bracket along the top: a wide range, which says little, must not colour the whole panel."""
     if panel.peak is None:
         return
     left, right = (compress(x, linear) for x in panel.peak)
-    axes.axvspan(left, right, color="#F0E442", alpha=0.28, lw=0, zorder=0)
+    axes.plot([left, right], [0.93, 0.93], transform=axes.get_xaxis_transform(), color=MUTED, lw=1.2, marker="|", ms=5)
     end = axes.get_xlim()[1]
     axes.text(
         min(max((left + right) / 2, 0.14 * end), 0.86 * end), 0.985, "range of the peak", ha="center", va="top",
