@@ -12,6 +12,7 @@ import yaml
 from clip_align.config import WorldData, conf_dir
 from clip_align.data.world.captions import PROMPTS, captions, class_prompts, with_article
 from clip_align.data.world.colours import COLOURS
+from clip_align.data.world.grid import GAP_PX, ORDINARY_ROWS, grid
 from clip_align.data.world.recipe import Recipe
 from clip_align.data.world.render import block_size, render
 from clip_align.data.world.scenes import CLASSES, HELD_OUT_SIZES, draw_scenes
@@ -127,3 +128,8 @@ def test_defaults_are_those_that_users_type() -> None:
     assert Recipe() == Recipe.of(WorldData())
     typed = yaml.safe_load((conf_dir() / "data" / "world.yaml").read_text())
     assert {key: typed[key] for key in asdict(Recipe())} == {**asdict(Recipe()), "scale": list(Recipe().scale)}
+
+
+def test_the_grid_shows_every_shape_in_every_texture() -> None:
+    picture = grid(RECIPE)
+    assert picture.shape == ((ORDINARY_ROWS + 16) * 16 + GAP_PX, 16 * 16, 3)

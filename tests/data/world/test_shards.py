@@ -180,3 +180,10 @@ def test_renderer_whose_reader_is_gone_cleans_up(tmp_path: Path) -> None:
     process.stdout.close()
     assert process.wait(timeout=60) != 0
     assert list((tmp_path / "w").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_default_world_is_not_trivial(tmp_path: Path) -> None:
+    accuracy = nearest_neighbour_accuracy(ensure_world(Recipe(), tmp_path, lambda line: None))
+    assert accuracy is not None
+    assert 1 / 16 < accuracy < 0.5
