@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renders the whole world into a folder, on all cores, as a process of its own without torch.
+"""Renders the whole world into a folder, on all cores, as a process of its own.
 
     echo '{"recipe": …, "folder": …}' | python -m clip_align.data.world.build
 
@@ -17,7 +17,6 @@ import os
 import shutil
 import signal
 import sys
-import tarfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from webdataset import TarWriter
 
 from clip_align.data.world import shapes, textures
 from clip_align.data.world.backgrounds import canvases
@@ -70,7 +70,10 @@ def _write_shard(folder: Path, number: int) -> Nearest:
     """Write one shard and its counts as img2dataset lays them out; returns each test picture's nearest in it."""
     rows = range(number * SHARD_IMAGES, min((number + 1) * SHARD_IMAGES, _recipe.images))
     pixels, labels = [], []
-    with tarfile.open(folder / f"{number:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+    with (
+        (folder / f"{number:05d}.tar").open("wb") as file,
+        TarWriter(file, encoder=False, mtime=0) as tar,  # a fixed time: the same bytes whenever they are rendered
+    ):
         for start in range(rows.start, rows.stop, block_size(_recipe)):
             block = range(start, min(start + block_size(_recipe), rows.stop))
             scenes = draw_scenes(_recipe, "train", block)
@@ -85,15 +88,12 @@ def _write_shard(folder: Path, number: int) -> Nearest:
     return _nearest(np.concatenate(pixels), np.concatenate(labels))
 
 
-def _add_samples(tar: tarfile.TarFile, keys: Sequence[str], images: NDArray[np.uint8], scenes: Scenes) -> None:
+def _add_samples(tar: TarWriter, keys: Sequence[str], images: NDArray[np.uint8], scenes: Scenes) -> None:
     for row, (key, caption) in enumerate(zip(keys, captions(_recipe, scenes), strict=True)):
         png = io.BytesIO()
         Image.fromarray(images[row]).save(png, "png", compress_level=1)
         about = json.dumps({"caption": caption, **scenes.names(row)})
-        for ending, content in (("png", png.getvalue()), ("txt", caption.encode()), ("json", about.encode())):
-            member = tarfile.TarInfo(f"{key}.{ending}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+        tar.write({"__key__": key, "png": png.getvalue(), "txt": caption.encode(), "json": about.encode()})
 
 
 def _nearest(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Nearest:

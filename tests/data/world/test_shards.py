@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import webdataset
 from PIL import Image
 
 from clip_align.data.world import build as building
@@ -42,7 +43,7 @@ def test_shards_have_the_usual_layout(world: World) -> None:
     assert json.loads((world.folder / "00000_stats.json").read_text())["successes"] == 70
     with tarfile.open(world.shards[0]) as tar:
         names = tar.getnames()
-        assert names[:3] == ["000000000.png", "000000000.txt", "000000000.json"]
+        assert names[:3] == ["000000000.json", "000000000.png", "000000000.txt"]
         assert len(names) == 210
         content = {name: tar.extractfile(name).read() for name in names[:3]}  # type: ignore[union-attr]
     image = np.asarray(Image.open(io.BytesIO(content["000000000.png"])))
@@ -50,6 +51,12 @@ def test_shards_have_the_usual_layout(world: World) -> None:
     assert image.shape == (16, 16, 3)
     assert about["caption"] == content["000000000.txt"].decode()
     assert about["shape"] in about["caption"]
+
+
+def test_webdataset_reads_every_sample(world: World) -> None:
+    samples = list(webdataset.WebDataset([str(path) for path in world.shards], shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == [f"00000{n:04d}" for n in range(70)]
+    assert all(json.loads(sample["json"])["caption"] == sample["txt"].decode() for sample in samples)
 
 
 def test_held_out_sets_are_as_designed(world: World) -> None:
