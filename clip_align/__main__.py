@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Sequence
 from types import FrameType
 
+from clip_align import torchrun
 from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TERMINATED, UserError
 from clip_align.structure import nearest
 
@@ -66,7 +67,7 @@ def _usage() -> str:
 
 
 def _complain(error: BaseException | None, lines: Sequence[str]) -> None:
-    if os.environ.get("RANK", "0") != "0":  # under torchrun every rank finds the same: it is said once
+    if torchrun.rank() != 0:  # every rank finds the same: it is said once
         return
     if error is not None and os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exception(error)

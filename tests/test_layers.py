@@ -17,7 +17,7 @@ PACKAGE = ROOT / "clip_align"
 # Lower rooms first; a module imports from rooms before its own, or from its own room.
 ROOMS = (
     ("errors",),
-    ("structure", "quoting", "signatures"),
+    ("structure", "quoting", "signatures", "torchrun"),
     ("open_clip_names", "run_folder", "record_items"),
     ("record",),
     ("config", "config_check", "callback_check", "compose", "resume_config"),

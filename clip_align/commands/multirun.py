@@ -8,7 +8,6 @@ group, tracker and signal handlers of one do not reach the next, and so that oth
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from clip_align import torchrun
 from clip_align.compose import PRIMARY, hydra, sweep
 from clip_align.config import Config, load
 from clip_align.errors import FAILED, TERMINATED, UserError
@@ -102,7 +102,7 @@ def _checked(jobs: Sequence[Sequence[str]]) -> list[Config]:
     """Every combination's configuration; UserError with all mistakes of all of them, each once."""
     errors: dict[str, None] = {}
     configs = []
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if torchrun.under_torchrun():
         errors["--multirun: not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"] = None
     if any(_key(o) == "resume" for o in jobs[0]):
         errors["resume: not with --multirun; go on with one run at a time: resume=<name>/<number>"] = None

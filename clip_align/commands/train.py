@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from clip_align import torchrun
 from clip_align.config import Config, load
 from clip_align.errors import UserError
 from clip_align.run_folder import RunFolder, used_name, user_cache
@@ -22,6 +22,8 @@ def main(arguments: Sequence[str]) -> int:
 
         print(text())
         return 0
+    if problem := torchrun.problem():
+        raise UserError(problem)
     overrides = [a for a in arguments if a not in MULTIRUN]
     if len(overrides) < len(arguments):
         from clip_align.commands.multirun import multirun
@@ -43,7 +45,7 @@ def refuse_early(config: Config) -> None:
 
     On the first rank only: the others may come when it has begun to write.
     """
-    if os.environ.get("RANK", "0") != "0":
+    if torchrun.rank() != 0:
         return
     errors = []
     if config.name is not None and config.resume is None:

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import IO, Any
 
+from clip_align import torchrun
 from clip_align.config import TrainerConfig
 from clip_align.errors import UserError
 
-TORCHRUN = "TORCHELASTIC_RUN_ID"
-JOB = "CLIP_ALIGN_RANK"  # what a child of ours is to do: the configuration as JSON
 PATIENCE = timedelta(hours=3)  # rank 0 may render, cut or score while the others wait; who dies is seen otherwise
 FAILING_S = 10.0  # for rank 0 to see by itself that a rank is gone (gloo does, NCCL may wait)
 
@@ -52,17 +51,15 @@ def place(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> P
     ``auto``: the GPUs where there are any, else the CPU. ``ddp``: torchrun's world, else one rank per GPU, else
     ``devices`` ranks on the CPU.
     """
-    if TORCHRUN in environment or JOB in environment:
-        rank, local, world, local_world = (
-            int(environment[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-        )
+    if torchrun.started(environment):
+        local, world, local_world = (int(environment[n]) for n in ("LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
         gpu = config.kind == "gpu" or (config.kind != "cpu" and gpus > 0)
         if gpu and local_world > gpus:
             raise UserError(
                 f"trainer: {local_world} ranks on this machine and {gpus} GPUs; start as many ranks as GPUs, "
                 "or set trainer=cpu"
             )
-        return Place(rank, local, world, local_world, gpu)
+        return Place(torchrun.rank(environment), local, world, local_world, gpu)
     if config.kind == "gpu" and not gpus:
         raise UserError("trainer: gpu was asked for and torch finds none; use trainer=cpu, or trainer=auto")
     gpu = config.kind != "cpu" and gpus > 0
@@ -84,9 +81,9 @@ def meet(here: Place) -> None:
     dist.init_process_group("nccl" if here.gpu else "gloo", timeout=PATIENCE)
 
 
-def environment_of(rank: int, world: int, port: int) -> dict[str, str]:
+def environment_of(number: int, world: int, port: int) -> dict[str, str]:
     """What tells a rank of ours its place, in torchrun's names."""
-    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+    places = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
     return {**{k: str(v) for k, v in places.items()}, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
@@ -111,7 +108,7 @@ class Children:
         self._failed, self._ended = failed, threading.Event()
         for rank in range(1, world):
             said = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the child
-            environment = {**os.environ, **environment_of(rank, world, port), JOB: json.dumps(job)}
+            environment = {**os.environ, **environment_of(rank, world, port), torchrun.JOB: json.dumps(job)}
             command = [sys.executable, "-m", "clip_align.training.rank", str(os.getpid())]
             self._said.append(said)
             self._processes.append(

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from clip_align.callbacks.base import PerceptualCallback
+from clip_align.callbacks.best_checkpoint import higher_is_better
 from clip_align.callbacks.build import build_callbacks
-from clip_align.config import Config, WorldData
+from clip_align.config import CheckpointConfig, Config, WorldData
 from clip_align.data.batches import Loader
 from clip_align.data.plan import Cursor
 from clip_align.data.training_data import TrainingData
@@ -25,7 +26,8 @@ from clip_align.evaluation.schedule import due
 from clip_align.evaluation.subject import Subject
 from clip_align.models.build import ClipModel, build_model
 from clip_align.models.words import WordTokenizer
-from clip_align.training.launch import TORCHRUN, Place
+from clip_align.torchrun import under_torchrun
+from clip_align.training.launch import Place
 from clip_align.training.start import Start
 
 MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
@@ -36,7 +38,8 @@ class Ready:
     """All that training is made of, on this rank.
 
     subject: the model as benchmarks ask it. stimuli: files of their pictures by benchmark, which name what is in
-    them. words: of the tiny model's tokenizer, else None.
+    them. words: of the tiny model's tokenizer, else None. higher_is_better: the direction of ``checkpoint.best``; None
+    where there is no such score.
     """
 
     data: TrainingData
@@ -47,6 +50,7 @@ class Ready:
     stimuli: Mapping[str, Sequence[str]]
     words: Sequence[str] | None
     cache: Path
+    higher_is_better: bool | None = None
 
 
 def prepare(start: Start, here: Place, cache: Path, say: Callable[[str], None]) -> Ready:
@@ -64,9 +68,23 @@ def prepare(start: Start, here: Place, cache: Path, say: Callable[[str], None]) 
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
     loader = data.loader(Cursor(*start.cursor), pin_memory=here.gpu)
     callbacks = build_callbacks(config.callbacks, {"world": _world(config, cache, say)})
+    higher = best_direction(config.checkpoint, callbacks)
     subject = Subject(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
     stimuli = _stimuli(callbacks, subject, cache, here, say)
-    return Ready(data, loader, clip, subject, callbacks, stimuli, words, cache)
+    return Ready(data, loader, clip, subject, callbacks, stimuli, words, cache, higher)
+
+
+def best_direction(config: CheckpointConfig, callbacks: Sequence[PerceptualCallback]) -> bool | None:
+    """Whether the best value of ``checkpoint.best`` is its highest; None where there is nothing to keep.
+
+    The default names a callback that a run may do without; any other key has to be one that the run writes.
+    """
+    if config.best is None:
+        return None
+    chosen = {callback.key for callback in callbacks}
+    if config.best == CheckpointConfig().best and config.best.rpartition("/")[0] not in chosen:
+        return None
+    return higher_is_better(config.best, callbacks, "checkpoint.best")
 
 
 def _stimuli(
@@ -97,7 +115,7 @@ def _world(config: Config, cache: Path, say: Callable[[str], None]) -> Path | No
 def use_threads(config: Config, here: Place) -> None:
     """Share the cores between the ranks of this machine, unless OMP_NUM_THREADS says otherwise (not torchrun's own)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = os.environ.get("OMP_NUM_THREADS", "") if TORCHRUN not in os.environ else ""
+    told = os.environ.get("OMP_NUM_THREADS", "") if not under_torchrun() else ""
     share = int(told) if told.isdigit() and int(told) > 0 else cores // here.local_world
     torch.set_num_threads(config.trainer.threads or max(1, share))
 

@@ -18,10 +18,11 @@ from clip_align.errors import UserError
 from clip_align.evaluation.ranks import Ranks
 from clip_align.evaluation.session import EvaluationSettings
 from clip_align.run_folder import user_cache
+from clip_align.torchrun import JOB
 from clip_align.tracking.lines import Lines
 from clip_align.training.ending import Ending
 from clip_align.training.finish import finish, known_untrained
-from clip_align.training.launch import JOB, Children, Place, environment_of, free_port, meet, place
+from clip_align.training.launch import Children, Place, environment_of, free_port, meet, place
 from clip_align.training.lightning import compile_towers
 from clip_align.training.loop import Loop, Surroundings, loop_of
 from clip_align.training.module import CLIPModule
@@ -116,7 +117,7 @@ def _trained(
     carried = {"config": to_plain(replace(config, resume=None, dry_run=False)), "words": ready.words}
     record, costs = (opened.record, opened.costs) if opened else (None, Costs())
     events = event_steps(ready.callbacks, config.evaluation.early_steps, start.max_steps)
-    around = Surroundings(ranks, ending.signals, record, costs, tuple(events))
+    around = Surroundings(ranks, ending.signals, record, costs, tuple(events), ready.higher_is_better)
     loop = loop_of(config, module, ready.loader, where, start.max_steps, around, folder, carried)
     settings = EvaluationSettings(
         cache=ready.cache,

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from clip_align.torchrun import under_torchrun
+
 PATIENCE_S = 2.0  # a second Ctrl-C within this time is the first one, held too long
 WAIT_S = 5.0  # for the main thread to end by itself; it cannot while it is inside a library's code
 HANDLED = (signal.SIGINT, signal.SIGTERM)
@@ -36,7 +38,7 @@ class Signals:
         self._came_at = 0.0
         self._training = False
         self._over = threading.Event()
-        self._under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+        self._under_torchrun = under_torchrun()
 
     @property
     def exit_code(self) -> int:

@@ -89,8 +89,19 @@ def test_a_used_name_and_an_unusable_cache_are_refused_before_torch(tmp_path: Pa
 
 
 def test_under_torchrun_an_error_is_said_once(tmp_path: Path) -> None:
-    code, _, err, _ = type_in("seed=-1", cwd=tmp_path, RANK="1", WORLD_SIZE="2")
+    code, _, err, _ = type_in("seed=-1", cwd=tmp_path, RANK="1", WORLD_SIZE="2", TORCHELASTIC_RUN_ID="x")
     assert (code, err) == (2, [])
+
+
+def test_a_rank_that_torchrun_has_not_set_is_none(tmp_path: Path) -> None:
+    code, _, err, _ = type_in("seed=-1", cwd=tmp_path, RANK="1")
+    assert (code, err) == (2, ["seed: -1 is out of range; it must be at least 0 and at most 4294967295"])
+    code, _, err, _ = type_in("trainer.max_steps=1", cwd=tmp_path, RANK="1", WORLD_SIZE="2")
+    assert code == 2
+    assert err == [
+        "WORLD_SIZE: 2 without torchrun; start the ranks by torchrun --nproc-per-node=<n> train.py …, "
+        "or unset WORLD_SIZE and let trainer=ddp start them"
+    ]
 
 
 @pytest.mark.parametrize(

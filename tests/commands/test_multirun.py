@@ -87,7 +87,7 @@ def test_every_combination_is_checked_before_the_first_starts(tmp_path: Path, mo
     assert refused("name=a", "seed=0,1", "callbacks=[]") == [
         "name: runs/a/1 already holds a run; go on with it by resume=a/1, or choose another name=…"
     ]
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     assert refused("name=b", "seed=0,1", "callbacks=[]") == [
         "--multirun: not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"
     ]

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether torchrun has started this process, and which of its ranks it is.
+
+``RANK`` and ``WORLD_SIZE`` alone say nothing: schedulers and container images set them too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # set by torchrun, and by nothing else
+JOB = "CLIP_ALIGN_RANK"  # what a rank that another process of ours started is to do: the configuration as JSON
+
+
+def under_torchrun(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether torchrun has started this process (``environment``: this process's when not given)."""
+    return TORCHRUN in (os.environ if environment is None else environment)
+
+
+def started(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this process is a rank of several that torchrun, or a process of ours, has started."""
+    of = os.environ if environment is None else environment
+    return TORCHRUN in of or JOB in of
+
+
+def rank(environment: Mapping[str, str] | None = None) -> int:
+    """This process's rank among those that torchrun, or a process of ours, has started; 0 without them."""
+    of = os.environ if environment is None else environment
+    return int(of["RANK"]) if started(of) else 0
+
+
+def problem(environment: Mapping[str, str] | None = None) -> str | None:
+    """The line for ranks that were not started by torchrun (each would train on its own), or None."""
+    of = os.environ if environment is None else environment
+    world = of.get("WORLD_SIZE", "")
+    if started(of) or not world.isdigit() or int(world) < 2:
+        return None
+    return (
+        f"WORLD_SIZE: {world} without torchrun; start the ranks by torchrun --nproc-per-node=<n> train.py …, "
+        "or unset WORLD_SIZE and let trainer=ddp start them"
+    )
