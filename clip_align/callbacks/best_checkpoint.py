@@ -4,13 +4,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from clip_align.callbacks.base import conductor_of
+from clip_align.callbacks.base import PerceptualCallback, conductor_of, perceptual_callbacks
+from clip_align.errors import UserError
+from clip_align.evaluation.event import layer_suffix
+
+
+def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], asked_by: str) -> bool:
+    """Whether the best value of a score, by its full key, is its highest, as the callback that writes it declares.
+
+    UserError, beginning with ``asked_by``, for a key that none of the callbacks writes, or one without a best end.
+    """
+    written = {
+        f"{c.key}/{score.name}{layer_suffix(layer)}": score.higher_is_better
+        for c in callbacks
+        for score in c.scores
+        for layer in c.layers
+    }
+    rated = sorted(name for name, higher in written.items() if higher is not None)
+    valid = f"valid: {', '.join(rated) or 'none'}"
+    if key not in written:
+        raise UserError(f"{asked_by}: no callback of this run writes {key}; {valid}")
+    higher = written[key]
+    if higher is None:
+        raise UserError(f"{asked_by}: {key} has no best end: its score declares no higher_is_better; {valid}")
+    return higher
 
 
 class BestCheckpoint(Callback):
@@ -18,10 +41,10 @@ class BestCheckpoint(Callback):
 
     Lightning's ModelCheckpoint may pair weights with an older score where its interval differs from the
     callback's; here both are of one step by construction. Undefined values never win.
-    ``lower_is_better`` for scores such as texture bias.
+    ``lower_is_better``: None = as the score declares; to be given for scores that declare neither (texture bias).
     """
 
-    def __init__(self, key: str, folder: str | Path, lower_is_better: bool = False) -> None:
+    def __init__(self, key: str, folder: str | Path, lower_is_better: bool | None = None) -> None:
         super().__init__()
         self.key, self.folder, self.lower_is_better = key, Path(folder), lower_is_better
         self.best: float | None = None
@@ -38,8 +61,11 @@ class BestCheckpoint(Callback):
         return f"clip_align/best/{self.key}"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Listen to the events of this trainer."""
+        """Listen to the events of this trainer; UserError where nothing in it says what is best."""
         if stage == "fit":
+            if self.lower_is_better is None:
+                found = perceptual_callbacks(trainer)
+                self.lower_is_better = not higher_is_better(self.key, found, "BestCheckpoint")
             conductor_of(trainer).listeners.append(lambda step, scores: self._compare(trainer, step, scores))
 
     def state_dict(self) -> dict[str, Any]:

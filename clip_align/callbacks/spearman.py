@@ -33,4 +33,5 @@ SPEARMAN = Score(
     axis=(-1.0, 1.0),
     role="headline",
     flat_margin=0.03,
+    higher_is_better=True,
 )

@@ -117,6 +117,7 @@ def _callbacks(config: Config, cache: Path, stack: ExitStack, missing: list[str]
     from clip_align.callbacks.build import build_callbacks
     from clip_align.data.world.shards import ensure_held_out
     from clip_align.evaluation.prepare import images_per_event
+    from clip_align.training.prepare import best_direction
 
     built: list[PerceptualCallback] = []
     given: dict[str, Path] = {}
@@ -134,6 +135,11 @@ def _callbacks(config: Config, cache: Path, stack: ExitStack, missing: list[str]
         built.append(one)
         images = images_per_event([one], _size(config))
         _found(f"callbacks.{name}", f"{one.key}, {images:,} images an event, every {one.every_n_steps:,} steps")
+    if len(built) == len(config.callbacks):
+        try:
+            best_direction(config.checkpoint, built)
+        except UserError as error:
+            missing.extend(error.lines)
     return built
 
 

@@ -22,6 +22,8 @@ class Score:
     label: what a figure calls it.
     compute: from items to a value with its interval (float64), undefined with a reason.
     direction: what a higher value means, in words.
+    higher_is_better: which end a best value is at, for best checkpoints and trackers' summaries; None, unless
+        declared: neither (texture bias describes, it does not rate), so there is no best value.
     chance: the value of an observer who knows nothing; None where it has no single value.
     unit: what the interval resamples ("24 references, jackknife, t"); empty where it has none.
     axis: limits of the axis it is drawn on.
@@ -46,3 +48,4 @@ class Score:
     role: Role = "detail"
     drawn_after: int = 1
     flat_margin: float | None = None
+    higher_is_better: bool | None = None

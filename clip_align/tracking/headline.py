@@ -47,6 +47,15 @@ class Headlines:
                 values |= {key: point.value, **{k: v for k, v in bands.items() if v is not None}}
         return values
 
+    def higher_is_better(self, key: str) -> bool | None:
+        """As the score of this full key declares it; None for its ends of intervals and for all that is no score."""
+        benchmark, _, name = key.rpartition("/")
+        for score in self.benchmarks.get(benchmark, {}).get("scores", ()):
+            if score["name"] in (name, name.partition("@")[0]):
+                better: bool | None = score.get("higher_is_better")
+                return better
+        return None
+
     def points(self, line: Mapping[str, Any]) -> Iterator[tuple[str, Drawn]]:
         """(full key, latest point) of every shown score that an evaluation line carries."""
         for described in self.benchmarks.values():

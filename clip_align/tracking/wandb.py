@@ -24,7 +24,6 @@ from clip_align.tracking.headline import Headlines
 from clip_align.tracking.tail import Tail
 
 FAMILIES = ("human", "texture", "noise", "zero_shot", "similarity", "saliency", "train", "time")
-HIGHER_IS_BEST = {"human": True, "zero_shot": True, "similarity": True, "saliency": True, "noise": False}
 INIT_SECONDS = 60.0
 IMAGE_SECONDS = 60.0  # between two copies of the figure
 EXIT_CODES = {"done": 0, "interrupted": 130, "terminated": 143}
@@ -54,7 +53,6 @@ class Mirrored:
         self._state_path = folder.wandb / "clip-align.json"
         self._state: dict[str, Any] = json.loads(self._state_path.read_text(encoding="utf-8"))
         self._tail, self._headlines = Tail(folder.metrics_jsonl), Headlines()
-        self._families = set(FAMILIES)
         self._image_at, self._image_stamp = float("-inf"), 0.0
         self._best: dict[str, list[float]] = dict(self._state.get("best") or {})
         self.run = _start(folder, self._state, say)
@@ -67,19 +65,12 @@ class Mirrored:
         for line in self._tail.lines():
             values = self._headlines.values(line)
             kind = line.get("kind")
-            if kind == "benchmark":
-                self._define(str(line["key"]).split("/", 1)[0])
-            elif kind in ("train", "evaluation") and int(line["global_step"]) > self._state.get(kind, -1):
+            if kind in ("train", "evaluation") and int(line["global_step"]) > self._state.get(kind, -1):
                 self._log(str(kind), values, line)
             elif kind == "verdict" and line.get("score"):
                 self.run.summary[f"verdict/{line['score']}"] = line.get("sentence") or line.get("word")
         self._image(final)
         write_atomic(self._state_path, json.dumps({**self._state, "best": self._best}))
-
-    def _define(self, family: str) -> None:
-        if family not in self._families:  # an outside benchmark's own
-            self._families.add(family)
-            self.run.define_metric(f"{family}/*", step_metric="samples_seen")
 
     def _log(self, kind: str, values: Mapping[str, float], line: Mapping[str, Any]) -> None:
         """One call per line, with its place in the same call. A resumed run's repeated steps never get here."""
@@ -88,10 +79,8 @@ class Mirrored:
         self._state[kind] = int(line["global_step"])
         best: dict[str, float] = {}
         for key, value in values.items():
-            higher = HIGHER_IS_BEST.get(key.split("/", 1)[0])
-            if key == "train/loss":
-                higher = False
-            if higher is None or key.endswith(("/low", "/high")):
+            higher = False if key == "train/loss" else self._headlines.higher_is_better(key)
+            if higher is None:
                 continue
             if key not in self._best or ((value > self._best[key][0]) == higher and value != self._best[key][0]):
                 self._best[key] = [value, float(line["samples_seen"])]

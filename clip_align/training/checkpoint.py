@@ -60,6 +60,7 @@ class Checkpoints(pl.Callback):
     """Last of the run's callbacks: saves at every ``config.every_n_steps``, at the last step and when stopping.
 
     carried: what every file holds besides the state of training (config as plain python, words, …).
+    higher_is_better: which values of ``config.best`` are; None where no callback writes it: no such file then.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class Checkpoints(pl.Callback):
         poll: Poll,
         progress: Progress,
         record: Record | None,
+        higher_is_better: bool | None = True,
     ) -> None:
         self.folder, self.config, self.max_steps, self.carried = folder, config, max_steps, dict(carried)
         self.ranks, self.poll, self.progress, self.record = ranks, poll, progress, record
+        self.higher_is_better = higher_is_better
         self.last_evaluated: int | None = None
         self.best: tuple[float, int] | None = None  # value and step
         self._saved = -1
@@ -110,10 +113,12 @@ class Checkpoints(pl.Callback):
         self.progress.stopwatch.resume()
 
     def evaluated(self, step: int, scores: Mapping[str, float | None]) -> None:
-        """Listener of evaluations, on all ranks: keeps the weights whose score is the highest so far."""
+        """Listener of evaluations, on all ranks: keeps the weights whose score is the best so far."""
         self.last_evaluated = step
         value = scores.get(self.config.best) if self.config.best else None
-        if value is None or (self.best is not None and value <= self.best[0]):
+        if value is None or self.higher_is_better is None:
+            return
+        if self.best is not None and not (value > self.best[0] if self.higher_is_better else value < self.best[0]):
             return
         self.best = (value, step)
         self._save(f"best-{str(self.config.best).replace('/', '-')}.ckpt")
@@ -131,6 +136,7 @@ class Checkpoints(pl.Callback):
             "cursor": self.progress.where.plain_cursor(),
             "last_evaluated": self.last_evaluated,
             "best": list(self.best) if self.best else None,
+            "best_of": self.config.best,
             "ranks": self.ranks.world,
             "random_states": self.ranks.gather(random_states()),
         }
@@ -141,7 +147,8 @@ class Checkpoints(pl.Callback):
         """Take our part back; random states are set when training starts."""
         own = checkpoint[OWN]
         self.last_evaluated = own["last_evaluated"]
-        self.best = (own["best"][0], own["best"][1]) if own["best"] else None
+        same = own.get("best_of", self.config.best) == self.config.best  # another score's values are not comparable
+        self.best = (own["best"][0], own["best"][1]) if own["best"] and same else None
         self._restored = own["random_states"]
 
     def _save_step(self) -> None:

@@ -50,13 +50,17 @@ class Loop:
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
-    """What a loop has to do with. record, costs: of rank 0, else None and unused. events: steps with an evaluation."""
+    """What a loop has to do with. record, costs: of rank 0, else None and unused. events: steps with an evaluation.
+
+    higher_is_better: the direction of ``checkpoint.best``; None where no callback writes it.
+    """
 
     ranks: Ranks
     signals: Signals
     record: Record | None
     costs: Costs
     events: Sequence[int] = ()
+    higher_is_better: bool | None = True
 
 
 def loop_of(
@@ -78,7 +82,15 @@ def loop_of(
     pace = Pace(config.trainer.log_every_n_steps, max_steps, around.events)
     progress = Progress(where, feed, poll, around.record, around.costs, pace)
     checkpoints = Checkpoints(
-        folder, config.checkpoint, max_steps, carried, around.ranks, poll, progress, around.record
+        folder,
+        config.checkpoint,
+        max_steps,
+        carried,
+        around.ranks,
+        poll,
+        progress,
+        around.record,
+        around.higher_is_better,
     )
     late.extend((progress, checkpoints))
     return Loop(module, feed, where, poll, progress, checkpoints)

@@ -68,8 +68,7 @@ def test_an_offline_run_and_its_resumption(tmp_path: Path, synthetic: ModuleType
     said: list[str] = []
     run = RunFolder(tmp_path / "run")
     tracker = TrackerConfig(project="mine", group="seeds", tags=("a", "b"))
-    outside = synthetic.benchmark("gaze/maps", "gaze", [synthetic.score("cc", "correlation")])
-    benchmarks = [*synthetic.benchmarks(), outside]
+    benchmarks = synthetic.benchmarks()
     feed(run.path, WandbMirror(run, tracker, {"seed": 3}, said.append), synthetic.lines(120, benchmarks))
     records = inspected(run.path)
     logged = rows(records)
@@ -80,7 +79,7 @@ def test_an_offline_run_and_its_resumption(tmp_path: Path, synthetic: ModuleType
     assert not any("human/tid2013_remade/plcc" in r for r in logged)  # a detail: in the record
     assert sum("train/loss" in r for r in logged) == 12
     axes = {r["metric"].get("glob_name"): r["metric"].get("step_metric") for r in records if r["type"] == "metric"}
-    assert axes["human/*"] == axes["train/*"] == axes["gaze/*"] == "samples_seen"
+    assert axes["human/*"] == axes["train/*"] == "samples_seen"
     (start,) = (r["run"] for r in records if r["type"] == "run")
     assert (start["project"], start["display_name"], start["run_group"]) == ("mine", "run", "seeds")
     assert start["tags"] == ["a", "b"]
@@ -97,6 +96,43 @@ def test_an_offline_run_and_its_resumption(tmp_path: Path, synthetic: ModuleType
     (again,) = (r["run"] for r in records if r["type"] == "run")
     assert again["run_id"] == start["run_id"]
     assert [r["global_step"] for r in rows(records) if SROCC in r] == [180]  # 120 is there already
+
+
+def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The last value of every key of the run's summary."""
+    found: dict[str, Any] = {}
+    for record in records:
+        for item in record.get("summary", {}).get("update", {}).items():
+            found[item[0]] = item[1]
+    return found
+
+
+def test_the_best_value_is_the_one_that_the_score_declares(tmp_path: Path, synthetic: ModuleType) -> None:
+    run, score = RunFolder(tmp_path / "run"), synthetic.score
+    accuracy = score("accuracy_clean", "clean", higher_is_better=True)
+    drop = score("corrected_drop_10", "corrected", higher_is_better=False)
+    bias = score("texture_bias", "bias", higher_is_better=None)
+    benchmarks = [
+        synthetic.benchmark("noise/world_noise", "noise", [accuracy, drop]),
+        synthetic.benchmark("texture/world_cue_conflict", "texture", [bias]),
+    ]
+    values = {0: 0.1, 60: 0.7, 120: 0.4}
+
+    def lines() -> Iterator[dict[str, Any]]:
+        yield from ({**synthetic.where(0), **benchmark} for benchmark in benchmarks)
+        for step, value in values.items():
+            keys = [f"{b['key']}/{s['name']}" for b in benchmarks for s in b["scores"]]
+            ends = {f"{k}/low": value - 0.05 for k in keys} | {f"{k}/high": value + 0.05 for k in keys}
+            yield {**synthetic.where(step), "kind": "evaluation", **dict.fromkeys(keys, value), **ends}
+
+    feed(run.path, WandbMirror(run, TrackerConfig(), {}, print), lines())
+    best = {k: v for k, v in summary(inspected(run.path)).items() if "/best" in k}
+    assert best == {
+        "noise/world_noise/accuracy_clean/best": 0.7,
+        "noise/world_noise/accuracy_clean/best_samples": 60 * 128,
+        "noise/world_noise/corrected_drop_10/best": 0.1,
+        "noise/world_noise/corrected_drop_10/best_samples": 0,
+    }
 
 
 @pytest.mark.slow

@@ -30,7 +30,11 @@ class HumanStub(PerceptualCallback):
         super().__init__(name=name, every_n_steps=every_n_steps)
         self.scores = (
             Score(
-                "srocc", "SROCC", lambda items: Estimate(srocc(items.model["value"], items.human)), "higher = better"
+                "srocc",
+                "SROCC",
+                lambda items: Estimate(srocc(items.model["value"], items.human)),
+                "higher = better",
+                higher_is_better=True,
             ),
         )
 

@@ -264,6 +264,42 @@ def test_best_checkpoint_has_the_weights_that_were_scored(tmp_path):
     assert torch.equal(best["state_dict"]["model.visual.weight"], scored[12])
 
 
+@pytest.mark.parametrize(("higher", "kept"), [(True, 4), (False, 12), (None, None)])
+def test_the_best_checkpoint_goes_by_the_declared_direction(tmp_path, higher, kept):
+    class Score(pl.Callback):
+        loop: Loop
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+            value = {4: 0.7, 8: None, 12: 0.2, 16: 0.5}.get(trainer.global_step)
+            self.loop.checkpoints.evaluated(trainer.global_step, {"noise/x/drop_10": value})
+
+    config = replace(CONFIG, checkpoint=CheckpointConfig(every_n_steps=100, best="noise/x/drop_10"))
+    score = Score()
+
+    def change(loop: Loop) -> None:
+        loop.checkpoints.higher_is_better = higher
+        score.loop = loop
+
+    train(tmp_path, 18, config, evaluations=[score], change=change)
+    found = tmp_path / "checkpoints" / "best-noise-x-drop_10.ckpt"
+    assert (load(found)["global_step"] if found.exists() else None) == kept
+
+
+def test_the_best_value_of_another_score_is_not_compared_with(tmp_path):
+    loops: list[Loop] = []
+
+    def change(loop: Loop) -> None:
+        loops.append(loop)
+        if len(loops) == 1:
+            loop.checkpoints.best = (0.9, 4)
+
+    for steps, best in ((10, "human/x/srocc"), (12, "human/x/srocc"), (14, "human/x/plcc")):
+        train(
+            tmp_path, steps, replace(CONFIG, checkpoint=CheckpointConfig(every_n_steps=100, best=best)), change=change
+        )
+    assert [loop.checkpoints.best for loop in loops] == [(0.9, 4), (0.9, 4), None]
+
+
 def test_a_damaged_last_checkpoint_costs_itself_only(tmp_path):
     train(tmp_path, 20)
     last = tmp_path / "checkpoints" / "last.ckpt"

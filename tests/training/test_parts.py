@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from human_stub import HumanStub
 
+from clip_align.config import CheckpointConfig
 from clip_align.data.skipped import Causes, Tally
 from clip_align.errors import RunError, UserError
 from clip_align.evaluation.ranks import Ranks
 from clip_align.record import Position, Record
 from clip_align.training.ending import Ending
 from clip_align.training.poll import EVERY_S, MOST, Rhythm
+from clip_align.training.prepare import best_direction
 from clip_align.training.progress import Costs, Pace
 from clip_align.training.signals import Signals
 from clip_align.training.skips import Skips
@@ -96,3 +100,38 @@ def test_ends(tmp_path, capsys, error, code, status, said):
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert (last["event"], last["exit_code"]) == ("stopped" if code else "finished", code)
     assert last["message"] == (said[0] if said else f"{status} at step 7")
+
+
+class Rated(HumanStub):
+    """One score with a best end, one without."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.scores = (*self.scores, replace(self.scores[0], name="shuffled", higher_is_better=None))
+
+
+def test_the_direction_of_the_best_checkpoint_is_the_scores() -> None:
+    x = [Rated("x")]
+    assert best_direction(CheckpointConfig(best="human/x/srocc"), x) is True
+    assert best_direction(CheckpointConfig(best=None), x) is None
+    assert best_direction(CheckpointConfig(), x) is None  # the default names a callback that was not chosen
+    assert best_direction(CheckpointConfig(), []) is None
+    assert best_direction(CheckpointConfig(), [Rated("tid2013_remade")]) is True
+
+
+@pytest.mark.parametrize(
+    ("best", "line"),
+    [
+        ("human/y/srocc", "checkpoint.best: no callback of this run writes human/y/srocc; valid: human/x/srocc"),
+        ("human/x/srocc@layer_6", "no callback of this run writes human/x/srocc@layer_6"),
+        (
+            "human/x/shuffled",
+            "checkpoint.best: human/x/shuffled has no best end: its score declares no higher_is_better",
+        ),
+    ],
+)
+def test_a_best_checkpoint_that_cannot_be_is_one_line(best: str, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        best_direction(CheckpointConfig(best=best), [Rated("x")])
+    assert len(caught.value.lines) == 1
+    assert line in str(caught.value)

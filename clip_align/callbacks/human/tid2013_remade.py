@@ -118,7 +118,7 @@ def _over_types(x: NDArray[np.float64], of: Pairs) -> dict[str, float]:
 def _scores(distance: DistanceName) -> tuple[Score, ...]:
     pooled, within = ({n: v[i] for n, v in baselines().items() if math.isfinite(v[i])} for i in (0, 1))
     ceilings = [{name: values[i] for name, values in CEILINGS.items()} for i in (0, 1)]
-    detail = partial(Score, direction=ORDER, chance=0.0, unit=ONE_WAY, axis=(-0.2, 1.0))
+    detail = partial(Score, direction=ORDER, chance=0.0, unit=ONE_WAY, axis=(-0.2, 1.0), higher_is_better=True)
     return (
         detail(
             "srocc",
@@ -152,6 +152,7 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
             "SROCC, opinions shuffled in a level",
             over_items(correlation.level_shuffled, _level),
             direction="what knowing the strength alone gives this model; srocc is to be read above it",
+            higher_is_better=None,
         ),
         detail(
             "srocc_two_way", "SROCC, other distortions too", over_items(correlation.srocc, two_way=True), unit=TWO_WAY

@@ -131,6 +131,7 @@ def _scores(names: Sequence[str], images: int) -> Iterator[Score]:
             direction="higher = more pictures named rightly",
             chance=world_of.CHANCE,
             unit=f"{images} images, Wilson",
+            higher_is_better=True,
             role="companion" if name in ("clean", largest) else "detail",
         )
     for name in names:
@@ -142,6 +143,7 @@ def _scores(names: Sequence[str], images: int) -> Iterator[Score]:
                 direction="higher = more accuracy lost to noise",
                 unit=f"{images} images, paired jackknife, t",
                 axis=(-0.5, 1.0),
+                higher_is_better=False,
                 role=role if name == largest else "detail",
             )
 

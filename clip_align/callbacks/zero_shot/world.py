@@ -74,6 +74,7 @@ def _score(part: str, n: int, folder: Path) -> Score:
         unit=f"{n} images, Wilson",
         baselines=world_of.baselines(folder) if part == TEST else {},
         role="headline" if part == TEST else "companion",
+        higher_is_better=True,
     )
 
 
