@@ -74,10 +74,29 @@ def _add_untrained(
 
     settings = EvaluationSettings(ready.cache, batch_size=config.evaluation.batch_size, say=opened.say)
     context = autocast(config.trainer.precision, device.type)
-    found = untrained.measure(callback, _built_from(config, ready), make, settings, stopped, context)
+    found = untrained.measure(callback, make, settings, stopped, context)
+    if found is not None:
+        _keep(callback, config, ready, opened, where, found)
     if found:
         n = read(opened.run.path).benchmarks.get(callback.key, {}).get("n")
         opened.record.append("benchmark", where, untrained.line_with(callback, found, n))
+
+
+def _keep(
+    callback: PerceptualCallback,
+    config: Config,
+    ready: Ready,
+    opened: Opened,
+    where: Position,
+    found: untrained.Baselines,
+) -> None:
+    """Into the cache; one that cannot be written any more costs the next run its time, and this one nothing."""
+    try:
+        untrained.keep(callback, _built_from(config, ready), ready.cache, found)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"{callback.key}: what untrained models score is not kept for the next run ({ready.cache}: {reason})"
+        opened.record.append("event", where, {"event": "warning", "message": message})
 
 
 def _built_from(config: Config, ready: Ready) -> Mapping[str, Any]:

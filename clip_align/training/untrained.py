@@ -38,7 +38,7 @@ def asked_about(callbacks: Iterable[PerceptualCallback]) -> list[PerceptualCallb
 
 
 def cached(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path) -> Baselines | None:
-    """The baselines from an earlier run; None where there was none."""
+    """The baselines from an earlier run; None where there was none. ``model``: what it is built from, plain python."""
     try:
         found = json.loads(_file(callback, model, cache).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -48,7 +48,6 @@ def cached(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path) 
 
 def measure(
     callback: PerceptualCallback,
-    model: Mapping[str, Any],
     make: MakeSubject,
     settings: EvaluationSettings,
     stopped: Callable[[], bool],
@@ -57,8 +56,7 @@ def measure(
     """Mean and standard deviation of every score over the initialisations; None when ``stopped()``.
 
     Call it in a process that has left its process group: the other ranks have gone.
-    ``model``: what the model is built from, as plain python; ``make`` builds it with the weights of a seed.
-    context: the run's precision.
+    ``make`` builds the model with the weights of a seed. context: the run's precision.
     """
     silent = replace(settings, record=None, listeners=(), interrupted=stopped)
     alone = Ranks()
@@ -73,9 +71,12 @@ def measure(
     result = {
         score.name: _mean_and_sd([s.get(f"{callback.key}/{score.name}") for s in scores]) for score in callback.scores
     }
-    result = {name: values for name, values in result.items() if values}
-    write_atomic(_file(callback, model, settings.cache), json.dumps(result))
-    return result
+    return {name: values for name, values in result.items() if values}
+
+
+def keep(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path, baselines: Baselines) -> None:
+    """Leave the baselines in the cache for the next run; OSError where it cannot be written."""
+    write_atomic(_file(callback, model, cache), json.dumps(baselines))
 
 
 def carry(callback: PerceptualCallback, baselines: Baselines) -> None:

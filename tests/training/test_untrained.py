@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from human_stub import HumanStub
 
+from clip_align.config import Config
 from clip_align.evaluation.session import EvaluationSettings
 from clip_align.evaluation.subject import Subject
 from clip_align.models.tiny import build_tiny
-from clip_align.training import untrained
+from clip_align.record import Position
+from clip_align.training import finish, untrained
 
 MODEL = {"kind": "tiny", "image_size": 32, "words": 20}
 
@@ -37,13 +41,14 @@ def test_mean_and_spread_over_five_initialisations_are_measured_once(tmp_path: P
     callback, settings = HumanStub("x"), EvaluationSettings(tmp_path, say=lambda line: None)
     assert untrained.asked_about([callback]) == [callback]
     assert untrained.cached(callback, MODEL, tmp_path) is None
-    found = untrained.measure(callback, MODEL, make, settings, never)
+    found = untrained.measure(callback, make, settings, never)
     assert made == [0, 1, 2, 3, 4]
     assert found is not None
     assert set(found) == {"srocc"}
     mean, sd = found["srocc"][untrained.MEAN], found["srocc"][untrained.SD]
     assert -1 <= mean <= 1
     assert 0 < sd < 1
+    untrained.keep(callback, MODEL, tmp_path, found)
     assert untrained.cached(callback, MODEL, tmp_path) == found
     assert untrained.cached(callback, {**MODEL, "image_size": 64}, tmp_path) is None
     assert untrained.cached(HumanStub("y"), MODEL, tmp_path) is None
@@ -64,5 +69,17 @@ def test_values_are_what_the_models_score(tmp_path: Path) -> None:
 
 def test_a_signal_stops_it_and_nothing_is_kept(tmp_path: Path) -> None:
     settings = EvaluationSettings(tmp_path, say=lambda line: None)
-    assert untrained.measure(HumanStub("x"), MODEL, subject, settings, lambda: True) is None
-    assert untrained.cached(HumanStub("x"), MODEL, tmp_path) is None
+    assert untrained.measure(HumanStub("x"), subject, settings, lambda: True) is None
+
+
+def test_a_cache_that_cannot_keep_it_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    lines: list[tuple[str, dict[str, Any]]] = []
+    record = SimpleNamespace(append=lambda kind, where, fields: lines.append((kind, fields)))
+    ready = cast("Any", SimpleNamespace(words=None, cache=tmp_path / "file"))
+    opened = cast("Any", SimpleNamespace(record=record))
+    finish._keep(HumanStub("x"), Config(), ready, opened, Position(3, 0, 0, 1.0), {"srocc": {untrained.MEAN: 0.1}})
+    ((kind, fields),) = lines
+    assert (kind, fields["event"]) == ("event", "warning")
+    assert fields["message"].startswith("human/x: what untrained models score is not kept for the next run")
+    assert str(tmp_path / "file") in fields["message"]
