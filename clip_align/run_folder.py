@@ -180,7 +180,7 @@ def user_cache(explicit: str | None) -> tuple[Path, str | None]:
     """
     if explicit is not None:
         folder = Path(explicit).expanduser().absolute()
-        problem = _unusable(folder)
+        problem = unusable(folder)
         if problem:
             raise UserError(f"paths.cache: {folder} cannot be used ({problem}); give a folder that can be written")
         return folder, None
@@ -188,7 +188,7 @@ def user_cache(explicit: str | None) -> tuple[Path, str | None]:
         import platformdirs
 
         folder = Path(platformdirs.user_cache_dir("clip-align", appauthor=False))
-        if folder.is_absolute() and _unusable(folder) is None:
+        if folder.is_absolute() and unusable(folder) is None:
             return folder, None
     folder = _temporary_cache()
     return folder, f"cache: no usable user cache folder; using {folder}, lost when it is cleaned: set paths.cache=…"
@@ -278,14 +278,14 @@ def _make(runs: Path, name: str, unique: bool) -> RunFolder:
         except OSError as error:
             reason = error.strerror or error
             raise UserError(f"paths.runs: {folder.path} cannot be made ({reason}); set paths.runs=…") from None
-        problem = _unusable(folder.path)
+        problem = unusable(folder.path)
         if problem:
             raise UserError(f"paths.runs: {folder.path} cannot be used ({problem}); set paths.runs=…")
         return folder
     raise UserError(f"paths.runs: no free name like {name} in {runs}")
 
 
-def _unusable(folder: Path) -> str | None:
+def unusable(folder: Path) -> str | None:
     """Why nothing can be written in ``folder`` (made if need be), None when it can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -305,7 +305,7 @@ def _temporary_cache() -> Path:
         ours = not folder.is_symlink() and folder.stat().st_uid == owner
     except OSError:
         ours = False
-    if ours and _unusable(folder) is None:
+    if ours and unusable(folder) is None:
         return folder
     try:
         return Path(tempfile.mkdtemp(prefix="clip-align-cache-"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clip_align.config import PathsConfig
 from clip_align.errors import UserError
-from clip_align.run_folder import RunFolder, resolve_run
+from clip_align.run_folder import RunFolder, resolve_run, unusable
 from clip_align.structure import nearest
 
 KEYS = ("output", "paths.runs")
@@ -29,17 +29,19 @@ def main(arguments: Sequence[str]) -> int:
     names = [a for a in arguments if "=" not in a or Path(a).exists()]
     options = dict(a.split("=", 1) for a in arguments if a not in names)
     _refuse(names, options)
-    runs_folder = Path(options.get("paths.runs", PathsConfig().runs))
+    runs_folder = Path(options.get("paths.runs", PathsConfig().runs)).expanduser()
     runs = _resolved(runs_folder, names)
+    compared = runs_folder / time.strftime("compare-%Y%m%d-%H%M%S")
+    output = Path(options.get("output") or (runs[0].path if len(runs) == 1 else compared)).expanduser()
+    if problem := unusable(output):
+        raise UserError(f"output: {output} cannot be written ({problem}); give another folder: output=<folder>")
     if len(runs) == 1:
         from clip_align.report import page  # matplotlib: only once the arguments are right
 
-        output = Path(options["output"]) if options.get("output") else runs[0].path
         page.write(runs[0].path, judge=True, output=output)
     else:
         from clip_align.report import compare
 
-        output = Path(options.get("output") or runs_folder / time.strftime("compare-%Y%m%d-%H%M%S"))
         compare.write([r.path for r in runs], output)
     print(f"report: {output / 'report.html'} and {output / 'curves.png'}")
     return 0

@@ -46,6 +46,16 @@ def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
     assert raised.value.lines[0].startswith("no-such: no run of this name")
 
 
+def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path / "a", last=60, status="running")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as raised:
+        main(["a", f"paths.runs={tmp_path}", f"output={tmp_path}/file"])
+    assert raised.value.lines == (
+        f"output: {tmp_path}/file cannot be written (File exists); give another folder: output=<folder>",
+    )
+
+
 def test_the_command_itself_refuses_an_unknown_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "clip_align", "report", "no-such"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
