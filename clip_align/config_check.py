@@ -24,15 +24,6 @@ def problems(config: Config) -> list[str]:
     ]
 
 
-def warmup(config: Config, max_steps: int) -> tuple[int, str | None]:
-    """Warm-up steps for a run of ``max_steps``, and a line when they had to be cut to a tenth of it."""
-    asked = config.optimizer.warmup_steps
-    if asked <= max_steps:
-        return asked, None
-    cut = max_steps // 10
-    return cut, f"optimizer.warmup_steps: {asked} is longer than the run of {max_steps} steps; cut to {cut}"
-
-
 def _names(config: Config) -> Iterator[str]:
     if config.name is not None and (problem := bad_name(config.name)):
         yield problem

@@ -14,7 +14,6 @@ import yaml
 
 from clip_align import config
 from clip_align.config import CallbackConfig, Config, FolderData, ShardData, Source, from_plain, load, to_plain
-from clip_align.config_check import warmup
 from clip_align.errors import UserError
 
 CALLBACKS = ("world", "world_cue_conflict", "world_noise", "tid2013_remade")
@@ -288,11 +287,6 @@ def test_the_paper_experiment_composes_and_says_what_is_missing() -> None:
     paper = load(["experiment=paper", "data.shards=/a/{0..9}.tar", "callbacks=[]"])
     assert (paper.model.name, paper.data.kind, paper.trainer.kind) == ("ViT-B-32", "webdataset", "ddp")
     assert (paper.trainer.precision, paper.experiment, paper.optimizer.eps) == ("bf16-mixed", "paper", 1e-6)
-
-
-def test_a_warm_up_longer_than_the_run_is_cut_to_a_tenth() -> None:
-    assert warmup(Config(), 1300) == (100, None)
-    assert warmup(Config(), 50) == (5, "optimizer.warmup_steps: 100 is longer than the run of 50 steps; cut to 5")
 
 
 def test_a_stored_configuration_that_is_wrong_is_refused() -> None:

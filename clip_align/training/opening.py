@@ -48,9 +48,13 @@ def open_run(start: Start, ready: Ready, here: Place, argv: Sequence[str]) -> Op
     """Make the folder (or set an old one right), note where the run comes from, and begin its record."""
     config = start.config
     run = _folder(start)
-    plain = to_plain(replace(config, resume=None, dry_run=False))
-    write_atomic(run.config_yaml, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-    write_provenance(run, **_provenance(start, ready, here, argv, run))
+    try:
+        plain = to_plain(replace(config, resume=None, dry_run=False))
+        write_atomic(run.config_yaml, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        write_provenance(run, **_provenance(start, ready, here, argv, run))
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"paths.runs: {run.path} cannot be written ({reason}); set paths.runs=…") from None
     costs, watching = Costs(), mirrors(config, run, interactive=sys.stdout.isatty())
     record = Record(run.path, [costs, *watching])
     record.append("event", _position(start), _beginning(start, ready, here, run))

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.config import Config, OptimizerConfig
-from clip_align.config_check import warmup
 from clip_align.errors import UserError
 from clip_align.record import read
-from clip_align.run_folder import RunFolder, new_run, read_provenance
+from clip_align.run_folder import RunFolder, read_provenance, used_name
 
 
 @dataclass(frozen=True)
@@ -75,10 +74,19 @@ def global_batch(config: Config, world: int) -> int:
     return config.data.batch_size * world * config.trainer.accumulate
 
 
+def warmup(config: Config, max_steps: int) -> tuple[int, str | None]:
+    """Warm-up steps for a run of ``max_steps``, and a line when they had to be cut to a tenth of it."""
+    asked = config.optimizer.warmup_steps
+    if asked <= max_steps:
+        return asked, None
+    cut = max_steps // 10
+    return cut, f"optimizer.warmup_steps: {asked} is longer than the run of {max_steps} steps; cut to {cut}"
+
+
 def _refuse_used(config: Config) -> None:
     """A used name is refused before anything is prepared; the folder itself is made later."""
-    if config.name and RunFolder(Path(config.paths.runs) / config.name).has_steps:
-        new_run(config.paths.runs, config.name, config.experiment)
+    if config.name and (folder := RunFolder(Path(config.paths.runs) / config.name)).has_steps:
+        raise UserError(used_name(folder, config.name))
 
 
 def _resumed(start: Start, run: RunFolder, world: int) -> Start:

@@ -56,7 +56,7 @@ def test_a_warm_up_longer_than_the_run_is_cut(tmp_path):
     start = start_of(short, 1)
     assert start.optimizer.warmup_steps == 5
     assert start.config.optimizer.warmup_steps == 100  # what was asked for stays in the config
-    assert "cut to 5" in start.lines[0]
+    assert start.lines == ("optimizer.warmup_steps: 100 is longer than the run of 50 steps; cut to 5",)
 
 
 def test_going_on(run):
@@ -102,5 +102,7 @@ def test_steps_without_a_checkpoint(run):
 
 def test_a_used_name_is_refused(run):
     used = replace(config(), name="a", paths=PathsConfig(runs=str(run.path.parent)))
+    before = sorted(run.path.parent.rglob("*"))
     with pytest.raises(UserError, match="already holds a run"):
         start_of(used, 1)
+    assert sorted(run.path.parent.rglob("*")) == before  # no folder, and `latest` stays where it was
