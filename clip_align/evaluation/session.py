@@ -67,7 +67,10 @@ class EvaluationSettings:
 class Session:
     """The benchmarks of one run with whom each asks: ``prepare`` once, then ``evaluate`` at each event.
 
-    ``position`` tells where a step is; ``record`` is None on all ranks but the first.
+    ``position`` tells where a step is; ``record`` is None on all ranks but the first. In the record,
+    ``time/evaluation_seconds`` is what asking and scoring took, ``time/evaluation_fraction`` the share of the time
+    since training began that all events took with their recording and listeners (a best checkpoint), those of the
+    last event excepted: its line is written before.
     """
 
     def __init__(
@@ -114,12 +117,16 @@ class Session:
         ``due``: keys, in the same order on all ranks. RunError on all ranks where one fails.
         """
         start = time.monotonic()
-        chosen = [self._prepared[key] for key in due]
+        try:
+            return self._event(step, [self._prepared[key] for key in due], context, start)
+        finally:
+            self._spent += time.monotonic() - start
+
+    def _event(self, step: int, chosen: Sequence[Prepared], context: Context, start: float) -> Scores | None:
         with same_random_state():
             results = self._results(chosen, context)
             if results is None:
                 return None
-            self._spent += time.monotonic() - start
             self.ranks.together(lambda: self._recorded(step, chosen, results, time.monotonic() - start), RunError)
             shared = self.ranks.broadcast({k: replace(r, items=None) for k, r in results.items()})
             scores = {f"{k}/{name}": e.value for k, r in shared.items() for name, e in r.estimates.items()}
@@ -175,7 +182,8 @@ class Session:
                     benchmark.key, step, items.ids, items.clusters, items.conditions, items.human, items.model, even
                 )
         elapsed = max(time.monotonic() - self._started, 1e-9)
-        times = {"time/evaluation_seconds": seconds, "time/evaluation_fraction": min(1.0, self._spent / elapsed)}
+        spent = self._spent + seconds  # what is still to come of this event counts from the next one on
+        times = {"time/evaluation_seconds": seconds, "time/evaluation_fraction": min(1.0, spent / elapsed)}
         record.append("evaluation", where, {**as_fields(results), **times})
 
     def _say(self, line: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 0.5  # of the live display
 PLAIN_SECONDS = 10.0  # between plain lines of training
+ENDS = {"finished", "stopped"}  # events that end a run
 QUIET = {"checkpoint"}  # events that only train.log names while the live display is on
 
 
@@ -86,6 +87,8 @@ class ConsoleMirror:
             self._tell(text)
             return
         self.say(f"warning: {text}" if line.get("event") == "warning" else text)
+        if line.get("event") in ENDS and (share := self._status.share_line()):
+            self.say(share)
         if line.get("event") in ("started", "resumed") and self._interactive and self._live is None:
             from rich.live import Live
 

@@ -66,6 +66,11 @@ class Status:
                 place = int(line["global_step"]), int(line["samples_seen"])
                 self._points.setdefault(key, []).append(Point(*place, point.value))
 
+    def share_line(self) -> str | None:
+        """``evaluation took 25 % of the time``, as the last evaluation has it; None before the first."""
+        share = self._evaluation.get("time/evaluation_fraction")
+        return None if share is None else f"evaluation took {100 * share:.0f} % of the time"
+
     def train_line(self) -> str:
         """``step 620 of 1300 · loss 2.31 · 1250 samples/s · 1 min 10 s left``."""
         parts = [f"step {self.step} of {self.max_steps}" if self.max_steps else f"step {self.step}"]

@@ -187,6 +187,17 @@ def test_time_is_that_of_evaluation_and_its_share_since_training_began(tmp_path:
     assert record.lines[-1]["time/evaluation_fraction"] < 0.7
 
 
+def test_the_share_of_time_includes_listeners(tmp_path: Path) -> None:
+    made, record = stubs.session([stubs.Pairs()], stubs.subject(), tmp_path)
+    made.listeners.append(lambda step, scores: time.sleep(1.0))
+    made.begin()
+    for step in (0, 1):
+        made.evaluate(step, ["human/pairs"], contextlib.nullcontext)
+    last = record.lines[-1]
+    assert last["time/evaluation_seconds"] < 1
+    assert last["time/evaluation_fraction"] > 0.9  # nothing but evaluations since training began
+
+
 def test_listeners_hear_of_an_event_once_it_is_recorded(tmp_path: Path) -> None:
     made, record = stubs.session([stubs.Pairs()], stubs.subject(), tmp_path)
     heard: list[tuple[int, int, Any]] = []

@@ -57,6 +57,14 @@ def test_warnings_and_verdicts_are_lines(tmp_path: Path, synthetic: ModuleType) 
     assert lines[1].startswith("srocc rose from .53")
 
 
+@pytest.mark.parametrize("event", ["finished", "stopped"])
+def test_the_end_tells_what_evaluation_took(tmp_path: Path, synthetic: ModuleType, event: str) -> None:
+    end = {**synthetic.where(60), "kind": "event", "event": event, "message": "done at step 60"}
+    lines = shown(tmp_path, [*synthetic.lines(60), end], Clock())
+    assert lines[-3:-1] == ["done at step 60", "evaluation took 27 % of the time"]
+    assert shown(tmp_path, [end], Clock())[0] == "done at step 60"  # no evaluation, no share
+
+
 def test_below_the_best_is_remarked_and_never_called_a_decline(tmp_path: Path, synthetic: ModuleType) -> None:
     text = "\n".join(shown(tmp_path, list(synthetic.lines()), Clock()))
     assert "below its best (.7" in text
