@@ -18,7 +18,10 @@ import pytest
 import shipped
 import stubs
 
+from clip_align.callbacks.build import build_callbacks
+from clip_align.config import load
 from clip_align.errors import UserError
+from clip_align.evaluation.prepare import images_per_event
 
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 NAMES = [*shipped.names(), "outside"]
@@ -44,6 +47,12 @@ def test_all_families_of_the_default_run_have_a_yaml() -> None:
 def test_a_yaml_without_its_module_is_announced_as_such(name: str, data: Path) -> None:
     with pytest.raises(UserError, match=rf"callbacks\.{name}: its loader is not part of clip-align"):
         shipped.build(name, data)
+
+
+def test_an_event_of_the_default_run_encodes_at_most_10_000_images(data: Path) -> None:
+    callbacks = build_callbacks(load([]).callbacks, {"world": data / "world"})
+    assert len(callbacks) == 4
+    assert 1_000 < images_per_event(callbacks, 32) <= 10_000
 
 
 @pytest.mark.parametrize("name", NAMES)
