@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
 
+from clip_align.analysis.verdict import verdicts
 from clip_align.errors import UserError
 from clip_align.evaluation.ranks import Ranks
 from clip_align.evaluation.schedule import due, planned
 from clip_align.evaluation.session import EvaluationSettings, Listener, Session
 from clip_align.evaluation.subject import Subject, find_subject
-from clip_align.record import METRICS, Position, Record
+from clip_align.record import METRICS, Position, Record, read, read_items
 from clip_align.run_folder import user_cache
 
 if TYPE_CHECKING:
@@ -94,9 +96,13 @@ class Conductor:
         self._seconds_before = float(state.get("seconds", 0.0))
 
     def close(self, status: str) -> None:
-        """Close the record where it is our own."""
+        """Close the record where it is our own (rank 0 alone has one); a training that is ``done`` gets its verdicts."""
         if self._own_record is not None and self._trainer is not None:
             where = self._position(self._trainer.global_step)
+            if status == "done":
+                folder = self._own_record.folder
+                for verdict in verdicts(read(folder), partial(read_items, folder)):
+                    self._own_record.append("verdict", where, verdict)
             self._own_record.append("event", where, {"event": "finished", "message": f"training ended: {status}"})
             self._own_record.close(status)
         self._own_record = self._session = self._trainer = None

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from clip_align.callbacks.base import EvaluationSettings, PerceptualCallback, attach, perceptual_callbacks
 from clip_align.callbacks.best_checkpoint import BestCheckpoint
 from clip_align.errors import UserError
+from clip_align.record import read
 
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 SAMPLES, BATCH = 48, 4
@@ -161,6 +162,28 @@ def test_in_a_foreign_trainer_scores_reach_metrics_and_a_record_of_their_own(
     assert (tmp_path / "clip-align" / "items" / "human" / "pairs" / "items.csv").is_file()
     assert lines[0]["event"] == "started"
     assert lines[-1]["event"] == "finished"
+
+
+@pytest.mark.parametrize(("max_steps", "few"), [(24, False), (6, True)])
+def test_a_foreign_record_gets_its_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_steps: int, few: bool
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    fit(tmp_path, [stubs.Pairs(every_n_steps=1)], max_steps=max_steps)
+    (verdict,) = read(tmp_path / "clip-align").verdicts
+    assert verdict["score"] == "human/pairs/srocc"
+    assert verdict["global_step"] == max_steps
+    assert (verdict["word"] is None) == few
+    assert ("needs at least 20" in str(verdict.get("reason"))) == few, verdict
+
+
+def test_a_foreign_training_that_broke_gets_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    with pytest.raises(ValueError, match="training broke"):
+        fit(tmp_path, [stubs.Pairs(every_n_steps=1)], Module(breaks_at=3), max_steps=9)
+    history = read(tmp_path / "clip-align")
+    assert history.verdicts == []
+    assert history.events[-1]["message"] == "training ended: failed"
 
 
 def test_a_second_run_in_the_same_folder_has_a_record_of_its_own(
