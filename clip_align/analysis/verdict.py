@@ -8,6 +8,7 @@ these words needs several seeds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,8 @@ def _fields(found: Peak, margin: float, subject: str) -> dict[str, Any]:
 
 def _peak(history: History, benchmark: Mapping[str, Any], name: str, margin: float, items: ItemsHistory | None) -> Peak:
     statistic, _, layer = name.partition("@")
-    undefined_at = dict(_undefined(history, f"{benchmark['key']}/{name}"))
+    path = f"{benchmark['key']}/{name}"
+    undefined_at = dict(_undefined(history, path))
     if items is None:
         return _without(next(reversed(undefined_at.values()), MISSING))
     columns = [n for n in items.model if n.partition("@")[2] == layer]
@@ -127,7 +129,8 @@ def _peak(history: History, benchmark: Mapping[str, Any], name: str, margin: flo
         return _without("the items have no levels")
     every = _regular_every(history, benchmark, items.steps)
     known = {s: t for t, s in enumerate(items.steps) if s % every == 0 and s not in undefined_at}
-    steps = sorted({*known, *(s for s in undefined_at if s % every == 0)})
+    first, spacing = _kept(history, path, items.steps, every)
+    steps = sorted({*known, *(s for s in undefined_at if s % every == 0 and (s - first) % spacing == 0)})
     model: NDArray[np.float64] = np.full((len(steps), len(items.human)), np.nan)
     for row, step in enumerate(steps):
         if step in known:
@@ -150,6 +153,16 @@ def _regular_every(history: History, benchmark: Mapping[str, Any], steps: Sequen
     gaps = np.diff(sorted(steps))
     commonest = int(np.bincount(gaps).argmax()) if len(gaps) else 1
     return int(own or (runs[-1] if runs else commonest))
+
+
+def _kept(history: History, path: str, steps: Sequence[int], every: int) -> tuple[int, int]:
+    """First of the regular steps that have items, and their spacing: wider than ``every`` once they were thinned."""
+    kept = sorted(s for s in steps if s % every == 0)
+    valued = {
+        e["global_step"] for e in history.evaluations if e.get(path) is not None and e["global_step"] % every == 0
+    }
+    thinned = len(kept) > 1 and not valued <= set(kept)
+    return kept[0] if kept else 0, math.gcd(*(s - kept[0] for s in kept)) if thinned else every
 
 
 def _without(reason: str) -> Peak:

@@ -147,6 +147,15 @@ def test_an_undefined_evaluation_is_left_out(tmp_path: Path) -> None:
     assert line["sentence"].endswith("Left out, without a value: 1 of 22 evaluations.")
 
 
+@pytest.mark.parametrize(("null_at", "left_out"), [(10, 1), (11, 0)])
+def test_among_thinned_items_only_their_own_steps_count(tmp_path: Path, null_at: int, left_out: int) -> None:
+    _write(tmp_path, evaluations=44, null_at=null_at * EVERY)
+    for step in range(EVERY, 44 * EVERY, 2 * EVERY):  # as the record does beyond 500
+        (tmp_path / "items" / KEY / f"step-{step:09d}.npz").unlink(missing_ok=True)
+    line = _verdicts(tmp_path)[0]
+    assert (line["evaluations"], line["left_out"]) == (22 - left_out, left_out)
+
+
 def test_an_undefined_start_gives_no_verdict(tmp_path: Path) -> None:
     _write(tmp_path, null_at=0)
     line = _verdicts(tmp_path)[0]
