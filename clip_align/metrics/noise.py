@@ -21,6 +21,7 @@ from clip_align.metrics.intervals import t95
 __all__ = ["corrected_drop", "drop", "relative_drop", "relative_drop_limit"]
 
 WIDEST = 0.5  # 95 % interval of the corrected drop
+MEANINGLESS = 2.0  # a width that tells a reader nothing: the divisor is hardly above 0
 
 # right before and after, lost, gained, wrong before and after
 Cells = NDArray[np.float64]
@@ -43,8 +44,9 @@ def corrected_drop(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike, classes
         return undefined(reason)
     cells = _cells(clean, noisy, right)
     above_chance = float(_clean(cells)) - 1 / classes
+    accuracy, chance = f"{float(_clean(cells)):.3f}".removeprefix("0"), f"{1 / classes:.3g}".removeprefix("0")
     if above_chance <= 0:
-        return undefined(f"accuracy without noise, {float(_clean(cells)):.3f}, is not above chance ({1 / classes:.3f})")
+        return undefined(f"accuracy without noise, {accuracy}, is not above chance ({chance})")
 
     def ratio(v: Cells) -> NDArray[np.float64]:
         beyond = _clean(v) - 1 / classes
@@ -53,8 +55,12 @@ def corrected_drop(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike, classes
     estimate = _paired(ratio, cells)
     if estimate.low is None or estimate.high is None:
         return undefined("no interval: too few images above chance")
-    if estimate.high - estimate.low > WIDEST:
-        return undefined(f"its 95 % interval is {estimate.high - estimate.low:.2f} wide; drawn when below {WIDEST}")
+    width = estimate.high - estimate.low
+    if width > WIDEST:
+        before = _paired(_clean, cells)
+        if width > MEANINGLESS or before.low is None or before.low <= 1 / classes:
+            return undefined(f"accuracy hardly above chance ({accuracy} against {chance})")
+        return undefined(f"its 95 % interval is {width:.2f} wide; drawn when below {WIDEST}")
     return estimate
 
 

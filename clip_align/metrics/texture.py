@@ -113,14 +113,16 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
         return reason
     answers = np.bincount(c[c >= 0].astype(np.intp), minlength=1)
     if answers.max() >= LARGEST_SHARE * answers.sum():
-        return f"one class takes {answers.max() / answers.sum():.0%} of the answers"
+        return f"one class takes {100 * answers.max() / answers.sum():.0f} % of the answers"
     hits = _share((c == s) | (c == t), _pairs(s, t))
     if hits.value is None or hits.value < FEWEST_HITS:
         return (
-            f"only {hits.value or 0:.0%} of the answers name the shape or the texture; a bias needs {FEWEST_HITS:.0%}"
+            f"only {100 * (hits.value or 0):.0f} % of the answers name the shape or the texture; "
+            f"a bias needs {100 * FEWEST_HITS:.0f} %"
         )
     if hits.low is None or hits.low <= 2 / classes:
-        return f"the share of answers that name a cue ({hits.value:.0%}) is not above chance ({2 / classes:.1%})"
+        named, chance = 100 * hits.value, 200 / classes
+        return f"the share of answers that name a cue ({named:.0f} %) is not above chance ({chance:.1f} %)"
     return None
 
 

@@ -91,7 +91,7 @@ def test_texture_bias_is_null_for_guesses_and_for_a_model_with_one_answer(world:
     assert "of the answers name the shape or the texture" in str(guessing["texture_bias"].reason)
     assert guessing["texture_hits"].value is not None
     stuck = scores_of(callback, lambda name, row: 3 + (row == 0))
-    assert str(stuck["texture_bias"].reason) == "one class takes 100% of the answers"
+    assert str(stuck["texture_bias"].reason) == "one class takes 100 % of the answers"
 
 
 def test_bias_is_drawn_after_two_evaluations_running(world: Path) -> None:
