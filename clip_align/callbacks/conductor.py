@@ -96,7 +96,7 @@ class Conductor:
         self._seconds_before = float(state.get("seconds", 0.0))
 
     def close(self, status: str) -> None:
-        """Close the record where it is our own (rank 0 alone has one); a training that is ``done`` gets its verdicts."""
+        """Close the record where it is our own (on rank 0); a training that is ``done`` gets its verdicts."""
         if self._own_record is not None and self._trainer is not None:
             where = self._position(self._trainer.global_step)
             if status == "done":
