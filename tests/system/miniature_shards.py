@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-WORDS = ("circle", "square", "star", "of wood", "of stone", "on grass", "on sand")
+CAPTIONS = ("a circle of wood", "a square on grass", "a star of stone")
 
 
 def jpeg(seed: int, side: int = 36) -> bytes:
@@ -22,12 +22,11 @@ def jpeg(seed: int, side: int = 36) -> bytes:
     return file.getvalue()
 
 
-def samples(numbers: Iterable[int]) -> list[tuple[str, bytes]]:
-    """Members of good samples: a picture and a caption each."""
+def samples(numbers: Iterable[int], captions: Sequence[str] = CAPTIONS) -> list[tuple[str, bytes]]:
+    """Members of good samples: a picture and one of the captions, in turn."""
     found = []
     for n in numbers:
-        caption = f"a {WORDS[n % 3]} {WORDS[3 + n % 4]}"
-        found += [(f"k{n:05d}.jpg", jpeg(n)), (f"k{n:05d}.txt", caption.encode())]
+        found += [(f"k{n:05d}.jpg", jpeg(n)), (f"k{n:05d}.txt", captions[n % len(captions)].encode())]
     return found
 
 
