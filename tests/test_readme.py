@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clip_align.record import read
+from clip_align.report.panels import panels
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -110,6 +113,8 @@ def test_an_outside_package_adds_a_callback(tmp_path: Path) -> None:
     assert len(curve) >= 4
     assert all(isinstance(value, float) for value in curve)
     assert "human/my_pairs" in (run / "report.html").read_text(encoding="utf-8")
+    drawn = {curve.key: curve for panel in panels(read(run)) for curve in panel.curves}
+    assert [point.value for point in drawn["human/my_pairs/srocc"].points] == curve
     assert (run / "curves.png").stat().st_size > 10_000
     recorded = list((run / "wandb").rglob("run-*.wandb"))
     assert len(recorded) == 1
