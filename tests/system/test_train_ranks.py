@@ -71,7 +71,9 @@ def test_a_signal_to_the_group_ends_two_ranks_in_order(tmp_path, small, number, 
     os.killpg(run.pid, number)
     assert code_of(run) == code, text(tmp_path)
     assert time.monotonic() - began < 60
-    assert provenance(tmp_path / "s")["status"] == status
+    about = provenance(tmp_path / "s")
+    assert (about["status"], about["exit_code"]) == (status, code)
+    assert (tmp_path / "s" / "report.html").stat().st_size > 1000
     assert lines(tmp_path / "s", "event")[-1]["event"] == "stopped"
     assert (tmp_path / "s" / "checkpoints" / "last.ckpt").exists()
     assert "Traceback" not in text(tmp_path)
