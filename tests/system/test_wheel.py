@@ -31,6 +31,7 @@ def test_wheel_carries_configs_data_and_terms(wheel: Path) -> None:
         "clip_align/conf/config.yaml",
         "clip_align/conf/callbacks/tid2013_remade.yaml",
         "clip_align/perception/data/I01.webp",
+        *(f"clip_align/perception/data/{path.name}" for path in (ROOT / "clip_align/perception/data").glob("*.csv")),
         "clip_align/report/page.html.j2",
         "licenses/LICENSE",
         "licenses/NOTICE",
@@ -53,7 +54,13 @@ def test_wheel_trains_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", where], env=environment, cwd=work, capture_output=True, text=True, check=True, timeout=60
     )
     assert all(line.startswith(str(site)) for line in found.stdout.split()), found.stdout
-    overrides = ["name=two", "data.images=512", "trainer.max_steps=2", "paths.cache=cache", "callbacks=[world]"]
+    overrides = [
+        "name=two",
+        "data.images=512",
+        "trainer.max_steps=2",
+        "paths.cache=cache",
+        "callbacks=[world,tid2013_remade]",
+    ]
     result = subprocess.run(
         [sys.executable, "-m", "clip_align", "train", *overrides],
         env=environment,
