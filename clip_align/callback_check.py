@@ -5,16 +5,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_align.run_folder import versions
 from clip_align.signatures import BASE, NO_MODULE, NotFoundError, constructor
-from clip_align.structure import convert, shown, unknown_key
+from clip_align.structure import Range, check_range, convert, unknown_key
 
 if TYPE_CHECKING:
     from clip_align.config import CallbackConfig
-
-AT_LEAST_ONE = ("every_n_steps", "batch_size")  # base arguments with a range; other ranges are the class's own
 
 
 def problems(callbacks: Mapping[str, CallbackConfig]) -> list[str]:
@@ -57,8 +56,11 @@ def _problems(path: str, callback: CallbackConfig) -> list[str]:
             continue
         before = len(errors)
         convert(parameters[name].hint, value, where, errors)
-        if len(errors) == before and name in AT_LEAST_ONE and isinstance(value, (int, float)) and value < 1:
-            errors.append(f"{where}: {shown(value)} is out of range; it must be at least 1")
+        for marker in parameters[name].markers if len(errors) == before else ():
+            if isinstance(marker, Range):
+                check_range(value, marker, where, errors)
+            elif isinstance(value, str) and not (Path(value).expanduser() / marker.file).is_file():
+                errors.append(f"{where}: no {marker.file} in {value}; give the folder that holds it, or null")
     for name, parameter in parameters.items():
         if parameter.required and name not in callback.arguments:
             errors.append(f"{path}.{name}: not given; the callback needs it: {path}.{name}=…")

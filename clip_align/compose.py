@@ -73,8 +73,10 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
         groups = group_names(loader, lines) if context else []
         plain = _resolved(config, errors)
     typed = tuple(o.key_or_group for o in parsed if o.input_line not in context)
-    if "trainer.samples" in typed and "trainer.max_steps" not in typed and plain.get("trainer", {}).get("samples"):
-        plain["trainer"]["max_steps"] = None  # exactly one of the two: the one that was typed
+    for length, other in (("samples", "max_steps"), ("max_steps", "samples")):
+        only = f"trainer.{length}" in typed and f"trainer.{other}" not in typed
+        if only and plain.get("trainer", {}).get(length) is not None:
+            plain["trainer"][other] = None  # exactly one of the two: the one that was typed
     return Composed(plain, typed, tuple(groups), tuple(errors))
 
 

@@ -48,7 +48,7 @@ class WorldData(DataCommon):
     images: int = key(20_000, low=16)
     size: int = key(32, low=16, high=512)
     texture_reliability: float = key(0.75, low=0.0, high=1.0)
-    sensor_noise: float = key(0.02, low=0.0, high=0.04)  # the smallest sigma that noise callbacks test
+    sensor_noise: float = key(0.02, low=0.0, below=0.04)  # the smallest sigma that noise callbacks test
     occlusion: float = key(0.15, low=0.0, high=1.0)
     scale: tuple[float, float] = key((0.65, 0.95), above=0.0, high=1.0)
     texture_words: float = key(0.5, low=0.0, high=1.0)

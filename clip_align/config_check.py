@@ -10,6 +10,7 @@ from clip_align import callback_check, open_clip_names
 from clip_align.config import Config, FolderData, ModelConfig, ShardData, TrainerConfig, WorldData
 from clip_align.run_folder import bad_name
 
+TINY_STRIDE = 8  # models.tiny.STRIDE, which cannot be imported without torch
 RECORD_KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+(@[a-z0-9_]+)?")
 
 
@@ -48,6 +49,12 @@ def _data(config: Config) -> Iterator[str]:
                 f"data.batch_size: a global batch of {batch} is larger than the data, {data.images} images; "
                 f"at most {data.images // (trainer.accumulate * (trainer.devices or 1))} here"
             )
+        tested = [s for c in config.callbacks.values() for s in _numbers(c.arguments.get("sigmas"))]
+        if tested and data.sensor_noise >= min(tested):
+            yield (
+                f"data.sensor_noise: {data.sensor_noise} is not below {min(tested)}, the smallest sigma that a "
+                "callback tests; noise that is trained on tests nothing"
+            )
     if isinstance(data, ShardData):
         if not data.shards:
             yield "data.shards: not given; type data.shards='/a/x-{000..003}.tar'"
@@ -58,14 +65,24 @@ def _data(config: Config) -> Iterator[str]:
         yield "data.csv: not given; type data.csv=/path/captions.csv"
 
 
+def _numbers(value: object) -> list[float]:
+    return [v for v in value if isinstance(v, (int, float))] if isinstance(value, (list, tuple)) else []
+
+
 def _model(model: ModelConfig) -> Iterator[str]:
     if model.kind == "tiny":
         if model.name is not None:
             yield f"model.name: '{model.name}' with model=tiny; type model=open_clip model.name={model.name}"
         if model.image_size is None:
             yield "model.image_size: null; model=tiny has no size of its own, type model.image_size=32"
+        elif model.image_size % TINY_STRIDE:
+            near = round(model.image_size / TINY_STRIDE) * TINY_STRIDE
+            what = f"model=tiny takes multiples of {TINY_STRIDE}: model.image_size={near}"
+            yield f"model.image_size: {model.image_size}; {what}"
     elif model.name is None:
         yield "model.name: not given; type model.name=ViT-B-32"
+    elif model.name == "tiny":
+        yield "model.name: tiny is not an open_clip architecture but a model of its own; type model=tiny"
     elif problem := open_clip_names.problem(model.name):
         yield f"model.name: {problem}"
 

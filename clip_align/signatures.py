@@ -8,6 +8,7 @@ PerceptualCallback, and so are the annotations of the constructors on the way (`
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib.machinery
 import importlib.util
@@ -16,19 +17,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from clip_align.structure import Holds, Range
+
 NO_MODULE = "no such module"
 BASE = "clip_align.callbacks.base.PerceptualCallback"
 PLAIN: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool, "Path": str, "None": type(None)}
+MARKERS: dict[str, type[Range] | type[Holds]] = {"Range": Range, "Holds": Holds}
 LISTS = ("Sequence", "Iterable", "Collection", "list", "List", "set", "frozenset")
 MAPPINGS = ("Mapping", "dict", "Dict")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument of a constructor: its type as far as it can be told (else Any), and whether it has a default."""
+    """One argument of a constructor: its type as far as it can be told (else Any), and whether it has a default.
+
+    markers: the ``Range`` and ``Holds`` of an ``Annotated[…]``.
+    """
 
     hint: Any
     required: bool
+    markers: tuple[Range | Holds, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,12 +219,29 @@ def _parameters(line: Sequence[tuple[Source, ast.ClassDef]]) -> dict[str, Parame
         optional = len(arguments.defaults)
         for i, argument in enumerate(named):
             required = i < len(named) - optional
-            found.setdefault(argument.arg, Parameter(hint_of(source, argument.annotation), required))
+            found.setdefault(argument.arg, _parameter(source, argument, required))
         for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-            found.setdefault(argument.arg, Parameter(hint_of(source, argument.annotation), default is None))
+            found.setdefault(argument.arg, _parameter(source, argument, default is None))
         if arguments.kwarg is None:
             break
     return found
+
+
+def _parameter(source: Source, argument: ast.arg, required: bool) -> Parameter:
+    return Parameter(hint_of(source, argument.annotation), required, tuple(_markers(argument.annotation)))
+
+
+def _markers(node: ast.expr | None) -> Iterator[Range | Holds]:
+    """What stands behind the type in ``Annotated[…]``, where its limits are literals; the rest is not ours."""
+    if not isinstance(node, ast.Subscript) or _dotted(node.value).rpartition(".")[2] != "Annotated":
+        return
+    for marker in node.slice.elts[1:] if isinstance(node.slice, ast.Tuple) else ():
+        kind = MARKERS.get(_dotted(marker.func).rpartition(".")[2]) if isinstance(marker, ast.Call) else None
+        if kind is None or not isinstance(marker, ast.Call):
+            continue
+        with contextlib.suppress(ValueError, TypeError):
+            values = [ast.literal_eval(a) for a in marker.args]
+            yield kind(*values, **{k.arg: ast.literal_eval(k.value) for k in marker.keywords if k.arg})
 
 
 def _union(hints: list[Any]) -> Any:

@@ -17,10 +17,38 @@ NUMBER = {int: "a whole number", float: "a number", bool: "true or false", str: 
 SPECIAL: dict[Any, Callable[[Any, str, list[str]], Any]] = {}  # classes with a reader of their own
 
 
-def key(default: T, *, low: float | None = None, high: float | None = None, above: float | None = None) -> T:
-    """A field with a default and its range: ``low`` and ``high`` are allowed themselves, ``above`` is not."""
-    limits = {"low": low, "high": high, "above": above}
-    return dataclasses.field(default=default, metadata={k: v for k, v in limits.items() if v is not None})
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """What numbers may be: ``low`` and ``high`` are allowed themselves, ``above`` and ``below`` are not.
+
+    ``multiple``: they are whole multiples of it. In an annotation, ``Annotated[int, Range(low=1)]``, a callback's
+    argument is checked before anything is imported; limits are then written as numbers.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    multiple: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Holds:
+    """In an annotation: a folder in which there is this file."""
+
+    file: str
+
+
+def key(
+    default: T,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> T:
+    """A field with a default and its `Range`."""
+    return dataclasses.field(default=default, metadata={"range": Range(low, high, above, below)})
 
 
 def nearest(word: str, valid: Iterable[str]) -> str | None:
@@ -79,7 +107,8 @@ def build(cls: type[T], plain: object, path: str, errors: list[str]) -> T | None
             continue
         before = len(errors)
         value = convert(hints[str(name)], given, where, errors)
-        _check_range(value, fields[str(name)].metadata, where, errors)
+        if "range" in fields[str(name)].metadata:
+            check_range(value, fields[str(name)].metadata["range"], where, errors)
         if len(errors) == before or dataclasses.is_dataclass(value) or isinstance(value, dict):
             values[str(name)] = value
     missing = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
@@ -116,6 +145,21 @@ def convert(hint: Any, value: object, path: str, errors: list[str]) -> Any:
     return _scalar(hint, value, path, errors)
 
 
+def check_range(value: object, limits: Range, path: str, errors: list[str]) -> None:
+    """A line for every number in ``value``, one or several, that is out of range; texts and the like have none."""
+    for number in value if isinstance(value, (list, tuple)) else (value,):
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            continue
+        if (
+            (limits.low is not None and number < limits.low)
+            or (limits.high is not None and number > limits.high)
+            or (limits.above is not None and number <= limits.above)
+            or (limits.below is not None and number >= limits.below)
+            or (limits.multiple is not None and not _is_whole(number / limits.multiple))
+        ):
+            errors.append(f"{path}: {number} is out of range; {_range(limits)}")
+
+
 def plain(value: object) -> Any:
     """Dataclasses as dicts, tuples as lists: what yaml and ``torch.load(weights_only=True)`` take."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -134,6 +178,11 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def plural(number: int, what: str) -> str:
+    """A number of things: 1 value, 2 values."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def join(path: str, name: str) -> str:
@@ -155,13 +204,13 @@ def _scalar(hint: Any, value: object, path: str, errors: list[str]) -> Any:
     if hint is bool and isinstance(value, bool):
         return value
     if not isinstance(value, bool) and value is not None:
-        if hint is int and isinstance(value, (int, float)) and math.isfinite(value) and value == int(value):
-            return int(value)
-        if hint is float and isinstance(value, (int, float)):
-            if math.isfinite(value):
-                return float(value)
+        if hint in (int, float) and isinstance(value, float) and not math.isfinite(value):
             errors.append(f"{path}: {value} is not a finite number")
             return INVALID
+        if hint is int and isinstance(value, (int, float)) and value == int(value):
+            return int(value)
+        if hint is float and isinstance(value, (int, float)):
+            return float(value)
         if hint is str and isinstance(value, (str, int, float)):
             return str(value)
     if hint not in NUMBER:  # an annotation this module does not know: the class itself checks it
@@ -209,7 +258,8 @@ def _sequence(arguments: tuple[Any, ...], value: object, path: str, errors: list
     else:
         hints = list(arguments)
     if len(hints) != len(value):
-        errors.append(f"{path}: {len(value)} values given, {len(hints)} needed")
+        form = f"{path}=[{','.join('…' * len(hints))}]"
+        errors.append(f"{path}: {plural(len(value), 'value')} given, {len(hints)} needed: {form}")
         return INVALID
     return tuple(convert(h, v, f"{path}[{i}]", errors) for i, (h, v) in enumerate(zip(hints, value, strict=True)))
 
@@ -223,20 +273,12 @@ def _mapping(arguments: tuple[Any, ...], value: object, path: str, errors: list[
     return {k: v for k, v in converted.items() if v is not INVALID}
 
 
-def _check_range(value: object, limits: Mapping[str, float], path: str, errors: list[str]) -> None:
-    low, high, above = limits.get("low"), limits.get("high"), limits.get("above")
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            continue
-        if (
-            (low is not None and number < low)
-            or (high is not None and number > high)
-            or (above is not None and number <= above)
-        ):
-            errors.append(f"{path}: {number} is out of range; {_range(low, high, above)}")
+def _is_whole(number: float) -> bool:
+    return math.isclose(number, round(number), abs_tol=1e-9)
 
 
-def _range(low: float | None, high: float | None, above: float | None) -> str:
-    words = [f"at least {low}" if low is not None else "", f"above {above}" if above is not None else ""]
-    words.append(f"at most {high}" if high is not None else "")
-    return "it must be " + " and ".join(w for w in words if w)
+def _range(limits: Range) -> str:
+    texts = {"at least": limits.low, "above": limits.above, "at most": limits.high, "below": limits.below}
+    words = [f"{text} {limit}" for text, limit in texts.items() if limit is not None]
+    words += [f"a multiple of {limits.multiple}"] if limits.multiple is not None else []
+    return "it must be " + " and ".join(words)

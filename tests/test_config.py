@@ -105,7 +105,46 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
         (["trainer.max_steps=0"], ["trainer.max_steps: 0 is out of range; it must be at least 1"]),
         (["optimizer.lr=0"], ["optimizer.lr: 0.0 is out of range; it must be above 0.0"]),
         (["optimizer.lr=nan"], ["optimizer.lr: nan is not a finite number"]),
-        (["optimizer.betas=[0.9]"], ["optimizer.betas: 1 values given, 2 needed"]),
+        (["optimizer.betas=[0.9]"], ["optimizer.betas: 1 value given, 2 needed: optimizer.betas=[…,…]"]),
+        (["trainer.max_steps=1e400"], ["trainer.max_steps: inf is not a finite number or null"]),
+        (
+            ["callbacks.tid2013_remade.tiles=0"],
+            ["callbacks.tid2013_remade.tiles: 0 is out of range; it must be at least 1"],
+        ),
+        (
+            ["callbacks.world_noise.images=17"],
+            ["callbacks.world_noise.images: 17 is out of range; it must be at least 16 and a multiple of 16"],
+        ),
+        (
+            ["callbacks.world_noise.sigmas=[0.1,1]"],
+            [
+                "callbacks.world_noise.sigmas: 1 is out of range; "
+                "it must be above 0 and below 1 and a multiple of 0.01"
+            ],
+        ),
+        (
+            ["callbacks.world.world=/nope"],
+            ["callbacks.world.world: no test.npy in /nope; give the folder that holds it, or null"],
+        ),
+        (
+            ["model.image_size=33"],
+            ["model.image_size: 33; model=tiny takes multiples of 8: model.image_size=32"],
+        ),
+        (
+            ["data.sensor_noise=0.04"],
+            ["data.sensor_noise: 0.04 is out of range; it must be at least 0.0 and below 0.04"],
+        ),
+        (
+            ["callbacks.world_noise.sigmas=[0.02,0.1]"],
+            [
+                "data.sensor_noise: 0.02 is not below 0.02, the smallest sigma that a callback "
+                "tests; noise that is trained on tests nothing"
+            ],
+        ),
+        (
+            ["model.name=tiny"],
+            ["model.name: tiny is not an open_clip architecture but a model of its own; type model=tiny"],
+        ),
         (["data.workers=-1"], ["data.workers: -1 is out of range; it must be at least 0"]),
         (
             ["data.texture_reliability=1.5"],
@@ -252,6 +291,12 @@ def test_shards_are_taken_as_typed() -> None:
 def test_samples_typed_replace_the_default_steps() -> None:
     trainer = load(["callbacks=[]", "trainer.samples=1e6"]).trainer
     assert (trainer.max_steps, trainer.samples) == (None, 1_000_000)
+
+
+def test_steps_typed_replace_the_samples_of_an_experiment() -> None:
+    paper = ["experiment=paper", "callbacks=[]", "data.shards=/a/x.tar"]
+    assert load([*paper, "trainer.max_steps=100"]).trainer.samples is None
+    assert load([*paper, "trainer.max_steps=null"]).trainer.samples == 320_000_000
 
 
 def test_a_model_by_name_alone_brings_its_optimizer() -> None:

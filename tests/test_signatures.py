@@ -13,6 +13,7 @@ import pytest
 from clip_align import callback_check, signatures
 from clip_align.config import CallbackConfig
 from clip_align.signatures import NotFoundError, constructor
+from clip_align.structure import Holds, Range
 
 BASE = "from clip_align.callbacks.base import PerceptualCallback\n"
 
@@ -60,6 +61,25 @@ def test_annotations_become_types(package: Path) -> None:
     found = constructor("outside_pkg.kinds.Pairs")
     assert found is not None
     assert [name for name, parameter in found.items() if parameter.required] == ["root"]
+
+
+def test_limits_behind_a_type_are_read(package: Path) -> None:
+    write(
+        package,
+        "limits",
+        BASE + "from collections.abc import Sequence\nfrom typing import Annotated\n"
+        "from clip_align.structure import Holds, Range\nMOST = 9\n"
+        "class C(PerceptualCallback):\n"
+        "    def __init__(self, n: Annotated[int, Range(low=1), 'x'] = 1, bad: Annotated[int, Range(high=MOST)] = 1,\n"
+        "                 x: Annotated[Sequence[float], Range(above=-1)] = (),\n"
+        "                 d: Annotated[str, Holds('a.npy')] = '', plain: int = 0): ...\n",
+    )  # fmt: skip
+    found = constructor("outside_pkg.limits.C")
+    assert found is not None
+    assert {name: parameter.markers for name, parameter in found.items()} == {
+        "n": (Range(low=1),), "bad": (), "x": (Range(above=-1),), "d": (Holds("a.npy"),), "plain": (),
+    }  # fmt: skip
+    assert (found["n"].hint, found["x"].hint) == (int, tuple[float, ...])
 
 
 def test_bases_are_followed_through_modules_and_aliases(package: Path) -> None:

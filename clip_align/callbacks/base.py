@@ -20,7 +20,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -36,6 +36,7 @@ from clip_align.evaluation.score import Panel, Score
 from clip_align.evaluation.session import EvaluationSettings
 from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.evaluation.views import VIEWS
+from clip_align.structure import Range
 
 __all__ = [
     "EvaluationSettings",
@@ -99,14 +100,14 @@ class PerceptualCallback(Callback):
     def __init__(
         self,
         name: str | None = None,
-        every_n_steps: int = 100,
+        every_n_steps: Annotated[int, Range(low=1)] = 100,
         model: nn.Module | None = None,
         tokenizer: Callable[[list[str]], torch.Tensor] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         view: View | None = None,
         layers: Sequence[Layer] = (PROJECTION,),
-        batch_size: int | None = None,
+        batch_size: Annotated[int | None, Range(low=1)] = None,
     ) -> None:
         super().__init__()
         self.name = name or _file_name(type(self))

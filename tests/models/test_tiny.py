@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from clip_align.models.tiny import ConvTower, build_tiny
+from clip_align.config_check import TINY_STRIDE
+from clip_align.models.tiny import STRIDE, ConvTower, build_tiny
 from clip_align.models.words import WordTokenizer
 
 WORDS = WordTokenizer(["a", "photo", "of", "star", "disc"], context=14)
@@ -23,6 +24,10 @@ def test_both_towers_embed_into_one_space(size: int) -> None:
     assert model.encode_text(WORDS(["a photo of a star", "disc"])).shape == (2, 64)
     assert model.visual.image_size == (size, size)
     assert len(model.visual.image_mean) == len(model.visual.image_std) == 3
+
+
+def test_the_check_of_sizes_knows_the_stride() -> None:
+    assert TINY_STRIDE == STRIDE
 
 
 def test_no_batch_norm_so_an_image_does_not_depend_on_its_batch() -> None:

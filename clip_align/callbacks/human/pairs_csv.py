@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from clip_align.errors import UserError
 from clip_align.metrics import correlation
 from clip_align.perception.distances import DistanceName, divisor
 from clip_align.perception.picture_files import read_rgb, size_of
+from clip_align.structure import Range
 
 COLUMNS = ("reference", "distorted", "opinion")
 FEWEST_PAIRS = 3
@@ -63,7 +64,7 @@ class PairsCsv(PerceptualCallback):
         higher_opinion: Meaning = "better",
         cluster: str | None = None,
         distance: DistanceName = "normalised_euclidean",
-        tiles: int = 4,
+        tiles: Annotated[int, Range(low=1)] = 4,
         **base: Any,
     ) -> None:
         super().__init__(**base)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from clip_align.perception import photographs, tid2013_remade
 from clip_align.perception.baselines import CEILINGS, baselines
 from clip_align.perception.distances import DistanceName, divisor
 from clip_align.perception.tid2013_remade import Pairs
+from clip_align.structure import Range
 
 ONE_WAY = "24 references (new pictures, these distortions), jackknife, t(23)"
 TWO_WAY = "24 references x 16 types (other distortions too), two-way jackknife, Fisher z, t(15)"
@@ -52,7 +53,9 @@ class TID2013Remade(PerceptualCallback):
     source: ClassVar[str] = "Ponomarenko et al., Signal Process. Image Commun. 30 (2015) 57-77; Kodak PhotoCD PCD0992"
     licence: ClassVar[str] = "LicenseRef-TID2013 (scores) AND LicenseRef-Kodak-PhotoCD (photographs)"
 
-    def __init__(self, distance: DistanceName = "normalised_euclidean", tiles: int = 4, **base: Any) -> None:
+    def __init__(
+        self, distance: DistanceName = "normalised_euclidean", tiles: Annotated[int, Range(low=1)] = 4, **base: Any
+    ) -> None:
         super().__init__(**base)
         check_arguments(self.key, distance, tiles)
         self.distance, self.tiles = distance, tiles

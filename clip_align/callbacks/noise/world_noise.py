@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from clip_align.evaluation.score import Role
 from clip_align.metrics import noise
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate
+from clip_align.structure import Holds, Range
 
 PART = "test"
 CLEAN = "choice_clean"
@@ -49,9 +50,9 @@ class WorldNoise(PerceptualCallback):
 
     def __init__(
         self,
-        world: str | Path | None = None,
-        sigmas: Sequence[float] = (0.04, 0.10),
-        images: int = 256,
+        world: Annotated[str | Path | None, Holds("test.npy")] = None,
+        sigmas: Annotated[Sequence[float], Range(above=0, below=1, multiple=0.01)] = (0.04, 0.10),
+        images: Annotated[int, Range(low=16, multiple=16)] = 256,
         rounding: Rounding = "truncate",
         **base: Any,
     ) -> None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from clip_align.callbacks import world_stimuli as world_of
 from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
 from clip_align.metrics import texture
 from clip_align.metrics.estimate import Estimate
+from clip_align.structure import Holds
 
 PART = "cue_conflict"
 UNIT = "240 ordered class pairs, jackknife, t"
@@ -86,7 +87,7 @@ class WorldCueConflict(PerceptualCallback):
         ),
     )
 
-    def __init__(self, world: str | Path | None = None, **base: Any) -> None:
+    def __init__(self, world: Annotated[str | Path | None, Holds("test.npy")] = None, **base: Any) -> None:
         super().__init__(**base)
         self.world = world_of.world_folder(world, self.key)
         self.set = world_of.world_set(self.world, PART, self.key)

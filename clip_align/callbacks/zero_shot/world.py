@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from clip_align.callbacks import world_stimuli as world_of
 from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate
+from clip_align.structure import Holds
 
 TEST, RANDOM = "test", "random_texture"
 
@@ -33,7 +34,7 @@ class World(PerceptualCallback):
     source: ClassVar[str] = world_of.SOURCE
     licence: ClassVar[str] = world_of.LICENCE
 
-    def __init__(self, world: str | Path | None = None, **base: Any) -> None:
+    def __init__(self, world: Annotated[str | Path | None, Holds("test.npy")] = None, **base: Any) -> None:
         super().__init__(**base)
         self.world = world_of.world_folder(world, self.key)
         self.sets = {part: world_of.world_set(self.world, part, self.key) for part in (TEST, RANDOM)}
