@@ -12,11 +12,12 @@ from clip_align.errors import UserError
 from clip_align.run_folder import RunFolder, resolve_run, unusable
 from clip_align.structure import nearest
 
-KEYS = ("output", "paths.runs")
-HELP = """python -m clip_align report <run> [<run> ...] [output=<folder>] [paths.runs=<folder>]
+KEYS = ("output", "paths.runs", "two_way")
+HELP = """python -m clip_align report <run> [<run> ...] [output=<folder>] [two_way=true] [paths.runs=<folder>]
 
 A run is a name under paths.runs (default: runs; `latest` is the newest) or a folder.
   one run         writes curves.png and report.html into it, or into output=
+                  two_way=true also draws the intervals over other distortions
   several runs    overlays them in output= (default: <paths.runs>/compare-<date>)
 A verdict about rise and fall that the record lacks is worked out from the run's items."""
 
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     _refuse(names, options)
     runs_folder = Path(options.get("paths.runs", PathsConfig().runs)).expanduser()
     runs = _resolved(runs_folder, names)
+    two_way = options.get("two_way") == "true"
+    if two_way and len(runs) > 1:
+        raise UserError("two_way: for one run only; several are compared by their headline scores")
     compared = runs_folder / time.strftime("compare-%Y%m%d-%H%M%S")
     output = Path(options.get("output") or (runs[0].path if len(runs) == 1 else compared)).expanduser()
     if problem := unusable(output):
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(runs) == 1:
         from clip_align.report import page  # matplotlib: only once the arguments are right
 
-        page.write(runs[0].path, judge=True, output=output)
+        page.write(runs[0].path, judge=True, output=output, two_way=two_way)
     else:
         from clip_align.report import compare
 
@@ -54,6 +58,8 @@ def _refuse(names: Sequence[str], options: dict[str, str]) -> None:
             guess = nearest(key, KEYS)
             hint = f"did you mean {guess}? " if guess else ""
             errors.append(f"{key}: unknown key; {hint}valid: {', '.join(KEYS)}")
+    if options.get("two_way", "true") not in ("true", "false"):
+        errors.append(f"two_way: {options['two_way']} is neither true nor false")
     if not names:
         errors.append("report: which run? give a name or a folder: python -m clip_align report latest")
     if errors:

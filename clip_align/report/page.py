@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from clip_align.errors import UserError
 from clip_align.record import History, drawn, read
 from clip_align.record_items import benchmark_keys, read_items
 from clip_align.report import sentences
@@ -28,6 +29,7 @@ from clip_align.run_folder import RunFolder, read_provenance, write_atomic
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 REFRESH_SECONDS = 10
 MOST_EVENTS = 200
+TWO_WAY = "_two_way"  # how the names of scores end whose interval resamples two kinds of clusters
 
 
 def write(
@@ -37,11 +39,13 @@ def write(
     judge: bool = False,
     output: Path | None = None,
     narrow: bytes | None = None,
+    two_way: bool = False,
 ) -> bytes:
     """Write ``curves.png`` and ``report.html`` of a run, each atomically, into ``output`` (default: its folder).
 
     ``status`` (running, done, failed, interrupted, terminated) is the provenance file's where not given.
     ``judge``: work out the verdicts that the record of an ended run lacks, from its items (seconds).
+    ``two_way``: draw the scores whose interval is over other distortions too, which are in the table alone otherwise.
     ``narrow``: an older picture to be used again on narrow screens; returned is the one that was used.
     """
     run = RunFolder(Path(folder))
@@ -50,12 +54,30 @@ def write(
     status = status or str(read_provenance(run).get("status") or "unknown")
     if judge and status != "running" and not history.verdicts:
         history = judged(history, run)
+    if two_way:
+        history = with_two_way(history)
     built, title, foot = panels(history), run_title(history), footnote(history)
     wide = png(built, title=title, foot=foot)
     write_atomic(target.curves_png, wide)
     narrow = narrow or png(built, title=title, foot=foot, layout=NARROW)
     write_atomic(target.report_html, page(run, history, built, (wide, narrow), status))
     return narrow
+
+
+def with_two_way(history: History) -> History:
+    """The record with its two-way scores as companions, which are drawn; UserError where it has none."""
+    found = {
+        key: {
+            **benchmark,
+            "scores": [
+                {**s, "role": "companion"} if str(s["name"]).endswith(TWO_WAY) else s for s in benchmark["scores"]
+            ],
+        }
+        for key, benchmark in history.benchmarks.items()
+    }
+    if found == history.benchmarks:
+        raise UserError(f"two_way: no score of this run ends in {TWO_WAY}; human/tid2013_remade has them")
+    return replace(history, benchmarks=found)
 
 
 def judged(history: History, run: RunFolder) -> History:

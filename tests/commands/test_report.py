@@ -37,13 +37,31 @@ def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
         main(["outputt=x"])
     assert raised.value.lines == (
-        "outputt: unknown key; did you mean output? valid: output, paths.runs",
+        "outputt: unknown key; did you mean output? valid: output, paths.runs, two_way",
         "report: which run? give a name or a folder: python -m clip_align report latest",
     )
     with pytest.raises(UserError) as raised:
         main(["no-such", "nor-this", f"paths.runs={tmp_path}"])
     assert len(raised.value.lines) == 2
     assert raised.value.lines[0].startswith("no-such: no run of this name")
+
+
+def test_two_way_intervals_are_drawn_on_request(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = [str(synthetic.run(tmp_path / name, last=60)) for name in ("a", "b")]
+    for arguments, said in (
+        ([runs[0], "two_way=yes"], "two_way: yes is neither true nor false"),
+        ([*runs, "two_way=true"], "two_way: for one run only"),
+        ([runs[0], "two_way=true"], "two_way: no score of this run ends in _two_way"),
+    ):
+        with pytest.raises(UserError, match=said):
+            main(arguments)
+    metrics = Path(runs[0]) / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace("/plcc", "/srocc_two_way").replace('"plcc"', '"srocc_two_way"'))
+    pictures = []
+    for wanted in ("false", "true"):
+        assert main([runs[0], f"two_way={wanted}"]) == 0
+        pictures.append((Path(runs[0]) / "curves.png").read_bytes())
+    assert pictures[0] != pictures[1]
 
 
 def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, synthetic: ModuleType) -> None:
