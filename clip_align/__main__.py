@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from types import FrameType
 
 from clip_align import torchrun
-from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TERMINATED, UserError
+from clip_align.errors import FAILED, INTERRUPTED, TERMINATED, UserError
 from clip_align.structure import nearest
 
 COMMANDS = {  # each is clip_align/commands/<name>.py with main(arguments) -> exit code
     "train": "train a CLIP and watch its agreement with human vision evolve",
     "report": "draw the figure and the page of a run again, or compare several runs",
 }
+LATER = ("evaluate", "verify", "bench", "sync")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,10 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(given: list[str]) -> int:
-    if not given or given[0] in ("--help", "-h", "help"):
+    if not given:
+        print(_usage(), file=sys.stderr)
+        raise UserError(f"no command given; valid: {', '.join(COMMANDS)}")
+    if given[0] in ("--help", "-h", "help"):
         print(_usage())
-        return 0 if given else REFUSED
+        return 0
     command, rest = given[0], given[1:]
+    if command in LATER:
+        raise UserError(f"{command}: not in this release; there are: {', '.join(COMMANDS)}")
     if command not in COMMANDS:
         guess = nearest(command, COMMANDS)
         hint = f"did you mean {guess}? " if guess else ""

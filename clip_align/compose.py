@@ -8,6 +8,7 @@ override cannot be parsed, which group or option does not exist, which key is un
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -28,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from clip_align import config as schema
 from clip_align.callback_check import takes
 from clip_align.errors import UserError
-from clip_align.quoting import as_text, quoted
+from clip_align.quoting import as_text, numbers_as_text, quoted
 from clip_align.structure import flat, nearest, unknown_key
 
 PRIMARY = "config"
@@ -36,6 +37,10 @@ OWNERS: dict[str, dict[str, type]] = {  # whose keys a user may type without hav
     "data": {"world": schema.WorldData, "webdataset": schema.ShardData, "folder": schema.FolderData},
     "model": {"tiny": schema.ModelConfig},
 }
+TEXTS = (  # keys whose value is a text, also where it looks like a number: name=2024_01
+    *("name", "resume", "paths.runs", "paths.cache", "data.csv", "data.root", "data.image_column"),
+    *("data.caption_column", "tracker.project", "tracker.entity", "tracker.group", "tracker.tags"),
+)
 MISTAKES = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
 
@@ -77,6 +82,8 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
         only = f"trainer.{length}" in typed and f"trainer.{other}" not in typed
         if only and plain.get("trainer", {}).get(length) is not None:
             plain["trainer"][other] = None  # exactly one of the two: the one that was typed
+    if isinstance(paths := plain.get("paths"), dict):  # a shell expands ~ only at the beginning of a word
+        plain["paths"] = {k: os.path.expanduser(v) if isinstance(v, str) else v for k, v in paths.items()}
     return Composed(plain, typed, tuple(groups), tuple(errors))
 
 
@@ -124,6 +131,9 @@ def parse(overrides: Iterable[str], errors: list[str], loader: ConfigLoader) -> 
         if not equals and not key.startswith("~"):
             errors.append(f"{typed}: not of the form key=value; groups are chosen the same way: model=tiny")
             continue
+        if key.lstrip("+") in TEXTS:
+            value = numbers_as_text(value)
+            typed = f"{key}={value}"
         for attempt in dict.fromkeys((typed, *_attempts(key, value))) if equals else (typed,):
             try:
                 parsed.append(parser.parse_override(attempt))
@@ -239,13 +249,13 @@ def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictC
         if name != "kind" and name in {f.name for f in fields(owner)}:
             chosen = f"{group}={base[group].kind}"
             return f"{key}: only with {group}={option}, and this is {chosen}; type {group}={option} too"
-    if group == "callbacks" and "." in name:
+    if group == "callbacks" and name:
         there, callback = list(base.callbacks), name.partition(".")[0]
         if callback not in there:
             guess = nearest(callback, there)
             hint = f"; did you mean callbacks.{guess}?" if guess else f"; chosen are: {', '.join(there) or 'none'}"
             return f"{key}: no callback of this name{hint}"
-        if takes(str(base.callbacks[callback].get("_target_")), name.partition(".")[2]):
+        if "." in name and takes(str(base.callbacks[callback].get("_target_")), name.partition(".")[2]):
             return f"{key}: taken by the class, but not in its yaml; add it by typing +{key}=…"
     leaves = [k for k, v in known.items() if delete or not isinstance(v, dict)]
     return unknown_key(key, [*leaves, *(g for g in groups if "/" not in g)])

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 OPEN, CLOSE = "([{", ")]}"
+NOT_TEXT = re.compile(r"[+-]?[\d._]+(e[+-]?\d+)?|true|false|[+-]?inf|nan", re.IGNORECASE)  # as Hydra's grammar reads it
 ENTRY = re.compile(r"\s*[A-Za-z_]\w*\s*:")  # of a mapping: shards: …
 
 
@@ -27,6 +28,17 @@ def as_text(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def numbers_as_text(value: str) -> str:
+    """``value`` with what would be read as a number, true or false in quotes; the rest as it is.
+
+    >>> numbers_as_text("2024_01")
+    "'2024_01'"
+    >>> numbers_as_text("[1e3,first,null]")
+    "['1e3',first,null]"
+    """
+    return ",".join(_number_as_text(part) for part in split(value))
+
+
 def split(text: str) -> Iterator[str]:
     """Parts between commas that are outside brackets, braces and quotes."""
     depth, start, quote = 0, 0, ""
@@ -43,6 +55,13 @@ def split(text: str) -> Iterator[str]:
             yield text[start:i]
             start = i + 1
     yield text[start:]
+
+
+def _number_as_text(text: str) -> str:
+    bare = text.strip()
+    if bare.startswith("[") and bare.endswith("]"):
+        return f"[{numbers_as_text(bare[1:-1])}]"
+    return as_text(bare) if NOT_TEXT.fullmatch(bare) else text
 
 
 def _part(text: str) -> str:

@@ -32,6 +32,8 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[str]) -> 
     asked = composed.plain.get("resume")
     run = _find(composed.plain, str(asked), errors) if asked is not None else None
     stored = _stored(run, errors) if run is not None else None
+    if run is not None and asked != "auto" and "name" in composed.typed:
+        errors.extend(_other_name(composed.plain, str(asked), run))
     if run is None or stored is None:
         errors.extend(composed.errors)
         fresh = asked == "auto" and composed.plain.get("name") is not None
@@ -55,6 +57,9 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[str]) -> 
 
 def _find(new: Mapping[str, Any], asked: str, errors: list[str]) -> RunFolder | None:
     runs, name = str(new.get("paths", {}).get("runs", "runs")), new.get("name")
+    if not asked:
+        errors.append("resume: which run? type resume=<name>, or name=<name> resume=auto")
+        return None
     if asked == "auto":
         folder = RunFolder(Path(runs) / str(name))
         return folder if name is not None and folder.config_yaml.is_file() else None
@@ -65,6 +70,13 @@ def _find(new: Mapping[str, Any], asked: str, errors: list[str]) -> RunFolder | 
         return None
 
 
+def _other_name(new: Mapping[str, Any], asked: str, run: RunFolder) -> Iterator[str]:
+    """A line for a name beside ``resume`` that is another run's."""
+    name, runs = new.get("name"), Path(str(new.get("paths", {}).get("runs", "runs")))
+    if name is not None and (runs / str(name)).resolve() != run.path.resolve():
+        yield f"name: {name} with resume={asked}; a run that goes on keeps its name: leave name out"
+
+
 def _stored(run: RunFolder, errors: list[str]) -> dict[str, Any] | None:
     """A run's configuration, complete and checked."""
     where = f"resume: {run.config_yaml}"
@@ -72,7 +84,8 @@ def _stored(run: RunFolder, errors: list[str]) -> dict[str, Any] | None:
         loaded = yaml.safe_load(run.config_yaml.read_text(encoding="utf-8"))
         return schema.to_plain(schema.from_plain(loaded if isinstance(loaded, dict) else {}))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        errors.append(f"{where} cannot be read ({' '.join(str(error).split())}); without it the run cannot go on")
+        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+        errors.append(f"{where} cannot be read ({reason}); without it the run cannot go on")
     except UserError as error:
         errors.extend(f"{where}: {line}" for line in error.lines)
     return None

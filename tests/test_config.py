@@ -180,7 +180,12 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
             ["+callbacks.world.view=near"],
             ["callbacks.world.view: 'near' is not one of resize_crop, squash, native, tiles"],
         ),
-        (["~callbacks.wrld"], ["callbacks.wrld: unknown key; did you mean callbacks.world?"]),
+        (["~callbacks.wrld"], ["callbacks.wrld: no callback of this name; did you mean callbacks.world?"]),
+        (
+            ["callbacks=[world,world_noise]", "~callbacks.foo"],
+            ["callbacks.foo: no callback of this name; chosen are: world, world_noise"],
+        ),
+        (["resume="], ["resume: which run? type resume=<name>, or name=<name> resume=auto"]),
         (["callbacks.world_noise.rounding=up"], ["callbacks.world_noise.rounding: 'up' is not one of truncate, round"]),
         (
             ["trainer.max_steps=10", "trainer.samples=1000"],
@@ -291,6 +296,14 @@ def test_shards_are_taken_as_typed() -> None:
 def test_samples_typed_replace_the_default_steps() -> None:
     trainer = load(["callbacks=[]", "trainer.samples=1e6"]).trainer
     assert (trainer.max_steps, trainer.samples) == (None, 1_000_000)
+
+
+def test_texts_stay_texts_and_home_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    found = load(["callbacks=[]", "name=2024_01", "tracker.tags=[1e3,x]", "tracker.group=007", "tracker.entity=null",
+                  "paths.runs=~/r"])  # fmt: skip
+    assert (found.name, found.paths.runs) == ("2024_01", "/home/me/r")
+    assert (found.tracker.tags, found.tracker.group, found.tracker.entity) == (("1e3", "x"), "007", None)
 
 
 def test_steps_typed_replace_the_samples_of_an_experiment() -> None:

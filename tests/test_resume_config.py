@@ -86,10 +86,26 @@ def test_mistakes_beside_resume_have_their_lines_too(runs: str) -> None:
     ]
 
 
+def test_another_name_beside_the_run_is_refused(runs: str) -> None:
+    assert lines(runs, "resume=a", "name=b") == [
+        "name: b with resume=a; a run that goes on keeps its name: leave name out"
+    ]
+    assert go_on(runs, "name=a").resume is not None
+
+
+def test_a_run_without_its_configuration(runs: str) -> None:
+    folder = runs.partition("=")[2]
+    (Path(folder) / "a" / "config.yaml").unlink()
+    (Path(folder) / "a" / "metrics.jsonl").write_text("{}\n")
+    assert lines(runs, "resume=a") == [
+        f"resume: {folder}/a/config.yaml cannot be read (No such file or directory); without it the run cannot go on"
+    ]
+
+
 def test_no_such_run_and_a_damaged_configuration(runs: str) -> None:
     folder = runs.partition("=")[2]
     assert lines(runs, "resume=b") == [
-        f"resume: b: no run of this name in {folder} and no such run folder; runs there, newest names first: a"
+        f"resume: b: no run of this name in {folder} and no such run folder; runs there, newest first: a"
     ]
     (Path(folder) / "a" / "config.yaml").write_text("a: [\n")
     (line,) = lines(runs, "resume=a")

@@ -63,8 +63,21 @@ def test_a_run_is_found_by_name_and_by_folder_and_the_message_lists_what_is_ther
     run = used(new_run(tmp_path, "a", "main"))
     assert resolve_run(tmp_path, "a") == run
     assert resolve_run("elsewhere", run.path) == run
-    with pytest.raises(UserError, match=r"no run of this name in .*; runs there, newest names first: a"):
+    with pytest.raises(UserError, match=r"no run of this name in .*; runs there, newest first: a"):
         resolve_run(tmp_path, "b")
+
+
+def test_a_sweep_names_its_runs_and_only_runs_are_listed_newest_first(tmp_path: Path) -> None:
+    for number in (0, 2, 10):
+        used(new_run(tmp_path, f"seeds/{number}", "main"))
+    used(new_run(tmp_path, "z", "main"))
+    (tmp_path / "compare-1").mkdir()
+    os.utime(tmp_path / "z", (1, 1))
+    with pytest.raises(UserError) as caught:
+        resolve_run(tmp_path, "seeds")
+    assert caught.value.lines == ("seeds: a sweep of 3, not a run; its runs: seeds/0, seeds/2, seeds/10",)
+    with pytest.raises(UserError, match=r"; runs there, newest first: seeds, z$"):
+        resolve_run(tmp_path, "nope")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

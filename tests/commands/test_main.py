@@ -128,7 +128,13 @@ def test_every_failure_ends_with_a_line_and_its_code(
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["trian"]) == 2
     assert capsys.readouterr().err == "trian: no such command; did you mean train? valid: train, report\n"
+    assert program.main(["verify", "a"]) == 2
+    assert capsys.readouterr().err == "verify: not in this release; there are: train, report\n"
     assert program.main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("python -m clip_align <command>")
+    assert err.endswith("\nno command given; valid: train, report\n")
     assert program.main(["--help"]) == 0
     assert "train" in capsys.readouterr().out
 
