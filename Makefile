@@ -19,7 +19,8 @@ setup: $(STAMP)  ## environment in .venv, from requirements.lock
 $(VENV)/.set-up-%:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "clip-align needs Python 3.11 or newer; found $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.12"; exit 2; }
 	@echo "Setting up $(VENV) (about 6 GB with PyTorch; a few minutes)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) >/dev/null || true
+	@test -x $(BIN)/pip || { echo "$(PYTHON) made no $(VENV) with pip in it. Install its venv module (Debian, Ubuntu: apt install python3-venv) and run make setup again."; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@$(BIN)/python -c 'import torch, torchvision, open_clip' || { echo "The environment is broken: torch, torchvision and open_clip do not import together. Remove $(VENV) and run make setup again."; exit 2; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -40,6 +41,21 @@ def test_wheel_carries_configs_data_and_terms(wheel: Path) -> None:
     ):
         assert any(name.endswith(part) for name in names), f"{part} is not in the wheel"
     assert not any(name.startswith("tests") for name in names)
+
+
+def test_an_editable_install_is_a_link_without_copies(tmp_path: Path) -> None:
+    """From the files that the Dockerfile has copied by then."""
+    root = tmp_path / "checkout"
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "clip_align/__init__.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    shutil.copytree(ROOT / "LICENSES", root / "LICENSES")
+    build = f"import hatchling.build; print(hatchling.build.build_editable({str(tmp_path)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", build], cwd=root, capture_output=True, text=True, check=True, timeout=60
+    )
+    names = zipfile.ZipFile(tmp_path / done.stdout.split()[-1]).namelist()
+    assert [n for n in names if ".dist-info/" not in n] == ["_clip_align.pth"]
 
 
 @pytest.mark.slow
