@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from clip_align.config import Config, OptimizerConfig, PathsConfig, TrainerConfig, to_plain
 from clip_align.errors import UserError
 from clip_align.run_folder import RunFolder, write_provenance
+from clip_align.training import opening
 from clip_align.training.checkpoint import OWN
 from clip_align.training.start import global_batch, start_of, steps_of
 
@@ -106,3 +108,13 @@ def test_a_used_name_is_refused(run):
     with pytest.raises(UserError, match="already holds a run"):
         start_of(used, 1)
     assert sorted(run.path.parent.rglob("*")) == before  # no folder, and `latest` stays where it was
+
+
+def test_a_folder_that_cannot_be_written_names_paths_runs(tmp_path, monkeypatch):
+    def refuse(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(opening, "write_atomic", refuse)
+    start = start_of(replace(config(), name="b", paths=PathsConfig(runs=str(tmp_path))), 1)
+    with pytest.raises(UserError, match=r"^paths.runs: .*/b cannot be written \(No space left on device\); set paths"):
+        opening.open_run(start, None, None, [])
