@@ -7,7 +7,7 @@ beside the fields, combinations in ``config_check``. Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -198,28 +198,6 @@ def conf_dir() -> Path:
     package = Path(__file__).resolve().parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
-
-
-def load(overrides: Sequence[str]) -> Config:
-    """The checked configuration for what was typed after ``train``; one UserError with all errors, a line each.
-
-    ``resume=<run>`` takes that run's configuration and changes only what may change in it; the result's
-    ``resume`` is then the run's folder. ``resume=auto`` becomes that, or None for a fresh start.
-    """
-    from clip_align.compose import compose  # Hydra costs 0.3 s: not for those who only need the dataclasses
-    from clip_align.config_check import problems
-    from clip_align.resume_config import resumed
-
-    errors: list[str] = []
-    config = read(resumed(compose(overrides), overrides, errors), errors)
-    if config is not None:
-        wrong = {line.partition(":")[0].partition(".")[0] for line in errors} - {"callbacks"}
-        errors += [p for p in problems(config) if p.partition(":")[0].partition(".")[0] not in wrong]
-    if errors or config is None:
-        unread = {line.partition("=")[0] for line in errors if "=" in line.partition(":")[0]}
-        errors = [e for e in errors if e.partition(": not given")[0] not in unread]  # typed, and complained about
-        raise UserError(*dict.fromkeys(errors))
-    return config
 
 
 def to_plain(config: Config) -> dict[str, Any]:

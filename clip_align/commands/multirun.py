@@ -22,8 +22,9 @@ from omegaconf import DictConfig
 
 from clip_align import torchrun
 from clip_align.compose import PRIMARY, hydra, sweep
-from clip_align.config import Config, load
+from clip_align.config import Config
 from clip_align.errors import FAILED, TERMINATED, UserError
+from clip_align.load_config import load
 from clip_align.run_folder import RunFolder, bad_name, used_name
 
 AFTER_CTRL_C_S = 1.5  # a terminal has sent Ctrl-C to the job too; a second one comes too soon to be a hard stop

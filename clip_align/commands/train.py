@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clip_align import torchrun
-from clip_align.config import Config, load
+from clip_align.config import Config
 from clip_align.errors import UserError
+from clip_align.load_config import load
 from clip_align.run_folder import RunFolder, used_name, user_cache
 
 MULTIRUN = ("--multirun", "-m")

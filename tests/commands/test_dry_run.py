@@ -9,8 +9,8 @@ import pytest
 
 from clip_align.commands.cost import BYTES_A_PARAMETER, Cost, cost
 from clip_align.commands.dry_run import dry_run
-from clip_align.config import load
 from clip_align.errors import UserError
+from clip_align.load_config import load
 from clip_align.training.launch import Place
 
 ONE = Place(0, 0, 1, 1, gpu=False)
