@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A helper process of a run that may be slow, hang or die without the run noticing.
+"""A child process of a run that may be slow, hang or die without the run noticing.
 
 The parent tells it, by a byte in a pipe, that the record has grown; the child reads the record itself. The
 pipe never blocks: a full one means that the child has been told already. When the parent dies, the pipe ends
