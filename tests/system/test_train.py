@@ -13,25 +13,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from training_runs import SMALL, code_of, forked, lines, losses, provenance, reached, real, when
+from training_runs import code_of, forked, lines, losses, provenance, reached, real, text, when
 
 from clip_align.training.checkpoint import OWN
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all runs: the small world is rendered once."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def small(tmp_path: Path, cache: Path) -> list[str]:
-    return [*SMALL, f"paths.runs={tmp_path}", f"paths.cache={cache}"]
-
-
-def text(tmp_path: Path) -> str:
-    out = tmp_path / "out"
-    return out.read_text() if out.exists() else ""
 
 
 def test_a_run_ends_well_and_its_name_is_taken(tmp_path, small):

@@ -13,25 +13,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from training_runs import SMALL, code_of, lines, losses, provenance, reached, real, when
+from training_runs import code_of, lines, losses, provenance, reached, real, text, when
 
 pytestmark = pytest.mark.slow
 RANKS = ["trainer=ddp", "trainer.devices=2", "data.batch_size=16"]
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def small(tmp_path: Path, cache: Path) -> list[str]:
-    return [*SMALL, f"paths.runs={tmp_path}", f"paths.cache={cache}"]
-
-
-def text(tmp_path: Path) -> str:
-    out = tmp_path / "out"
-    return out.read_text() if out.exists() else ""
 
 
 def torchrun(tmp_path: Path) -> list[str]:

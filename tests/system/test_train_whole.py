@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from miniature_shards import samples, tar
 from privileges import bound
-from training_runs import ROOT, code_of, lines, losses, provenance, real
+from training_runs import ROOT, code_of, lines, losses, provenance, real, text
 
 from clip_align.data.world.captions import class_prompts
 
@@ -96,7 +96,3 @@ def test_no_git_no_home_and_a_checkout_that_cannot_be_written(tmp_path: Path) ->
     assert "Traceback" not in done.stdout + done.stderr
     assert (runs / "x" / "report.html").is_file()
     assert json.loads((runs / "x" / "metrics.jsonl").read_text().splitlines()[-1])["event"] == "finished"
-
-
-def text(tmp_path: Path) -> str:
-    return (tmp_path / "out").read_text()

@@ -113,3 +113,9 @@ def provenance(folder: Path) -> dict[str, Any]:
     """Content of provenance.json."""
     content: dict[str, Any] = json.loads((folder / "provenance.json").read_text())
     return content
+
+
+def text(tmp_path: Path) -> str:
+    """What a run has printed so far, for the message of a failed test."""
+    out = tmp_path / "out"
+    return out.read_text() if out.exists() else ""
