@@ -8,6 +8,7 @@ process has its own.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
@@ -26,6 +27,7 @@ from clip_align.errors import RunError
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 _OVERHEAD = 1200  # bytes that two small tensors cost beside their content
+_LEFT_TO_PARENT = (signal.SIGINT, signal.SIGTERM)
 Skipped = list[tuple[str, str]]  # cause, key
 
 
@@ -185,7 +187,9 @@ class Loader(DataLoader[Batch]):
         self.tally = tally
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch's own type is private
-        for batch in super().__iter__():
+        with _signals_held():
+            batches = super().__iter__()  # starts the workers
+        for batch in batches:
             self.tally.count(len(batch["keys"]), batch["skipped"])
             if not batch["keys"]:
                 cause, key = batch["skipped"][0]
@@ -197,6 +201,19 @@ def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Processes started inside are born with both signals blocked, so that none kills a worker before it is ready.
+
+    What comes to this process meanwhile is delivered after it.
+    """
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
 def _leave_signals_to_parent(worker: int) -> None:
     """Ctrl-C and a signal to the whole group reach workers too; batches must still come while the run ends in order.
 
@@ -204,6 +221,7 @@ def _leave_signals_to_parent(worker: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _ignore_once)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _LEFT_TO_PARENT)
 
 
 def _ignore_once(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ import json
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,21 @@ def shards(tmp_path: Path) -> Shards:
     folder = tmp_path / "shards"
     folder.mkdir()
     return Shards(folder)
+
+
+@pytest.fixture
+def make(tmp_path: Path, tokenizer: Any) -> Callable[..., Any]:
+    """``make(*patterns, rank=…, ranks=…, seed=…, **keys of the configuration)``."""
+
+    from clip_align.config import ShardData, Source
+    from clip_align.data.training_data import TrainingData
+
+    def build(*patterns: Any, rank: int = 0, ranks: int = 1, seed: int = 0, accumulate: int = 1, **keys: Any) -> Any:
+        sources = tuple(p if isinstance(p, Source) else Source(str(p)) for p in patterns)
+        data = ShardData(**{"shards": sources, "batch_size": 4, "flip": False, **keys})
+        return TrainingData(data, 8, tokenizer, seed, rank, ranks, tmp_path / "cache", accumulate)
+
+    return build
 
 
 @pytest.fixture

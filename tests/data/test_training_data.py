@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import os
-import pickle
 import random
-import signal
-import time
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,30 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from clip_align.config import FolderData, ShardData, Source, WorldData
+from clip_align.config import FolderData, Source, WorldData
 from clip_align.data.batches import Batch
-from clip_align.data.plan import Cursor
 from clip_align.data.training_data import TrainingData
 from clip_align.data.world.shards import World
 from clip_align.errors import RunError, UserError
-
-Make = Callable[..., TrainingData]
-
-
-@pytest.fixture
-def make(tmp_path: Path, tokenizer: Any) -> Make:
-    """``make(*patterns, rank=…, ranks=…, seed=…, **keys of the configuration)``."""
-
-    def build(*patterns: Any, rank: int = 0, ranks: int = 1, seed: int = 0, accumulate: int = 1, **keys: Any) -> Any:
-        sources = tuple(p if isinstance(p, Source) else Source(str(p)) for p in patterns)
-        data = ShardData(**{"shards": sources, "batch_size": 4, "flip": False, **keys})
-        return TrainingData(data, 8, tokenizer, seed, rank, ranks, tmp_path / "cache", accumulate)
-
-    return build
-
-
-def take(data: TrainingData, count: int, start: Cursor = Cursor(), **how: Any) -> list[Batch]:  # noqa: B008
-    return list(islice(data.loader(start, **how), count))
+from tests.data.stream import Make, same, take
 
 
 def take_task(data: TrainingData) -> Batch:
@@ -46,15 +23,6 @@ def take_task(data: TrainingData) -> Batch:
     loader = data.loader()
     batch: Batch = loader.dataset[next(iter(loader.sampler))]
     return batch
-
-
-def same(one: list[Batch], other: list[Batch]) -> bool:
-    return len(one) == len(other) and all(
-        torch.equal(a["image"], b["image"])
-        and torch.equal(a["text"], b["text"])
-        and (a["keys"], a["cursor"], a["skipped"]) == (b["keys"], b["cursor"], b["skipped"])
-        for a, b in zip(one, other, strict=True)
-    )
 
 
 def test_a_batch(shards: Any, make: Make) -> None:
@@ -145,52 +113,6 @@ def test_the_global_generators_are_left_alone(shards: Any, make: Make) -> None:
     after = (random.getstate(), str(np.random.get_state()), torch.get_rng_state())
     assert before[:2] == after[:2]
     assert torch.equal(before[2], after[2])
-
-
-def test_workers_change_nothing_not_even_the_generators(shards: Any, make: Make) -> None:
-    shards.good(6, 7)
-    keys = {"flip": True, "crop_scale": (0.5, 1.0)}
-    expected = take(make(shards.folder, **keys), 7)
-    before = torch.get_rng_state()
-    assert same(take(make(shards.folder, workers=2, **keys), 7), expected)
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_spawned_workers(shards: Any, make: Make) -> None:
-    """The pipeline is picklable: that is what spawn asks of it."""
-    shards.good(6, 7)
-    data = make(shards.folder)
-    loader = data.loader()
-    copy = pickle.loads(pickle.dumps(loader.dataset))
-    task = next(iter(loader.sampler))
-    assert same([copy[task]], [loader.dataset[task]])  # type: ignore[list-item]
-
-
-@pytest.mark.slow
-def test_workers_that_are_really_spawned(shards: Any, make: Make) -> None:
-    shards.good(6, 7)
-    from clip_align.models.words import WordTokenizer
-
-    data = make(shards.folder, workers=2)
-    data.tokenizer = WordTokenizer.from_captions(data.captions(), 100, 6)
-    expected = make(shards.folder)
-    expected.tokenizer = data.tokenizer
-    assert same(take(data, 7, start_method="spawn"), take(expected, 7))
-
-
-def test_batches_still_come_after_a_signal_to_the_workers(shards: Any, make: Make) -> None:
-    """A signal to the process group reaches workers; the run must be able to end in order."""
-    shards.good(6, 7)
-    iterator: Any = torch.utils.data.DataLoader.__iter__(make(shards.folder, workers=2).loader())
-    next(iterator)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        for worker in iterator._workers:
-            os.kill(worker.pid, number)
-    time.sleep(0.3)
-    assert len(list(islice(iterator, 12))) == 12
-    workers = iterator._workers
-    iterator._shutdown_workers()
-    assert all(worker.exitcode == 0 for worker in workers)
 
 
 def test_a_bad_image_is_replaced_counted_and_named(shards: Any, make: Make) -> None:
