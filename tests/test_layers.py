@@ -116,6 +116,16 @@ def test_heavy_packages_stay_where_they_belong(path: Path) -> None:
             assert ONLY_IN[top](module), f"{path}:{line}: only elsewhere may {top} be imported"
 
 
+def test_no_circle_of_modules() -> None:
+    """Names for the type checker count: who reads one module should not have to read the other first."""
+    names = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in modules()}
+    below = {name: {other for other, _ in imports(path) if other in names} for name, path in names.items()}
+    with_all_below_gone = dict(below)
+    while free := {name for name, others in with_all_below_gone.items() if not others & with_all_below_gone.keys()}:
+        with_all_below_gone = {n: o for n, o in with_all_below_gone.items() if n not in free}
+    assert not with_all_below_gone, f"these import each other, or stand above those that do: {[*with_all_below_gone]}"
+
+
 def test_every_room_is_known() -> None:
     assert {room(p) for p in modules()} - {"__init__"} <= set(LEVEL)
 

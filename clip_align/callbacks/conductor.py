@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
+from torch import nn
 
 from clip_align.analysis.verdict import verdicts
 from clip_align.errors import UserError
+from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.ranks import Ranks
 from clip_align.evaluation.schedule import due, planned
 from clip_align.evaluation.session import EvaluationSettings, Listener, Session
@@ -24,16 +26,24 @@ from clip_align.evaluation.subject import Subject, find_subject
 from clip_align.record import METRICS, Position, Record, read, read_items
 from clip_align.run_folder import user_cache
 
-if TYPE_CHECKING:
-    from clip_align.callbacks.base import PerceptualCallback
-
 FOLDER = "clip-align"  # of the record, under the log folder of a foreign trainer
+
+
+class Participant(Benchmark, Protocol):
+    """A benchmark that takes part in a training: whom it asks, and when it last did."""
+
+    settings: EvaluationSettings | None
+    last_step: int | None
+    model: nn.Module | None
+    tokenizer: Callable[[list[str]], torch.Tensor] | None
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
 
 
 class Conductor:
     """Made when a fit begins, gone when it ends. ``listeners`` may be added to until then."""
 
-    def __init__(self, callbacks: Sequence[PerceptualCallback]) -> None:
+    def __init__(self, callbacks: Sequence[Participant]) -> None:
         self.callbacks = list(callbacks)
         self.listeners: list[Listener] = []
         self._session: Session | None = None
@@ -107,7 +117,7 @@ class Conductor:
             self._own_record.close(status)
         self._own_record = self._session = self._trainer = None
 
-    def _evaluate(self, trainer: Trainer, step: int, now: Sequence[PerceptualCallback]) -> None:
+    def _evaluate(self, trainer: Trainer, step: int, now: Sequence[Participant]) -> None:
         if self._session is None:
             raise UserError("callbacks: the pictures were not prepared; perceptual callbacks work in Trainer.fit only")
         context = trainer.precision_plugin.forward_context
@@ -115,10 +125,10 @@ class Conductor:
             for callback in now:
                 callback.last_step = step
 
-    def _due(self, callback: PerceptualCallback, step: int, last: bool) -> bool:
+    def _due(self, callback: Participant, step: int, last: bool) -> bool:
         return due(step, callback.every_n_steps, callback.family, self._settings.early_steps, last)
 
-    def _asked(self, module: LightningModule) -> list[tuple[PerceptualCallback, Subject]]:
+    def _asked(self, module: LightningModule) -> list[tuple[Participant, Subject]]:
         """Whom each callback asks; the same object for the same model, so that it is asked once."""
         known: dict[tuple[Any, ...], Subject] = {}
         wanted = {_own(c) for c in self.callbacks if c.prompts()}
@@ -128,7 +138,7 @@ class Conductor:
                 known[who] = self._subject(module, callback, prompts=who in wanted)
         return [(callback, known[_own(callback)]) for callback in self.callbacks]
 
-    def _subject(self, module: LightningModule, callback: PerceptualCallback, prompts: bool) -> Subject:
+    def _subject(self, module: LightningModule, callback: Participant, prompts: bool) -> Subject:
         shared = self._settings.subject
         if shared is not None and _own(callback) == _NOTHING_OWN:
             return shared
@@ -195,7 +205,7 @@ class Conductor:
 _NOTHING_OWN = (None, None, None, None)
 
 
-def _own(callback: PerceptualCallback) -> tuple[Any, ...]:
+def _own(callback: Participant) -> tuple[Any, ...]:
     """What a callback says itself about whom it asks."""
     mean = tuple(callback.mean) if callback.mean is not None else None
     std = tuple(callback.std) if callback.std is not None else None
