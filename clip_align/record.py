@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from clip_align.errors import RunError
-from clip_align.record_items import ITEMS, benchmark_keys, items_csv, npz, step_file, steps_on_disk
+from clip_align.record_items import ITEMS, benchmark_keys, items_csv, items_spacing, npz, step_file, steps_on_disk
 from clip_align.record_items import ItemsHistory as ItemsHistory
 from clip_align.record_items import read_items as read_items
 from clip_align.run_folder import write_atomic
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 METRICS = "metrics.jsonl"
-MOST_REGULAR = 500  # items of so many regular events are kept, then every second one is dropped
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,6 @@ class Mirror(Protocol):
         """The run has ended: done, failed, interrupted or terminated."""
 
 
-@dataclass
-class _Kept:
-    """Steps of the regular events whose items are on the disk; their spacing once they have been thinned."""
-
-    steps: list[int]
-    spacing: int | None = None
-
-
 class Record:
     """Appends to ``folder/metrics.jsonl`` and writes ``folder/items/``. One process of a run has one (rank 0)."""
 
@@ -64,7 +55,7 @@ class Record:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._mirrors = list(mirrors)
         self._where = Position(0, 0, 0, 0.0)
-        self._regular: dict[str, _Kept] = {}
+        self._spacing: dict[str, int] = {}  # of the items on the disk, by benchmark
         self._path = self.folder / METRICS
         self._torn = _is_torn(self._path)  # a crash may have left half a line
         self._file = self._path.open("ab", buffering=0)
@@ -92,18 +83,18 @@ class Record:
         conditions: Mapping[str, ArrayLike],
         human: ArrayLike,
         model: Mapping[str, ArrayLike],
-        regular: bool,
+        every: int,
     ) -> None:
         """Items of one benchmark at one step: ``items.csv`` once, ``step-….npz`` per event.
 
-        Arrays are float64, decisions int8, in the order of ``ids``. Beyond 500 regular events every second one is
-        dropped (and those that follow are taken at the wider spacing), so that the spacing stays even.
+        Arrays are float64, decisions int8, in the order of ``ids``. ``every``: steps between the benchmark's regular
+        events; of these no more than 500 are kept (`items_spacing`), of the few others all.
         """
         folder = self.folder / ITEMS / key
         try:
             if not (folder / "items.csv").exists():
                 write_atomic(folder / "items.csv", items_csv(ids, clusters, conditions, human))
-            if regular and not self._make_room(key, step):
+            if step % every == 0 and not self._kept(key, step, every):
                 return
             write_atomic(folder / step_file(step), npz(model))
         except OSError as error:
@@ -142,28 +133,15 @@ class Record:
         message = f"{name} failed and is off for the rest of the run ({reason}); the record goes on"
         self.append("event", self._where, {"event": "warning", "message": message})
 
-    def _make_room(self, key: str, step: int) -> bool:
-        """Whether the items of a regular event at ``step`` are to be written; thins those before it."""
-        kept = self._regular.get(key) or self._regular_on_disk(key)
-        kept.steps = [s for s in kept.steps if s < step]  # a repeated step is written again
-        self._regular[key] = kept
-        if kept.spacing and kept.steps and (step - kept.steps[0]) % kept.spacing:
-            return False
-        kept.steps.append(step)
-        if len(kept.steps) > MOST_REGULAR:
-            for old in kept.steps[1::2]:
-                (self.folder / ITEMS / key / step_file(old)).unlink(missing_ok=True)
-            kept.steps = kept.steps[::2]
-            kept.spacing = kept.steps[1] - kept.steps[0]
-        return kept.steps[-1] == step
-
-    def _regular_on_disk(self, key: str) -> _Kept:
-        """What a resumed run finds; without a ``started`` line every step counts as regular."""
-        started = [e for e in _lines(self._path)[0] if e.get("event") == "started" and e.get("regular_every")]
-        every = int(started[-1]["regular_every"]) if started else 1
-        steps = [s for s in steps_on_disk(self.folder, key) if s % every == 0]
-        thinned = bool(started) and len(steps) > 1 and steps[1] - steps[0] > every
-        return _Kept(steps, steps[1] - steps[0] if thinned else None)
+    def _kept(self, key: str, step: int, every: int) -> bool:
+        """Whether the items of a regular event at ``step`` are kept; drops former ones that no longer are."""
+        spacing = items_spacing(every, step)
+        if self._spacing.get(key) != spacing:
+            for old in steps_on_disk(self.folder, key):
+                if old % every == 0 and old % spacing:
+                    (self.folder / ITEMS / key / step_file(old)).unlink(missing_ok=True)
+            self._spacing[key] = spacing
+        return step % spacing == 0
 
     def _drop_items_after(self, step: int) -> None:
         """Items of steps that the resumed run has not made: the weights they came from are lost."""
@@ -171,7 +149,6 @@ class Record:
             for old in steps_on_disk(self.folder, key):
                 if old > step:
                     (self.folder / ITEMS / key / step_file(old)).unlink(missing_ok=True)
-        self._regular.clear()
 
 
 @dataclass(frozen=True)

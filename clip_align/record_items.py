@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Column = NDArray[np.generic]
 
 ITEMS = "items"
+MOST_REGULAR = 500  # regular events of a benchmark whose items are kept
 STEP_FILE = re.compile(r"step-(\d+)\.npz")
 
 
@@ -66,6 +67,19 @@ def read_items(folder: Path, key: str) -> ItemsHistory | None:
         steps=steps,
         model={name: np.stack(values) for name, values in model.items()},
     )
+
+
+def items_spacing(every: int, step: int) -> int:
+    """Steps between the regular events whose items are kept in a run that has come to ``step``.
+
+    ``every``, the benchmark's own interval, doubled until no more than 500 events are left, step 0 counted: every
+    second one is dropped, so that the spacing stays even. It follows from the step alone, so neither a resumed run
+    nor an event without items changes it.
+    """
+    spacing = every
+    while step // spacing >= MOST_REGULAR:
+        spacing *= 2
+    return spacing
 
 
 def step_file(step: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clip_align import record
+from clip_align import record, record_items
 from clip_align.errors import RunError
 from clip_align.record import Position, Record
 
@@ -22,7 +22,7 @@ def at(step: int) -> Position:
     return Position(step, step * 128, 0, step / 10)
 
 
-def write(run: Record, step: int, *, regular: bool = True, n: int = 3) -> None:
+def write(run: Record, step: int, *, every: int = 1, n: int = 3) -> None:
     names = [f"I{i:02d}" for i in range(n)]
     run.write_items(
         KEY,
@@ -32,7 +32,7 @@ def write(run: Record, step: int, *, regular: bool = True, n: int = 3) -> None:
         conditions={"level": np.arange(n) / 2},
         human=np.linspace(0, 1, n),
         model={"euclidean": np.full(n, float(step)), "choice": np.full(n, -1, np.int8)},
-        regular=regular,
+        every=every,
     )
 
 
@@ -84,7 +84,7 @@ def test_of_a_repeated_step_the_last_line_counts_and_resumed_takes_later_steps_b
     run.append("evaluation", at(20), {f"{KEY}/srocc": 0.9})
     history = record.read(tmp_path)
     assert [(e["global_step"], e[f"{KEY}/srocc"]) for e in history.evaluations] == [(0, 0.0), (10, 0.1), (20, 0.9)]
-    assert record.steps_on_disk(tmp_path, KEY) == [0, 10]
+    assert record_items.steps_on_disk(tmp_path, KEY) == [0, 10]
 
 
 class Loud:
@@ -159,7 +159,7 @@ def test_items_come_back_as_they_were_given(tmp_path: Path) -> None:
 def test_human_values_keep_every_digit(tmp_path: Path) -> None:
     human = np.random.default_rng(0).random(50)
     ids = [str(i) for i in range(50)]
-    Record(tmp_path).write_items(KEY, 0, ids, {"item": ids}, {}, human, {"value": human}, True)
+    Record(tmp_path).write_items(KEY, 0, ids, {"item": ids}, {}, human, {"value": human}, 1)
     items = record.read_items(tmp_path, KEY)
     assert items is not None
     np.testing.assert_array_equal(items.human, human)
@@ -177,24 +177,27 @@ def test_a_damaged_items_file_costs_that_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("without", [(), (5, 10)])
 def test_items_are_thinned_evenly_beyond_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool, without: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr(record, "MOST_REGULAR", 20)
+    """Also where a run was resumed, and where early events had no items because the score was undefined."""
+    monkeypatch.setattr(record_items, "MOST_REGULAR", 20)
     run = Record(tmp_path)
-    run.append("event", at(0), {"event": "started", "regular_every": 5})
-    write(run, 3, regular=False)
+    write(run, 3, every=5)
     for step in range(0, 5 * 100, 5):
         if resumed and step == 300:
             run.close("terminated")
             run = Record(tmp_path)
-        write(run, step)
-    steps = record.steps_on_disk(tmp_path, KEY)
-    assert 3 in steps  # early events are few and stay
-    regular = [s for s in steps if s != 3]
-    assert 10 <= len(regular) <= 20
-    assert len(set(np.diff(regular))) == 1
-    assert regular[0] == 0
+        if step not in without:
+            write(run, step, every=5)
+        kept = [s for s in record_items.steps_on_disk(tmp_path, KEY) if s % 5 == 0]
+        assert len(kept) <= 20
+    assert record_items.steps_on_disk(tmp_path, KEY) == [0, 3, *range(40, 500, 40)]  # early events are few and stay
+
+
+def test_five_hundred_regular_events_are_kept() -> None:
+    assert [record_items.items_spacing(60, 60 * n) for n in (0, 499, 500, 999, 1000)] == [60, 60, 120, 120, 240]
 
 
 def test_curves_are_drawn_once_a_score_was_defined_often_enough() -> None:

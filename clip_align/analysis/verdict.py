@@ -8,7 +8,6 @@ these words needs several seeds.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from clip_align.analysis.peak import Peak, peak
 from clip_align.metrics.estimate import Estimate
+from clip_align.record_items import items_spacing
 
 if TYPE_CHECKING:
     from clip_align.record import History, ItemsHistory
@@ -129,8 +129,8 @@ def _peak(history: History, benchmark: Mapping[str, Any], name: str, margin: flo
         return _without("the items have no levels")
     every = _regular_every(history, benchmark, items.steps)
     known = {s: t for t, s in enumerate(items.steps) if s % every == 0 and s not in undefined_at}
-    first, spacing = _kept(history, path, items.steps, every)
-    steps = sorted({*known, *(s for s in undefined_at if s % every == 0 and (s - first) % spacing == 0)})
+    spacing = items_spacing(every, max((e["global_step"] for e in history.evaluations), default=0))
+    steps = sorted({*known, *(s for s in undefined_at if s % spacing == 0)})
     model: NDArray[np.float64] = np.full((len(steps), len(items.human)), np.nan)
     for row, step in enumerate(steps):
         if step in known:
@@ -153,16 +153,6 @@ def _regular_every(history: History, benchmark: Mapping[str, Any], steps: Sequen
     gaps = np.diff(sorted(steps))
     commonest = int(np.bincount(gaps).argmax()) if len(gaps) else 1
     return int(own or (runs[-1] if runs else commonest))
-
-
-def _kept(history: History, path: str, steps: Sequence[int], every: int) -> tuple[int, int]:
-    """First of the regular steps that have items, and their spacing: wider than ``every`` once they were thinned."""
-    kept = sorted(s for s in steps if s % every == 0)
-    valued = {
-        e["global_step"] for e in history.evaluations if e.get(path) is not None and e["global_step"] % every == 0
-    }
-    thinned = len(kept) > 1 and not valued <= set(kept)
-    return kept[0] if kept else 0, math.gcd(*(s - kept[0] for s in kept)) if thinned else every
 
 
 def _without(reason: str) -> Peak:

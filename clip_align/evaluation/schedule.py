@@ -20,11 +20,6 @@ def due(step: int, every: int, family: str, early: Collection[int] = (), last: b
     return family in EARLY_FAMILIES and step < every and step in early
 
 
-def regular(step: int, every: int) -> bool:
-    """Whether an evaluation counts for the verdict about rise and fall: evenly spaced ones only."""
-    return step % every == 0
-
-
 def planned(every: int, family: str, early: Collection[int], max_steps: int) -> int:
     """Number of evaluations of one benchmark in a run of ``max_steps`` steps, step 0 and the last included."""
     steps = {0, max_steps, *range(0, max_steps + 1, every), *(s for s in early if s <= max_steps)}

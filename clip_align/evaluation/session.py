@@ -16,7 +16,6 @@ from clip_align.evaluation.event import Outcome, Prepared, Union, as_fields, out
 from clip_align.evaluation.pictures import ensure
 from clip_align.evaluation.prepare import Jobs, opened, planned, refuse_conflicts, refuse_same_keys
 from clip_align.evaluation.ranks import Ranks
-from clip_align.evaluation.schedule import regular
 from clip_align.evaluation.subject import Subject
 from clip_align.evaluation.undisturbed import evaluating, same_random_state
 from clip_align.record import Position, Record
@@ -177,9 +176,9 @@ class Session:
                 record.append("benchmark", where, described(benchmark, n))
                 self._introduced[benchmark.key] = n
             if items is not None:
-                even = regular(step, benchmark.every_n_steps)
+                every = benchmark.every_n_steps
                 record.write_items(
-                    benchmark.key, step, items.ids, items.clusters, items.conditions, items.human, items.model, even
+                    benchmark.key, step, items.ids, items.clusters, items.conditions, items.human, items.model, every
                 )
         elapsed = max(time.monotonic() - self._started, 1e-9)
         spent = self._spent + seconds  # what is still to come of this event counts from the next one on

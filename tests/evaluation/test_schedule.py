@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from clip_align.evaluation.schedule import due, planned, regular
+from clip_align.evaluation.schedule import due, planned
 
 EARLY = (2, 8, 32, 64)
 
@@ -26,7 +26,3 @@ def test_planned_counts_what_is_due() -> None:
     for family in ("human", "noise"):
         for every, last in ((100, 250), (20, 70), (7, 7), (50, 3)):
             assert planned(every, family, EARLY, last) == len(steps(family, every, last))
-
-
-def test_only_even_spacing_is_regular() -> None:
-    assert [s for s in (0, 2, 32, 100, 150, 200) if regular(s, 100)] == [0, 100, 200]
