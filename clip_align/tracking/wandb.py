@@ -22,6 +22,7 @@ from clip_align.report.child import be_nice, words
 from clip_align.run_folder import RunFolder, write_atomic
 from clip_align.tracking.headline import Headlines
 from clip_align.tracking.tail import Tail
+from clip_align.tracking.wandb_mirror import hints
 
 FAMILIES = ("human", "texture", "noise", "zero_shot", "similarity", "saliency", "train", "time")
 INIT_SECONDS = 60.0
@@ -111,10 +112,20 @@ def _start(folder: RunFolder, job: Mapping[str, Any], say: Callable[[str], None]
         if job["mode"] != "online":
             raise
         say(f"warning: wandb cannot be online ({' '.join(str(error).split())}); going on offline")
+        _forget()
         run = _init(folder, job, "offline")
+        for text in hints(folder, "offline"):
+            say(text)
     if run.url:
         say(f"wandb: {run.url}")
     return run
+
+
+def _forget() -> None:
+    """End wandb's service, which still holds the id of the attempt that failed and would refuse it to the next."""
+    import wandb
+
+    wandb.teardown()
 
 
 def _init(folder: RunFolder, job: Mapping[str, Any], mode: Literal["online", "offline"]) -> Any:

@@ -98,6 +98,28 @@ def test_an_offline_run_and_its_resumption(tmp_path: Path, synthetic: ModuleType
     assert [r["global_step"] for r in rows(records) if SROCC in r] == [180]  # 120 is there already
 
 
+def test_without_its_server_it_goes_on_offline_and_says_how_to_upload(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
+    run = RunFolder(synthetic.write(tmp_path / "run", synthetic.lines(60)))
+    WandbMirror(run, TrackerConfig(mode="disabled"), {}, print)._child.kill()  # only for what it is to do
+    job = json.loads((run.wandb / "clip-align.json").read_text())
+    (run.wandb / "clip-align.json").write_text(json.dumps({**job, "mode": "online"}))
+    code = (
+        "import sys; from clip_align.tracking import wandb as w; w.INIT_SECONDS = 2.0; sys.exit(w.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "0", str(run.path)]
+    done = subprocess.run(command, input="end done\n", capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    warning, watch, upload = done.stdout.splitlines()
+    assert warning.startswith("warning: wandb cannot be online (")
+    assert warning.endswith("; going on offline")
+    assert (watch, upload) == tuple(hints(run, "offline"))
+    assert [r["global_step"] for r in rows(inspected(run.path)) if SROCC in r] == [0, 2, 8, 32, 60]
+
+
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
     """The last value of every key of the run's summary."""
     found: dict[str, Any] = {}
