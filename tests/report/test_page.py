@@ -4,6 +4,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -69,6 +71,24 @@ def test_a_finished_run(tmp_path: Path, synthetic: ModuleType) -> None:
     ):
         assert part in html.unescape(text), part
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no browser to lay the page out")
+@pytest.mark.parametrize("width", [1440, 800, 500])  # a window of chromium is never narrower
+def test_what_is_human_data_can_be_read_at_any_width(tmp_path: Path, synthetic: ModuleType, width: int) -> None:
+    text, _ = written(synthetic.run(tmp_path, last=60, chosen=synthetic.shipped()))
+    measure = "document.title = [...document.querySelectorAll('dd')].map(e => Math.round(e.offsetWidth)).join()"
+    (tmp_path / "measured.html").write_text(f"{text}<script>{measure}</script>", encoding="utf-8")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"--window-size={width},900"]
+    options = {"capture_output": True, "text": True, "timeout": 60, "check": True}
+    shown = subprocess.run(
+        [*command, f"--user-data-dir={tmp_path / 'browser'}", f"file://{tmp_path}/measured.html"], **options
+    )
+    found = re.search("<title>(.*?)</title>", shown.stdout)
+    assert found is not None
+    widths = [int(w) for w in found[1].split(",")]
+    assert min(widths) > 300
+    assert max(widths) < width
 
 
 def test_a_run_under_way_reloads_itself_and_gives_no_verdict(tmp_path: Path, synthetic: ModuleType) -> None:
