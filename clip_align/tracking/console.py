@@ -45,17 +45,26 @@ class ConsoleMirror:
         self._drawn_at = self._train_at = float("-inf")
 
     def say(self, text: str) -> None:
-        """A line for the reader, above the live display, and in the log; lines of progress are kept calm."""
+        """A line about the preparation: a series of progress is kept calm, below the live display; else ``show``."""
         progress = PROGRESS.search(text)
+        if progress is None:
+            self.show(text)
+            return
         if self._live is None:
             self._lines(text)
-        elif progress is not None:
+        else:
             self._work = text if progress["done"] != progress["total"] else ""
             self._redraw(force=not self._work)
-        else:
-            self._live.console.print(text, markup=False, highlight=False)
         if self._logged.due(text):
             self._write_log(text)
+
+    def show(self, text: str) -> None:
+        """A line for the reader, above the live display, and in the log, whatever it says."""
+        if self._live is None:
+            self._lines.plain(text)
+        else:
+            self._live.console.print(text, markup=False, highlight=False)
+        self._write_log(text)
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Show one line of the record."""
@@ -68,7 +77,7 @@ class ConsoleMirror:
         elif kind == "evaluation":
             self._tell(self._status.evaluation_line())
         elif kind == "verdict":
-            self.say(str(line.get("sentence") or f"{line.get('score')}: {line.get('word')}"))
+            self.show(str(line.get("sentence") or f"{line.get('score')}: {line.get('word')}"))
         elif kind == "event":
             self._event(line)
         self._redraw(force=kind != "train")
@@ -79,16 +88,16 @@ class ConsoleMirror:
             self._redraw(force=True)
             self._live.stop()
             self._live = None
-        self.say(f"report: {self._folder / 'report.html'} (figure: curves.png, record: metrics.jsonl)")
+        self.show(f"report: {self._folder / 'report.html'} (figure: curves.png, record: metrics.jsonl)")
 
     def _event(self, line: Mapping[str, Any]) -> None:
         text = str(line.get("message") or line.get("event"))
         if line.get("event") in QUIET:
             self._tell(text)
             return
-        self.say(f"warning: {text}" if line.get("event") == "warning" else text)
+        self.show(f"warning: {text}" if line.get("event") == "warning" else text)
         if line.get("event") in ENDS and (share := self._status.share_line()):
-            self.say(share)
+            self.show(share)
         if line.get("event") in ("started", "resumed") and self._interactive and self._live is None:
             from rich.live import Live
 
@@ -139,4 +148,4 @@ class ConsoleMirror:
                 file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
         except OSError as error:
             self._log = None  # the display goes on
-            self.say(f"warning: train.log cannot be written ({error.strerror or error})")
+            self.show(f"warning: train.log cannot be written ({error.strerror or error})")

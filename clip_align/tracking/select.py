@@ -19,12 +19,12 @@ def mirrors(config: Config, folder: RunFolder, interactive: bool) -> list[Mirror
     """
     past = read(folder.path)  # of a resumed run
     console = ConsoleMirror(folder.path, interactive, past)
-    chosen: list[Mirror] = [LiveReport(folder.path, console.say)]  # before wandb, which takes its last figure
+    chosen: list[Mirror] = [LiveReport(folder.path, console.show)]  # before wandb, which takes its last figure
     for kind in config.tracker.kinds:
         try:
-            tracker = _tracker(kind, config, folder, past, console.say)
+            tracker = _tracker(kind, config, folder, past, console.show)
         except Exception as error:  # a tracker may fail in any way; training goes on without it
-            console.say(f"warning: tracker {kind} is off ({' '.join(str(error).split()) or type(error).__name__})")
+            console.show(f"warning: tracker {kind} is off ({' '.join(str(error).split()) or type(error).__name__})")
             continue
         chosen += [] if tracker is None else [tracker]
     return [*chosen, console]

@@ -57,6 +57,24 @@ def test_warnings_and_verdicts_are_lines(tmp_path: Path, synthetic: ModuleType) 
     assert lines[1].startswith("srocc rose from .53")
 
 
+@pytest.mark.parametrize("interactive", [False, True])
+def test_a_line_of_the_record_is_never_taken_for_progress(
+    tmp_path: Path, synthetic: ModuleType, capsys: pytest.CaptureFixture[str], interactive: bool
+) -> None:
+    mirror = ConsoleMirror(tmp_path, interactive=interactive, clock=Clock())
+    mirror.line(next(iter(synthetic.lines(0))))
+    texts = [f"{name}: flat. Left out: {n} of 26 evaluations." for n, name in enumerate(("srocc", "within"), 2)]
+    for text in texts:
+        mirror.line({**synthetic.where(5), "kind": "verdict", "score": "human/x/srocc", "sentence": text})
+    mirror.line({**synthetic.where(5), "kind": "event", "event": "warning", "message": "3 of 100 samples skipped"})
+    mirror.show("warning: 5 of 5 rows lost")
+    mirror.close("done")
+    printed, logged = capsys.readouterr().out, (tmp_path / "train.log").read_text(encoding="utf-8")
+    for text in (*texts, "warning: 3 of 100 samples skipped", "warning: 5 of 5 rows lost"):
+        assert text in printed
+        assert text in logged
+
+
 @pytest.mark.parametrize("event", ["finished", "stopped"])
 def test_the_end_tells_what_evaluation_took(tmp_path: Path, synthetic: ModuleType, event: str) -> None:
     end = {**synthetic.where(60), "kind": "event", "event": event, "message": "done at step 60"}
