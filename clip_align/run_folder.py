@@ -145,6 +145,44 @@ def new_run(runs: str | Path, name: str | None, experiment: str) -> RunFolder:
     return folder
 
 
+def lock(run: RunFolder) -> int | None:
+    """Hold a run's folder until the descriptor is closed, at the latest when this process ends, however it ends.
+
+    BlockingIOError where another process holds it; None where the system or the file system has no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    folder = os.open(run.path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(folder)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return folder
+
+
+def run_status(run: RunFolder) -> str:
+    """How a run is, from its provenance: running, done, failed, interrupted, terminated; unknown without one.
+
+    One that was killed says running for ever, but nobody holds its folder any more: failed.
+    """
+    status = str(read_provenance(run).get("status") or "unknown")
+    if status != "running":
+        return status
+    try:
+        held = lock(run)
+    except OSError:
+        return status
+    if held is None:  # nobody can tell
+        return status
+    os.close(held)
+    return "failed"
+
+
 def resolve_run(runs: str | Path, name_or_path: str | Path) -> RunFolder:
     """An existing run by its name under ``runs`` (``latest`` too) or by its folder; UserError when there is none."""
     named, typed = Path(runs) / name_or_path, Path(name_or_path).expanduser()

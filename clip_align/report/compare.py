@@ -18,7 +18,7 @@ from clip_align.report.labels import interval, number
 from clip_align.report.layers import all_scores
 from clip_align.report.page import TEMPLATE, alternative, inline, render
 from clip_align.report.panels import Panel, note_of, panels
-from clip_align.run_folder import RunFolder, read_provenance, write_atomic
+from clip_align.run_folder import RunFolder, read_provenance, run_status, write_atomic
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _run_row(run: Run, output: Path) -> dict[str, Any]:
     report = RunFolder(run.folder).report_html
     return {
         "name": run.name,
-        "status": str(provenance.get("status") or "unknown"),
+        "status": run_status(RunFolder(run.folder)),
         "seed": provenance.get("seed"),
         "step": last.get("global_step"),
         "samples": last.get("samples_seen"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.report.child import Child, be_nice, words
+from clip_align.run_folder import read_provenance
 
 LIMIT_SECONDS = 5.0  # for the last redraw by the child, after which the parent draws itself
 NARROW_SECONDS = 60.0  # between two drawings of the variant for narrow screens: half of a redraw's cost
@@ -65,13 +66,19 @@ def main(arguments: list[str]) -> int:
     while True:
         told = words()
         last = next((w for w in told or () if w.startswith("end ")), None)
-        status = last.removeprefix("end ").strip() if last else None
         ended = told is None or last is not None
+        status = last.removeprefix("end ").strip() if last else _left_at(folder) if ended else "running"
         if ended or time.monotonic() - narrow_at > NARROW_SECONDS:
             narrow, narrow_at = None, time.monotonic()
         narrow = write(folder, status=status, narrow=narrow)
         if ended:
             return 0
+
+
+def _left_at(folder: Path) -> str:
+    """Status of a run whose process has gone without a word."""
+    status = str(read_provenance(folder).get("status") or "running")
+    return "failed" if status == "running" else status
 
 
 if __name__ == "__main__":

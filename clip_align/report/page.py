@@ -24,7 +24,7 @@ from clip_align.report.figures import footnote, png, run_title, started
 from clip_align.report.labels import count, duration, interval, number
 from clip_align.report.layers import all_scores
 from clip_align.report.panels import Panel, panels
-from clip_align.run_folder import RunFolder, read_provenance, write_atomic
+from clip_align.run_folder import RunFolder, read_provenance, run_status, write_atomic
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 REFRESH_SECONDS = 10
@@ -43,7 +43,7 @@ def write(
 ) -> bytes:
     """Write ``curves.png`` and ``report.html`` of a run, each atomically, into ``output`` (default: its folder).
 
-    ``status`` (running, done, failed, interrupted, terminated) is the provenance file's where not given.
+    ``status`` (running, done, failed, interrupted, terminated) is ``run_status`` where not given.
     ``judge``: work out the verdicts that the record of an ended run lacks, from its items (seconds).
     ``two_way``: draw the scores whose interval is over other distortions too, which are in the table alone otherwise.
     ``narrow``: an older picture to be used again on narrow screens; returned is the one that was used.
@@ -51,7 +51,7 @@ def write(
     run = RunFolder(Path(folder))
     target = RunFolder(Path(output)) if output else run
     history = all_scores(read(run.path))
-    status = status or str(read_provenance(run).get("status") or "unknown")
+    status = status or run_status(run)
     if judge and status != "running" and not history.verdicts:
         history = judged(history, run)
     if two_way:
@@ -60,7 +60,9 @@ def write(
     wide = png(built, title=title, foot=foot)
     write_atomic(target.curves_png, wide)
     narrow = narrow or png(built, title=title, foot=foot, layout=NARROW)
-    write_atomic(target.report_html, page(run, history, built, (wide, narrow), status))
+    here = target.path.resolve() == run.path.resolve()
+    refresh = REFRESH_SECONDS if status == "running" and here else None  # nobody writes a copy again
+    write_atomic(target.report_html, page(run, history, built, (wide, narrow), status, refresh))
     return narrow
 
 
@@ -87,8 +89,15 @@ def judged(history: History, run: RunFolder) -> History:
     return replace(history, verdicts=list(verdicts(history, partial(read_items, run.path))))
 
 
-def page(run: RunFolder, history: History, built: list[Panel], pictures: tuple[bytes, bytes], status: str) -> str:
-    """The page as text; ``pictures`` are the figure as PNG, wide and in one column."""
+def page(
+    run: RunFolder,
+    history: History,
+    built: list[Panel],
+    pictures: tuple[bytes, bytes],
+    status: str,
+    refresh: int | None,
+) -> str:
+    """The page as text; ``pictures``: the figure as PNG, wide and in one column; ``refresh``: seconds to a reload."""
     provenance = {**read_provenance(run), "status": status}  # at the very end the file is written after the page
     start = started(history)
     verdicts = sentences.verdict_sentences(history)
@@ -96,7 +105,7 @@ def page(run: RunFolder, history: History, built: list[Panel], pictures: tuple[b
         TEMPLATE,
         name=str(start.get("run") or run.path.name),
         status=status,
-        refresh=REFRESH_SECONDS if status == "running" else None,
+        refresh=refresh,
         facts=_facts(history, start, provenance),
         wide=inline(pictures[0]),
         narrow=inline(pictures[1]),

@@ -19,6 +19,7 @@ from clip_align.record import Position, Record
 from clip_align.run_folder import (
     RunFolder,
     new_run,
+    lock,
     point_latest,
     provenance,
     read_provenance,
@@ -81,19 +82,11 @@ def _folder(start: Start) -> RunFolder:
 def _lock(run: RunFolder) -> None:
     """One training at a time in a folder; the lock goes with this process, however it ends."""
     try:
-        import fcntl
-    except ImportError:  # not on this system: nothing is locked
-        return
-    folder = os.open(run.path, os.O_RDONLY)  # open until the end of the process
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(run)
     except BlockingIOError:
-        os.close(folder)
         raise UserError(
             f"name: {run.path} is in use by a training that is under way; wait for it, or stop it"
         ) from None
-    except OSError:  # a file system without locks
-        os.close(folder)
 
 
 def _keep_aside(run: RunFolder) -> None:

@@ -81,4 +81,6 @@ def test_the_child_ends_with_its_parent(tmp_path: Path, synthetic: ModuleType) -
     assert child._process.stdin is not None
     child._process.stdin.close()  # what the kernel does when the parent is killed
     assert until(lambda: not child.alive)
-    assert (tmp_path / "report.html").exists()
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ">failed<" in text  # the provenance still says running
+    assert "http-equiv" not in text

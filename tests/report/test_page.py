@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from clip_align.report import page
+from clip_align.run_folder import RunFolder, lock
 
 
 class Page(HTMLParser):
@@ -92,7 +94,10 @@ def test_what_is_human_data_can_be_read_at_any_width(tmp_path: Path, synthetic: 
 
 
 def test_a_run_under_way_reloads_itself_and_gives_no_verdict(tmp_path: Path, synthetic: ModuleType) -> None:
-    text, parsed = written(synthetic.run(tmp_path, status="running"))
+    held = lock(RunFolder(synthetic.run(tmp_path, status="running")))
+    assert held is not None
+    text, parsed = written(tmp_path)
+    os.close(held)
     assert parsed.refresh == "10"
     assert "no verdict before the end" in text
     assert "A verdict about rise and fall comes at the end of the run." in text
@@ -102,6 +107,13 @@ def test_a_run_under_way_reloads_itself_and_gives_no_verdict(tmp_path: Path, syn
 def test_the_page_stops_reloading_when_the_run_has_ended(tmp_path: Path, synthetic: ModuleType) -> None:
     synthetic.run(tmp_path, last=300, status="running")
     _, parsed = written(tmp_path, status="interrupted")
+    assert parsed.refresh is None
+
+
+def test_a_run_that_was_killed_is_judged_and_does_not_reload(tmp_path: Path, synthetic: ModuleType) -> None:
+    text, parsed = written(synthetic.run(tmp_path, last=300, status="running"), judge=True)
+    assert ">failed<" in text
+    assert "srocc: no verdict: items missing." in text
     assert parsed.refresh is None
 
 
@@ -157,6 +169,8 @@ def test_a_report_elsewhere_leaves_the_run_alone(tmp_path: Path, synthetic: Modu
     page.write(tmp_path / "run", output=tmp_path / "other")
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == before
     assert sorted(p.name for p in (tmp_path / "other").iterdir()) == ["curves.png", "report.html"]
+    page.write(tmp_path / "run", status="running", output=tmp_path / "other")
+    assert Page((tmp_path / "other" / "report.html").read_text(encoding="utf-8")).refresh is None
 
 
 def test_broken_provenance_is_no_failure(tmp_path: Path, synthetic: ModuleType) -> None:
