@@ -49,3 +49,8 @@ class Score:
     drawn_after: int = 1
     flat_margin: float | None = None
     higher_is_better: bool | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.axis
+        if low >= high:
+            raise ValueError(f"score {self.name}: axis is {self.axis}; give (low, high) with low < high")

@@ -82,13 +82,12 @@ def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) ->
 
 
 def _limits(panel: Panel) -> tuple[float, float]:
-    """Limits that hold every value, interval and line, inside the scores' own widest limits."""
-    values = [r.value for r in panel.references] + [y for _, y in panel.bound]
-    for point in (p for c in panel.curves for p in c.points):
-        values += [v for v in (point.value, point.low, point.high) if v is not None and point.value is not None]
-    if not values:
-        return panel.axis
-    low, high = max(min(values), panel.axis[0]), min(max(values), panel.axis[1])
+    """Limits that hold every value and reference line; intervals and bounds only inside the scores' widest limits."""
+    points = [p for c in panel.curves for p in c.points if p.value is not None]
+    values = [r.value for r in panel.references] + [p.value for p in points if p.value is not None]
+    wide = [y for _, y in panel.bound] + [v for p in points for v in (p.low, p.high) if v is not None]
+    values += [min(max(v, panel.axis[0]), panel.axis[1]) for v in wide]
+    low, high = (min(values), max(values)) if values else panel.axis
     margin = 0.04 * (high - low) or 0.05
     return low - margin, high + margin
 

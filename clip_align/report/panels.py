@@ -85,7 +85,7 @@ class Panel:
 
     ``note`` says what is re-made or a stand-in. ``bound`` is the upper limit of a curve that moves with
     accuracy, as (samples, value). ``peak`` is the range in which the peak lies, in samples, once a
-    verdict exists. ``axis`` are the widest limits that make sense.
+    verdict exists. ``axis`` are the limits that no interval widens.
     """
 
     name: str
@@ -176,7 +176,7 @@ def _panel(name: str, members: list[tuple[Mapping[str, Any], Mapping[str, Any]]]
     curves = _distinct([(b, curve_of(history, b, s)) for b, s in members])
     benchmarks = {str(b["key"]): b for b, _ in members}
     bound_label, bound = _relative_bound(members, history)
-    axes = [s.get("axis") or (0.0, 1.0) for _, s in members]
+    axes = [sorted(map(float, s.get("axis") or (0.0, 1.0))) for _, s in members]
     return Panel(
         name=name,
         title=TITLES.get(name, name.replace("_", " ").capitalize()),
@@ -184,7 +184,7 @@ def _panel(name: str, members: list[tuple[Mapping[str, Any], Mapping[str, Any]]]
         curves=curves,
         references=tuple(_references(members)),
         gaps=tuple(gaps_of(curves[0])),
-        axis=(min(float(a[0]) for a in axes), max(float(a[1]) for a in axes)),
+        axis=(min(a[0] for a in axes), max(a[1] for a in axes)),
         bound=bound,
         bound_label=bound_label,
         peak=_peak(curves[0], history),

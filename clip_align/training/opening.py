@@ -18,9 +18,9 @@ from clip_align.errors import UserError
 from clip_align.record import Position, Record
 from clip_align.run_folder import (
     RunFolder,
-    new_run,
     lock,
     point_latest,
+    new_run,
     provenance,
     read_provenance,
     write_atomic,

@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from clip_align.record import read
-from clip_align.report import figures
+from clip_align.report import draw, figures
 from clip_align.report.draw import NARROW, WIDE, Layout
 from clip_align.report.panels import panels
 
@@ -94,6 +94,20 @@ def test_no_text_overlaps_another_or_leaves_the_figure(
             width = min(box.x1, other_box.x1) - max(box.x0, other_box.x0)
             height = min(box.y1, other_box.y1) - max(box.y0, other_box.y0)
             assert width <= 0 or height <= 2.5, f"{text!r} lies on {other!r}"
+
+
+@pytest.mark.parametrize("axis", [[-0.2, 1.0], [1.0, -0.2], None])
+def test_no_curve_leaves_its_panel_and_no_interval_widens_the_axis(
+    synthetic: ModuleType, tmp_path: Path, axis: list[float] | None
+) -> None:
+    mine = synthetic.benchmark("human/mine", "alignment", [synthetic.score("cc", "correlation", axis=axis)])
+    line = {"kind": "evaluation", "human/mine/cc/low": -3.0, "human/mine/cc/high": 0.9}
+    lines = [{**synthetic.where(s), **line, "human/mine/cc": v} for s, v in ((0, 0.1), (60, -0.3), (120, -0.4))]
+    synthetic.write(tmp_path, [{**synthetic.where(0), **mine}, *lines])
+    (panel,) = panels(read(tmp_path))
+    low, high = draw._limits(panel)
+    assert -0.5 < low < -0.4
+    assert 0.9 < high < 1.0
 
 
 @pytest.mark.slow
