@@ -127,10 +127,8 @@ def _peak(history: History, benchmark: Mapping[str, Any], name: str, margin: flo
         return _without(MISSING)
     if statistic == WITHIN and LEVEL not in items.conditions:
         return _without("the items have no levels")
-    every = _regular_every(history, benchmark, items.steps)
-    known = {s: t for t, s in enumerate(items.steps) if s % every == 0 and s not in undefined_at}
-    spacing = items_spacing(every, max((e["global_step"] for e in history.evaluations), default=0))
-    steps = sorted({*known, *(s for s in undefined_at if s % spacing == 0)})
+    known = {s: t for t, s in enumerate(items.steps) if s not in undefined_at}
+    steps = _regular_steps(history, benchmark, items.steps)
     model: NDArray[np.float64] = np.full((len(steps), len(items.human)), np.nan)
     for row, step in enumerate(steps):
         if step in known:
@@ -144,6 +142,12 @@ def _undefined(history: History, path: str) -> Iterator[tuple[int, str]]:
     for line in history.evaluations:
         if path in line and line[path] is None:
             yield line["global_step"], str(line.get(f"{path}/reason") or "undefined")
+
+
+def _regular_steps(history: History, benchmark: Mapping[str, Any], steps: Sequence[int]) -> range:
+    """Every step at which this run should have the benchmark's items: what is missing there is a gap, not forgotten."""
+    last = max((line["global_step"] for line in history.evaluations), default=-1)
+    return range(0, last + 1, items_spacing(_regular_every(history, benchmark, steps), last))
 
 
 def _regular_every(history: History, benchmark: Mapping[str, Any], steps: Sequence[int]) -> int:

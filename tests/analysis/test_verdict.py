@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,37 @@ def test_an_undefined_start_gives_no_verdict(tmp_path: Path) -> None:
     assert line["reason"] == "the score has no value at one of the first two regular evaluations, which are the start"
 
 
+@pytest.mark.parametrize(
+    ("evaluations", "missing", "reason"),
+    [
+        (25, [0], "the score has no value at one of the first two regular evaluations, which are the start"),
+        (45, range(800), "the score has no value at one of the first two regular evaluations, which are the start"),
+        (25, [23 * EVERY], "the score has no value at one of the last 5 regular evaluations, which are the end"),
+        (25, range(2 * EVERY, 12 * EVERY), "15 of 25 regular evaluations have a value; the rule needs 20"),
+    ],
+    ids=["first file lost", "callback added at step 800", "late file lost", "many files lost"],
+)
+def test_missing_items_are_gaps(tmp_path: Path, evaluations: int, missing: Iterable[int], reason: str) -> None:
+    _write(tmp_path, evaluations=evaluations)
+    _lose_items(tmp_path, missing)
+    for line in _verdicts(tmp_path):
+        assert line["word"] is None
+        assert line["reason"] == reason
+
+
+def test_missing_items_are_counted(tmp_path: Path) -> None:
+    _write(tmp_path)
+    _lose_items(tmp_path, [10 * EVERY])
+    line = _verdicts(tmp_path)[0]
+    assert (line["word"], line["evaluations"], line["left_out"]) == ("rose_then_fell", 21, 1)
+    assert line["sentence"].endswith("Left out, without a value: 1 of 22 evaluations.")
+
+
+def _lose_items(folder: Path, steps: Iterable[int]) -> None:
+    for step in steps:
+        (folder / "items" / KEY / record_items.step_file(step)).unlink(missing_ok=True)
+
+
 def test_too_few_evaluations(tmp_path: Path) -> None:
     _write(tmp_path, evaluations=12)
     line = _verdicts(tmp_path)[0]
@@ -193,7 +225,8 @@ def test_scores_without_the_rule_and_layers() -> None:
     )
     names = ("plcc", "srocc@layer_6", "srocc@layer_7", "within_level_srocc@layer_6", "srocc")
     line = {"key": "human/mine", "scores": [{"name": n, "flat_margin": 0.03} for n in names]}
-    found = {v["score"]: v for v in verdicts(History(benchmarks={"human/mine": line}), lambda key: items)}
+    history = History(benchmarks={"human/mine": line}, evaluations=[{"global_step": step} for step in steps])
+    found = {v["score"]: v for v in verdicts(history, lambda key: items)}
     assert found["human/mine/plcc"]["reason"] == "there is no rule for plcc"
     assert found["human/mine/srocc@layer_7"]["reason"] == "items missing"
     assert found["human/mine/within_level_srocc@layer_6"]["reason"] == "the items have no levels"
