@@ -13,14 +13,14 @@ from typing import Any, Protocol
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import nn
 
 from clip_align.analysis.verdict import verdicts
 from clip_align.errors import UserError
 from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.ranks import Ranks
-from clip_align.evaluation.schedule import due, planned
+from clip_align.evaluation.schedule import due, event_steps
 from clip_align.evaluation.session import EvaluationSettings, Listener, Session
 from clip_align.evaluation.subject import Subject, find_subject
 from clip_align.record import METRICS, Position, Record, read, read_items
@@ -56,7 +56,7 @@ class Conductor:
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
         """Find the model, open the record, make the pictures; UserError before step 0 where it cannot be done."""
-        if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
+        if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
             raise UserError(
                 "callbacks: a model that is sharded over ranks cannot be evaluated by perceptual callbacks; "
                 "use the strategies auto or ddp"
@@ -147,8 +147,8 @@ class Conductor:
             module,
             model=callback.model if found is None else found.model,
             tokenizer=callback.tokenizer or (found.tokenizer if found else None),
-            mean=callback.mean or (found.mean if found else None),
-            std=callback.std or (found.std if found else None),
+            mean=found.mean if found and callback.mean is None else callback.mean,
+            std=found.std if found and callback.std is None else callback.std,
             prompts=prompts,
         )
 
@@ -161,7 +161,7 @@ class Conductor:
             return
         self._own_record = record
         where, end = self._position(trainer.global_step), trainer.max_steps
-        every = min(c.every_n_steps for c in self.callbacks)
+        every, early = min(c.every_n_steps for c in self.callbacks), self._settings.early_steps
         record.append(
             "event",
             where,
@@ -171,11 +171,7 @@ class Conductor:
                 "max_steps": end if end > 0 else None,
                 "ranks": ranks.world,
                 "regular_every": every,
-                "evaluations_planned": max(
-                    planned(c.every_n_steps, c.family, self._settings.early_steps, end) for c in self.callbacks
-                )
-                if end > 0
-                else None,
+                "evaluations_planned": len(event_steps(self.callbacks, early, end)) if end > 0 else None,
             },
         )
         for line in sorted({line for subject in subjects for line in subject.warnings}):

@@ -155,8 +155,7 @@ def _cost(
 ) -> None:
     from clip_align.commands.cost import cost
     from clip_align.evaluation.prepare import images_per_event
-    from clip_align.evaluation.schedule import planned
-    from clip_align.training.prepare import event_steps
+    from clip_align.evaluation.schedule import event_steps
     from clip_align.training.start import global_batch, steps_of
 
     steps, batch = steps_of(config, here.world), global_batch(config, here.world)
@@ -168,10 +167,8 @@ def _cost(
         missing.extend(error.lines)
         return
     early = config.evaluation.early_steps
-    encoded = sum(
-        planned(c.every_n_steps, c.family, early, steps) * images_per_event([c], found.size_px) for c in callbacks
-    )
-    events = event_steps(callbacks, early, steps) if callbacks else []
+    encoded = sum(len(event_steps([c], early, steps)) * images_per_event([c], found.size_px) for c in callbacks)
+    events = event_steps(callbacks, early, steps)
     most = images_per_event(callbacks, found.size_px)
     _costs("evaluations", f"{len(events)}, the largest of {most:,} images at {found.size_px} px, tiles counted")
     if found.step_seconds is None or found.image_seconds is None:

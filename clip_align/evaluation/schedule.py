@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from typing import ClassVar, Protocol
 
 EARLY_FAMILIES = frozenset({"human", "zero_shot"})
 
@@ -20,7 +21,18 @@ def due(step: int, every: int, family: str, early: Collection[int] = (), last: b
     return family in EARLY_FAMILIES and step < every and step in early
 
 
-def planned(every: int, family: str, early: Collection[int], max_steps: int) -> int:
-    """Number of evaluations of one benchmark in a run of ``max_steps`` steps, step 0 and the last included."""
-    steps = {0, max_steps, *range(0, max_steps + 1, every), *(s for s in early if s <= max_steps)}
-    return sum(due(step, every, family, early, last=step == max_steps) for step in steps)
+class Scheduled(Protocol):
+    """What of a benchmark decides when it is due."""
+
+    family: ClassVar[str]
+    every_n_steps: int
+
+
+def event_steps(benchmarks: Iterable[Scheduled], early: Collection[int], max_steps: int) -> list[int]:
+    """The steps of a run of ``max_steps`` at which any of the benchmarks is due, step 0 and the last included."""
+    steps: set[int] = set()
+    for benchmark in benchmarks:
+        every, family = benchmark.every_n_steps, benchmark.family
+        some = {max_steps, *range(0, max_steps + 1, every), *(s for s in early if s <= max_steps)}
+        steps |= {s for s in some if due(s, every, family, early, last=s == max_steps)}
+    return sorted(steps)

@@ -22,7 +22,6 @@ from clip_align.data.training_data import TrainingData
 from clip_align.data.world.shards import ensure_held_out, ensure_world
 from clip_align.evaluation.pictures import ensure
 from clip_align.evaluation.prepare import planned
-from clip_align.evaluation.schedule import due
 from clip_align.evaluation.subject import Subject
 from clip_align.models.build import ClipModel, build_model
 from clip_align.models.words import WordTokenizer
@@ -125,13 +124,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # libraries draw from the global generator
     torch.manual_seed(seed)
-
-
-def event_steps(callbacks: Sequence[PerceptualCallback], early: Sequence[int], max_steps: int) -> list[int]:
-    """The steps at which any callback is due, step 0 and the last included."""
-    steps = {0, max_steps, *early, *(s for c in callbacks for s in range(0, max_steps, c.every_n_steps))}
-    return sorted(
-        s
-        for s in steps
-        if s <= max_steps and any(due(s, c.every_n_steps, c.family, early, s == max_steps) for c in callbacks)
-    )

@@ -16,6 +16,7 @@ from clip_align.callbacks.base import attach
 from clip_align.config import Config, from_plain, to_plain
 from clip_align.errors import UserError
 from clip_align.evaluation.ranks import Ranks
+from clip_align.evaluation.schedule import event_steps
 from clip_align.evaluation.session import EvaluationSettings
 from clip_align.run_folder import user_cache
 from clip_align.torchrun import JOB
@@ -27,7 +28,7 @@ from clip_align.training.lightning import compile_towers
 from clip_align.training.loop import Loop, Surroundings, loop_of
 from clip_align.training.module import CLIPModule
 from clip_align.training.opening import Opened, open_run
-from clip_align.training.prepare import Ready, event_steps, prepare, seed_everything
+from clip_align.training.prepare import Ready, prepare, seed_everything
 from clip_align.training.progress import Costs, Whereabouts
 from clip_align.training.signals import Signals
 from clip_align.training.start import Start, global_batch, start_of

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from clip_align.evaluation.schedule import due, planned
+from types import SimpleNamespace
+
+from clip_align.evaluation.schedule import due, event_steps
 
 EARLY = (2, 8, 32, 64)
 
@@ -22,7 +24,12 @@ def test_early_steps_end_where_regular_ones_begin() -> None:
     assert steps("zero_shot", 20, 70) == [0, 2, 8, 20, 40, 60, 70]
 
 
-def test_planned_counts_what_is_due() -> None:
-    for family in ("human", "noise"):
-        for every, last in ((100, 250), (20, 70), (7, 7), (50, 3)):
-            assert planned(every, family, EARLY, last) == len(steps(family, every, last))
+def test_event_steps_are_those_at_which_any_benchmark_is_due() -> None:
+    for every, last in ((100, 250), (20, 70), (7, 7), (50, 3)):
+        human, noise = (SimpleNamespace(family=f, every_n_steps=every) for f in ("human", "noise"))
+        assert event_steps([human], EARLY, last) == steps("human", every, last)
+        assert event_steps([noise], EARLY, last) == steps("noise", every, last)
+        assert event_steps([noise, human], EARLY, last) == steps("human", every, last)
+    fours, fives = (SimpleNamespace(family="noise", every_n_steps=n) for n in (4, 5))
+    assert event_steps([fours, fives], EARLY, 11) == [0, 4, 5, 8, 10, 11]
+    assert event_steps([], EARLY, 11) == []
