@@ -35,11 +35,6 @@ class Prepared:
     prompts: Mapping[str, tuple[str, ...]]
     reason: str | None = None
 
-    @property
-    def images(self) -> int:
-        """Number of encoded images, tiles counted."""
-        return sum(int(np.prod(array.shape[:2])) for _, array in self.pictures.values())
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -56,7 +51,7 @@ class Union:
 
     def __init__(self, due: Iterable[Prepared]) -> None:
         self.due = [p for p in due if p.reason is None]
-        rows: dict[tuple[str, View], int] = {}  # first tile of a picture
+        rows: dict[tuple[str, View, int], int] = {}  # first tile of a picture, by id, view and number of tiles
         self._places: dict[str, tuple[list[str], NDArray[np.int64]]] = {}
         found: list[tuple[int, int]] = []
         sources: list[NDArray[np.generic]] = []
@@ -67,10 +62,10 @@ class Union:
                 tiles = array.shape[1]
                 first = []
                 for i, name in enumerate(names):
-                    if (name, view) not in rows:
-                        rows[name, view] = len(found)
+                    if (name, view, tiles) not in rows:
+                        rows[name, view, tiles] = len(found)
                         found.extend((len(sources), i * tiles + t) for t in range(tiles))
-                    first.append(rows[name, view])
+                    first.append(rows[name, view, tiles])
                 sources.append(array)
                 ids.extend(names)
                 starts.append(np.asarray(first, np.int64)[:, None] + np.arange(tiles))

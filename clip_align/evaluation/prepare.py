@@ -67,6 +67,12 @@ def by_view(benchmark: Benchmark, size: int) -> dict[View, list[Stimulus]]:
         if view not in VIEWS:
             raise UserError(f"{benchmark.key}: unknown view {view}; valid: {', '.join(VIEWS)}")
         groups.setdefault(view, []).append(stimulus)
+    if "tiles" in groups and len(groups) > 1 and benchmark.tiles > 1:
+        other = next(view for view in groups if view != "tiles")
+        raise UserError(
+            f"{benchmark.key}: some of its stimuli are seen as {benchmark.tiles} tiles and some as one picture "
+            f"({other}), but its features need as many of all; give every stimulus the same view"
+        )
     return groups
 
 
@@ -103,12 +109,11 @@ def refuse_missing_blocks(benchmark: Benchmark, subject: Subject) -> None:
 
 def images_per_event(benchmarks: Iterable[Benchmark], size: int) -> int:
     """Images that an event of all ``benchmarks`` encodes at an input size in pixels, tiles counted, none twice."""
-    seen: dict[tuple[str, View], int] = {}
+    seen: set[tuple[str, View, int]] = set()
     for benchmark in benchmarks:
         for view, stimuli in by_view(benchmark, size).items():
-            tiles = benchmark.tiles if view == "tiles" else 1
-            seen.update({(s.id, view): tiles for s in stimuli if (s.id, view) not in seen})
-    return sum(seen.values())
+            seen |= {(s.id, view, benchmark.tiles if view == "tiles" else 1) for s in stimuli}
+    return sum(tiles for _, _, tiles in seen)
 
 
 def refuse_same_keys(benchmarks: Sequence[Benchmark]) -> None:
