@@ -67,8 +67,9 @@ class PerceptualCallback(Callback):
     Subclasses set ``family``, ``version`` (raised whenever the same weights would give another number) and,
     for the record and the report, ``human_data``, ``stand_in``, ``source``, ``licence``; ``scores`` where
     Spearman over the items does not fit; ``panel`` where the family's does not; ``tiles``, the number of places
-    a picture is seen at under the view ``tiles``. Their constructors read and check the data, raise `UserError`,
-    and pass ``**base`` on.
+    a picture is seen at under the view ``tiles``; ``full_precision`` where scores rest on differences too small
+    for the run's own precision, so that the model is asked in float32. Their constructors read and check the
+    data, raise `UserError`, and pass ``**base`` on.
 
     Base arguments: ``name`` (default: the file name of the module that defines the class), ``every_n_steps``
     (optimizer steps between evaluations), ``model`` (default: found in the trained module), ``tokenizer``
@@ -85,6 +86,7 @@ class PerceptualCallback(Callback):
     scores: Sequence[Score] = (SPEARMAN,)
     panel: Panel | None = None
     tiles: int = 4
+    full_precision: bool = False
     _options: Mapping[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> PerceptualCallback:

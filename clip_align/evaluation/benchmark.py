@@ -24,6 +24,7 @@ class Benchmark(Protocol):
     licence: ClassVar[str]
     scores: Sequence[Score]
     tiles: int
+    full_precision: bool
     every_n_steps: int
     view: View | None
     layers: tuple[Layer, ...]
@@ -57,7 +58,7 @@ def described(benchmark: Benchmark, n: int | None) -> dict[str, Any]:
         "stand_in": benchmark.stand_in,
         "source": benchmark.source,
         "licence": benchmark.licence,
-        "options": dict(benchmark.options),
+        "options": {**benchmark.options, "every_n_steps": benchmark.every_n_steps},  # a verdict asks for it
         "n": n,
         "panel": benchmark.shown_in,
         "scores": scores,

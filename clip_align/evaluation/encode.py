@@ -147,8 +147,8 @@ def normalised(pictures: NDArray[np.generic], subject: Subject) -> torch.Tensor:
     parameter = next(p for p in subject.model.parameters() if p.is_floating_point())
     scale = 255.0 if pictures.dtype == np.uint8 else 1.0
     images = torch.from_numpy(pictures).to(parameter.device).float()
-    mean = torch.tensor(subject.mean, device=images.device) * scale
-    std = torch.tensor(subject.std, device=images.device) * scale
+    mean = torch.tensor(subject.mean, dtype=torch.float32, device=images.device) * scale  # whatever torch's default is
+    std = torch.tensor(subject.std, dtype=torch.float32, device=images.device) * scale
     images = images.sub_(mean).div_(std).to(parameter.dtype).permute(0, 3, 1, 2)  # a channels_last tensor as it is
     return images if _channels_last(subject.model) else images.contiguous()
 

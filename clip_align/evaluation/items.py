@@ -18,8 +18,8 @@ class Items:
     """One row an item, all arrays of length N.
 
     model: the model's values by name, the headline one first: float64, higher = better by the
-        model's judgement (for pairs: minus the distance); decisions are int8, named ``choice…``,
-        -1 for none. A bare array is taken as ``{"value": array}``.
+        model's judgement (for pairs: minus the distance); decisions are int8 (int16 beyond 127
+        classes), named ``choice…``, -1 for none. A bare array is taken as ``{"value": array}``.
     human: the human value of each item (opinion, or the index of the right class), float64.
     ids: unique names; ``0``, ``1``, … when not given.
     clusters: what intervals resample, by name, the headline unit first (``{"reference": …, "type":
@@ -78,4 +78,4 @@ class Items:
 
 def _values(values: ArrayLike) -> Column:
     array = np.asarray(values)
-    return array if array.dtype == np.int8 else array.astype(np.float64)
+    return array if array.dtype in (np.int8, np.int16) else array.astype(np.float64)

@@ -69,11 +69,9 @@ class Ranks:
         return box[0]
 
     def broadcast_tensors(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Overwrite tensors in place with rank 0's, over the group that training uses."""
+        """Overwrite tensors in place with rank 0's, over the group that training uses; those on the host over gloo."""
         for tensor in tensors if self.world > 1 else ():
-            if tensor.is_contiguous():
-                dist.broadcast(tensor, src=0)
-                continue
-            whole = tensor.contiguous()
-            dist.broadcast(whole, src=0)
-            tensor.copy_(whole)
+            whole = tensor.contiguous()  # itself where it is
+            dist.broadcast(whole, src=0, group=self._group if tensor.device.type == "cpu" else None)
+            if whole is not tensor:
+                tensor.copy_(whole)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class EvaluationSettings:
 
     cache: folder for what is made once; the pictures go to ``stimuli/`` below it.
     record: on rank 0 where evaluations are written; None there: ``clip-align/`` under the trainer's log folder.
-    batch_size: images encoded at a time, on every rank; None: the smallest that a callback gives, else 256.
+    batch_size: images encoded at a time, on every rank; the smallest of it and those that callbacks give, else 256.
     early_steps: extra evaluations of the human and zero-shot families, below their ``every_n_steps``.
     max_steps: the last step where it is known; None: the trainer's ``max_steps``.
     subject: the model with size, normalisation and tokenizer; None: found in the module.
@@ -136,14 +137,16 @@ class Session:
     def _results(self, due: Sequence[Prepared], context: Context) -> dict[str, Outcome] | None:
         """Outcomes of all due benchmarks by key on rank 0, none elsewhere; None when interrupted."""
         results: dict[str, Outcome] = {}
-        groups: dict[int, list[Prepared]] = {}
-        for prepared in due:  # one pass over the pictures for each model that is asked
-            groups.setdefault(id(self._subjects[prepared.benchmark.key]), []).append(prepared)
-        for group in groups.values():
+        groups: dict[tuple[int, bool], list[Prepared]] = {}
+        for prepared in due:  # one pass over the pictures for each model that is asked, and precision
+            benchmark = prepared.benchmark
+            groups.setdefault((id(self._subjects[benchmark.key]), benchmark.full_precision), []).append(prepared)
+        for (_, full_precision), group in groups.items():
             subject, union = self._subjects[group[0].benchmark.key], self._union(group)
             with evaluating(subject.model, self.ranks):
+                precision = nullcontext if full_precision else context
                 answer = encode(
-                    subject, union.request, self._batch_size(), self.ranks, context, self.settings.interrupted
+                    subject, union.request, self._batch_size(), self.ranks, precision, self.settings.interrupted
                 )
                 if answer is None:
                     return None
@@ -160,8 +163,8 @@ class Session:
         return self._unions[keys]
 
     def _batch_size(self) -> int:
-        given = [size for b in self._benchmarks.values() if (size := b.batch_size) is not None]
-        return self.settings.batch_size or min(given, default=DEFAULT_BATCH_SIZE)
+        given = (self.settings.batch_size, *(b.batch_size for b in self._benchmarks.values()))
+        return min((size for size in given if size is not None), default=DEFAULT_BATCH_SIZE)
 
     def _recorded(self, step: int, due: Sequence[Prepared], results: Mapping[str, Outcome], seconds: float) -> None:
         record = self.settings.record

@@ -53,14 +53,16 @@ def find_subject(
     size from ``visual.image_size``; mean and std from the arguments or ``visual``, else OpenAI's with
     a warning; a tokenizer is looked for only where ``prompts`` are used.
     """
-    found = model if model is not None else _with_encode_image(module)
+    found = _with_encode_image(module) if model is None else model
+    if not hasattr(found, "encode_image"):
+        raise UserError(f"model: {type(found).__name__} has no encode_image; pass the callback a model=… that has")
     visual: Any = getattr(found, "visual", None)
     warnings = []
     mean = mean if mean is not None else getattr(visual, "image_mean", None)
     std = std if std is not None else getattr(visual, "image_std", None)
     if mean is None or std is None:
         warnings.append("the model does not say how its images are normalised: OpenAI's mean and std are used")
-        mean, std = mean or OPENAI_MEAN, std or OPENAI_STD
+        mean, std = OPENAI_MEAN if mean is None else mean, OPENAI_STD if std is None else std
     if prompts and tokenizer is None:
         tokenizer = _open_clip_tokenizer(found)
     return Subject(found, _image_size(found, visual), _triple(mean), _triple(std), tokenizer, tuple(warnings))

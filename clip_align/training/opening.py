@@ -15,12 +15,13 @@ import yaml  # type: ignore[import-untyped]
 
 from clip_align.config import to_plain
 from clip_align.errors import UserError
+from clip_align.evaluation.schedule import event_steps
 from clip_align.record import Position, Record
 from clip_align.run_folder import (
     RunFolder,
     lock,
-    point_latest,
     new_run,
+    point_latest,
     provenance,
     read_provenance,
     write_atomic,
@@ -28,7 +29,7 @@ from clip_align.run_folder import (
 )
 from clip_align.tracking.select import mirrors
 from clip_align.training.launch import Place
-from clip_align.training.prepare import Ready, event_steps
+from clip_align.training.prepare import Ready
 from clip_align.training.progress import Costs
 from clip_align.training.start import Start, global_batch
 
@@ -117,7 +118,7 @@ def _position(start: Start) -> Position:
 
 def _beginning(start: Start, ready: Ready, here: Place, run: RunFolder) -> dict[str, Any]:
     config = start.config
-    events = event_steps(ready.callbacks, config.evaluation.early_steps, start.max_steps) if ready.callbacks else []
+    events = event_steps(ready.callbacks, config.evaluation.early_steps, start.max_steps)
     batch = global_batch(config, here.world)
     ranks = f" on {here.world} ranks" if here.world > 1 else ""
     what = f"{ready.clip.name}, {start.max_steps} steps of {batch} samples{ranks}, {len(events)} evaluations"

@@ -141,6 +141,7 @@ def test_the_record_introduces_each_benchmark_once_then_its_numbers(tmp_path: Pa
     assert [line["kind"] for line in record.lines] == ["benchmark", "evaluation", "evaluation", "evaluation"]
     about = record.lines[0]
     assert (about["key"], about["version"], about["n"], about["panel"]) == ("human/pairs", 1, 8, "alignment")
+    assert about["options"]["every_n_steps"] == 4
     assert about["scores"][0]["name"] == "srocc"
     assert "compute" not in about["scores"][0]
     assert {"time/evaluation_seconds", "time/evaluation_fraction"} <= set(record.lines[1])
@@ -267,3 +268,67 @@ def test_the_runs_precision_is_used_and_features_are_float32(tmp_path: Path) -> 
     made.evaluate(0, ["human/pairs"], partial(torch.autocast, "cpu", torch.bfloat16))
     assert set(seen) == {torch.bfloat16}
     assert record.items["human/pairs", 0]["value"].dtype == np.float64
+
+
+def test_a_benchmark_may_ask_for_float32_beside_others_in_the_runs_precision(tmp_path: Path) -> None:
+    class Exact(stubs.Pairs):
+        full_precision = True
+
+    whom = stubs.subject()
+    alone = stubs.evaluated([Exact(name="exact")], whom, tmp_path)
+    made, record = stubs.session([stubs.Pairs(), Exact(name="exact")], whom, tmp_path)
+    made.evaluate(0, ["human/pairs", "human/exact"], partial(torch.autocast, "cpu", torch.bfloat16))
+    assert record.scores()["human/exact/srocc"] == alone["human/exact/srocc"]
+    exact, rough = (record.items[f"human/{name}", 0]["value"] for name in ("exact", "pairs"))
+    assert 0 < np.abs(exact - rough).max() < 0.1
+
+
+def test_the_same_pictures_in_other_numbers_of_tiles_are_other_pictures(tmp_path: Path) -> None:
+    class Tiled(stubs.Pairs):
+        def __init__(self, tiles: int, **base: Any) -> None:
+            super().__init__(**base)
+            self.tiles = tiles
+
+    callbacks = [Tiled(2, name="two"), Tiled(4, name="four"), stubs.Pairs(name="others", prefix="others")]
+    expected: dict[str, Any] = {}
+    for callback in callbacks:
+        expected |= stubs.evaluated([callback], stubs.subject(), tmp_path)
+    model = Counting()
+    assert stubs.evaluated(callbacks, stubs.subject(model), tmp_path) == pytest.approx(expected)
+    assert sum(model.batches) == 16 * (2 + 4 + 4) == images_per_event(callbacks, stubs.SIZE)
+
+
+def test_tiles_beside_whole_pictures_in_one_benchmark_are_refused(tmp_path: Path) -> None:
+    class Both(stubs.Pairs):
+        def stimuli(self) -> Any:
+            for number, stimulus in enumerate(super().stimuli()):
+                yield Stimulus(stimulus.id, stimulus.load, "native" if number else "tiles")
+
+    line = r"human/pairs: some of its stimuli are seen as 4 tiles and some as one picture \(native\)"
+    with pytest.raises(UserError, match=line):
+        stubs.session([Both()], stubs.subject(), tmp_path)
+
+
+def test_the_smallest_batch_size_that_is_asked_for_counts(tmp_path: Path) -> None:
+    model = Counting()
+    callbacks = [stubs.Pairs(batch_size=16), stubs.Named(batch_size=24)]
+    stubs.evaluated(callbacks, stubs.subject(model), tmp_path, batch_size=32)
+    assert max(model.batches) == 16
+
+
+def test_a_compiled_models_graph_stays_that_of_training(tmp_path: Path) -> None:
+    """Else training would run in a graph for batches of any size from the first event on, and so in other numbers."""
+    compiled: list[list[Any]] = []
+
+    def backend(graph: Any, inputs: list[Any]) -> Any:
+        pictures = (i for i in inputs if isinstance(i, torch.Tensor) and i.shape[1:] == batch.shape[1:])
+        compiled.append([tuple(i.shape) for i in pictures])
+        return graph.forward
+
+    model = stubs.StubModel()
+    model.tower.compile(backend=backend)
+    batch = torch.rand(8, 3, stubs.SIZE, stubs.SIZE)
+    model.encode_image(batch)
+    stubs.evaluated([stubs.Pairs()], stubs.subject(model), tmp_path, batch_size=24)
+    model.encode_image(batch)
+    assert compiled == [[(8, 3, stubs.SIZE, stubs.SIZE)]]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import stubs
 import torch
@@ -51,6 +52,13 @@ def test_arguments_come_first_and_guesses_are_said() -> None:
     assert (found.mean, found.std, found.warnings) == (OPENAI_MEAN, OPENAI_STD, (GUESSED,))
     given = find_subject(stubs.StubModel(), mean=(0.5, 0.5, 0.5), std=(1, 1, 1))
     assert (given.mean, given.std, given.warnings) == ((0.5,) * 3, (1.0,) * 3, ())
+    half = find_subject(stubs.StubModel(), mean=np.array([0.1, 0.2, 0.3]))  # type: ignore[arg-type]
+    assert (half.mean, half.std, half.warnings) == ((0.1, 0.2, 0.3), OPENAI_STD, (GUESSED,))
+
+
+def test_a_model_argument_that_cannot_be_asked_is_refused() -> None:
+    with pytest.raises(UserError, match="model: Linear has no encode_image; pass the callback a model"):
+        find_subject(stubs.StubModel(), model=nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize(
