@@ -87,8 +87,8 @@ class Record:
     ) -> None:
         """Items of one benchmark at one step: ``items.csv`` once, ``step-….npz`` per event.
 
-        Arrays are float64, decisions int8, in the order of ``ids``. ``every``: steps between the benchmark's regular
-        events; of these no more than 500 are kept (`items_spacing`), of the few others all.
+        Arrays are float64, decisions int8 (int16 beyond 127 classes), in the order of ``ids``. ``every``: steps between
+        the benchmark's regular events; of these no more than 500 are kept (`items_spacing`), of the few others all.
         """
         folder = self.folder / ITEMS / key
         try:

@@ -116,12 +116,12 @@ def items_csv(
 
 
 def npz(model: Mapping[str, ArrayLike]) -> bytes:
-    """The file of one event: float64 arrays by name, decisions int8."""
+    """The file of one event: float64 arrays by name, decisions as they are (int8; int16 beyond 127 classes)."""
     import numpy as np
 
     arrays = {name: np.asarray(value) for name, value in model.items()}
     buffer = io.BytesIO()
-    np.savez(buffer, **{n: a if a.dtype == np.int8 else a.astype(np.float64) for n, a in arrays.items()})  # type: ignore[arg-type]
+    np.savez(buffer, **{n: a if a.dtype in (np.int8, np.int16) else a.astype(np.float64) for n, a in arrays.items()})  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

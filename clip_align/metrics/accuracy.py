@@ -18,17 +18,17 @@ SAME = 1e-6  # embeddings closer than this, relative to their length, differ by 
 EQUAL_COSINES = 1e-12  # in float64
 
 
-def choices(images: ArrayLike, prompts: ArrayLike) -> NDArray[np.int8]:
-    """Zero-shot decisions: for images [N, D] the class whose prompt embedding [K, D] has the largest cosine; int8 [N].
+def choices(images: ArrayLike, prompts: ArrayLike) -> NDArray[np.signedinteger]:
+    """Zero-shot decisions [N]: for images [N, D] the class whose prompt embedding [K, D] has the largest cosine.
 
+    int8 for up to 127 classes, int16 beyond.
     The first class wins a tie. -1 (no decision) where an image's cosines are not finite or all equal, and for all
     images where every one of them has the same embedding: such a model has not looked.
     """
     x, p = np.asarray(images, dtype=np.float64), np.asarray(prompts, dtype=np.float64)
-    if len(p) > np.iinfo(np.int8).max:
-        raise ValueError(f"{len(p)} classes do not fit into int8 decisions")
+    kind = np.int8 if len(p) <= np.iinfo(np.int8).max else np.int16
     if not len(x) or not len(p):
-        return np.full(len(x), NO_CHOICE, dtype=np.int8)
+        return np.full(len(x), NO_CHOICE, dtype=kind)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         x, p = _unit(x), _unit(p)
         cosines = x @ p.T  # [N, K]
@@ -37,7 +37,7 @@ def choices(images: ArrayLike, prompts: ArrayLike) -> NDArray[np.int8]:
     looked = x[asked]
     if len(looked) > 1 and np.ptp(looked, axis=0).max() <= SAME:
         asked[:] = False
-    return np.where(asked, np.argmax(np.where(asked[:, None], cosines, 0.0), axis=1), NO_CHOICE).astype(np.int8)
+    return np.where(asked, np.argmax(np.where(asked[:, None], cosines, 0.0), axis=1), NO_CHOICE).astype(kind)
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

@@ -39,9 +39,14 @@ def test_a_model_that_sees_no_difference_decides_nothing() -> None:
     assert (choices(different, prompts) >= 0).all()
 
 
-def test_more_classes_than_int8_are_refused() -> None:
-    with pytest.raises(ValueError, match="200 classes"):
-        choices(np.ones((2, 3)), np.ones((200, 3)))
+def test_decisions_among_many_classes_have_room() -> None:
+    prompts = np.random.default_rng(0).normal(size=(200, 8))
+    assert choices(prompts[:127], prompts[:127]).dtype == np.int8
+    answered = choices(prompts, prompts)
+    assert answered.dtype == np.int16
+    assert answered.tolist() == list(range(200))
+    empty = choices(np.ones((0, 8)), prompts)
+    assert (len(empty), empty.dtype) == (0, np.int16)
 
 
 def test_wilson_known_answers() -> None:
