@@ -31,7 +31,7 @@ def world_folder(world: str | Path | None, key: str) -> Path:
     """The folder of the world's held-out sets; None: those of the default world, made in the user's cache."""
     if world is None:
         return ensure_held_out(user_cache(None)[0], progress=partial(print, file=sys.stderr, flush=True))
-    folder = Path(world)
+    folder = Path(world).expanduser()
     if not (folder / "test.npy").is_file():
         raise UserError(f"{key}: no held-out sets of the world in {folder}; leave world out, and they are made")
     return folder
@@ -66,6 +66,6 @@ def baselines(folder: Path) -> Mapping[str, float]:
     return {} if accuracy is None else {"nearest neighbour in pixels": accuracy}
 
 
-def decisions(features: Features, ids: Sequence[str]) -> NDArray[np.int8]:
+def decisions(features: Features, ids: Sequence[str]) -> NDArray[np.signedinteger]:
     """Zero-shot decisions [N] among the 16 shapes; -1 for none."""
     return choices(features[ids][:, 0], features.prompts)

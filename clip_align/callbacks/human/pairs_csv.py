@@ -73,7 +73,7 @@ class PairsCsv(PerceptualCallback):
             raise UserError(f"{self.key}: higher_opinion is {higher_opinion}; valid: {', '.join(get_args(Meaning))}")
         self.distance, self.tiles = distance, tiles
         self.sign = 1.0 if higher_opinion == "better" else -1.0
-        self.pairs = read_pairs(Path(csv), Path(root) if root else None, cluster, self.key)
+        self.pairs = read_pairs(Path(csv).expanduser(), Path(root).expanduser() if root else None, cluster, self.key)
         check_pictures(self.pairs, self.key)
         self.scores = _scores(distance, len({pair.cluster for pair in self.pairs}), cluster or "reference")
 
