@@ -8,7 +8,7 @@ these words needs several seeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,8 +127,10 @@ def _peak(history: History, benchmark: Mapping[str, Any], name: str, margin: flo
         return _without(MISSING)
     if statistic == WITHIN and LEVEL not in items.conditions:
         return _without("the items have no levels")
+    steps = _regular_steps(history, benchmark)
+    if steps is None:
+        return _without("the record does not say which evaluations are the regular ones")
     known = {s: t for t, s in enumerate(items.steps) if s not in undefined_at}
-    steps = _regular_steps(history, benchmark, items.steps)
     model: NDArray[np.float64] = np.full((len(steps), len(items.human)), np.nan)
     for row, step in enumerate(steps):
         if step in known:
@@ -144,19 +146,15 @@ def _undefined(history: History, path: str) -> Iterator[tuple[int, str]]:
             yield line["global_step"], str(line.get(f"{path}/reason") or "undefined")
 
 
-def _regular_steps(history: History, benchmark: Mapping[str, Any], steps: Sequence[int]) -> range:
-    """Every step at which this run should have the benchmark's items: what is missing there is a gap, not forgotten."""
-    last = max((line["global_step"] for line in history.evaluations), default=-1)
-    return range(0, last + 1, items_spacing(_regular_every(history, benchmark, steps), last))
+def _regular_steps(history: History, benchmark: Mapping[str, Any]) -> range | None:
+    """Every step at which this run should have the benchmark's items: what is missing there is a gap, not forgotten.
 
-
-def _regular_every(history: History, benchmark: Mapping[str, Any], steps: Sequence[int]) -> int:
-    """Steps between the benchmark's regular evaluations: its own option, the run's, else the commonest spacing."""
-    own = (benchmark.get("options") or {}).get("every_n_steps")
+    The benchmark's own interval, else the run's; None where the record names neither.
+    """
     runs = [e["regular_every"] for e in history.events if e.get("regular_every")]
-    gaps = np.diff(sorted(steps))
-    commonest = int(np.bincount(gaps).argmax()) if len(gaps) else 1
-    return int(own or (runs[-1] if runs else commonest))
+    every = (benchmark.get("options") or {}).get("every_n_steps") or next(reversed(runs), None)
+    last = max((line["global_step"] for line in history.evaluations), default=-1)
+    return range(0, last + 1, items_spacing(int(every), last)) if every else None
 
 
 def _without(reason: str) -> Peak:

@@ -142,6 +142,15 @@ def test_a_benchmarks_own_interval_decides_what_is_regular(tmp_path: Path) -> No
     assert {line["evaluations"] for line in _verdicts(tmp_path)} == {22}
 
 
+def test_a_record_without_an_interval_gives_no_verdict(tmp_path: Path) -> None:
+    """Guessed from the spacing of the items it could be that of the early steps, or of a thinned record."""
+    _write(tmp_path)
+    history = read(tmp_path)
+    history.events.clear()
+    line = verdicts(history, lambda key: read_items(tmp_path, key))[0]
+    assert line["reason"] == "the record does not say which evaluations are the regular ones"
+
+
 def test_an_undefined_evaluation_is_left_out(tmp_path: Path) -> None:
     _write(tmp_path, null_at=10 * EVERY)
     line = _verdicts(tmp_path)[0]
@@ -224,7 +233,8 @@ def test_scores_without_the_rule_and_layers() -> None:
         [str(i) for i in range(80)], human, {}, {}, steps, {"cosine": np.zeros((25, 80)), "cosine@layer_6": model}
     )
     names = ("plcc", "srocc@layer_6", "srocc@layer_7", "within_level_srocc@layer_6", "srocc")
-    line = {"key": "human/mine", "scores": [{"name": n, "flat_margin": 0.03} for n in names]}
+    scores = [{"name": n, "flat_margin": 0.03} for n in names]
+    line = {"key": "human/mine", "options": {"every_n_steps": 1}, "scores": scores}
     history = History(benchmarks={"human/mine": line}, evaluations=[{"global_step": step} for step in steps])
     found = {v["score"]: v for v in verdicts(history, lambda key: items)}
     assert found["human/mine/plcc"]["reason"] == "there is no rule for plcc"
