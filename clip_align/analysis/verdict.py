@@ -118,8 +118,9 @@ def _peak(history: History, benchmark: Mapping[str, Any], name: str, margin: flo
     statistic, _, layer = name.partition("@")
     path = f"{benchmark['key']}/{name}"
     undefined_at = dict(_undefined(history, path))
-    if items is None:
-        return _without(next(reversed(undefined_at.values()), MISSING))
+    if items is None:  # lost, unless no evaluation ever had a value to keep them for
+        valued = any(line.get(path) is not None for line in history.evaluations)
+        return _without(MISSING if valued else next(reversed(undefined_at.values()), MISSING))
     columns = [n for n in items.model if n.partition("@")[2] == layer]
     if statistic not in (POOLED, WITHIN):
         return _without(f"there is no rule for {statistic}")

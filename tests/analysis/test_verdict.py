@@ -219,7 +219,8 @@ def test_no_items(tmp_path: Path) -> None:
     assert {v["sentence"].split(": ", 1)[1] for v in verdicts(history, lambda key: None)} == {
         "no verdict: items missing."
     }
-    for line in history.evaluations:
+    for line in reversed(history.evaluations):
+        assert verdicts(history, lambda key: None)[0]["reason"] == "items missing"  # and not why some had no value
         for name in ("srocc", "within_level_srocc"):
             line[f"{KEY}/{name}"], line[f"{KEY}/{name}/reason"] = None, "unknown words"
     assert verdicts(history, lambda key: None)[0]["reason"] == "unknown words"
