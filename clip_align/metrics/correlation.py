@@ -166,8 +166,9 @@ def _pair(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def _centred(v: NDArray[np.float64]) -> NDArray[np.float64]:
-    scale = np.abs(v).max()
-    v = v / scale  # squares of huge or tiny values stay finite
+    # Squares of huge or tiny values must stay finite; by a power of two, as any other factor rounds every value, which
+    # is much where they differ by little.
+    v = np.ldexp(v, -int(np.frexp(np.abs(v).max())[1]))
     v = v - v.mean()
     top = np.abs(v).max()
     return v / top if top > 0 else v

@@ -66,6 +66,21 @@ def test_near_collapsed_distances_keep_their_order() -> None:
     assert c.plcc(1e200 * z, 1e-200 * y) == pytest.approx(stats.pearsonr(z, y).statistic, abs=1e-10)
 
 
+@pytest.mark.parametrize(("about", "spread"), [(0.3, 1e-9), (0.7, 1e-9), (1.3, 1e-8), (1e6, 1), (-0.3, 1e-9)])
+def test_plcc_keeps_the_digits_of_values_that_differ_by_little(about: float, spread: float) -> None:
+    from scipy import stats
+
+    z, y = pair(5, 1000)
+    x = about + spread * z
+    assert c.plcc(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-10)
+
+
+@pytest.mark.parametrize("size", [5e-324, 1.7e308])
+def test_plcc_of_the_smallest_and_largest_floats(size: float) -> None:
+    assert c.plcc([0, size, size, 0], [1, 2, 2, 1]) == pytest.approx(1, abs=1e-15)
+    assert c.plcc([size, 0, 0, -size], [1, 0, 0, -1]) == pytest.approx(1, abs=1e-15)
+
+
 def test_level_alone_against_tid2013(tid2013: dict[str, np.ndarray]) -> None:
     """Minus the level number, 1,920 images: .744; all pictures of a level are tied, so there is nothing within it."""
     d = tid2013
