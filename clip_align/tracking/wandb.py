@@ -55,7 +55,7 @@ class Mirrored:
         self._state: dict[str, Any] = json.loads(self._state_path.read_text(encoding="utf-8"))
         self._tail, self._headlines = Tail(folder.metrics_jsonl), Headlines()
         self._image_at, self._image_stamp = float("-inf"), 0.0
-        self._best: dict[str, list[float]] = dict(self._state.get("best") or {})
+        self._best: dict[str, tuple[float, int]] = {}  # value and samples, from the whole record, whoever logged it
         self.run = _start(folder, self._state, say)
         self.run.define_metric("samples_seen")
         for family in FAMILIES:
@@ -63,31 +63,41 @@ class Mirrored:
 
     def follow(self, final: bool) -> None:
         """Log the lines that have come since the last call."""
+        best: dict[str, float] = {}
         for line in self._tail.lines():
             values = self._headlines.values(line)
             kind = line.get("kind")
-            if kind in ("train", "evaluation") and int(line["global_step"]) > self._state.get(kind, -1):
-                self._log(str(kind), values, line)
+            if kind in ("train", "evaluation"):
+                best |= self._better(values, int(line["samples_seen"]))
+                if int(line["global_step"]) > self._state.get(kind, -1):
+                    self._log(str(kind), values, line)
             elif kind == "verdict" and line.get("score"):
                 self.run.summary[f"verdict/{line['score']}"] = line.get("sentence") or line.get("word")
+            elif line.get("event") == "resumed":
+                kept = int(line["samples_seen"])
+                self._best = {key: found for key, found in self._best.items() if found[1] <= kept}
+        if best:
+            self.run.summary.update(best)
         self._image(final)
-        write_atomic(self._state_path, json.dumps({**self._state, "best": self._best}))
+        write_atomic(self._state_path, json.dumps(self._state))
 
     def _log(self, kind: str, values: Mapping[str, float], line: Mapping[str, Any]) -> None:
         """One call per line, with its place in the same call. A resumed run's repeated steps never get here."""
         where = {k: line[k] for k in ("samples_seen", "global_step", "epoch", "wall_seconds") if k in line}
         self.run.log({**values, **where})
         self._state[kind] = int(line["global_step"])
-        best: dict[str, float] = {}
+
+    def _better(self, values: Mapping[str, float], samples: int) -> dict[str, float]:
+        """What a line changes about best values, as the summary has them."""
+        changed: dict[str, float] = {}
         for key, value in values.items():
             higher = False if key == "train/loss" else self._headlines.higher_is_better(key)
             if higher is None:
                 continue
             if key not in self._best or ((value > self._best[key][0]) == higher and value != self._best[key][0]):
-                self._best[key] = [value, float(line["samples_seen"])]
-                best |= {f"{key}/best": value, f"{key}/best_samples": line["samples_seen"]}
-        if best:
-            self.run.summary.update(best)
+                self._best[key] = (value, samples)
+                changed |= {f"{key}/best": value, f"{key}/best_samples": samples}
+        return changed
 
     def _image(self, final: bool) -> None:
         """The figure, when it has been redrawn: at most once a minute, and at the end."""

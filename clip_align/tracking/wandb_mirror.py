@@ -103,7 +103,7 @@ def state(folder: RunFolder) -> dict[str, Any]:
     """Id and last logged steps of an earlier part of the run; empty for a new one."""
     with contextlib.suppress(OSError, ValueError):
         old = json.loads((folder.wandb / STATE).read_text(encoding="utf-8"))
-        return {k: old[k] for k in ("id", "evaluation", "train", "best") if k in old}
+        return {k: old[k] for k in ("id", "evaluation", "train") if k in old}
     return {}
 
 

@@ -33,7 +33,8 @@ from clip_align.training.prepare import Ready
 from clip_align.training.progress import Costs
 from clip_align.training.start import Start, global_batch
 
-KEPT_ASIDE = ("metrics.jsonl", "items", "curves.png", "report.html", "train.log")
+OF_TRACKERS = ("wandb", "tensorboard", "evaluations.csv", "train.csv")  # they would go on with what they find
+KEPT_ASIDE = ("metrics.jsonl", "items", "curves.png", "report.html", "train.log", *OF_TRACKERS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,6 +157,22 @@ def test_the_best_value_is_the_one_that_the_score_declares(tmp_path: Path, synth
     }
 
 
+def test_a_best_value_that_a_resume_takes_back_is_no_best_value(tmp_path: Path, synthetic: ModuleType) -> None:
+    run, score = RunFolder(tmp_path / "run"), synthetic.score("srocc", "SROCC", higher_is_better=True)
+    key, mine = "human/mine/srocc", synthetic.benchmark("human/mine", "alignment", [score])
+
+    def lines(*found: tuple[int, float]) -> Iterator[dict[str, Any]]:
+        for step, value in found:
+            yield {**synthetic.where(step), "kind": "evaluation", key: value}
+
+    first = [{**synthetic.where(0), **mine}, *lines((0, 0.1), (60, 0.5), (120, 0.9))]
+    resumed = {**synthetic.where(60), "kind": "event", "event": "resumed", "message": ""}
+    feed(run.path, WandbMirror(run, TrackerConfig(), {}, print), iter(first))
+    feed(run.path, WandbMirror(run, TrackerConfig(), {}, print), iter([resumed, *lines((120, 0.4), (180, 0.6))]))
+    found = summary(inspected(run.path))
+    assert (found[f"{key}/best"], found[f"{key}/best_samples"]) == (0.6, 180 * 128)
+
+
 @pytest.mark.slow
 def test_rows_are_on_the_disk_while_the_run_goes_on(tmp_path: Path, synthetic: ModuleType) -> None:
     run = RunFolder(tmp_path / "run")

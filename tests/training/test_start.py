@@ -102,6 +102,18 @@ def test_steps_without_a_checkpoint(run):
     assert "starting anew, old record kept aside" in start.lines[0]
 
 
+def test_a_new_start_keeps_what_trackers_know_of_the_old_one_aside(run):
+    (run.wandb / "offline-run-1").mkdir(parents=True)
+    (run.path / "tensorboard").mkdir()
+    names = ["evaluations.csv", "train.csv"]
+    for name in names:
+        (run.path / name).write_text("global_step\n60\n")
+    opening._keep_aside(run)
+    (aside,) = run.path.glob("before-*")
+    assert {"wandb", "tensorboard", *names} <= {p.name for p in aside.iterdir()}
+    assert not run.wandb.exists()
+
+
 def test_a_used_name_is_refused(run):
     used = replace(config(), name="a", paths=PathsConfig(runs=str(run.path.parent)))
     before = sorted(run.path.parent.rglob("*"))
