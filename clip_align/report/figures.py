@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -29,6 +30,7 @@ def curves(history: History, path: Path, *, title: str = "", layout: Layout = WI
     write_atomic(path, png(built, title=title or run_title(history), layout=layout, foot=footnote(history)))
 
 
+@rc_context({"text.parse_math": False})  # a $ in a name or a reason is a $
 def png(drawn: Sequence[Panel], *, title: str, foot: str, layout: Layout = WIDE) -> bytes:
     """The panels as PNG, in rows of ``layout.columns``."""
     rows = max(1, math.ceil(len(drawn) / layout.columns))

@@ -110,6 +110,14 @@ def test_no_curve_leaves_its_panel_and_no_interval_widens_the_axis(
     assert 0.9 < high < 1.0
 
 
+def test_signs_of_formulae_in_outside_texts_are_drawn_as_they_are(tmp_path: Path, synthetic: ModuleType) -> None:
+    score = synthetic.score("texture_bias", r"costs $\frac$", baselines={r"a $\nonsense{$ line": 0.3})
+    mine = synthetic.benchmark("human/mine", "alignment", [score], stand_in=r"$x^{$ of $5 and $10")
+    history = read(synthetic.run(tmp_path, last=60, chosen=[mine]))
+    history.evaluations[0]["human/mine/texture_bias/reason"] = r"$\sqrt$ of $-1"
+    assert figures.png(panels(history), title=r"$\title$", foot=r"$\foot$")
+
+
 @pytest.mark.slow
 def test_a_long_record_is_drawn_fast(tmp_path: Path, synthetic: ModuleType) -> None:
     lines = [synthetic.evaluation(step, synthetic.benchmarks()) for step in range(0, 6000, 60)]
