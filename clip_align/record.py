@@ -208,17 +208,20 @@ def read(folder: Path) -> History:
 def drawn(evaluations: Iterable[dict[str, Any]], benchmark: Mapping[str, Any], score: str) -> list[Drawn]:
     """The curve of one score as figures, console and trackers show it.
 
-    A point is drawn once the score was defined at ``drawn_after`` evaluations running, this one included; an
-    evaluation that did not carry the benchmark is passed over. A lone evaluation is drawn, marked in ``reason``.
+    A point is drawn once the score, or the one it names as ``drawn_after_of``, was defined at ``drawn_after``
+    evaluations running, this one included; an evaluation that did not carry the benchmark is passed over. A lone
+    evaluation is drawn, marked in ``reason``.
     """
     described: dict[str, Any] = next((s for s in benchmark.get("scores", ()) if s.get("name") == score), {})
     needed, name = int(described.get("drawn_after") or 1), f"{benchmark['key']}/{score}"
+    of, variant = described.get("drawn_after_of"), score.partition("@")[1:]
+    gate = f"{benchmark['key']}/{of}{''.join(variant)}" if of else name
     lines = [line for line in evaluations if name in line]
     points: list[Drawn] = []
     running = 0
     for line in lines:
         value = line[name]
-        running = running + 1 if value is not None else 0
+        running = running + 1 if line.get(gate) is not None else 0
         low, high = line.get(f"{name}/low"), line.get(f"{name}/high")
         if value is None:
             points.append(Drawn(line, None, None, None, line.get(f"{name}/reason") or "undefined"))
@@ -227,7 +230,8 @@ def drawn(evaluations: Iterable[dict[str, Any]], benchmark: Mapping[str, Any], s
         elif len(lines) == 1:
             points.append(Drawn(line, value, low, high, "one evaluation"))
         else:
-            reason = f"defined at {running} evaluation{'s' if running > 1 else ''} running; drawn from {needed} on"
+            times = f"{running} evaluation{'s' if running > 1 else ''} running"
+            reason = f"{f'{of} ' if of else ''}defined at {times}; drawn from {needed} on"
             points.append(Drawn(line, None, None, None, reason))
     return points
 

@@ -214,6 +214,21 @@ def test_curves_are_drawn_once_a_score_was_defined_often_enough() -> None:
     assert points[4].reason is None
 
 
+@pytest.mark.parametrize("variant", ["", "@layer_6"])
+def test_a_score_may_wait_for_the_evaluations_of_another(variant: str) -> None:
+    """The corrected bias where the gate was open before, though its own interval was still too wide then."""
+    of, name = f"texture/x/bias{variant}", f"texture/x/corrected{variant}"
+    score = {"name": f"corrected{variant}", "drawn_after": 2, "drawn_after_of": "bias"}
+    benchmark = {"key": "texture/x", "scores": [score]}
+    values = [(None, None), (0.4, 0.5), (None, None), (0.4, None), (0.4, 0.5), (0.4, None), (0.4, 0.5)]
+    lines: list[dict[str, Any]] = [{of: bias, name: corrected} for bias, corrected in values]
+    points = record.drawn(lines, benchmark, score["name"])  # type: ignore[arg-type]
+    assert [p.value for p in points] == [None, None, None, None, 0.5, None, 0.5]
+    assert points[1].reason == "bias defined at 1 evaluation running; drawn from 2 on"
+    (lone,) = record.drawn(lines[1:2], benchmark, score["name"])  # type: ignore[arg-type]
+    assert (lone.value, lone.reason) == (0.5, "one evaluation")
+
+
 def test_a_lone_evaluation_is_drawn_and_marked() -> None:
     benchmark = {"key": "texture/x", "scores": [{"name": "bias", "drawn_after": 2}]}
     (point,) = record.drawn([{"texture/x/bias": 0.4}], benchmark, "bias")

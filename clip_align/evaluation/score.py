@@ -32,6 +32,7 @@ class Score:
         record only.
     drawn_after: at how many evaluations running it must be defined before figures, console and
         trackers show it (2 for texture bias: one evaluation above the gate may be luck).
+    drawn_after_of: name of the benchmark's score whose evaluations running count for that; None: its own.
     flat_margin: for the verdict about rise and fall at the end, the margin below which a change counts as
         flat; None: no verdict about this score.
     """
@@ -47,6 +48,7 @@ class Score:
     baselines: Mapping[str, float] = field(default_factory=dict)
     role: Role = "detail"
     drawn_after: int = 1
+    drawn_after_of: str | None = None
     flat_margin: float | None = None
     higher_is_better: bool | None = None
 

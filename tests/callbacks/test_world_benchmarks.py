@@ -97,6 +97,8 @@ def test_texture_bias_is_null_for_guesses_and_for_a_model_with_one_answer(world:
 def test_bias_is_drawn_after_two_evaluations_running(world: Path) -> None:
     drawn_after = {s.name: s.drawn_after for s in WorldCueConflict(world=world).scores}
     assert drawn_after == {"texture_bias": 2, "texture_bias_corrected": 2, "shape_hits": 1, "texture_hits": 1}
+    waits_for = {s.name: s.drawn_after_of for s in WorldCueConflict(world=world).scores if s.drawn_after_of}
+    assert waits_for == {"texture_bias_corrected": "texture_bias"}
 
 
 def test_noise_drops_are_counted_on_the_same_pictures(world: Path) -> None:

@@ -66,6 +66,7 @@ class WorldCueConflict(PerceptualCallback):
             unit=UNIT,
             role="companion",
             drawn_after=2,
+            drawn_after_of="texture_bias",  # has a value wherever the gate is open; this one waits for its interval too
         ),
         Score(
             "shape_hits",
