@@ -46,7 +46,7 @@ def overlaid(runs: Sequence[Run]) -> list[Panel]:
     compared. Reference lines are those of the first run that has the panel.
     """
     merged: dict[tuple[str, str, int], Panel] = {}
-    for run in runs:
+    for index, run in enumerate(runs):
         for panel in panels(run.history):
             for curve in panel.curves:
                 if curve.role != "headline":
@@ -54,7 +54,7 @@ def overlaid(runs: Sequence[Run]) -> list[Panel]:
                 key = curve.key.rsplit("/", 1)[0]
                 version = int(run.history.benchmarks.get(key, {}).get("version") or 0)
                 place = (panel.name, curve.key, version)
-                named = replace(curve, run=run.name, label=f"{run.name}, {curve.label}")
+                named = replace(curve, run=run.name, place=index, label=f"{run.name}, {curve.label}")
                 if place in merged:
                     merged[place] = replace(merged[place], curves=(*merged[place].curves, named))
                     continue

@@ -77,7 +77,8 @@ def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) ->
     _undefined(axes, panel, layout, linear)
     names = _references(axes, panel, linear)
     for index, curve in enumerate(panel.curves):
-        names += _curve(axes, curve, index, linear, comparing=bool(curve.run))
+        comparing = bool(curve.run)
+        names += _curve(axes, curve, curve.place if comparing else index, linear, comparing)
     _write_names(axes, names, layout, (low, high))
 
 

@@ -42,13 +42,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """A score over training. ``key`` is its full key, ``run`` the run's name where several are compared."""
+    """A score over training. ``key`` is its full key; where runs are compared, ``run`` is its run's name and
+    ``place`` its place among them.
+    """
 
     key: str
     label: str
     role: str
     points: tuple[Point, ...]
     run: str = ""
+    place: int = 0
 
     @property
     def defined(self) -> list[Point]:

@@ -5,8 +5,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from matplotlib.figure import Figure
 
 from clip_align.report import compare
+from clip_align.report.draw import COLOURS, WIDE, draw
 
 
 @pytest.fixture
@@ -33,6 +35,21 @@ def test_another_version_of_a_benchmark_is_another_panel(tmp_path: Path, synthet
     built = compare.overlaid(compare.read_runs(runs))
     assert [p.note.rsplit(" · ", 1)[1] for p in built] == ["version 1", "version 2"]
     assert [[c.run for c in p.curves] for p in built] == [["a"], ["b"]]
+
+
+def test_a_run_has_the_same_colour_in_every_panel(tmp_path: Path, synthetic: ModuleType) -> None:
+    benchmarks = synthetic.benchmarks()
+    runs = [
+        synthetic.run(tmp_path / "a", last=60, chosen=benchmarks[:1]),
+        synthetic.run(tmp_path / "b", last=60, chosen=benchmarks[:2]),
+    ]
+    accuracy, alignment = compare.overlaid(compare.read_runs(runs))
+    colours = []
+    for panel in (accuracy, alignment):
+        axes = Figure().add_axes((0.1, 0.1, 0.5, 0.5))
+        draw(axes, panel, "", WIDE, 1.0)
+        colours.append([line.get_color() for line in axes.lines if line.get_marker() != "None"])
+    assert colours == [list(COLOURS[:2]), [COLOURS[1]]]
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path, synthetic: ModuleType) -> None:
