@@ -52,7 +52,7 @@ def overlaid(runs: Sequence[Run]) -> list[Panel]:
                 if curve.role != "headline":
                     continue
                 key = curve.key.rsplit("/", 1)[0]
-                version = int(run.history.benchmarks.get(key, {}).get("version") or 0)
+                version = _version(run.history.benchmarks.get(key, {}))
                 place = (panel.name, curve.key, version)
                 named = replace(curve, run=run.name, place=index, label=f"{run.name}, {curve.label}")
                 if place in merged:
@@ -64,6 +64,10 @@ def overlaid(runs: Sequence[Run]) -> list[Panel]:
                     panel, curves=(named,), references=lines, gaps=(), bound=(), peak=None, note=note
                 )
     return _versions_named(merged)
+
+
+def _version(benchmark: Mapping[str, Any]) -> int:
+    return int(benchmark.get("version") or 0)
 
 
 def _versions_named(merged: Mapping[tuple[str, str, int], Panel]) -> list[Panel]:
@@ -122,16 +126,16 @@ def _run_row(run: Run, output: Path) -> dict[str, Any]:
 
 
 def _score_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Latest values of headline and companion scores, a column per run."""
-    rows: dict[str, dict[str, Any]] = {}
+    """Latest values of headline and companion scores, a column per run, a row per version of a benchmark."""
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
     for index, run in enumerate(runs):
         for benchmark, score in sentences.described(run.history):
             if score.get("role") not in ("headline", "companion"):
                 continue
             key = f"{benchmark['key']}/{score['name']}"
-            row = rows.setdefault(
-                key, {"key": key, "label": score.get("label") or score["name"], "cells": [("–", "")] * len(runs)}
-            )
+            version, label = _version(benchmark), score.get("label") or score["name"]
+            empty = {"key": key, "version": version, "label": label, "cells": [("–", "")] * len(runs)}
+            row = rows.setdefault((key, version), empty)
             points = drawn(run.history.evaluations, benchmark, score["name"])
             if points:
                 _, value, low, high, reason = points[-1]

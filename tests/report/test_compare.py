@@ -37,6 +37,19 @@ def test_another_version_of_a_benchmark_is_another_panel(tmp_path: Path, synthet
     assert [[c.run for c in p.curves] for p in built] == [["a"], ["b"]]
 
 
+def test_versions_of_a_benchmark_share_no_row(tmp_path: Path, synthetic: ModuleType) -> None:
+    accuracy = synthetic.benchmarks()[:1]
+    runs = [
+        synthetic.run(tmp_path / name, last=60, chosen=[{**b, "version": version} for b in accuracy])
+        for name, version in (("a", 1), ("b", 2), ("c", 1))
+    ]
+    rows = compare._score_table(compare.read_runs(runs))
+    found = [(r["version"], [value != "–" for value, _ in r["cells"]]) for r in rows if r["label"] == "clean"]
+    assert found == [(1, [True, False, True]), (2, [False, True, False])]
+    compare.write(runs, tmp_path / "out")
+    assert "zero_shot/world/accuracy, version 2" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_run_has_the_same_colour_in_every_panel(tmp_path: Path, synthetic: ModuleType) -> None:
     benchmarks = synthetic.benchmarks()
     runs = [
