@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from clip_align.analysis.jackknife import MOST_GROUPS
 from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
 from clip_align.callbacks.pair_scores import check_arguments, minus_distances, others, over_items
 from clip_align.callbacks.spearman import SPEARMAN
@@ -174,8 +175,15 @@ def _more(count: int, what: str) -> str:
     return f" (and {count - 1} more {what}{'s' if count > 2 else ''})" if count > 1 else ""
 
 
+def _unit(clusters: int, what: str) -> str:
+    if clusters < 2:
+        return f"one cluster by {what}, no interval"
+    bundled = f" in {MOST_GROUPS} bundles" if clusters > MOST_GROUPS else ""
+    return f"{clusters} clusters by {what}{bundled}, jackknife, t({min(clusters, MOST_GROUPS) - 1})"
+
+
 def _scores(distance: DistanceName, clusters: int, what: str) -> tuple[Score, ...]:
-    headline = replace(SPEARMAN, unit=f"{clusters} clusters by {what}, jackknife, t({max(clusters - 1, 0)})")
+    headline = replace(SPEARMAN, unit=_unit(clusters, what))
     detail = replace(headline, role="detail", flat_margin=None)
     return (
         headline,

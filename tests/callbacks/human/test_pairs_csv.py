@@ -80,6 +80,25 @@ def test_clusters_are_the_reference_or_a_column(folder: Path) -> None:
     assert items.scores[0].unit == "4 clusters by scene, jackknife, t(3)"
 
 
+@pytest.mark.parametrize(
+    ("clusters", "unit"),
+    [
+        (1, "one cluster by scene, no interval"),
+        (64, "64 clusters by scene, jackknife, t(63)"),
+        (100, "100 clusters by scene in 64 bundles, jackknife, t(63)"),
+    ],
+)
+def test_the_unit_is_what_the_interval_leaves_out(folder: Path, clusters: int, unit: str) -> None:
+    rows = [(*ROWS[i % 4][:2], str(i % 7), str(i % clusters)) for i in range(100)]
+    write(folder, rows, "reference,distorted,opinion,scene")
+    callback = PairsCsv(csv=str(folder / "pairs.csv"), cluster="scene")
+    assert {score.unit for score in callback.scores} == {unit}
+    items = callback.items(seen(callback, {"a1.png": 0.1, "a2.png": 0.3, "b1.png": 0.2, "b2.png": 0.9}))
+    found = callback.scores[0].compute(items)
+    assert found.value is not None
+    assert (found.low is None) == ("no interval" in unit)
+
+
 def test_root_extra_columns_blanks_and_a_byte_order_mark(folder: Path) -> None:
     pictures = folder / "pictures"
     pictures.mkdir()
