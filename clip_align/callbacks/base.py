@@ -133,6 +133,7 @@ class PerceptualCallback(Callback):
         self.view, self.layers = view, tuple(layers)
         self.settings: EvaluationSettings | None = None
         self.last_step: int | None = None  # of the last evaluation
+        self.carried: Mapping[str, Any] = {}  # what a conductor left, or a checkpoint held, for the next one
         self._conductor: Conductor | None = None
 
     @property
@@ -171,14 +172,12 @@ class PerceptualCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The last evaluated step, and how far the run was: a resumed run does not repeat it."""
-        conductor = self._conductor
-        return {"last_step": self.last_step, **(conductor.state() if conductor else {})}
+        return {"last_step": self.last_step, **(self._conductor.state() if self._conductor else self.carried)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after the step that was evaluated last."""
         self.last_step = state_dict["last_step"]
-        if self._conductor is not None:
-            self._conductor.resume(state_dict)
+        self.carried = {key: value for key, value in state_dict.items() if key != "last_step"}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the conductor of this trainer."""
@@ -193,7 +192,7 @@ class PerceptualCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate step 0, or the step a run is resumed at where it was not evaluated."""
         if self._leads(trainer):
-            conductor_of(trainer).begin()
+            conductor_of(trainer).begin(trainer)
         conductor_of(trainer).event(trainer)
 
     def on_train_batch_end(
@@ -221,6 +220,7 @@ class PerceptualCallback(Callback):
 
     def _leave(self, status: str) -> None:
         if self._conductor is not None:
+            self.carried = self._conductor.state()
             self._conductor.close(status)
         self._conductor = None
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +33,7 @@ class Participant(Benchmark, Protocol):
 
     settings: EvaluationSettings | None
     last_step: int | None
+    carried: Mapping[str, Any]
     model: nn.Module | None
     tokenizer: Callable[[list[str]], torch.Tensor] | None
     mean: Sequence[float] | None
@@ -50,6 +50,8 @@ class Conductor:
         self._settings = EvaluationSettings(Path())
         self._trainer: Trainer | None = None
         self._own_record: Record | None = None
+        self._folder: Path | None = None  # of our own record
+        self._now: Sequence[Participant] = ()
         self._samples = 0
         self._seconds_before = 0.0
         self._start = time.monotonic()
@@ -66,16 +68,24 @@ class Conductor:
         given = self.callbacks[0].settings
         self._settings = given or EvaluationSettings(_default_cache(ranks))
         asked = ranks.together(lambda: self._asked(module), UserError, "callbacks")
-        if self._settings.record is None and given is None:
-            self._open_record(trainer, ranks, {subject for _, subject in asked})
         self._session = Session(asked, self._settings, ranks, self._settings.position or self._position)
-        self._session.listeners = [*self._settings.listeners, self._show, *self.listeners]
+        self._session.listeners = [self._evaluated, *self._settings.listeners, self._show, *self.listeners]
         self._session.prepare(trainer.local_rank)
 
-    def begin(self) -> None:
-        """Training begins now, after all preparation."""
-        if self._session is not None:
-            self._session.begin()
+    def begin(self, trainer: Trainer) -> None:
+        """Training begins now, after all preparation; only now does a resumed trainer know its step."""
+        if self._session is None:
+            return
+        if trainer.global_step:
+            carried = self.callbacks[0].carried
+            self._samples = int(carried.get("samples_seen", 0))
+            self._seconds_before = float(carried.get("seconds", 0.0))
+        else:  # callbacks that were in another training before
+            for callback in self.callbacks:
+                callback.last_step = None
+        if self.callbacks[0].settings is None:
+            self._open_record(trainer, self._session)
+        self._session.begin()
 
     def event(self, trainer: Trainer) -> None:
         """Evaluate all callbacks that are due at this step and were not evaluated at it."""
@@ -98,12 +108,8 @@ class Conductor:
 
     def state(self) -> dict[str, Any]:
         """What a resumed run goes on from."""
-        return {"samples_seen": self._samples, "seconds": self._position(0).wall_seconds}
-
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self._samples = int(state.get("samples_seen", 0))
-        self._seconds_before = float(state.get("seconds", 0.0))
+        folder = str(self._folder) if self._folder else None
+        return {"samples_seen": self._samples, "seconds": self._position(0).wall_seconds, "record": folder}
 
     def close(self, status: str) -> None:
         """Close the record where it is our own (on rank 0); a training that is ``done`` gets its verdicts."""
@@ -120,10 +126,13 @@ class Conductor:
     def _evaluate(self, trainer: Trainer, step: int, now: Sequence[Participant]) -> None:
         if self._session is None:
             raise UserError("callbacks: the pictures were not prepared; perceptual callbacks work in Trainer.fit only")
-        context = trainer.precision_plugin.forward_context
-        if self._session.evaluate(step, [c.key for c in now], context) is not None:
-            for callback in now:
-                callback.last_step = step
+        self._now = now
+        self._session.evaluate(step, [c.key for c in now], trainer.precision_plugin.forward_context)
+
+    def _evaluated(self, step: int, scores: Mapping[str, float | None]) -> None:
+        """First of the listeners: a checkpoint that another one saves holds that this step is done."""
+        for callback in self._now:
+            callback.last_step = step
 
     def _due(self, callback: Participant, step: int, last: bool) -> bool:
         return due(step, callback.every_n_steps, callback.family, self._settings.early_steps, last)
@@ -152,14 +161,16 @@ class Conductor:
             prompts=prompts,
         )
 
-    def _open_record(self, trainer: Trainer, ranks: Ranks, subjects: set[Subject]) -> None:
-        """A record of our own under the trainer's log folder; a new one for a new run."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / FOLDER  # log_dir is asked on all ranks
-        self._settings = replace(self._settings, record=self._record(folder, trainer) if ranks.rank == 0 else None)
-        record = self._settings.record
+    def _open_record(self, trainer: Trainer, session: Session) -> None:
+        """A record of our own under the trainer's log folder: that of the run which goes on, else a new one."""
+        folder = Path(trainer.log_dir or trainer.default_root_dir).absolute() / FOLDER  # log_dir is asked on all ranks
+        record = session.ranks.together(
+            lambda: self._record(folder, trainer) if session.ranks.rank == 0 else None, UserError, "callbacks"
+        )
+        self._folder = session.ranks.broadcast(record.folder if record else folder)
         if record is None:
             return
-        self._own_record = record
+        self._own_record = session.record = record
         where, end = self._position(trainer.global_step), trainer.max_steps
         every, early = min(c.every_n_steps for c in self.callbacks), self._settings.early_steps
         record.append(
@@ -169,22 +180,31 @@ class Conductor:
                 "event": "resumed" if trainer.global_step else "started",
                 "message": f"{len(self.callbacks)} perceptual callbacks in a Trainer",
                 "max_steps": end if end > 0 else None,
-                "ranks": ranks.world,
+                "ranks": session.ranks.world,
                 "regular_every": every,
                 "evaluations_planned": len(event_steps(self.callbacks, early, end)) if end > 0 else None,
             },
         )
-        for line in sorted({line for subject in subjects for line in subject.warnings}):
+        for line in session.warnings:
             self._settings.say(f"warning: {line}")
             record.append("event", where, {"event": "warning", "message": line})
 
     def _record(self, folder: Path, trainer: Trainer) -> Record:
-        number = 1
-        place = folder
-        while trainer.global_step == 0 and (place / METRICS).exists():
-            number += 1
-            place = folder.with_name(f"{folder.name}-{number}")
-        return Record(place)
+        """On rank 0. Another folder than the carried one's means another run: that record is left as it is."""
+        carried = self.callbacks[0].carried.get("record")
+        try:
+            if trainer.global_step and carried and Path(carried).parent == folder.parent:
+                return Record(Path(carried))
+            number, place = 1, folder
+            while (place / METRICS).exists():
+                number += 1
+                place = folder.with_name(f"{folder.name}-{number}")
+            return Record(place)
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(
+                f"callbacks: no record can be written to {folder} ({reason}); give the Trainer another default_root_dir"
+            ) from None
 
     def _position(self, step: int) -> Position:
         epoch = self._trainer.current_epoch if self._trainer else 0

@@ -82,6 +82,7 @@ class Session:
     ) -> None:
         refuse_same_keys([benchmark for benchmark, _ in asked])
         self.settings, self.ranks, self.position = settings, ranks, position
+        self.record = settings.record  # may be given until the first event
         self.listeners: list[Listener] = list(settings.listeners)
         self._subjects = {benchmark.key: subject for benchmark, subject in asked}
         self._benchmarks = {benchmark.key: benchmark for benchmark, _ in asked}
@@ -105,6 +106,11 @@ class Session:
     def begin(self) -> None:
         """Training begins: from here on counts the share of time that evaluation takes."""
         self._started = time.monotonic()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What had to be guessed about the models, a line each."""
+        return sorted({line for subject in self._subjects.values() for line in subject.warnings})
 
     def _planned(self) -> dict[str, tuple[Jobs, str | None]]:
         plans = {k: planned(b, self._subjects[k], self.settings.cache) for k, b in self._benchmarks.items()}
@@ -167,7 +173,7 @@ class Session:
         return min((size for size in given if size is not None), default=DEFAULT_BATCH_SIZE)
 
     def _recorded(self, step: int, due: Sequence[Prepared], results: Mapping[str, Outcome], seconds: float) -> None:
-        record = self.settings.record
+        record = self.record
         if self.ranks.rank != 0 or record is None:
             return
         where = self.position(step)

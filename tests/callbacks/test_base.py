@@ -164,6 +164,83 @@ def test_in_a_foreign_trainer_scores_reach_metrics_and_a_record_of_their_own(
     assert lines[-1]["event"] == "finished"
 
 
+def kept_at(folder: Path, step: int) -> pl.Callback:
+    return pl.callbacks.ModelCheckpoint(folder, filename=f"at-{step}", every_n_train_steps=step)
+
+
+def curve(folder: Path) -> list[tuple[int, int]]:
+    return [(line["global_step"], line["samples_seen"]) for line in read(folder).evaluations]
+
+
+def test_a_resumed_foreign_training_goes_on_in_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    kept = [stubs.Pairs(every_n_steps=2), kept_at(tmp_path, 4)]
+    fit(tmp_path, kept, max_steps=6, enable_checkpointing=True)
+    fit(tmp_path, [stubs.Pairs(every_n_steps=2)], max_steps=9, ckpt_path=tmp_path / "at-4.ckpt")
+    assert curve(tmp_path / "clip-align") == [(s, s * BATCH) for s in (0, 2, 4, 6, 8, 9)]
+    history = read(tmp_path / "clip-align")
+    assert [e["event"] for e in history.events if e["event"] != "warning"][:3] == ["started", "finished", "resumed"]
+    assert next(e["global_step"] for e in history.events if e["event"] == "resumed") == 4
+    seconds = [line["wall_seconds"] for line in history.evaluations]
+    assert seconds == sorted(seconds)
+    assert not (tmp_path / "clip-align-2").exists()
+
+
+def test_a_training_that_branches_off_elsewhere_leaves_the_record_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    kept = [stubs.Pairs(every_n_steps=2), kept_at(tmp_path, 4)]
+    fit(tmp_path / "one", kept, max_steps=6, enable_checkpointing=True)
+    before = (tmp_path / "one" / "clip-align" / "metrics.jsonl").read_bytes()
+    fit(tmp_path / "two", [stubs.Pairs(every_n_steps=2)], max_steps=7, ckpt_path=tmp_path / "at-4.ckpt")
+    assert (tmp_path / "one" / "clip-align" / "metrics.jsonl").read_bytes() == before
+    assert curve(tmp_path / "two" / "clip-align") == [(6, 6 * BATCH), (7, 7 * BATCH)]
+
+
+def test_one_trainer_that_fits_twice_goes_on_in_its_own_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    fit(tmp_path, [stubs.Pairs(every_n_steps=2)], max_steps=8)
+    others = (tmp_path / "clip-align" / "metrics.jsonl").read_bytes()
+    trainer, module, _ = fit(tmp_path, [stubs.Pairs(every_n_steps=2)], max_steps=4)
+    trainer.fit_loop.epoch_loop.max_steps = 6
+    images = torch.randn(SAMPLES, 3, stubs.SIZE, stubs.SIZE)
+    trainer.fit(module, DataLoader(TensorDataset(images), BATCH))
+    assert (tmp_path / "clip-align" / "metrics.jsonl").read_bytes() == others
+    assert curve(tmp_path / "clip-align-2") == [(0, 0), (2, 2 * BATCH), (4, 4 * BATCH), (6, 6 * BATCH)]
+
+
+def test_a_callback_in_a_second_trainer_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    callback = stubs.Pairs(every_n_steps=2)
+    for name in ("one", "two"):
+        fit(tmp_path / name, [callback], max_steps=2)
+        assert curve(tmp_path / name / "clip-align") == [(0, 0), (2, 2 * BATCH)]
+
+
+def test_what_a_checkpoint_carries_is_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the best checkpoint the event that made it is done, and one saved after training knows all samples."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    best = BestCheckpoint("human/pairs/srocc", tmp_path / "kept", lower_is_better=True)
+    trainer, _, _ = fit(tmp_path, [stubs.Pairs(every_n_steps=1), best], max_steps=4)
+    kept = torch.load(best.path, weights_only=True)
+    assert kept["callbacks"]["clip_align/human/pairs"]["last_step"] == kept["global_step"]
+    trainer.save_checkpoint(tmp_path / "after.ckpt")
+    after = torch.load(tmp_path / "after.ckpt", weights_only=True)["callbacks"]["clip_align/human/pairs"]
+    assert (after["last_step"], after["samples_seen"]) == (4, 4 * BATCH)
+
+
+def test_a_log_folder_that_cannot_be_written_is_one_line_before_step_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UserError, match=r"callbacks: no record can be written to .*file/clip-align \(Not a directory\)"
+    ):
+        fit(tmp_path / "file", [stubs.Pairs()], max_steps=2)
+
+
 @pytest.mark.parametrize(("max_steps", "few"), [(24, False), (6, True)])
 def test_a_foreign_record_gets_its_verdicts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_steps: int, few: bool
