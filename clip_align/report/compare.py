@@ -20,6 +20,11 @@ from clip_align.report.page import TEMPLATE, alternative, inline, render
 from clip_align.report.panels import Panel, note_of, panels
 from clip_align.run_folder import RunFolder, read_provenance, run_status, write_atomic
 
+FOOT = (
+    "Horizontal axis: samples seen, linear near 0, then logarithmic. Bands: 95 % intervals of each run by itself "
+    "(they say nothing about other seeds). Reference lines: those of the first run."
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -84,11 +89,7 @@ def write(folders: Sequence[Path], output: Path) -> None:
     runs = read_runs(folders)
     built = overlaid(runs)
     title = f"{len(runs)} runs: " + ", ".join(r.name for r in runs)
-    foot = (
-        "Horizontal axis: samples seen, linear near 0, then logarithmic. Bands: 95 % intervals of each run by itself "
-        "(they say nothing about other seeds). Reference lines: those of the first run."
-    )
-    wide, narrow = png(built, title=title, foot=foot), png(built, title=title, foot=foot, layout=NARROW)
+    wide, narrow = png(built, title=title, foot=FOOT), png(built, title=title, foot=FOOT, layout=NARROW)
     target = RunFolder(output)
     write_atomic(target.curves_png, wide)
     write_atomic(

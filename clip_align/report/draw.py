@@ -8,12 +8,15 @@ told apart without matching colours. Colours are those of Okabe and Ito, and eve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from clip_align.report.labels import compress, count, number, sample_ticks, spread_out, wrapped
+from clip_align.report.labels import compress, count, named, number, sample_ticks, spread_out, wrapped
 from clip_align.report.panels import Curve, Gap, Panel
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -37,7 +40,6 @@ class Layout:
     bottom: float
     font: float
     dpi: int
-    name_characters: int
     note_characters: int
     note_lines: int
     tick_share: float  # least distance of ticks, as a share of the axis
@@ -48,18 +50,20 @@ class Layout:
         return self.width - self.left - self.right, self.height - self.top - self.bottom
 
 
-WIDE = Layout(2, 6.1, 3.9, 0.52, 1.78, 0.62, 0.34, 8.5, 130, 28, 104, 2, 0.13)
-NARROW = Layout(1, 3.9, 3.45, 0.42, 1.18, 0.77, 0.30, 7.8, 200, 19, 62, 3, 0.17)
+WIDE = Layout(2, 6.1, 3.9, 0.52, 1.78, 0.62, 0.34, 8.5, 130, 104, 2, 0.13)
+NARROW = Layout(1, 3.9, 3.45, 0.42, 1.18, 0.77, 0.30, 7.8, 200, 62, 3, 0.17)
 
 
 @dataclass(frozen=True)
 class Name:
-    """What is written beside the axes at the height ``value``."""
+    """What is written beside the axes at the height ``value``: a label, and its value as text."""
 
     value: float
-    text: str
+    label: str
+    said: str
     colour: str
     weight: str = "normal"
+    of_run: bool = False
 
 
 def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) -> None:
@@ -165,11 +169,11 @@ def _references(axes: Axes, panel: Panel, linear: float) -> list[Name]:
         if line.spread:
             axes.axhspan(line.value - line.spread, line.value + line.spread, color=FAINT, alpha=0.3, lw=0, zorder=1)
             spread = f" ±\xa0{number(line.spread)}"
-        names.append(Name(line.value, f"{line.label}:\xa0{number(line.value)}{spread}", MUTED))
+        names.append(Name(line.value, line.label, f"{number(line.value)}{spread}", MUTED))
     if panel.bound:
         xs = [compress(x, linear) for x, _ in panel.bound]
         axes.plot(xs, [y for _, y in panel.bound], color=MUTED, lw=0.9, ls=LINES["baseline"], zorder=1)
-        names.append(Name(panel.bound[-1][1], f"{panel.bound_label}:\xa0{number(panel.bound[-1][1])}", MUTED))
+        names.append(Name(panel.bound[-1][1], panel.bound_label, number(panel.bound[-1][1]), MUTED))
     return names
 
 
@@ -197,9 +201,10 @@ def _curve(axes: Axes, curve: Curve, index: int, linear: float, comparing: bool)
     value, remark = defined[-1]
     if curve.points[-1].value is None:
         remark = "now undefined"
-    text = f"{curve.run if comparing else curve.label}:\xa0{number(value)}{f' ({remark})' if remark else ''}"
+    said = f"{number(value)}{f' ({remark})' if remark else ''}"
     weight = "bold" if headline and not comparing else "normal"
-    return [Name(value, text, TEXT_COLOURS[index % len(TEXT_COLOURS)], weight)]
+    label = curve.run if comparing else curve.label
+    return [Name(value, label, said, TEXT_COLOURS[index % len(TEXT_COLOURS)], weight, comparing)]
 
 
 def _lonely(curve: Curve, index: int) -> bool:
@@ -215,7 +220,7 @@ def _write_names(axes: Axes, names: list[Name], layout: Layout, limits: tuple[fl
     """
     line = layout.font * 1.2 / 72 / layout.axes_inches[1]  # height of a line as a share of the axes
     low, high = -0.03, 1.03
-    boxes = [(n, wrapped(n.text, layout.name_characters - (3 if n.weight == "bold" else 0), 2)) for n in names]
+    boxes = [(n, _broken(n, layout)) for n in names]
     heights = [line * (text.count("\n") + 1) for _, text in boxes]
     while sum(heights) > high - low and any(n.colour == MUTED for n, _ in boxes):
         drop = max(i for i, (n, _) in enumerate(boxes) if n.colour == MUTED)
@@ -228,3 +233,15 @@ def _write_names(axes: Axes, names: list[Name], layout: Layout, limits: tuple[fl
             1.04, place, text, transform=axes.transAxes, va="center", size=layout.font - 0.7, color=name.colour,
             linespacing=1.05, weight=name.weight,
         )  # fmt: skip
+
+
+def _broken(name: Name, layout: Layout) -> str:
+    """The name in as many lines as the right margin has room for."""
+    room = layout.right - 0.04 * layout.axes_inches[0] - 0.06
+    measure = partial(_inches, FontProperties(size=layout.font - 0.7, weight=name.weight))
+    return named(name.label, name.said, room, measure, tail=name.of_run)
+
+
+def _inches(font: FontProperties, text: str) -> float:
+    """Width of a text."""
+    return text_to_path.get_text_width_height_descent(text, font, False)[0] / 72

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -121,3 +121,54 @@ def wrapped(text: str, width: int, lines: int) -> str:
         cut = parts[lines - 1]
         parts = [*parts[: lines - 1], (cut if len(cut) < width else cut.rsplit(" ", 1)[0]).rstrip(" ,;:") + " …"]
     return "\n".join(parts)
+
+
+def named(
+    label: str, value: str, room: float, measure: Callable[[str], float], lines: int = 2, tail: bool = False
+) -> str:
+    """``label: value`` in at most ``lines`` lines of ``room``, as ``measure`` has it.
+
+    The value always stands whole; a label that leaves it no room is shortened: at its end, or, with ``tail``, in the
+    middle, because what tells names of runs apart is mostly at their end.
+    """
+    for characters in range(len(label), 0, -1):
+        found = broken(f"{shortened(label, characters, tail)}:\xa0{value}", room, measure)
+        if len(found) <= lines:
+            return "\n".join(found)
+    return value
+
+
+def shortened(text: str, characters: int, tail: bool = False) -> str:
+    """The text in at most so many characters, one of them an ellipsis where it is cut.
+
+    >>> shortened("learning-rate-3", 8), shortened("learning-rate-3", 8, tail=True)
+    ('learnin…', 'le…ate-3')
+    """
+    if len(text) <= characters:
+        return text
+    head = (characters - 1) // 3 if tail else characters - 1
+    return text[:head].rstrip(" ,;:") + "…" + (text[len(text) - characters + 1 + head :] if tail else "")
+
+
+def broken(text: str, room: float, measure: Callable[[str], float]) -> list[str]:
+    """Lines no wider than ``room``: broken at spaces; inside a word only where it is wider than a line."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and measure(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+            continue
+        while measure(word) > room and len(word) > 1:
+            cut = _cut(word, next(n for n in range(len(word) - 1, 0, -1) if n == 1 or measure(word[:n]) <= room))
+            lines.append(word[:cut].rstrip("\xa0"))
+            word = word[cut:].lstrip("\xa0")
+        lines.append(word)
+    return lines
+
+
+def _cut(word: str, most: int) -> int:
+    """Where to break a word: before its value, else behind a joint, else at ``most``."""
+    before_value = word.find("\xa0", 0, -1) + 1
+    if 0 < before_value <= most:
+        return before_value
+    joint = max(word.rfind(sign, 0, most) for sign in "-_/") + 1
+    return joint if 2 * joint > most else most

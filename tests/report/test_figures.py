@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import time
@@ -17,9 +18,9 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from clip_align.record import read
-from clip_align.report import draw, figures
+from clip_align.report import compare, draw, figures
 from clip_align.report.draw import NARROW, WIDE, Layout
-from clip_align.report.panels import panels
+from clip_align.report.panels import Panel, panels
 
 
 def picture(path: Path) -> np.ndarray:
@@ -49,7 +50,9 @@ def test_a_figure_with_some_benchmarks_only(tmp_path: Path, synthetic: ModuleTyp
     assert [p.name for p in panels(history)] == ["alignment"]
 
 
-def texts_of(history_folder: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Bbox, Figure]]:
+def texts_of(
+    built: list[Panel], foot: str, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[str, Bbox, Figure]]:
     """Every text of the figure with its box in pixels."""
     kept: list[Figure] = []
     original = Figure.savefig
@@ -59,8 +62,7 @@ def texts_of(history_folder: Path, layout: Layout, monkeypatch: pytest.MonkeyPat
         original(self, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    history = read(history_folder)
-    figures.png(panels(history), title="t", foot=figures.footnote(history), layout=layout)
+    figures.png(built, title="t", foot=foot, layout=layout)
     (figure,) = kept
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
@@ -75,16 +77,11 @@ def texts_of(history_folder: Path, layout: Layout, monkeypatch: pytest.MonkeyPat
         ):
             shown += [label for tick, label in zip(ticks, labels, strict=True) if low <= tick <= high]
         boxes += [(t.get_text(), t.get_window_extent(renderer), figure) for t in shown if t.get_text()]
-    boxes += [(t.get_text(), t.get_window_extent(renderer), figure) for t in figure.texts]
-    return boxes
+    return boxes + [(t.get_text(), t.get_window_extent(renderer), figure) for t in figure.texts]
 
 
-@pytest.mark.parametrize("last", [0, 900, 1500])
-@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_no_text_overlaps_another_or_leaves_the_figure(
-    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, last: int, layout: Layout
-) -> None:
-    boxes = texts_of(synthetic.run(tmp_path, last=last), layout, monkeypatch)
+def assert_apart(boxes: list[tuple[str, Bbox, Figure]]) -> None:
+    """No text lies on another one or leaves the figure."""
     for index, (text, box, figure) in enumerate(boxes):
         assert box.x0 >= 0, text
         assert box.x1 <= figure.bbox.width, text
@@ -94,6 +91,40 @@ def test_no_text_overlaps_another_or_leaves_the_figure(
             width = min(box.x1, other_box.x1) - max(box.x0, other_box.x0)
             height = min(box.y1, other_box.y1) - max(box.y0, other_box.y0)
             assert width <= 0 or height <= 2.5, f"{text!r} lies on {other!r}"
+
+
+@pytest.mark.parametrize("last", [0, 900, 1500])
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("chosen", ["benchmarks", "shipped"])
+def test_no_text_overlaps_another_or_leaves_the_figure(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, last: int, layout: Layout, chosen: str
+) -> None:
+    history = read(synthetic.run(tmp_path, last=last, chosen=getattr(synthetic, chosen)()))
+    assert_apart(texts_of(panels(history), figures.footnote(history), layout, monkeypatch))
+
+
+LONG = "learning-rate-sweep-constant-schedule-no-warmup-seed"
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_no_text_of_a_comparison_overlaps_another_and_runs_are_told_apart(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, layout: Layout
+) -> None:
+    folders = [synthetic.run(tmp_path / f"{LONG}-{seed}", seed=seed) for seed in range(6)]
+    boxes = texts_of(compare.overlaid(compare.read_runs(folders)), compare.FOOT, layout, monkeypatch)
+    assert_apart(boxes)
+    names = [text.replace("\n", "") for text, _, _ in boxes if "seed-" in text]
+    assert len({name.split(":")[0] for name in names}) == 6
+    assert all(re.search(r"seed-\d:\s*-?\.\d\d$", name) for name in names)
+
+
+def test_a_long_label_keeps_its_value(tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    label = "SROCC over a rather long and wordy description of items and views, and more of it"
+    mine = synthetic.benchmark("human/mine", "alignment", [synthetic.score("srocc", label, chance=0.0)])
+    built = panels(read(synthetic.run(tmp_path, last=300, chosen=[mine])))
+    boxes = texts_of(built, "", NARROW, monkeypatch)
+    assert_apart(boxes)
+    assert any(re.search(r"…:\s\.\d\d$", text) for text, _, _ in boxes)
 
 
 @pytest.mark.parametrize("axis", [[-0.2, 1.0], [1.0, -0.2], None])

@@ -71,3 +71,30 @@ def test_wrapped_text_says_where_it_was_cut() -> None:
     assert labels.wrapped("one two three four five six", 10, 2) == "one two\nthree …"
     assert labels.wrapped("short", 10, 2) == "short"
     assert labels.wrapped("", 10, 2) == ""
+
+
+def of_text(text: str) -> float:
+    return float(len(text))
+
+
+def test_a_long_name_never_loses_its_value() -> None:
+    assert labels.named("level alone", ".74", 20, of_text) == "level alone:\xa0.74"
+    assert labels.named("replication TID2008", ".98", 16, of_text) == "replication\nTID2008:\xa0.98"
+    text = labels.named("SROCC over a rather long and wordy description", ".62 (now undefined)", 20, of_text)
+    assert text.endswith("…:\xa0.62\n(now undefined)")
+    assert all(len(line) <= 20 for line in text.split("\n"))
+
+
+def test_names_of_runs_keep_the_end_that_tells_them_apart() -> None:
+    shown = [
+        labels.named(f"learning-rate-sweep-constant-schedule-seed-{n}", ".66", 18, of_text, tail=True) for n in (1, 2)
+    ]
+    assert shown[0] != shown[1]
+    assert all(
+        text.replace("\n", "").endswith(f"seed-{n}:.66".replace(":", ":\xa0")) for n, text in enumerate(shown, 1)
+    )
+
+
+def test_a_word_wider_than_a_line_is_broken_at_a_joint_and_before_its_value() -> None:
+    assert labels.broken("world-20261125-184620:\xa0.66", 16, of_text) == ["world-20261125-", "184620:\xa0.66"]
+    assert labels.broken("abcdefghijklmno:\xa0-.66", 16, of_text) == ["abcdefghijklmno:", "-.66"]
