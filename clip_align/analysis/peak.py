@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clip_align.analysis.jackknife import bundles
-from clip_align.analysis.reweighting import Curves, LinearCurves, RankCurves
+from clip_align.analysis.reweighting import Curves, RankCurves
 from clip_align.metrics.estimate import Estimate, undefined
 
-__all__ = ["FEWEST_EVALUATIONS", "Peak", "Word", "peak", "peak_of_curves"]
+__all__ = ["FEWEST_EVALUATIONS", "Peak", "Word", "peak"]
 
 Word = Literal["rose_then_fell", "rise", "fall", "flat", "undecided"]
 Floats = NDArray[np.float64]
@@ -93,14 +93,6 @@ def peak(
     if found < FEWEST_CLUSTERS or len(steps) < FEWEST_EVALUATIONS:
         return _no_verdict(_too_few(found, len(steps)), len(steps), 0)
     return _rule(RankCurves(values, human, groups, within), steps, flat_margin, seed)
-
-
-def peak_of_curves(curves: ArrayLike, steps: Sequence[int], flat_margin: float = 0.03, seed: int = 0) -> Peak:
-    """The same rule for a score that is the mean of its clusters' own curves [T, clusters]."""
-    linear = LinearCurves(curves)
-    if linear.clusters < FEWEST_CLUSTERS or linear.evaluations < FEWEST_EVALUATIONS:
-        return _no_verdict(_too_few(linear.clusters, linear.evaluations), linear.evaluations, 0)
-    return _rule(linear, steps, flat_margin, seed)
 
 
 def _rule(curves: Curves, steps: Sequence[int], margin: float, seed: int) -> Peak:

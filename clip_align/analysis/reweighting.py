@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from clip_align.metrics.correlation import why_undefined
 from clip_align.metrics.ranks import tie_edges
 
-__all__ = ["Curves", "LinearCurves", "RankCurves"]
+__all__ = ["Curves", "RankCurves"]
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -41,20 +41,6 @@ class Curves(Protocol):
         NaN where it is undefined, as it is for a half of which no cluster was drawn.
         """
         ...
-
-
-class LinearCurves:
-    """The weighted mean of each cluster's own curve [evaluations, clusters]: for simulations, and for mean scores."""
-
-    def __init__(self, curves: ArrayLike) -> None:
-        self._curves = np.asarray(curves, dtype=np.float64)
-        self.evaluations, self.clusters = self._curves.shape
-
-    def values(self, weights: Floats, members: Index, evaluations: Index) -> Floats:
-        """See ``Curves``."""
-        total = weights.sum(axis=1, keepdims=True)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(weights / total @ self._curves[np.ix_(evaluations, members)].T)
 
 
 class RankCurves:

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from clip_align.analysis.peak import Peak, peak, peak_of_curves
+from clip_align.analysis.peak import Peak, _rule, peak
 from clip_align.metrics.correlation import srocc, within_level_srocc
 
 REFERENCES = 24
@@ -55,6 +55,23 @@ def _wander(generator: np.random.Generator, shape: tuple[int, int], memory: floa
     for t in range(1, len(out)):
         out[t] = memory * out[t - 1] + math.sqrt(1 - memory**2) * out[t]
     return out
+
+
+class MeanCurves:
+    """Stands in for ranks: the score is the weighted mean of each reference's own curve [evaluations, references]."""
+
+    def __init__(self, curves: np.ndarray) -> None:
+        self._curves = curves
+        self.evaluations, self.clusters = curves.shape
+
+    def values(self, weights: np.ndarray, members: np.ndarray, evaluations: np.ndarray) -> np.ndarray:
+        total = weights.sum(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(weights / total @ self._curves[np.ix_(evaluations, members)].T)
+
+
+def peak_of_curves(curves: np.ndarray, steps: Sequence[int]) -> Peak:
+    return _rule(MeanCurves(curves), steps, 0.03, 0)
 
 
 def _rate(run: Run, sets: int, called: Callable[[Peak], bool]) -> float:
@@ -168,6 +185,63 @@ def test_a_fall_from_the_start_is_a_fall() -> None:
     found = peak_of_curves(-run.curves(np.random.default_rng(0)), range(30))
     assert found.word == "fall"
     assert found.peak_from == 0
+
+
+class Spelled:
+    """DESIGN 8 in loops: 40 halvings, both roles, 200 resamples, for curves [evaluations, references] without gaps."""
+
+    def __init__(self, curves: np.ndarray) -> None:
+        self.curves = curves
+        self.evaluations, references = curves.shape
+        generator = np.random.default_rng(0)
+        self.draws = generator.multinomial(references, [1 / references] * references, size=200)
+        shuffles = [generator.permutation(references) for _ in range(40)]
+        self.halves = [(list(s[: references // 2]), list(s[references // 2 :])) for s in shuffles]
+
+    def once(self, times: np.ndarray) -> tuple[float, float, list[int]]:
+        """Rise and fall with reference r there ``times[r]`` times, and the first evaluation of each window chosen."""
+        rises, falls, chosen = [], [], []
+        for half, other in self.halves:
+            if not times[half].sum() or not times[other].sum():
+                continue
+            even, odd = self.mean(times, half, 0), self.mean(times, other, 1)
+            for choose, measure in ((even, odd), (odd, even)):
+                windows = range(self.evaluations - 4)
+                best = max(windows, key=lambda first: self.window(choose, first))
+                rises.append(self.window(measure, best) - measure[min(measure)])
+                falls.append(self.window(measure, best) - self.window(measure, self.evaluations - 5))
+                chosen.append(best)
+        return float(np.mean(rises)), float(np.mean(falls)), chosen
+
+    def mean(self, times: np.ndarray, references: list[int], parity: int) -> dict[int, float]:
+        copies = [r for r in references for _ in range(times[r])]
+        return {t: self.curves[t, copies].mean() for t in range(parity, self.evaluations, 2)}
+
+    def window(self, curve: dict[int, float], first: int) -> float:
+        return float(np.mean([curve[t] for t in range(first, first + 5) if t in curve]))
+
+
+def test_the_rule_spelled_out() -> None:
+    run = Run(0.012, 0.010, fall=0.05, evaluations=22)
+    curves = run.curves(np.random.default_rng(10))[:, :8]
+    steps = range(0, 1100, 50)
+    found, by_hand = peak_of_curves(curves, steps), Spelled(curves)
+    rise, fall, _ = by_hand.once(np.ones(8, dtype=int))
+    resampled = [by_hand.once(times) for times in by_hand.draws]
+    whole = curves.mean(axis=1)
+    bends = [whole[t - 1] - 2 * whole[t] + whole[t + 1] for t in range(1, 21)]
+    training = 0.6 * np.mean(np.square(bends)) / 6
+    for estimate, value, part in ((found.rise, rise, 0), (found.fall, fall, 1)):
+        values = [r[part] for r in resampled]
+        middle, error = np.mean(values), math.sqrt(np.var(values, ddof=1) + training)
+        assert abs(middle - value) > 1e-4  # else this test could not tell which of them the interval is about
+        expected = (value, middle - 1.96 * error, middle + 1.96 * error)
+        assert (estimate.value, estimate.low, estimate.high) == pytest.approx(expected, abs=1e-12)
+    assert found.smallest_detectable_fall == pytest.approx(2.8 * error, abs=1e-12)
+    chosen = sorted(first for r in resampled for first in r[2])
+    low, high = (chosen[round(share * (len(chosen) - 1))] for share in (0.05, 0.95))
+    assert (found.peak_from, found.peak_to) == (steps[low], steps[high + 4])
+    assert chosen[0] < low < high < chosen[-1]
 
 
 def _items(

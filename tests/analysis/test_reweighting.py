@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clip_align.analysis.reweighting import LinearCurves, RankCurves
+from clip_align.analysis.reweighting import RankCurves
 from clip_align.metrics.correlation import srocc, within_level_srocc
 
 
@@ -47,11 +47,3 @@ def test_an_undefined_evaluation_is_nan_alone() -> None:
     assert np.isnan(curves.values(np.zeros((1, 8)), np.arange(8), np.arange(3))).all()
     nobody = RankCurves(model, np.ones(40), cluster)
     assert np.isnan(nobody.values(np.ones((1, 8)), np.arange(8), np.arange(3))).all()
-
-
-def test_linear() -> None:
-    curves = LinearCurves([[1, 2, 3], [4, 5, 6]])
-    weights = np.array([[1.0, 1.0], [0.0, 2.0], [0.0, 0.0]])
-    assert np.array_equal(
-        curves.values(weights, np.array([0, 2]), np.array([1])), [[5.0], [6.0], [np.nan]], equal_nan=True
-    )
