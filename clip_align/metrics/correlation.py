@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clip_align.metrics.ranks import midranks, weighted_midranks
+from clip_align.metrics.ranks import midranks
 
 __all__ = [
     "content_srocc",
@@ -22,7 +22,6 @@ __all__ = [
     "plcc",
     "srocc",
     "type_permutation_sd",
-    "weighted_srocc",
     "why_undefined",
     "within_level_srocc",
 ]
@@ -142,20 +141,6 @@ def type_permutation_sd(
     crossed_a, crossed_b = (v[order].reshape(shape) for v in (a, b))  # [levels, types, clusters]
     pooled = (v.transpose(1, 0, 2).reshape(1, shape[1], -1) for v in (crossed_a, crossed_b))
     return _permutation_sd(*pooled), _permutation_sd(crossed_a, crossed_b)
-
-
-def weighted_srocc(x: ArrayLike, y: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
-    """srocc of x [N] and y [N] with item i taken ``weights[..., i]`` times (integers): [...], NaN where undefined."""
-    a, b = _pair(x, y)
-    w = np.asarray(weights, dtype=np.float64)
-    if why_undefined(a, b):
-        return np.full(w.shape[:-1], np.nan)
-    centre = (w.sum(axis=-1, keepdims=True) + 1) / 2
-    ra, rb = weighted_midranks(a, w) - centre, weighted_midranks(b, w) - centre
-    both = (w * ra * rb).sum(axis=-1)
-    spread = (w * ra * ra).sum(axis=-1) * (w * rb * rb).sum(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(spread > 0, both / np.sqrt(spread), np.nan)
 
 
 def _pair(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip_align.metrics import correlation as c
-from clip_align.metrics.ranks import midranks, weighted_midranks
+from clip_align.metrics.ranks import midranks
 
 SCORES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "srocc": c.srocc,
@@ -195,19 +195,6 @@ def test_properties(name: str, seed: int) -> None:
     twice = [np.tile(v, 2) for v in (x, y)]
     if name not in ("krocc",):
         assert score(*twice) == pytest.approx(value, abs=1e-12)
-
-
-@settings(max_examples=50, deadline=None)
-@given(seed=lists)
-def test_weighted_ranks_are_those_of_copies(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    x, y = pair(seed, 30, values=None if seed % 2 else 2)
-    weights = generator.integers(0, 4, size=(3, 30))
-    ranks = weighted_midranks(x, weights)
-    for w, r in zip(weights, ranks, strict=True):
-        assert np.allclose(np.repeat(r, w), midranks(np.repeat(x, w)), atol=1e-12)
-    expected = [c.srocc(np.repeat(x, w), np.repeat(y, w)) for w in weights]
-    assert np.allclose(c.weighted_srocc(x, y, weights), expected, atol=1e-12, equal_nan=True)
 
 
 def test_no_scipy_stats_is_imported() -> None:
