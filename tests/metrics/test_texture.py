@@ -106,6 +106,8 @@ def test_corrected_bias_waits_for_a_narrow_interval() -> None:
     reasons = {str(e.reason).split(" wide")[0][:22] for e in wide if e.value is None}
     assert "its 95 % interval is 0" in reasons
     assert all(e.high - e.low <= 0.4 for e in wide if e.value is not None)
+    assert wide[12].high - wide[12].low == pytest.approx(0.346, abs=5e-4)  # narrow enough
+    assert [str(e.reason) for e in wide if "0.4" in str(e.reason)[:25]]  # and these hardly too wide
 
 
 def test_chance_never_opens_the_gate() -> None:
@@ -120,6 +122,18 @@ def test_gate_needs_the_lower_bound_above_chance() -> None:
     choice = np.where(np.arange(12) < 4, shape, 15)
     reason = t.why_gate_closed(choice, shape, texture, classes=16)
     assert reason == "the share of answers that name a cue (33 %) is not above chance (12.5 %)"
+
+
+def test_chance_is_that_of_naming_either_cue() -> None:
+    """5 of 12 images, all of other class pairs: .417 with a lower bound of .089, above 1/16 and below 2/16."""
+    shape, texture = CUES[:12].T
+    choice = np.where(np.arange(12) < 5, shape, 14 + np.arange(12) % 2)
+    named = t.shape_hits(choice, shape, texture)
+    assert (named.value, named.low) == pytest.approx((5 / 12, 0.0895), abs=5e-5)
+    reason = t.why_gate_closed(choice, shape, texture, classes=16)
+    assert reason == "the share of answers that name a cue (42 %) is not above chance (12.5 %)"
+    assert t.texture_bias(choice, shape, texture, classes=16).value is None
+    assert t.why_gate_closed(choice, shape, texture, classes=24) is None  # 2/24 is below the bound
 
 
 @pytest.mark.parametrize("share", [0.9, 1.0])
