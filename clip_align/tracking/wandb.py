@@ -26,7 +26,7 @@ from clip_align.tracking.wandb_mirror import hints
 
 FAMILIES = ("human", "texture", "noise", "zero_shot", "similarity", "saliency", "train", "time")
 INIT_SECONDS = 60.0
-IMAGE_SECONDS = 60.0  # between two copies of the figure
+IMAGE_SECONDS = 60.0  # between the first two copies of the figure; the distance doubles after each one
 EXIT_CODES = {"done": 0, "interrupted": 130, "terminated": 143}
 
 
@@ -54,7 +54,7 @@ class Mirrored:
         self._state_path = folder.wandb / "clip-align.json"
         self._state: dict[str, Any] = json.loads(self._state_path.read_text(encoding="utf-8"))
         self._tail, self._headlines = Tail(folder.metrics_jsonl), Headlines()
-        self._image_at, self._image_stamp = float("-inf"), 0.0
+        self._image_stamp, self._image_due, self._image_apart = 0.0, float("-inf"), IMAGE_SECONDS
         self._best: dict[str, tuple[float, int]] = {}  # value and samples, from the whole record, whoever logged it
         self.run = _start(folder, self._state, say)
         self.run.define_metric("samples_seen")
@@ -100,16 +100,17 @@ class Mirrored:
         return changed
 
     def _image(self, final: bool) -> None:
-        """The figure, when it has been redrawn: at most once a minute, and at the end."""
+        """The figure, when it has been redrawn: ever more seldom, since each copy is kept, and at the end."""
         try:
             stamp = self._folder.curves_png.stat().st_mtime
         except OSError:
             return
-        if stamp == self._image_stamp or not (final or time.monotonic() - self._image_at >= IMAGE_SECONDS):
+        if stamp == self._image_stamp or not (final or time.monotonic() >= self._image_due):
             return
         import wandb
 
-        self._image_stamp, self._image_at = stamp, time.monotonic()
+        self._image_stamp, self._image_due = stamp, time.monotonic() + self._image_apart
+        self._image_apart *= 2
         samples = self._headlines.samples_seen
         self.run.log({"curves": wandb.Image(str(self._folder.curves_png)), "samples_seen": samples})
 

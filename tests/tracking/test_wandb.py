@@ -15,11 +15,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from clip_align.config import TrackerConfig
 from clip_align.errors import UserError
 from clip_align.record import Position, Record
 from clip_align.run_folder import RunFolder
+from clip_align.tracking import wandb as child
 from clip_align.tracking import wandb_mirror
 from clip_align.tracking.wandb_mirror import WandbMirror, has_key, hints, mode
 
@@ -171,6 +173,41 @@ def test_a_best_value_that_a_resume_takes_back_is_no_best_value(tmp_path: Path, 
     feed(run.path, WandbMirror(run, TrackerConfig(), {}, print), iter([resumed, *lines((120, 0.4), (180, 0.6))]))
     found = summary(inspected(run.path))
     assert (found[f"{key}/best"], found[f"{key}/best_samples"]) == (0.6, 180 * 128)
+
+
+class FakeRun:
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.logged: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
+
+    def define_metric(self, *names: str, **more: str) -> None:
+        """Nothing is drawn here."""
+
+    def log(self, values: dict[str, Any]) -> None:
+        self.logged.append(values)
+
+
+def test_a_long_run_uploads_few_figures_and_always_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, fake, now = RunFolder(tmp_path), FakeRun(), [0.0]
+    run.wandb.mkdir()
+    (run.wandb / "clip-align.json").write_text("{}")
+    monkeypatch.setattr(child, "_start", lambda *more: fake)
+    monkeypatch.setattr(child.time, "monotonic", lambda: now[0])
+    mirrored = child.Mirrored(run, print)
+    Image.new("RGB", (4, 4)).save(run.curves_png)
+    at = []
+    for minute in range(24 * 60):
+        now[0] = 60.0 * minute
+        os.utime(run.curves_png, (now[0] + 1, now[0] + 1))  # drawn again
+        before = len(fake.logged)
+        mirrored.follow(final=False)
+        at += [minute] if len(fake.logged) > before else []
+    assert at == [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 1023]
+    mirrored.follow(final=True)
+    assert "curves" in fake.logged[-1]
+    assert len(fake.logged) == len(at) + 1
 
 
 @pytest.mark.slow
