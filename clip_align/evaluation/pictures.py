@@ -19,7 +19,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -37,6 +36,7 @@ from clip_align.errors import UserError
 from clip_align.evaluation.fingerprint import fingerprint
 from clip_align.evaluation.stimulus import Picture, Stimulus, View
 from clip_align.evaluation.views import cut
+from clip_align.parent import end_with_parent, when_parent_ends
 
 Say = Callable[[str], None]
 NOT_IMPORTABLE = 3  # exit code of the process: make these pictures where they were asked for
@@ -157,7 +157,7 @@ def _ended(process: subprocess.Popen[str]) -> None:
 def main() -> None:
     """The process: read the jobs, make them over all cores, one line a few seconds; exit 2 on a failure."""
     signal.signal(signal.SIGTERM, _stop)
-    _watch(os.getppid(), partial(os.kill, os.getpid(), signal.SIGTERM))
+    when_parent_ends(os.getppid(), partial(os.kill, os.getpid(), signal.SIGTERM))
     with open(sys.argv[1], "rb") as file:
         sys.path[:] = list(dict.fromkeys([*sys.path, *pickle.load(file)]))
         try:
@@ -187,18 +187,7 @@ def _stop(number: int, frame: object) -> None:
 def _start_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _watch(parent, partial(os._exit, 1))
-
-
-def _watch(parent: int, then: Callable[[], object]) -> None:
-    """Do ``then`` once the parent is gone: a killed parent cannot clean up, and its workers would wait for ever."""
-
-    def look() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        then()
-
-    threading.Thread(target=look, daemon=True).start()
+    end_with_parent(parent)
 
 
 def _cores() -> int:

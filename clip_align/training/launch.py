@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import IO, Any
@@ -163,20 +163,3 @@ class Children:
             if lines:
                 return lines[-1]
         return f"ended with code {self._processes[rank - 1].returncode}"
-
-
-@contextlib.contextmanager
-def only_while_parent_lives(parent: int) -> Iterator[None]:
-    """In a child: end when the process that started us has gone, however it went."""
-
-    def watch() -> None:
-        while not over.wait(1.0):
-            if os.getppid() != parent:
-                os._exit(1)
-
-    over = threading.Event()
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()

@@ -9,10 +9,9 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    from clip_align.training.launch import only_while_parent_lives
+    from clip_align.parent import end_with_parent
 
-    with only_while_parent_lives(int(sys.argv[1])):
-        from clip_align.training.run import run_child
+    end_with_parent(int(sys.argv[1]))
+    from clip_align.training.run import run_child  # torch
 
-        code = run_child()
-    sys.exit(code)
+    sys.exit(run_child())

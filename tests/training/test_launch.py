@@ -110,8 +110,8 @@ def test_a_parent_that_waits_is_told_after_a_while(monkeypatch):
 
 def test_a_child_ends_with_its_parent(tmp_path):
     inner = (
-        "import sys, time; from clip_align.training.launch import only_while_parent_lives\n"
-        "with only_while_parent_lives(int(sys.argv[1])): time.sleep(60)"
+        "import sys, time; from clip_align.parent import end_with_parent\n"
+        "end_with_parent(int(sys.argv[1])); time.sleep(60)"
     )
     outer = (
         "import os, subprocess, sys\n"

@@ -35,6 +35,7 @@ from clip_align.data.world.held_out import render_held_out, save_held_out
 from clip_align.data.world.recipe import Recipe
 from clip_align.data.world.render import block_size, render
 from clip_align.data.world.scenes import HELD_OUT_SIZES, Scenes, draw_scenes
+from clip_align.parent import end_with_parent
 
 SHARD_IMAGES = 1000
 STALE_SECONDS = 3600  # a temporary folder that old was left by a process that was killed
@@ -46,7 +47,8 @@ _test: NDArray[np.float32]  # test pictures [T, S * S * 3]
 _done: Any  # a shared counter of pictures
 
 
-def _start_worker(recipe: Recipe, test: NDArray[np.float32], done: Any) -> None:
+def _start_worker(parent: int, recipe: Recipe, test: NDArray[np.float32], done: Any) -> None:
+    end_with_parent(parent)  # else a killed parent's workers would keep its output open, and its reader waiting
     global _recipe, _test, _done
     _recipe, _test, _done = recipe, test, done
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
@@ -139,7 +141,7 @@ def _render_all(recipe: Recipe, folder: Path) -> None:
     done = context.Value("q", len(images))
     test = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
     save_held_out(folder, "test", images, labels)
-    pool = ProcessPoolExecutor(_cores(), context, initializer=_start_worker, initargs=(recipe, test, done))
+    pool = ProcessPoolExecutor(_cores(), context, initializer=_start_worker, initargs=(os.getpid(), recipe, test, done))
     try:
         sets = [pool.submit(_write_held_out, folder, part) for part in others]
         shards = [pool.submit(_write_shard, folder, n) for n in range(-(-recipe.images // SHARD_IMAGES))]

@@ -171,8 +171,8 @@ def test_what_the_renderer_reports_becomes_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_renderer_whose_reader_is_gone_cleans_up(tmp_path: Path) -> None:
-    job = json.dumps({"recipe": replace(SMALL, images=20_000).to_json(), "folder": str(tmp_path / "w" / "x")})
+def renderer(folder: Path) -> subprocess.Popen[str]:
+    """One that has begun with a large world."""
     process = subprocess.Popen(
         [sys.executable, "-m", "clip_align.data.world.build"],
         stdin=subprocess.PIPE,
@@ -183,9 +183,22 @@ def test_renderer_whose_reader_is_gone_cleans_up(tmp_path: Path) -> None:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(job)
+    process.stdin.write(json.dumps({"recipe": replace(SMALL, images=20_000).to_json(), "folder": str(folder)}))
     process.stdin.close()
+    process.stdin = None
     process.stdout.readline()
+    return process
+
+
+def test_a_killed_renderer_leaves_nobody_behind_who_keeps_its_reader_waiting(tmp_path: Path) -> None:
+    process = renderer(tmp_path / "w" / "x")
+    process.kill()
+    process.communicate(timeout=30)  # to the end of its output
+
+
+def test_renderer_whose_reader_is_gone_cleans_up(tmp_path: Path) -> None:
+    process = renderer(tmp_path / "w" / "x")
+    assert process.stdout is not None
     process.stdout.close()
     assert process.wait(timeout=60) != 0
     assert list((tmp_path / "w").iterdir()) == []
