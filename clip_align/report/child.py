@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -100,9 +101,14 @@ class Child:
         return lines[-1] if lines else f"exit code {self._process.poll()}"
 
 
-def words() -> list[str] | None:
-    """In the child: wait until told something; the lines told since the last call, None once the parent is gone."""
+def words(seconds: float | None = None) -> list[str] | None:
+    """In the child: wait until told something; the lines told since the last call, None once the parent is gone.
+
+    After ``seconds`` it waits no longer (where pipes can be waited for): nothing was told then.
+    """
     try:
+        if seconds is not None and os.name == "posix" and not select.select([0], [], [], seconds)[0]:
+            return []
         data = os.read(0, 65536)
     except InterruptedError:
         return []

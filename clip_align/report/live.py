@@ -3,7 +3,8 @@
 
     python -m clip_align.report.live <nice> <run folder>       # started by LiveReport, told through stdin
 
-Redraws are coalesced: whatever came in while one was drawn is shown by the next one.
+Redraws are coalesced: whatever came in while one was drawn, or soon after it, is shown by the next one. The end is
+drawn at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from clip_align.run_folder import read_provenance
 
 LIMIT_SECONDS = 5.0  # for the last redraw by the child, after which the parent draws itself
 NARROW_SECONDS = 60.0  # between two drawings of the variant for narrow screens: half of a redraw's cost
+APART = 10.0  # least time between two redraws, in times of the last one: a tenth of a processor at most
+END = "end "
 LOG = ".live.log"
 
 
@@ -44,7 +47,7 @@ class LiveReport:
 
     def close(self, status: str) -> None:
         """Wait for the last redraw, or draw here when the child does not manage in time."""
-        done = self._child is not None and self._child.end(f"end {status}", LIMIT_SECONDS)
+        done = self._child is not None and self._child.end(f"{END}{status}", LIMIT_SECONDS)
         if not done:
             from clip_align.report.page import write  # matplotlib is loaded here only if it must be
 
@@ -62,23 +65,30 @@ def main(arguments: list[str]) -> int:
     from clip_align.report.page import write
 
     narrow: bytes | None = None
-    narrow_at = float("-inf")
+    narrow_at = due = float("-inf")
     while True:
         told = words()
-        last = next((w for w in told or () if w.startswith("end ")), None)
-        ended = told is None or last is not None
-        status = last.removeprefix("end ").strip() if last else _left_at(folder) if ended else "running"
-        if ended or time.monotonic() - narrow_at > NARROW_SECONDS:
-            narrow, narrow_at = None, time.monotonic()
-        narrow = write(folder, status=status, narrow=narrow)
-        if ended:
+        while not _ended(told) and (left := due - time.monotonic()) > 0:
+            told = words(left)
+        start = time.monotonic()
+        if _ended(told) or start - narrow_at > NARROW_SECONDS:
+            narrow, narrow_at = None, start
+        narrow = write(folder, status=_status(told, folder), narrow=narrow)
+        if _ended(told):
             return 0
+        due = time.monotonic() + APART * (time.monotonic() - start)
 
 
-def _left_at(folder: Path) -> str:
-    """Status of a run whose process has gone without a word."""
-    status = str(read_provenance(folder).get("status") or "running")
-    return "failed" if status == "running" else status
+def _ended(told: list[str] | None) -> bool:
+    return told is None or any(word.startswith(END) for word in told)
+
+
+def _status(told: list[str] | None, folder: Path) -> str:
+    """Status of a run whose process has told this; failed where it has gone without a word."""
+    if told is None:
+        status = str(read_provenance(folder).get("status") or "running")
+        return "failed" if status == "running" else status
+    return next((word.removeprefix(END) for word in told if word.startswith(END)), "running")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from clip_align.report import live
+from clip_align.report import live, page
 from clip_align.report.live import LiveReport
 
 
@@ -84,3 +86,37 @@ def test_the_child_ends_with_its_parent(tmp_path: Path, synthetic: ModuleType) -
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert ">failed<" in text  # the provenance still says running
     assert "http-equiv" not in text
+
+
+def test_redraws_leave_the_processor_to_training_and_the_end_is_drawn_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, drawn = 0.0, list[tuple[float, str]]()
+
+    def words(seconds: float | None = None) -> list[str]:
+        nonlocal now
+        now += 1.0  # an evaluation each second, until second 50
+        return [""] if now < 50 else ["", "end done"]
+
+    def write(folder: Path, *, status: str, narrow: bytes | None) -> bytes:
+        nonlocal now
+        drawn.append((now, status))
+        now += 2.0
+        return b""
+
+    monkeypatch.setattr(live, "words", words)
+    monkeypatch.setattr(page, "write", write)
+    monkeypatch.setattr(live.time, "monotonic", lambda: now)
+    assert live.main(["0", str(tmp_path)]) == 0
+    assert drawn == [(1.0, "running"), (23.0, "running"), (45.0, "running"), (50.0, "done")]
+
+
+def test_waiting_for_words_ends_after_its_time() -> None:
+    code = "from clip_align.report.child import words; print(words(0.05), flush=True); print(words(60), words(60))"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"[]\n"
+        process.stdin.write(b"end done\n")
+        process.stdin.close()
+        assert process.stdout.read() == b"['end done'] None\n"
