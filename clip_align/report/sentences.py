@@ -7,7 +7,7 @@ intervals.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from clip_align.record import History
@@ -33,23 +33,38 @@ def live_notes(history: History) -> list[str]:
     """
     notes: list[str] = []
     for benchmark, score in described(history):
-        note = below_best(curve_of(history, benchmark, score), score.get("flat_margin"))
+        note = Best(curve_of(history, benchmark, score).points).below(score.get("flat_margin"))
         if note:
             notes.append(f"{score.get('label') or score['name']}: {note}; no verdict before the end")
     return notes
 
 
-def below_best(curve: Curve, margin: float | None) -> str | None:
-    """How far below its best a curve is now, and since when; None within the margin or without one."""
-    values = [(p.value, p.step) for p in curve.points if p.value is not None]
-    if margin is None or len(values) < 2:
-        return None
-    best, at = max(values, key=lambda v: v[0])  # the first of equal ones
-    now = values[-1][0]
-    if best - now <= margin:
-        return None
-    since = next(step for _, step in values if step > at)
-    return f"{number(best - now)} below its best ({number(best)} at step {at}) since step {since}"
+class Best:
+    """The best value of a curve so far, followed value by value."""
+
+    def __init__(self, points: Iterable[Point] = ()) -> None:
+        self._value = self._now = float("-inf")
+        self._at = 0
+        self._since: int | None = None  # the first step after the best one
+        for point in points:
+            self.take(point)
+
+    def take(self, point: Point) -> None:
+        """Follow the next point; one without a value changes nothing."""
+        if point.value is None:
+            return
+        self._now = point.value
+        if point.value > self._value:
+            self._value, self._at, self._since = point.value, point.step, None
+        elif self._since is None:
+            self._since = point.step
+
+    def below(self, margin: float | None) -> str | None:
+        """How far below it the curve is now, and since when; None within the margin or without one."""
+        if margin is None or self._since is None or self._value - self._now <= margin:
+            return None
+        gone = f"{number(self._value - self._now)} below its best"
+        return f"{gone} ({number(self._value)} at step {self._at}) since step {self._since}"
 
 
 def course(panel: Panel) -> list[str]:

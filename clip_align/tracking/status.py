@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from clip_align.record import Drawn, History
+from clip_align.record import History
 from clip_align.report.labels import count, duration, interval, number
-from clip_align.report.panels import Curve, Point
-from clip_align.report.sentences import below_best
+from clip_align.report.panels import Point
+from clip_align.report.sentences import Best
 from clip_align.tracking.headline import Headlines
 
 NAMES = {"accuracy": "accuracy", "alignment": "alignment", "texture": "texture bias", "noise": "noise drop"}
@@ -30,8 +30,8 @@ class Status:
 
     def __init__(self, past: History | None = None) -> None:
         self._headlines = Headlines()
-        self._latest: dict[str, Drawn] = {}
-        self._points: dict[str, list[Point]] = {}
+        self._points: dict[str, list[Point]] = {}  # kept for a resume, which takes some back
+        self._best: dict[str, Best] = {}
         self._train: Mapping[str, Any] = {}
         self._evaluation: Mapping[str, Any] = {}
         self._begun: tuple[int, float] | None = None
@@ -53,18 +53,18 @@ class Status:
         if line.get("event") == "resumed":
             self.step = int(line["global_step"])
             self._begun = None
-            for key, points in self._points.items():
-                self._points[key] = [p for p in points if p.step <= self.step]
+            self._take_back()
         if kind in ("benchmark", "event"):
             self._headlines.values(line)
         elif kind == "train":
             self._train = line
         elif kind == "evaluation":
             self._evaluation = line
-            for key, point in self._headlines.points(line):
-                self._latest[key] = point
-                place = int(line["global_step"]), int(line["samples_seen"])
-                self._points.setdefault(key, []).append(Point(*place, point.value))
+            place = int(line["global_step"]), int(line["samples_seen"])
+            for key, drawn in self._headlines.points(line):
+                point = Point(*place, drawn.value, drawn.low, drawn.high, drawn.reason)
+                self._points.setdefault(key, []).append(point)
+                self._best.setdefault(key, Best()).take(point)
 
     def share_line(self) -> str | None:
         """``evaluation took 25 % of the time``, as the last evaluation has it; None before the first."""
@@ -97,7 +97,7 @@ class Status:
         for benchmark in self._headlines.benchmarks.values():
             for score in benchmark.get("scores", ()):
                 key = f"{benchmark['key']}/{score['name']}"
-                if score.get("role") != "headline" or key not in self._latest or (only is not None and key not in only):
+                if score.get("role") != "headline" or key not in self._points or (only is not None and key not in only):
                     continue
                 rows.append(self._row(self._name(benchmark), key, score))
         order = list(NAMES.values())
@@ -112,15 +112,20 @@ class Status:
             return None
         return (self._seconds - self._begun[1]) / (self.step - self._begun[0]) * (self.max_steps - self.step)
 
+    def _take_back(self) -> None:
+        """Forget what came after the step that the run goes on from."""
+        kept = {key: [p for p in points if p.step <= self.step] for key, points in self._points.items()}
+        self._points = {key: points for key, points in kept.items() if points}
+        self._best = {key: Best(points) for key, points in self._points.items()}
+
     def _row(self, name: str, key: str, score: Mapping[str, Any]) -> Row:
-        _, value, low, high, reason = self._latest[key]
+        point = self._points[key][-1]
         label = str(score.get("label") or score["name"])
-        if value is None:
-            return Row(name, label, "undefined", str(reason or ""))
-        band = interval(low, high)
-        curve = Curve(key, name, "headline", tuple(self._points[key]))
-        remark = reason or below_best(curve, score.get("flat_margin")) or ""
-        return Row(name, label, f"{number(value)}{f' {band}' if band else ''}", remark)
+        if point.value is None:
+            return Row(name, label, "undefined", point.reason or "")
+        band = interval(point.low, point.high)
+        remark = point.reason or self._best[key].below(score.get("flat_margin")) or ""
+        return Row(name, label, f"{number(point.value)}{f' {band}' if band else ''}", remark)
 
     def _name(self, benchmark: Mapping[str, Any]) -> str:
         family, name = str(benchmark["key"]).split("/", 1)

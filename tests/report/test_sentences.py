@@ -23,17 +23,18 @@ def curve(*values: float | None) -> Curve:
 
 def test_below_its_best() -> None:
     assert (
-        sentences.below_best(curve(0.5, 0.7, 0.68, 0.64), 0.03) == ".06 below its best (.70 at step 10) since step 20"
+        sentences.Best(curve(0.5, 0.7, 0.68, 0.64).points).below(0.03)
+        == ".06 below its best (.70 at step 10) since step 20"
     )
 
 
 @pytest.mark.parametrize("values", [(0.5, 0.7, 0.68), (0.5, 0.6, 0.7), (0.7,), (), (None, None)])
 def test_no_note_within_the_margin_at_the_best_or_without_values(values: tuple[float | None, ...]) -> None:
-    assert sentences.below_best(curve(*values), 0.03) is None
+    assert sentences.Best(curve(*values).points).below(0.03) is None
 
 
 def test_no_note_for_scores_that_get_no_verdict() -> None:
-    assert sentences.below_best(curve(0.5, 0.9, 0.1), None) is None
+    assert sentences.Best(curve(0.5, 0.9, 0.1).points).below(None) is None
 
 
 def test_live_notes_name_the_score_and_promise_nothing(tmp_path: Path, synthetic: ModuleType) -> None:

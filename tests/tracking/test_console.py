@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -159,6 +160,39 @@ def test_a_resumed_run_shows_its_scores_at_once(tmp_path: Path, synthetic: Modul
     assert [r.name for r in status.rows()] == ["accuracy", "alignment", "texture bias", "noise drop"]
     status.take({**synthetic.where(540), "kind": "event", "event": "resumed", "max_steps": 2000})
     assert status.train_line().startswith("step 540 of 2000")
+
+
+def test_what_a_resume_takes_back_is_neither_shown_nor_a_best_value(synthetic: ModuleType) -> None:
+    status = Status()
+    key, mine = "human/mine/srocc", synthetic.benchmark("human/mine", "alignment", [synthetic.score("srocc", "S")])
+    mine["scores"][0]["flat_margin"] = 0.03
+    status.take({**synthetic.where(0), **mine})
+    for step, value in ((0, 0.5), (60, 0.6), (120, 0.9)):
+        status.take({**synthetic.where(step), "kind": "evaluation", key: value})
+    status.take({**synthetic.where(60), "kind": "event", "event": "resumed"})
+    assert status.rows()[0].value == ".60"
+    status.take({**synthetic.where(120), "kind": "evaluation", key: 0.5})
+    assert status.rows()[0].remark == ".10 below its best (.60 at step 60) since step 120"
+
+
+def test_a_refresh_does_not_take_longer_the_longer_the_run(synthetic: ModuleType) -> None:
+    status = Status()
+    for benchmark in synthetic.benchmarks():
+        status.take({**benchmark, **synthetic.where(0)})
+    line = synthetic.evaluation(600, synthetic.benchmarks())
+
+    class Counted(list[object]):
+        looks = 0
+
+        def __iter__(self) -> Iterator[object]:
+            self.looks += 1
+            return super().__iter__()
+
+    for step in range(600, 6000, 60):
+        status.take({**line, **synthetic.where(step)})
+    status._points = {key: Counted(points) for key, points in status._points.items()}  # type: ignore[misc]
+    assert len(status.rows()) == 4
+    assert not any(points.looks for points in status._points.values())  # type: ignore[attr-defined]
 
 
 def test_one_line_costs_next_to_nothing(tmp_path: Path, synthetic: ModuleType) -> None:
