@@ -15,6 +15,15 @@ from clip_align.errors import UserError
 from clip_align.run_folder import RunFolder, new_run, resolve_run, user_cache, write_atomic, write_provenance
 
 
+def test_two_processes_with_one_id_write_the_same_file(tmp_path: Path) -> None:
+    """Ids of processes repeat between the containers that share a folder."""
+    with run_folder.replacing(tmp_path / "a") as mine, run_folder.replacing(tmp_path / "a") as theirs:
+        mine.write_text("mine")
+        theirs.write_text("theirs")
+    assert (tmp_path / "a").read_text() == "mine"  # renamed last
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def used(folder: RunFolder) -> RunFolder:
     folder.metrics_jsonl.write_text('{"kind": "event", "global_step": 0}\n')
     return folder

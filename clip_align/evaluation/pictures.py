@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import secrets
 import signal
 import subprocess
 import sys
@@ -232,7 +233,7 @@ def _reported(made: Iterator[Picture], job: Job, say: Say) -> Iterator[Picture]:
 def _written(job: Job, made: Iterator[Picture]) -> None:
     """Write the array row by row to a temporary file and rename it: a full disk is an error, not a crash."""
     target = job.target
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")  # containers repeat process ids
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from clip_align.errors import UserError
 from clip_align.evaluation import pictures
 from clip_align.evaluation.fingerprint import fingerprint
 from clip_align.evaluation.pictures import Job, ensure, load, plan
-from clip_align.evaluation.stimulus import Stimulus
+from clip_align.evaluation.stimulus import Picture, Stimulus
 from clip_align.evaluation.views import cut
 
 Maker = Callable[[str], Callable[..., object]]
@@ -68,6 +68,18 @@ def test_pictures_are_made_once_in_another_process(tmp_path: Path, maker: Maker)
     ensure([order], said.append)
     assert order.target.stat().st_mtime_ns == changed
     assert [p.name for p in order.target.parent.iterdir()] == ["tiles-16-3.npy"]  # nothing temporary left
+
+
+def test_two_processes_with_one_id_make_the_same_pictures(tmp_path: Path, maker: Maker) -> None:
+    """Ids of processes repeat between the containers that share a cache."""
+    order = job(tmp_path, maker, "light", n=4)
+
+    def overtaken() -> Iterator[Picture]:
+        yield from pictures._cut_all(order, 1)
+        pictures._written(order, pictures._cut_all(order, 1))
+
+    pictures._written(order, overtaken())
+    assert (255 * load(order)[:, 0, 0, 0, 0]).round().tolist() == [0, 1, 2, 3]
 
 
 def test_float_pictures_are_kept_as_float(tmp_path: Path, maker: Maker) -> None:
