@@ -14,12 +14,14 @@ import io
 import json
 import multiprocessing
 import os
+import secrets
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,17 +160,18 @@ def _render_all(recipe: Recipe, folder: Path) -> None:
 
 def _remove_stale(parent: Path) -> None:
     for folder in parent.glob(".*.rendering"):
-        if time.time() - folder.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # its own process, or another that cleans up, has just taken it away
+            if time.time() - folder.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def build(recipe: Recipe, folder: Path) -> None:
     """Make ``folder``; if another process finishes the same one first, that one stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder.parent)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.rendering")
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.rendering")  # containers repeat process ids
+    temporary.mkdir()
     try:
-        temporary.mkdir()
         _render_all(recipe, temporary)
         try:
             temporary.rename(folder)

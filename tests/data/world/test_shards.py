@@ -6,9 +6,11 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +149,30 @@ def test_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="No space"):
         building.build(SMALL, tmp_path / "world" / "x")
     assert list((tmp_path / "world").iterdir()) == []
+
+
+def test_another_process_with_our_id_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids of processes repeat between the containers that share a cache."""
+    theirs = tmp_path / f".x.{os.getpid()}.rendering"
+    theirs.mkdir()
+    (theirs / "00000.tar").write_bytes(b"half")
+    monkeypatch.setattr(building, "_render_all", lambda recipe, folder: (folder / "world.json").write_text("{}"))
+    building.build(SMALL, tmp_path / "x")
+    assert (theirs / "00000.tar").read_bytes() == b"half"
+    assert (tmp_path / "x" / "world.json").is_file()
+    assert [path.name for path in tmp_path.glob(".*")] == [theirs.name]
+
+
+def test_what_a_killed_renderer_left_is_removed_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, young = (tmp_path / f".{name}.1.rendering" for name in ("old", "young"))
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "00000.tar").write_bytes(b"half")
+    os.utime(old, (time.time() - building.STALE_SECONDS - 1,) * 2)
+    building._remove_stale(tmp_path)
+    assert list(tmp_path.iterdir()) == [young]
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [old, young])  # gone between looking and asking
+    building._remove_stale(tmp_path)
 
 
 @pytest.mark.parametrize(
