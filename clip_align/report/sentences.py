@@ -15,6 +15,9 @@ from clip_align.report.labels import interval, number
 from clip_align.report.panels import Curve, Panel, Point, curve_of, gaps_of
 
 
+MOST_REASONS = 3  # that are told why a score is undefined
+
+
 def verdict_sentences(history: History) -> list[tuple[str, str]]:
     """(score's label, sentence) of every verdict in the record: none before the end of a run."""
     labels = {f"{b['key']}/{s['name']}": s.get("label") or s["name"] for b, s in described(history)}
@@ -108,9 +111,10 @@ def _gap_words(curve: Curve) -> str:
     missing = [p for p in curve.points if p.value is None]
     if not missing:
         return ""
-    reasons = dict.fromkeys(g.reason for g in gaps_of(curve))
+    reasons = list(dict.fromkeys(g.reason for g in gaps_of(curve)))
+    more = [f"and {len(reasons) - MOST_REASONS} more"] if len(reasons) > MOST_REASONS else []
     several = f"{len(missing)} of {len(curve.points)} evaluations"
-    return f" Undefined at {several}: {'; '.join(reasons)}."
+    return f" Undefined at {several}: {'; '.join([*reasons[:MOST_REASONS], *more])}."
 
 
 def _at(point: Point) -> str:

@@ -18,7 +18,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from clip_align.record import read
-from clip_align.report import compare, draw, figures
+from clip_align.report import compare, draw, figures, page
 from clip_align.report.draw import NARROW, WIDE, Layout
 from clip_align.report.panels import Panel, panels
 
@@ -150,13 +150,18 @@ def test_signs_of_formulae_in_outside_texts_are_drawn_as_they_are(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_long_record_is_drawn_fast(tmp_path: Path, synthetic: ModuleType) -> None:
+@pytest.mark.parametrize("every", [0, 3], ids=["as it comes", "with a gap at every third"])
+def test_a_long_record_is_drawn_fast(tmp_path: Path, synthetic: ModuleType, every: int) -> None:
     lines = [synthetic.evaluation(step, synthetic.benchmarks()) for step in range(0, 6000, 60)]
     lines = [{**lines[i % 100], **synthetic.where(60 * i)} for i in range(10_000)]
+    for i in range(0, 10_000, every or 10_000):
+        for key in ("noise/world_noise/corrected_drop_10", "human/tid2013_remade/srocc"):
+            lines[i] |= {key: None, f"{key}/low": None, f"{key}/high": None, f"{key}/reason": f"interval {i} wide"}
     synthetic.write(tmp_path, [*({**b, **synthetic.where(0)} for b in synthetic.benchmarks()), *lines])
     start = time.process_time()
-    figures.curves(read(tmp_path), tmp_path / "curves.png")
+    page.write(tmp_path)
     assert time.process_time() - start < 10
+    assert len((tmp_path / "report.html").read_text(encoding="utf-8")) < 2_000_000
 
 
 def test_no_torch_no_pyplot() -> None:

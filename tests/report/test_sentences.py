@@ -61,6 +61,12 @@ def test_course_of_a_curve_with_gaps() -> None:
     )
 
 
+def test_course_of_a_curve_with_many_gaps_names_three_reasons() -> None:
+    points = tuple(Point(i, i, None if i % 2 else 0.5, reason=f"why {i}" if i % 2 else None) for i in range(20))
+    text = sentences._course(Curve("human/x/srocc", "SROCC", "headline", points))
+    assert text.endswith("Undefined at 10 of 20 evaluations: why 1; why 3; why 5; and 7 more.")
+
+
 def test_course_of_a_score_that_was_never_defined() -> None:
     assert sentences._course(curve(None, None)) == "SROCC: undefined so far (why)."
 
