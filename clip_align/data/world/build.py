@@ -21,7 +21,9 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from clip_align.parent import end_with_parent
 
 SHARD_IMAGES = 1000
 STALE_SECONDS = 3600  # a temporary folder that old was left by a process that was killed
+COMPARED_TOGETHER = 64  # training pictures, with all test pictures: one by one takes long, a whole shard much memory
 STOP = -(1 << 40)
 Nearest = tuple[NDArray[np.float32], NDArray[np.int64]]  # per test picture: squared distance, shape of the nearest
 
@@ -73,23 +76,30 @@ def _write_held_out(folder: Path, part: str) -> None:
 def _write_shard(folder: Path, number: int) -> Nearest:
     """Write one shard and its counts as img2dataset lays them out; returns each test picture's nearest in it."""
     rows = range(number * SHARD_IMAGES, min((number + 1) * SHARD_IMAGES, _recipe.images))
-    pixels, labels = [], []
+    block = block_size(_recipe)
+    together = -(-COMPARED_TOGETHER // block) * block
+    nearest: list[Nearest] = []
     with (
         (folder / f"{number:05d}.tar").open("wb") as file,
         TarWriter(file, encoder=False, mtime=0) as tar,  # a fixed time: the same bytes whenever they are rendered
     ):
-        for start in range(rows.start, rows.stop, block_size(_recipe)):
-            block = range(start, min(start + block_size(_recipe), rows.stop))
-            scenes = draw_scenes(_recipe, "train", block)
-            images = render(_recipe, scenes, held_out=False)
-            keys = [f"{number:05d}{row - rows.start:04d}" for row in block]
-            _add_samples(tar, keys, images, scenes)
-            pixels.append(images.reshape(len(block), -1))
-            labels.append(scenes.shape)
-            _tick(len(block))
+        for first in range(rows.start, rows.stop, together):
+            some = rows[first - rows.start :][:together]
+            made = [_write_block(tar, number, some[start:][:block]) for start in range(0, len(some), block)]
+            pixels, labels = zip(*made, strict=True)
+            nearest.append(_nearest(np.concatenate(pixels), np.concatenate(labels)))
     counts = {"count": len(rows), "successes": len(rows), "failed_to_download": 0, "failed_to_resize": 0}
     (folder / f"{number:05d}_stats.json").write_text(json.dumps(counts))
-    return _nearest(np.concatenate(pixels), np.concatenate(labels))
+    return reduce(_nearer, nearest)
+
+
+def _write_block(tar: TarWriter, number: int, rows: range) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Render training pictures ``rows`` into shard ``number``; their pixels [n, D] and shapes [n]."""
+    scenes = draw_scenes(_recipe, "train", rows)
+    images = render(_recipe, scenes, held_out=False)
+    _add_samples(tar, [f"{number:05d}{row - number * SHARD_IMAGES:04d}" for row in rows], images, scenes)
+    _tick(len(rows))
+    return images.reshape(len(rows), -1), scenes.shape
 
 
 def _add_samples(tar: TarWriter, keys: Sequence[str], images: NDArray[np.uint8], scenes: Scenes) -> None:
@@ -108,12 +118,16 @@ def _nearest(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Nearest:
     return squares[np.arange(len(_test)), closest], labels[closest]
 
 
+def _nearer(one: Nearest, other: Nearest) -> Nearest:
+    """The nearest in both; ``one`` where they are equally near."""
+    nearer = other[0] < one[0]
+    return np.where(nearer, other[0], one[0]), np.where(nearer, other[1], one[1])
+
+
 def _accuracy(nearest: Sequence[Nearest], truth: NDArray[np.int8]) -> float | None:
     if not nearest:
         return None  # held-out sets alone
-    distances, labels = (np.stack(part) for part in zip(*nearest, strict=True))  # [shards, T]
-    chosen = labels[distances.argmin(axis=0), np.arange(len(truth))]
-    return float((chosen == truth).mean())
+    return float((reduce(_nearer, nearest)[1] == truth).mean())
 
 
 def _cores() -> int:
@@ -197,6 +211,9 @@ def main() -> int:
         return 1  # nobody is left to tell
     except OSError as error:
         _say(error=error.strerror or str(error), errno=error.errno, path=str(error.filename or job["folder"]))
+        return 1
+    except BrokenProcessPool:
+        print("a rendering process was killed (out of memory?)", flush=True)
         return 1
     except KeyboardInterrupt:
         return 130

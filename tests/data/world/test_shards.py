@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tarfile
 import time
+import tracemalloc
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +140,36 @@ def test_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         f"paths.cache: cannot write the embedded world to {tmp_path}/file/world: Not a directory; "
         "make room there or choose another folder with paths.cache=<folder>"
     )
+
+
+def test_a_shard_of_large_pictures_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(images=1000, size=64)  # 12 MB of pixels, 49 as float32
+    monkeypatch.setattr(
+        building, "render", lambda recipe, scenes, held_out: np.zeros((len(scenes.shape), 64, 64, 3), np.uint8)
+    )
+    monkeypatch.setattr(building, "_tick", lambda pictures: None)
+    monkeypatch.setattr(building, "_recipe", recipe, raising=False)
+    monkeypatch.setattr(building, "_test", np.ones((4, 64 * 64 * 3), np.float32), raising=False)
+    building._write_shard(tmp_path, 0)  # tables are made
+    tracemalloc.start()
+    distances, _ = building._write_shard(tmp_path, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (distances == 0).all()  # less the test picture's own square
+    assert peak < 20e6
+
+
+def test_a_rendering_process_that_is_killed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(recipe: Recipe, folder: Path) -> None:
+        raise BrokenProcessPool("a traceback")
+
+    monkeypatch.setattr(building, "build", killed)
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"recipe": SMALL.to_json(), "folder": "x"})))
+    assert building.main() == 1
+    assert capsys.readouterr().out == "a rendering process was killed (out of memory?)\n"
 
 
 def test_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
