@@ -36,12 +36,11 @@ from clip_align.data.world import shapes, textures
 from clip_align.data.world.backgrounds import canvases
 from clip_align.data.world.captions import captions
 from clip_align.data.world.held_out import render_held_out, save_held_out
-from clip_align.data.world.recipe import Recipe
+from clip_align.data.world.recipe import SHARD_IMAGES, Recipe
 from clip_align.data.world.render import block_size, render
 from clip_align.data.world.scenes import HELD_OUT_SIZES, Scenes, draw_scenes
 from clip_align.parent import end_with_parent
 
-SHARD_IMAGES = 1000
 STALE_SECONDS = 3600  # a temporary folder that old was left by a process that was killed
 COMPARED_TOGETHER = 64  # training pictures, with all test pictures: one by one takes long, a whole shard much memory
 STOP = -(1 << 40)
@@ -160,7 +159,7 @@ def _render_all(recipe: Recipe, folder: Path) -> None:
     pool = ProcessPoolExecutor(_cores(), context, initializer=_start_worker, initargs=(os.getpid(), recipe, test, done))
     try:
         sets = [pool.submit(_write_held_out, folder, part) for part in others]
-        shards = [pool.submit(_write_shard, folder, n) for n in range(-(-recipe.images // SHARD_IMAGES))]
+        shards = [pool.submit(_write_shard, folder, n) for n in range(recipe.shards)]
         _follow([*sets, *shards], done, recipe.images + sum(HELD_OUT_SIZES.values()))
     except BaseException:
         done.value = STOP
@@ -180,20 +179,34 @@ def _remove_stale(parent: Path) -> None:
 
 
 def build(recipe: Recipe, folder: Path) -> None:
-    """Make ``folder``; if another process finishes the same one first, that one stays."""
+    """Make ``folder``, in the place of one that is not whole; if another process finishes first, that one stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder.parent)
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.rendering")  # containers repeat process ids
+    temporary = _beside(folder)
     temporary.mkdir()
     try:
         _render_all(recipe, temporary)
         try:
             temporary.rename(folder)
         except OSError:
-            if not (folder / "world.json").is_file():
+            if not folder.is_dir():
                 raise
+            if not recipe.whole(folder):
+                _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(folder: Path, new: Path) -> None:
+    old = _beside(folder)
+    folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(folder: Path) -> Path:
+    """A name for what is not whole, or not any more: drawn, since containers repeat process ids."""
+    return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.rendering")
 
 
 def _stop(signum: int, _frame: object) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+SHARD_IMAGES = 1000
 SUPERSAMPLING = 2  # pixels are rendered this much finer along each axis, then averaged
 SETS = {"train": 0, "test": 1, "random_texture": 2, "cue_conflict": 3}  # part of every picture's seed
 CANVASES = {"train": 10, "held_out": 11}  # part of every background's seed: held-out sets have their own
@@ -62,6 +63,16 @@ class Recipe:
         for source in sorted(Path(__file__).parent.glob("*.py")):
             digest.update(source.name.encode() + source.read_bytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def shards(self) -> int:
+        """Number of shards of the training pictures."""
+        return -(-self.images // SHARD_IMAGES)
+
+    def whole(self, folder: Path) -> bool:
+        """Whether all of this world is in ``folder``: cleaners of caches take single files."""
+        names = ["world.json", *(f"{number:05d}.tar" for number in range(self.shards))]
+        return all((folder / name).is_file() for name in names)
 
     def generator(self, *numbers: int) -> np.random.Generator:
         """Random numbers that depend on the world's seed and ``numbers`` (set and picture, …) alone."""

@@ -39,7 +39,7 @@ def ensure_world(settings: object, cache: Path, progress: Callable[[str], None])
     """
     recipe = Recipe.of(settings)
     folder = _folder(recipe, cache)
-    if not _exists(folder):
+    if not _exists(recipe, folder):
         _render(recipe, folder, progress)
     return World(folder, sorted(folder.glob("[0-9]*.tar")), folder)
 
@@ -53,10 +53,10 @@ def ensure_held_out(
     """
     recipe = Recipe() if settings is None else Recipe.of(settings)
     folder = _folder(recipe, cache)
-    if not _exists(folder):
+    if not _exists(recipe, folder):
         recipe = replace(recipe, images=0)
         folder = _folder(recipe, cache)
-        if not _exists(folder):
+        if not _exists(recipe, folder):
             _render(recipe, folder, progress)
     return folder
 
@@ -77,9 +77,9 @@ def _folder(recipe: Recipe, cache: Path) -> Path:
     return cache / "world" / f"{recipe.size}px-{recipe.fingerprint()}"
 
 
-def _exists(folder: Path) -> bool:
+def _exists(recipe: Recipe, folder: Path) -> bool:
     try:
-        return (folder / "world.json").is_file()
+        return recipe.whole(folder)
     except OSError as error:
         raise _refusal(folder, error.errno, error.strerror or str(error)) from error
 

@@ -183,6 +183,27 @@ def test_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     assert list((tmp_path / "world").iterdir()) == []
 
 
+def test_what_another_process_finished_first_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overtaken(recipe: Recipe, folder: Path) -> None:
+        (tmp_path / "x").mkdir()
+        for name in ("world.json", "00000.tar"):
+            (tmp_path / "x" / name).write_text("theirs")
+        (folder / "world.json").write_text("mine")
+
+    monkeypatch.setattr(building, "_render_all", overtaken)
+    building.build(SMALL, tmp_path / "x")
+    assert (tmp_path / "x" / "world.json").read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [tmp_path / "x"]
+
+
+def test_a_world_that_has_lost_a_shard_is_rendered_again(world: World, cache: Path) -> None:
+    before = world.shards[0].read_bytes()
+    world.shards[0].unlink()
+    assert ensure_world(SMALL, cache, lambda line: None) == world
+    assert world.shards[0].read_bytes() == before
+    assert list(world.folder.parent.iterdir()) == [world.folder]
+
+
 def test_another_process_with_our_id_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids of processes repeat between the containers that share a cache."""
     theirs = tmp_path / f".x.{os.getpid()}.rendering"
