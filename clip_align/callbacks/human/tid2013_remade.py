@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Low-level human alignment: does the model find large the distortions that people find bad?
 
-1,920 pairs: TID2013's 24 photographic references x 16 re-made distortion types x 5 levels, each with the opinion
-that the database's observers gave of the original. The model's value of a pair is minus the distance of its two
-embeddings; a score is the correlation with the opinions, positive = aligned.
+1,920 re-made pairs, each with TID2013's opinion of the original: 24 crops of the photographs behind TID2013's
+references (to the pixel for 6 of them) x 16 distortion types x 5 levels. The model's value of a pair is minus the
+distance of its two embeddings; a score is the correlation with the opinions, positive = aligned.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ORDER = "higher = the model's distances order the pairs more like people's opini
 
 
 class TID2013Remade(PerceptualCallback):
-    """TID2013's opinions of 1,920 re-made pairs. Higher opinion = better; chance 0.
+    """1,920 re-made pairs, each with TID2013's opinion of the original. Higher opinion = better; chance 0.
 
     distance: ``normalised_euclidean`` (the authors'), ``euclidean`` or ``cosine``: the one that the scores are about;
     the others are scored beside it. tiles: places at which a small model (input below 128 px) sees each picture.
