@@ -25,6 +25,34 @@ EXPECTED = {
     "PSNR (luminance)": (0.563, 0.03),
     "SSIM": (0.633, 0.276),
 }
+# PSNR over RGB at the five levels, mean over TID2013's I22 to I24, from the database's own PSNRc.txt.
+DATABASE_DB = {
+    1: (33.1, 30.1, 27.1, 24.1, 21.1),
+    2: (33.3, 30.3, 27.2, 24.3, 21.3),
+    3: (33.1, 30.1, 27.1, 24.1, 21.1),
+    5: (33.1, 30.1, 25.1, 20.1, 15.2),
+    6: (32.8, 29.5, 26.5, 23.5, 20.5),
+    7: (33.3, 30.2, 27.2, 24.6, 21.6),
+    8: (37.3, 32.5, 28.4, 25.5, 23.2),
+    10: (35.1, 32.8, 29.5, 25.7, 22.6),
+    11: (33.0, 30.0, 27.1, 24.0, 21.1),
+    16: (32.6, 28.2, 22.1, 18.7, 16.2),
+    17: (34.1, 29.2, 26.2, 22.7, 20.2),
+    18: (33.0, 30.0, 27.0, 24.0, 21.0),
+    19: (33.0, 30.0, 27.0, 24.0, 21.0),
+    21: (33.0, 30.0, 27.0, 24.0, 21.0),
+    22: (33.0, 30.0, 27.0, 23.7, 20.9),
+    23: (33.0, 27.9, 25.0, 23.0, 21.0),
+}
+FARTHEST_DB = {
+    6: (0.2, 0.5),
+    7: (-0.63, -0.17),
+    8: (-0.39, -0.23),
+    10: (-0.47, -0.10),
+    21: (-0.62, 0),
+    22: (-0.43, 0.28),
+}
+CONTRAST = 17
 SHARED_WITH_TID2008 = (1, 2, 3, 5, 6, 7, 8, 10, 11, 16, 17)
 
 
@@ -63,6 +91,30 @@ def test_baselines_are_the_known_ones(name: str) -> None:
         assert math.isnan(within)
     else:
         assert within == pytest.approx(EXPECTED[name][1], abs=0.01)
+
+
+def over_pictures(values: NDArray[np.float64], type: int) -> NDArray[np.float64]:
+    of = pairs()
+    return np.array([values[(of.type == type) & (of.level == level)].mean() for level in range(1, 6)])
+
+
+@pytest.mark.parametrize("type", DATABASE_DB)
+def test_levels_reach_the_databases_psnr_as_documented(type: int) -> None:
+    off = over_pictures(baselines.table()["psnr_rgb"], type) - DATABASE_DB[type]
+    low, high = FARTHEST_DB.get(type, (-0.3, 0.3))
+    assert off.min() >= low - 0.006
+    assert off.max() <= high + 0.006
+    if type in FARTHEST_DB:
+        assert (off.min(), off.max()) == pytest.approx((low, high), abs=0.006)
+
+
+@pytest.mark.parametrize("type", DATABASE_DB)
+def test_opinions_fall_with_strength_but_for_contrast(type: int) -> None:
+    opinions = over_pictures(pairs().opinion, type)
+    if type == CONTRAST:
+        assert opinions == pytest.approx([5.63, 6.47, 4.48, 6.29, 3.46], abs=0.005)
+    else:
+        assert (np.diff(opinions) < 0).all()
 
 
 def check_table(numbers: tuple[int, ...]) -> None:
