@@ -60,7 +60,8 @@ def expanded_braces(pattern: str) -> list[str]:
     inside, span = braces.group(1), _RANGE.fullmatch(braces.group(1))
     if span is not None:
         first, last = span.groups()
-        width = len(first) if first.startswith("0") or len(first) == len(last) else 0
+        padded = any(end.startswith("0") and end != "0" for end in (first, last))
+        width = max(len(first), len(last)) if padded else 0
         step = 1 if int(first) <= int(last) else -1
         options = [f"{n:0{width}d}" for n in range(int(first), int(last) + step, step)]
     elif "," in inside:
