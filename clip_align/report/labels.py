@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 
@@ -131,11 +132,12 @@ def named(
     The value always stands whole; a label that leaves it no room is shortened: at its end, or, with ``tail``, in the
     middle, because what tells names of runs apart is mostly at their end.
     """
-    for characters in range(len(label), 0, -1):
-        found = broken(f"{shortened(label, characters, tail)}:\xa0{value}", room, measure)
-        if len(found) <= lines:
-            return "\n".join(found)
-    return value
+
+    def with_label(characters: int) -> list[str]:
+        return broken(f"{shortened(label, characters, tail)}:\xa0{value}", room, measure)
+
+    kept = bisect_right(range(1, len(label) + 1), lines, key=lambda n: len(with_label(n)))
+    return "\n".join(with_label(kept)) if kept else value
 
 
 def shortened(text: str, characters: int, tail: bool = False) -> str:
@@ -158,15 +160,16 @@ def broken(text: str, room: float, measure: Callable[[str], float]) -> list[str]
             lines[-1] += f" {word}"
             continue
         while measure(word) > room and len(word) > 1:
-            cut = _cut(word, next(n for n in range(len(word) - 1, 0, -1) if n == 1 or measure(word[:n]) <= room))
+            cut = _cut(word, room, measure)
             lines.append(word[:cut].rstrip("\xa0"))
             word = word[cut:].lstrip("\xa0")
         lines.append(word)
     return lines
 
 
-def _cut(word: str, most: int) -> int:
-    """Where to break a word: before its value, else behind a joint, else at ``most``."""
+def _cut(word: str, room: float, measure: Callable[[str], float]) -> int:
+    """Where to break a word: before its value, else behind a joint, else where the line ends."""
+    most = bisect_right(range(2, len(word)), room, key=lambda n: measure(word[:n])) + 1
     before_value = word.find("\xa0", 0, -1) + 1
     if 0 < before_value <= most:
         return before_value
