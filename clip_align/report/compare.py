@@ -10,19 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clip_align.record import History, drawn, read
+from clip_align.record import History, read
 from clip_align.report import sentences
 from clip_align.report.draw import NARROW
 from clip_align.report.figures import png
 from clip_align.report.labels import interval, number
 from clip_align.report.layers import all_scores
 from clip_align.report.page import TEMPLATE, alternative, inline, render
-from clip_align.report.panels import Panel, note_of, panels
+from clip_align.report.panels import Panel, Point, curve_of, note_of, panels
 from clip_align.run_folder import RunFolder, read_provenance, run_status, write_atomic
 
 FOOT = (
     "Horizontal axis: samples seen, linear near 0, then logarithmic. Bands: 95 % intervals of each run by itself "
-    "(they say nothing about other seeds). Reference lines: those of the first run."
+    "(they say nothing about other seeds). Gaps in a curve: undefined there; the run's own page says why. "
+    "Reference lines: those of the first run."
 )
 
 
@@ -137,10 +138,13 @@ def _score_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
             version, label = _version(benchmark), score.get("label") or score["name"]
             empty = {"key": key, "version": version, "label": label, "cells": [("–", "")] * len(runs)}
             row = rows.setdefault((key, version), empty)
-            points = drawn(run.history.evaluations, benchmark, score["name"])
+            points = curve_of(run.history, benchmark, score).points
             if points:
-                _, value, low, high, reason = points[-1]
-                row["cells"][index] = (
-                    (number(value, 3), interval(low, high, 3)) if value is not None else ("undefined", reason or "")
-                )
+                row["cells"][index] = _cell(points[-1])
     return list(rows.values())
+
+
+def _cell(point: Point) -> tuple[str, str]:
+    if point.value is None:
+        return point.absent, point.reason or ""
+    return number(point.value, 3), interval(point.low, point.high, 3)

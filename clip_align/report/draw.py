@@ -20,7 +20,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from clip_align.report.labels import compress, count, named, number, sample_ticks, spread_out, wrapped
-from clip_align.report.panels import Curve, Gap, Panel
+from clip_align.report.panels import Curve, Panel
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 TEXT_COLOURS = ("#005F96", "#B34E00", "#007A59", "#9C4677", "#946200", "#1F75A8", "#000000", "#6F5524")  # darker
@@ -153,15 +153,18 @@ def _undefined(axes: Axes, panel: Panel, layout: Layout, linear: float) -> None:
     )  # fmt: skip
     widest = sorted(zip(panel.gaps, spans, strict=True), key=lambda g: g[1][0] - g[1][1])
     for gap, (left, right) in widest[:MOST_REASONS]:
-        _reason(axes, gap, ((left - start) / (end - start), (right - start) / (end - start)), taken, layout)
+        text = f"{panel.curves[0].label} {'not drawn yet' if gap.held else 'undefined'}: {gap.reason}"
+        _reason(axes, text, ((left - start) / (end - start), (right - start) / (end - start)), taken, layout)
 
 
-def _reason(axes: Axes, gap: Gap, place: tuple[float, float], taken: list[tuple[float, float]], layout: Layout) -> None:
+def _reason(
+    axes: Axes, text: str, place: tuple[float, float], taken: list[tuple[float, float]], layout: Layout
+) -> None:
     """Write the reason along the bottom, from the stretch to whichever side has more room, if it is still free."""
     size = layout.font - 1.5
     characters = layout.axes_inches[0] * 72 / (0.56 * size)
     rightwards = 1 - place[0] >= place[1]
-    text = wrapped(f"undefined: {gap.reason}", int((1 - place[0] if rightwards else place[1]) * characters) - 2, 2)
+    text = wrapped(text, int((1 - place[0] if rightwards else place[1]) * characters) - 2, 2)
     share = max(len(line) for line in text.splitlines()) / characters
     here = (place[0], place[0] + share) if rightwards else (place[1] - share, place[1])
     if any(here[0] < b and a < here[1] for a, b in taken):

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.errors import UserError
-from clip_align.record import History, drawn, read
+from clip_align.record import History, read
 from clip_align.record_items import benchmark_keys, read_items
 from clip_align.report import sentences
 from clip_align.report.draw import NARROW
 from clip_align.report.figures import footnote, png, run_title, started
 from clip_align.report.labels import count, duration, interval, number
 from clip_align.report.layers import all_scores
-from clip_align.report.panels import Panel, panels
+from clip_align.report.panels import Panel, curve_of, panels
 from clip_align.run_folder import RunFolder, read_provenance, run_status, write_atomic
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -158,8 +158,8 @@ def benchmark_rows(history: History, benchmark: Mapping[str, Any]) -> dict[str, 
 
 
 def _score_row(history: History, benchmark: Mapping[str, Any], score: Mapping[str, Any]) -> dict[str, Any]:
-    points = drawn(history.evaluations, benchmark, score["name"])
-    line, value, low, high, reason = points[-1] if points else ({}, None, None, None, "not evaluated yet")
+    points = curve_of(history, benchmark, score).points
+    last = points[-1] if points else None
     references = {
         **{str(k): v for k, v in (score.get("baselines") or {}).items()},
         **{f"{k} (ceiling)": v for k, v in (score.get("ceilings") or {}).items()},
@@ -168,10 +168,11 @@ def _score_row(history: History, benchmark: Mapping[str, Any], score: Mapping[st
         "label": score.get("label") or score["name"],
         "name": score["name"],
         "role": score.get("role", "detail"),
-        "value": number(value, 3) if value is not None else None,
-        "interval": interval(low, high, 3),
-        "reason": reason,
-        "step": line.get("global_step"),
+        "value": number(last.value, 3) if last and last.value is not None else None,
+        "interval": interval(last.low, last.high, 3) if last else "",
+        "absent": last.absent if last else "undefined",
+        "reason": last.reason if last else "not evaluated yet",
+        "step": last.step if last else None,
         "unit": score.get("unit") or "",
         "direction": score.get("direction") or "",
         "chance": None if score.get("chance") is None else number(score["chance"], 3),

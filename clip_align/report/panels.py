@@ -39,6 +39,11 @@ class Point:
     reason: str | None = None
     held: bool = False
 
+    @property
+    def absent(self) -> str:
+        """What stands in place of a value that is not there."""
+        return "not drawn yet" if self.held else "undefined"
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -75,11 +80,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch of training over which a panel's headline is undefined, and why."""
+    """A stretch of training over which a panel's headline is undefined, and why; ``held`` as of points."""
 
     start: int  # samples seen
     end: int
     reason: str
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ def curve_of(history: History, benchmark: Mapping[str, Any], score: Mapping[str,
 
 
 def gaps_of(curve: Curve) -> list[Gap]:
-    """Stretches over which a curve has no value, each with the last reason why it was undefined."""
+    """Stretches over which a curve has no value, each with the last reason why it was undefined, or not drawn."""
     stretches: list[Gap] = []
     points = curve.points
     for i, point in enumerate(points):
@@ -142,9 +148,10 @@ def gaps_of(curve: Curve) -> list[Gap]:
         end = points[min(i + 1, len(points) - 1)].samples
         reason = point.reason or "undefined"
         if stretches and i and points[i - 1].value is None:
-            stretches[-1] = replace(stretches[-1], end=end, reason=stretches[-1].reason if point.held else reason)
+            said = stretches[-1] if point.held else Gap(0, 0, reason)
+            stretches[-1] = replace(stretches[-1], end=end, reason=said.reason, held=said.held)
         else:
-            stretches.append(Gap(points[max(i - 1, 0)].samples, end, reason))
+            stretches.append(Gap(points[max(i - 1, 0)].samples, end, reason, point.held))
     return stretches
 
 

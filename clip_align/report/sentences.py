@@ -14,7 +14,6 @@ from clip_align.record import History
 from clip_align.report.labels import interval, number
 from clip_align.report.panels import Curve, Panel, Point, curve_of, gaps_of
 
-
 MOST_REASONS = 3  # that are told why a score is undefined
 
 
@@ -88,8 +87,8 @@ def _course(curve: Curve) -> str:
     points = [p for p in curve.points if p.value is not None]
     name = curve.label[:1].upper() + curve.label[1:]
     if not points:
-        reason = next((p.reason for p in reversed(curve.points) if p.reason), None)
-        return f"{name}: undefined so far ({reason})." if reason else ""
+        last = next((p for p in reversed(curve.points) if p.reason), None)
+        return f"{name}: {last.absent}{'' if last.held else ' so far'} ({last.reason})." if last else ""
     first, last = points[0], points[-1]
     text = f"{name}: {_at(first)}"
     if first.reason:
@@ -108,13 +107,23 @@ def _course(curve: Curve) -> str:
 
 
 def _gap_words(curve: Curve) -> str:
+    """At how many evaluations there is no value, and why; and at how many there is one that is not drawn."""
     missing = [p for p in curve.points if p.value is None]
-    if not missing:
-        return ""
-    reasons = list(dict.fromkeys(g.reason for g in gaps_of(curve)))
-    more = [f"and {len(reasons) - MOST_REASONS} more"] if len(reasons) > MOST_REASONS else []
-    several = f"{len(missing)} of {len(curve.points)} evaluations"
-    return f" Undefined at {several}: {'; '.join([*reasons[:MOST_REASONS], *more])}."
+    held = [p for p in missing if p.held]
+    text = ""
+    if len(missing) > len(held):
+        several = f"{len(missing) - len(held)} of {len(curve.points)} evaluations"
+        text += f" Undefined at {several}: {_few(g.reason for g in gaps_of(curve) if not g.held)}."
+    if held:
+        text += f" Not drawn at {len(held)} of {len(curve.points)} evaluations: {_few(str(p.reason) for p in held)}."
+    return text
+
+
+def _few(reasons: Iterable[str]) -> str:
+    """The first reasons, each once."""
+    different = list(dict.fromkeys(reasons))
+    more = [f"and {len(different) - MOST_REASONS} more"] if len(different) > MOST_REASONS else []
+    return "; ".join([*different[:MOST_REASONS], *more])
 
 
 def _at(point: Point) -> str:

@@ -129,7 +129,7 @@ class ConsoleMirror:
             table.add_column(no_wrap=True, min_width=max(map(len, texts), default=0))
         table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
         for row in rows:
-            value = Text(row.value, style="dim" if row.value == "undefined" else "bold")
+            value = Text(row.value, style="bold" if row.drawn else "dim")
             table.add_row(Text(row.name), value, Text(row.remark or row.label))
         head = Table.grid(padding=(0, 2))
         head.add_column(width=24)

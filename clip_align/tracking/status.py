@@ -17,12 +17,16 @@ FAMILIES = {"zero_shot": "accuracy", "human": "alignment", "texture": "texture b
 
 
 class Row(NamedTuple):
-    """A headline score now: ``value`` with its interval, or ``undefined``; ``remark`` says why, or what to know."""
+    """A headline score now: ``value`` with its interval, or what stands in its place where it is not ``drawn``.
+
+    ``remark`` says why, or what to know.
+    """
 
     name: str
     label: str
     value: str
     remark: str
+    drawn: bool = True
 
 
 class Status:
@@ -62,7 +66,8 @@ class Status:
             self._evaluation = line
             place = int(line["global_step"]), int(line["samples_seen"])
             for key, drawn in self._headlines.points(line):
-                point = Point(*place, drawn.value, drawn.low, drawn.high, drawn.reason)
+                held = drawn.value is None and line.get(key) is not None
+                point = Point(*place, drawn.value, drawn.low, drawn.high, drawn.reason, held)
                 self._points.setdefault(key, []).append(point)
                 self._best.setdefault(key, Best()).take(point)
 
@@ -122,7 +127,7 @@ class Status:
         point = self._points[key][-1]
         label = str(score.get("label") or score["name"])
         if point.value is None:
-            return Row(name, label, "undefined", point.reason or "")
+            return Row(name, label, point.absent, point.reason or "", drawn=False)
         band = interval(point.low, point.high)
         remark = point.reason or self._best[key].below(score.get("flat_margin")) or ""
         return Row(name, label, f"{number(point.value)}{f' {band}' if band else ''}", remark)

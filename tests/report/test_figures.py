@@ -118,6 +118,14 @@ def test_no_text_of_a_comparison_overlaps_another_and_runs_are_told_apart(
     assert all(re.search(r"seed-\d:\s*-?\.\d\d$", name) for name in names)
 
 
+def test_a_hatched_stretch_names_the_score_that_is_undefined(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = panels(read(synthetic.run(tmp_path, last=900)))
+    texts = [text.replace("\n", " ") for text, _, _ in texts_of(built, "", WIDE, monkeypatch)]
+    assert any(text.startswith("bias, corrected undefined: 0.23 of the decisions") for text in texts)
+
+
 def test_a_long_label_keeps_its_value(tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     label = "SROCC over a rather long and wordy description of items and views, and more of it"
     mine = synthetic.benchmark("human/mine", "alignment", [synthetic.score("srocc", label, chance=0.0)])

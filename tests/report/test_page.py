@@ -134,6 +134,12 @@ def test_undefined_scores_say_why(tmp_path: Path, synthetic: ModuleType) -> None
     assert "undefined: 0.15 of the decisions hit a cue, below .25" in text
 
 
+def test_a_value_that_is_held_back_is_not_called_undefined(tmp_path: Path, synthetic: ModuleType) -> None:
+    text, _ = written(synthetic.run(tmp_path, last=300, status="running"))  # its bias is defined at the last one alone
+    assert "not drawn yet: defined at 1 evaluation running; drawn from 2 on" in text
+    assert "undefined: defined" not in text
+
+
 @pytest.mark.parametrize("make", ["nothing", "config only", "no evaluation", "no benchmarks"])
 def test_a_page_of_almost_nothing(tmp_path: Path, synthetic: ModuleType, make: str) -> None:
     if make == "config only":

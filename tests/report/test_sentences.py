@@ -67,6 +67,15 @@ def test_course_of_a_curve_with_many_gaps_names_three_reasons() -> None:
     assert text.endswith("Undefined at 10 of 20 evaluations: why 1; why 3; why 5; and 7 more.")
 
 
+def test_a_value_that_is_held_back_is_not_called_undefined() -> None:
+    why = "defined at 1 evaluation running; drawn from 2 on"
+    gone, held, there = Point(0, 0, None, reason="why"), Point(1, 1, None, reason=why, held=True), Point(2, 2, 0.5)
+    assert sentences._course(Curve("a/b/c", "bias", "headline", (gone, held, there))) == (
+        f"Bias: .50 at step 2. Undefined at 1 of 3 evaluations: why. Not drawn at 1 of 3 evaluations: {why}."
+    )
+    assert sentences._course(Curve("a/b/c", "bias", "headline", (gone, held))) == f"Bias: not drawn yet ({why})."
+
+
 def test_course_of_a_score_that_was_never_defined() -> None:
     assert sentences._course(curve(None, None)) == "SROCC: undefined so far (why)."
 

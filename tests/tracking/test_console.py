@@ -162,6 +162,18 @@ def test_a_resumed_run_shows_its_scores_at_once(tmp_path: Path, synthetic: Modul
     assert status.train_line().startswith("step 540 of 2000")
 
 
+def test_a_value_that_is_held_back_is_not_called_undefined(synthetic: ModuleType) -> None:
+    status = Status()
+    for line in synthetic.lines(300):
+        status.take(line)
+    bias = status.rows()[2]
+    assert (bias.value, bias.remark, bias.drawn) == (
+        "not drawn yet",
+        "defined at 1 evaluation running; drawn from 2 on",
+        False,
+    )
+
+
 def test_what_a_resume_takes_back_is_neither_shown_nor_a_best_value(synthetic: ModuleType) -> None:
     status = Status()
     key, mine = "human/mine/srocc", synthetic.benchmark("human/mine", "alignment", [synthetic.score("srocc", "S")])
