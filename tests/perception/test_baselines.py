@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from clip_align.metrics.correlation import srocc, within_level_srocc
+from clip_align.metrics.correlation import krocc, srocc, within_level_srocc
 from clip_align.perception import baselines, photographs
 from clip_align.perception.luminance import luminance
 from clip_align.perception.tid2013_remade import pairs, picture
@@ -115,6 +115,48 @@ def test_opinions_fall_with_strength_but_for_contrast(type: int) -> None:
         assert opinions == pytest.approx([5.63, 6.47, 4.48, 6.29, 3.46], abs=0.005)
     else:
         assert (np.diff(opinions) < 0).all()
+
+
+@pytest.mark.parametrize(("measure", "expected"), [("psnr_rgb", 0.4646), ("psnr_luminance", 0.4155), ("ssim", 0.4520)])
+def test_kendalls_tau_is_that_of_the_earlier_making(measure: str, expected: float) -> None:
+    assert krocc(baselines.table()[measure], pairs().opinion) == pytest.approx(expected, abs=1e-3)
+
+
+def test_ssim_at_each_level() -> None:
+    of, ssim = pairs(), baselines.table()["ssim"]
+    found = [srocc(ssim[of.level == k], of.opinion[of.level == k]) for k in range(1, 6)]
+    assert found == pytest.approx([0.11, 0.33, 0.22, 0.36, 0.35], abs=0.006)
+
+
+def test_one_photograph_against_the_mean_of_the_other_23() -> None:
+    of = pairs()
+    others = baselines.others_mean(of, of.type * 10 + of.level)
+    found = [srocc(of.opinion[of.reference == k], others[of.reference == k]) for k in photographs.NUMBERS]
+    assert (np.mean(found), min(found), max(found)) == pytest.approx((0.935, 0.811, 0.983), abs=6e-4)
+
+
+def test_type_and_level_without_their_interaction() -> None:
+    of = pairs()
+    added = baselines.others_mean(of, of.type) + baselines.others_mean(of, of.level)
+    assert both(added, of.opinion, of.level) == pytest.approx((0.877, 0.664), abs=6e-4)
+
+
+def test_ssim_of_other_photographs() -> None:
+    """SSIM with the photographs permuted: little of it is about the picture (.633 and .276 as they are)."""
+    of, generator = pairs(), np.random.default_rng(0)
+    ssim = baselines.table()["ssim"].reshape(24, 80)  # pairs are sorted by reference
+    drawn = [both(ssim[generator.permutation(24)].ravel(), of.opinion, of.level) for _ in range(50)]
+    assert np.mean(drawn, axis=0) == pytest.approx((0.617, 0.255), abs=0.004)
+
+
+@pytest.mark.parametrize(
+    ("type", "expected"), [(6, 3.5), (8, 0.0), (10, 1.5), (11, 0.7), (16, 0.0), (22, 1.7), (23, 7.7)]
+)
+def test_colour_balance(type: int, expected: float) -> None:
+    """Luminance minus RGB PSNR in dB, as in an earlier making of the same recipes."""
+    measured = baselines.table()
+    off = over_pictures(measured["psnr_luminance"] - measured["psnr_rgb"], type)
+    assert off.mean() == pytest.approx(expected, abs=0.1)
 
 
 def check_table(numbers: tuple[int, ...]) -> None:
