@@ -23,13 +23,29 @@ TRIALS = {
     "alexnet_session_1": (283, 376, 541),
     "googlenet_session_1": (228, 503, 469),
     "vgg_session_1": (130, 625, 445),
+    "alexnet_session-1": (182, 537, 481),
     "resnet50_session-1": (162, 572, 466),
+    "resnet101_session-1": (180, 509, 511),
+    "resnet152_session-1": (196, 569, 435),
     "vgg16_session-1": (84, 828, 288),
     "densenet121_session-1": (163, 597, 440),
+    "squeezenet1_1_session-1": (133, 597, 470),
     "oidv2-resnet101_session-1": (98, 402, 700),
     "resnet50_train_60_epochs_session-1": (586, 141, 473),
+    "alexnet_train_60_epochs_lr0.001_session-1": (488, 161, 551),
+    "vgg16_train_60_epochs_lr0.01_session-1": (551, 163, 486),
+    "densenet121_train_60_epochs_session-1": (618, 130, 452),
+    "squeezenet1_1_train_60_epochs_lr0.001_session-1": (467, 124, 609),
     "subject-01_session_1": (829, 33, 338),
+    "subject-02_session_1": (907, 54, 239),
+    "subject-03_session_1": (1006, 34, 160),
+    "subject-04_session_1": (727, 64, 409),
+    "subject-05_session_1": (1017, 38, 145),
+    "subject-06_session_1": (976, 24, 200),
+    "subject-07_session_1": (906, 57, 237),
+    "subject-08_session_1": (928, 41, 231),
     "subject-09_session_1": (1031, 14, 155),
+    "subject-10_session_1": (909, 39, 252),
 }
 
 
@@ -48,6 +64,10 @@ def trials(file: Path) -> np.ndarray:
 def files(shared_data: Path) -> dict[str, Path]:
     found = (shared_data / "cue_conflict" / "raw-data").glob("style-transfer*/*.csv")
     return {f.stem.split("_", 1)[1]: f for f in found if not f.stem.startswith("edge")}
+
+
+def test_every_published_observer_is_among_them(files: dict[str, Path]) -> None:
+    assert set(files) == set(TRIALS)
 
 
 @pytest.mark.parametrize("observer", TRIALS)
