@@ -207,6 +207,11 @@ class PerceptualCallback(Callback):
         """Evaluate the last step where nobody knew beforehand that it would be the last."""
         conductor_of(trainer).last_event(trainer)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate where a resumed run had nothing left to train, but was stopped in its last evaluation."""
+        if self._leads(trainer):
+            conductor_of(trainer).make_up(trainer, pl_module)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let go of the trainer."""
         self._leave("failed")

@@ -52,6 +52,7 @@ class Conductor:
         self._own_record: Record | None = None
         self._folder: Path | None = None  # of our own record
         self._now: Sequence[Participant] = ()
+        self._began = False
         self._samples = 0
         self._seconds_before = 0.0
         self._start = time.monotonic()
@@ -76,6 +77,7 @@ class Conductor:
         """Training begins now, after all preparation; only now does a resumed trainer know its step."""
         if self._session is None:
             return
+        self._began = True
         if trainer.global_step:
             carried = self.callbacks[0].carried
             self._samples = int(carried.get("samples_seen", 0))
@@ -101,6 +103,16 @@ class Conductor:
         step = trainer.global_step
         if any(c.last_step != step for c in self.callbacks):
             self._evaluate(trainer, step, self.callbacks)
+
+    def make_up(self, trainer: Trainer, module: LightningModule) -> None:
+        """The event of the last step, where Lightning found no step to train and so called no hook of training."""
+        step = trainer.global_step
+        if self._began or step == 0 or all(c.last_step == step for c in self.callbacks):
+            return
+        module.to(trainer.strategy.root_device)  # Lightning has put it away
+        self.begin(trainer)
+        self.last_event(trainer)
+        module.cpu()
 
     def count(self, batch: Any) -> None:
         """Count the samples of a trained batch, for trainings that do not say ``position``."""

@@ -210,6 +210,31 @@ def test_one_trainer_that_fits_twice_goes_on_in_its_own_record(tmp_path: Path, m
     assert curve(tmp_path / "clip-align-2") == [(0, 0), (2, 2 * BATCH), (4, 4 * BATCH), (6, 6 * BATCH)]
 
 
+def test_a_last_event_that_was_cut_off_is_made_up_for_on_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning finds nothing left to train and calls no hook of training."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    cut_off = stubs.Pairs(every_n_steps=2)
+    options: dict[str, Any] = {"early_steps": (), "interrupted": lambda: cut_off.last_step == 2}
+    fit(tmp_path, [cut_off, kept_at(tmp_path, 4)], settings=options, max_steps=4, enable_checkpointing=True)
+    for _ in range(2):
+        callback = stubs.Pairs(every_n_steps=2)
+        keep = pl.callbacks.ModelCheckpoint(tmp_path, filename="again")
+        settings: dict[str, Any] = {"early_steps": ()}
+        trainer, _, record = fit(
+            tmp_path, [callback, keep], settings=settings, max_steps=4, ckpt_path=tmp_path / "at-4.ckpt",
+            enable_checkpointing=True,
+        )  # fmt: skip
+        assert steps(record) == [4]
+        assert callback.last_step == 4
+    trainer.save_checkpoint(tmp_path / "done.ckpt")
+    _, _, record = fit(
+        tmp_path, [stubs.Pairs(every_n_steps=2)], settings=settings, max_steps=4, ckpt_path=tmp_path / "done.ckpt"
+    )
+    assert steps(record) == []
+
+
 def test_a_callback_in_a_second_trainer_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     callback = stubs.Pairs(every_n_steps=2)
