@@ -13,10 +13,11 @@ class UserError(Exception):
     """One or more errors, a line each: what, where, what would be valid, what to do.
 
     Raised before step 0 (exit code 2). ``lines`` keeps the errors apart, so that all of them
-    can be reported at once.
+    can be reported at once. ``told``: every rank of the run raises it, so that one may say it for all.
     """
 
     exit_code = REFUSED
+    told = False
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))

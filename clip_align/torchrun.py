@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # set by torchrun, and by nothing else
-JOB = "CLIP_ALIGN_RANK"  # what a rank that another process of ours started is to do: the configuration as JSON
+OURS = "CLIP_ALIGN_RANK"  # set in a rank that another process of ours has started
 
 
 def under_torchrun(environment: Mapping[str, str] | None = None) -> bool:
@@ -21,7 +21,7 @@ def under_torchrun(environment: Mapping[str, str] | None = None) -> bool:
 def started(environment: Mapping[str, str] | None = None) -> bool:
     """Whether this process is a rank of several that torchrun, or a process of ours, has started."""
     of = os.environ if environment is None else environment
-    return TORCHRUN in of or JOB in of
+    return TORCHRUN in of or OURS in of
 
 
 def rank(environment: Mapping[str, str] | None = None) -> int:

@@ -36,6 +36,16 @@ def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], asked_by
     return higher
 
 
+def best_file(key: str) -> str:
+    """Name of the file that keeps the weights with the best value of ``key``."""
+    return f"best-{re.sub(r'[^a-z0-9_@]+', '-', key)}.ckpt"
+
+
+def beats(value: float, best: float | None, higher_is_better: bool) -> bool:
+    """Whether ``value`` is better than the best so far, None before there was one."""
+    return best is None or (value > best if higher_is_better else value < best)
+
+
 class BestCheckpoint(Callback):
     """Save ``best-<key>.ckpt`` whenever ``key`` (``human/my_pairs/srocc``) beats its best so far.
 
@@ -53,7 +63,7 @@ class BestCheckpoint(Callback):
     @property
     def path(self) -> Path:
         """The file that is kept."""
-        return self.folder / f"best-{re.sub(r'[^a-z0-9_@]+', '-', self.key)}.ckpt"
+        return self.folder / best_file(self.key)
 
     @property
     def state_key(self) -> str:
@@ -80,7 +90,6 @@ class BestCheckpoint(Callback):
         value = scores.get(self.key)
         if value is None:
             return
-        better = self.best is None or (value < self.best if self.lower_is_better else value > self.best)
-        if better:
+        if beats(value, self.best, not self.lower_is_better):
             self.best, self.best_step = value, step
             trainer.save_checkpoint(self.path)  # all ranks together

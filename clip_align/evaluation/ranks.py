@@ -47,9 +47,13 @@ class Ranks:
             failed = [(rank, answer) for rank, answer in enumerate(answers) if answer]
             if failed and lines is None:
                 rank, answer = failed[0]
-                raise kind(*(f"rank {rank}: {line}" for line in answer))
+                error = kind(*(f"rank {rank}: {line}" for line in answer))
+                error.told = True
+                raise error
         if error is not None and lines is not None:
-            raise error if isinstance(error, UserError) else kind(*lines) from error
+            known = error if isinstance(error, UserError) else kind(*lines)
+            known.told = True
+            raise known from (None if known is error else error)
         return result  # type: ignore[return-value]  # an error was raised above
 
     def gather(self, value: T) -> list[T]:

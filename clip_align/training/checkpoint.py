@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import random
@@ -18,8 +17,9 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io import CheckpointIO
 
+from clip_align.callbacks.best_checkpoint import beats, best_file
 from clip_align.config import CheckpointConfig
-from clip_align.errors import RunError
+from clip_align.errors import RunError, UserError
 from clip_align.evaluation.ranks import Ranks
 from clip_align.record import Record
 from clip_align.run_folder import replacing
@@ -44,7 +44,7 @@ class AtomicIO(CheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+            reason = _reason(error)
             raise RunError(f"checkpoint: {path} cannot be written ({reason}); free some space and resume") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
@@ -96,11 +96,12 @@ class Checkpoints(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Random states as they were, where the run goes on; and a stop that came during the first evaluation."""
-        self._saved = self.progress.where.step if self._restored else -1
+        self._saved = self.progress.where.step  # there is nothing to keep before the next step is whole
         if len(self._restored) == self.ranks.world:
             set_random_states(self._restored[self.ranks.rank])
         if self.poll.stopping is not None:
             self._save_step()
+        self.progress.stopwatch.resume()  # the first evaluation is no training either
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
@@ -118,10 +119,9 @@ class Checkpoints(pl.Callback):
         value = scores.get(self.config.best) if self.config.best else None
         if value is None or self.higher_is_better is None:
             return
-        if self.best is not None and not (value > self.best[0] if self.higher_is_better else value < self.best[0]):
-            return
-        self.best = (value, step)
-        self._save(f"best-{str(self.config.best).replace('/', '-')}.ckpt")
+        if beats(value, self.best[0] if self.best else None, self.higher_is_better):
+            self.best = (value, step)
+            self._save(best_file(str(self.config.best)))
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -176,6 +176,16 @@ class Checkpoints(pl.Callback):
             self.record.append("event", self.progress.where.position(), fields)
 
 
+def _reason(error: BaseException) -> str:
+    """What the system said; torch's writer hides it behind an error of its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error).splitlines()[0]
+
+
 def step_file(step: int) -> str:
     """Name of the checkpoint after ``step`` optimizer steps."""
     return f"step-{step:09d}.ckpt"
@@ -206,15 +216,28 @@ def load(path: Path, mapped: bool = False) -> dict[str, Any]:
 
 
 def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that can be read, with its content; None where there is none.
+    """The newest checkpoint that can be read, with its content; None where there is none at all.
 
-    ``last.ckpt`` first; a damaged file (a crash of the machine, not of the program) costs that file only.
+    ``last.ckpt`` first; a damaged file (a crash of the machine, not of the program) costs that file only. UserError
+    where there are some and none can be read: a new start would lose what may be repaired.
     """
+    reasons: list[str] = []
     for path in (folder / LAST, *reversed(step_files(folder))):
-        with contextlib.suppress(OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError):
+        try:
             content = load(path, mapped=True)
-            if OWN in content:
-                return path, content
+        except FileNotFoundError:
+            continue
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            reasons.append(f"{path.name}: {_reason(error)}")
+            continue
+        if OWN in content:
+            return path, content
+        reasons.append(f"{path.name}: not a checkpoint of clip-align")
+    if reasons:
+        raise UserError(
+            f"resume: no checkpoint in {folder} can be read ({reasons[0]}); "
+            "repair one, or move that folder away to begin anew"
+        )
     return None
 
 
@@ -227,7 +250,7 @@ def random_states() -> dict[str, Any]:
         "numpy": [name, [int(k) for k in keys], *rest],
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # asking would initialise it, on the CPU too
         states["cuda"] = torch.cuda.get_rng_state()
     return states
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from clip_align.errors import FAILED, INTERRUPTED, TERMINATED, UserError
 from clip_align.record import Position, Record
 from clip_align.run_folder import RunFolder, write_provenance
+from clip_align.torchrun import under_torchrun
 from clip_align.training.launch import Children
 from clip_align.training.signals import Signals
 
 STATUS = {0: "done", INTERRUPTED: "interrupted", TERMINATED: "terminated"}  # any other code: failed
-DEAD_PEER = ("connection closed by peer", "connection reset", "socket", "gloo", "nccl")
+DEAD_PEER = ("closed by peer", "closed by remote peer", "connection reset", "broken pipe", "remote process")
 REASON_S = 5.0  # for a failed rank to have said why
 CHILDREN_S = 20.0  # for the other ranks to end after this one
 
@@ -50,13 +51,13 @@ class Ending:
             yield
             self.close()
         except UserError as error:
-            self._failed(error.exit_code, error.lines)
+            self._failed(error.exit_code, error.lines, told=error.told and self.rank > 0)
         except SystemExit as stop:  # a signal before training
             self.code = stop.code if isinstance(stop.code, int) else FAILED
             self.close()
             self._leave_others()
         except Exception as error:
-            self._failed(FAILED, (self._of_a_rank(error) or self._line(error),))
+            self._failed(self._code(error), (self._of_a_rank(error) or self._line(error),))
         finally:
             if self.children is not None:
                 self.children.end(CHILDREN_S if self.code in STATUS else 0.0)
@@ -65,7 +66,7 @@ class Ending:
         """A rank has failed, and this process waits for it in a collective: end here. Called in a thread."""
         if self._failing:  # it has noticed after all
             return
-        self.code = self.signals.exit_code or FAILED
+        self.code = FAILED
         self.close(reason)
         print(reason, file=sys.stderr, flush=True)
         if self.children is not None:
@@ -85,19 +86,27 @@ class Ending:
                 self.record.close(status)
             self.record = None
         if self.folder is not None:
+            status = STATUS.get(self.code, "failed")  # closing the record may have failed
             with self._said("provenance"):
                 write_provenance(RunFolder(self.folder), status=status, exit_code=self.code, ended=_now())
 
-    def _failed(self, code: int, lines: Sequence[str]) -> None:
+    def _code(self, error: Exception) -> int:
+        """Ranks that a signal tells to end do not all end at once; any other error is a failure, signal or not.
+
+        torchrun signals the ranks that are left when one has failed: there a lost peer is no order to stop.
+        """
+        stopped = self.signals.exit_code if _peer_is_gone(error) and not under_torchrun() else 0
+        return stopped or FAILED
+
+    def _failed(self, code: int, lines: Sequence[str], told: bool = False) -> None:
         self._failing = True
-        self.code = self.signals.exit_code or code  # ranks that are told to end do not all end at once
-        if not self.signals.exit_code or self.rank == 0:
-            self._keep_traceback()
+        self.code = code
+        self._keep_traceback()
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         self.close(lines[0])
         prefix = f"rank {self.rank}: " if self.rank else ""
-        for line in lines:
+        for line in () if told else lines:  # what all ranks know is said by the first
             print(f"{prefix}{line}", file=sys.stderr, flush=True)
         self._leave_others()
 

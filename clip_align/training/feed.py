@@ -47,8 +47,8 @@ class Feed:
     def _until_stopped(self, last: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """After a signal an error is the end of the data, but not of this rank: others may wait in a collective.
 
-        The last batch stands in until all ranks have agreed to stop, a few seconds at most. On one rank none of
-        these is trained.
+        The last batch stands in until all ranks have agreed to stop, a few seconds at most; ``samples_seen`` counts
+        what is trained of it. On one rank that is nothing, or the rest of an accumulated step.
         """
         while True:
             yield last

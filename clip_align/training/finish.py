@@ -27,15 +27,17 @@ from clip_align.training.signals import Signals
 SHARE = 0.25  # of the run's time that untrained models may cost; a run of a few steps does without
 
 
-def finish(config: Config, ready: Ready, opened: Opened, where: Position, signals: Signals) -> None:
-    """Complete the record; stops where a signal comes."""
+def finish(
+    config: Config, ready: Ready, opened: Opened, device: torch.device, where: Position, signals: Signals
+) -> None:
+    """Complete the record; stops where a signal comes. device: of the training, whose model Lightning has put away."""
 
     def stopped() -> bool:
         return signals.received is not None
 
     for callback in untrained.asked_about(ready.callbacks):
         if not stopped():
-            _add_untrained(callback, config, ready, opened, where, stopped)
+            _add_untrained(callback, config, ready, opened, device, where, stopped)
     if ready.callbacks and not stopped():
         history = read(opened.run.path)
         for verdict in verdicts(history, lambda key: read_items(opened.run.path, key)):
@@ -55,6 +57,7 @@ def _add_untrained(
     config: Config,
     ready: Ready,
     opened: Opened,
+    device: torch.device,
     where: Position,
     stopped: Callable[[], bool],
 ) -> None:
@@ -65,7 +68,6 @@ def _add_untrained(
         message = f"{callback.key}: untrained models not measured, it would take {cost:.0f} s; a longer run does it"
         opened.record.append("event", where, {"event": "untrained", "message": message})
         return
-    device = next(ready.clip.model.parameters()).device
 
     def make(seed: int) -> Subject:
         torch.manual_seed(seed)

@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-NAMED = 5  # sample keys named in a message; all of them are in the record
+NAMED = 5  # sample keys named in a message; all of them are in the record, in an event of their own
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,13 @@ class Losses:
 def first_bad(losses: Sequence[Loss]) -> Loss | None:
     """The first loss that is not a finite number, None where all are."""
     return next((loss for loss in losses if not loss.finite), None)
+
+
+def first_of(found: Sequence[Loss]) -> Loss:
+    """The bad losses of several ranks as one: the earliest step, with the keys of all ranks that had it there."""
+    step = min(loss.step for loss in found)
+    there = [loss for loss in found if loss.step == step]
+    return Loss(step, there[0].value, [key for loss in there for key in loss.keys])
 
 
 def finite_weights(model: nn.Module) -> bool:

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import IO, Any
 
+import torch
+import torch.distributed as dist
+
 from clip_align import torchrun
 from clip_align.config import TrainerConfig
 from clip_align.errors import UserError
@@ -44,6 +47,11 @@ class Place:
         """Number of machines."""
         return self.world // self.local_world
 
+    @property
+    def device(self) -> torch.device:
+        """What this process trains on."""
+        return torch.device("cuda", self.local_rank) if self.gpu else torch.device("cpu")
+
 
 def place(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> Place:
     """This process's place for what was configured, on a machine with ``gpus`` GPUs; UserError when it cannot be had.
@@ -51,6 +59,13 @@ def place(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> P
     ``auto``: the GPUs where there are any, else the CPU. ``ddp``: torchrun's world, else one rank per GPU, else
     ``devices`` ranks on the CPU.
     """
+    here = _place(config, gpus, environment)
+    if config.precision == "16-mixed" and not here.gpu:  # Lightning would take bf16 without a word
+        raise UserError("trainer.precision: 16-mixed needs a GPU; on the CPU take bf16-mixed or 32")
+    return here
+
+
+def _place(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> Place:
     if torchrun.started(environment):
         local, world, local_world = (int(environment[n]) for n in ("LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
         gpu = config.kind == "gpu" or (config.kind != "cpu" and gpus > 0)
@@ -71,9 +86,6 @@ def place(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> P
 
 def meet(here: Place) -> None:
     """Join the process group of this run; waits for the others. The environment tells where they meet."""
-    import torch
-    import torch.distributed as dist
-
     if here.world == 1 or dist.is_initialized():
         return
     if here.gpu:
@@ -108,12 +120,13 @@ class Children:
         self._failed, self._ended = failed, threading.Event()
         for rank in range(1, world):
             said = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the child
-            environment = {**os.environ, **environment_of(rank, world, port), torchrun.JOB: json.dumps(job)}
+            environment = {**os.environ, **environment_of(rank, world, port), torchrun.OURS: "1"}
             command = [sys.executable, "-m", "clip_align.training.rank", str(os.getpid())]
             self._said.append(said)
-            self._processes.append(
-                subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
-            )
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said)
+            self._processes.append(process)
+            with contextlib.suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
+                process.stdin.write(json.dumps(job).encode())  # type: ignore[union-attr]  # too long for its environment
         threading.Thread(target=self._watch, daemon=True).start()
 
     def reason(self, wait_s: float = 0.0) -> str | None:
@@ -126,6 +139,10 @@ class Children:
             if time.monotonic() >= end:
                 return None
             time.sleep(0.05)
+
+    def may_end(self) -> None:
+        """Training is over on all ranks: from here on a child's end is no failure, whatever its code."""
+        self._ended.set()
 
     def end(self, patience_s: float) -> None:
         """Wait for the children to end by themselves; then end them."""

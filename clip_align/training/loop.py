@@ -75,10 +75,7 @@ def loop_of(
 ) -> Loop:
     """The parts around ``module``; checkpoints go to ``folder`` and hold what is ``carried``."""
     feed = Feed(loader, around.signals)
-    late: list[Any] = []  # progress and checkpoints need the poll, which tells them
-    poll = Poll(
-        around.ranks, around.signals, module.losses, lambda losses: late[0].take(losses), lambda: late[1].newest
-    )
+    poll = Poll(around.ranks, around.signals, module.losses)
     pace = Pace(config.trainer.log_every_n_steps, max_steps, around.events)
     progress = Progress(where, feed, poll, around.record, around.costs, pace)
     checkpoints = Checkpoints(
@@ -92,5 +89,5 @@ def loop_of(
         around.record,
         around.higher_is_better,
     )
-    late.extend((progress, checkpoints))
+    poll.on_losses, poll.on_bad, poll.last_good = progress.take, progress.refused, lambda: checkpoints.newest
     return Loop(module, feed, where, poll, progress, checkpoints)

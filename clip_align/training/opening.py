@@ -16,7 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from clip_align.config import to_plain
 from clip_align.errors import UserError
 from clip_align.evaluation.schedule import event_steps
-from clip_align.record import Position, Record
+from clip_align.record import Position, Record, read
 from clip_align.run_folder import (
     RunFolder,
     lock,
@@ -34,7 +34,8 @@ from clip_align.training.progress import Costs
 from clip_align.training.start import Start, global_batch
 
 OF_TRACKERS = ("wandb", "tensorboard", "evaluations.csv", "train.csv")  # they would go on with what they find
-KEPT_ASIDE = ("metrics.jsonl", "items", "curves.png", "report.html", "train.log", *OF_TRACKERS)
+ORPHANS_S = 8.0  # torch's workers look every 5 s whether their parent lives
+KEPT_ASIDE = ("metrics.jsonl", "items", "checkpoints", "curves.png", "report.html", "train.log", *OF_TRACKERS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +48,9 @@ class Opened:
     say: Callable[[str], None]
 
 
-def open_run(start: Start, ready: Ready, here: Place, argv: Sequence[str]) -> Opened:
-    """Make the folder (or set an old one right), note where the run comes from, and begin its record."""
+def open_run(run: RunFolder, start: Start, ready: Ready, here: Place, argv: Sequence[str]) -> Opened:
+    """Note where the run comes from and begin its record, in the folder of `folder_of`."""
     config = start.config
-    run = _folder(start)
     try:
         plain = to_plain(replace(config, resume=None, dry_run=False))
         write_atomic(run.config_yaml, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
@@ -59,13 +59,16 @@ def open_run(start: Start, ready: Ready, here: Place, argv: Sequence[str]) -> Op
         reason = error.strerror or error
         raise UserError(f"paths.runs: {run.path} cannot be written ({reason}); set paths.runs=…") from None
     costs, watching = Costs(), mirrors(config, run, interactive=sys.stdout.isatty())
+    for line in read(run.path).evaluations:  # of a run that goes on
+        costs.line(line)
     record = Record(run.path, [costs, *watching])
     record.append("event", _position(start), _beginning(start, ready, here, run))
     console: Any = watching[-1]
     return Opened(run, record, costs, console.say)
 
 
-def _folder(start: Start) -> RunFolder:
+def folder_of(start: Start) -> RunFolder:
+    """Make the run's folder, or set an old one right; nobody else can train in it as long as this process lives."""
     config = start.config
     if start.folder is None:
         run = new_run(config.paths.runs, config.name, config.experiment)
@@ -82,13 +85,20 @@ def _folder(start: Start) -> RunFolder:
 
 
 def _lock(run: RunFolder) -> None:
-    """One training at a time in a folder; the lock goes with this process, however it ends."""
-    try:
-        lock(run)
-    except BlockingIOError:
-        raise UserError(
-            f"name: {run.path} is in use by a training that is under way; wait for it, or stop it"
-        ) from None
+    """One training at a time in a folder; the lock goes with this process, however it ends.
+
+    Loader workers of a killed training hold it for some seconds more.
+    """
+    limit = time.monotonic() + ORPHANS_S
+    while True:
+        try:
+            lock(run)
+            return
+        except BlockingIOError:
+            if time.monotonic() > limit:
+                line = f"name: {run.path} is in use by a training that is under way; wait for it, or stop it"
+                raise UserError(line) from None
+            time.sleep(0.2)
 
 
 def _keep_aside(run: RunFolder) -> None:

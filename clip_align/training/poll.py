@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from clip_align.errors import RunError
 from clip_align.evaluation.ranks import Ranks
-from clip_align.training.guard import Loss, Losses, first_bad, message
+from clip_align.training.guard import Loss, Losses, first_bad, first_of, message
 from clip_align.training.signals import Signals
 
 EVERY_S = 2.5  # a question comes at least every 5 s, also where steps take twice as long as the last ones
@@ -47,21 +47,18 @@ class Rhythm:
 class Poll(pl.Callback):
     """First of the run's callbacks. ``stopping`` is the number of the signal that ends the run, on all ranks alike.
 
-    losses: of the steps, read here for the check that they are finite. on_losses: takes them afterwards.
-    last_good: name of the newest checkpoint, for the message.
+    losses: of the steps, read here for the check that they are finite. To be set by who follows them: ``on_losses``
+    takes them afterwards, ``on_bad`` hears on rank 0 of one that is not finite, with the keys of all ranks, and
+    ``last_good`` says the newest checkpoint's name.
     """
 
-    def __init__(
-        self,
-        ranks: Ranks,
-        signals: Signals,
-        losses: Losses,
-        on_losses: Callable[[list[Loss]], None],
-        last_good: Callable[[], str | None],
-    ) -> None:
+    on_losses: Callable[[list[Loss]], None]
+    on_bad: Callable[[Loss], None]
+    last_good: Callable[[], str | None]
+
+    def __init__(self, ranks: Ranks, signals: Signals, losses: Losses) -> None:
         self.ranks, self.signals, self.losses = ranks, signals, losses
         self.stopping: int | None = None
-        self._on_losses, self._last_good = on_losses, last_good
         self._steps, self._rounds = Rhythm(), Rhythm()
         self._trainer: pl.Trainer | None = None
         self._step = 0
@@ -95,12 +92,19 @@ class Poll(pl.Callback):
         losses = self.losses.take()
         bad = first_bad(losses)
         if highest(int(bad is not None))[0]:
-            self.ranks.together(lambda: self._refuse(bad))
-        self._on_losses(losses)
+            self._refuse(bad)
+        self.on_losses(losses)
 
     def _refuse(self, bad: Loss | None) -> None:
-        if bad is not None:
-            raise RunError(message(bad, self._last_good()))
+        """On all ranks together: one rank's NaN is in the embeddings that all compare, so each may have caused it."""
+        found = [loss for loss in self.ranks.gather(bad) if loss is not None]
+        first = first_of(found) if found else None
+        if first is not None:
+            self.on_bad(first)
+        line = self.ranks.broadcast(message(first, self.last_good()) if first else "")
+        error = RunError(line)
+        error.told = True
+        raise error
 
     def _ask(self, rhythm: Rhythm) -> None:
         proposal = rhythm.proposal() if self.ranks.rank == 0 else 0

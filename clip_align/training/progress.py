@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,8 +91,8 @@ class Pace:
     events: Sequence[int] = ()
 
     def events_left(self, step: int) -> int:
-        """Evaluations after ``step``."""
-        return len(self.events) - bisect_right(self.events, step)
+        """Evaluations to come when ``step`` is just done; its own comes after the line that says so."""
+        return len(self.events) - bisect_left(self.events, step)
 
 
 class Progress(pl.Callback):
@@ -114,6 +114,11 @@ class Progress(pl.Callback):
         """Losses of this rank that were just read from the device; their mean goes into the next line."""
         self._sum += sum(loss.value for loss in losses)
         self._count += len(losses)
+
+    def refused(self, bad: Loss) -> None:
+        """A loss that is no number ends the run; all its samples go into the record."""
+        message = f"train/loss is {bad.value} at step {bad.step}, from a batch of {len(bad.keys)} samples"
+        self._tell({"event": "not_finite", "message": message, "step": bad.step, "keys": list(bad.keys)})
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The time before is preparation."""

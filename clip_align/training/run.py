@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,6 @@ from clip_align.evaluation.ranks import Ranks
 from clip_align.evaluation.schedule import event_steps
 from clip_align.evaluation.session import EvaluationSettings
 from clip_align.run_folder import user_cache
-from clip_align.torchrun import JOB
 from clip_align.tracking.lines import Lines
 from clip_align.training.ending import Ending
 from clip_align.training.finish import finish, known_untrained
@@ -27,7 +27,7 @@ from clip_align.training.launch import Children, Place, environment_of, free_por
 from clip_align.training.lightning import compile_towers
 from clip_align.training.loop import Loop, Surroundings, loop_of
 from clip_align.training.module import CLIPModule
-from clip_align.training.opening import Opened, open_run
+from clip_align.training.opening import Opened, folder_of, open_run
 from clip_align.training.prepare import Ready, prepare, seed_everything
 from clip_align.training.progress import Costs, Whereabouts
 from clip_align.training.signals import Signals
@@ -47,8 +47,8 @@ def run(config: Config, argv: Sequence[str]) -> int:
 
 
 def run_child() -> int:
-    """A rank that another process of ours has started; its environment holds the configuration."""
-    return run(from_plain(json.loads(os.environ[JOB])), [])
+    """A rank that another process of ours has started; the configuration comes on standard input."""
+    return run(from_plain(json.load(sys.stdin)), [])
 
 
 def _run(config: Config, argv: Sequence[str], ending: Ending) -> None:
@@ -66,11 +66,13 @@ def _run(config: Config, argv: Sequence[str], ending: Ending) -> None:
     opened = ranks.together(lambda: _opened(start, ready, here, argv, ending), UserError, "run folder")
     folder = ranks.broadcast(opened.run.checkpoints if opened else Path())
     loop = _trained(start, ready, here, ranks, opened, folder, ending)
+    if ending.children is not None:
+        ending.children.may_end()
     ending.code = 128 + loop.poll.stopping if loop.poll.stopping else 0
     if here.world > 1:
         dist.destroy_process_group()
     if opened is not None and ending.code == 0:
-        finish(start.config, ready, opened, loop.where.position(), ending.signals)
+        finish(start.config, ready, opened, here.device, loop.where.position(), ending.signals)
         ending.code = ending.signals.exit_code
 
 
@@ -100,8 +102,10 @@ def _opened(start: Start, ready: Ready, here: Place, argv: Sequence[str], ending
     if here.rank != 0:
         return None
     known_untrained(start.config, ready)
-    opened = open_run(start, ready, here, argv)
-    ending.folder, ending.record = opened.run.path, opened.record
+    run = folder_of(start)
+    ending.folder = run.path
+    opened = open_run(run, start, ready, here, argv)
+    ending.record = opened.record
     return opened
 
 

@@ -19,6 +19,7 @@ from types import FrameType
 from clip_align.torchrun import under_torchrun
 
 PATIENCE_S = 2.0  # a second Ctrl-C within this time is the first one, held too long
+STUCK_S = 25.0  # under torchrun, which kills after 30: for the main thread to note a signal during training
 WAIT_S = 5.0  # for the main thread to end by itself; it cannot while it is inside a library's code
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 
@@ -37,7 +38,7 @@ class Signals:
         self.hard: Callable[[int], None] = lambda code: None
         self._came_at = 0.0
         self._training = False
-        self._over = threading.Event()
+        self._over, self._noted = threading.Event(), threading.Event()
         self._under_torchrun = under_torchrun()
 
     @property
@@ -76,18 +77,23 @@ class Signals:
             raise SystemExit(128 + number)  # unwinds: pools end, temporary files go
         if self.received is None:
             self.received, self._came_at = number, time.monotonic()
+            self._noted.set()
         elif number == signal.SIGINT and time.monotonic() - self._came_at > PATIENCE_S and not self._under_torchrun:
             self._end_at_once(128 + number)
 
     def _watch(self, listening: int) -> None:
-        """Ends the process when a signal came before training and the main thread cannot see it.
+        """Ends the process when a signal came that the main thread cannot see.
 
         Python runs handlers between two instructions of the main thread, which may be waiting in a
-        collective for a rank that does not come.
+        collective for a rank that does not come. During training only under torchrun, which would kill without a word;
+        elsewhere a step, or a write to a slow disk, may take its time.
         """
         with contextlib.suppress(OSError):
             while came := os.read(listening, 1):
-                if not self._training and came[0] in HANDLED and not self._over.wait(WAIT_S):
+                if came[0] not in HANDLED or (self._training and not self._under_torchrun):
+                    continue
+                seen = self._noted.wait(STUCK_S) if self._training else self._over.wait(WAIT_S)
+                if not seen:
                     self._end_at_once(128 + came[0])
         os.close(listening)
 

@@ -66,7 +66,7 @@ def children(monkeypatch: pytest.MonkeyPatch, script: str, **given: Any) -> Chil
     monkeypatch.setattr(
         launch.subprocess, "Popen", lambda command, **how: real([sys.executable, "-c", script, command[-1]], **how)
     )
-    return Children({"a": 1}, 3, 1234, given.get("failed", lambda reason: None))
+    return Children({"a": "x" * 200_000}, 3, 1234, given.get("failed", lambda reason: None))
 
 
 def test_what_a_failed_child_said_last_is_told(monkeypatch):
@@ -86,8 +86,8 @@ time.sleep(30)
 
 def test_children_have_their_place_and_job(monkeypatch):
     script = """
-import os, json
-assert json.loads(os.environ["CLIP_ALIGN_RANK"]) == {"a": 1}
+import os, json, sys
+assert json.load(sys.stdin) == {"a": "x" * 200_000}  # more than an environment variable holds
 assert os.environ["WORLD_SIZE"] == os.environ["LOCAL_WORLD_SIZE"] == "3"
 assert os.environ["RANK"] == os.environ["LOCAL_RANK"]
 assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("127.0.0.1", "1234")
@@ -106,6 +106,24 @@ def test_a_parent_that_waits_is_told_after_a_while(monkeypatch):
         time.sleep(0.05)
     ranks.end(0)
     assert told[0].endswith(": gone")
+
+
+def test_once_training_is_over_a_childs_code_is_no_failure(monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(launch, "FAILING_S", 0.1)
+    ranks = children(
+        monkeypatch, "import sys, time; sys.stdin.read(); time.sleep(1); sys.exit(143)", failed=told.append
+    )
+    ranks.may_end()
+    time.sleep(2.5)
+    ranks.end(0)
+    assert told == []
+
+
+def test_half_precision_needs_a_gpu():
+    with pytest.raises(UserError, match=r"trainer.precision: 16-mixed needs a GPU; on the CPU take bf16-mixed or 32"):
+        place(TrainerConfig(kind="auto", precision="16-mixed"), 0, {})
+    assert place(TrainerConfig(kind="auto", precision="16-mixed"), 1, {}).gpu
 
 
 def test_a_child_ends_with_its_parent(tmp_path):

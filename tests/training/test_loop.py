@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from train_synthetic import CONFIG, train, train_losses
 
 from clip_align.config import CheckpointConfig, OptimizerConfig, TrainerConfig
-from clip_align.errors import RunError
+from clip_align.errors import RunError, UserError
 from clip_align.training.checkpoint import OWN, load, newest
 from clip_align.training.loop import Loop
 from clip_align.training.signals import Signals
@@ -148,6 +150,25 @@ def test_accumulation_resumes(tmp_path):
     assert train_losses(tmp_path / "parts") == train_losses(tmp_path / "whole")
 
 
+def test_nothing_is_saved_in_the_middle_of_a_step(tmp_path):
+    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=3))
+    config = replace(config, checkpoint=CheckpointConfig(every_n_steps=4, keep_last=9))
+    train(tmp_path, 8, config)
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "last.ckpt", "step-000000004.ckpt", "step-000000008.ckpt",
+    ]  # fmt: skip
+
+
+def test_the_first_evaluation_is_no_training_time(tmp_path):
+    class Slow(pl.Callback):
+        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            time.sleep(1.0)
+
+    train(tmp_path, 1, EACH, evaluations=[Slow()])
+    (line,) = lines(tmp_path, "train")
+    assert line["time/samples_per_second"] > 8 / 0.9
+
+
 def test_logit_scale_stays_in_its_bounds(tmp_path):
     wild = replace(EACH, optimizer=OptimizerConfig(lr=5.0, warmup_steps=0, clip_norm=None))
     loop = train(tmp_path, 8, wild)
@@ -174,6 +195,8 @@ def test_nan_loss_stops_with_step_samples_and_last_good_checkpoint(tmp_path):
         RunError, match=r"train/loss is nan at step 13; samples: s12-0, s12-1, .* and 3 more; "
     ) as caught:
         train(tmp_path, 40, CONFIG, change=poison)
+    bad = next(line for line in lines(tmp_path, "event") if line["event"] == "not_finite")
+    assert (bad["step"], bad["keys"]) == (13, [f"s12-{n}" for n in range(8)])
     assert "last good checkpoint: " in str(caught.value)
     assert "step-000000010.ckpt" in str(caught.value)
     assert all(torch.isfinite(w).all() for w in weights(tmp_path).values())
@@ -308,6 +331,28 @@ def test_a_damaged_last_checkpoint_costs_itself_only(tmp_path):
     path, content = newest(tmp_path / "checkpoints")
     assert path.name == "step-000000020.ckpt"
     assert content["global_step"] == 20
+
+
+def test_checkpoints_that_are_all_damaged_are_no_reason_to_begin_anew(tmp_path):
+    train(tmp_path, 20)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(b"PK\x03\x04 half of it")
+    with pytest.raises(UserError, match=r"resume: no checkpoint in .* can be read \(last.ckpt: .*\); repair"):
+        newest(tmp_path / "checkpoints")
+    assert newest(tmp_path / "elsewhere") is None
+
+
+def test_a_full_disk_is_named_although_torch_hides_it(tmp_path, monkeypatch):
+    def full(checkpoint: Any, file: Any) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")  # noqa: B904
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RunError, match=r"^checkpoint: .* cannot be written \(No space left on device\); free some"):
+        train(tmp_path, 10)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_precision_bf16(tmp_path):

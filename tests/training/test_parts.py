@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import stubs
+import torch
 from human_stub import HumanStub
 
 from clip_align.config import CheckpointConfig
@@ -17,7 +23,8 @@ from clip_align.errors import RunError, UserError
 from clip_align.evaluation.ranks import Ranks
 from clip_align.record import Position, Record
 from clip_align.training.ending import Ending
-from clip_align.training.poll import EVERY_S, MOST, Rhythm
+from clip_align.training.guard import Losses
+from clip_align.training.poll import EVERY_S, MOST, Poll, Rhythm
 from clip_align.training.prepare import best_direction
 from clip_align.training.progress import Costs, Pace
 from clip_align.training.signals import Signals
@@ -46,7 +53,7 @@ def test_quick_steps_are_asked_about_rarely_slow_ones_each_time(monkeypatch):
 
 def test_evaluations_left():
     pace = Pace(10, 100, (0, 2, 8, 50, 100))
-    assert [pace.events_left(step) for step in (0, 1, 8, 49, 50, 100)] == [4, 4, 2, 2, 1, 0]
+    assert [pace.events_left(step) for step in (0, 1, 8, 49, 50, 100)] == [5, 4, 3, 2, 2, 1]
 
 
 def test_cost_of_an_evaluation_is_the_mean_of_the_last_ones():
@@ -68,6 +75,8 @@ def test_skipped_samples_are_told_of_when_they_double():
     assert first is not None
     assert first["message"] == "data: 1 bad sample skipped so far: 1 damaged image (first: s7)"
     assert skips.news() is None
+    tally.count(8, [("damaged image", "s7")] * 5)
+    assert skips.news() is None  # the same again
     tally.count(8, [("damaged image", "s9"), ("no caption", "s11")])
     assert skips.news()["causes"] == {"damaged image": 2, "no caption": 1}
     assert skips.total(Ranks())["skipped"] == 3
@@ -100,6 +109,77 @@ def test_ends(tmp_path, capsys, error, code, status, said):
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert (last["event"], last["exit_code"]) == ("stopped" if code else "finished", code)
     assert last["message"] == (said[0] if said else f"{status} at step 7")
+
+
+PEER_GONE = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711")
+
+
+@pytest.mark.parametrize(
+    ("error", "torchrun", "code"),
+    [
+        (PEER_GONE, False, 143),  # told to end together, the other one was quicker
+        (PEER_GONE, True, 1),  # torchrun signals the ranks that are left when one has failed
+        (RunError("checkpoint: x cannot be written (No space left on device)"), False, 1),
+        (RuntimeError("NCCL error: unhandled system error"), False, 1),
+    ],
+)
+def test_a_failure_after_a_signal_is_a_failure(tmp_path, capsys, monkeypatch, error, torchrun, code):
+    if torchrun:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    ending = Ending(Signals(), folder=tmp_path, record=Record(tmp_path))
+    ending.signals.received = signal.SIGTERM
+    with ending.followed():
+        raise error
+    assert ending.code == code
+    provenance = json.loads((tmp_path / "provenance.json").read_text())
+    assert (provenance["exit_code"], provenance["status"]) == (code, "terminated" if code == 143 else "failed")
+
+
+def test_a_record_that_cannot_be_closed_is_a_failed_run(tmp_path, capsys):
+    ending, _ = ended(tmp_path, None, capsys)
+    assert ending.code == 0
+    broken = Record(tmp_path)
+    broken._file.close()
+    ending = Ending(Signals(), folder=tmp_path, record=broken)
+    with ending.followed():
+        pass
+    provenance = json.loads((tmp_path / "provenance.json").read_text())
+    assert (ending.code, provenance["exit_code"], provenance["status"]) == (1, 1, "failed")
+
+
+def test_what_all_ranks_know_the_first_one_says(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+    for rank, told, said in ((0, True, ["one"]), (1, True, []), (1, False, ["rank 1: one"])):
+        error = RunError("one")
+        error.told = told
+        with Ending(Signals(), rank=rank, world=2).followed():
+            raise error
+        assert capsys.readouterr().err.splitlines() == said
+
+
+def not_finite(ranks: Ranks) -> dict[str, Any]:
+    """Rank 1 alone has two bad losses; every rank ends with the same line, the first one keeps all keys."""
+    losses, heard = Losses(), []
+    for step in (4, 5):
+        bad = ranks.rank == 1 or (ranks.rank == 2 and step == 5)
+        losses.add(step, torch.tensor(math.nan if bad else 1.0), [f"r{ranks.rank}-s{step}-{n}" for n in range(4)])
+    poll = Poll(ranks, Signals(), losses)
+    poll.on_losses, poll.on_bad, poll.last_good = (lambda losses: None), heard.append, lambda: "step-000000002.ckpt"
+    try:
+        poll.check_losses()
+    except RunError as error:
+        return {"line": str(error), "told": error.told, "keys": [list(loss.keys) for loss in heard]}
+    return {}
+
+
+def test_a_bad_loss_on_one_rank_names_that_ranks_samples_everywhere() -> None:
+    answers = stubs.on_ranks(3, not_finite)
+    keys = [f"r1-s4-{n}" for n in range(4)]
+    line = (
+        f"train/loss is nan at step 4; samples: {', '.join(keys)}; last good checkpoint: step-000000002.ckpt; "
+        "try a lower optimizer.lr or more optimizer.warmup_steps"
+    )
+    assert answers == [{"line": line, "told": True, "keys": [keys] if rank == 0 else []} for rank in range(3)]
 
 
 class Rated(HumanStub):

@@ -110,6 +110,25 @@ def test_under_torchrun_there_is_no_hard_end(tmp_path, monkeypatch):
     assert code == 7
 
 
+def test_a_main_thread_stuck_in_training_is_ended_before_torchrun_kills_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    script = """
+        import ctypes
+        from clip_align.training import signals
+        signals.STUCK_S = 0.5
+        signals = Signals()
+        with signals.installed():
+            signals.training_starts()
+            READY
+            mutex, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+            library.pthread_mutex_lock(mutex)
+            library.pthread_mutex_lock(mutex)  # for ever: like a collective that nobody joins
+    """
+    code, seconds = run(script, tmp_path, (0.0, signal.SIGTERM))
+    assert code == 143
+    assert seconds < 5
+
+
 def test_a_forked_child_that_is_ended_does_not_end_its_parent(tmp_path):
     script = """
         import multiprocessing

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import torch
 
 from clip_align.config import Config, OptimizerConfig, PathsConfig, TrainerConfig, to_plain
 from clip_align.errors import UserError
-from clip_align.run_folder import RunFolder, write_provenance
+from clip_align.run_folder import RunFolder, lock, write_provenance
 from clip_align.training import opening
 from clip_align.training.checkpoint import OWN
 from clip_align.training.start import global_batch, start_of, steps_of
@@ -128,5 +130,16 @@ def test_a_folder_that_cannot_be_written_names_paths_runs(tmp_path, monkeypatch)
 
     monkeypatch.setattr(opening, "write_atomic", refuse)
     start = start_of(replace(config(), name="b", paths=PathsConfig(runs=str(tmp_path))), 1)
+    folder = opening.folder_of(start)
     with pytest.raises(UserError, match=r"^paths.runs: .*/b cannot be written \(No space left on device\); set paths"):
-        opening.open_run(start, None, None, [])
+        opening.open_run(folder, start, None, None, [])
+
+
+def test_a_folder_in_use_is_refused_and_one_whose_orphans_end_is_waited_for(run, monkeypatch):
+    held = lock(run)
+    monkeypatch.setattr(opening, "ORPHANS_S", 0.3)
+    with pytest.raises(UserError, match=r"^name: .*/a is in use by a training that is under way"):
+        opening._lock(run)
+    monkeypatch.setattr(opening, "ORPHANS_S", 30.0)
+    threading.Timer(0.5, os.close, [held]).start()
+    opening._lock(run)

@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training on made-up batches, in this process or as a command for tests that send signals.
-
-python tests/training/train_synthetic.py <folder> <steps> [workers=0] [wait_s=0] [bad_at=-1] [devices=1] …
-"""
+"""A training on made-up batches, in this process."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from synthetic import Cursor, Pair, loader
 
 from clip_align.config import CheckpointConfig, Config, OptimizerConfig, TrainerConfig, to_plain
-from clip_align.errors import UserError
 from clip_align.evaluation.ranks import Ranks
 from clip_align.record import Record
 from clip_align.training import launch
@@ -72,38 +65,3 @@ def train(
 def train_losses(folder: Path) -> dict[int, float]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {line["global_step"]: line["train/loss"] for line in lines if line["kind"] == "train"}
-
-
-def main(folder: str, steps: str, *options: str) -> int:
-    given = {"workers": 0, "wait_s": 0.0, "bad_at": -1, "every": 10}
-    given.update({k: type(given[k])(v) for k, v in (o.split("=") for o in options)})
-    here = launch.place(CONFIG.trainer, 0, os.environ)
-    launch.meet(here)
-    config = replace(CONFIG, checkpoint=CheckpointConfig(every_n_steps=given["every"]))
-
-    def change(loop: Loop) -> None:
-        step = loop.module.training_step
-
-        def training_step(batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-            time.sleep(given["wait_s"])
-            loss = step(batch, batch_idx)
-            if loop.module.step_under_way == given["bad_at"] and here.rank == here.world - 1:
-                loop.module.losses._waiting[-1] = (given["bad_at"], loss.detach() * float("nan"), batch["keys"])
-            if loop.module.step_under_way >= 5 and here.rank == 0:
-                Path(folder, "busy").touch()
-            return loss
-
-        loop.module.training_step = training_step
-
-    signals = Signals()
-    with signals.installed():
-        try:
-            loop = train(Path(folder), int(steps), config, given["workers"], signals, change, here)
-        except UserError as error:
-            print(error, file=sys.stderr)
-            os._exit(error.exit_code)
-    return 128 + loop.poll.stopping if loop.poll.stopping else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
