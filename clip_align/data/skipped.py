@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clip_align.errors import RunError
@@ -52,33 +52,38 @@ class Tally:
     """The running share of bad samples on one rank, with what the index had already left out.
 
     left_out: those that never entered the plan; ``before`` their share. epoch: number of samples of one epoch
-    on this rank: the share is judged over at least that many, or `FEW`. ``causes`` counts what was met since.
+    on this rank: the share is judged over at least that many, or `FEW`. ``met``: cause and key of what was met
+    since, each once, in order; the share counts a sample as often as it was due.
     """
 
     def __init__(self, limit: float, before: float, left_out: Causes, epoch: int) -> None:
         self.limit, self.before, self.least = limit, before, max(1, min(FEW, epoch))
-        self.left_out, self.causes, self.seen = left_out, Causes(), 0
+        self.left_out, self.met = left_out, dict[tuple[str, str], None]()
+        self._seen = self._skipped = 0
 
     @property
     def share(self) -> float:
         """Share of bad samples so far, those left out before the plan included."""
-        return self.before + (1 - self.before) * self.bad / max(self.seen, self.least)
+        return self.before + (1 - self.before) * self._skipped / max(self._seen, self.least)
 
-    @property
-    def bad(self) -> int:
-        """Number of bad samples met so far."""
-        return self.causes.total
-
-    def count(self, delivered: int, skipped: Iterable[tuple[str, str]]) -> None:
+    def count(self, delivered: int, skipped: Sequence[tuple[str, str]]) -> None:
         """Take note of a batch; RunError with counts by cause once the share is above the limit."""
-        self.seen += delivered
-        for cause, key in skipped:
-            self.causes.add(cause, key)
-        if self.bad and self.share > self.limit:
+        self._seen += delivered
+        self._skipped += len(skipped)
+        self.met.update(dict.fromkeys(skipped))
+        if self._skipped and self.share > self.limit:
             every = Causes()
             every.merge(self.left_out)
-            every.merge(self.causes)
+            every.merge(causes_of(self.met))
             raise RunError(f"data: {too_many(self.share, self.limit, every)}")
+
+
+def causes_of(samples: Iterable[tuple[str, str]]) -> Causes:
+    """From cause and key of each bad sample."""
+    causes = Causes()
+    for cause, key in samples:
+        causes.add(cause, key)
+    return causes
 
 
 def too_many(share: float, limit: float, causes: Causes) -> str:

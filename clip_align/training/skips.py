@@ -3,43 +3,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
-from clip_align.data.skipped import Causes, Tally
+from clip_align.data.skipped import Causes, Tally, causes_of
 from clip_align.evaluation.ranks import Ranks
 
 
 class Skips:
     """Follows the tally of this rank's loader; what the index had left out was told before step 0.
 
-    ``tally`` None: the batches do not count.
+    Each sample counts once, however often it was met. ``tally`` None: the batches do not count.
     """
 
     def __init__(self, tally: Tally | None) -> None:
-        self._tally = tally
-        self._before = Counter(tally.causes.counts) if tally else Counter()
+        self._met = tally.met if tally else {}
         self._told = 0
 
     def news(self) -> dict[str, Any] | None:
         """Fields of an event when there are bad samples and at least twice as many as were told of."""
-        if self._tally is None or self._tally.bad < max(1, 2 * self._told):
+        if len(self._met) < max(1, 2 * self._told):
             return None
-        self._told = self._tally.bad
-        return _event(self._causes(), "so far")
+        self._told = len(self._met)
+        return _event(causes_of(self._met), "so far")
 
     def total(self, ranks: Ranks) -> dict[str, Any] | None:
         """Fields of an event about all ranks, on rank 0; None where nothing was skipped. Called on every rank."""
-        everyone = Causes()
-        for causes in ranks.gather(self._causes()):
-            everyone.merge(causes)
+        everyone = causes_of(dict.fromkeys(sample for met in ranks.gather(list(self._met)) for sample in met))
         return _event(everyone, "in this run") if everyone.total else None
-
-    def _causes(self) -> Causes:
-        if self._tally is None:
-            return Causes()
-        counts = Counter(self._tally.causes.counts) - self._before
-        return Causes(dict(counts), {cause: self._tally.causes.first[cause] for cause in counts})
 
 
 def _event(causes: Causes, when: str) -> dict[str, Any]:
