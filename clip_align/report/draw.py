@@ -18,6 +18,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from clip_align.report.labels import compress, count, named, number, sample_ticks, spread_out, wrapped
 from clip_align.report.panels import Curve, Panel
@@ -27,6 +28,7 @@ TEXT_COLOURS = ("#005F96", "#B34E00", "#007A59", "#9C4677", "#946200", "#1F75A8"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 2)), (0, (3, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES: dict[str, Any] = {"chance": (0, (1, 2)), "ceiling": "-", "baseline": (0, (4, 3))}
+LONE_APART = 4.0  # points between the lone points of two curves, whose intervals would hide each other
 MOST_REASONS = 12  # that are tried; few find room
 INK, MUTED, FAINT = "#1a1a1a", "#5c5c5c", "#b4b4b4"
 
@@ -188,7 +190,9 @@ def _references(axes: Axes, panel: Panel, linear: float) -> list[Name]:
         names.append(Name(line.value, line.label, f"{number(line.value)}{spread}", MUTED))
     if panel.bound:
         xs = [compress(x, linear) for x, _ in panel.bound]
-        axes.plot(xs, [y for _, y in panel.bound], color=MUTED, lw=0.9, ls=LINES["baseline"], zorder=1)
+        marker = "_" if len(xs) == 1 else ""
+        heights = [y for _, y in panel.bound]
+        axes.plot(xs, heights, color=MUTED, lw=0.9, ls=LINES["baseline"], marker=marker, ms=9, zorder=1)
         names.append(Name(panel.bound[-1][1], panel.bound_label, number(panel.bound[-1][1]), MUTED))
     return names
 
@@ -205,14 +209,19 @@ def _curve(axes: Axes, curve: Curve, index: int, linear: float, comparing: bool)
     highs = [nan if p.value is None or p.high is None else p.high for p in curve.points]
     alpha = 0.20 if headline and not comparing else 0.10
     axes.fill_between(xs, lows, highs, color=colour, alpha=alpha, lw=0, zorder=2)
-    alone = [i for i, p in enumerate(curve.points) if p.value is not None and _lonely(curve, i)]
-    axes.vlines([xs[i] for i in alone], [lows[i] for i in alone], [highs[i] for i in alone], color=colour, lw=1)
-    marked = len(xs) <= 80 or len(defined) == 1
+    values = [nan if p.value is None else p.value for p in curve.points]
+    look: dict[str, Any] = {"color": colour, "ms": 3.4 if headline else 2.6, "zorder": 4 if headline else 3}
+    marker = MARKERS[index % len(MARKERS)]
+    if alone := [i for i, p in enumerate(curve.points) if p.value is not None and _lonely(curve, i)]:
+        beside = axes.transData + ScaledTranslation(LONE_APART * index / 72, 0, axes.figure.dpi_scale_trans)
+        at = [xs[i] for i in alone]
+        axes.vlines(at, [lows[i] for i in alone], [highs[i] for i in alone], color=colour, lw=1, transform=beside)
+        axes.plot(at, [values[i] for i in alone], ls="", marker=marker, transform=beside, **look)
+    lone = set(alone)
+    joined = [nan if i in lone else value for i, value in enumerate(values)]
     axes.plot(
-        xs, [nan if p.value is None else p.value for p in curve.points], color=colour,
-        lw=1.9 if headline else 1.2, ls="-" if comparing else DASHES[index % len(DASHES)],
-        marker=MARKERS[index % len(MARKERS)] if marked else "", ms=3.4 if headline else 2.6,
-        zorder=4 if headline else 3,
+        xs, joined, lw=1.9 if headline else 1.2,
+        ls="-" if comparing else DASHES[index % len(DASHES)], marker=marker if len(xs) <= 80 else "", **look,
     )  # fmt: skip
     value, remark = defined[-1]
     if curve.points[-1].value is None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL import Image
@@ -124,6 +126,21 @@ def test_a_hatched_stretch_names_the_score_that_is_undefined(
     built = panels(read(synthetic.run(tmp_path, last=900)))
     texts = [text.replace("\n", " ") for text, _, _ in texts_of(built, "", WIDE, monkeypatch)]
     assert any(text.startswith("bias, corrected undefined: 0.23 of the decisions") for text in texts)
+
+
+def test_intervals_of_lone_points_stand_side_by_side_and_a_lone_bound_is_seen(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = read(synthetic.run(tmp_path, last=0))
+    history.evaluations[0]["noise/world_noise/relative_drop_limit"] = 0.4
+    built = panels(history)
+    figure = texts_of(built, "", WIDE, monkeypatch)[0][2]
+    accuracy, noise = figure.axes[0], figure.axes[-1]
+    lines = [c for c in accuracy.collections if isinstance(c, LineCollection)]
+    places = [float(c.get_transform().transform(c.get_segments()[0][0])[0]) for c in lines]
+    assert len(places) == 3
+    assert min(b - a for a, b in pairwise(places)) > 5  # pixels
+    assert [x.get_marker() for x in noise.lines if list(x.get_ydata()) == [0.4]] == ["_"]
 
 
 def test_a_long_label_keeps_its_value(tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
