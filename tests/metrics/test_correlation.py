@@ -75,6 +75,12 @@ def test_plcc_keeps_the_digits_of_values_that_differ_by_little(about: float, spr
     assert c.plcc(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-10)
 
 
+@pytest.mark.parametrize("n", range(3, 40))
+def test_perfect_agreement_is_exactly_one(n: int) -> None:
+    order = np.random.default_rng(n).permutation(n)
+    assert (c.srocc(order, order), c.srocc(order, -order)) == (1.0, -1.0)
+
+
 @pytest.mark.parametrize("size", [5e-324, 1.7e308])
 def test_plcc_of_the_smallest_and_largest_floats(size: float) -> None:
     assert c.plcc([0, size, size, 0], [1, 2, 2, 1]) == pytest.approx(1, abs=1e-15)
