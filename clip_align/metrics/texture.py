@@ -30,6 +30,7 @@ __all__ = [
 FEWEST_HITS = 0.25  # (S+T)/n below this: the answers hardly follow either cue
 LARGEST_SHARE = 0.9  # of the answers in one class: a collapsed model has a bias of exactly .5
 WIDEST = 0.4  # 95 % interval of the corrected bias
+NO_INTERVAL = "no interval: too few class pairs"
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,6 @@ def texture_bias_corrected(choice: ArrayLike, shape: ArrayLike, texture: ArrayLi
         return np.where(beyond > 0, (t - guesses) / np.where(beyond > 0, beyond, 1.0), np.nan)
 
     estimate = _estimate(statistic, choice, shape, texture)
-    if estimate.value is not None and (estimate.low is None or estimate.high is None):
-        return undefined("no interval: too few class pairs")
     if estimate.low is not None and estimate.high is not None and estimate.high - estimate.low > WIDEST:
         return undefined(f"its 95 % interval is {estimate.high - estimate.low:.2f} wide; drawn when below {WIDEST}")
     return estimate
@@ -120,7 +119,9 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
             f"only {100 * (hits.value or 0):.0f} % of the answers name the shape or the texture; "
             f"a bias needs {100 * FEWEST_HITS:.0f} %"
         )
-    if hits.low is None or hits.low <= 2 / classes:
+    if hits.low is None:
+        return NO_INTERVAL
+    if hits.low <= 2 / classes:
         named, chance = 100 * hits.value, 200 / classes
         return f"the share of answers that name a cue ({named:.0f} %) is not above chance ({chance:.1f} %)"
     return None
@@ -133,11 +134,13 @@ def _hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cue: int) -> 
 
 
 def _share(hit: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Estimate:
-    """Share of hits, its interval over clusters; Wilson's where all agree and a jackknife has no width."""
+    """Share of hits, its interval over clusters: none for one cluster, Wilson's where a jackknife has no width."""
     sums = cluster_sums(np.column_stack((hit, np.ones(len(hit)))), clusters)
     half = jackknife_of_sums(lambda v: v[..., 0] / v[..., 1], sums)
     value = float(hit.mean())
-    low, high = (value - half, value + half) if half else wilson(int(hit.sum()), len(hit))
+    if half is None:
+        return Estimate(value)
+    low, high = wilson(int(hit.sum()), len(hit)) if half == 0 else (value - half, value + half)
     return Estimate(value, max(0.0, low), min(1.0, high))
 
 
@@ -154,7 +157,9 @@ def _estimate(statistic: Statistic, choice: ArrayLike, shape: ArrayLike, texture
     if not np.isfinite(value):
         return undefined("nothing is left of the answers for shape and texture beyond guesses")
     half = jackknife_of_sums(statistic, sums)
-    if not half:
+    if half is None:
+        return undefined(NO_INTERVAL)
+    if half == 0:
         low, high = wilson(int((c == t).sum()), int(((c == s) | (c == t)).sum()))
         return Estimate(value, min(value, low), max(value, high))
     return Estimate(value, value - half, value + half)

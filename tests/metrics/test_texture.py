@@ -183,6 +183,15 @@ def test_without_decisions_or_conflict() -> None:
         t.texture_bias_corrected(shape, shape, texture, classes=2)
 
 
+def test_a_single_class_pair_has_no_interval_and_no_bias() -> None:
+    shape, texture = np.full(40, 2), np.full(40, 3)
+    choice = np.where(np.arange(40) < 20, shape, np.where(np.arange(40) < 30, texture, 7))
+    hits = t.shape_hits(choice, shape, texture)
+    assert (hits.value, hits.low, hits.high) == (0.5, None, None)
+    for score in (t.texture_bias, t.texture_bias_corrected):
+        assert score(choice, shape, texture, classes=16).reason == "no interval: too few class pairs"
+
+
 @pytest.mark.parametrize("cue", [0, 1])
 def test_a_pure_observer_keeps_a_width(cue: int) -> None:
     shape, texture = np.repeat(CUES, 4, axis=0).T
