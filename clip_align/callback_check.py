@@ -5,27 +5,31 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clip_align.run_folder import versions
-from clip_align.signatures import BASE, NO_MODULE, NotFoundError, constructor
-from clip_align.structure import Range, check_range, convert, unknown_key
+from clip_align.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
+from clip_align.structure import INVALID, Range, check_range, convert, plain, unknown_key
 
 if TYPE_CHECKING:
     from clip_align.config import CallbackConfig
 
 
-def problems(callbacks: Mapping[str, CallbackConfig]) -> list[str]:
-    """A line for every class that is not one, unknown key, wrong type, range, and doubled name."""
-    errors = [line for name, callback in callbacks.items() for line in _problems(f"callbacks.{name}", callback)]
+def checked(callbacks: Mapping[str, CallbackConfig], errors: list[str]) -> dict[str, CallbackConfig]:
+    """The callbacks with their arguments as the annotations ask: 1e2 is the whole number 100 for the callback too.
+
+    ``errors`` grows by a line for every class that is not one, unknown key, wrong type, range, and doubled name.
+    """
+    found = {name: _checked(f"callbacks.{name}", callback, errors) for name, callback in callbacks.items()}
     by_name: dict[str, list[str]] = defaultdict(list)
     for name, callback in callbacks.items():
         by_name[str(callback.arguments.get("name") or name)].append(name)
     for name, keys in by_name.items():
         if len(keys) > 1:
             errors.append(f"callbacks: {' and '.join(keys)} are both named {name}; give one of them another name")
-    return errors
+    return found
 
 
 def takes(target: str, argument: str) -> bool:
@@ -36,32 +40,46 @@ def takes(target: str, argument: str) -> bool:
         return False
 
 
-def _problems(path: str, callback: CallbackConfig) -> list[str]:
-    target = callback.target
+def _checked(path: str, callback: CallbackConfig, errors: list[str]) -> CallbackConfig:
+    parameters = _parameters(path, callback.target, errors)
+    if parameters is None:
+        return callback
+    arguments: dict[str, Any] = {}
+    for name, value in callback.arguments.items():
+        if name in parameters:
+            arguments[name] = _argument(parameters[name], value, f"{path}.{name}", errors)
+        else:
+            errors.append(unknown_key(f"{path}.{name}", [f"{path}.{known}" for known in parameters]))
+    for name, parameter in parameters.items():
+        if parameter.required and name not in callback.arguments:
+            errors.append(f"{path}.{name}: not given; the callback needs it: {path}.{name}=…")
+    return replace(callback, arguments=arguments)
+
+
+def _parameters(path: str, target: str, errors: list[str]) -> Mapping[str, Parameter] | None:
+    """Arguments of the class that ``path`` names, None and a line where it is no callback."""
     try:
         parameters = constructor(target)
     except NotFoundError as missing:
         if target.startswith("clip_align.") and missing.why == NO_MODULE:
             release = versions()["clip-align"] or "this version"
-            name = path.removeprefix("callbacks.")
-            return [f"{path}: its loader is not part of clip-align {release} yet; leave it out: ~callbacks.{name}"]
-        return [f"{path}._target_: {target}: {missing.why}; is its package installed in this environment?"]
+            off = f"leave it out: ~callbacks.{path.removeprefix('callbacks.')}"
+            errors.append(f"{path}: its loader is not part of clip-align {release} yet; {off}")
+        else:
+            errors.append(f"{path}._target_: {target}: {missing.why}; is its package installed in this environment?")
+        return None
     if parameters is None:
-        return [f"{path}._target_: {target} is not a perceptual callback, a subclass of {BASE}"]
-    errors: list[str] = []
-    for name, value in callback.arguments.items():
-        where = f"{path}.{name}"
-        if name not in parameters:
-            errors.append(unknown_key(where, [f"{path}.{known}" for known in parameters]))
-            continue
-        before = len(errors)
-        convert(parameters[name].hint, value, where, errors)
-        for marker in parameters[name].markers if len(errors) == before else ():
-            if isinstance(marker, Range):
-                check_range(value, marker, where, errors)
-            elif isinstance(value, str) and not (Path(value).expanduser() / marker.file).is_file():
-                errors.append(f"{where}: no {marker.file} in {value}; give the folder that holds it, or null")
-    for name, parameter in parameters.items():
-        if parameter.required and name not in callback.arguments:
-            errors.append(f"{path}.{name}: not given; the callback needs it: {path}.{name}=…")
-    return errors
+        errors.append(f"{path}._target_: {target} is not a perceptual callback, a subclass of {BASE}")
+    return parameters
+
+
+def _argument(parameter: Parameter, value: object, where: str, errors: list[str]) -> Any:
+    """A value as its annotation asks, in the form that yaml files and checkpoints take."""
+    before = len(errors)
+    converted = convert(parameter.hint, value, where, errors)
+    for marker in parameter.markers if len(errors) == before else ():
+        if isinstance(marker, Range):
+            check_range(value, marker, where, errors)
+        elif isinstance(value, str) and not (Path(value).expanduser() / marker.file).is_file():
+            errors.append(f"{where}: no {marker.file} in {value}; give the folder that holds it, or null")
+    return value if converted is INVALID else plain(converted)

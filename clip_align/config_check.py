@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What types and ranges cannot say: combinations of keys, names of models and runs, callbacks."""
+"""What types and ranges cannot say: combinations of keys, names of models and runs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from clip_align import callback_check, open_clip_names
+from clip_align import open_clip_names
 from clip_align.config import Config, FolderData, ModelConfig, ShardData, TrainerConfig, WorldData
 from clip_align.run_folder import bad_name
 
@@ -21,7 +21,6 @@ def problems(config: Config) -> list[str]:
         *_data(config),
         *_model(config.model),
         *_trainer(config),
-        *callback_check.problems(config.callbacks),
     ]
 
 

@@ -7,7 +7,9 @@ A module of its own, so that those who only need the dataclasses do not pay for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from clip_align import callback_check
 from clip_align.compose import compose
 from clip_align.config import Config, read
 from clip_align.config_check import problems
@@ -24,8 +26,9 @@ def load(overrides: Sequence[str]) -> Config:
     errors: list[str] = []
     config = read(resumed(compose(overrides), overrides, errors), errors)
     if config is not None:
-        wrong = {line.partition(":")[0].partition(".")[0] for line in errors} - {"callbacks"}
+        wrong = {line.partition(":")[0].partition(".")[0] for line in errors}
         errors += [p for p in problems(config) if p.partition(":")[0].partition(".")[0] not in wrong]
+        config = replace(config, callbacks=callback_check.checked(config.callbacks, errors))
     if errors or config is None:
         unread = {line.partition("=")[0] for line in errors if "=" in line.partition(":")[0]}
         errors = [e for e in errors if e.partition(": not given")[0] not in unread]  # typed, and complained about

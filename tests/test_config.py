@@ -335,6 +335,12 @@ def test_two_callbacks_of_one_name_are_refused() -> None:
     ]
 
 
+def test_arguments_of_callbacks_are_converted_like_all_other_values() -> None:
+    callbacks = load(["evaluation.every_n_steps=1e2", "callbacks=[world,pairs_csv]", "callbacks.pairs_csv.csv=123"])
+    assert repr(callbacks.callbacks["world"].arguments["every_n_steps"]) == "100"
+    assert callbacks.callbacks["pairs_csv"].arguments["csv"] == "123"
+
+
 def test_the_paper_experiment_composes_and_says_what_is_missing() -> None:
     release = "is not part of clip-align 0.1.0 yet; leave it out:"
     assert errors("experiment=paper") == [

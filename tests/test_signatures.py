@@ -129,7 +129,9 @@ def test_lines_for_callbacks(package: Path) -> None:
         "gone": CallbackConfig("not_installed_pkg.m.C"),
         "later": CallbackConfig("clip_align.callbacks.human.not_there_yet.C"),
     }
-    assert callback_check.problems(configured) == [
+    errors: list[str] = []
+    callback_check.checked(configured, errors)
+    assert errors == [
         "callbacks.bad.n: 'two' is not a whole number",
         "callbacks.bad.distanse: unknown key; valid under callbacks.bad: batch_size, every_n_steps, layers, mean, "
         "model, n, name, root, std, tokenizer, view",
@@ -143,3 +145,18 @@ def test_lines_for_callbacks(package: Path) -> None:
         "is its package installed in this environment?",
         "callbacks.later: its loader is not part of clip-align 0.1.0 yet; leave it out: ~callbacks.later",
     ]  # fmt: skip
+
+
+def test_arguments_become_what_the_annotations_ask_for(package: Path) -> None:
+    write(
+        package,
+        "m",
+        BASE + "class C(PerceptualCallback):\n"
+        "    def __init__(self, csv: str, low: float, sizes: tuple[int, ...] = (), **base): ...\n",
+    )
+    given = {"csv": 123, "low": 1, "sizes": [2.0, 3], "every_n_steps": 100.0}
+    errors: list[str] = []
+    found = callback_check.checked({"c": CallbackConfig("outside_pkg.m.C", given)}, errors)
+    assert errors == []
+    assert found["c"].arguments == {"csv": "123", "low": 1.0, "sizes": [2, 3], "every_n_steps": 100}
+    assert [type(value) for value in found["c"].arguments.values()] == [str, float, list, int]
