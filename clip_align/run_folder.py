@@ -128,6 +128,12 @@ def bad_name(name: str) -> str | None:
     return None
 
 
+def run_name(run: RunFolder, runs: str | Path) -> str:
+    """A run as users type it: its path below ``runs`` (``sweep/0``), its folder's name where it lies elsewhere."""
+    path, base = run.path.resolve(), Path(runs).resolve()
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
+
+
 def used_name(folder: RunFolder, name: str) -> str:
     """The line for a name that another run has."""
     return f"name: {folder.path} already holds a run; go on with it by resume={name}, or choose another name=…"

@@ -12,7 +12,7 @@ import pytest
 
 from clip_align import run_folder
 from clip_align.errors import UserError
-from clip_align.run_folder import RunFolder, new_run, resolve_run, user_cache, write_atomic, write_provenance
+from clip_align.run_folder import RunFolder, new_run, resolve_run, run_name, user_cache, write_atomic, write_provenance
 
 
 def test_two_processes_with_one_id_write_the_same_file(tmp_path: Path) -> None:
@@ -74,6 +74,11 @@ def test_a_run_is_found_by_name_and_by_folder_and_the_message_lists_what_is_ther
     assert resolve_run("elsewhere", run.path) == run
     with pytest.raises(UserError, match=r"no run of this name in .*; runs there, newest first: a"):
         resolve_run(tmp_path, "b")
+
+
+def test_a_run_is_called_as_users_type_it(tmp_path: Path) -> None:
+    assert run_name(RunFolder(tmp_path / "runs" / "sweep" / "0"), tmp_path / "runs") == "sweep/0"
+    assert run_name(RunFolder(tmp_path / "elsewhere"), tmp_path / "runs") == "elsewhere"
 
 
 def test_a_sweep_names_its_runs_and_only_runs_are_listed_newest_first(tmp_path: Path) -> None:

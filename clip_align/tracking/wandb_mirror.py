@@ -20,7 +20,7 @@ from typing import Any
 from clip_align.config import TrackerConfig
 from clip_align.errors import UserError
 from clip_align.report.child import Child
-from clip_align.run_folder import RunFolder, write_atomic
+from clip_align.run_folder import RunFolder, run_name, write_atomic
 
 MODES = ("online", "offline", "disabled")
 HOST = "https://api.wandb.ai"
@@ -39,7 +39,8 @@ class WandbMirror:
     ) -> None:
         self._say = say
         self._mode = mode(tracker.mode)
-        job = {**state(folder), "mode": self._mode, "config": dict(config), "name": folder.path.name}
+        runs = dict(config.get("paths") or {}).get("runs") or folder.path.parent
+        job = {**state(folder), "mode": self._mode, "config": dict(config), "name": run_name(folder, runs)}
         job |= {"project": tracker.project, "entity": tracker.entity, "group": tracker.group, "tags": tracker.tags}
         job.setdefault("id", os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
         folder.wandb.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from clip_align.run_folder import (
     point_latest,
     provenance,
     read_provenance,
+    run_name,
     write_atomic,
     write_provenance,
 )
@@ -132,14 +133,15 @@ def _beginning(start: Start, ready: Ready, here: Place, run: RunFolder) -> dict[
     events = event_steps(ready.callbacks, config.evaluation.early_steps, start.max_steps)
     batch = global_batch(config, here.world)
     ranks = f" on {here.world} ranks" if here.world > 1 else ""
+    name = run_name(run, config.paths.runs)
     what = f"{ready.clip.name}, {start.max_steps} steps of {batch} samples{ranks}, {len(events)} evaluations"
     return {
         "event": "resumed" if start.checkpoint else "started",
-        "message": f"{run.path.name}: {what}" + (f", from step {start.step}" if start.checkpoint else ""),
+        "message": f"{name}: {what}" + (f", from step {start.step}" if start.checkpoint else ""),
         "max_steps": start.max_steps,
         "global_batch": batch,
         "ranks": here.world,
-        "run": run.path.name,
+        "run": name,
         "evaluations_planned": len(events),
         "regular_every": config.evaluation.every_n_steps,
     }

@@ -175,6 +175,13 @@ def test_a_best_value_that_a_resume_takes_back_is_no_best_value(tmp_path: Path, 
     assert (found[f"{key}/best"], found[f"{key}/best_samples"]) == (0.6, 180 * 128)
 
 
+def test_members_of_a_sweep_are_told_apart(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "runs" / "sweep" / "0")
+    mirror = WandbMirror(run, TrackerConfig(), {"paths": {"runs": str(tmp_path / "runs")}}, print)
+    mirror._child.kill()
+    assert json.loads((run.wandb / "clip-align.json").read_text())["name"] == "sweep/0"
+
+
 class FakeRun:
     """Keeps what is logged."""
 

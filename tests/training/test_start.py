@@ -9,6 +9,7 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -114,6 +115,16 @@ def test_a_new_start_keeps_what_trackers_know_of_the_old_one_aside(run):
     (aside,) = run.path.glob("before-*")
     assert {"wandb", "tensorboard", *names} <= {p.name for p in aside.iterdir()}
     assert not run.wandb.exists()
+
+
+def test_a_member_of_a_sweep_begins_under_the_name_that_users_type(tmp_path):
+    start = SimpleNamespace(
+        config=replace(config(), paths=PathsConfig(runs=str(tmp_path))), max_steps=9, checkpoint=None
+    )
+    ready = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[])
+    line = opening._beginning(start, ready, SimpleNamespace(world=1), RunFolder(tmp_path / "sweep" / "0"))
+    assert line["run"] == "sweep/0"
+    assert line["message"].startswith("sweep/0: tiny, 9 steps")
 
 
 def test_a_used_name_is_refused(run):
