@@ -63,7 +63,7 @@ def open_run(run: RunFolder, start: Start, ready: Ready, here: Place, argv: Sequ
     for line in read(run.path).evaluations:  # of a run that goes on
         costs.line(line)
     record = Record(run.path, [costs, *watching])
-    record.append("event", _position(start), _beginning(start, ready, here, run))
+    record.append("event", _position(start, ready), _beginning(start, ready, here, run))
     console: Any = watching[-1]
     return Opened(run, record, costs, console.say)
 
@@ -120,12 +120,15 @@ def _provenance(start: Start, ready: Ready, here: Place, argv: Sequence[str], ru
     if start.checkpoint is None or not before:
         return now
     going_on = {key: now[key] for key in ("command", "started", "git_commit", "hardware")}
+    data = start.own.get("data_fingerprint")
+    if data not in (None, now["data_fingerprint"]):
+        going_on["data_fingerprint_before"] = data
     kept = {key: before[key] for key in ("command", "started", "git_commit") if key in before}
     return now | kept | {"resumed": [*before.get("resumed", []), {**going_on, "step": start.step}]}
 
 
-def _position(start: Start) -> Position:
-    return Position(start.step, int(start.own.get("samples_seen", 0)), start.cursor[0], start.wall_seconds)
+def _position(start: Start, ready: Ready) -> Position:
+    return Position(start.step, int(start.own.get("samples_seen", 0)), ready.cursor[0], start.wall_seconds)
 
 
 def _beginning(start: Start, ready: Ready, here: Place, run: RunFolder) -> dict[str, Any]:

@@ -36,12 +36,13 @@ MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
 class Ready:
     """All that training is made of, on this rank.
 
-    subject: the model as benchmarks ask it. stimuli: files of their pictures by benchmark, which name what is in
-    them. words: of the tiny model's tokenizer, else None. higher_is_better: the direction of ``checkpoint.best``; None
-    where there is no such score.
+    cursor: epoch and number of the first batch. subject: the model as benchmarks ask it. stimuli: files of their
+    pictures by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None.
+    higher_is_better: the direction of ``checkpoint.best``; None where there is no such score.
     """
 
     data: TrainingData
+    cursor: Sequence[int]
     loader: Loader
     clip: ClipModel
     subject: Subject
@@ -61,16 +62,19 @@ def prepare(start: Start, here: Place, cache: Path, say: Callable[[str], None]) 
     )
     for line in data.check():
         say(line)
+    cursor, others = start.cursor(data.found.fingerprint)
+    if others:
+        say(others)
     words = start.words if start.words is not None else _words(config, data)
     seed_everything(config.seed)
     clip = build_model(config.model, words)
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
-    loader = data.loader(Cursor(*start.cursor), pin_memory=here.gpu)
+    loader = data.loader(Cursor(*cursor), pin_memory=here.gpu)
     callbacks = build_callbacks(config.callbacks, {"world": _world(config, cache, say)})
     higher = best_direction(config.checkpoint, callbacks)
     subject = Subject(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
     stimuli = _stimuli(callbacks, subject, cache, here, say)
-    return Ready(data, loader, clip, subject, callbacks, stimuli, words, cache, higher)
+    return Ready(data, cursor, loader, clip, subject, callbacks, stimuli, words, cache, higher)
 
 
 def best_direction(config: CheckpointConfig, callbacks: Sequence[PerceptualCallback]) -> bool | None:

@@ -118,8 +118,12 @@ def _trained(
     module = CLIPModule(clip.model, clip.mean, clip.std, start.optimizer, start.max_steps, fused)
     if config.trainer.compile:
         compile_towers(clip.model)
-    where = Whereabouts(global_batch(config, here.world), start.cursor, start.wall_seconds, start.step)
-    carried = {"config": to_plain(replace(config, resume=None, dry_run=False)), "words": ready.words}
+    where = Whereabouts(global_batch(config, here.world), ready.cursor, start.wall_seconds, start.step)
+    carried = {
+        "config": to_plain(replace(config, resume=None, dry_run=False)),
+        "words": ready.words,
+        "data_fingerprint": ready.data.found.fingerprint,
+    }
     record, costs = (opened.record, opened.costs) if opened else (None, Costs())
     events = event_steps(ready.callbacks, config.evaluation.early_steps, start.max_steps)
     around = Surroundings(ranks, ending.signals, record, costs, tuple(events), ready.higher_is_better)

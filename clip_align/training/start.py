@@ -44,10 +44,17 @@ class Start:
         """Words of the tokenizer that the run was begun with; None for a new run, or a model without them."""
         return self.own.get("words")
 
-    @property
-    def cursor(self) -> list[int]:
-        """Epoch and number of the next batch to train on."""
-        return list(self.own.get("cursor", [0, 0]))
+    def cursor(self, fingerprint: str) -> tuple[list[int], str | None]:
+        """Epoch and number of the next batch to train on, with these data; a line where the run had others so far.
+
+        A position in an epoch means something for the same samples only: with others the next epoch begins.
+        """
+        epoch, batch = self.own.get("cursor", [0, 0])
+        before = self.own.get("data_fingerprint", fingerprint)
+        if before == fingerprint:
+            return [epoch, batch], None
+        line = f"data: not what {self.folder} was trained on so far (fingerprint {before}, now {fingerprint})"
+        return [epoch + 1, 0], f"{line}; going on with epoch {epoch + 1} of these"
 
 
 def start_of(config: Config, world: int) -> Start:

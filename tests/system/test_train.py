@@ -13,6 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from miniature_shards import samples, tar
 from training_runs import code_of, forked, lines, losses, provenance, reached, real, text, when
 
 from clip_align.training.checkpoint import OWN
@@ -94,6 +95,26 @@ def test_a_killed_run_goes_on_where_its_checkpoint_is(tmp_path, small):
     said = (tmp_path / "done").read_text().splitlines()
     assert len(said) == 1
     assert "is finished (20 steps); nothing to do" in said[0]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_the_next_epoch_where_its_data_have_changed(tmp_path, small):
+    tar(tmp_path / "shards" / "0.tar", samples(range(96)))
+    shards = ["data=webdataset", f"data.shards={tmp_path}/shards", "data.batch_size=32", "callbacks=[]"]
+    common = [*(key for key in small if not key.startswith(("data.", "callbacks"))), *shards, "name=d"]
+    assert code_of(forked([*common, "trainer.max_steps=4"], tmp_path / "out")) == 0, text(tmp_path)
+    before = provenance(tmp_path / "d")["data_fingerprint"]
+    tar(tmp_path / "shards" / "1.tar", samples(range(96, 192)))
+    again = [f"paths.runs={tmp_path}", "resume=d", "trainer.max_steps=8"]
+    assert code_of(forked(again, tmp_path / "out")) == 0, text(tmp_path)
+    told = [line for line in text(tmp_path).splitlines() if "going on with epoch 2 of these" in line]
+    assert len(told) == 1
+    assert f"fingerprint {before}, now {provenance(tmp_path / 'd')['data_fingerprint']}" in told[0]
+    resumed = next(line for line in lines(tmp_path / "d", "event") if line["event"] == "resumed")
+    assert (resumed["global_step"], resumed["epoch"]) == (4, 2)
+    assert provenance(tmp_path / "d")["resumed"][0]["data_fingerprint_before"] == before
+    checkpoint = torch.load(tmp_path / "d" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint[OWN]["cursor"] == [2, 4]
 
 
 @pytest.mark.slow

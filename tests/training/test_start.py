@@ -20,6 +20,7 @@ from clip_align.errors import UserError
 from clip_align.run_folder import RunFolder, lock, write_provenance
 from clip_align.training import opening
 from clip_align.training.checkpoint import OWN
+from clip_align.training.launch import Place
 from clip_align.training.start import global_batch, start_of, steps_of
 
 
@@ -52,7 +53,7 @@ def test_steps_from_samples_are_rounded_up():
 def test_a_new_run(tmp_path):
     start = start_of(replace(config(), paths=PathsConfig(runs=str(tmp_path))), 1)
     assert (start.folder, start.checkpoint, start.step, start.done, start.lines) == (None, None, 0, False, ())
-    assert start.cursor == [0, 0]
+    assert start.cursor("print") == ([0, 0], None)
     assert start.words is None
 
 
@@ -66,10 +67,40 @@ def test_a_warm_up_longer_than_the_run_is_cut(tmp_path):
 
 def test_going_on(run):
     start = start_of(replace(config(), resume=str(run.path)), 2)
-    assert (start.step, start.checkpoint, start.cursor) == (400, run.checkpoints / "last.ckpt", [2, 7])
+    assert (start.step, start.checkpoint) == (400, run.checkpoints / "last.ckpt")
+    assert start.cursor("print") == ([2, 7], None)  # of before fingerprints were kept
     assert start.words == ["a", "b"]
     assert start.wall_seconds == 53.5  # of the last line, which came after the checkpoint
     assert start.lines == ("going on from step 400 (last.ckpt)",)
+
+
+def test_with_other_data_the_next_epoch_begins(run):
+    own = torch.load(run.checkpoints / "last.ckpt")[OWN]
+    torch.save({OWN: {**own, "data_fingerprint": "old"}}, run.checkpoints / "last.ckpt")
+    start = start_of(replace(config(), resume=str(run.path)), 2)
+    assert start.cursor("old") == ([2, 7], None)
+    cursor, line = start.cursor("new")
+    assert cursor == [3, 0]
+    assert line == (
+        f"data: not what {run.path} was trained on so far (fingerprint old, now new); going on with epoch 3 of these"
+    )
+
+
+def test_the_provenance_keeps_the_fingerprint_of_earlier_data(run):
+    start = start_of(replace(config(), resume=str(run.path)), 2)
+    write_provenance(run, command=["first"], data_fingerprint="old")
+
+    def noted(own: str | None, now: str) -> dict[str, Any]:
+        ready: Any = SimpleNamespace(data=SimpleNamespace(provenance={"data_fingerprint": now}), stimuli={})
+        known = {**start.own, "data_fingerprint": own} if own else start.own
+        return opening._provenance(replace(start, own=known), ready, Place(0, 0, 2, 2, False), ["second"], run)
+
+    for own, now in ((None, "new"), ("old", "old")):
+        assert "data_fingerprint_before" not in noted(own, now)["resumed"][0]
+    about = noted("old", "new")
+    assert about["command"] == ["first"]
+    assert about["data_fingerprint"] == "new"
+    assert about["resumed"][0]["data_fingerprint_before"] == "old"
 
 
 def test_another_length_is_told(run):
