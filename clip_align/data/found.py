@@ -47,19 +47,17 @@ class Found:
         return self.bad.total / max(1, self.bad.total + len(self.samples))
 
 
-def find(data: DataConfig, cache: Path, progress: Progress, rank: int = 0, ranks: int = 1) -> Found:
+def find(data: DataConfig, cache: Path, progress: Progress) -> Found:
     """Look at all shards (or the csv). UserError with a line for everything that must be repaired before step 0."""
     if isinstance(data, FolderData):
         samples, bad = folder_samples(data)
         found = Found(samples, (0,), (1.0,), bad, _left_out(bad), _fingerprint(samples.names + samples.captions))
     elif isinstance(data, WorldData):
         world = ensure_world(data, cache, progress)
-        found = _tars(
-            [[str(path) for path in world.shards]], [Source(str(world.folder))], cache, progress, (rank, ranks)
-        )
+        found = _tars([[str(path) for path in world.shards]], [Source(str(world.folder))], cache, progress)
     else:
         paths, notes = shard_paths(data.shards)
-        found = _tars(paths, data.shards, cache, progress, (rank, ranks), notes)
+        found = _tars(paths, data.shards, cache, progress, notes)
     if found.bad_share > data.max_bad_share:
         raise UserError(f"data: {too_many(found.bad_share, data.max_bad_share, found.bad)}")
     return found
@@ -70,19 +68,18 @@ def _tars(
     sources: Sequence[Source],
     cache: Path,
     progress: Progress,
-    place: tuple[int, int],
     notes: Sequence[str] = (),
 ) -> Found:
     flat = [path for part in paths for path in part]
-    indexes = _indexes(flat, cache, progress, *place)
+    indexes = _indexes(flat, cache, progress)
     bad = Causes()
     for index in indexes:
         bad.merge(index.bad)
-    largest = max(source.weight for source in sources)
+    largest = max(source.weight for source, part in zip(sources, paths, strict=True) if part)
     return Found(
         TarSamples(flat, indexes),
         tuple(number for number, part in enumerate(paths) for _ in part),
-        tuple(source.weight / largest for source in sources),
+        tuple(source.weight / largest if part else 1.0 for source, part in zip(sources, paths, strict=True)),
         bad,
         (*notes, *_notes(flat, indexes), *_left_out(bad)),
         _fingerprint(
@@ -91,27 +88,24 @@ def _tars(
     )
 
 
-def _indexes(paths: Sequence[str], cache: Path, progress: Progress, rank: int, ranks: int) -> list[ShardIndex]:
-    """Indexes in the order of ``paths``; ranks begin at different shards, so that each finds the others' work done."""
-    shift = rank * len(paths) // ranks
-    done: dict[int, ShardIndex] = {}
+def _indexes(paths: Sequence[str], cache: Path, progress: Progress) -> list[ShardIndex]:
+    indexes: list[ShardIndex] = []
     errors: list[str] = []
     last = time.monotonic()
-    for count in range(len(paths)):
-        number = (count + shift) % len(paths)
+    for count, path in enumerate(paths, 1):
         try:
-            done[number] = _checked(paths[number], cache)
+            indexes.append(_checked(path, cache))
         except UserError as error:
             if error.lines[0].startswith("paths.cache"):
                 raise
             errors += error.lines
         if time.monotonic() - last > SECONDS:
             last = time.monotonic()
-            progress(f"indexing shards: {count + 1:,} of {len(paths):,}")
+            progress(f"indexing shards: {count:,} of {len(paths):,}")
     if errors:
         more = [f"data.shards: … and {len(errors) - LINES:,} more like these"] if len(errors) > LINES else []
         raise UserError(*errors[:LINES], *more)
-    return [done[number] for number in range(len(paths))]
+    return indexes
 
 
 def _checked(path: str, cache: Path) -> ShardIndex:

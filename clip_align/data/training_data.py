@@ -48,7 +48,7 @@ class TrainingData:
     @cached_property
     def found(self) -> Found:
         """What is there; looked up once. UserError with a line for everything that must be repaired first."""
-        return find(self.data, self._cache, self._progress, self.rank, self.world_size)
+        return find(self.data, self._cache, self._progress)
 
     @cached_property
     def plan(self) -> Plan:

@@ -264,6 +264,14 @@ def test_weights_decide_what_an_epoch_takes(shards: Any, make: Make) -> None:
     assert len({key for key in keys if key[0] == "1"}) == 8  # each half of it in its turn
 
 
+def test_a_source_whose_shards_are_listed_before_does_not_count(shards: Any, make: Make) -> None:
+    (path,) = shards.good(8)
+    (shards.folder / "link.tar").symlink_to("0.tar")
+    data = make(Source(str(path), 1.0), Source(str(shards.folder / "link.tar"), 4.0))
+    assert data.found.rates == (1.0, 1.0)
+    assert data.plan.per_source == (8, 0)
+
+
 def test_captions_and_fingerprint(shards: Any, make: Make) -> None:
     shards.good(3, 2)
     data = make(shards.folder)
