@@ -19,8 +19,7 @@ from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.stimulus import View
 from clip_align.metrics.estimate import Estimate, undefined
-
-SPREAD = 1e-6  # features that differ by less than this share of the largest are one feature and float noise
+from clip_align.metrics.vectors import FLOAT32_NOISE, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +93,8 @@ def class_means(texts: Sequence[Array]) -> Array:
     """Per class the mean of its prompts' unit-norm embeddings, normed again: [K, D] from K times [T, D]."""
     if not texts:
         return np.zeros((0, 0), np.float32)
-    means = np.stack([_unit(group.astype(np.float64)).mean(axis=0) for group in texts])
-    return _unit(means).astype(np.float32)
-
-
-def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore", invalid="ignore"):  # a zero vector has no direction: NaN, found by why_unusable
-        unit: NDArray[np.float64] = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
-    return unit
+    means = np.stack([unit(group.astype(np.float64)).mean(axis=0) for group in texts])
+    return unit(means).astype(np.float32)
 
 
 def why_unusable(features: Features) -> str | None:
@@ -112,7 +105,7 @@ def why_unusable(features: Features) -> str | None:
         if not np.isfinite(array).all():
             return f"the model's features of the {name} are not finite"
         flat = array.reshape(-1, array.shape[-1])
-        if np.ptp(flat, axis=0).max() <= SPREAD * np.abs(flat).max():
+        if np.ptp(flat, axis=0).max() <= FLOAT32_NOISE * np.abs(flat).max():
             return f"the model gives all {name} the same features"
     return None
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.metrics.vectors import FLOAT32_NOISE, unit
 
 __all__ = ["NO_CHOICE", "accuracy", "choices", "wilson"]
 
 NO_CHOICE = -1
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
-SAME = 1e-6  # embeddings closer than this, relative to their length, differ by float32 rounding alone
 EQUAL_COSINES = 1e-12  # in float64
 
 
@@ -30,12 +30,12 @@ def choices(images: ArrayLike, prompts: ArrayLike) -> NDArray[np.signedinteger]:
     if not len(x) or not len(p):
         return np.full(len(x), NO_CHOICE, dtype=kind)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        x, p = _unit(x), _unit(p)
+        x, p = unit(x), unit(p)
         cosines = x @ p.T  # [N, K]
         finite = np.asarray(np.isfinite(cosines).all(axis=1))
         asked = finite & (np.ptp(np.where(finite[:, None], cosines, 0.0), axis=1) > EQUAL_COSINES)
     looked = x[asked]
-    if len(looked) > 1 and np.ptp(looked, axis=0).max() <= SAME:
+    if len(looked) > 1 and np.ptp(looked, axis=0).max() <= FLOAT32_NOISE:
         asked[:] = False
     return np.where(asked, np.argmax(np.where(asked[:, None], cosines, 0.0), axis=1), NO_CHOICE).astype(kind)
 
@@ -74,7 +74,3 @@ def why_no_decisions(decisions: ArrayLike) -> str | None:
     if (chosen < 0).all():
         return f"no decisions: the embeddings of all {len(chosen):,} images are equal or not finite"
     return None
-
-
-def _unit(v: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(v / np.linalg.norm(v, axis=1, keepdims=True))

@@ -18,14 +18,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_align.metrics.vectors import FLOAT32_NOISE, unit
+
 Distance = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
 DistanceName = Literal["normalised_euclidean", "euclidean", "cosine"]
 
 # A feature whose mean squared difference is this small beside the median feature's never changes but for
 # float noise; dividing by it would blow the noise up to the weight of a working feature.
 DEAD_BELOW_MEDIAN = 1e-6
-# The same where all features are dead: differences within float32 rounding of the features themselves.
-ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def divisor(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> Divisor:
     _check(ref, dist)
     square = np.square(_difference(ref, dist)).mean(axis=(0, 1))  # [D]
     size = np.square(ref.astype(np.float64)).mean(axis=(0, 1))  # [D]
-    with np.errstate(invalid="ignore"):
-        dead = (square < DEAD_BELOW_MEDIAN * np.median(square)) | (square <= ROUNDING**2 * size)
+    with np.errstate(invalid="ignore"):  # the second: where all features are dead
+        dead = (square < DEAD_BELOW_MEDIAN * np.median(square)) | (square <= FLOAT32_NOISE**2 * size)
     return Divisor(square, ~dead)
 
 
@@ -87,7 +87,9 @@ def cosine(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> NDArray[np.fl
     cancellation: exactly 0 for equal vectors, and good to full precision for nearly equal ones.
     """
     _check(ref, dist)
-    return np.asarray((np.square(_unit(ref) - _unit(dist)).sum(axis=2) / 2).mean(axis=1))
+    return np.asarray(
+        (np.square(unit(ref.astype(np.float64)) - unit(dist.astype(np.float64))).sum(axis=2) / 2).mean(axis=1)
+    )
 
 
 DISTANCES: dict[DistanceName, Distance] = {
@@ -105,9 +107,3 @@ def _check(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> None:
 def _difference(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):  # inf - inf: NaN is the answer wanted
         return np.subtract(ref, dist, dtype=np.float64)
-
-
-def _unit(features: NDArray[np.float32]) -> NDArray[np.float64]:
-    values = features.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(values / np.linalg.norm(values, axis=2, keepdims=True))
