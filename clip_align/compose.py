@@ -60,7 +60,7 @@ class Composed:
 def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
     """The configuration that the overrides ask for; wrong ones are left out and named in ``errors``.
 
-    ``context`` are further overrides, taken only where nothing was typed for their key, and only if they exist.
+    ``context`` are further overrides, taken before the others, and only if what they choose exists.
     """
     errors: list[str] = []
     with hydra() as loader:
@@ -74,7 +74,7 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
         try:
             config = hydra_compose(PRIMARY, lines)
         except MISTAKES:
-            config = _diagnosed(parsed, loader, errors)
+            config = _diagnosed(parsed, context, loader, errors)
         groups = group_names(loader, lines) if context else []
         plain = _resolved(config, errors)
     typed = tuple(o.key_or_group for o in parsed if o.input_line not in context)
@@ -163,12 +163,16 @@ def completed(lines: list[str], parsed: Sequence[Override]) -> list[str]:
 
 
 def _valid_context(context: Sequence[str], parsed: Sequence[Override], loader: ConfigLoader) -> list[Override]:
-    """What of a run's own choices is still there and was not typed anew."""
-    typed = {o.key_or_group for o in parsed}
+    """What of a run's own choices is still there, and was neither chosen nor added anew (with all that is in it)."""
     lines = [str(o.input_line) for o in parsed]
-    unused: list[str] = []
-    own = [o for o in parse(context, unused, loader) if o.key_or_group not in typed]
     groups = group_names(loader, lines)
+    anew = [o.key_or_group for o in parsed if o.is_add() or (o.key_or_group in groups and not o.is_delete())]
+    unused: list[str] = []
+    own = [
+        o
+        for o in parse(context, unused, loader)
+        if not any(o.key_or_group == key or o.key_or_group.startswith(f"{key}.") for key in anew)
+    ]
     return [o for o in own if o.key_or_group not in groups or not _group_problem(o, loader, lines, unused)]
 
 
@@ -184,12 +188,16 @@ def one_line(error: BaseException) -> str:
     return re.split(r" (?:See https?:|To append to your config|full_key:|Set the environment variable)", text)[0]
 
 
-def _diagnosed(parsed: Sequence[Override], loader: ConfigLoader, errors: list[str]) -> DictConfig:
+def _diagnosed(
+    parsed: Sequence[Override], context: Sequence[str], loader: ConfigLoader, errors: list[str]
+) -> DictConfig:
     """The configuration without the wrong overrides, each of which gets its line."""
     lines = [str(o.input_line) for o in parsed]
     groups = group_names(loader, lines)
-    chosen: list[str] = [line for line in lines if line.lstrip("+").startswith("hydra")]
+    chosen: list[str] = [line for line in lines if line in context or line.lstrip("+").startswith("hydra")]
     for override in parsed:
+        if str(override.input_line) in chosen:
+            continue
         if override.key_or_group in groups and not _group_problem(override, loader, lines, errors):
             chosen.append(str(override.input_line))
     chosen = completed(chosen, parsed)

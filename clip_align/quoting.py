@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 OPEN, CLOSE = "([{", ")]}"
 NOT_TEXT = re.compile(r"[+-]?[\d._]+(e[+-]?\d+)?|true|false|[+-]?inf|nan", re.IGNORECASE)  # as Hydra's grammar reads it
@@ -37,6 +37,23 @@ def numbers_as_text(value: str) -> str:
     "['1e3',first,null]"
     """
     return ",".join(_number_as_text(part) for part in split(value))
+
+
+def as_typed(value: object) -> str:
+    """A plain value in the form that it is typed in.
+
+    >>> as_typed({"sizes": [1, 2.5], "view": None, "root": "/a,b"})
+    "{sizes:[1,2.5],view:null,root:'/a,b'}"
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, (bool, int, float)):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{as_typed(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(as_typed, value)) + "]"
+    return as_text(str(value))
 
 
 def split(text: str) -> Iterator[str]:

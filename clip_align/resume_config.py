@@ -13,6 +13,7 @@ import yaml  # type: ignore[import-untyped]  # Hydra brings it
 from clip_align import config as schema
 from clip_align.compose import Composed, compose
 from clip_align.errors import UserError
+from clip_align.quoting import as_typed
 from clip_align.run_folder import RunFolder, resolve_run
 from clip_align.structure import convert, flat, plain, shown
 
@@ -44,7 +45,7 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[str]) -> 
     sections = {key.partition(".")[0] for key in composed.typed}
     new = {k: _normal(k, v) for k, v in composed.plain.items() if k in sections or "experiment" in sections}
     for key in composed.typed:
-        _take_over(key, new, result, composed.groups)
+        _take_over(key, new, result, composed)
         errors.extend(_refused(key, new, stored, run))
     lengths = [
         k for k in ("max_steps", "samples") if f"trainer.{k}" in composed.typed and new["trainer"][k] is not None
@@ -92,12 +93,18 @@ def _stored(run: RunFolder, errors: list[str]) -> dict[str, Any] | None:
 
 
 def _context(stored: Mapping[str, Any]) -> Iterator[str]:
-    """The run's groups and schedule, so that keys mean what they meant when it was started."""
+    """The run's groups, schedule and callbacks, so that keys mean what they meant when it was started.
+
+    Callbacks key by key, not by the names of their yaml files: some may have come without one (+callbacks.mine=…).
+    """
     yield f"data={stored['data']['kind']}"
     yield f"model={stored['model']['kind']}"
     yield f"trainer={stored['trainer']['kind']}"
-    yield f"callbacks=[{','.join(stored['callbacks'])}]"
     yield f"evaluation.every_n_steps={stored['evaluation']['every_n_steps']}"
+    yield "callbacks=[]"
+    for name, callback in stored["callbacks"].items():
+        for key, value in {"_target_": callback["target"], **callback["arguments"]}.items():
+            yield f"++callbacks.{name}.{key}={as_typed(value)}"
 
 
 def _normal(section: str, value: object) -> Any:
@@ -107,18 +114,29 @@ def _normal(section: str, value: object) -> Any:
     return plain(value if found else built)
 
 
-def _take_over(key: str, new: Mapping[str, Any], result: dict[str, Any], groups: Sequence[str]) -> None:
+def _take_over(key: str, new: Mapping[str, Any], result: dict[str, Any], composed: Composed) -> None:
     """One typed key into ``result`` where it may change: a whole section by its group, or one of its keys."""
     section, _, name = key.partition(".")
-    if key in SECTIONS and key in groups:
+    if section == "callbacks":
+        result[section] = _callbacks(new[section], result[section], composed.typed)
+    elif key in SECTIONS and key in composed.groups:
         result[section] = new[section]
     elif section == "tracker" or key in MAY_CHANGE:
         result[section] = {**result[section], name: new[section].get(name)}
-    elif section == "callbacks":
-        callback = name.partition(".")[0]
-        others = {k: v for k, v in result[section].items() if k != callback}
-        there = new[section].get(callback)  # absent: ~callbacks.<name>
-        result[section] = {**others, callback: there} if there is not None else others
+
+
+def _callbacks(new: Mapping[str, Any], stored: Mapping[str, Any], typed: Sequence[str]) -> dict[str, Any]:
+    """The callbacks that are chosen now. One that the run has keeps its arguments there, but for those typed."""
+    result = dict(new)
+    for name, callback in new.items():
+        path, old = f"callbacks.{name}", stored.get(name)
+        if old is None or path in typed or not isinstance(callback, Mapping):
+            continue
+        if callback.get("target") == old["target"]:
+            keys = {key.removeprefix(f"{path}.").partition(".")[0] for key in typed if key.startswith(f"{path}.")}
+            changed = {key: value for key, value in callback["arguments"].items() if key in keys}
+            result[name] = {**old, "arguments": {**old["arguments"], **changed}}
+    return result
 
 
 def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: RunFolder) -> Iterator[str]:

@@ -59,6 +59,39 @@ def test_one_callback_of_the_run_is_changed_or_dropped(runs: str) -> None:
     assert go_on(runs, "~callbacks.world").callbacks == {}
 
 
+def test_a_callback_keeps_the_arguments_that_nobody_types_anew(tmp_path: Path) -> None:
+    mine = "+callbacks.mine={_target_:clip_align.callbacks.zero_shot.world.World,name:mine,every_n_steps:9}"
+    first = [
+        f"paths.runs={tmp_path}", "name=a", "callbacks=[world_noise,tid2013_remade]", mine,
+        "callbacks.world_noise.sigmas=[0.2,0.3]", "+callbacks.world_noise.view=native",
+        "callbacks.tid2013_remade.tiles=2",
+    ]  # fmt: skip
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(to_plain(load(first))))
+    assert load([*first, "resume=auto"]).callbacks == load(first).callbacks
+
+    def go_on(*overrides: str) -> dict[str, dict[str, object]]:
+        callbacks = load([f"paths.runs={tmp_path}", "resume=a", *overrides]).callbacks
+        return {name: dict(callback.arguments) for name, callback in callbacks.items()}
+
+    before = go_on()
+    assert (before["world_noise"]["sigmas"], before["tid2013_remade"]["tiles"]) == ([0.2, 0.3], 2)
+    noise = {**before["world_noise"], "every_n_steps": 20}
+    assert go_on("callbacks.world_noise.every_n_steps=20") == {**before, "world_noise": noise}
+    assert go_on("callbacks.mine.every_n_steps=3") == {**before, "mine": {**before["mine"], "every_n_steps": 3}}
+    assert go_on("~callbacks.mine", "callbacks.world_noise.view=squash") == {
+        "world_noise": {**before["world_noise"], "view": "squash"},
+        "tid2013_remade": before["tid2013_remade"],
+    }
+    chosen_anew = go_on("callbacks=[world,world_noise]", "callbacks.world_noise.images=32")
+    assert list(chosen_anew) == ["world", "world_noise"]
+    assert chosen_anew["world_noise"] == {**before["world_noise"], "images": 32}
+    assert lines(f"paths.runs={tmp_path}", "resume=a", "callbacks.mine.every_n_step=3", "callbacks.mine.view=a") == [
+        "callbacks.mine.every_n_step: unknown key; did you mean callbacks.mine.every_n_steps?",
+        "callbacks.mine.view: taken by the class, but not in its yaml; add it by typing +callbacks.mine.view=…",
+    ]
+
+
 def test_samples_typed_replace_the_steps(runs: str) -> None:
     trainer = go_on(runs, "trainer.samples=20000").trainer
     assert (trainer.max_steps, trainer.samples) == (None, 20000)
