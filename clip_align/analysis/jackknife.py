@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clip_align.metrics.estimate import Estimate, undefined
-from clip_align.metrics.intervals import t95
+from clip_align.metrics.intervals import delete_one_variance, t95
 
 __all__ = ["MOST_GROUPS", "bundles", "jackknife", "leave_one_out", "leave_one_out_range", "two_way_jackknife"]
 
@@ -40,7 +40,7 @@ def jackknife(
     value = statistic(np.arange(len(groups)))
     if not math.isfinite(value):
         return undefined(reason or NOT_DEFINED)
-    variance = _variance(leave_one_out(statistic, groups))
+    variance = delete_one_variance(leave_one_out(statistic, groups))
     if variance is None:
         return Estimate(value)
     half = t95(int(groups.max())) * math.sqrt(variance)
@@ -57,7 +57,8 @@ def two_way_jackknife(statistic: Statistic, first: ArrayLike, second: ArrayLike,
     value = statistic(np.arange(len(both[0])))
     if not math.isfinite(value):
         return undefined(reason or NOT_DEFINED)
-    variances = [_variance(np.arctanh(np.clip(leave_one_out(statistic, g), -1 + 1e-12, 1 - 1e-12))) for g in both]
+    left = [np.clip(leave_one_out(statistic, g), -1 + 1e-12, 1 - 1e-12) for g in both]
+    variances = [delete_one_variance(np.arctanh(v)) for v in left]
     if any(v is None for v in variances) or abs(value) >= 1 - 1e-12:
         return Estimate(value)
     degrees = min(int(g.max()) for g in both)
@@ -96,10 +97,3 @@ def bundles(clusters: ArrayLike, most: int = MOST_GROUPS) -> Index:
         return group
     dealt = np.random.default_rng(0).permutation(np.arange(n) % most)
     return np.asarray(dealt[group])
-
-
-def _variance(left: NDArray[np.float64]) -> float | None:
-    n = len(left)
-    if n < 2 or not np.isfinite(left).all():
-        return None
-    return (n - 1) / n * float(((left - left.mean()) ** 2).sum())

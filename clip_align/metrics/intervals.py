@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["cluster_sums", "jackknife_of_sums", "t95"]
+__all__ = ["cluster_sums", "delete_one_variance", "jackknife_of_sums", "t95"]
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -36,11 +36,18 @@ def jackknife_of_sums(statistic: Statistic, sums: NDArray[np.float64]) -> float 
     ``statistic`` takes [..., C] and returns [...]. Each cluster is left out once; t with clusters - 1 degrees of
     freedom. None where fewer than two clusters or one of the deletions has no value.
     """
-    n = len(sums)
-    if n < 2:
-        return None
     with np.errstate(invalid="ignore", divide="ignore"):
         left = statistic(sums.sum(axis=0) - sums)
-    if not np.isfinite(left).all():
+    variance = delete_one_variance(left)
+    return None if variance is None else t95(len(sums) - 1) * math.sqrt(variance)
+
+
+def delete_one_variance(left: NDArray[np.float64]) -> float | None:
+    """Jackknife variance from the values with one cluster left out, [clusters].
+
+    None where fewer than two or one of them has no value.
+    """
+    n = len(left)
+    if n < 2 or not np.isfinite(left).all():
         return None
-    return t95(n - 1) * math.sqrt((n - 1) / n * float(((left - left.mean()) ** 2).sum()))
+    return (n - 1) / n * float(((left - left.mean()) ** 2).sum())
