@@ -20,7 +20,17 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from clip_align.report.labels import compress, count, named, number, sample_ticks, spread_out, wrapped
+from clip_align.report.labels import (
+    compress,
+    count,
+    digits_for,
+    named,
+    number,
+    sample_ticks,
+    spread_out,
+    tick_texts,
+    wrapped,
+)
 from clip_align.report.panels import Curve, Panel
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -85,10 +95,10 @@ def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) ->
     _frame(axes, panel, title, layout, end, linear)
     _peak(axes, panel, layout, linear)
     _undefined(axes, panel, layout, linear)
-    names = _references(axes, panel, linear)
+    digits = digits_for(span)
+    names = _references(axes, panel, linear, digits)
     for index, curve in enumerate(panel.curves):
-        comparing = bool(curve.run)
-        names += _curve(axes, curve, curve.place if comparing else index, linear, comparing)
+        names += _curve(axes, curve, curve.place if curve.run else index, linear, digits)
     _write_names(axes, names, layout, (low, high))
 
 
@@ -112,9 +122,8 @@ def _frame(axes: Axes, panel: Panel, title: str, layout: Layout, end: int, linea
     axes.set_xticklabels([count(t) for t in ticks])
     low, high = axes.get_ylim()
     heights = [t for t in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
-    digits = 2 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in heights) else 3
     axes.yaxis.set_major_locator(FixedLocator(heights))
-    axes.set_yticklabels([number(t, digits) for t in heights])
+    axes.set_yticklabels(tick_texts(heights))
     axes.grid(axis="y", color="#efefef", lw=0.7)
     axes.set_axisbelow(True)
     width, height = layout.axes_inches
@@ -179,30 +188,30 @@ def _reason(
     )  # fmt: skip
 
 
-def _references(axes: Axes, panel: Panel, linear: float) -> list[Name]:
+def _references(axes: Axes, panel: Panel, linear: float, digits: int) -> list[Name]:
     names: list[Name] = []
     for line in panel.references:
         axes.axhline(line.value, color=FAINT, lw=0.9, ls=LINES[line.kind], zorder=1)
         spread = ""
         if line.spread:
             axes.axhspan(line.value - line.spread, line.value + line.spread, color=FAINT, alpha=0.3, lw=0, zorder=1)
-            spread = f" ±\xa0{number(line.spread)}"
-        names.append(Name(line.value, line.label, f"{number(line.value)}{spread}", MUTED))
+            spread = f" ±\xa0{number(line.spread, digits)}"
+        names.append(Name(line.value, line.label, f"{number(line.value, digits)}{spread}", MUTED))
     if panel.bound:
         xs = [compress(x, linear) for x, _ in panel.bound]
         marker = "_" if len(xs) == 1 else ""
         heights = [y for _, y in panel.bound]
         axes.plot(xs, heights, color=MUTED, lw=0.9, ls=LINES["baseline"], marker=marker, ms=9, zorder=1)
-        names.append(Name(panel.bound[-1][1], panel.bound_label, number(panel.bound[-1][1]), MUTED))
+        names.append(Name(panel.bound[-1][1], panel.bound_label, number(panel.bound[-1][1], digits), MUTED))
     return names
 
 
-def _curve(axes: Axes, curve: Curve, index: int, linear: float, comparing: bool) -> list[Name]:
+def _curve(axes: Axes, curve: Curve, index: int, linear: float, digits: int) -> list[Name]:
     """Draw one curve with its band; gaps stay gaps. Returns its name, at the height of its last value."""
     defined = [(p.value, p.reason) for p in curve.points if p.value is not None]
     if not defined:
         return []
-    headline = curve.role == "headline"
+    headline, comparing = curve.role == "headline", bool(curve.run)
     xs = [compress(p.samples, linear) for p in curve.points]
     colour, nan = COLOURS[index % len(COLOURS)], float("nan")
     lows = [nan if p.value is None or p.low is None else p.low for p in curve.points]
@@ -226,7 +235,7 @@ def _curve(axes: Axes, curve: Curve, index: int, linear: float, comparing: bool)
     value, remark = defined[-1]
     if curve.points[-1].value is None:
         remark = "now undefined"
-    said = f"{number(value)}{f' ({remark})' if remark else ''}"
+    said = f"{number(value, digits)}{f' ({remark})' if remark else ''}"
     weight = "bold" if headline and not comparing else "normal"
     label = curve.run if comparing else curve.label
     return [Name(value, label, said, TEXT_COLOURS[index % len(TEXT_COLOURS)], weight, comparing)]

@@ -7,19 +7,27 @@ import math
 import textwrap
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+SMALL = ((1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
 def number(value: float | None, digits: int = 2) -> str:
     """A score as text without a leading zero (``.62``, ``-.05``, ``1.20``); an en dash for None.
 
-    >>> number(0.6249), number(-0.05), number(1.2), number(None)
-    ('.62', '-.05', '1.20', '–')
+    From 100 on there are fewer digits behind the point.
+
+    >>> number(0.6249), number(-0.05), number(1.2), number(12345.67), number(None)
+    ('.62', '-.05', '1.20', '12,346', '–')
     """
     if value is None or not math.isfinite(value):
         return "–"
+    if abs(value) >= 100:
+        return f"{value:,.{max(0, digits - (1 if abs(value) < 1000 else digits))}f}"
     text = f"{value:.{digits}f}"
     if float(text) == 0:
-        return f".{'0' * digits}"
+        return f".{'0' * digits}" if digits else "0"
     return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
 
 
@@ -34,10 +42,39 @@ def count(value: float) -> str:
     >>> count(0), count(640), count(12800), count(3e6), count(1.28e10)
     ('0', '640', '12.8k', '3M', '12.8G')
     """
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, unit in UNITS:
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.0f}"
+
+
+def digits_for(span: float) -> int:
+    """How many digits tell values apart that lie ``span`` from each other: 2 for scores between 0 and 1."""
+    return max(2, math.ceil(-math.log10(span)) + 1) if span > 0 else 2
+
+
+def tick_texts(ticks: Sequence[float]) -> list[str]:
+    """The ticks of one axis, at equal distances, each with as many digits as that distance needs.
+
+    >>> tick_texts([0.0, 0.5, 1.0]), tick_texts([0.0, 5e-5, 1e-4]), tick_texts([12e3, 12.5e3]), tick_texts([20.0, 25.0])
+    (['.00', '.50', '1.00'], ['.00m', '.05m', '.10m'], ['12.0k', '12.5k'], ['20', '25'])
+    """
+    largest = max(map(abs, ticks), default=0.0)
+    size, unit = next((u for u in UNITS if largest >= 10 * u[0]), (1.0, ""))
+    if 0 < largest < 1e-3:
+        size, unit = next((u for u in SMALL if largest >= 0.1 * u[0]), SMALL[-1])
+    apart = min((b - a for a, b in pairwise(ticks)), default=size) / size
+    fewest = 2 if largest < 10 * size else 0
+    digits = next((d for d in range(fewest, 6) if _whole(apart * 10**d)), 6)
+    return [f"{_plain(tick / size, digits)}{unit}" for tick in ticks]
+
+
+def _plain(value: float, digits: int) -> str:
+    return number(value, digits) if abs(value) < 100 else f"{value:.{digits}f}"
+
+
+def _whole(value: float) -> bool:
+    return round(value) > 0 and abs(value - round(value)) < 1e-6 * value
 
 
 def duration(seconds: float | None) -> str:

@@ -143,6 +143,24 @@ def test_intervals_of_lone_points_stand_side_by_side_and_a_lone_bound_is_seen(
     assert [x.get_marker() for x in noise.lines if list(x.get_ydata()) == [0.4]] == ["_"]
 
 
+@pytest.mark.parametrize("size", [1e-4, 40.0, 12_500.0])
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_scores_of_any_size_have_ticks_that_fit(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, size: float, layout: Layout
+) -> None:
+    mine = synthetic.benchmark("human/mine", "alignment", [synthetic.score("x", "x", axis=[0.0, 1e6])])
+    key = "human/mine/x"
+    lines = [
+        {**synthetic.where(s), "kind": "evaluation", key: size * v, f"{key}/low": None, f"{key}/high": None}
+        for s, v in ((0, 1.0), (60, 1.1), (120, 1.15))
+    ]
+    synthetic.write(tmp_path, [{**synthetic.where(0), **mine}, *lines])
+    boxes = texts_of(panels(read(tmp_path)), "", layout, monkeypatch)
+    assert_apart(boxes)
+    ticks = [text for text, box, _ in boxes if box.x1 < layout.left * layout.dpi]
+    assert len(set(ticks)) == len(ticks) > 2
+
+
 def test_a_long_label_keeps_its_value(tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     label = "SROCC over a rather long and wordy description of items and views, and more of it"
     mine = synthetic.benchmark("human/mine", "alignment", [synthetic.score("srocc", label, chance=0.0)])

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.ticker import MaxNLocator
 
 from clip_align.report import labels
 
@@ -20,6 +21,26 @@ def test_number(value: float | None, text: str) -> None:
 
 def test_number_of_what_is_not_finite_is_a_dash() -> None:
     assert labels.number(float("nan")) == "–"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(25.31, "25.31"), (-345.67, "-345.7"), (1234.5, "1,234"), (99999.0, "99,999")]
+)
+def test_number_beyond_the_usual_range(value: float, text: str) -> None:
+    assert labels.number(value) == text
+
+
+@pytest.mark.parametrize("size", [1e-7, 1e-4, 0.02, 1.0, 30.0, 999.0, 12_500.0, 3e6, 7e9])
+@pytest.mark.parametrize("from_zero", [True, False])
+def test_ticks_of_any_size_differ_and_are_short(size: float, from_zero: bool) -> None:
+    low, high = (0.0, size) if from_zero else (size, 1.2 * size)
+    ticks = [float(t) for t in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+    texts = labels.tick_texts(ticks)
+    assert len(set(texts)) == len(ticks)
+    assert all(len(text) <= 7 for text in texts), texts
+    units = {"k": 1e3, "M": 1e6, "G": 1e9, "m": 1e-3, "µ": 1e-6}
+    for tick, text in zip(ticks, texts, strict=True):
+        assert float(text.rstrip("kMGmµ")) * units.get(text[-1], 1.0) == pytest.approx(tick, rel=1e-3, abs=1e-9 * size)
 
 
 def test_interval() -> None:
