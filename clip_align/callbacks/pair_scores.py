@@ -14,7 +14,7 @@ from clip_align.errors import UserError
 from clip_align.evaluation.items import Items
 from clip_align.metrics.correlation import why_undefined
 from clip_align.metrics.estimate import Estimate, undefined
-from clip_align.perception.distances import DISTANCES, DistanceName
+from clip_align.perception.distances import DISTANCES, Distance, DistanceName, divisor, normalised_euclidean
 
 __all__ = ["Labels", "check_arguments", "minus_distances", "others", "over_items"]
 
@@ -65,9 +65,15 @@ def check_arguments(key: str, distance: str, tiles: int) -> None:
 
 def minus_distances(
     ref: NDArray[np.float32], dist: NDArray[np.float32], headline: DistanceName
-) -> dict[str, NDArray[np.float64]]:
-    """Minus every distance of the pairs [P, V, D] by its name, the headline one first: higher = less different."""
-    return {name: -DISTANCES[name](ref, dist) for name in (headline, *others(headline))}
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
+    """Minus every distance of the pairs [P, V, D] by its name, the headline one first: higher = less different.
+
+    And the note of how many features the normalised one leaves out, from the divisor that it is made with.
+    """
+    of = divisor(ref, dist)
+    measures: dict[DistanceName, Distance] = {**DISTANCES, "normalised_euclidean": partial(normalised_euclidean, of=of)}
+    model = {name: -measures[name](ref, dist) for name in (headline, *others(headline))}
+    return model, {"dropped_features": float(of.dropped)}
 
 
 def others(headline: DistanceName) -> list[DistanceName]:

@@ -59,15 +59,17 @@ def divisor(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> Divisor:
     return Divisor(square, ~dead)
 
 
-def normalised_euclidean(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> NDArray[np.float64]:
+def normalised_euclidean(
+    ref: NDArray[np.float32], dist: NDArray[np.float32], of: Divisor | None = None
+) -> NDArray[np.float64]:
     """Root of the mean over features of the squared difference divided by that feature's mean.
 
     The mean squared difference of a feature is taken over all pairs and tiles given, so a pair's distance
-    depends on the whole set: never call it on part of a benchmark. Invariant to the scale of each
-    feature. Without any feature that changes: 0 for every pair. Hernández-Cámara et al. 2024
+    depends on the whole set: never call it on part of a benchmark. of: that divisor, where it is known
+    already. Invariant to the scale of each feature. Without any feature that changes: 0 for every pair. Hernández-Cámara et al. 2024
     ("Measuring Human-CLIP Alignment at Different Abstraction Levels", published code).
     """
-    of = divisor(ref, dist)
+    of = divisor(ref, dist) if of is None else of
     if not of.kept.any():
         return np.zeros(len(ref))
     weighted = np.square(_difference(ref, dist)[:, :, of.kept]) / of.mean_square[of.kept]

@@ -19,7 +19,7 @@ from clip_align.callbacks.pair_scores import check_arguments, minus_distances, o
 from clip_align.callbacks.spearman import SPEARMAN
 from clip_align.errors import UserError
 from clip_align.metrics import correlation
-from clip_align.perception.distances import DistanceName, divisor
+from clip_align.perception.distances import DistanceName
 from clip_align.perception.picture_files import read_rgb, size_of
 from clip_align.structure import Range
 
@@ -87,12 +87,13 @@ class PairsCsv(PerceptualCallback):
         """One item a row, named by its line in the file."""
         ref = features[[str(pair.reference) for pair in self.pairs]]  # [P, V, D]
         dist = features[[str(pair.distorted) for pair in self.pairs]]
+        model, notes = minus_distances(ref, dist, self.distance)
         return Items(
-            minus_distances(ref, dist, self.distance),
+            model,
             self.sign * np.array([pair.opinion for pair in self.pairs]),
             ids=[f"line {pair.line}: {pair.distorted.name}" for pair in self.pairs],
             clusters={"cluster": np.array([pair.cluster for pair in self.pairs])},
-            notes={"dropped_features": float(divisor(ref, dist).dropped)},
+            notes=notes,
         )
 
 

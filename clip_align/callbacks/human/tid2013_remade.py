@@ -23,7 +23,7 @@ from clip_align.callbacks.pair_scores import check_arguments, minus_distances, o
 from clip_align.metrics import correlation
 from clip_align.perception import photographs, tid2013_remade
 from clip_align.perception.baselines import CEILINGS, baselines
-from clip_align.perception.distances import DistanceName, divisor
+from clip_align.perception.distances import DistanceName
 from clip_align.perception.tid2013_remade import Pairs
 from clip_align.structure import Range
 
@@ -80,8 +80,8 @@ class TID2013Remade(PerceptualCallback):
         ids = [tid2013_remade.pair_id(*pair) for pair in self._names]
         ref = features[[tid2013_remade.reference_id(number) for number, _, _ in self._names]]  # [1920, V, D]
         dist = features[ids]
-        model = minus_distances(ref, dist, self.distance)
-        notes = {"dropped_features": float(divisor(ref, dist).dropped), **_over_types(model[self.distance], of)}
+        model, notes = minus_distances(ref, dist, self.distance)
+        notes |= _over_types(model[self.distance], of)
         clusters = {"reference": np.array([f"I{number:02d}" for number in of.reference]), "type": of.type}
         return Items(model, of.opinion, ids, clusters, {"level": of.level}, notes)
 

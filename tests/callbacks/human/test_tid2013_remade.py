@@ -12,13 +12,15 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+from clip_align.callbacks import pair_scores
 from clip_align.callbacks.human.tid2013_remade import TID2013Remade
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.metrics.estimate import Estimate
-from clip_align.perception import photographs
+from clip_align.perception import distances, photographs
 from clip_align.perception.baselines import table
+from clip_align.perception.distances import divisor
 from clip_align.perception.tid2013_remade import pair_id, pairs, reference_id
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -172,3 +174,14 @@ def test_yaml_gives_the_class_its_defaults() -> None:
     assert arguments == {"distance": "normalised_euclidean", "tiles": 4}
     keys: Callable[[str], bool] = lambda line: line.startswith("  ") and "_target_" not in line  # noqa: E731
     assert all("#" in line for line in text.splitlines() if keys(line))
+
+
+def test_the_divisor_is_taken_once(callback: TID2013Remade, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes over all features of all pairs, and the note of what it drops needs no second one."""
+    taken = []
+    for module in (pair_scores, distances):
+        monkeypatch.setattr(module, "divisor", lambda ref, dist: taken.append(divisor(ref, dist)) or taken[-1])
+    features = seen(pairs().opinion / 10)
+    features.images[..., 1] = 1.0  # a dead feature
+    assert callback.items(features).notes["dropped_features"] == 1
+    assert len(taken) == 1
