@@ -117,10 +117,11 @@ def page(
         benchmarks=[benchmark_rows(history, b) for b in history.benchmarks.values()],
         warnings=[dict(e) for e in sentences.warnings(history)][-MOST_EVENTS:],
         events=[dict(e) for e in history.events][-MOST_EVENTS:],
+        n_events=len(history.events),
         damaged=history.damaged_lines,
         config=_text(run.config_yaml),
         command=" ".join(map(str, provenance.get("command") or ())),
-        provenance=json.dumps(provenance, indent=2, ensure_ascii=False, default=str),
+        provenance=json.dumps(_known(provenance), indent=2, ensure_ascii=False, default=str),
         written=time.strftime("%Y-%m-%d %H:%M:%S"),
     )
 
@@ -238,6 +239,11 @@ def _no_verdict(history: History, run: RunFolder, verdicts: list[tuple[str, str]
     if not wanted & set(benchmark_keys(run.path)):
         return "No verdict: items missing."
     return f"No verdict in the record; to work it out: python -m clip_align report {run.path}"
+
+
+def _known(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance without what is only known once the run has ended: the page is written just before."""
+    return {k: v for k, v in provenance.items() if v is not None or k not in ("exit_code", "ended")}
 
 
 def _said(value: Any) -> str:

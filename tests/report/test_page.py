@@ -193,6 +193,24 @@ def test_provenance_is_shown_whole(tmp_path: Path, synthetic: ModuleType) -> Non
     assert '"torch": "2.14.1"' in html.unescape(written(tmp_path)[0])
 
 
+def test_what_is_not_known_before_the_end_is_left_out(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path, last=60)
+    facts = {"status": "running", "exit_code": None, "ended": None, "git_commit": None}
+    (tmp_path / "provenance.json").write_text(json.dumps(facts))
+    text = html.unescape(written(tmp_path, status="done")[0])
+    assert '"git_commit": null' in text  # it is known that there is none
+    assert "exit_code" not in text
+    assert '"ended"' not in text
+
+
+def test_all_events_are_counted_and_the_last_are_shown(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path, last=0)
+    events = [{**synthetic.where(i), "kind": "event", "event": "checkpoint", "message": ""} for i in range(250)]
+    assert "Events (1)" in written(tmp_path)[0]
+    synthetic.write(tmp_path, events)
+    assert "Events (251, the last 200)" in written(tmp_path)[0]
+
+
 def test_a_verdict_that_the_record_lacks_is_asked_for_and_needs_items(tmp_path: Path, synthetic: ModuleType) -> None:
     synthetic.run(tmp_path, last=300, status="terminated")
     text, _ = written(tmp_path, judge=True)
