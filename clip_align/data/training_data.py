@@ -68,9 +68,11 @@ class TrainingData:
         per_epoch, step = sum(self.plan.per_source), self.plan.global_batch * self.accumulate
         if per_epoch < step:
             parts = f"data.batch_size={self.data.batch_size} x {self.world_size} ranks x accumulate={self.accumulate}"
+            most = per_epoch // (step // self.data.batch_size)
+            advice = f"take data.batch_size={most} or less" if most else "start fewer ranks, accumulate less"
             raise UserError(
                 f"data: {per_epoch:,} samples are fewer than one global batch of {step:,} ({parts}); "
-                f"take data.batch_size={max(1, per_epoch // (step // self.data.batch_size))} or less, or more data"
+                f"{advice}, or take more data"
             )
         return (*self.found.notes, *self._mix(), self._summary())
 

@@ -198,7 +198,13 @@ def test_fewer_samples_than_a_global_batch(shards: Any, make: Make) -> None:
         make(shards.folder, ranks=2, accumulate=2).check()
     assert str(error.value) == (
         "data: 11 samples are fewer than one global batch of 16 (data.batch_size=4 x 2 ranks x accumulate=2); "
-        "take data.batch_size=2 or less, or more data"
+        "take data.batch_size=2 or less, or take more data"
+    )
+    with pytest.raises(UserError) as error:
+        make(shards.folder, ranks=4, accumulate=3).check()
+    assert str(error.value) == (
+        "data: 11 samples are fewer than one global batch of 48 (data.batch_size=4 x 4 ranks x accumulate=3); "
+        "start fewer ranks, accumulate less, or take more data"
     )
 
 
