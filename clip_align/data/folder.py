@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import csv
 import os
+import stat
 from pathlib import Path
 from typing import TextIO
 
 from clip_align.config import FolderData
 from clip_align.data.captions import clean
+from clip_align.data.progress import Progress, followed
 from clip_align.data.samples import FolderSamples
 from clip_align.data.skipped import NO_IMAGE, BadSample, Causes
 from clip_align.errors import UserError
 
 
-def folder_samples(data: FolderData) -> tuple[FolderSamples, Causes]:
+def folder_samples(data: FolderData, progress: Progress = lambda line: None) -> tuple[FolderSamples, Causes]:
     """The rows with a caption and an image file that exists, and what was left out.
 
     The first line names the columns; fields are separated by commas (tabs where the first line has a tab and no
@@ -26,21 +28,31 @@ def folder_samples(data: FolderData) -> tuple[FolderSamples, Causes]:
     if not root.is_dir():
         raise UserError(f"data.root: no such folder: {root}; image paths of {path} are relative to it")
     rows = _rows(path, data)
-    names, captions, bad = [], [], Causes()
-    for image, caption in rows:
+    names, captions, sizes, bad = [], [], [], Causes()
+    for image, caption in followed(rows, "looking for images", progress):
         try:
             text = clean(caption)
-            if not image or not os.path.isfile(root / image):
-                raise BadSample(NO_IMAGE)
+            size = _size(root, image)
         except BadSample as error:
             bad.add(error.cause, image or path.name)
         else:
             names.append(image)
             captions.append(text)
+            sizes.append(size)
     if not names:
         what = f"none of its {len(rows):,} rows can be used: {bad}" if rows else "it has no rows"
         raise UserError(f"data.csv: {path}: {what}; images are looked for in {root} (data.root)")
-    return FolderSamples(str(root), names, captions), bad
+    return FolderSamples(str(root), names, captions, sizes), bad
+
+
+def _size(root: Path, image: str) -> int:
+    try:
+        status = os.stat(root / image)
+    except (OSError, ValueError):  # a name with a NUL
+        raise BadSample(NO_IMAGE) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise BadSample(NO_IMAGE)
+    return status.st_size
 
 
 def _rows(path: Path, data: FolderData) -> list[tuple[str, str | None]]:

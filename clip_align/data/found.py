@@ -6,24 +6,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from clip_align.config import DataConfig, FolderData, Source, WorldData
 from clip_align.data.folder import folder_samples
 from clip_align.data.index import ShardIndex, shard_index
 from clip_align.data.patterns import shard_paths
+from clip_align.data.progress import Progress, followed
 from clip_align.data.samples import Samples, TarSamples
 from clip_align.data.skipped import Causes, too_many
 from clip_align.data.world.shards import ensure_world
 from clip_align.errors import UserError
 
 LINES = 10  # errors about single shards that are shown
-SECONDS = 0.5  # between two lines of progress
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +29,8 @@ class Found:
     """The usable samples.
 
     sources: source of each block, numbers into ``rates`` (the share of a source that an epoch uses).
-    bad: samples left out. notes: what the user should know, a line each. fingerprint: of names and sizes.
+    bad: samples left out. notes: what the user should know, a line each. fingerprint: of the names and
+    sizes of shards, and how many samples they hold; of the names, captions and sizes of images in a folder.
     """
 
     samples: Samples
@@ -50,8 +49,9 @@ class Found:
 def find(data: DataConfig, cache: Path, progress: Progress) -> Found:
     """Look at all shards (or the csv). UserError with a line for everything that must be repaired before step 0."""
     if isinstance(data, FolderData):
-        samples, bad = folder_samples(data)
-        found = Found(samples, (0,), (1.0,), bad, _left_out(bad), _fingerprint(samples.names + samples.captions))
+        samples, bad = folder_samples(data, progress)
+        about = _fingerprint(chain(samples.names, samples.captions, samples.sizes))
+        found = Found(samples, (0,), (1.0,), bad, _left_out(bad), about)
     elif isinstance(data, WorldData):
         world = ensure_world(data, cache, progress)
         found = _tars([[str(path) for path in world.shards]], [Source(str(world.folder))], cache, progress)
@@ -91,17 +91,13 @@ def _tars(
 def _indexes(paths: Sequence[str], cache: Path, progress: Progress) -> list[ShardIndex]:
     indexes: list[ShardIndex] = []
     errors: list[str] = []
-    last = time.monotonic()
-    for count, path in enumerate(paths, 1):
+    for path in followed(paths, "indexing shards", progress):
         try:
             indexes.append(_checked(path, cache))
         except UserError as error:
             if error.lines[0].startswith("paths.cache"):
                 raise
             errors += error.lines
-        if time.monotonic() - last > SECONDS:
-            last = time.monotonic()
-            progress(f"indexing shards: {count:,} of {len(paths):,}")
     if errors:
         more = [f"data.shards: … and {len(errors) - LINES:,} more like these"] if len(errors) > LINES else []
         raise UserError(*errors[:LINES], *more)

@@ -80,10 +80,10 @@ class TarSamples:
 
 
 class FolderSamples:
-    """Images in files of their own, captions in memory; one block."""
+    """Images in files of their own, captions in memory; one block. sizes: of the files, in bytes."""
 
-    def __init__(self, root: str, names: Sequence[str], captions: Sequence[str]) -> None:
-        self.root, self.names, self.captions = root, list(names), list(captions)
+    def __init__(self, root: str, names: Sequence[str], captions: Sequence[str], sizes: Sequence[int]) -> None:
+        self.root, self.names, self.captions, self.sizes = root, list(names), list(captions), list(sizes)
         self.blocks = [len(self.names)]
 
     def __len__(self) -> int:

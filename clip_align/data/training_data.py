@@ -12,9 +12,10 @@ import numpy as np
 from clip_align.config import DataConfig
 from clip_align.data.batches import Batches, Loader, Tokenizer
 from clip_align.data.decode import decoder_name
-from clip_align.data.found import Found, Progress, find
+from clip_align.data.found import Found, find
 from clip_align.data.plan import Cursor, Plan
 from clip_align.data.plan import Tasks as _Tasks
+from clip_align.data.progress import Progress
 from clip_align.data.skipped import BadSample, Tally
 from clip_align.errors import UserError
 
@@ -26,7 +27,7 @@ class TrainingData:
 
     image_size, tokenizer: the model's; they may be set later (the tiny model's tokenizer is made from
     ``captions()``), before ``loader()``. accumulate: batches of one optimizer step. progress: takes a line
-    now and then while shards are indexed or the world is rendered.
+    now and then while shards are indexed, images looked for or the world is rendered.
     """
 
     def __init__(

@@ -47,6 +47,18 @@ def test_rows_without_image_or_caption_are_counted_and_the_first_named(folder: P
     assert bad.first == {"no image": "x.png", "no caption": "a.png"}
 
 
+def test_progress_is_told_while_images_are_looked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clip_align.data.progress.SECONDS", -1)
+    lines: list[str] = []
+    folder_samples(table(folder, "image,caption\na.png,a\nb.png,b\n"), lines.append)
+    assert lines == ["looking for images: 1 of 2", "looking for images: 2 of 2"]
+
+
+def test_what_is_no_file_is_no_image(folder: Path) -> None:
+    _, bad = folder_samples(table(folder, "image,caption\na.png,a\nsub,b\n.,c\nx\0.png,d\n"))
+    assert bad.counts == {"no image": 3}
+
+
 def test_missing_columns_are_named_with_those_there_are(folder: Path) -> None:
     with pytest.raises(UserError) as error:
         folder_samples(table(folder, "file,title\na.png,x\n"))

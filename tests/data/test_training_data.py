@@ -291,7 +291,7 @@ def test_captions_and_fingerprint(shards: Any, make: Make) -> None:
 
 
 def test_progress_is_told_while_shards_are_indexed(shards: Any, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clip_align.data.found.SECONDS", -1)
+    monkeypatch.setattr("clip_align.data.progress.SECONDS", -1)
     shards.good(2, 2)
     lines: list[str] = []
     data = make(shards.folder)
@@ -312,6 +312,9 @@ def test_a_folder_with_a_csv(shards: Any, tokenizer: Any, tmp_path: Path) -> Non
         "data: 1 samples left out: 1 no image (first: none.png)",
         "data: 9 samples in a folder; an epoch is 2 batches of 4, 1 samples left over",
     )
+    before = data.found.fingerprint
+    (tmp_path / "3.png").write_bytes(shards.image(3, size=(13, 13)))
+    assert TrainingData(config, 8, tokenizer, 0, 0, 1, tmp_path / "cache").found.fingerprint != before
     for batch in take(data, 4):
         assert [f"{n}.png" for n in batch["text"][:, 2].tolist()] == batch["keys"]
     missing = TrainingData(
