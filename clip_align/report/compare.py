@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from clip_align.record import History, read
 from clip_align.report import sentences
@@ -122,7 +123,7 @@ def _run_row(run: Run, output: Path) -> dict[str, Any]:
         "step": last.get("global_step"),
         "samples": last.get("samples_seen"),
         "command": " ".join(map(str, provenance.get("command") or ())),
-        "link": os.path.relpath(report, output) if report.is_file() else None,
+        "link": quote(os.path.relpath(report, output)) if report.is_file() else None,
         "verdicts": sentences.verdict_sentences(run.history),
     }
 

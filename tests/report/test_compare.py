@@ -81,6 +81,14 @@ def test_page_and_figure(tmp_path: Path, folders: list[Path]) -> None:
     assert "<script" not in text
 
 
+def test_links_to_runs_hold_whatever_their_folders_are_called(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = [synthetic.run(tmp_path / name, last=0) for name in ("a", "50 % #1?")]
+    (runs[1] / "report.html").write_text("")
+    compare.write(runs, tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert 'href="../50%20%25%20%231%3F/report.html"' in text
+
+
 def test_runs_that_share_no_benchmark(tmp_path: Path, synthetic: ModuleType) -> None:
     runs = [
         synthetic.run(tmp_path / "a", last=60, chosen=synthetic.benchmarks()[:1]),

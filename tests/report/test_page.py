@@ -60,6 +60,7 @@ def test_a_finished_run(tmp_path: Path, synthetic: ModuleType) -> None:
     assert parsed.refresh is None
     assert len(parsed.loads) == 2
     assert all(p.startswith("data:image/png;base64,") for p in parsed.loads)
+    assert '<source media="(max-width: 1000px)"' in text  # the wide figure cannot be read on less
     assert not re.search(r"https?://", re.sub(r"<pre>.*?</pre>", "", text, flags=re.S))
     for part in (
         "SROCC, all pairs.</b> srocc rose from .53 to about .70",
