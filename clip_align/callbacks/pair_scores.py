@@ -72,7 +72,7 @@ def minus_distances(
     """
     of = divisor(ref, dist)
     measures: dict[DistanceName, Distance] = {**DISTANCES, "normalised_euclidean": partial(normalised_euclidean, of=of)}
-    model = {name: -measures[name](ref, dist) for name in (headline, *others(headline))}
+    model: dict[str, NDArray[np.float64]] = {name: -measures[name](ref, dist) for name in (headline, *others(headline))}
     return model, {"dropped_features": float(of.dropped)}
 
 

@@ -66,8 +66,8 @@ def normalised_euclidean(
 
     The mean squared difference of a feature is taken over all pairs and tiles given, so a pair's distance
     depends on the whole set: never call it on part of a benchmark. of: that divisor, where it is known
-    already. Invariant to the scale of each feature. Without any feature that changes: 0 for every pair. Hernández-Cámara et al. 2024
-    ("Measuring Human-CLIP Alignment at Different Abstraction Levels", published code).
+    already. Invariant to the scale of each feature. Without any feature that changes: 0 for every pair.
+    Hernández-Cámara et al. 2024 ("Measuring Human-CLIP Alignment at Different Abstraction Levels", published code).
     """
     of = divisor(ref, dist) if of is None else of
     if not of.kept.any():
