@@ -27,7 +27,8 @@ class Score:
     chance: the value of an observer who knows nothing; None where it has no single value.
     unit: what the interval resamples ("24 references, jackknife, t"); empty where it has none.
     axis: limits of the axis it is drawn on.
-    ceilings, baselines: reference values by name, drawn as lines where ``role`` is headline or companion.
+    ceilings, baselines: reference values by name; a panel draws those of its first headline as lines, the report's
+        page lists them all.
     role: ``headline`` is drawn with its band, ``companion`` beside it (thinner), ``detail`` is in the
         record only.
     drawn_after: at how many evaluations running it must be defined before figures, console and
