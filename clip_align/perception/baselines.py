@@ -3,7 +3,7 @@
 
 ``python -m clip_align.perception.baselines [file]`` makes all re-made pictures and writes the table
 ``data/tid2013_remade_baselines.csv`` (half a minute on two cores). Scores are computed from that table and the
-embedded opinions when they are asked for; none is typed in.
+embedded opinions when they are asked for: no baseline is typed in. The ceilings are, and tests recompute them.
 """
 
 from __future__ import annotations
