@@ -41,7 +41,11 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 class ItemMetric(Metric):
-    """A score over numbered items. A subclass names the columns and says what is computed of them."""
+    """A score over numbered items. A subclass names the columns and says what is computed of them.
+
+    ``set_dtype``, and ``.to(dtype)`` of the metric or of a module that holds it, convert what it has seen so far, so
+    that values which differ by less than the rounding of that type are tied: call ``reset()`` after them.
+    """
 
     columns: ClassVar[Mapping[str, torch.dtype]]
     full_state_update = False
