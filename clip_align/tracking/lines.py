@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -32,7 +33,7 @@ class Lines:
         found = PROGRESS.search(text)
         if found is None:
             self.plain(text)
-        elif self._stream.isatty():
+        elif can_redraw(self._stream):
             width = shutil.get_terminal_size().columns
             self._open = found["done"] != found["total"]
             print(f"\r\x1b[2K{text[: width - 1]}", end="" if self._open else "\n", file=self._stream, flush=True)
@@ -57,3 +58,8 @@ class Lines:
             print(file=self._stream)
             self._open = False
         print(text, file=self._stream, flush=True)
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Whether lines can be overwritten: a terminal, and none that rich would call dumb and show nothing on."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")

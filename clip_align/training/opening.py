@@ -28,6 +28,7 @@ from clip_align.run_folder import (
     write_atomic,
     write_provenance,
 )
+from clip_align.tracking.lines import can_redraw
 from clip_align.tracking.select import mirrors
 from clip_align.training.launch import Place
 from clip_align.training.prepare import Ready
@@ -59,7 +60,7 @@ def open_run(run: RunFolder, start: Start, ready: Ready, here: Place, argv: Sequ
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"paths.runs: {run.path} cannot be written ({reason}); set paths.runs=…") from None
-    costs, watching = Costs(), mirrors(config, run, interactive=sys.stdout.isatty())
+    costs, watching = Costs(), mirrors(config, run, interactive=can_redraw(sys.stdout))
     for line in read(run.path).evaluations:  # of a run that goes on
         costs.line(line)
     record = Record(run.path, [costs, *watching])

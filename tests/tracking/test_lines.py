@@ -4,8 +4,9 @@ from __future__ import annotations
 import io
 
 import pytest
+from rich.console import Console
 
-from clip_align.tracking.lines import PROGRESS, Lines
+from clip_align.tracking.lines import PROGRESS, Lines, can_redraw
 
 
 class Clock:
@@ -44,12 +45,25 @@ def test_other_series_and_other_lines_are_not_held_back() -> None:
 def test_a_terminal_shows_a_series_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr(out, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     say = Lines(out)
     say("x: 1 of 3")
     say("x: 2 of 3")
     say("done early")
     say("y: 3 of 3")
     assert out.getvalue() == "\r\x1b[2Kx: 1 of 3\r\x1b[2Kx: 2 of 3\ndone early\n\r\x1b[2Ky: 3 of 3\n"
+
+
+def test_a_dumb_terminal_is_not_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    for term, able in (("dumb", False), ("unknown", False), ("xterm-256color", True), ("", True)):
+        monkeypatch.setenv("TERM", term)
+        assert can_redraw(out) is able
+        assert Console(file=out, force_terminal=True).is_dumb_terminal is not able
+    monkeypatch.setenv("TERM", "dumb")
+    Lines(out)("x: 1 of 3")
+    assert out.getvalue() == "x: 1 of 3\n"
 
 
 @pytest.mark.parametrize("text", ["going on from step 60", "3 of a kind", "accuracy .12 [.10, .14]", "seed 3"])
