@@ -29,9 +29,10 @@ from clip_align.data.skipped import DAMAGED, NO_CAPTION, NO_IMAGE, NOT_AN_IMAGE,
 from clip_align.errors import UserError
 from clip_align.run_folder import write_atomic
 
-FORMAT = 1  # raised when an index of the same file would come out differently
+FORMAT = 2  # raised when an index of the same file would come out differently
 IMAGES = ("jpg", "jpeg", "png", "webp")
 _USED = (*IMAGES, "txt", "json")
+_ARRAYS = ("keys", "ends", "image", "text", "from_json")
 _GZIP = b"\x1f\x8b"
 
 
@@ -39,12 +40,13 @@ _GZIP = b"\x1f\x8b"
 class ShardIndex:
     """The N usable samples of one tar.
 
-    keys: bytes as stored [N]. image, text: first byte and number of bytes, int64 [N, 2].
-    from_json: where the caption is in a json, bool [N]. bad: samples left out.
+    keys: of all, as stored and joined; ends: where in them each ends, int64 [N]. image, text: first byte and number
+    of bytes, int64 [N, 2]. from_json: where the caption is in a json, bool [N]. bad: samples left out.
     note: what is wrong with the file's end, else empty. size: of the file in bytes.
     """
 
-    keys: NDArray[np.bytes_]
+    keys: NDArray[np.uint8]
+    ends: NDArray[np.int64]
     image: NDArray[np.int64]
     text: NDArray[np.int64]
     from_json: NDArray[np.bool_]
@@ -53,7 +55,7 @@ class ShardIndex:
     size: int
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.ends)
 
     @property
     def found(self) -> int:
@@ -62,7 +64,8 @@ class ShardIndex:
 
     def key(self, number: int) -> str:
         """Name of a sample, for messages."""
-        return bytes(self.keys[number]).decode("utf-8", "replace")
+        start = int(self.ends[number - 1]) if number else 0
+        return self.keys[start : self.ends[number]].tobytes().decode("utf-8", "replace")
 
 
 class _Sample(NamedTuple):
@@ -100,7 +103,8 @@ def read_index(path: str) -> ShardIndex:
         samples = list(_samples(members))
         usable, bad = _usable(file.fileno(), samples, dropping_last=bool(note))
     return ShardIndex(
-        np.array([key for key, *_ in usable], dtype=np.bytes_),
+        np.frombuffer(b"".join(key for key, *_ in usable), np.uint8),
+        np.cumsum([len(key) for key, *_ in usable], dtype=np.int64),
         np.array([(image.at, image.size) for _, image, _, _ in usable], np.int64).reshape(-1, 2),
         np.array([(text.at, text.size) for _, _, text, _ in usable], np.int64).reshape(-1, 2),
         np.array([is_json for *_, is_json in usable], np.bool_),
@@ -139,15 +143,20 @@ def _samples(members: Iterable[Member]) -> Iterator[_Sample]:
 def _usable(
     handle: int, samples: list[_Sample], dropping_last: bool
 ) -> tuple[list[tuple[bytes, Member, Member, bool]], Causes]:
-    """The samples with an image and a caption; the last of a cut tar is no bad sample when it is incomplete."""
+    """The samples with an image and a caption; the last of a cut tar is no bad sample when members may be missing."""
     usable, bad = [], Causes()
     for number, sample in enumerate(samples):
         try:
             usable.append(_checked(handle, sample))
         except BadSample as error:
-            if not (dropping_last and number == len(samples) - 1):
+            last = dropping_last and number == len(samples) - 1
+            if not last or _has_all(sample):
                 bad.add(error.cause, sample.key.decode("utf-8", "replace"))
     return usable, bad
+
+
+def _has_all(sample: _Sample) -> bool:
+    return "txt" in sample.parts and any(kind in sample.parts for kind in IMAGES)
 
 
 def _checked(handle: int, sample: _Sample) -> tuple[bytes, Member, Member, bool]:
@@ -174,8 +183,8 @@ def _packed(index: ShardIndex) -> bytes:
     bad = {cause: (count, index.bad.first[cause]) for cause, count in index.bad.counts.items()}
     facts = json.dumps({"bad": bad, "note": index.note, "size": index.size})
     buffer = io.BytesIO()
-    arrays = {"keys": index.keys, "image": index.image, "text": index.text, "from_json": index.from_json}
-    np.savez(buffer, facts=np.frombuffer(facts.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+    arrays = {name: getattr(index, name) for name in _ARRAYS}
+    np.savez(buffer, facts=np.frombuffer(facts.encode(), np.uint8), **arrays)
     return buffer.getvalue()
 
 
@@ -184,7 +193,7 @@ def _load(path: Path) -> ShardIndex | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             facts = json.loads(file["facts"].tobytes())
-            arrays = (file["keys"], file["image"], file["text"], file["from_json"])
+            arrays = {name: file[name] for name in _ARRAYS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return ShardIndex(*arrays, as_causes(facts["bad"]), facts["note"], facts["size"])
+    return ShardIndex(**arrays, bad=as_causes(facts["bad"]), note=facts["note"], size=facts["size"])

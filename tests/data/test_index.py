@@ -127,6 +127,28 @@ def test_a_cut_tar_gives_its_whole_samples(shards: Any) -> None:
     assert len(read_index(str(whole))) == 2
 
 
+@pytest.mark.parametrize(("caption", "bad"), [(b" ", {"no caption": 1}), (b"\xdf", {"bad text": 1}), (None, {})])
+def test_the_last_sample_of_a_cut_tar_is_bad_when_it_is_whole(
+    shards: Any, caption: bytes | None, bad: dict[str, int]
+) -> None:
+    last = [("z.png", shards.image()), *([("z.txt", caption)] if caption else [])]
+    path = shards.tar("a.tar", [*shards.members(3), *last])
+    data = path.read_bytes().rstrip(b"\0")
+    path.write_bytes(data + bytes(-len(data) % 512))  # whole members without the mark of the end
+    index = read_index(str(path))
+    assert (len(index), index.note) == (3, f"is cut at byte {path.stat().st_size:,}")
+    assert index.bad.counts == bad
+
+
+def test_one_long_name_does_not_lengthen_all(shards: Any) -> None:
+    name = "d/" + "x" * 4000
+    long = [(f"{name}.png", shards.image()), (f"{name}.txt", b"a")]
+    path = shards.tar("a.tar", [*shards.members(50), *long, *shards.sample(50)], tarfile.PAX_FORMAT)
+    index = read_index(str(path))
+    assert index.keys.nbytes + index.ends.nbytes < 4002 + 52 * 16
+    assert [index.key(n) for n in (0, 49, 50, 51)] == ["k00000", "k00049", name, "k00050"]
+
+
 def test_a_tar_damaged_in_the_middle_gives_what_comes_before(shards: Any) -> None:
     path = shards.tar("a.tar", shards.members(4))
     data, at = bytearray(path.read_bytes()), int(read_index(str(path)).image[2][0]) - 512
@@ -170,7 +192,7 @@ def test_the_cache_is_used_until_the_file_changes(shards: Any, tmp_path: Path, m
     first = shard_index(str(path), cache)
     monkeypatch.setattr(module, "read_index", lambda path: pytest.fail("read again"))
     second = shard_index(str(path), cache)
-    for name in ("keys", "image", "text", "from_json"):
+    for name in ("keys", "ends", "image", "text", "from_json"):
         assert np.array_equal(getattr(first, name), getattr(second, name))
     assert (first.bad, first.note, first.size) == (second.bad, second.note, second.size)
     monkeypatch.undo()
