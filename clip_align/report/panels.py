@@ -19,7 +19,6 @@ TITLES = {
     "texture": "Texture bias",
     "noise": "Accuracy lost to noise",
 }
-FAMILY_PANELS = {"zero_shot": "accuracy", "human": "alignment", "texture": "texture", "noise": "noise"}
 
 Kind = Literal["chance", "baseline", "ceiling"]
 
@@ -172,8 +171,7 @@ def _first_clause(text: object) -> str:
 
 
 def _panel_of(benchmark: Mapping[str, Any], score: Mapping[str, Any]) -> str:
-    family = str(benchmark["key"]).split("/", 1)[0]
-    name = str(benchmark.get("panel") or FAMILY_PANELS.get(family, family))
+    name = str(benchmark.get("panel") or str(benchmark["key"]).split("/", 1)[0])
     if name == "noise" and str(score["name"]).startswith("accuracy"):
         return "accuracy"  # clean and noisy accuracy belong into one panel, as in the paper
     return name

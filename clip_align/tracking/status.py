@@ -12,8 +12,8 @@ from clip_align.report.panels import Point
 from clip_align.report.sentences import Best
 from clip_align.tracking.headline import Headlines
 
+# what the headlines of a panel are called, in the order of the panels
 NAMES = {"accuracy": "accuracy", "alignment": "alignment", "texture": "texture bias", "noise": "noise drop"}
-FAMILIES = {"zero_shot": "accuracy", "human": "alignment", "texture": "texture bias", "noise": "noise drop"}
 
 
 class Row(NamedTuple):
@@ -133,7 +133,8 @@ class Status:
         return Row(name, label, f"{number(point.value)}{f' {band}' if band else ''}", remark)
 
     def _name(self, benchmark: Mapping[str, Any]) -> str:
-        family, name = str(benchmark["key"]).split("/", 1)
-        alike = [b for b in self._headlines.benchmarks.values() if b["key"].split("/", 1)[0] == family]
-        title = NAMES.get(str(benchmark.get("panel")), FAMILIES.get(family, name.replace("_", " ")))
-        return title if alike[0]["key"] == benchmark["key"] else f"{title} ({name})"
+        """What its headlines are called: after the panel, with the benchmark's own name where it is not the first."""
+        name, panel = str(benchmark["key"]).split("/", 1)[1], benchmark.get("panel")
+        title = NAMES.get(str(panel), name.replace("_", " "))
+        first = next(b for b in self._headlines.benchmarks.values() if b.get("panel") == panel)
+        return title if first["key"] == benchmark["key"] or title not in NAMES.values() else f"{title} ({name})"

@@ -24,7 +24,6 @@ from clip_align.tracking.headline import Headlines
 from clip_align.tracking.tail import Tail
 from clip_align.tracking.wandb_mirror import hints
 
-FAMILIES = ("human", "texture", "noise", "zero_shot", "similarity", "saliency", "train", "time")
 INIT_SECONDS = 60.0
 IMAGE_SECONDS = 60.0  # between the first two copies of the figure; the distance doubles after each one
 EXIT_CODES = {"done": 0, "interrupted": 130, "terminated": 143}
@@ -58,8 +57,7 @@ class Mirrored:
         self._best: dict[str, tuple[float, int]] = {}  # value and samples, from the whole record, whoever logged it
         self.run = _start(folder, self._state, say)
         self.run.define_metric("samples_seen")
-        for family in FAMILIES:
-            self.run.define_metric(f"{family}/*", step_metric="samples_seen")
+        self._families: set[str] = set()
 
     def follow(self, final: bool) -> None:
         """Log the lines that have come since the last call."""
@@ -84,6 +82,9 @@ class Mirrored:
     def _log(self, kind: str, values: Mapping[str, float], line: Mapping[str, Any]) -> None:
         """One call per line, with its place in the same call. A resumed run's repeated steps never get here."""
         where = {k: line[k] for k in ("samples_seen", "global_step", "epoch", "wall_seconds") if k in line}
+        for family in sorted({key.split("/", 1)[0] for key in values} - self._families):
+            self.run.define_metric(f"{family}/*", step_metric="samples_seen")
+            self._families.add(family)
         self.run.log({**values, **where})
         self._state[kind] = int(line["global_step"])
 

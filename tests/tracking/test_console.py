@@ -174,6 +174,14 @@ def test_a_value_that_is_held_back_is_not_called_undefined(synthetic: ModuleType
     )
 
 
+def test_benchmarks_of_one_panel_are_told_apart_whatever_their_family(synthetic: ModuleType) -> None:
+    status = Status()
+    for key, panel in (("human/a", "alignment"), ("similarity/b", "alignment"), ("lab/c_d", "own")):
+        status.take({**synthetic.benchmark(key, panel, [synthetic.score("srocc", "S")]), **synthetic.where(0)})
+        status.take({**synthetic.where(0), "kind": "evaluation", f"{key}/srocc": 0.5})
+    assert [row.name for row in status.rows()] == ["alignment", "alignment (b)", "c d"]
+
+
 def test_what_a_resume_takes_back_is_neither_shown_nor_a_best_value(synthetic: ModuleType) -> None:
     status = Status()
     key, mine = "human/mine/srocc", synthetic.benchmark("human/mine", "alignment", [synthetic.score("srocc", "S")])
