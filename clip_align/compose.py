@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was typed to one nested mapping, by Hydra's compose API; every mistake becomes a line.
 
-Hydra stops at its first error. So the whole is composed at once, and only when that fails part by part: which
-override cannot be parsed, which group or option does not exist, which key is unknown.
+Hydra stops at its first error. So what can be told from an override alone is refused first; the rest is composed at
+once, and only when that fails part by part: which option does not fit, which key is unknown.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clip_align import config as schema
+from clip_align import override_check
 from clip_align.callback_check import takes
 from clip_align.errors import UserError
 from clip_align.quoting import as_text, numbers_as_text, quoted
@@ -41,7 +42,14 @@ TEXTS = (  # keys whose value is a text, also where it looks like a number: name
     *("name", "resume", "paths.runs", "paths.cache", "data.csv", "data.root", "data.image_column"),
     *("data.caption_column", "tracker.project", "tracker.entity", "tracker.group", "tracker.tags"),
 )
-MISTAKES = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+MISTAKES = (  # the last four for overrides of a form that nobody foresaw, such as a number for a group
+    *(HydraException, OmegaConfBaseException, yaml.YAMLError),
+    *(ValueError, TypeError, AttributeError, AssertionError),
+)
+
+
+class NotComposedError(UserError):
+    """Overrides that do not go together, or not with the yaml files; one line, without them."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +72,13 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
     """
     errors: list[str] = []
     with hydra() as loader:
-        parsed = parse(overrides, errors, loader)
-        for override in [o for o in parsed if o.is_sweep_override()]:
-            errors.append(f"{override.input_line}: several values; add --multirun to sweep, or write a list as [a,b]")
-            parsed.remove(override)
+        parsed = _accepted_form(parse(overrides, errors, loader), errors, loader)
         if context:
             parsed = [*_valid_context(context, parsed, loader), *parsed]
         lines = completed([str(o.input_line) for o in parsed], parsed)
         try:
-            config = hydra_compose(PRIMARY, lines)
-        except MISTAKES:
+            config = _composed(lines)
+        except NotComposedError:
             config = _diagnosed(parsed, context, loader, errors)
         groups = group_names(loader, lines) if context else []
         plain = _resolved(config, errors)
@@ -173,7 +178,7 @@ def _valid_context(context: Sequence[str], parsed: Sequence[Override], loader: C
         for o in parse(context, unused, loader)
         if not any(o.key_or_group == key or o.key_or_group.startswith(f"{key}.") for key in anew)
     ]
-    return [o for o in own if o.key_or_group not in groups or not _group_problem(o, loader, lines, unused)]
+    return [o for o in own if not _form_problems(o, lines, loader)]
 
 
 def options(group: str, loader: ConfigLoader, lines: Sequence[str] = ()) -> list[str]:
@@ -188,66 +193,68 @@ def one_line(error: BaseException) -> str:
     return re.split(r" (?:See https?:|To append to your config|full_key:|Set the environment variable)", text)[0]
 
 
+def _accepted_form(parsed: Sequence[Override], errors: list[str], loader: ConfigLoader) -> list[Override]:
+    """The overrides that mean something, each on its own; a line for the others."""
+    accepted: list[Override] = []
+    for override in sorted(parsed, key=lambda o: not override_check.of_hydra(o.key_or_group)):
+        lines = [str(o.input_line) for o in accepted]  # where to search comes before what is to be found there
+        if override.is_sweep_override():
+            wrong = [f"{override.input_line}: several values; add --multirun to sweep, or write a list as [a,b]"]
+        else:
+            wrong = _form_problems(override, lines, loader)
+        errors.extend(wrong)
+        accepted += [] if wrong else [override]
+    return [override for override in parsed if override in accepted]
+
+
+def _form_problems(override: Override, lines: Sequence[str], loader: ConfigLoader) -> list[str]:
+    found = override_check.problems(override, group_names(loader, lines), lambda g: options(g, loader, lines))
+    return list(found)
+
+
+def _composed(lines: Sequence[str]) -> DictConfig:
+    """What Hydra makes of override lines."""
+    try:
+        return hydra_compose(PRIMARY, list(lines))
+    except MISTAKES as error:
+        raise NotComposedError(one_line(error)) from error
+
+
 def _diagnosed(
     parsed: Sequence[Override], context: Sequence[str], loader: ConfigLoader, errors: list[str]
 ) -> DictConfig:
     """The configuration without the wrong overrides, each of which gets its line."""
     lines = [str(o.input_line) for o in parsed]
     groups = group_names(loader, lines)
-    chosen: list[str] = [line for line in lines if line in context or line.lstrip("+").startswith("hydra")]
-    for override in parsed:
-        if str(override.input_line) in chosen:
-            continue
-        if override.key_or_group in groups and not _group_problem(override, loader, lines, errors):
-            chosen.append(str(override.input_line))
-    chosen = completed(chosen, parsed)
-    try:
-        base = hydra_compose(PRIMARY, chosen)
-    except MISTAKES as error:
-        errors.append(_group_mistake(error, chosen))
-        base = hydra_compose(PRIMARY)
+    first = [str(o.input_line) for o in parsed if o.key_or_group in groups or str(o.input_line) in context]
+    of_hydra = [str(o.input_line) for o in parsed if override_check.of_hydra(o.key_or_group)]
+    chosen = _together([], [*of_hydra, *completed(first, parsed)], errors)
+    base = _composed(chosen)
     known = flat(OmegaConf.to_container(base, resolve=False))
     values: list[str] = []
     for override in parsed:
         key, line = override.key_or_group, str(override.input_line)
-        if key in groups or line in chosen:
+        if line in (*first, *of_hydra):
             continue
         if key in known or override.is_add() or override.is_force_add():
             values.append(line)
         else:
             errors.append(_unknown(key, known, groups, base, override.is_delete()))
-    return _with_values(chosen, values, base, errors)
+    return _composed(_together(chosen, values, errors))
 
 
-def _with_values(chosen: list[str], values: list[str], base: DictConfig, errors: list[str]) -> DictConfig:
-    """``base`` with all values; one by one only when they do not go together."""
-    if not values:
-        return base
-    try:
-        return hydra_compose(PRIMARY, [*chosen, *values])
-    except MISTAKES as error:
-        if len(values) == 1:
-            errors.append(f"{values[0]}: {one_line(error)}")
-            return base
-    for value in values:
-        base = _with_values(chosen, [value], base, errors)
-        if not errors or not errors[-1].startswith(f"{value}: "):
-            chosen = [*chosen, value]
-    return base
-
-
-def _group_problem(override: Override, loader: ConfigLoader, lines: Sequence[str], errors: list[str]) -> bool:
-    """Whether a group is given an option that it has not (then with a line)."""
-    group, value = override.key_or_group, override.value()
-    if override.is_delete() or value is None:
-        return False
-    there = options(group, loader, lines)
-    wrong = [str(v) for v in (value if isinstance(value, list) else [value]) if str(v) not in there]
-    for option in wrong:
-        guess = nearest(option, there)
-        hint = f"did you mean {group}={guess}? " if guess else ""
-        errors.append(f"{group}={option}: no such option; {hint}valid: {', '.join(there)}")
-    return bool(wrong)
+def _together(chosen: list[str], lines: list[str], errors: list[str]) -> list[str]:
+    """``chosen`` and those of the lines that compose with it, all at once or else one by one; errors for the others."""
+    with contextlib.suppress(NotComposedError):
+        _composed([*chosen, *lines])
+        return [*chosen, *lines]
+    for line in lines:
+        try:
+            _composed([*chosen, line])
+            chosen = [*chosen, line]
+        except NotComposedError as error:
+            errors.append(f"{line}: {error}")
+    return chosen
 
 
 def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictConfig, delete: bool) -> str:
@@ -267,11 +274,6 @@ def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictC
             return f"{key}: taken by the class, but not in its yaml; add it by typing +{key}=…"
     leaves = [k for k, v in known.items() if delete or not isinstance(v, dict)]
     return unknown_key(key, [*leaves, *(g for g in groups if "/" not in g)])
-
-
-def _group_mistake(error: BaseException, chosen: Sequence[str]) -> str:
-    """A line for yaml files that do not fit together."""
-    return f"{' '.join(chosen) or PRIMARY}: {one_line(error)}"
 
 
 def group_names(loader: ConfigLoader, lines: Sequence[str] = ()) -> list[str]:

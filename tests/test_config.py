@@ -247,6 +247,58 @@ def test_one_clear_line(overrides: Sequence[str], lines: list[str]) -> None:
     assert errors(*overrides) == lines
 
 
+CALLBACKS_THERE = "valid: " + ", ".join(options("callbacks"))
+NOT_AWAY = "only callbacks can be taken away: ~callbacks.<name>;"
+OF_HYDRA = "without effect, as Hydra only composes; of its keys type hydra.searchpath, launcher, sweeper"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (["callbacks=null"], ["callbacks=null: no such option; for none callbacks=[]"]),
+        (["data=null"], ["data=null: no such option; valid: folder, webdataset, world"]),
+        (["tracker=false"], ["tracker=false: no such option; valid: csv, none, tensorboard, wandb"]),
+        (["trainer=4", "seed=-1"], [
+            "trainer=4: no such option; valid: auto, cpu, ddp, gpu",
+            "seed: -1 is out of range; it must be at least 0 and at most 4294967295",
+        ]),
+        (["callbacks=[1]"], [f"callbacks=1: no such option; {CALLBACKS_THERE}"]),
+        (["callbacks=[world,[a]]"], [f"callbacks=['a']: no such option; {CALLBACKS_THERE}"]),
+        (["callbacks={}"], ["callbacks: a group takes names of options, not a mapping; for none callbacks=[]"]),
+        (
+            ["trainer={max_steps:3000,precision:'32'}"],
+            ["trainer: a group takes names of options, not a mapping; "
+             "type its keys: trainer.max_steps=3000 trainer.precision=32"],
+        ),
+        (["data=[world,folder]"], ["data: one option, not a list; valid: folder, webdataset, world"]),
+        (["data.kind=webdataset"], ["data.kind=webdataset: follows from the option that is chosen; "
+                                    "type data=webdataset"]),
+        (["~tracker", "seed=1"], [f"~tracker: {NOT_AWAY} for none tracker=[]"]),
+        (["~trainer"], [f"~trainer: {NOT_AWAY} choose another option: trainer=…"]),
+        (["~data.size"], [f"~data.size: {NOT_AWAY} a key that is not typed has its default"]),
+        (["hydra.mode=MULTIRUN"], [f"hydra.mode=MULTIRUN: {OF_HYDRA}"]),
+        (["hydra.job.chdir=true"], [f"hydra.job.chdir=true: {OF_HYDRA}"]),
+        (["hydra.searchpath=/a"], [
+            "hydra.searchpath: /a is not a list: hydra.searchpath=[file:///folder,pkg://package.folder]"
+        ]),
+        (["+experiment=quick", "seed=1", "trainer.max_steps=2"], [
+            "+experiment=quick: Multiple values for experiment. To override a value use 'override experiment: quick'"
+        ]),
+    ],
+)  # fmt: skip
+def test_overrides_that_hydra_would_take_half(overrides: Sequence[str], lines: list[str]) -> None:
+    assert errors(*overrides) == lines
+
+
+def test_a_search_path_that_is_not_there_is_one_line(recwarn: pytest.WarningsRecorder) -> None:
+    there = "give folders of groups: file:///folder or pkg://package.folder"
+    assert errors("hydra.searchpath=[file:///nope,pkg://no_such_package.conf]", "seed=1") == [
+        f"hydra.searchpath: no such place file:///nope; {there}",
+        f"hydra.searchpath: no such place pkg://no_such_package.conf; {there}",
+    ]
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_all_errors_at_once() -> None:
     found = errors(
         "modle=tiny", "trainer.max_stepz=3", "data.batch_size=abc", "optimizer.lr=-1", "tracker=wandbb", "x",
@@ -375,7 +427,7 @@ def test_a_search_path_given_on_the_command_line_brings_its_own_options(tmp_path
     assert load([search, "experiment=mine"]).trainer.max_steps == 3
     (tmp_path / "experiment" / "mine.yaml").write_text("a: [\n")
     (line,) = errors(search, "experiment=mine")
-    assert line.startswith(f"{search} experiment=mine: while parsing")
+    assert line.startswith("experiment=mine: while parsing")
 
 
 def test_no_torch_and_no_lightning_are_needed() -> None:

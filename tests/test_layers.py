@@ -17,7 +17,7 @@ PACKAGE = ROOT / "clip_align"
 # Lower rooms first; a module imports from rooms before its own, or from its own room.
 ROOMS = (
     ("errors",),
-    ("structure", "quoting", "signatures", "torchrun", "parent"),
+    ("structure", "quoting", "signatures", "override_check", "torchrun", "parent"),
     ("open_clip_names", "run_folder", "record_items"),
     ("record",),
     ("config",),

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Overrides that Hydra would take, or take half, but that mean nothing here: refused before anything is composed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clip_align.quoting import as_typed
+from clip_align.structure import nearest
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+SEVERAL = ("callbacks", "tracker")  # groups of which any number of options may be chosen
+KINDS = ("data", "model", "trainer")  # groups whose options say which kind they are
+HYDRA = ("hydra.searchpath", "hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
+
+
+def problems(override: Override, groups: Sequence[str], options: Callable[[str], Sequence[str]]) -> Iterator[str]:
+    """A line for everything wrong with the form of an override, or with the options that it chooses.
+
+    ``options``: names of the options of a group.
+    """
+    key, line = override.key_or_group, str(override.input_line)
+    if override.is_delete():
+        yield from _taken_away(key, groups)
+    elif of_hydra(key):
+        yield from _of_hydra(key, override.value(), line)
+    elif key in groups:
+        yield from _chosen(key, override.value(), options(key))
+    elif key in [f"{group}.kind" for group in KINDS]:
+        group = key.partition(".")[0]
+        yield f"{line}: follows from the option that is chosen; type {group}={as_bare(override.value())}"
+
+
+def of_hydra(key: str) -> bool:
+    """Whether a key is a setting of Hydra itself."""
+    return key.replace("/", ".").split(".")[0] == "hydra"
+
+
+def as_bare(value: object) -> str:
+    """A value as it is typed, a text without quotes."""
+    return value if isinstance(value, str) else as_typed(value)
+
+
+def _taken_away(key: str, groups: Sequence[str]) -> Iterator[str]:
+    group, _, name = key.partition(".")
+    if group == "callbacks" and name and "." not in name:
+        return
+    if key in SEVERAL:
+        instead = f"for none {key}=[]"
+    elif key in groups:
+        instead = f"choose another option: {key}=…"
+    else:
+        instead = "a key that is not typed has its default"
+    yield f"~{key}: only callbacks can be taken away: ~callbacks.<name>; {instead}"
+
+
+def _of_hydra(key: str, value: Any, line: str) -> Iterator[str]:
+    if not any(key == known or key.startswith(f"{known}.") for known in HYDRA):
+        yield f"{line}: without effect, as Hydra only composes; of its keys type hydra.searchpath, launcher, sweeper"
+    elif key == "hydra.searchpath":
+        if not isinstance(value, list):
+            yield f"{key}: {as_bare(value)} is not a list: hydra.searchpath=[file:///folder,pkg://package.folder]"
+            return
+        for place in map(str, value):
+            if not _is_there(place):
+                yield f"{key}: no such place {place}; give folders of groups: file:///folder or pkg://package.folder"
+
+
+def _is_there(place: str) -> bool:
+    scheme, _, path = place.rpartition("://")
+    if scheme == "pkg":
+        try:
+            return importlib.util.find_spec(path.replace("/", ".")) is not None
+        except (ImportError, ValueError):
+            return False
+    return Path(path).is_dir() if scheme in ("file", "") else True
+
+
+def _chosen(group: str, value: Any, there: Sequence[str]) -> Iterator[str]:
+    if isinstance(value, dict):
+        keys = " ".join(f"{group}.{name}={as_bare(inner)}" for name, inner in value.items())
+        none = f"for none {group}=[]" if group in SEVERAL else f"valid: {', '.join(there)}"
+        what = f"type its keys: {keys}" if keys else none
+        yield f"{group}: a group takes names of options, not a mapping; {what}"
+        return
+    if isinstance(value, list) and group not in SEVERAL:
+        yield f"{group}: one option, not a list; valid: {', '.join(there)}"
+        return
+    if value is None and group in SEVERAL:
+        yield f"{group}=null: no such option; for none {group}=[]"
+        return
+    for option in map(as_bare, value if isinstance(value, list) else [value]):
+        if option not in there:
+            guess = nearest(option, there)
+            hint = f"did you mean {group}={guess}? " if guess else ""
+            yield f"{group}={option}: no such option; {hint}valid: {', '.join(there)}"
