@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import tarfile
 from pathlib import Path
@@ -196,10 +195,14 @@ def test_the_cache_is_used_until_the_file_changes(shards: Any, tmp_path: Path, m
         assert np.array_equal(getattr(first, name), getattr(second, name))
     assert (first.bad, first.note, first.size) == (second.bad, second.note, second.size)
     monkeypatch.undo()
-    shards.tar("a.tar", shards.members(2))
-    assert len(shard_index(str(path), cache)) == 2
-    os.utime(path, (1, 1))
-    assert len(shard_index(str(path), cache)) == 2
+    before = path.stat()
+    shards.tar("a.tar", [*shards.members(3, "q"), ("bad.txt", b"x")])  # as long as before
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert path.stat().st_size == before.st_size
+    assert shard_index(str(path), cache).key(0) == "q00000"
+    shards.tar("a.tar", shards.members(60))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as old as before
+    assert len(shard_index(str(path), cache)) == 60
 
 
 def test_a_damaged_cache_file_is_made_anew(shards: Any, tmp_path: Path) -> None:
@@ -217,11 +220,21 @@ def test_nothing_is_unpickled(shards: Any, tmp_path: Path) -> None:
     path, cache = shards.tar("a.tar", shards.members(3)), tmp_path / "cache"
     shard_index(str(path), cache)
     (file,) = (cache / "index").glob("*.npz")
+    arrays = dict(np.load(file))
     with file.open("wb") as stream:
-        np.savez(
-            stream, keys=np.array([object()], dtype=object), facts=np.frombuffer(json.dumps({}).encode(), np.uint8)
-        )
+        np.savez(stream, **{**arrays, "image": np.array([_Touch(tmp_path / "executed")] * 3, dtype=object)})
     assert len(shard_index(str(path), cache)) == 3
+    assert not (tmp_path / "executed").exists()
+
+
+class _Touch:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mknod, (self.path,)
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(shards: Any, tmp_path: Path) -> None:

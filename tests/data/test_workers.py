@@ -23,8 +23,8 @@ def test_workers_change_nothing_not_even_the_generators(shards: Any, make: Make)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_spawned_workers(shards: Any, make: Make) -> None:
-    """The pipeline is picklable: that is what spawn asks of it."""
+def test_the_pipeline_is_picklable(shards: Any, make: Make) -> None:
+    """That is what spawned workers ask of it."""
     shards.good(6, 7)
     data = make(shards.folder)
     loader = data.loader()

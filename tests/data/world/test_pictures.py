@@ -93,10 +93,16 @@ def test_noise_is_that_of_the_recipe() -> None:
 
 
 def test_larger_pictures_show_the_same_scene() -> None:
-    small, large = replace(RECIPE, size=16, sensor_noise=0.0), replace(RECIPE, size=64, sensor_noise=0.0)
+    """Backgrounds are other pieces of the canvas; so the middle is compared, where the objects are."""
+    clear = replace(RECIPE, sensor_noise=0.0, occlusion=0.0)
+    small, large = replace(clear, size=16), replace(clear, size=64)
     assert block_size(large) < block_size(small)
-    pictures = [render(r, draw_scenes(r, "train", range(4)), held_out=False) for r in (small, large)]
-    assert [p.shape for p in pictures] == [(4, 16, 16, 3), (4, 64, 64, 3)]
+    one, other = (render(r, draw_scenes(r, "train", range(40)), held_out=False).astype(float) for r in (small, large))
+    shrunk = other.reshape(40, 16, 4, 16, 4, 3).mean(axis=(2, 4))
+    middles = [pictures[:, 5:11, 5:11].reshape(40, -1) for pictures in (one, shrunk)]
+    apart = np.abs(middles[0][:, None] - middles[1][None]).mean(axis=2)  # [small, large]
+    assert (apart.argmin(axis=1) == np.arange(40)).mean() > 0.75  # by chance 1 of 40
+    assert apart.diagonal().mean() < np.median(apart) / 2
 
 
 def test_captions_name_the_object_always_and_the_rest_as_asked() -> None:
