@@ -82,6 +82,11 @@ class Name:
     of_run: bool = False
 
 
+def inches(font: FontProperties, text: str) -> float:
+    """Width of a text."""
+    return text_to_path.get_text_width_height_descent(text, font, False)[0] / 72
+
+
 def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) -> None:
     """One panel: frame, peak range, undefined stretches, reference lines, curves, names."""
     end = max((p.samples for c in panel.curves for p in c.points), default=0) or 1
@@ -106,8 +111,9 @@ def _limits(panel: Panel) -> tuple[float, float]:
     """Limits that hold every value and reference line; intervals and bounds only inside the scores' widest limits."""
     points = [p for c in panel.curves for p in c.points if p.value is not None]
     values = [r.value for r in panel.references] + [p.value for p in points if p.value is not None]
+    low, high = min([*values, panel.axis[0]]), max([*values, panel.axis[1]])
     wide = [y for _, y in panel.bound] + [v for p in points for v in (p.low, p.high) if v is not None]
-    values += [min(max(v, panel.axis[0]), panel.axis[1]) for v in wide]
+    values += [min(max(v, low), high) for v in wide]
     low, high = (min(values), max(values)) if values else panel.axis
     margin = 0.04 * (high - low) or 0.05
     return low - margin, high + margin
@@ -272,10 +278,5 @@ def _write_names(axes: Axes, names: list[Name], layout: Layout, limits: tuple[fl
 def _broken(name: Name, layout: Layout) -> str:
     """The name in as many lines as the right margin has room for."""
     room = layout.right - 0.04 * layout.axes_inches[0] - 0.06
-    measure = partial(_inches, FontProperties(size=layout.font - 0.7, weight=name.weight))
+    measure = partial(inches, FontProperties(size=layout.font - 0.7, weight=name.weight))
     return named(name.label, name.said, room, measure, tail=name.of_run)
-
-
-def _inches(font: FontProperties, text: str) -> float:
-    """Width of a text."""
-    return text_to_path.get_text_width_height_descent(text, font, False)[0] / 72

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
 from clip_align.record import History
-from clip_align.report.draw import INK, MUTED, WIDE, Layout, draw
-from clip_align.report.labels import count, wrapped
+from clip_align.report.draw import INK, MUTED, WIDE, Layout, draw, inches
+from clip_align.report.labels import count, fitted, wrapped
 from clip_align.report.layers import all_scores
 from clip_align.report.panels import Panel, panels
 from clip_align.run_folder import write_atomic
@@ -38,8 +40,9 @@ def png(drawn: Sequence[Panel], *, title: str, foot: str, layout: Layout = WIDE)
     size = (layout.columns * layout.width, rows * layout.height + HEAD + FOOT + 0.14 * foot.count("\n"))
     figure = Figure(figsize=size, dpi=layout.dpi, facecolor="white")
     FigureCanvasAgg(figure)  # no pyplot: nothing global
-    shown = wrapped(title, int(layout.note_characters * layout.columns * 0.8), 1)
-    figure.text(0.1 / size[0], 1 - 0.13 / size[1], shown, va="top", size=layout.font + 1, color=INK, weight="bold")
+    font = FontProperties(size=layout.font + 1, weight="bold")
+    shown = fitted(title, size[0] - 0.3, partial(inches, font))
+    figure.text(0.1 / size[0], 1 - 0.13 / size[1], shown, va="top", font=font, color=INK)
     figure.text(0.1 / size[0], 0.08 / size[1], foot, va="bottom", size=layout.font - 0.8, color=MUTED)
     if not drawn:
         figure.text(0.5, 0.5, "no evaluation yet", ha="center", va="center", size=layout.font + 3, color=MUTED)

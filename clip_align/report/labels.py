@@ -189,6 +189,13 @@ def shortened(text: str, characters: int, tail: bool = False) -> str:
     return text[:head].rstrip(" ,;:") + "…" + (text[len(text) - characters + 1 + head :] if tail else "")
 
 
+def fitted(text: str, room: float, measure: Callable[[str], float]) -> str:
+    """The text on one line no wider than ``room``, its end cut where it is wider."""
+    if measure(text) <= room:
+        return text
+    return shortened(text, bisect_right(range(2, len(text)), room, key=lambda n: measure(shortened(text, n))) + 1)
+
+
 def broken(text: str, room: float, measure: Callable[[str], float]) -> list[str]:
     """Lines no wider than ``room``: broken at spaces; inside a word only where it is wider than a line."""
     lines: list[str] = []

@@ -64,7 +64,7 @@ def texts_of(
         original(self, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    figures.png(built, title="t", foot=foot, layout=layout)
+    figures.png(built, title=", ".join(["a long name of a run"] * 12), foot=foot, layout=layout)
     (figure,) = kept
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
@@ -190,6 +190,14 @@ def test_signs_of_formulae_in_outside_texts_are_drawn_as_they_are(tmp_path: Path
     history = read(synthetic.run(tmp_path, last=60, chosen=[mine]))
     history.evaluations[0]["human/mine/texture_bias/reason"] = r"$\sqrt$ of $-1"
     assert figures.png(panels(history), title=r"$\title$", foot=r"$\foot$")
+
+
+def test_intervals_outside_a_wrong_axis_do_not_squeeze_the_curve(synthetic: ModuleType, tmp_path: Path) -> None:
+    mine = synthetic.benchmark("human/mine", "alignment", [synthetic.score("db", "PSNR, dB")])  # axis (0, 1)
+    line = {"kind": "evaluation", "human/mine/db/low": 24.0, "human/mine/db/high": 26.0, "human/mine/db": 25.0}
+    synthetic.write(tmp_path, [{**synthetic.where(0), **mine}, *({**synthetic.where(s), **line} for s in (0, 60))])
+    (panel,) = panels(read(tmp_path))
+    assert draw._limits(panel)[0] > 23
 
 
 @pytest.mark.slow
