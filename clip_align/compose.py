@@ -23,7 +23,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clip_align import config as schema
@@ -31,7 +31,7 @@ from clip_align import override_check
 from clip_align.callback_check import takes
 from clip_align.errors import UserError
 from clip_align.quoting import as_text, numbers_as_text, quoted
-from clip_align.structure import flat, nearest, unknown_key
+from clip_align.structure import flat, join, nearest, unknown_key
 
 PRIMARY = "config"
 OWNERS: dict[str, dict[str, type]] = {  # whose keys a user may type without having chosen the option
@@ -287,9 +287,27 @@ def _searchpath(lines: Sequence[str]) -> list[str]:
 
 
 def _resolved(config: DictConfig, errors: list[str]) -> dict[str, Any]:
-    try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-    except OmegaConfBaseException as error:
-        errors.append(f"{error.full_key or 'config'}: {one_line(error)}")
-        plain = OmegaConf.to_container(config, resolve=False)
-    return {str(k): v for k, v in plain.items() if k != "hydra"} if isinstance(plain, dict) else {}
+    """Plain values, references followed; a wrong one costs its own key and, without a line, those that refer to it."""
+    wrong: dict[str, str] = {}
+    plain = _plain(config, "", wrong)
+    as_typed = flat(OmegaConf.to_container(config, resolve=False)) if wrong else {}
+    for key, reason in wrong.items():
+        if not any(f"${{{other}}}" in str(as_typed[key]) for other in wrong):
+            errors.append(f"{key}: {reason}")
+    return {key: value for key, value in plain.items() if key != "hydra"}
+
+
+def _plain(node: DictConfig, path: str, wrong: dict[str, str]) -> dict[str, Any]:
+    """A mapping without the keys that cannot be resolved; those and the reasons in ``wrong``."""
+    found: dict[str, Any] = {}
+    for key in map(str, node):
+        where = join(path, key)
+        try:
+            value = "???" if OmegaConf.is_missing(node, key) else node[key]
+            if isinstance(value, DictConfig):
+                found[key] = _plain(value, where, wrong)
+            else:
+                found[key] = OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value
+        except OmegaConfBaseException as error:
+            wrong[where] = one_line(error)
+    return found

@@ -30,7 +30,7 @@ def load(overrides: Sequence[str]) -> Config:
         errors += [p for p in problems(config) if p.partition(":")[0].partition(".")[0] not in wrong]
         config = replace(config, callbacks=callback_check.checked(config.callbacks, errors))
     if errors or config is None:
-        unread = {line.partition("=")[0] for line in errors if "=" in line.partition(":")[0]}
-        errors = [e for e in errors if e.partition(": not given")[0] not in unread]  # typed, and complained about
+        said = {line.partition(":")[0].partition("=")[0] for line in errors if ": not given" not in line}
+        errors = [e for e in errors if e.partition(": not given")[0] not in said]  # typed, and complained about
         raise UserError(*dict.fromkeys(errors))
     return config

@@ -290,6 +290,24 @@ def test_overrides_that_hydra_would_take_half(overrides: Sequence[str], lines: l
     assert errors(*overrides) == lines
 
 
+@pytest.mark.parametrize("key", ["trainer.max_steps", "callbacks.world.every_n_steps", "data.scale"])
+def test_a_reference_to_nothing_costs_its_own_key_only(key: str) -> None:
+    assert errors(f"{key}=${{nope}}", "seed=-1") == [
+        f"{key}: Interpolation key 'nope' not found",
+        "seed: -1 is out of range; it must be at least 0 and at most 4294967295",
+    ]
+
+
+def test_what_follows_a_reference_to_nothing_has_no_line_of_its_own() -> None:
+    assert errors("evaluation.every_n_steps=${nope}", "data.crop_scale=[0.1,${none}]") == [
+        "data.crop_scale: Interpolation key 'none' not found",
+        "evaluation.every_n_steps: Interpolation key 'nope' not found",
+    ]
+    assert errors("callbacks=pairs_csv", "callbacks.pairs_csv.csv=${nope}") == [
+        "callbacks.pairs_csv.csv: Interpolation key 'nope' not found"
+    ]
+
+
 def test_a_search_path_that_is_not_there_is_one_line(recwarn: pytest.WarningsRecorder) -> None:
     there = "give folders of groups: file:///folder or pkg://package.folder"
     assert errors("hydra.searchpath=[file:///nope,pkg://no_such_package.conf]", "seed=1") == [
