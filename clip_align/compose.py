@@ -159,12 +159,17 @@ def _attempts(key: str, value: str) -> Iterator[str]:
 
 
 def completed(lines: list[str], parsed: Sequence[Override]) -> list[str]:
-    """``model.name=…`` alone also chooses ``model=open_clip``, whose architecture it names."""
+    """``model.name=…`` alone also chooses ``model=open_clip``, whose architecture it names, and its optimizer.
+
+    A ResNet named so trains as ``model=rn50`` does: CLIP's betas and eps depend on "vit" being in the name.
+    """
     keys = {o.key_or_group: o for o in parsed}
     named = keys.get("model.name")
-    if named is not None and "model" not in keys and "experiment" not in keys and named.value() is not None:
-        return ["model=open_clip", *lines]
-    return lines
+    if named is None or named.value() is None:
+        return lines
+    model = ["model=open_clip"] if "model" not in keys and "experiment" not in keys else []
+    resnet = "vit" not in str(named.value()).lower() and "optimizer" not in keys
+    return [*model, *(["optimizer=clip_resnet"] if resnet else []), *lines]
 
 
 def _valid_context(context: Sequence[str], parsed: Sequence[Override], loader: ConfigLoader) -> list[Override]:

@@ -391,6 +391,15 @@ def test_a_model_by_name_alone_brings_its_optimizer() -> None:
     assert load(["callbacks=[]", "model=rn50", "optimizer=tiny"]).optimizer == Config().optimizer
 
 
+def test_a_resnet_by_name_trains_as_the_one_by_option() -> None:
+    by_option = load(["callbacks=[]", "model=rn50"]).optimizer
+    for by_name in (["model.name=RN50"], ["model=open_clip", "model.name=RN50"], ["model.name=RN50", "optimizer.lr=1"]):
+        found = load(["callbacks=[]", *by_name]).optimizer
+        assert (found.betas, found.eps) == (by_option.betas, by_option.eps) == ((0.9, 0.999), 1e-8)
+    assert load(["callbacks=[]", "model.name=RN50", "optimizer=clip_vit"]).optimizer.betas == (0.9, 0.98)
+    assert load(["callbacks=[]", "model.name=ViT-B-16"]).optimizer.betas == (0.9, 0.98)
+
+
 def test_lists_of_callbacks_and_trackers() -> None:
     assert list(load(["callbacks=[world,world_noise]"]).callbacks) == ["world", "world_noise"]
     assert load(["callbacks=[]"]).callbacks == load(["callbacks=none"]).callbacks == {}
