@@ -147,8 +147,17 @@ def parse(overrides: Iterable[str], errors: list[str], loader: ConfigLoader) -> 
             except HydraException as error:
                 reason = one_line(error)
         else:
-            errors.append(f"{typed}: cannot be read ({reason}); put the value in quotes: '{key}=\"…\"'")
+            errors.append(_unreadable(parser, typed, key, reason))
     return parsed
+
+
+def _unreadable(parser: OverridesParser, typed: str, key: str, reason: str) -> str:
+    """The line for an override that cannot be parsed: with any other value it could, or the key is at fault."""
+    try:
+        parser.parse_override(f"{key}=0")
+    except HydraException:
+        return f"{typed}: '{key}' is not a key; keys are names with a dot between two, like trainer.max_steps"
+    return f"{typed}: cannot be read ({reason}); put the value in quotes: '{key}=\"…\"'"
 
 
 def _attempts(key: str, value: str) -> Iterator[str]:

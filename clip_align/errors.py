@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 REFUSED = 2  # before step 0: config, data, missing files, unusable cache
 FAILED = 1  # during the run
 INTERRUPTED = 130  # SIGINT, after checkpoint, record and report
@@ -20,11 +22,16 @@ class UserError(Exception):
     told = False
 
     def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
+        self.lines = tuple(map(_one_line, lines))
+        super().__init__("\n".join(self.lines))
 
 
 class RunError(UserError):
     """The same, for a failure while the run is under way (exit code 1)."""
 
     exit_code = FAILED
+
+
+def _one_line(text: str) -> str:
+    shown = "".join(c if unicodedata.category(c) != "Cc" else c.encode("unicode_escape").decode() for c in text)
+    return text if shown == text else shown

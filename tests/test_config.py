@@ -240,6 +240,16 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
             ],
         ),
         (["faster"], ["faster: not of the form key=value; groups are chosen the same way: model=tiny"]),
+        (
+            ["trainer..max_steps=3"],
+            [
+                "trainer..max_steps=3: 'trainer..max_steps' is not a key; "
+                "keys are names with a dot between two, like trainer.max_steps"
+            ],
+        ),
+        (["trainer.precision=8\n16\t"], [
+            "trainer.precision: '8\\n16\\t' is not one of 32, bf16-mixed, 16-mixed"
+        ]),
         (["--lr=3"], ["--lr=3: no dashes but --help and --multirun; settings are typed as key=value"]),
     ],
 )  # fmt: skip
