@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from clip_align import open_clip_names
-from clip_align.config import Config, FolderData, ModelConfig, ShardData, TrainerConfig, WorldData
+from clip_align.config import CheckpointConfig, Config, FolderData, ModelConfig, ShardData, TrainerConfig, WorldData
 from clip_align.run_folder import bad_name
 
 TINY_STRIDE = 8  # models.tiny.STRIDE, which cannot be imported without torch
@@ -18,6 +18,7 @@ def problems(config: Config) -> list[str]:
     """Everything wrong with a configuration whose types and single values are right, a line each."""
     return [
         *_names(config),
+        *_best(config),
         *_data(config),
         *_model(config.model),
         *_trainer(config),
@@ -29,9 +30,22 @@ def _names(config: Config) -> Iterator[str]:
         yield problem
     if config.resume == "auto" and config.name is None:
         yield "resume: auto needs to know which run: type name=… too"
+
+
+def _best(config: Config) -> Iterator[str]:
+    """The score whose best value is kept; the default one may be one that this run does not measure."""
     best = config.checkpoint.best
-    if best is not None and not RECORD_KEY.fullmatch(best):
+    if best is None:
+        return
+    if not RECORD_KEY.fullmatch(best):
         yield f"checkpoint.best: '{best}' is not a key of the record; it looks like human/tid2013_remade/srocc"
+    elif best != CheckpointConfig().best:
+        names = [str(c.arguments.get("name") or name) for name, c in config.callbacks.items()]
+        if best.split("/")[1] not in names:
+            yield (
+                f"checkpoint.best: no callback that is chosen writes {best}; "
+                f"chosen are: {', '.join(names) or 'none'}; to keep no best one: checkpoint.best=null"
+            )
 
 
 def _data(config: Config) -> Iterator[str]:

@@ -51,7 +51,7 @@ EXTRA = {
     "data=folder": ["data.csv=/a/x.csv"],
     "model=open_clip": ["model.name=ViT-S-32-alt"],
     "callbacks=pairs_csv": ["callbacks.pairs_csv.csv=x.csv"],
-    "experiment=paper": ["data.shards=/a/x.tar", "callbacks=[]"],
+    "experiment=paper": ["data.shards=/a/x.tar", "callbacks=[]", "checkpoint.best=null"],
 }
 
 
@@ -231,6 +231,13 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
             ["checkpoint.best=srocc"],
             ["checkpoint.best: 'srocc' is not a key of the record; it looks like human/tid2013_remade/srocc"],
         ),
+        (
+            ["checkpoint.best=human/pairs_csv/srocc", "callbacks=[world,world_noise]"],
+            [
+                "checkpoint.best: no callback that is chosen writes human/pairs_csv/srocc; "
+                "chosen are: world, world_noise; to keep no best one: checkpoint.best=null"
+            ],
+        ),
         (["name=latest"], ["name: 'latest' is the link to the newest run; choose another name"]),
         (
             ["optimizer.lr=1e-3,2e-3"],
@@ -388,7 +395,7 @@ def test_texts_stay_texts_and_home_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_steps_typed_replace_the_samples_of_an_experiment() -> None:
-    paper = ["experiment=paper", "callbacks=[]", "data.shards=/a/x.tar"]
+    paper = ["experiment=paper", "callbacks=[]", "checkpoint.best=null", "data.shards=/a/x.tar"]
     assert load([*paper, "trainer.max_steps=100"]).trainer.samples is None
     assert load([*paper, "trainer.max_steps=null"]).trainer.samples == 320_000_000
 
@@ -438,7 +445,7 @@ def test_the_paper_experiment_composes_and_says_what_is_missing() -> None:
         f"callbacks.cue_conflict: its loader {release} ~callbacks.cue_conflict",
         f"callbacks.cifar100: its loader {release} ~callbacks.cifar100",
     ]
-    paper = load(["experiment=paper", "data.shards=/a/{0..9}.tar", "callbacks=[]"])
+    paper = load(["experiment=paper", "data.shards=/a/{0..9}.tar", "callbacks=[]", "checkpoint.best=null"])
     assert (paper.model.name, paper.data.kind, paper.trainer.kind) == ("ViT-B-32", "webdataset", "ddp")
     assert (paper.trainer.precision, paper.experiment, paper.optimizer.eps) == ("bf16-mixed", "paper", 1e-6)
 

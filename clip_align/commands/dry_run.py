@@ -112,8 +112,6 @@ def _world(data: WorldData, cache: Path) -> Path | None:
 
 def _callbacks(config: Config, cache: Path, stack: ExitStack, missing: list[str]) -> list[PerceptualCallback]:
     """Those that find their data, built as the run would build them."""
-    if not config.callbacks:
-        return []
     from clip_align.callbacks.build import build_callbacks
     from clip_align.data.world.shards import ensure_held_out
     from clip_align.evaluation.prepare import images_per_event

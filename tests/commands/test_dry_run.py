@@ -50,6 +50,18 @@ def test_everything_missing_is_named_at_once(tmp_path: Path, capsys: pytest.Capt
     assert "cost     memory" in capsys.readouterr().out  # what can be told is told
 
 
+def test_a_best_score_that_nobody_writes_is_missing(tmp_path: Path) -> None:
+    folders = [f"paths.cache={tmp_path}", f"paths.runs={tmp_path}/runs"]
+    config = load(["trainer=cpu", "callbacks=world", "checkpoint.best=zero_shot/world/acuracy", *folders])
+    with pytest.raises(UserError) as caught:
+        dry_run(config)
+    assert list(caught.value.lines) == [
+        "checkpoint.best: no callback of this run writes zero_shot/world/acuracy; "
+        "valid: zero_shot/world/accuracy, zero_shot/world/accuracy_random_texture"
+    ]
+    assert dry_run(load(["callbacks=[]", "checkpoint.best=null", *folders])) == 0
+
+
 def test_a_step_is_tried_and_its_memory_counted() -> None:
     small, large = (cost(load(["callbacks=[]", f"data.batch_size={n}"]), ONE) for n in (8, 16))
     assert small.tried <= 8
