@@ -196,22 +196,23 @@ def resolve_run(runs: str | Path, name_or_path: str | Path) -> RunFolder:
     for path in (named, typed):
         if path.is_file() and path.name == "latest":  # the text file for file systems without links
             path = path.parent / path.read_text().strip()
-        if _is_run(path):
+        if is_run(path):
             return RunFolder(path.resolve() if path.is_symlink() else path)
-        if of_sweep := sorted((p for p in path.glob("*") if _is_run(p)), key=_in_order) if path != Path(runs) else []:
+        if of_sweep := sorted((p for p in path.glob("*") if is_run(p)), key=_in_order) if path != Path(runs) else []:
             names = ", ".join(f"{name_or_path}/{p.name}" for p in of_sweep[:5])
             raise UserError(
                 f"{name_or_path}: a sweep of {len(of_sweep)}, not a run; its runs: {names}{_more(of_sweep)}"
             )
     folders = [p for p in Path(runs).glob("*") if not p.is_symlink()]
-    there = [p for p in folders if _is_run(p) or any(map(_is_run, p.glob("*")))]
+    there = [p for p in folders if is_run(p) or any(map(is_run, p.glob("*")))]
     there.sort(key=lambda p: p.stat().st_mtime, reverse=True)
     names = ", ".join(p.name for p in there[:5])
     known = f"runs there, newest first: {names}{_more(there)}" if there else f"no runs in {runs}"
     raise UserError(f"{name_or_path}: no run of this name in {runs} and no such run folder; {known}")
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's."""
     return any((path / file).is_file() for file in ("metrics.jsonl", "config.yaml", "provenance.json"))
 
 

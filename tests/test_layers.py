@@ -19,7 +19,7 @@ ROOMS = (
     ("errors",),
     ("structure", "quoting", "signatures", "override_check", "torchrun", "parent"),
     ("open_clip_names", "run_folder", "record_items"),
-    ("record",),
+    ("record", "run_place"),
     ("config",),
     ("callback_check",),
     ("config_check", "compose"),

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from clip_align.config import Config, WorldData
 from clip_align.errors import UserError
-from clip_align.run_folder import RunFolder, used_name, user_cache
+from clip_align.run_folder import user_cache
+from clip_align.run_place import unusable_run, unwritable
 
 if TYPE_CHECKING:
     from clip_align.callbacks.base import PerceptualCallback
@@ -62,13 +63,9 @@ def _costs(what: str, about: str) -> None:
 def _folders(config: Config, missing: list[str]) -> None:
     """The run's own folder: free, and in a place that can be written; nothing is made."""
     runs = Path(config.paths.runs)
-    if config.name is not None and config.resume is None:
-        folder = RunFolder(runs / config.name)
-        if folder.has_steps:
-            missing.append(used_name(folder, config.name))
-    there = next(p for p in (runs.absolute(), *runs.absolute().parents) if p.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        missing.append(f"paths.runs: {there} cannot be written; set paths.runs=…")
+    problem = unusable_run(runs, config.name) if config.resume is None else unwritable(Path(config.resume), runs)
+    if problem:
+        missing.append(problem)
 
 
 def _cache(config: Config, stack: ExitStack, missing: list[str]) -> Path:

@@ -25,7 +25,8 @@ from clip_align.compose import PRIMARY, hydra, sweep
 from clip_align.config import Config
 from clip_align.errors import FAILED, TERMINATED, UserError
 from clip_align.load_config import load
-from clip_align.run_folder import RunFolder, bad_name, used_name
+from clip_align.run_folder import bad_name
+from clip_align.run_place import unusable_run
 
 AFTER_CTRL_C_S = 1.5  # a terminal has sent Ctrl-C to the job too; a second one comes too soon to be a hard stop
 
@@ -36,7 +37,7 @@ def multirun(overrides: Sequence[str]) -> int:
     configs = _checked(jobs)
     name = _name(configs[0])
     runs = Path(configs[0].paths.runs)
-    _refuse_used(runs, name, len(jobs))
+    _refuse_place(runs, name, len(jobs))
     print(f"sweep {runs / name}: {len(jobs)} run{'s' if len(jobs) > 1 else ''}, one after the other", flush=True)
     settings = [o for o in typed if _key(o) != "name"]
     with hydra():
@@ -128,10 +129,10 @@ def _name(config: Config) -> str:
     return name
 
 
-def _refuse_used(runs: Path, name: str, jobs: int) -> None:
+def _refuse_place(runs: Path, name: str, jobs: int) -> None:
     for path in (name, *(f"{name}/{n}" for n in range(jobs))):
-        if RunFolder(runs / path).has_steps:
-            raise UserError(used_name(RunFolder(runs / path), path))
+        if problem := unusable_run(runs, path):
+            raise UserError(problem)
 
 
 def _key(override: str) -> str:

@@ -10,7 +10,8 @@ from clip_align import torchrun
 from clip_align.config import Config
 from clip_align.errors import UserError
 from clip_align.load_config import load
-from clip_align.run_folder import RunFolder, used_name, user_cache
+from clip_align.run_folder import user_cache
+from clip_align.run_place import unusable_run, unwritable
 
 MULTIRUN = ("--multirun", "-m")
 HELP = ("--help", "-h")
@@ -42,16 +43,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def refuse_early(config: Config) -> None:
-    """Raise UserError for a used name or an unusable cache before anything slow is imported.
+    """Raise UserError for a run or a cache that cannot be where it shall, before anything slow is imported.
 
     On the first rank only: the others may come when it has begun to write.
     """
     if torchrun.rank() != 0:
         return
     errors = []
-    if config.name is not None and config.resume is None:
-        folder = RunFolder(Path(config.paths.runs) / config.name)
-        errors += [used_name(folder, config.name)] if folder.has_steps else []
+    runs = Path(config.paths.runs)
+    problem = unusable_run(runs, config.name) if config.resume is None else unwritable(Path(config.resume), runs)
+    if problem:
+        errors.append(problem)
     if config.paths.cache is not None:
         try:
             user_cache(config.paths.cache)

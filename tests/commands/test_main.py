@@ -88,6 +88,14 @@ def test_a_used_name_and_an_unusable_cache_are_refused_before_torch(tmp_path: Pa
     assert seconds < 2
 
 
+def test_a_place_where_no_run_can_be_made_is_refused_before_torch(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for more in ([], ["--multirun", "seed=1,2"], ["name=a"]):
+        code, _, err, seconds = type_in("paths.runs=file", *more, cwd=tmp_path)
+        assert (code, err) == (2, [f"paths.runs: {tmp_path}/file is not a folder; set paths.runs=…"])
+        assert seconds < 2
+
+
 def test_under_torchrun_an_error_is_said_once(tmp_path: Path) -> None:
     code, _, err, _ = type_in("seed=-1", cwd=tmp_path, RANK="1", WORLD_SIZE="2", TORCHELASTIC_RUN_ID="x")
     assert (code, err) == (2, [])
