@@ -20,7 +20,7 @@ from clip_align.run_folder import read_provenance
 
 LIMIT_SECONDS = 5.0  # for the last redraw by the child, after which the parent draws itself
 NARROW_SECONDS = 60.0  # between two drawings of the variant for narrow screens: half of a redraw's cost
-APART = 10.0  # least time between two redraws, in times of the last one: a tenth of a processor at most
+APART = 2.0  # least time between two redraws, in times of the last one: a third of a processor at most
 END = "end "
 LOG = ".live.log"
 
