@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clip_align.run_folder import versions
+from clip_align.provenance import versions
 from clip_align.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
 from clip_align.structure import INVALID, Range, check_range, convert, plain, unknown_key
 

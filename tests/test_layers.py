@@ -18,7 +18,7 @@ PACKAGE = ROOT / "clip_align"
 ROOMS = (
     ("errors",),
     ("structure", "quoting", "signatures", "override_check", "torchrun", "parent"),
-    ("open_clip_names", "run_folder", "record_items"),
+    ("open_clip_names", "provenance", "run_folder", "record_items", "record_lines"),
     ("record", "run_place"),
     ("config",),
     ("callback_check",),
@@ -47,7 +47,7 @@ MAY_IMPORT_TORCH = {"metrics/modules.py"}
 ONLY_IN = {
     "wandb": lambda module: module == "tracking/wandb.py",
     "hydra": lambda module: module.split("/")[0] in {"compose.py", "commands"},
-    "pytorch_lightning": lambda module: module.split("/")[0] in {"callbacks", "training", "commands", "run_folder.py"},
+    "pytorch_lightning": lambda module: module.split("/")[0] in {"callbacks", "training", "commands"},
 }
 
 

@@ -16,13 +16,13 @@ import yaml  # type: ignore[import-untyped]
 from clip_align.config import to_plain
 from clip_align.errors import UserError
 from clip_align.evaluation.schedule import event_steps
+from clip_align.provenance import provenance
 from clip_align.record import Position, Record, read
 from clip_align.run_folder import (
     RunFolder,
     lock,
     new_run,
     point_latest,
-    provenance,
     read_provenance,
     run_name,
     write_atomic,
