@@ -19,6 +19,7 @@ from clip_align.errors import RunError
 from clip_align.record_items import ITEMS, benchmark_keys, items_csv, items_spacing, npz, step_file, steps_on_disk
 from clip_align.record_items import ItemsHistory as ItemsHistory
 from clip_align.record_items import read_items as read_items
+from clip_align.record_lines import whole
 from clip_align.run_folder import write_atomic
 
 if TYPE_CHECKING:
@@ -237,25 +238,14 @@ def drawn(evaluations: Iterable[dict[str, Any]], benchmark: Mapping[str, Any], s
 
 
 def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Whole lines of a record, and how many are damaged (torn, not JSON, without kind or step)."""
+    """Whole lines of a record, and how many are damaged."""
     try:
         content = path.read_bytes()
     except OSError:
         return [], 0
-    good: list[dict[str, Any]] = []
-    damaged = 0
-    for raw in content.split(b"\n"):
-        if not raw.strip():
-            continue
-        try:
-            line = json.loads(raw)
-        except ValueError:
-            line = None
-        if isinstance(line, dict) and isinstance(line.get("kind"), str) and isinstance(line.get("global_step"), int):
-            good.append(line)
-        else:
-            damaged += 1
-    return good, damaged
+    lines = [whole(raw) for raw in content.split(b"\n") if raw.strip()]
+    good = [line for line in lines if line is not None]
+    return good, len(lines) - len(good)
 
 
 def _is_torn(path: Path) -> bool:

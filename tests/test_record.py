@@ -69,6 +69,42 @@ def test_a_damaged_line_costs_that_line_only(tmp_path: Path, damage: bytes) -> N
     assert history.damaged_lines == 1
 
 
+HERE = {"global_step": 1, "samples_seen": 128, "epoch": 0, "wall_seconds": 1.5}
+BENCHMARK = {"kind": "benchmark", **HERE, "key": KEY, "scores": [{"name": "srocc"}]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *({**HERE, "kind": "train", key: value} for key in HERE for value in (None, "1", True, float("nan"), 1e400)),
+        {"kind": 1, **HERE},
+        {**BENCHMARK, "key": None},
+        {**BENCHMARK, "scores": {"srocc": {}}},
+        {**BENCHMARK, "scores": [{"label": "SROCC"}]},
+        {**BENCHMARK, "scores": [{"name": "srocc", "chance": "none"}]},
+        {**BENCHMARK, "scores": [{"name": "srocc", "axis": [0]}]},
+        {**BENCHMARK, "scores": [{"name": "srocc", "baselines": {"level": "high"}}]},
+        {**BENCHMARK, "options": []},
+        {"kind": "event", **HERE, "message": "of no kind"},
+        {"kind": "event", **HERE, "event": "started", "regular_every": "often"},
+        {"kind": "verdict", **HERE, "peak_from": "early"},
+    ],
+)
+def test_a_line_of_wrong_types_is_damaged(tmp_path: Path, line: dict[str, Any]) -> None:
+    good = [{"kind": "train", **HERE, "train/loss": 1.0}, BENCHMARK]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(of)}\n" for of in (*good, line)))
+    history = record.read(tmp_path)
+    assert (history.train, list(history.benchmarks)) == ([good[0]], [KEY])
+    assert (history.events, history.verdicts, history.damaged_lines) == ([], [], 1)
+
+
+def test_of_an_evaluation_only_the_values_that_are_no_numbers_are_lost(tmp_path: Path) -> None:
+    fine = {"kind": "evaluation", **HERE, "a/b/srocc": 0.5, "a/b/plcc": None, "a/b/plcc/reason": "all equal"}
+    bad = {"a/b/krocc": "high", "a/b/srocc/low": [0.1], "a/b/srocc/high": float("nan"), "a/b/n": True}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({**fine, **bad}) + "\n")
+    assert record.read(tmp_path) == record.History(evaluations=[fine])
+
+
 def test_no_record_reads_as_empty(tmp_path: Path) -> None:
     assert record.read(tmp_path) == record.History()
     assert record.read_items(tmp_path, KEY) is None

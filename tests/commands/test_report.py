@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,17 @@ def test_one_run_by_name_writes_into_it(tmp_path: Path, synthetic: ModuleType) -
     assert main(["first", f"paths.runs={tmp_path}"]) == 0
     assert (run / "report.html").exists()
     assert (run / "curves.png").exists()
+
+
+def test_lines_of_wrong_types_cost_no_report(tmp_path: Path, synthetic: ModuleType) -> None:
+    run = synthetic.run(tmp_path / "first", last=60)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (started, first, *_), last = [e for e in lines if e["kind"] != "train"], lines[-1]
+    damaged = [{**started, "event": []}, {**first, "scores": 1}, {**first, "options": ""}, {**last, "epoch": "1"}]
+    changed = [*lines, *damaged, {**last, **{key: ["0.5"] for key in last if "/" in key}}]
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in changed))
+    assert main(["first", f"paths.runs={tmp_path}"]) == 0
+    assert "4 damaged lines of the record left out" in (run / "report.html").read_text()
 
 
 def test_several_runs_go_into_a_dated_folder(tmp_path: Path, synthetic: ModuleType) -> None:

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which lines of a record are whole: what is read from one can be drawn without asking for types again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard
+
+POSITION = ("global_step", "samples_seen", "epoch", "wall_seconds")  # numbers of every line
+NUMBERS = {  # that some lines hold, by kind
+    "event": ("max_steps", "regular_every"),
+    "verdict": ("peak_from", "peak_to"),
+}
+OF_A_SCORE = ("chance", "flat_margin", "drawn_after")  # numbers, or null
+LEVELS = ("ceilings", "baselines")  # of a score: numbers by name
+LARGEST = 2**63
+
+
+def whole(raw: bytes) -> dict[str, Any] | None:
+    """A line of the record as it can be used, None for a damaged one (torn, not JSON, or a wrong type somewhere)."""
+    try:
+        line = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
+        return None
+    if not all(is_number(line.get(key)) for key in POSITION) or not isinstance(line["global_step"], int):
+        return None
+    if not all(line.get(key) is None or is_number(line[key]) for key in NUMBERS.get(line["kind"], ())):
+        return None
+    return OF_KIND.get(line["kind"], dict)(line)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a finite number that any arithmetic takes."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def _measured(line: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation without values that are neither numbers nor null; reasons and what is no measurement stay."""
+    return {
+        key: value
+        for key, value in line.items()
+        if "/" not in key or value is None or is_number(value) or key.endswith("/reason")
+    }
+
+
+def _event(line: Mapping[str, Any]) -> dict[str, Any] | None:
+    return {"message": "", **line} if isinstance(line.get("event"), str) else None
+
+
+def _benchmark(line: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A benchmark with a key, and scores with a name each; levels that are null are none."""
+    scores, options = line.get("scores"), line.get("options", {})
+    if not isinstance(line.get("key"), str) or not isinstance(scores, list) or not isinstance(options, Mapping):
+        return None
+    if not all(map(_is_score, scores)):
+        return None
+    known = ({k: _known(v) if k in LEVELS else v for k, v in score.items()} for score in scores)
+    return {**line, "scores": list(known)}
+
+
+def _is_score(score: object) -> bool:
+    if not isinstance(score, Mapping) or not isinstance(score.get("name"), str):
+        return False
+    axis = score.get("axis")
+    return (
+        all(score.get(key) is None or is_number(score[key]) for key in OF_A_SCORE)
+        and all(isinstance(score.get(key, {}), Mapping) for key in LEVELS)
+        and all(v is None or is_number(v) for key in LEVELS for v in score.get(key, {}).values())
+        and (axis is None or (isinstance(axis, list) and len(axis) == 2 and all(map(is_number, axis))))
+    )
+
+
+def _known(levels: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in levels.items() if value is not None}
+
+
+OF_KIND: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any] | None]] = {
+    "evaluation": _measured,
+    "train": _measured,
+    "benchmark": _benchmark,
+    "event": _event,
+}
