@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clip_align.errors import Missing
 from clip_align.provenance import versions
 from clip_align.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
 from clip_align.structure import INVALID, Range, check_range, convert, plain, unknown_key
@@ -52,7 +53,7 @@ def _checked(path: str, callback: CallbackConfig, errors: list[str]) -> Callback
             errors.append(unknown_key(f"{path}.{name}", [f"{path}.{known}" for known in parameters]))
     for name, parameter in parameters.items():
         if parameter.required and name not in callback.arguments:
-            errors.append(f"{path}.{name}: not given; the callback needs it: {path}.{name}=…")
+            errors.append(Missing(f"{path}.{name}: not given; the callback needs it: {path}.{name}=…"))
     return replace(callback, arguments=arguments)
 
 
@@ -64,7 +65,7 @@ def _parameters(path: str, target: str, errors: list[str]) -> Mapping[str, Param
         if target.startswith("clip_align.") and missing.why == NO_MODULE:
             release = versions()["clip-align"] or "this version"
             off = f"leave it out: ~callbacks.{path.removeprefix('callbacks.')}"
-            errors.append(f"{path}: its loader is not part of clip-align {release} yet; {off}")
+            errors.append(Missing(f"{path}: its loader is not part of clip-align {release} yet; {off}"))
         else:
             errors.append(f"{path}._target_: {target}: {missing.why}; is its package installed in this environment?")
         return None
@@ -81,5 +82,5 @@ def _argument(parameter: Parameter, value: object, where: str, errors: list[str]
         if isinstance(marker, Range):
             check_range(value, marker, where, errors)
         elif isinstance(value, str) and not (Path(value).expanduser() / marker.file).is_file():
-            errors.append(f"{where}: no {marker.file} in {value}; give the folder that holds it, or null")
+            errors.append(Missing(f"{where}: no {marker.file} in {value}; give the folder that holds it, or null"))
     return value if converted is INVALID else plain(converted)

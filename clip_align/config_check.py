@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from clip_align import open_clip_names
 from clip_align.config import CheckpointConfig, Config, FolderData, ModelConfig, ShardData, TrainerConfig, WorldData
+from clip_align.errors import Missing
 from clip_align.run_folder import bad_name
 
 TINY_STRIDE = 8  # models.tiny.STRIDE, which cannot be imported without torch
@@ -70,12 +71,12 @@ def _data(config: Config) -> Iterator[str]:
             )
     if isinstance(data, ShardData):
         if not data.shards:
-            yield "data.shards: not given; type data.shards='/a/x-{000..003}.tar'"
+            yield Missing("data.shards: not given; type data.shards='/a/x-{000..003}.tar'")
         for source in data.shards:
             if source.shards.startswith("pipe:") or "://" in source.shards:
                 yield f"data.shards: {source.shards} is not a local path; download the shards first"
     if isinstance(data, FolderData) and not data.csv:
-        yield "data.csv: not given; type data.csv=/path/captions.csv"
+        yield Missing("data.csv: not given; type data.csv=/path/captions.csv")
 
 
 def _numbers(value: object) -> list[float]:

@@ -11,6 +11,10 @@ INTERRUPTED = 130  # SIGINT, after checkpoint, record and report
 TERMINATED = 143  # SIGTERM, likewise
 
 
+class Missing(str):
+    """A line about something that is not there, not about a mistake in what was typed: a dry run goes on with it."""
+
+
 class UserError(Exception):
     """One or more errors, a line each: what, where, what would be valid, what to do.
 

@@ -11,6 +11,8 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from clip_align.errors import Missing
+
 T = TypeVar("T")
 INVALID = object()  # stands for a value that was refused; the reason is in the list of errors
 NUMBER = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -125,7 +127,7 @@ def convert(hint: Any, value: object, path: str, errors: list[str]) -> Any:
     nothing else is converted.
     """
     if value == "???":
-        errors.append(f"{path}: not given; this key has no default: {path}=…")
+        errors.append(Missing(f"{path}: not given; this key has no default: {path}=…"))
         return INVALID
     if hint in SPECIAL:
         return SPECIAL[hint](value, path, errors)

@@ -11,9 +11,11 @@ import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clip_align import torchrun
 from clip_align.config import Config, WorldData
 from clip_align.errors import UserError
 from clip_align.run_folder import user_cache
@@ -22,18 +24,25 @@ from clip_align.run_place import unusable_run, unwritable
 if TYPE_CHECKING:
     from clip_align.callbacks.base import PerceptualCallback
     from clip_align.training.launch import Place
+    from clip_align.training.start import Start
 
 GIB = 2**30
 
 
-def dry_run(config: Config) -> int:
-    """Print what is found and what the run will cost; UserError with everything that is missing."""
+def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
+    """Print what is found and what the run will cost; UserError with everything that is missing.
+
+    ``absent``: lines about what the configuration names and is not there; what they are about is left out.
+    """
+    if torchrun.rank() != 0:  # the first rank says it for all
+        return 0
     import torch
 
     from clip_align.training.launch import place
     from clip_align.training.prepare import use_threads
 
-    missing: list[str] = []
+    missing = list(absent)
+    config = _without(config, absent)
     print("dry run: nothing is trained", flush=True)
     _folders(config, missing)
     try:
@@ -42,14 +51,29 @@ def dry_run(config: Config) -> int:
         raise UserError(*missing, *error.lines) from None
     use_threads(config, here)
     _found("trainer", f"{here.world} rank{'s' if here.world > 1 else ''} on the {'GPU' if here.gpu else 'CPU'}")
-    with ExitStack() as stack:
-        cache = _cache(config, stack, missing)
-        samples = _data(config, here, cache, missing)
-        callbacks = _callbacks(config, cache, stack, missing)
-        _cost(config, here, samples, callbacks, missing)
+    start = _start(config, here, missing)
+    if not start.done:
+        with ExitStack() as stack:
+            cache = _cache(config, stack, missing)
+            samples = None if _about("data", absent) else _data(config, here, cache, missing)
+            if not _about("model", absent):  # its size says what callbacks show it
+                callbacks = _callbacks(config, cache, stack, missing, absent)
+                _cost(start, here, samples, callbacks, missing)
     if missing:
-        raise UserError(*missing)
+        raise UserError(*dict.fromkeys(missing))
     return 0
+
+
+def _about(section: str, lines: Sequence[str]) -> list[str]:
+    """The names under ``section`` that lines are about: world for callbacks.world.view."""
+    keys = [line.partition(":")[0].split(".") for line in lines]
+    return [key[1] for key in keys if key[0] == section and len(key) > 1]
+
+
+def _without(config: Config, absent: Sequence[str]) -> Config:
+    """The configuration without the callbacks that cannot be built."""
+    left = {name: callback for name, callback in config.callbacks.items() if name not in _about("callbacks", absent)}
+    return replace(config, callbacks=left)
 
 
 def _found(what: str, about: str) -> None:
@@ -66,6 +90,22 @@ def _folders(config: Config, missing: list[str]) -> None:
     problem = unusable_run(runs, config.name) if config.resume is None else unwritable(Path(config.resume), runs)
     if problem:
         missing.append(problem)
+
+
+def _start(config: Config, here: Place, missing: list[str]) -> Start:
+    """Where the run would begin; at its beginning where that cannot be told, so that the rest is checked."""
+    from clip_align.training.start import Start, start_of, steps_of
+
+    try:
+        start = start_of(config, here.world)
+    except UserError as error:
+        missing.extend(error.lines)
+        return Start(config, config.optimizer, steps_of(config, here.world))
+    for line in start.lines:
+        print(line, flush=True)
+    if start.checkpoint is not None:
+        _found("run", f"step {start.step:,} of {start.max_steps:,} ({start.checkpoint.name})")
+    return start
 
 
 def _cache(config: Config, stack: ExitStack, missing: list[str]) -> Path:
@@ -107,7 +147,9 @@ def _world(data: WorldData, cache: Path) -> Path | None:
     return next((p.parent for p in (cache / "world").glob(f"*{fingerprint}/world.json")), None)
 
 
-def _callbacks(config: Config, cache: Path, stack: ExitStack, missing: list[str]) -> list[PerceptualCallback]:
+def _callbacks(
+    config: Config, cache: Path, stack: ExitStack, missing: list[str], absent: Sequence[str]
+) -> list[PerceptualCallback]:
     """Those that find their data, built as the run would build them."""
     from clip_align.callbacks.build import build_callbacks
     from clip_align.data.world.shards import ensure_held_out
@@ -130,7 +172,7 @@ def _callbacks(config: Config, cache: Path, stack: ExitStack, missing: list[str]
         built.append(one)
         images = images_per_event([one], _size(config))
         _found(f"callbacks.{name}", f"{one.key}, {images:,} images an event, every {one.every_n_steps:,} steps")
-    if len(built) == len(config.callbacks):
+    if len(built) == len(config.callbacks) and not _about("callbacks", absent):
         try:
             best_direction(config.checkpoint, built)
         except UserError as error:
@@ -146,14 +188,15 @@ def _size(config: Config) -> int:
 
 
 def _cost(
-    config: Config, here: Place, samples: int | None, callbacks: Sequence[PerceptualCallback], missing: list[str]
+    start: Start, here: Place, samples: int | None, callbacks: Sequence[PerceptualCallback], missing: list[str]
 ) -> None:
     from clip_align.commands.cost import cost
     from clip_align.evaluation.prepare import images_per_event
     from clip_align.evaluation.schedule import event_steps
-    from clip_align.training.start import global_batch, steps_of
+    from clip_align.training.start import global_batch
 
-    steps, batch = steps_of(config, here.world), global_batch(config, here.world)
+    config, done = start.config, start.step if start.checkpoint is not None else -1
+    steps, batch = start.max_steps - start.step, global_batch(start.config, here.world)
     epochs = f", {steps * batch / samples:.3g} epochs" if samples else ""
     _costs("steps", f"{steps:,} of {batch:,} samples, {steps * batch:,} samples in all{epochs}")
     try:
@@ -161,9 +204,12 @@ def _cost(
     except UserError as error:
         missing.extend(error.lines)
         return
-    early = config.evaluation.early_steps
-    encoded = sum(len(event_steps([c], early, steps)) * images_per_event([c], found.size_px) for c in callbacks)
-    events = event_steps(callbacks, early, steps)
+
+    def events_of(some: Sequence[PerceptualCallback]) -> list[int]:
+        return [s for s in event_steps(some, config.evaluation.early_steps, start.max_steps) if s > done]
+
+    encoded = sum(len(events_of([c])) * images_per_event([c], found.size_px) for c in callbacks)
+    events = events_of(callbacks)
     most = images_per_event(callbacks, found.size_px)
     _costs("evaluations", f"{len(events)}, the largest of {most:,} images at {found.size_px} px, tiles counted")
     if found.step_seconds is None or found.image_seconds is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from clip_align import torchrun
 from clip_align.config import Config
 from clip_align.errors import UserError
-from clip_align.load_config import load
+from clip_align.load_config import load_with_missing
 from clip_align.run_folder import user_cache
 from clip_align.run_place import unusable_run, unwritable
 
@@ -31,11 +31,11 @@ def main(arguments: Sequence[str]) -> int:
         from clip_align.commands.multirun import multirun
 
         return multirun(overrides)
-    config = load(overrides)
+    config, missing = load_with_missing(overrides)
     if config.dry_run:
         from clip_align.commands.dry_run import dry_run
 
-        return dry_run(config)
+        return dry_run(config, missing)
     refuse_early(config)
     from clip_align.training.run import run  # torch and Lightning: seconds
 

@@ -6,11 +6,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
 from clip_align.commands.cost import BYTES_A_PARAMETER, Cost, cost
 from clip_align.commands.dry_run import dry_run
+from clip_align.commands.train import main
+from clip_align.config import to_plain
 from clip_align.errors import UserError
 from clip_align.load_config import load
+from clip_align.run_folder import RunFolder, write_provenance
+from clip_align.training.checkpoint import OWN
 from clip_align.training.launch import Place
 
 ONE = Place(0, 0, 1, 1, gpu=False)
@@ -60,6 +66,89 @@ def test_a_best_score_that_nobody_writes_is_missing(tmp_path: Path) -> None:
         "valid: zero_shot/world/accuracy, zero_shot/world/accuracy_random_texture"
     ]
     assert dry_run(load(["callbacks=[]", "checkpoint.best=null", *folders])) == 0
+
+
+def stored(folder: Path, *overrides: str, step: int, ranks: int = 1) -> str:
+    """A run that has come to ``step``; returns the override for the folder that it is in."""
+    runs = f"paths.runs={folder}"
+    config = to_plain(load([runs, "name=a", *overrides]))
+    run = RunFolder(folder / "a")
+    run.checkpoints.mkdir(parents=True)
+    run.config_yaml.write_text(yaml.safe_dump(config))
+    own = {"global_step": step, "ranks": ranks, "wall_seconds": 5.0, "config": config}
+    torch.save({OWN: own}, run.checkpoints / "last.ckpt")
+    return runs
+
+
+def test_of_a_run_that_goes_on_the_rest_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = stored(tmp_path / "runs", "trainer=cpu", "callbacks=[world]", step=1175)
+    go_on = [runs, f"paths.cache={tmp_path}", "resume=a"]
+    assert dry_run(load(go_on)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "going on from step 1175 (last.ckpt)" in lines
+    assert "found    run: step 1,175 of 1,300 (last.ckpt)" in lines
+    assert "cost     steps: 125 of 128 samples, 16,000 samples in all, 0.8 epochs" in lines
+    assert any(line.startswith("cost     evaluations: 3, the largest of ") for line in lines)  # 1,200, 1,260, 1,300
+    with pytest.raises(UserError) as caught:
+        dry_run(load([*go_on, "trainer.max_steps=1100"]))
+    assert list(caught.value.lines) == [
+        f"trainer: {tmp_path}/runs/a has reached step 1175, beyond the 1100 steps asked for; ask for more than 1175"
+    ]
+
+
+def test_of_a_finished_run_nothing_else_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = stored(tmp_path / "runs", "trainer=cpu", "callbacks=[]", "checkpoint.best=null", step=1300)
+    write_provenance(tmp_path / "runs" / "a", status="done")
+    assert dry_run(load([runs, "resume=a"])) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "dry run: nothing is trained",
+        "found    trainer: 1 rank on the CPU",
+        f"{tmp_path}/runs/a is finished (1300 steps); nothing to do. To train on: trainer.max_steps=<more than 1300>",
+    ]
+
+
+def test_under_torchrun_the_first_rank_says_it_for_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("RANK", "1")
+    assert dry_run(load([]), ["data.shards: not given"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_not_there_is_listed_with_the_cost_of_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [
+        "dry_run=true", "data=webdataset", "trainer=cpu", "callbacks=[world,tid2013,pairs_csv]",
+        f"paths.cache={tmp_path}", f"paths.runs={tmp_path}/runs",
+    ]  # fmt: skip
+    lines = [
+        "data.shards: not given; this key has no default: data.shards=…",
+        "callbacks.tid2013: its loader is not part of clip-align 0.1.0 yet; leave it out: ~callbacks.tid2013",
+        "callbacks.pairs_csv.csv: not given; this key has no default: callbacks.pairs_csv.csv=…",
+    ]
+    with pytest.raises(UserError) as caught:
+        main(overrides)
+    assert list(caught.value.lines) == lines
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in out] == [
+        "dry run", "found    trainer", "found    paths.cache", "found    callbacks.world",
+        *(f"cost     {what}" for what in ("steps", "evaluations", "time", "memory", "disk")),
+    ]  # fmt: skip
+    for refused, with_it in ((overrides[1:], []), ([*overrides, "seed=-1"], ["seed: -1 is out of range"])):
+        with pytest.raises(UserError) as caught:
+            main(refused)
+        assert [line.partition(";")[0] for line in caught.value.lines if line not in lines] == with_it
+        assert set(lines) <= set(caught.value.lines)
+        assert capsys.readouterr().out == ""
+
+
+def test_without_a_model_there_is_no_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        main(["dry_run=true", "model=open_clip", "trainer=cpu", f"paths.cache={tmp_path}", f"paths.runs={tmp_path}"])
+    assert list(caught.value.lines) == ["model.name: not given; this key has no default: model.name=…"]
+    assert "cost" not in capsys.readouterr().out
 
 
 def test_a_step_is_tried_and_its_memory_counted() -> None:
