@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_align.errors import Missing
@@ -51,6 +50,8 @@ def _checked(path: str, callback: CallbackConfig, errors: list[str]) -> Callback
             arguments[name] = _argument(parameters[name], value, f"{path}.{name}", errors)
         else:
             errors.append(unknown_key(f"{path}.{name}", [f"{path}.{known}" for known in parameters]))
+    if "name" in parameters and callback.arguments.get("name") is None:  # then it is the key
+        _check_markers(parameters["name"], path.removeprefix("callbacks."), path, errors)
     for name, parameter in parameters.items():
         if parameter.required and name not in callback.arguments:
             errors.append(Missing(f"{path}.{name}: not given; the callback needs it: {path}.{name}=…"))
@@ -78,9 +79,14 @@ def _argument(parameter: Parameter, value: object, where: str, errors: list[str]
     """A value as its annotation asks, in the form that yaml files and checkpoints take."""
     before = len(errors)
     converted = convert(parameter.hint, value, where, errors)
-    for marker in parameter.markers if len(errors) == before else ():
+    if len(errors) == before:
+        _check_markers(parameter, converted, where, errors)
+    return value if converted is INVALID else plain(converted)
+
+
+def _check_markers(parameter: Parameter, value: object, where: str, errors: list[str]) -> None:
+    for marker in parameter.markers:
         if isinstance(marker, Range):
             check_range(value, marker, where, errors)
-        elif isinstance(value, str) and not (Path(value).expanduser() / marker.file).is_file():
-            errors.append(Missing(f"{where}: no {marker.file} in {value}; give the folder that holds it, or null"))
-    return value if converted is INVALID else plain(converted)
+        elif line := marker.problem(value, where):
+            errors.append(line)

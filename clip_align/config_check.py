@@ -29,6 +29,10 @@ def problems(config: Config) -> list[str]:
 def _names(config: Config) -> Iterator[str]:
     if config.name is not None and (problem := bad_name(config.name)):
         yield problem
+    if not config.paths.runs.strip():
+        yield "paths.runs: empty; give a folder: paths.runs=runs"
+    if config.paths.cache is not None and not config.paths.cache.strip():
+        yield "paths.cache: empty; give a folder, or null for the user's cache folder"
     if config.resume == "auto" and config.name is None:
         yield "resume: auto needs to know which run: type name=… too"
 
@@ -73,6 +77,8 @@ def _data(config: Config) -> Iterator[str]:
         if not data.shards:
             yield Missing("data.shards: not given; type data.shards='/a/x-{000..003}.tar'")
         for source in data.shards:
+            if not source.shards.strip():
+                yield "data.shards: empty; type data.shards='/a/x-{000..003}.tar'"
             if source.shards.startswith("pipe:") or "://" in source.shards:
                 yield f"data.shards: {source.shards} is not a local path; download the shards first"
     if isinstance(data, FolderData) and not data.csv:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from clip_align.structure import Holds, Range
+from clip_align.structure import Distinct, Existing, Holds, Matches, Range
 
 NO_MODULE = "no such module"
 BASE = "clip_align.callbacks.base.PerceptualCallback"
 PLAIN: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool, "Path": str, "None": type(None)}
-MARKERS: dict[str, type[Range] | type[Holds]] = {"Range": Range, "Holds": Holds}
+Marker = Range | Holds | Existing | Matches | Distinct
+MARKERS: dict[str, type[Marker]] = {kind.__name__: kind for kind in (Range, Holds, Existing, Matches, Distinct)}
 LISTS = ("Sequence", "Iterable", "Collection", "list", "List", "set", "frozenset")
 MAPPINGS = ("Mapping", "dict", "Dict")
 
@@ -31,12 +32,12 @@ MAPPINGS = ("Mapping", "dict", "Dict")
 class Parameter:
     """One argument of a constructor: its type as far as it can be told (else Any), and whether it has a default.
 
-    markers: the ``Range`` and ``Holds`` of an ``Annotated[…]``.
+    markers: the ``Range``, ``Holds``, … of an ``Annotated[…]``.
     """
 
     hint: Any
     required: bool
-    markers: tuple[Range | Holds, ...] = ()
+    markers: tuple[Marker, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +232,7 @@ def _parameter(source: Source, argument: ast.arg, required: bool) -> Parameter:
     return Parameter(hint_of(source, argument.annotation), required, tuple(_markers(argument.annotation)))
 
 
-def _markers(node: ast.expr | None) -> Iterator[Range | Holds]:
+def _markers(node: ast.expr | None) -> Iterator[Marker]:
     """What stands behind the type in ``Annotated[…]``, where its limits are literals; the rest is not ours."""
     if not isinstance(node, ast.Subscript) or _dotted(node.value).rpartition(".")[2] != "Annotated":
         return

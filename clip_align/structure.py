@@ -6,10 +6,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 from clip_align.errors import Missing
 
@@ -39,6 +41,56 @@ class Holds:
     """In an annotation: a folder in which there is this file."""
 
     file: str
+
+    def problem(self, value: object, path: str) -> str | None:
+        """The line for a value that is not so."""
+        if not isinstance(value, str) or (Path(value).expanduser() / self.file).is_file():
+            return None
+        return Missing(f"{path}: no {self.file} in {value}; give the folder that holds it, or null")
+
+
+@dataclasses.dataclass(frozen=True)
+class Existing:
+    """In an annotation: the path of a file, or of a folder, that is there."""
+
+    kind: Literal["file", "folder"]
+
+    def problem(self, value: object, path: str) -> str | None:
+        """The line for a value that is not so."""
+        if not isinstance(value, str):
+            return None
+        place = Path(value).expanduser()
+        if value and (place.is_file() if self.kind == "file" else place.is_dir()):
+            return None
+        return Missing(f"{path}: no such {self.kind}: {shown(value)}; type {path}=/path/of/the/{self.kind}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+    """In an annotation: a text that a pattern fits as a whole; ``words`` say which do."""
+
+    pattern: str
+    words: str
+
+    def problem(self, value: object, path: str) -> str | None:
+        """The line for a value that is not so."""
+        if not isinstance(value, str) or re.fullmatch(self.pattern, value):
+            return None
+        return f"{path}: {shown(value)} is not of the right form: {self.words}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Distinct:
+    """In an annotation: a list with something in it, each value once."""
+
+    def problem(self, value: object, path: str) -> str | None:
+        """The line for a value that is not so."""
+        if not isinstance(value, (list, tuple)):
+            return None
+        if not value:
+            return f"{path}: [] is empty; give at least one value"
+        twice = next((v for i, v in enumerate(value) if v in value[:i]), None)
+        return None if twice is None else f"{path}: {shown(twice)} is there twice; give each value once"
 
 
 def key(
@@ -236,9 +288,15 @@ def _union(hints: tuple[Any, ...], value: object, path: str, errors: list[str]) 
         result = convert(hint, value, path, attempt)
         if not attempt:
             return result
-    names = " or ".join(NUMBER.get(h, getattr(h, "__name__", str(h))) for h in rest)
+    names = " or ".join(_named(h) for h in rest)
     errors.append(f"{path}: {shown(value)} is not {names}")
     return INVALID
+
+
+def _named(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(map(str, typing.get_args(hint)))
+    return NUMBER.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def _literal(choices: tuple[Any, ...], value: object, path: str, errors: list[str]) -> Any:

@@ -50,7 +50,7 @@ EXTRA = {
     "data=webdataset": ["data.shards=/a/x.tar"],
     "data=folder": ["data.csv=/a/x.csv"],
     "model=open_clip": ["model.name=ViT-S-32-alt"],
-    "callbacks=pairs_csv": ["callbacks.pairs_csv.csv=x.csv"],
+    "callbacks=pairs_csv": [f"callbacks.pairs_csv.csv={__file__}"],
     "experiment=paper": ["data.shards=/a/x.tar", "callbacks=[]", "checkpoint.best=null"],
 }
 
@@ -114,15 +114,57 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
         ),
         (
             ["callbacks.world_noise.images=17"],
-            ["callbacks.world_noise.images: 17 is out of range; it must be at least 16 and a multiple of 16"],
+            [
+                "callbacks.world_noise.images: 17 is out of range; "
+                "it must be at least 16 and at most 512 and a multiple of 16"
+            ],
         ),
         (
             ["callbacks.world_noise.sigmas=[0.1,1]"],
             [
-                "callbacks.world_noise.sigmas: 1 is out of range; "
+                "callbacks.world_noise.sigmas: 1.0 is out of range; "
                 "it must be above 0 and below 1 and a multiple of 0.01"
             ],
         ),
+        (
+            ["callbacks.world_noise.images=528"],
+            [
+                "callbacks.world_noise.images: 528 is out of range; "
+                "it must be at least 16 and at most 512 and a multiple of 16"
+            ],
+        ),
+        (["callbacks.world_noise.sigmas=[]"],
+         ["callbacks.world_noise.sigmas: [] is empty; give at least one value"]),
+        (["callbacks.world_noise.sigmas=[0.1,0.1]"],
+         ["callbacks.world_noise.sigmas: 0.1 is there twice; give each value once"]),
+        (
+            ["+callbacks.world.name=My-World", "+callbacks.world.layers=[projection,last]"],
+            [
+                "callbacks.world.name: 'My-World' is not of the right form: lower-case letters, digits, underscores",
+                "callbacks.world.layers[1]: 'last' is not a whole number or projection",
+            ],
+        ),
+        (
+            ["callbacks=[]", "+callbacks.Mine={_target_:clip_align.callbacks.zero_shot.world.World}"],
+            ["callbacks.Mine: 'Mine' is not of the right form: lower-case letters, digits, underscores"],
+        ),
+        (
+            ["callbacks=pairs_csv", "callbacks.pairs_csv.csv=/nope.csv", "callbacks.pairs_csv.root=/nope"],
+            [
+                "callbacks.pairs_csv.csv: no such file: '/nope.csv'; type callbacks.pairs_csv.csv=/path/of/the/file",
+                "callbacks.pairs_csv.root: no such folder: '/nope'; type callbacks.pairs_csv.root=/path/of/the/folder",
+            ],
+        ),
+        (
+            ["paths.cache=", "paths.runs="],
+            [
+                "paths.runs: empty; give a folder: paths.runs=runs",
+                "paths.cache: empty; give a folder, or null for the user's cache folder",
+            ],
+        ),
+        (["data=webdataset", "data.shards="], ["data.shards: empty; type data.shards='/a/x-{000..003}.tar'"]),
+        (["data=webdataset", "data.shards=[/a.tar,' ']"],
+         ["data.shards: empty; type data.shards='/a/x-{000..003}.tar'"]),
         (
             ["callbacks.world.world=/nope"],
             ["callbacks.world.world: no test.npy in /nope; give the folder that holds it, or null"],
@@ -431,7 +473,11 @@ def test_two_callbacks_of_one_name_are_refused() -> None:
     ]
 
 
-def test_arguments_of_callbacks_are_converted_like_all_other_values() -> None:
+def test_arguments_of_callbacks_are_converted_like_all_other_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "123").write_text("")
     callbacks = load(["evaluation.every_n_steps=1e2", "callbacks=[world,pairs_csv]", "callbacks.pairs_csv.csv=123"])
     assert repr(callbacks.callbacks["world"].arguments["every_n_steps"]) == "100"
     assert callbacks.callbacks["pairs_csv"].arguments["csv"] == "123"

@@ -13,7 +13,7 @@ import pytest
 from clip_align import callback_check, signatures
 from clip_align.config import CallbackConfig
 from clip_align.signatures import NotFoundError, constructor
-from clip_align.structure import Holds, Range
+from clip_align.structure import Distinct, Existing, Holds, Matches, Range
 
 BASE = "from clip_align.callbacks.base import PerceptualCallback\n"
 
@@ -80,6 +80,21 @@ def test_limits_behind_a_type_are_read(package: Path) -> None:
         "n": (Range(low=1),), "bad": (), "x": (Range(above=-1),), "d": (Holds("a.npy"),), "plain": (),
     }  # fmt: skip
     assert (found["n"].hint, found["x"].hint) == (int, tuple[float, ...])
+
+
+def test_markers_say_what_is_wrong_with_a_value(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("")
+    file, folder, word = Existing("file"), Existing("folder"), Matches("[a-z]+", "lower-case letters")
+    for marker, right in (
+        (file, [f"{tmp_path}/a.csv", None]), (folder, [str(tmp_path), None]), (word, ["abc", None]),
+        (Distinct(), [[1], (0.1, 0.2), None]),
+    ):  # fmt: skip
+        assert [marker.problem(value, "k") for value in right] == [None] * len(right)
+    assert file.problem(f"{tmp_path}", "k") == f"k: no such file: '{tmp_path}'; type k=/path/of/the/file"
+    assert folder.problem("", "k") == "k: no such folder: ''; type k=/path/of/the/folder"
+    assert word.problem("a1", "k") == "k: 'a1' is not of the right form: lower-case letters"
+    assert Distinct().problem([], "k") == "k: [] is empty; give at least one value"
+    assert Distinct().problem([1, 2, 1.0], "k") == "k: 1.0 is there twice; give each value once"
 
 
 def test_bases_are_followed_through_modules_and_aliases(package: Path) -> None:

@@ -20,7 +20,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -36,7 +36,7 @@ from clip_align.evaluation.score import Panel, Score
 from clip_align.evaluation.session import EvaluationSettings
 from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.evaluation.views import VIEWS
-from clip_align.structure import Range
+from clip_align.structure import Distinct, Matches, Range
 
 __all__ = [
     "EvaluationSettings",
@@ -101,14 +101,14 @@ class PerceptualCallback(Callback):
 
     def __init__(
         self,
-        name: str | None = None,
+        name: Annotated[str | None, Matches("[a-z0-9][a-z0-9_]*", "lower-case letters, digits, underscores")] = None,
         every_n_steps: Annotated[int, Range(low=1)] = 100,
         model: nn.Module | None = None,
         tokenizer: Callable[[list[str]], torch.Tensor] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         view: View | None = None,
-        layers: Sequence[Layer] = (PROJECTION,),
+        layers: Annotated[Sequence[int | Literal["projection"]], Distinct()] = ("projection",),
         batch_size: Annotated[int | None, Range(low=1)] = None,
     ) -> None:
         super().__init__()
@@ -130,7 +130,8 @@ class PerceptualCallback(Callback):
             raise UserError(*wrong)
         self.every_n_steps, self.batch_size = every_n_steps, batch_size
         self.model, self.tokenizer, self.mean, self.std = model, tokenizer, mean, std
-        self.view, self.layers = view, tuple(layers)
+        self.view = view
+        self.layers: tuple[Layer, ...] = tuple(layers)
         self.settings: EvaluationSettings | None = None
         self.last_step: int | None = None  # of the last evaluation
         self.carried: Mapping[str, Any] = {}  # what a conductor left, or a checkpoint held, for the next one

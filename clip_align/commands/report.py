@@ -58,6 +58,7 @@ def _refuse(names: Sequence[str], options: dict[str, str]) -> None:
             guess = nearest(key, KEYS)
             hint = f"did you mean {guess}? " if guess else ""
             errors.append(f"{key}: unknown key; {hint}valid: {', '.join(KEYS)}")
+    errors += [f"{key}: empty; give a folder" for key in ("output", "paths.runs") if options.get(key) == ""]
     if options.get("two_way", "true") not in ("true", "false"):
         errors.append(f"two_way: {options['two_way']} is neither true nor false")
     if not names:

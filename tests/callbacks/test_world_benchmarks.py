@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 import shipped
 
-from clip_align.callbacks.base import PerceptualCallback
+from clip_align.callbacks.base import NAME, PerceptualCallback
 from clip_align.callbacks.noise.world_noise import WorldNoise, hundredths, noisy_picture
 from clip_align.callbacks.texture.world_cue_conflict import WorldCueConflict
+from clip_align.callbacks.world_stimuli import CLASSES
 from clip_align.callbacks.zero_shot.world import World
 from clip_align.data.world.held_out import picture
+from clip_align.data.world.scenes import HELD_OUT_SIZES
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.metrics.estimate import Estimate
+from clip_align.signatures import constructor
+from clip_align.structure import Range
 
 K = 16
 SIGMAS = "noise/world_noise: sigmas is [{}]; give standard deviations on [0, 1], whole hundredths"
@@ -190,3 +194,10 @@ def test_wrong_arguments_are_one_line(world: Path, arguments: dict[str, object],
 def test_a_folder_without_the_sets_is_one_line(kind: type[PerceptualCallback], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no held-out sets of the world in .*; leave world out, and they are made"):
         kind(world=tmp_path)  # type: ignore[call-arg]
+
+
+def test_limits_in_annotations_are_those_of_the_data_and_of_the_base_class() -> None:
+    noise = constructor("clip_align.callbacks.noise.world_noise.WorldNoise")
+    assert noise is not None
+    assert noise["images"].markers == (Range(low=16, high=HELD_OUT_SIZES["test"], multiple=CLASSES),)
+    assert [getattr(marker, "pattern", None) for marker in noise["name"].markers] == [NAME.pattern]

@@ -47,9 +47,10 @@ def test_a_run_named_twice_is_one_run(tmp_path: Path, synthetic: ModuleType) -> 
 
 def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
-        main(["outputt=x"])
+        main(["outputt=x", "paths.runs="])
     assert raised.value.lines == (
         "outputt: unknown key; did you mean output? valid: output, paths.runs, two_way",
+        "paths.runs: empty; give a folder",
         "report: which run? give a name or a folder: python -m clip_align report latest",
     )
     with pytest.raises(UserError) as raised:

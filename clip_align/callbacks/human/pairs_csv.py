@@ -21,7 +21,7 @@ from clip_align.errors import UserError
 from clip_align.metrics import correlation
 from clip_align.perception.distances import DistanceName
 from clip_align.perception.picture_files import read_rgb, size_of
-from clip_align.structure import Range
+from clip_align.structure import Existing, Range
 
 COLUMNS = ("reference", "distorted", "opinion")
 FEWEST_PAIRS = 3
@@ -60,8 +60,8 @@ class PairsCsv(PerceptualCallback):
 
     def __init__(
         self,
-        csv: str,
-        root: str | None = None,
+        csv: Annotated[str, Existing("file")],
+        root: Annotated[str | None, Existing("folder")] = None,
         higher_opinion: Meaning = "better",
         cluster: str | None = None,
         distance: DistanceName = "normalised_euclidean",

@@ -21,7 +21,7 @@ from clip_align.evaluation.score import Role
 from clip_align.metrics import noise
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate
-from clip_align.structure import Holds, Range
+from clip_align.structure import Distinct, Holds, Range
 
 PART = "test"
 CLEAN = "choice_clean"
@@ -51,8 +51,8 @@ class WorldNoise(PerceptualCallback):
     def __init__(
         self,
         world: Annotated[str | Path | None, Holds("test.npy")] = None,
-        sigmas: Annotated[Sequence[float], Range(above=0, below=1, multiple=0.01)] = (0.04, 0.10),
-        images: Annotated[int, Range(low=16, multiple=16)] = 256,
+        sigmas: Annotated[Sequence[float], Range(above=0, below=1, multiple=0.01), Distinct()] = (0.04, 0.10),
+        images: Annotated[int, Range(low=16, high=512, multiple=16)] = 256,
         rounding: Rounding = "truncate",
         **base: Any,
     ) -> None:
