@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_align import torchrun
+from clip_align.commands.early import place_problem
 from clip_align.config import Config, WorldData
 from clip_align.errors import UserError
 from clip_align.run_folder import user_cache
-from clip_align.run_place import unusable_run, unwritable
 
 if TYPE_CHECKING:
     from clip_align.callbacks.base import PerceptualCallback
@@ -41,10 +41,9 @@ def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
     from clip_align.training.launch import place
     from clip_align.training.prepare import use_threads
 
-    missing = list(absent)
+    missing = [*absent, *filter(None, [place_problem(config)])]
     config = _without(config, absent)
     print("dry run: nothing is trained", flush=True)
-    _folders(config, missing)
     try:
         here = place(config.trainer, torch.cuda.device_count(), os.environ)
     except UserError as error:
@@ -82,14 +81,6 @@ def _found(what: str, about: str) -> None:
 
 def _costs(what: str, about: str) -> None:
     print(f"cost     {what}: {about}", flush=True)
-
-
-def _folders(config: Config, missing: list[str]) -> None:
-    """The run's own folder: free, and in a place that can be written; nothing is made."""
-    runs = Path(config.paths.runs)
-    problem = unusable_run(runs, config.name) if config.resume is None else unwritable(Path(config.resume), runs)
-    if problem:
-        missing.append(problem)
 
 
 def _start(config: Config, here: Place, missing: list[str]) -> Start:

@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from clip_align import torchrun
+from clip_align.commands.early import data_problems
 from clip_align.compose import PRIMARY, hydra, sweep
 from clip_align.config import Config
 from clip_align.errors import FAILED, TERMINATED, UserError
@@ -115,6 +116,7 @@ def _checked(jobs: Sequence[Sequence[str]]) -> list[Config]:
     for overrides in jobs:
         try:
             configs.append(load(overrides))
+            errors.update(dict.fromkeys(data_problems(configs[-1])))
         except UserError as error:
             errors.update(dict.fromkeys(error.lines))
     if errors:

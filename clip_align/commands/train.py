@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from clip_align import torchrun
+from clip_align.commands.early import cache_problems, data_problems, place_problem
 from clip_align.config import Config
 from clip_align.errors import UserError
 from clip_align.load_config import load_with_missing
-from clip_align.run_folder import user_cache
-from clip_align.run_place import unusable_run, unwritable
 
 MULTIRUN = ("--multirun", "-m")
 HELP = ("--help", "-h")
@@ -43,21 +41,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def refuse_early(config: Config) -> None:
-    """Raise UserError for a run or a cache that cannot be where it shall, before anything slow is imported.
+    """Raise UserError for data, a run or a cache that cannot be used, before anything slow is imported.
 
     On the first rank only: the others may come when it has begun to write.
     """
     if torchrun.rank() != 0:
         return
-    errors = []
-    runs = Path(config.paths.runs)
-    problem = unusable_run(runs, config.name) if config.resume is None else unwritable(Path(config.resume), runs)
-    if problem:
-        errors.append(problem)
-    if config.paths.cache is not None:
-        try:
-            user_cache(config.paths.cache)
-        except UserError as error:
-            errors += error.lines
+    errors = [*data_problems(config), *filter(None, [place_problem(config)]), *cache_problems(config)]
     if errors:
         raise UserError(*errors)

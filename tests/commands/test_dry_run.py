@@ -44,14 +44,17 @@ def test_everything_missing_is_named_at_once(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "metrics.jsonl").write_text("{}\n")
     (tmp_path / "cache").write_text("")
-    config = load(
-        ["trainer=cpu", "data=webdataset", f"data.shards={tmp_path}/x-{{0..3}}.tar", "callbacks=pairs_csv", "name=a",
-         f"callbacks.pairs_csv.csv={tmp_path}/no.csv", f"paths.runs={tmp_path}", f"paths.cache={tmp_path}/cache"]
-    )  # fmt: skip
+    (tmp_path / "empty.csv").write_text("")
+    overrides = [
+        "dry_run=true", "trainer=cpu", "data=webdataset", f"data.shards={tmp_path}/x-{{0..3}}.tar", "name=a",
+        "callbacks=pairs_csv", f"callbacks.pairs_csv.csv={tmp_path}/empty.csv", "callbacks.pairs_csv.root=/nope",
+        f"+callbacks.mine={{_target_:clip_align.callbacks.human.pairs_csv.PairsCsv,csv:{tmp_path}/empty.csv}}",
+        f"paths.runs={tmp_path}", f"paths.cache={tmp_path}/cache",
+    ]  # fmt: skip
     with pytest.raises(UserError) as caught:
-        dry_run(config)
+        main(overrides)
     assert [line.partition(":")[0] for line in caught.value.lines] == [
-        "name", "paths.cache", "data.shards", "human/pairs_csv",
+        "callbacks.pairs_csv.root", "name", "paths.cache", "data.shards", "human/mine",
     ]  # fmt: skip
     assert "cost     memory" in capsys.readouterr().out  # what can be told is told
 

@@ -88,6 +88,18 @@ def test_a_used_name_and_an_unusable_cache_are_refused_before_torch(tmp_path: Pa
     assert seconds < 2
 
 
+def test_data_that_are_not_there_are_refused_before_torch(tmp_path: Path) -> None:
+    code, _, err, seconds = type_in("data=webdataset", "data.shards=/nope.tar", "callbacks=[]", cwd=tmp_path)
+    assert (code, err) == (2, [
+        "data.shards: no such shard: /nope.tar; name tars that exist, like '/folder/{000..003}.tar' or '/folder/*.tar'"
+    ])  # fmt: skip
+    assert seconds < 2
+    for more in ([], ["--multirun", "seed=1,2"]):
+        code, _, err, seconds = type_in("data=folder", "data.csv=/nope.csv", "callbacks=[]", *more, cwd=tmp_path)
+        assert (code, err) == (2, ["data.csv: no such file: /nope.csv; name a csv with data.csv=…"])
+        assert seconds < 2
+
+
 def test_a_place_where_no_run_can_be_made_is_refused_before_torch(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for more in ([], ["--multirun", "seed=1,2"], ["name=a"]):

@@ -41,11 +41,15 @@ def test_each_job_is_a_process_of_its_own_and_nothing_is_written_elsewhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(multirun, "command", stand_in(JOB))
-    shards = "data.shards=/a/{0..3}.tar,/b/{0..3}.tar"
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for n in range(4):
+            (tmp_path / name / f"{n}.tar").write_text("")
+    shards = "data.shards=a/{0..3}.tar,b/{0..3}.tar"
     assert multirun.multirun(["name=x", "seed=0,1", "data=webdataset", shards, "callbacks=[]"]) == 0
-    assert files(tmp_path) == ["runs/x/multirun.yaml", "x-0", "x-1", "x-2", "x-3"]
+    assert files(tmp_path)[8:] == ["runs/x/multirun.yaml", "x-0", "x-1", "x-2", "x-3"]  # after the eight shards
     assert (tmp_path / "x-2").read_text().splitlines() == [
-        "seed=1", "data=webdataset", "data.shards='/a/{0..3}.tar'", "callbacks=[]", "name=x/2",
+        "seed=1", "data=webdataset", "data.shards='a/{0..3}.tar'", "callbacks=[]", "name=x/2",
     ]  # fmt: skip
     out, err = capfd.readouterr()
     assert out.splitlines()[0] == "sweep runs/x: 4 runs, one after the other"
