@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from clip_align import torchrun
-from clip_align.errors import FAILED, INTERRUPTED, TERMINATED, UserError
+from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TERMINATED, UserError
 from clip_align.structure import nearest
 
 COMMANDS = {  # each is clip_align/commands/<name>.py with main(arguments) -> exit code
@@ -34,17 +34,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminated)  # until a run sets its own
     try:
-        return _dispatch(given)
+        code = _dispatch(given)
+        sys.stdout.flush()  # a reader that is gone is noticed here, not by the interpreter's last words
+        return code
     except UserError as error:
         _complain(error, error.lines)
         return error.exit_code
     except KeyboardInterrupt:
         _complain(None, ["interrupted"])
         return INTERRUPTED
-    except Exception as error:  # a defect of ours: still one line, and the way to see more
-        text = " ".join(str(error).split())
-        _complain(error, [f"{type(error).__name__}: {text} (a defect; HYDRA_FULL_ERROR=1 shows where)"])
+    except BrokenPipeError:  # whoever read what we print has seen enough, and cannot be told anything
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor be written to at the very end
         return FAILED
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            return _defect(error)
+        _complain(error, UserError(f"{os.fsdecode(error.filename)}: {error.strerror}").lines)
+        return REFUSED
+    except Exception as error:
+        return _defect(error)
+
+
+def _defect(error: Exception) -> int:
+    """Of ours: still one line, and the way to see more."""
+    text = " ".join(str(error).split())
+    _complain(error, [f"{type(error).__name__}: {text} (a defect; HYDRA_FULL_ERROR=1 shows where)"])
+    return FAILED
 
 
 def _dispatch(given: list[str]) -> int:

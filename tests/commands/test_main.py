@@ -130,6 +130,12 @@ def test_a_rank_that_torchrun_has_not_set_is_none(tmp_path: Path) -> None:
         (UserError("a: wrong"), 2, "a: wrong"),
         (RunError("b: failed"), 1, "b: failed"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (PermissionError(13, "Permission denied", "/a\nb"), 2, "/a\\nb: Permission denied"),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "OSError: [Errno 28] No space left on device (a defect; HYDRA_FULL_ERROR=1 shows where)",
+        ),
         (ValueError("odd\nthing"), 1, "ValueError: odd thing (a defect; HYDRA_FULL_ERROR=1 shows where)"),
     ],
 )
@@ -143,6 +149,18 @@ def test_every_failure_ends_with_a_line_and_its_code(
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     assert program.main(["train"]) == code
     assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    words = [sys.executable, str(ROOT / "train.py"), "--help"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 1
 
 
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
