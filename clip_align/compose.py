@@ -92,27 +92,41 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
     return Composed(plain, typed, tuple(groups), tuple(errors))
 
 
-def sweep(overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """What was typed, quoted for Hydra, and every combination of the values to sweep over.
+@dataclass(frozen=True)
+class Sweep:
+    """What was typed, quoted for Hydra; the overrides of each run; the keys that have several values."""
 
-    Each combination is the overrides of one run. A sweeper other than Hydra's own decides on values as it goes:
-    then there is one combination, without the swept keys. UserError for what cannot be read.
+    typed: list[str]
+    jobs: list[list[str]]
+    swept: list[str]
+
+
+def sweep(overrides: Sequence[str]) -> Sweep:
+    """Every combination of the values to sweep over.
+
+    A sweeper other than Hydra's own decides on values as it goes: then there is one combination, without the swept
+    keys. UserError for what cannot be read, and where there is nothing to sweep over.
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     errors: list[str] = []
     with hydra() as loader:
         parsed = parse(overrides, errors, loader)
-        if errors:
-            raise UserError(*errors)
-        lines = [str(o.input_line) for o in parsed]
-        if any(o.key_or_group == "hydra/sweeper" for o in parsed):
-            return lines, [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]
+        lines, several = [str(o.input_line) for o in parsed], [o for o in parsed if o.is_sweep_override()]
+        swept = [o.key_or_group for o in several]
+        if any(o.key_or_group == "hydra/sweeper" for o in parsed) and not errors:
+            return Sweep(lines, [[str(o.input_line) for o in parsed if not o.is_sweep_override()]], swept)
+        if not several and not errors:
+            errors.append("--multirun: nothing to sweep over; give a key several values, seed=1,2, or leave it out")
         try:
+            empty = [str(o.input_line) for o in several if not list(o.sweep_string_iterator())]
+            errors.extend(f"{line}: no value to sweep over; give several, such as seed=1,2" for line in empty)
+            if errors:
+                raise UserError(*errors)
             (combinations,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
         except HydraException as error:
             raise UserError(one_line(error)) from None
-    return lines, combinations
+    return Sweep(lines, combinations, swept)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from clip_align import torchrun
 from clip_align.commands.early import data_problems
-from clip_align.compose import PRIMARY, hydra, sweep
+from clip_align.compose import PRIMARY, Sweep, hydra, sweep
 from clip_align.config import Config
 from clip_align.errors import FAILED, TERMINATED, UserError
 from clip_align.load_config import load
@@ -34,13 +34,13 @@ AFTER_CTRL_C_S = 1.5  # a terminal has sent Ctrl-C to the job too; a second one 
 
 def multirun(overrides: Sequence[str]) -> int:
     """Run every combination; 0 when all went well, 1 when any failed. UserError before the first one starts."""
-    typed, jobs = sweep(overrides)
-    configs = _checked(jobs)
+    found = sweep(overrides)
+    jobs, configs = found.jobs, _checked(found)
     name = _name(configs[0])
     runs = Path(configs[0].paths.runs)
     _refuse_place(runs, name, len(jobs))
     print(f"sweep {runs / name}: {len(jobs)} run{'s' if len(jobs) > 1 else ''}, one after the other", flush=True)
-    settings = [o for o in typed if _key(o) != "name"]
+    settings = [o for o in found.typed if _key(o) != "name"]
     with hydra():
         entered = GlobalHydra.instance().hydra
         if entered is None:
@@ -101,19 +101,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _checked(jobs: Sequence[Sequence[str]]) -> list[Config]:
+def _checked(found: Sweep) -> list[Config]:
     """Every combination's configuration; UserError with all mistakes of all of them, each once."""
     errors: dict[str, None] = {}
     configs = []
     if torchrun.under_torchrun():
         errors["--multirun: not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"] = None
-    if any(_key(o) == "resume" for o in jobs[0]):
+    if any(_key(o) == "resume" for o in found.typed):
         errors["resume: not with --multirun; go on with one run at a time: resume=<name>/<number>"] = None
-    columns = [set(column) for column in zip(*jobs, strict=True)]
-    swept = {_key(column.pop()) for column in columns if len(column) > 1}
-    for key in sorted(swept & {"name", "paths.runs"}):
+    for key in sorted({"name", "paths.runs"}.intersection(found.swept)):
         errors[f"{key}: one value for a whole sweep; its runs are <name>/0, <name>/1, …"] = None
-    for overrides in jobs:
+    for overrides in found.jobs:
         try:
             configs.append(load(overrides))
             errors.update(dict.fromkeys(data_problems(configs[-1])))

@@ -86,6 +86,20 @@ def test_every_combination_is_checked_before_the_first_starts(tmp_path: Path, mo
     assert refused("resume=auto", "name=a", "seed=0,1", "callbacks=[]") == [
         "resume: not with --multirun; go on with one run at a time: resume=<name>/<number>"
     ]
+    assert refused("name=a,a", "callbacks=[]") == [
+        "name: one value for a whole sweep; its runs are <name>/0, <name>/1, …"
+    ]
+    assert refused("seed=range(0,0)", "model=glob(zz*)", "name=a", "callbacks=[]") == [
+        "seed=range(0,0): no value to sweep over; give several, such as seed=1,2",
+        "model=glob(zz*): no value to sweep over; give several, such as seed=1,2",
+    ]
+    assert refused("seed=1", "name=a") == [
+        "--multirun: nothing to sweep over; give a key several values, seed=1,2, or leave it out"
+    ]
+    assert refused("callbacks=3,4", "name=a") == [
+        f"callbacks={n}: no such option; valid: cifar100, cue_conflict, none, pairs_csv, standard, tid2013, "
+        "tid2013_remade, world, world_cue_conflict, world_noise" for n in (3, 4)
+    ]  # fmt: skip
     (tmp_path / "runs" / "a" / "1").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "1" / "metrics.jsonl").write_text("{}\n")
     assert refused("name=a", "seed=0,1", "callbacks=[]") == [
