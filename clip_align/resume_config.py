@@ -83,7 +83,10 @@ def _stored(run: RunFolder, errors: list[str]) -> dict[str, Any] | None:
     where = f"resume: {run.config_yaml}"
     try:
         loaded = yaml.safe_load(run.config_yaml.read_text(encoding="utf-8"))
-        return schema.to_plain(schema.from_plain(loaded if isinstance(loaded, dict) else {}))
+        if isinstance(loaded, dict):
+            return schema.to_plain(schema.from_plain(loaded))
+        what = "empty" if loaded is None else "keys and values are not in it"
+        errors.append(f"{where} cannot be read ({what}); without it the run cannot go on")
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
         errors.append(f"{where} cannot be read ({reason}); without it the run cannot go on")

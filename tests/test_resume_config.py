@@ -144,3 +144,8 @@ def test_no_such_run_and_a_damaged_configuration(runs: str) -> None:
     (Path(folder) / "a" / "config.yaml").write_text("a: [\n")
     (line,) = lines(runs, "resume=a")
     assert line.startswith(f"resume: {folder}/a/config.yaml cannot be read (while parsing")
+    for text, reason in (("", "empty"), ("[1, 2]", "keys and values are not in it")):
+        (Path(folder) / "a" / "config.yaml").write_text(text)
+        assert lines(runs, "resume=a") == [
+            f"resume: {folder}/a/config.yaml cannot be read ({reason}); without it the run cannot go on"
+        ]
