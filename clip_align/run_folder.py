@@ -214,13 +214,23 @@ def point_latest(runs: Path, name: str) -> None:
     Best effort: a foreign file or folder of this name is left alone.
     """
     latest = runs / "latest"
-    if latest.is_dir() and not latest.is_symlink():
+    if not latest.is_symlink() and latest.exists() and not _names_a_run(latest):
         return
     with contextlib.suppress(OSError), replacing(latest) as temporary:
         try:
             temporary.symlink_to(name)
         except OSError:
             temporary.write_text(f"{name}\n")
+
+
+def _names_a_run(latest: Path) -> bool:
+    """Whether it is the text file for file systems without links: one line, the name of a folder beside it."""
+    try:
+        text = latest.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    name = text.removesuffix("\n")
+    return NAME.fullmatch(name) is not None and (latest.parent / name).is_dir()
 
 
 def user_cache(explicit: str | None) -> tuple[Path, str | None]:

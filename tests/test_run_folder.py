@@ -59,6 +59,16 @@ def test_latest_points_to_the_newest_run(tmp_path: Path) -> None:
     assert resolve_run(tmp_path, "latest").path == tmp_path / "b" / "1"
 
 
+@pytest.mark.parametrize("text", ["my notes\n", "gone\n", "a\nand more\n", ""])
+def test_a_foreign_file_called_latest_is_left_alone(tmp_path: Path, text: str) -> None:
+    (tmp_path / "latest").write_text(text)
+    new_run(tmp_path, "a", "main")
+    assert (tmp_path / "latest").read_text() == text
+    (tmp_path / "latest").write_text("a\n")  # as it is where links are refused
+    new_run(tmp_path, "b", "main")
+    assert (tmp_path / "latest").readlink() == Path("b")
+
+
 def test_latest_is_a_text_file_where_links_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError("links are refused")
