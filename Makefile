@@ -1,12 +1,14 @@
 # Two commands do everything on a fresh machine: `make train` and `make test`.
 #   make train ARGS="model=vit_b_32 trainer.max_steps=100"
 #   make setup PYTHON=python3.12
-PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
-# What is installed is known by the content of the lock and of the project file, not by time stamps.
-STAMP = $(VENV)/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+# An environment that is there keeps its own interpreter unless another one is asked for.
+PYTHON ?= $(if $(wildcard $(BIN)/pip),$(BIN)/python,python3)
+VERSION = import sys; print("%d.%d" % sys.version_info[:2])
+# What is installed is known by the interpreter and by the content of the lock and of the project file, not by time stamps.
+STAMP = $(VENV)/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)-$(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-slow lint
@@ -18,6 +20,7 @@ setup: $(STAMP)  ## environment in .venv, from requirements.lock
 
 $(VENV)/.set-up-%:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "clip-align needs Python 3.11 or newer; found $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.12"; exit 2; }
+	@test ! -x $(BIN)/pip || test "$$($(BIN)/python -c '$(VERSION)')" = "$$($(PYTHON) -c '$(VERSION)')" || { echo "$(VENV) was made with another Python than $(PYTHON). Remove $(VENV) and run make setup again, or leave PYTHON out."; exit 2; }
 	@echo "Setting up $(VENV) (about 6 GB with PyTorch; a few minutes)"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) >/dev/null || true
 	@test -x $(BIN)/pip || { echo "$(PYTHON) made no $(VENV) with pip in it. Install its venv module (Debian, Ubuntu: apt install python3-venv) and run make setup again."; exit 2; }

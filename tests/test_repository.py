@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
@@ -74,6 +75,45 @@ def test_one_benchmark_is_one_module_and_one_yaml() -> None:
     assert modules <= set(yamls)
     for name in set(yamls) - modules:  # announced: experiment=paper names it, and says that it is missing
         assert "in a later release" in " ".join(yamls[name].replace("#", " ").split()), name
+
+
+def test_what_git_ignores_stays_out_of_the_container_too() -> None:
+    def names(file: str) -> set[str]:
+        return {line.strip("/").removeprefix("**/") for line in (ROOT / file).read_text(encoding="utf-8").split()}
+
+    elsewhere = {"*.egg-info", "multirun", "wandb", "lightning_logs"}  # small, or made by other programs only
+    assert names(".gitignore") - names(".dockerignore") <= elsewhere
+
+
+def test_checks_leave_no_temporary_folder_behind() -> None:
+    for script in (p for p in (ROOT / ".ci").iterdir() if p.is_file()):
+        made = re.findall(r"(\w*)=?\"?\$\(mktemp", script.read_text(encoding="utf-8"))
+        assert all(f'rm -rf "${name}"' in script.read_text(encoding="utf-8") for name in made), script.name
+
+
+def test_another_interpreter_than_the_environments_is_noticed(tmp_path: Path) -> None:
+    for name, says in ((".venv/bin/python", "3.11"), (".venv/bin/pip", ""), ("other", "3.12")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {says}\n")
+        (tmp_path / name).chmod(0o755)
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).write_text("")
+
+    def setup(*more: str) -> tuple[int, list[str]]:
+        words = ["make", "-C", str(tmp_path), "-f", str(ROOT / "Makefile"), "--no-print-directory", "setup", *more]
+        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "MAKEFLAGS", "MAKELEVEL", "VENV")}
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env={**environment, "LC_ALL": "C"})
+        return done.returncode, done.stdout.splitlines()
+
+    code, out = setup()
+    assert code == 0
+    assert "Setting up .venv (about 6 GB with PyTorch; a few minutes)" in out
+    assert setup() == (0, ["make: Nothing to be done for 'setup'."])
+    code, out = setup(f"PYTHON={tmp_path}/other")
+    assert (code, out[1:]) == (2, [  # behind what this interpreter says to everything
+        f".venv was made with another Python than {tmp_path}/other. Remove .venv and run make setup again, "
+        "or leave PYTHON out."
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize("target", ["help", "setup", "train", "test", "lint"])
