@@ -254,17 +254,19 @@ def _diagnosed(
     """The configuration without the wrong overrides, each of which gets its line."""
     lines = [str(o.input_line) for o in parsed]
     groups = group_names(loader, lines)
-    first = [str(o.input_line) for o in parsed if o.key_or_group in groups or str(o.input_line) in context]
     of_hydra = [str(o.input_line) for o in parsed if override_check.of_hydra(o.key_or_group)]
-    chosen = _together([], [*of_hydra, *completed(first, parsed)], errors)
+    first = [str(o.input_line) for o in parsed if o.key_or_group in groups or str(o.input_line) in context]
+    plus = [str(o.input_line) for o in parsed if o.is_add() or o.is_force_add()]
+    added = [line for line in plus if line not in (*of_hydra, *first)]
+    chosen = _together([], [*of_hydra, *completed(first, parsed), *added], errors)
     base = _composed(chosen)
     known = flat(OmegaConf.to_container(base, resolve=False))
     values: list[str] = []
     for override in parsed:
         key, line = override.key_or_group, str(override.input_line)
-        if line in (*first, *of_hydra):
+        if line in (*first, *of_hydra, *added):
             continue
-        if key in known or override.is_add() or override.is_force_add():
+        if key in known:
             values.append(line)
         else:
             errors.append(_unknown(key, known, groups, base, override.is_delete()))

@@ -223,6 +223,10 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
             ["+callbacks.world.view=near"],
             ["callbacks.world.view: 'near' is not one of resize_crop, squash, native, tiles"],
         ),
+        (
+            ["+callbacks.mine={_target_:clip_align.callbacks.zero_shot.world.World,name:x}", "callbacks.mine.nam=y"],
+            ["callbacks.mine.nam: unknown key; did you mean callbacks.mine.name?"],
+        ),
         (["~callbacks.wrld"], ["callbacks.wrld: no callback of this name; did you mean callbacks.world?"]),
         (
             ["callbacks=[world,world_noise]", "~callbacks.foo"],
