@@ -17,14 +17,11 @@ PACKAGE = ROOT / "clip_align"
 # Lower rooms first; a module imports from rooms before its own, or from its own room.
 ROOMS = (
     ("errors",),
-    ("structure", "quoting", "signatures", "override_check", "torchrun", "parent"),
+    ("structure", "torchrun", "parent"),
     ("open_clip_names", "provenance", "run_folder", "record_items", "record_lines"),
     ("record", "run_place"),
     ("config",),
-    ("callback_check",),
-    ("config_check", "compose"),
-    ("resume_config",),
-    ("load_config",),
+    ("settings",),
     ("metrics",),
     ("analysis",),
     ("perception",),
@@ -42,11 +39,11 @@ ROOMS = (
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}
 
 HEAVY = {"torch", "torchvision", "torchmetrics", "pytorch_lightning", "open_clip", "timm"}
-WITHOUT_TORCH = {name for names in ROOMS[:9] for name in names} | {"metrics", "analysis", "perception", "report"}
+WITHOUT_TORCH = {name for names in ROOMS[:6] for name in names} | {"metrics", "analysis", "perception", "report"}
 MAY_IMPORT_TORCH = {"metrics/modules.py"}
 ONLY_IN = {
     "wandb": lambda module: module == "tracking/wandb.py",
-    "hydra": lambda module: module.split("/")[0] in {"compose.py", "commands"},
+    "hydra": lambda module: module == "settings/compose.py" or module.startswith("commands/"),
     "pytorch_lightning": lambda module: module.split("/")[0] in {"callbacks", "training", "commands"},
 }
 
@@ -137,7 +134,7 @@ def test_package_inits_are_empty() -> None:
 
 
 def test_light_modules_do_not_pull_in_torch() -> None:
-    light = ("load_config", "resume_config", "record", "report.page", "report.figures", "__main__")
+    light = ("settings.load_config", "settings.resume_config", "record", "report.page", "report.figures", "__main__")
     statements = "; ".join(f"import clip_align.{name}" for name in light)
     code = f"import sys; {statements}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

@@ -41,7 +41,7 @@ def training_commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("arguments", training_commands(), ids=" ".join)
 def test_commands_name_keys_that_exist(arguments: list[str]) -> None:
-    from clip_align.load_config import load
+    from clip_align.settings.load_config import load
 
     overrides = [a for a in arguments if not a.startswith("--") and not a.startswith("resume=")]
     load([a.replace("seed=1,2,3", "seed=1") for a in overrides])

@@ -22,12 +22,12 @@ from omegaconf import DictConfig
 
 from clip_align import torchrun
 from clip_align.commands.early import data_problems
-from clip_align.compose import PRIMARY, Sweep, hydra, sweep
 from clip_align.config import Config
 from clip_align.errors import FAILED, TERMINATED, UserError
-from clip_align.load_config import load
 from clip_align.run_folder import bad_name
 from clip_align.run_place import unusable_run
+from clip_align.settings.compose import PRIMARY, Sweep, hydra, sweep
+from clip_align.settings.load_config import load
 
 AFTER_CTRL_C_S = 1.5  # a terminal has sent Ctrl-C to the job too; a second one comes too soon to be a hard stop
 

@@ -9,7 +9,7 @@ from clip_align import torchrun
 from clip_align.commands.early import cache_problems, data_problems, place_problem
 from clip_align.config import Config
 from clip_align.errors import UserError
-from clip_align.load_config import load_with_missing
+from clip_align.settings.load_config import load_with_missing
 
 MULTIRUN = ("--multirun", "-m")
 HELP = ("--help", "-h")

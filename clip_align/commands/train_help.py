@@ -7,8 +7,8 @@ import textwrap
 
 from omegaconf import OmegaConf
 
-from clip_align.compose import group_names, hydra, options
 from clip_align.config import conf_dir
+from clip_align.settings.compose import group_names, hydra, options
 
 KEYS = (
     ("trainer.max_steps=1300", "optimizer steps; or trainer.samples=1e6"),

@@ -14,7 +14,7 @@ from random_pictures import random_picture
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
 from clip_align.data.world.held_out import save_held_out
-from clip_align.load_config import load
+from clip_align.settings.load_config import load
 
 CLASSES = 16
 

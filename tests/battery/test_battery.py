@@ -21,7 +21,7 @@ import stubs
 from clip_align.callbacks.build import build_callbacks
 from clip_align.errors import UserError
 from clip_align.evaluation.prepare import images_per_event
-from clip_align.load_config import load
+from clip_align.settings.load_config import load
 
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 NAMES = [*shipped.names(), "outside"]

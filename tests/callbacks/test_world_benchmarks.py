@@ -21,7 +21,7 @@ from clip_align.data.world.scenes import HELD_OUT_SIZES
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.metrics.estimate import Estimate
-from clip_align.signatures import constructor
+from clip_align.settings.signatures import constructor
 from clip_align.structure import Range
 
 K = 16

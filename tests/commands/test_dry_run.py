@@ -14,8 +14,8 @@ from clip_align.commands.dry_run import dry_run
 from clip_align.commands.train import main
 from clip_align.config import to_plain
 from clip_align.errors import UserError
-from clip_align.load_config import load
 from clip_align.run_folder import RunFolder, write_provenance
+from clip_align.settings.load_config import load
 from clip_align.training.checkpoint import OWN
 from clip_align.training.launch import Place
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from clip_align.config_check import TINY_STRIDE
 from clip_align.models.tiny import STRIDE, ConvTower, build_tiny
 from clip_align.models.words import WordTokenizer
+from clip_align.settings.config_check import TINY_STRIDE
 
 WORDS = WordTokenizer(["a", "photo", "of", "star", "disc"], context=14)
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import pytest
 
-from clip_align import callback_check, signatures
 from clip_align.config import CallbackConfig
-from clip_align.signatures import NotFoundError, constructor
+from clip_align.settings import callback_check, signatures
+from clip_align.settings.signatures import NotFoundError, constructor
 from clip_align.structure import Distinct, Existing, Holds, Matches, Range
 
 BASE = "from clip_align.callbacks.base import PerceptualCallback\n"

@@ -11,10 +11,10 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]  # Hydra brings it
 
 from clip_align import config as schema
-from clip_align.compose import Composed, compose
 from clip_align.errors import UserError
-from clip_align.quoting import as_typed
 from clip_align.run_folder import RunFolder, resolve_run
+from clip_align.settings.compose import Composed, compose
+from clip_align.settings.quoting import as_typed
 from clip_align.structure import convert, flat, plain, shown
 
 MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers")  # and all of these sections:

@@ -27,10 +27,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clip_align import config as schema
-from clip_align import override_check
-from clip_align.callback_check import takes
 from clip_align.errors import UserError
-from clip_align.quoting import as_text, numbers_as_text, quoted
+from clip_align.settings import override_check
+from clip_align.settings.callback_check import takes
+from clip_align.settings.quoting import as_text, numbers_as_text, quoted
 from clip_align.structure import flat, join, nearest, unknown_key
 
 PRIMARY = "config"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clip_align.quoting import as_typed
+from clip_align.settings.quoting import as_typed
 from clip_align.structure import nearest
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import yaml
 from clip_align import config
 from clip_align.config import CallbackConfig, Config, FolderData, ShardData, Source, from_plain, to_plain
 from clip_align.errors import UserError
-from clip_align.load_config import load
+from clip_align.settings.load_config import load
 
 CALLBACKS = ("world", "world_cue_conflict", "world_noise", "tid2013_remade")
 LATER = ("tid2013", "cue_conflict", "cifar100")  # loaders of a later release
@@ -526,7 +526,7 @@ def test_a_search_path_given_on_the_command_line_brings_its_own_options(tmp_path
 
 def test_no_torch_and_no_lightning_are_needed() -> None:
     code = (
-        "import sys; from clip_align.load_config import load; load(['data.batch_size=8']); "
+        "import sys; from clip_align.settings.load_config import load; load(['data.batch_size=8']); "
         "sys.exit(any(m in sys.modules for m in ('torch', 'pytorch_lightning', 'open_clip', 'wandb', 'scipy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clip_align.errors import Missing
 from clip_align.provenance import versions
-from clip_align.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
+from clip_align.settings.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
 from clip_align.structure import INVALID, Range, check_range, convert, plain, unknown_key
 
 if TYPE_CHECKING:

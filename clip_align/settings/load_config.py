@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clip_align import callback_check
-from clip_align.compose import compose
 from clip_align.config import Config, read
-from clip_align.config_check import problems
 from clip_align.errors import Missing, UserError
-from clip_align.resume_config import resumed
+from clip_align.settings import callback_check
+from clip_align.settings.compose import compose
+from clip_align.settings.config_check import problems
+from clip_align.settings.resume_config import resumed
 
 
 def load(overrides: Sequence[str]) -> Config:

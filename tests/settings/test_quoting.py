@@ -7,7 +7,7 @@ import doctest
 
 import pytest
 
-from clip_align import quoting
+from clip_align.settings import quoting
 
 
 @pytest.mark.parametrize(

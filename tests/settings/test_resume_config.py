@@ -10,7 +10,7 @@ import yaml
 
 from clip_align.config import Config, to_plain
 from clip_align.errors import UserError
-from clip_align.load_config import load
+from clip_align.settings.load_config import load
 
 STARTED = ["name=a", "callbacks=[world]", "evaluation.every_n_steps=7", "trainer.max_steps=50", "seed=3"]
 ONLY = "when a run goes on, only trainer.max_steps or samples, data.workers, tracker, callbacks may change"
