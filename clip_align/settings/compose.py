@@ -70,7 +70,7 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
 
     ``context`` are further overrides, taken before the others, and only if what they choose exists.
     """
-    errors: list[str] = []
+    errors: list[str] = [*override_check.split_by_the_shell(overrides)]
     with hydra() as loader:
         parsed = _accepted_form(parse(overrides, errors, loader), errors, loader)
         if context:

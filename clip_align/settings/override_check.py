@@ -36,6 +36,16 @@ def problems(override: Override, groups: Sequence[str], options: Callable[[str],
         yield f"{line}: follows from the option that is chosen; type {group}={as_bare(override.value())}"
 
 
+def split_by_the_shell(overrides: Sequence[str]) -> Iterator[str]:
+    """A line where a shell has made many words of one with braces: Hydra would take the last of them."""
+    shards = [typed for typed in overrides if typed.lstrip("+").startswith("data.shards=")]
+    if len(shards) > 1:
+        yield (
+            f"data.shards: typed {len(shards)} times, as a shell does with braces; "
+            "put it in quotes: data.shards='/folder/{000..003}.tar'"
+        )
+
+
 def of_hydra(key: str) -> bool:
     """Whether a key is a setting of Hydra itself."""
     return key.replace("/", ".").split(".")[0] == "hydra"

@@ -319,6 +319,10 @@ OF_HYDRA = "without effect, as Hydra only composes; of its keys type hydra.searc
     ("overrides", "lines"),
     [
         (["callbacks=null"], ["callbacks=null: no such option; for none callbacks=[]"]),
+        (["data=webdataset", "data.shards=/a-0.tar", "data.shards=/a-1.tar"], [
+            "data.shards: typed 2 times, as a shell does with braces; "
+            "put it in quotes: data.shards='/folder/{000..003}.tar'",
+        ]),
         (["data=null"], ["data=null: no such option; valid: folder, webdataset, world"]),
         (["tracker=false"], ["tracker=false: no such option; valid: csv, none, tensorboard, wandb"]),
         (["trainer=4", "seed=-1"], [
