@@ -47,9 +47,11 @@ def _best(config: Config) -> Iterator[str]:
     elif best != CheckpointConfig().best:
         names = [str(c.arguments.get("name") or name) for name, c in config.callbacks.items()]
         if best.split("/")[1] not in names:
+            none = "for no best: checkpoint.best=null"
+            hint = "leave the callback in, a run goes on with it" if config.resume else none
             yield (
                 f"checkpoint.best: no callback that is chosen writes {best}; "
-                f"chosen are: {', '.join(names) or 'none'}; to keep no best one: checkpoint.best=null"
+                f"chosen are: {', '.join(names) or 'none'}; {hint}"
             )
 
 

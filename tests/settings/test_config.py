@@ -270,7 +270,7 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
             ["checkpoint.best=human/pairs_csv/srocc", "callbacks=[world,world_noise]"],
             [
                 "checkpoint.best: no callback that is chosen writes human/pairs_csv/srocc; "
-                "chosen are: world, world_noise; to keep no best one: checkpoint.best=null"
+                "chosen are: world, world_noise; for no best: checkpoint.best=null"
             ],
         ),
         (["name=latest"], ["name: 'latest' is the link to the newest run; choose another name"]),

@@ -149,3 +149,13 @@ def test_no_such_run_and_a_damaged_configuration(runs: str) -> None:
         assert lines(runs, "resume=a") == [
             f"resume: {folder}/a/config.yaml cannot be read ({reason}); without it the run cannot go on"
         ]
+
+
+def test_the_callback_that_the_best_checkpoint_is_of_has_to_stay(tmp_path: Path) -> None:
+    stored = load([*STARTED, "checkpoint.best=zero_shot/world/accuracy", f"paths.runs={tmp_path}"])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(to_plain(stored)))
+    assert lines(f"paths.runs={tmp_path}", "resume=a", "callbacks=[world_noise]") == [
+        "checkpoint.best: no callback that is chosen writes zero_shot/world/accuracy; "
+        "chosen are: world_noise; leave the callback in, a run goes on with it"
+    ]
