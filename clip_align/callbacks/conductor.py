@@ -58,7 +58,7 @@ class Conductor:
         self._start = time.monotonic()
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Find the model, open the record, make the pictures; UserError before step 0 where it cannot be done."""
+        """Find the model, make the pictures; UserError before step 0 where it cannot be done."""
         if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
             raise UserError(
                 "callbacks: a model that is sharded over ranks cannot be evaluated by perceptual callbacks; "
@@ -74,7 +74,7 @@ class Conductor:
         self._session.prepare(trainer.local_rank)
 
     def begin(self, trainer: Trainer) -> None:
-        """Training begins now, after all preparation; only now does a resumed trainer know its step."""
+        """Training begins now, after all preparation; only now a resumed trainer knows its step, and so its record."""
         if self._session is None:
             return
         self._began = True

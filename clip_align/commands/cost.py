@@ -17,6 +17,7 @@ from clip_align.config import Config
 from clip_align.losses.infonce import infonce
 from clip_align.models.build import ClipModel, build_model
 from clip_align.training.launch import Place
+from clip_align.training.lightning import autocast
 
 TRIALS_S = 5.0  # no further trial is begun after that time
 TRIES = 2  # the shorter one counts: the machine may be busy with something else
@@ -56,7 +57,7 @@ def cost(config: Config, here: Place) -> Cost:
         return Cost(parameters, states, None, None, 0, shape.image_size)
     clip = build_model(config.model, words)
     clip.model.to(device)
-    context = autocast(device, config.trainer.precision)
+    context = autocast(config.trainer.precision, device.type)
     trial = _trials(clip, context, device, config.data.batch_size)
     tried = trial[-1].samples
     return Cost(
@@ -81,14 +82,6 @@ def free_bytes(device: torch.device) -> float:
         limit, used = (float(Path(f"/sys/fs/cgroup/memory.{n}").read_text()) for n in ("max", "current"))
         free.append(limit - used)
     return min(free)
-
-
-def autocast(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[object]]:
-    """The run's precision for the forward pass."""
-    kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    if precision not in kinds:
-        return contextlib.nullcontext
-    return lambda: torch.autocast(device.type, dtype=kinds[precision])
 
 
 class _Trial(NamedTuple):

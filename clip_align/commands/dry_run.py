@@ -113,8 +113,10 @@ def _cache(config: Config, stack: ExitStack, missing: list[str]) -> Path:
 def _data(config: Config, here: Place, cache: Path, missing: list[str]) -> int | None:
     """Samples of an epoch, None where the data are not in order."""
     if isinstance(config.data, WorldData):
-        rendered = "rendered" if _world(config.data, cache) else "to be rendered once into the cache"
-        _found("data", f"the embedded world, {config.data.images:,} images of {config.data.size} px, {rendered}")
+        from clip_align.data.world.shards import rendered
+
+        state = "rendered" if rendered(config.data, cache) else "to be rendered once into the cache"
+        _found("data", f"the embedded world, {config.data.images:,} images of {config.data.size} px, {state}")
         return config.data.images
     from clip_align.data.training_data import TrainingData
 
@@ -130,20 +132,12 @@ def _data(config: Config, here: Place, cache: Path, missing: list[str]) -> int |
     return data.samples
 
 
-def _world(data: WorldData, cache: Path) -> Path | None:
-    """The folder of a world that is rendered already."""
-    from clip_align.data.world.recipe import Recipe
-
-    fingerprint = Recipe.of(data).fingerprint()
-    return next((p.parent for p in (cache / "world").glob(f"*{fingerprint}/world.json")), None)
-
-
 def _callbacks(
     config: Config, cache: Path, stack: ExitStack, missing: list[str], absent: Sequence[str]
 ) -> list[PerceptualCallback]:
     """Those that find their data, built as the run would build them."""
     from clip_align.callbacks.build import build_callbacks
-    from clip_align.data.world.shards import ensure_held_out
+    from clip_align.data.world.shards import ensure_held_out, rendered
     from clip_align.evaluation.prepare import images_per_event
     from clip_align.training.prepare import best_direction
 
@@ -151,7 +145,7 @@ def _callbacks(
     given: dict[str, Path] = {}
     for name, callback in config.callbacks.items():
         if "world" in callback.arguments and not given:  # 2 s to render where there is none yet
-            there = _world(config.data, cache) if isinstance(config.data, WorldData) else None
+            there = rendered(config.data, cache) if isinstance(config.data, WorldData) else None
             settings = config.data if isinstance(config.data, WorldData) else None
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory())) if there is None else cache
             given = {"world": there or ensure_held_out(temporary, settings)}

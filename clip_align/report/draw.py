@@ -170,7 +170,7 @@ def _undefined(axes: Axes, panel: Panel, layout: Layout, linear: float) -> None:
     )  # fmt: skip
     widest = sorted(zip(panel.gaps, spans, strict=True), key=lambda g: g[1][0] - g[1][1])
     for gap, (left, right) in widest[:MOST_REASONS]:
-        text = f"{panel.curves[0].label} {'not drawn yet' if gap.held else 'undefined'}: {gap.reason}"
+        text = f"{panel.curves[0].label} {gap.absent}: {gap.reason}"
         _reason(axes, text, ((left - start) / (end - start), (right - start) / (end - start)), taken, layout)
 
 

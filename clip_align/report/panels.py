@@ -23,6 +23,10 @@ TITLES = {
 Kind = Literal["chance", "baseline", "ceiling"]
 
 
+def _absent(held: bool) -> str:
+    return "not drawn yet" if held else "undefined"
+
+
 @dataclass(frozen=True)
 class Point:
     """One evaluation of one score; ``value`` is None where it is undefined or not to be drawn, for ``reason``.
@@ -41,7 +45,7 @@ class Point:
     @property
     def absent(self) -> str:
         """What stands in place of a value that is not there."""
-        return "not drawn yet" if self.held else "undefined"
+        return _absent(self.held)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,11 @@ class Gap:
     end: int
     reason: str
     held: bool = False
+
+    @property
+    def absent(self) -> str:
+        """What is said of it, as of points."""
+        return _absent(self.held)
 
 
 @dataclass(frozen=True)

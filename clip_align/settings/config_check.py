@@ -12,6 +12,7 @@ from clip_align.errors import Missing
 from clip_align.run_folder import bad_name
 
 TINY_STRIDE = 8  # models.tiny.STRIDE, which cannot be imported without torch
+HALF_WITHOUT_GPU = "trainer.precision: 16-mixed needs a GPU; on the CPU take bf16-mixed or 32"
 RECORD_KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+(@[a-z0-9_]+)?")
 
 
@@ -122,4 +123,4 @@ def _trainer(config: Config) -> Iterator[str]:
     if trainer.samples is not None and trainer.samples < batch:
         yield f"trainer.samples: {trainer.samples} are fewer than one global batch of {batch}"
     if trainer.kind == "cpu" and trainer.precision == "16-mixed":
-        yield "trainer.precision: 16-mixed needs a GPU; on the CPU take bf16-mixed or 32"
+        yield HALF_WITHOUT_GPU

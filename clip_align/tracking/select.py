@@ -6,18 +6,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from clip_align.config import Config, to_plain
-from clip_align.record import History, Mirror, read
+from clip_align.record import History, Mirror
 from clip_align.report.live import LiveReport
 from clip_align.run_folder import RunFolder
 from clip_align.tracking.console import ConsoleMirror
 
 
-def mirrors(config: Config, folder: RunFolder, interactive: bool) -> list[Mirror]:
+def mirrors(config: Config, folder: RunFolder, past: History, interactive: bool) -> list[Mirror]:
     """The mirrors of a run in ``folder``; the last one is the ``ConsoleMirror``, whose ``say`` prints a line.
 
-    A tracker that cannot even be started costs one warning.
+    past: what the record holds of a run that goes on, empty for a new one. A tracker that cannot even be started costs
+    one warning.
     """
-    past = read(folder.path)  # of a resumed run
     console = ConsoleMirror(folder.path, interactive, past)
     chosen: list[Mirror] = [LiveReport(folder.path, console.show)]  # before wandb, which takes its last figure
     for kind in config.tracker.kinds:

@@ -101,7 +101,7 @@ class Checkpoints(pl.Callback):
             set_random_states(self._restored[self.ranks.rank])
         if self.poll.stopping is not None:
             self._save_step()
-        self.progress.stopwatch.resume()  # the first evaluation is no training either
+        self.progress.stopwatch.resume()  # preparation and the first evaluation are no training
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,12 +12,12 @@ import torch
 from clip_align.analysis.verdict import verdicts
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.config import Config, to_plain
-from clip_align.evaluation.encode import Context
 from clip_align.evaluation.session import EvaluationSettings
 from clip_align.evaluation.subject import Subject
 from clip_align.models.build import build_model
 from clip_align.record import Position, read, read_items
 from clip_align.training import untrained
+from clip_align.training.lightning import autocast
 from clip_align.training.opening import Opened
 from clip_align.training.prepare import Ready
 from clip_align.training.signals import Signals
@@ -106,11 +104,3 @@ def _built_from(config: Config, ready: Ready) -> Mapping[str, Any]:
     words = None if ready.words is None else len(ready.words)
     plain: dict[str, Any] = to_plain(config)["model"]
     return {**plain, "words": words, "precision": config.trainer.precision}
-
-
-def autocast(precision: str, device: str) -> Context:
-    """What a model runs in at ``precision``, as the Trainer has it."""
-    if precision == "32":
-        return nullcontext
-    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
-    return partial(torch.autocast, device, dtype=dtype)

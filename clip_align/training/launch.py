@@ -23,6 +23,7 @@ import torch.distributed as dist
 from clip_align import torchrun
 from clip_align.config import TrainerConfig
 from clip_align.errors import UserError
+from clip_align.settings.config_check import HALF_WITHOUT_GPU
 
 PATIENCE = timedelta(hours=3)  # rank 0 may render, cut or score while the others wait; who dies is seen otherwise
 FAILING_S = 10.0  # for rank 0 to see by itself that a rank is gone (gloo does, NCCL may wait)
@@ -61,7 +62,7 @@ def place(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> P
     """
     here = _place(config, gpus, environment)
     if config.precision == "16-mixed" and not here.gpu:  # Lightning would take bf16 without a word
-        raise UserError("trainer.precision: 16-mixed needs a GPU; on the CPU take bf16-mixed or 32")
+        raise UserError(HALF_WITHOUT_GPU)
     return here
 
 

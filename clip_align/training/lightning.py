@@ -6,15 +6,19 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from clip_align.config import TrainerConfig
+from clip_align.evaluation.encode import Context
 from clip_align.training.checkpoint import AtomicIO
 from clip_align.training.launch import PATIENCE, Place
 
@@ -46,6 +50,14 @@ def trainer_of(
     )
     _without_signals(trainer)
     return trainer
+
+
+def autocast(precision: str, device: str) -> Context:
+    """What a model runs in at ``precision``, as the Trainer has it."""
+    if precision == "32":
+        return nullcontext
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
+    return partial(torch.autocast, device, dtype=dtype)
 
 
 def compile_towers(model: Any) -> None:

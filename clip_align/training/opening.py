@@ -60,8 +60,9 @@ def open_run(run: RunFolder, start: Start, ready: Ready, here: Place, argv: Sequ
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"paths.runs: {run.path} cannot be written ({reason}); set paths.runs=…") from None
-    costs, watching = Costs(), mirrors(config, run, interactive=can_redraw(sys.stdout))
-    for line in read(run.path).evaluations:  # of a run that goes on
+    past = read(run.path)  # of a run that goes on
+    costs, watching = Costs(), mirrors(config, run, past, interactive=can_redraw(sys.stdout))
+    for line in past.evaluations:
         costs.line(line)
     record = Record(run.path, [costs, *watching])
     record.append("event", _position(start, ready), _beginning(start, ready, here, run))

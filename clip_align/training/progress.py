@@ -120,10 +120,6 @@ class Progress(pl.Callback):
         message = f"train/loss is {bad.value} at step {bad.step}, from a batch of {len(bad.keys)} samples"
         self._tell({"event": "not_finite", "message": message, "step": bad.step, "keys": list(bad.keys)})
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The time before is preparation."""
-        self.stopwatch.resume()
-
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What all ranks had to skip."""
         self._tell(self.skips.total(self.poll.ranks))

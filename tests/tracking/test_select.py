@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from clip_align.config import Config, TrackerConfig
+from clip_align.record import read
 from clip_align.run_folder import RunFolder
 from clip_align.tracking.console import ConsoleMirror
 from clip_align.tracking.select import mirrors
@@ -14,7 +15,7 @@ from clip_align.tracking.select import mirrors
 
 def names(tracker: TrackerConfig, folder: Path) -> list[str]:
     folder.mkdir(exist_ok=True)
-    chosen = mirrors(replace(Config(), tracker=tracker), RunFolder(folder), interactive=False)
+    chosen = mirrors(replace(Config(), tracker=tracker), RunFolder(folder), read(folder), interactive=False)
     assert isinstance(chosen[-1], ConsoleMirror)
     for mirror in chosen:
         mirror.close("done")

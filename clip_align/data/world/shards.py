@@ -73,6 +73,13 @@ def nearest_neighbour_accuracy(world: World | Path) -> float | None:
     return accuracy
 
 
+def rendered(settings: object, cache: Path) -> Path | None:
+    """The folder of the world of ``settings`` where it is rendered already; nothing is made."""
+    recipe = Recipe.of(settings)
+    folder = _folder(recipe, cache)
+    return folder if _exists(recipe, folder) else None
+
+
 def _folder(recipe: Recipe, cache: Path) -> Path:
     return cache / "world" / f"{recipe.size}px-{recipe.fingerprint()}"
 
