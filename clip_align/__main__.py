@@ -15,8 +15,8 @@ import traceback
 from collections.abc import Sequence
 from types import FrameType
 
-from clip_align import torchrun
 from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TERMINATED, UserError
+from clip_align.processes import torchrun
 from clip_align.structure import nearest
 
 COMMANDS = {  # each is clip_align/commands/<name>.py with main(arguments) -> exit code

@@ -27,7 +27,7 @@ class Source:
 
 @dataclass(frozen=True)
 class DataCommon:
-    """What every kind of training data has. ``batch_size`` is per rank; ``crop_scale`` is the share of the
+    """What every kind of training data has. ``batch_size`` is per rank; ``crop_scale`` is the fraction of the
     area a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in memory.
     """
 
@@ -174,7 +174,7 @@ class PathsConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a run depends on. ``experiment`` labels it; ``resume`` names the run that goes on."""
+    """Everything a run depends on. ``experiment`` labels it; ``resume`` names the run that continues."""
 
     name: str | None = None
     experiment: str = "main"

@@ -12,18 +12,18 @@ TERMINATED = 143  # SIGTERM, likewise
 
 
 class Missing(str):
-    """A line about something that is not there, not about a mistake in what was typed: a dry run goes on with it."""
+    """A line about something that is not there, not about a mistake in what was typed: a dry run continues with it."""
 
 
 class UserError(Exception):
     """One or more errors, a line each: what, where, what would be valid, what to do.
 
     Raised before step 0 (exit code 2). ``lines`` keeps the errors apart, so that all of them
-    can be reported at once. ``told``: every rank of the run raises it, so that one may say it for all.
+    can be reported at once. ``on_all_ranks``: every rank of the run raises it, so that one may say it for all.
     """
 
     exit_code = REFUSED
-    told = False
+    on_all_ranks = False
 
     def __init__(self, *lines: str) -> None:
         self.lines = tuple(map(_one_line, lines))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clip_align.record import read
+from clip_align.record.record import read
 from clip_align.report.panels import panels
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,10 +71,10 @@ def pairs(folder: Path) -> None:
     folder.mkdir()
     rows = []
     for r in range(6):
-        picture = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        Image.fromarray(picture).save(folder / f"r{r}.png")
+        image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / f"r{r}.png")
         for level in (1, 2, 3):
-            noisy = np.clip(picture + rng.normal(0, 20 * level, picture.shape), 0, 255).astype(np.uint8)
+            noisy = np.clip(image + rng.normal(0, 20 * level, image.shape), 0, 255).astype(np.uint8)
             Image.fromarray(noisy).save(folder / f"r{r}_{level}.png")
             rows.append({"reference": f"r{r}.png", "distorted": f"r{r}_{level}.png", "opinion": 6 - level})
     with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:

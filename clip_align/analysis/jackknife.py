@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Intervals of a score over few clusters: delete-one jackknife with Student's t.
 
-The headline interval leaves out one reference at a time and keeps the distortion types ("new pictures, these
+The headline interval leaves out one reference at a time and keeps the distortion types ("new images, these
 distortions"); the second one leaves out types as well ("other distortion types too") and is much wider. With 24
 clusters a percentile bootstrap is 7 % too narrow; the jackknife covers 94 to 97 % and needs no random numbers.
 """
@@ -51,7 +51,7 @@ def two_way_jackknife(statistic: Statistic, first: ArrayLike, second: ArrayLike,
     """Value of a correlation with an interval over two crossed kinds of clusters (references and types).
 
     The jackknife variances of both are added on the scale of Fisher's z, where the interval is symmetric; t with
-    min(clusters) - 1 degrees of freedom. For new pictures and other distortion types.
+    min(clusters) - 1 degrees of freedom. For new images and other distortion types.
     """
     both = [bundles(first), bundles(second)]
     value = statistic(np.arange(len(both[0])))

@@ -39,7 +39,7 @@ MOST_CLUSTERS = 40  # more are bundled: the cost grows with their cube
 HALVINGS = 40
 RESAMPLES = 200
 FEWEST_RESAMPLES = 100
-NOISE_SHARE = 0.6  # of the variance of one evaluation's training noise, in a difference of window means
+NOISE_FRACTION = 0.6  # of the variance of one evaluation's training noise, in a difference of window means
 POWER = 2.8  # 1.96 + .84 standard errors: what is found in 80 % of the runs
 
 
@@ -112,7 +112,7 @@ def _rule(curves: Curves, steps: Sequence[int], margin: float, seed: int) -> Pea
     if not np.isfinite(rise[0]) or usable.sum() < FEWEST_RESAMPLES:
         return _no_verdict("a half of the clusters has no value at some evaluation", len(kept), left_out)
     curve = whole[0, kept]
-    noise = NOISE_SHARE * float(np.mean(np.diff(curve, 2) ** 2)) / 6
+    noise = NOISE_FRACTION * float(np.mean(np.diff(curve, 2) ** 2)) / 6
     up, down = (_interval(v[0], v[1:][usable], noise) for v in (rise, fall))
     low, high = np.nanquantile(choice[1:], [0.05, 0.95], method="nearest").astype(int)
     return Peak(

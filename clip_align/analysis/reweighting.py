@@ -83,12 +83,12 @@ class _Triples:
         self._column[tuple(self.members.T)] = np.arange(len(self.members))
         # each product gathers all orders of its three; two or three equal ones would be counted double or six times
         kinds = 1 + (np.diff(self.members, axis=1) > 0).sum(axis=1)
-        self._share = np.array([1 / 6, 1 / 2, 1.0])[kinds - 1]
+        self._fraction = np.array([1 / 6, 1 / 2, 1.0])[kinds - 1]
 
     def pack(self, cube: Floats) -> Floats:
         """Coefficients [C] of the cubic form whose tensor is cube [clusters, clusters, clusters]."""
         summed = sum(cube[tuple(self.members[:, list(order)].T)] for order in permutations(range(3)))
-        return np.asarray(summed * self._share)
+        return np.asarray(summed * self._fraction)
 
     def among(self, members: Index) -> tuple[Index, Index]:
         """Columns of the products of ``members`` alone, and their factors as positions in ``members`` [3, C]."""

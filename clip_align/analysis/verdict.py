@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from clip_align.analysis.peak import Peak, peak
 from clip_align.metrics.estimate import Estimate
-from clip_align.record_items import items_spacing
+from clip_align.record.items import items_spacing
 
 if TYPE_CHECKING:
-    from clip_align.record import History, ItemsHistory
+    from clip_align.record.record import History, ItemsHistory
 
 __all__ = ["sentence", "verdicts"]
 

@@ -9,7 +9,7 @@ A training of our own builds the callbacks, attaches what they share, and hands 
 
 ``given`` fills constructor arguments of these names that the config leaves at their default. In a foreign
 Trainer nothing is attached and the defaults of `EvaluationSettings` hold. All else happens in hooks:
-pictures in ``on_fit_start`` (before step 0), events in ``on_train_start``, ``on_train_batch_end`` and, for a
+images in ``on_fit_start`` (before step 0), events in ``on_train_start``, ``on_train_batch_end`` and, for a
 last step that nobody knew, ``on_train_end`` (not called after an exception). The first due callback in the
 trainer's list leads the event for all that are due.
 """
@@ -26,14 +26,14 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
-from clip_align.callbacks.conductor import Conductor
+from clip_align.callbacks.event_leader import EventLeader
 from clip_align.callbacks.spearman import SPEARMAN
 from clip_align.errors import UserError
 from clip_align.evaluation.encode import PROJECTION, Layer
+from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.score import Panel, Score
-from clip_align.evaluation.session import EvaluationSettings
 from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.evaluation.views import VIEWS
 from clip_align.structure import Distinct, Matches, Range
@@ -46,7 +46,7 @@ __all__ = [
     "Score",
     "Stimulus",
     "attach",
-    "conductor_of",
+    "event_leader_of",
     "perceptual_callbacks",
 ]
 
@@ -67,7 +67,7 @@ class PerceptualCallback(Callback):
     Subclasses set ``family``, ``version`` (raised whenever the same weights would give another number) and,
     for the record and the report, ``human_data``, ``stand_in``, ``source``, ``licence``; ``scores`` where
     Spearman over the items does not fit; ``panel`` where the family's does not; ``tiles``, the number of places
-    a picture is seen at under the view ``tiles``; ``full_precision`` where scores rest on differences too small
+    an image is seen at under the view ``tiles``; ``full_precision`` where scores rest on differences too small
     for the run's own precision, so that the model is asked in float32. Their constructors read and check the
     data, raise `UserError`, and pass ``**base`` on.
 
@@ -135,7 +135,7 @@ class PerceptualCallback(Callback):
         self.settings: EvaluationSettings | None = None
         self.last_step: int | None = None  # of the last evaluation
         self.carried: Mapping[str, Any] = {}  # what a conductor left, or a checkpoint held, for the next one
-        self._conductor: Conductor | None = None
+        self._leader: EventLeader | None = None
 
     @property
     def key(self) -> str:
@@ -173,7 +173,7 @@ class PerceptualCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The last evaluated step, and how far the run was: a resumed run does not repeat it."""
-        return {"last_step": self.last_step, **(self._conductor.state() if self._conductor else self.carried)}
+        return {"last_step": self.last_step, **(self._leader.state() if self._leader else self.carried)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after the step that was evaluated last."""
@@ -183,35 +183,35 @@ class PerceptualCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the conductor of this trainer."""
         if stage == "fit":
-            conductor_of(trainer)
+            event_leader_of(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the pictures, before step 0."""
+        """Make the images, before step 0."""
         if self._leads(trainer):
-            conductor_of(trainer).prepare(trainer, pl_module)
+            event_leader_of(trainer).prepare(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate step 0, or the step a run is resumed at where it was not evaluated."""
         if self._leads(trainer):
-            conductor_of(trainer).begin(trainer)
-        conductor_of(trainer).event(trainer)
+            event_leader_of(trainer).begin(trainer)
+        event_leader_of(trainer).event(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Evaluate where due."""
         if self._leads(trainer):
-            conductor_of(trainer).count(batch)
-        conductor_of(trainer).event(trainer)
+            event_leader_of(trainer).count(batch)
+        event_leader_of(trainer).event(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the last step where nobody knew beforehand that it would be the last."""
-        conductor_of(trainer).last_event(trainer)
+        event_leader_of(trainer).last_event(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate where a resumed run had nothing left to train, but was stopped in its last evaluation."""
         if self._leads(trainer):
-            conductor_of(trainer).make_up(trainer, pl_module)
+            event_leader_of(trainer).make_up(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let go of the trainer."""
@@ -225,10 +225,10 @@ class PerceptualCallback(Callback):
         return perceptual_callbacks(trainer)[0] is self
 
     def _leave(self, status: str) -> None:
-        if self._conductor is not None:
-            self.carried = self._conductor.state()
-            self._conductor.close(status)
-        self._conductor = None
+        if self._leader is not None:
+            self.carried = self._leader.state()
+            self._leader.close(status)
+        self._leader = None
 
 
 def perceptual_callbacks(trainer: Trainer) -> list[PerceptualCallback]:
@@ -237,15 +237,15 @@ def perceptual_callbacks(trainer: Trainer) -> list[PerceptualCallback]:
     return [callback for callback in every if isinstance(callback, PerceptualCallback)]
 
 
-def conductor_of(trainer: Trainer) -> Conductor:
+def event_leader_of(trainer: Trainer) -> EventLeader:
     """The one conductor of a trainer's perceptual callbacks; made where there is none yet."""
     callbacks = perceptual_callbacks(trainer)
     if not callbacks:
         raise UserError("callbacks: no perceptual callback in this Trainer, so that there is nothing to evaluate")
-    conductor = callbacks[0]._conductor or Conductor(callbacks)
+    leader = callbacks[0]._leader or EventLeader(callbacks)
     for callback in callbacks:
-        callback._conductor = conductor
-    return conductor
+        callback._leader = leader
+    return leader
 
 
 def attach(callbacks: Iterable[PerceptualCallback], settings: EvaluationSettings) -> None:

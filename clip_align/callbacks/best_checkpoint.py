@@ -10,15 +10,15 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from clip_align.callbacks.base import PerceptualCallback, conductor_of, perceptual_callbacks
+from clip_align.callbacks.base import PerceptualCallback, event_leader_of, perceptual_callbacks
 from clip_align.errors import UserError
 from clip_align.evaluation.event import layer_suffix
 
 
-def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], asked_by: str) -> bool:
+def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], requested_by: str) -> bool:
     """Whether the best value of a score, by its full key, is its highest, as the callback that writes it declares.
 
-    UserError, beginning with ``asked_by``, for a key that none of the callbacks writes, or one without a best end.
+    UserError, beginning with ``requested_by``, for a key that none of the callbacks writes, or one without a best end.
     """
     written = {
         f"{c.key}/{score.name}{layer_suffix(layer)}": score.higher_is_better
@@ -29,10 +29,10 @@ def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], asked_by
     rated = sorted(name for name, higher in written.items() if higher is not None)
     valid = f"valid: {', '.join(rated) or 'none'}"
     if key not in written:
-        raise UserError(f"{asked_by}: no callback of this run writes {key}; {valid}")
+        raise UserError(f"{requested_by}: no callback of this run writes {key}; {valid}")
     higher = written[key]
     if higher is None:
-        raise UserError(f"{asked_by}: {key} has no best end: its score declares no higher_is_better; {valid}")
+        raise UserError(f"{requested_by}: {key} has no best end: its score declares no higher_is_better; {valid}")
     return higher
 
 
@@ -76,7 +76,7 @@ class BestCheckpoint(Callback):
             if self.lower_is_better is None:
                 found = perceptual_callbacks(trainer)
                 self.lower_is_better = not higher_is_better(self.key, found, "BestCheckpoint")
-            conductor_of(trainer).listeners.append(lambda step, scores: self._compare(trainer, step, scores))
+            event_leader_of(trainer).listeners.append(lambda step, scores: self._compare(trainer, step, scores))
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far."""

@@ -53,12 +53,12 @@ def _estimate(
 
 
 def check_arguments(key: str, distance: str, tiles: int) -> None:
-    """UserError for a distance that is not there, or fewer than one tile a picture."""
+    """UserError for a distance that is not there, or fewer than one tile an image."""
     wrong = []
     if distance not in DISTANCES:
         wrong.append(f"{key}: unknown distance {distance}; valid: {', '.join(DISTANCES)}")
     if tiles < 1:
-        wrong.append(f"{key}: tiles is {tiles}; it must be at least 1 place a picture")
+        wrong.append(f"{key}: tiles is {tiles}; it must be at least 1 place an image")
     if wrong:
         raise UserError(*wrong)
 
@@ -68,7 +68,7 @@ def minus_distances(
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
     """Minus every distance of the pairs [P, V, D] by its name, the headline one first: higher = less different.
 
-    And the note of how many features the normalised one leaves out, from the divisor that it is made with.
+    And the note of how many features the normalized one leaves out, from the divisor that it is made with.
     """
     of = divisor(ref, dist)
     measures: dict[DistanceName, Distance] = {**DISTANCES, "normalised_euclidean": partial(normalised_euclidean, of=of)}

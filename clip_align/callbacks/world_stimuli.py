@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks of the embedded world share: its held-out pictures as stimuli, prompts, decisions."""
+"""What the benchmarks of the embedded world share: its held-out images as stimuli, prompts, decisions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.data.world.captions import class_prompts
-from clip_align.data.world.held_out import HeldOut, held_out, picture
+from clip_align.data.world.held_out import HeldOut, held_out, image
 from clip_align.data.world.shapes import SHAPES
 from clip_align.data.world.shards import ensure_held_out, nearest_neighbour_accuracy
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.stimulus import Stimulus
 from clip_align.metrics.accuracy import choices
-from clip_align.run_folder import user_cache
+from clip_align.runs.folder import user_cache
 
 CLASSES = len(SHAPES)
 CHANCE = 1 / CLASSES
@@ -46,13 +46,13 @@ def world_set(folder: Path, part: str, key: str) -> HeldOut:
 
 
 def stimulus_id(part: str, index: int) -> str:
-    """Name of one picture, the same in every benchmark that shows it."""
+    """Name of one image, the same in every benchmark that shows it."""
     return f"world/{part}/{index:04d}"
 
 
 def stimulus(folder: Path, part: str, index: int) -> Stimulus:
-    """One held-out picture, seen as it was rendered (enlarged bicubically by larger models)."""
-    return Stimulus(stimulus_id(part, index), partial(picture, folder, part, index), "native")
+    """One held-out image, seen as it was rendered (enlarged bicubically by larger models)."""
+    return Stimulus(stimulus_id(part, index), partial(image, folder, part, index), "native")
 
 
 def prompts() -> Mapping[str, Sequence[str]]:
@@ -61,7 +61,7 @@ def prompts() -> Mapping[str, Sequence[str]]:
 
 
 def baselines(folder: Path) -> Mapping[str, float]:
-    """Accuracy of the nearest training picture in pixels, where the world's training pictures were made too."""
+    """Accuracy of the nearest training image in pixels, where the world's training images were made too."""
     accuracy = nearest_neighbour_accuracy(folder)
     return {} if accuracy is None else {"nearest neighbour in pixels": accuracy}
 

@@ -16,8 +16,8 @@ import torch
 from clip_align.config import Config
 from clip_align.losses.infonce import infonce
 from clip_align.models.build import ClipModel, build_model
-from clip_align.training.launch import Place
-from clip_align.training.lightning import autocast
+from clip_align.training.launch_ranks import RankLayout
+from clip_align.training.trainer import autocast
 
 TRIALS_S = 5.0  # no further trial is begun after that time
 TRIES = 2  # the shorter one counts: the machine may be busy with something else
@@ -46,14 +46,14 @@ class Cost:
         return self.parameters * BYTES_SAVED
 
 
-def cost(config: Config, here: Place) -> Cost:
+def cost(config: Config, layout: RankLayout) -> Cost:
     """Try a step of the configured model and precision, on torch's threads; UserError when it cannot be built."""
     words = [f"word{i}" for i in range(config.model.vocabulary)] if config.model.kind == "tiny" else None
     shape = build_model(config.model, words, device="meta")
     parameters = sum(p.numel() for p in shape.model.parameters())
     states = parameters * BYTES_A_PARAMETER
-    device = torch.device("cuda", here.local_rank) if here.gpu else torch.device("cpu")
-    if states * (1 if here.gpu else here.local_world) > free_bytes(device):
+    device = torch.device("cuda", layout.local_rank) if layout.gpu else torch.device("cpu")
+    if states * (1 if layout.gpu else layout.local_world) > free_bytes(device):
         return Cost(parameters, states, None, None, 0, shape.image_size)
     clip = build_model(config.model, words)
     clip.model.to(device)

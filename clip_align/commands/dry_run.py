@@ -15,16 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_align import torchrun
-from clip_align.commands.early import place_problem
+from clip_align.commands.early_checks import place_problem
 from clip_align.config import Config, WorldData
 from clip_align.errors import UserError
-from clip_align.run_folder import user_cache
+from clip_align.processes import torchrun
+from clip_align.runs.folder import user_cache
 
 if TYPE_CHECKING:
     from clip_align.callbacks.base import PerceptualCallback
-    from clip_align.training.launch import Place
-    from clip_align.training.start import Start
+    from clip_align.training.launch_ranks import RankLayout
+    from clip_align.training.resume import RunStart
 
 GIB = 2**30
 
@@ -38,26 +38,26 @@ def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
         return 0
     import torch
 
-    from clip_align.training.launch import place
-    from clip_align.training.prepare import use_threads
+    from clip_align.training.components import use_threads
+    from clip_align.training.launch_ranks import rank_layout
 
     missing = [*absent, *filter(None, [place_problem(config)])]
     config = _without(config, absent)
     print("dry run: nothing is trained", flush=True)
     try:
-        here = place(config.trainer, torch.cuda.device_count(), os.environ)
+        layout = rank_layout(config.trainer, torch.cuda.device_count(), os.environ)
     except UserError as error:
         raise UserError(*missing, *error.lines) from None
-    use_threads(config, here)
-    _found("trainer", f"{here.world} rank{'s' if here.world > 1 else ''} on the {'GPU' if here.gpu else 'CPU'}")
-    start = _start(config, here, missing)
+    use_threads(config, layout)
+    _found("trainer", f"{layout.world} rank{'s' if layout.world > 1 else ''} on the {'GPU' if layout.gpu else 'CPU'}")
+    start = _start(config, layout, missing)
     if not start.done:
         with ExitStack() as stack:
             cache = _cache(config, stack, missing)
-            samples = None if _about("data", absent) else _data(config, here, cache, missing)
+            samples = None if _about("data", absent) else _data(config, layout, cache, missing)
             if not _about("model", absent):  # its size says what callbacks show it
                 callbacks = _callbacks(config, cache, stack, missing, absent)
-                _cost(start, here, samples, callbacks, missing)
+                _cost(start, layout, samples, callbacks, missing)
     if missing:
         raise UserError(*dict.fromkeys(missing))
     return 0
@@ -83,15 +83,15 @@ def _costs(what: str, about: str) -> None:
     print(f"cost     {what}: {about}", flush=True)
 
 
-def _start(config: Config, here: Place, missing: list[str]) -> Start:
+def _start(config: Config, layout: RankLayout, missing: list[str]) -> RunStart:
     """Where the run would begin; at its beginning where that cannot be told, so that the rest is checked."""
-    from clip_align.training.start import Start, start_of, steps_of
+    from clip_align.training.resume import RunStart, run_start, steps_of
 
     try:
-        start = start_of(config, here.world)
+        start = run_start(config, layout.world)
     except UserError as error:
         missing.extend(error.lines)
-        return Start(config, config.optimizer, steps_of(config, here.world))
+        return RunStart(config, config.optimizer, steps_of(config, layout.world))
     for line in start.lines:
         print(line, flush=True)
     if start.checkpoint is not None:
@@ -110,7 +110,7 @@ def _cache(config: Config, stack: ExitStack, missing: list[str]) -> Path:
     return cache
 
 
-def _data(config: Config, here: Place, cache: Path, missing: list[str]) -> int | None:
+def _data(config: Config, layout: RankLayout, cache: Path, missing: list[str]) -> int | None:
     """Samples of an epoch, None where the data are not in order."""
     if isinstance(config.data, WorldData):
         from clip_align.data.world.shards import rendered
@@ -121,7 +121,15 @@ def _data(config: Config, here: Place, cache: Path, missing: list[str]) -> int |
     from clip_align.data.training_data import TrainingData
 
     data = TrainingData(
-        config.data, None, None, config.seed, 0, here.world, cache, config.trainer.accumulate, lambda line: print(line)
+        config.data,
+        None,
+        None,
+        config.seed,
+        0,
+        layout.world,
+        cache,
+        config.trainer.accumulate,
+        lambda line: print(line),
     )
     try:
         for line in data.check():
@@ -139,7 +147,7 @@ def _callbacks(
     from clip_align.callbacks.build import build_callbacks
     from clip_align.data.world.shards import ensure_held_out, rendered
     from clip_align.evaluation.prepare import images_per_event
-    from clip_align.training.prepare import best_direction
+    from clip_align.training.components import best_direction
 
     built: list[PerceptualCallback] = []
     given: dict[str, Path] = {}
@@ -173,19 +181,23 @@ def _size(config: Config) -> int:
 
 
 def _cost(
-    start: Start, here: Place, samples: int | None, callbacks: Sequence[PerceptualCallback], missing: list[str]
+    start: RunStart,
+    layout: RankLayout,
+    samples: int | None,
+    callbacks: Sequence[PerceptualCallback],
+    missing: list[str],
 ) -> None:
     from clip_align.commands.cost import cost
     from clip_align.evaluation.prepare import images_per_event
     from clip_align.evaluation.schedule import event_steps
-    from clip_align.training.start import global_batch
+    from clip_align.training.resume import global_batch
 
     config, done = start.config, start.step if start.checkpoint is not None else -1
-    steps, batch = start.max_steps - start.step, global_batch(start.config, here.world)
+    steps, batch = start.max_steps - start.step, global_batch(start.config, layout.world)
     epochs = f", {steps * batch / samples:.3g} epochs" if samples else ""
     _costs("steps", f"{steps:,} of {batch:,} samples, {steps * batch:,} samples in all{epochs}")
     try:
-        found = cost(config, here)
+        found = cost(config, layout)
     except UserError as error:
         missing.extend(error.lines)
         return
@@ -200,11 +212,11 @@ def _cost(
     if found.step_seconds is None or found.image_seconds is None:
         _costs("time", f"not estimated: {_gib(found.memory)} for the weights and their moments are not free now")
     else:
-        training, watching = steps * found.step_seconds, encoded * found.image_seconds / here.world
+        training, watching = steps * found.step_seconds, encoded * found.image_seconds / layout.world
         _costs(
             "time",
             f"{_duration(training + watching)} (estimated from a step of {found.tried} samples), of it "
-            f"{_duration(watching)} for evaluations; reading data, making pictures and scores come on top",
+            f"{_duration(watching)} for evaluations; reading data, making images and scores come on top",
         )
     _costs("memory", f"{_gib(found.memory)} a rank (estimated: weights, gradients, moments, activations)")
     kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)

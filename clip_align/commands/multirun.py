@@ -20,12 +20,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from clip_align import torchrun
-from clip_align.commands.early import data_problems
+from clip_align.commands.early_checks import data_problems
 from clip_align.config import Config
 from clip_align.errors import FAILED, TERMINATED, UserError
-from clip_align.run_folder import bad_name
-from clip_align.run_place import unusable_run
+from clip_align.processes import torchrun
+from clip_align.runs.folder import bad_name
+from clip_align.runs.place import unusable_run
 from clip_align.settings.compose import PRIMARY, Sweep, hydra, sweep
 from clip_align.settings.load_config import load
 
@@ -108,7 +108,7 @@ def _checked(found: Sweep) -> list[Config]:
     if torchrun.under_torchrun():
         errors["--multirun: not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"] = None
     if any(_key(o) == "resume" for o in found.typed):
-        errors["resume: not with --multirun; go on with one run at a time: resume=<name>/<number>"] = None
+        errors["resume: not with --multirun; continue with one run at a time: resume=<name>/<number>"] = None
     for key in sorted({"name", "paths.runs"}.intersection(found.swept)):
         errors[f"{key}: one value for a whole sweep; its runs are <name>/0, <name>/1, …"] = None
     for overrides in found.jobs:

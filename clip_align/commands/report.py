@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clip_align.config import PathsConfig
 from clip_align.errors import UserError
-from clip_align.run_folder import RunFolder, resolve_run, unusable
+from clip_align.runs.folder import RunFolder, resolve_run, unusable
 from clip_align.structure import nearest
 
 KEYS = ("output", "paths.runs", "two_way")

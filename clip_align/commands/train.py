@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clip_align import torchrun
-from clip_align.commands.early import cache_problems, data_problems, place_problem
+from clip_align.commands.early_checks import cache_problems, data_problems, place_problem
 from clip_align.config import Config
 from clip_align.errors import UserError
+from clip_align.processes import torchrun
 from clip_align.settings.load_config import load_with_missing
 
 MULTIRUN = ("--multirun", "-m")

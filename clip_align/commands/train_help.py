@@ -22,7 +22,7 @@ KEYS = (
     ("evaluation.every_n_steps=60", "or of one callback: callbacks.<name>.every_n_steps"),
     ("tracker=[wandb,csv]", "mirrors of the record; tracker.project, entity, group, tags"),
     ("name=mine seed=1", "the run is runs/mine; paths.runs and paths.cache move folders"),
-    ("resume=mine", "go on with a run; resume=auto name=mine: go on if there is one"),
+    ("resume=mine", "continue with a run; resume=auto name=mine: continue if there is one"),
     ("dry_run=true", "what is found and missing, and what the run will cost"),
 )
 EXAMPLES = (

@@ -36,7 +36,7 @@ def resized(image: torch.Tensor, box: Box, size: int) -> torch.Tensor:
 def random_box(height: int, width: int, scale: tuple[float, float], draws: NDArray[np.float64]) -> Box:
     """A box (top, left, height, width) of random area, shape and place (Szegedy et al. 2014, section 6).
 
-    ``scale`` bounds its share of the area; width to height is within `ASPECT`. ``draws`` are `DRAWS`
+    ``scale`` bounds its fraction of the area; width to height is within `ASPECT`. ``draws`` are `DRAWS`
     uniform numbers. After ten boxes that did not fit: the largest one in the middle with an allowed shape.
     """
     low, high = math.log(ASPECT[0]), math.log(ASPECT[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from clip_align.data.skipped import BAD_TEXT, NO_CAPTION, BadSample
+from clip_align.data.bad_samples import BAD_TEXT, NO_CAPTION, BadSample
 
 
 def caption_of(raw: bytes, is_json: bool) -> str:

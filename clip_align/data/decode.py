@@ -18,7 +18,7 @@ import PIL
 import torch
 from PIL import Image, UnidentifiedImageError, features
 
-from clip_align.data.skipped import DAMAGED, NOT_AN_IMAGE, BadSample
+from clip_align.data.bad_samples import DAMAGED, NOT_AN_IMAGE, BadSample
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -27,7 +27,7 @@ _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 def decode(data: bytes) -> torch.Tensor:
     """RGB uint8 [3, H, W] of a JPEG, PNG or WebP file; BadSample when it is none, cut or otherwise damaged."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata in pictures that can be used
+        warnings.simplefilter("ignore")  # of odd metadata in images that can be used
         return _decoded(data)
 
 

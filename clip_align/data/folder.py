@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TextIO
 
 from clip_align.config import FolderData
+from clip_align.data.bad_samples import NO_IMAGE, BadSample, Causes
 from clip_align.data.captions import clean
 from clip_align.data.progress import Progress, followed
 from clip_align.data.samples import FolderSamples
-from clip_align.data.skipped import NO_IMAGE, BadSample, Causes
 from clip_align.errors import UserError
 
 

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
+from clip_align.data.bad_samples import DAMAGED, UNREADABLE, BadSample
 from clip_align.data.captions import caption_of
-from clip_align.data.files import Files
-from clip_align.data.index import ShardIndex
-from clip_align.data.skipped import DAMAGED, UNREADABLE, BadSample
+from clip_align.data.file_reader import Files
+from clip_align.data.shard_index import ShardIndex
 
 
 class Samples(Protocol):

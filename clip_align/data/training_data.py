@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from clip_align.config import DataConfig
-from clip_align.data.batches import Batches, Loader, Tokenizer
+from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import decoder_name
-from clip_align.data.found import Found, find
-from clip_align.data.plan import Cursor, Plan
-from clip_align.data.plan import Tasks as _Tasks
+from clip_align.data.inventory import Found, find
+from clip_align.data.loader import Batches, Loader, Tokenizer
 from clip_align.data.progress import Progress
-from clip_align.data.skipped import BadSample, Tally
+from clip_align.data.sampling_plan import Cursor, Plan
+from clip_align.data.sampling_plan import Tasks as _Tasks
 from clip_align.errors import UserError
 
 MIB = 2**20
@@ -118,8 +118,8 @@ class TrainingData:
             data.crop_scale,
             data.memory_mb * MIB // max(1, data.workers),
         )
-        tally = Tally(
-            data.max_bad_share, self.found.bad_share, self.found.bad, self.batches_per_epoch * data.batch_size
+        tally = BadSampleCounter(
+            data.max_bad_share, self.found.bad_fraction, self.found.bad, self.batches_per_epoch * data.batch_size
         )
         return Loader(
             batches, _Tasks(self.plan, self.rank, Cursor(*start)), tally, data.workers, pin_memory, start_method

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask a model about pictures and texts, dealt over the ranks in batches that never depend on them.
+"""Ask a model about images and texts, dealt over the ranks in batches that never depend on them.
 
 Batch k is done by rank k mod world and gathered to rank 0, so the numbers are the same on 1, 2, 3
 ranks. Every rank goes through the same rounds whatever happens to it: a rank that fails says so at
@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from clip_align.errors import RunError
-from clip_align.evaluation.ranks import Ranks
-from clip_align.evaluation.subject import Subject
+from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.processes.ranks import Ranks
 
 Layer = str | int
 PROJECTION = "projection"
@@ -28,11 +28,11 @@ Context = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class EncodingRequest:
     """What one model is asked in an event.
 
-    sources: arrays of pictures [N, V, S, S, 3], uint8, or float32 in [0, 1].
-    rows: int64 [R, 2], for each distinct picture its source and its place in that source's N * V.
+    sources: arrays of images [N, V, S, S, 3], uint8, or float32 in [0, 1].
+    rows: int64 [R, 2], for each distinct image its source and its place in that source's N * V.
     texts: distinct prompts.
     layers: ``projection`` or numbers of blocks, with the rows that each is wanted for (bool [R]).
     """
@@ -44,7 +44,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class EncodedFeatures:
     """Features float32 by layer [R, D] (rows not asked for in that layer are NaN), and of the texts [T, D]."""
 
     images: Mapping[Layer, Array]
@@ -52,13 +52,13 @@ class Answer:
 
 
 def encode(
-    subject: Subject,
-    request: Request,
+    evaluated_model: EvaluatedModel,
+    request: EncodingRequest,
     batch_size: int,
     ranks: Ranks,
     context: Context,
     interrupted: Callable[[], bool] = lambda: False,
-) -> Answer | None:
+) -> EncodedFeatures | None:
     """Rank 0 gets the answer, the others an empty one; None on all ranks when ``interrupted()``.
 
     ``interrupted`` is called on every rank equally often, between batches, and has to answer alike
@@ -76,12 +76,14 @@ def encode(
             try:
                 with context():
                     mine[number] = (
-                        _images(subject, request, part) if kind == "images" else _texts(subject, request, part)
+                        _images(evaluated_model, request, part)
+                        if kind == "images"
+                        else _texts(evaluated_model, request, part)
                     )
             except Exception as error:
                 failure.append(error)
     ranks.together(lambda: _raise(failure), RunError, "encoding")
-    done = {number: answer for share in ranks.gather(mine) for number, answer in share.items()}
+    done = {number: answer for part in ranks.gather(mine) for number, answer in part.items()}
     return _assembled(request, batches, done)
 
 
@@ -94,27 +96,27 @@ def _slices(n: int, size: int, kind: str) -> list[tuple[str, slice]]:
     return [(kind, slice(start, min(start + size, n))) for start in range(0, n, size)]
 
 
-def _images(subject: Subject, request: Request, part: slice) -> Mapping[Layer, Array]:
+def _images(evaluated_model: EvaluatedModel, request: EncodingRequest, part: slice) -> Mapping[Layer, Array]:
     wanted = [layer for layer, rows in request.layers.items() if rows[part].any()]
-    images = normalised(gathered(request.sources, request.rows[part]), subject)
+    images = normalized(gathered(request.sources, request.rows[part]), evaluated_model)
     answer: dict[Layer, torch.Tensor] = {}
     blocks = [layer for layer in wanted if isinstance(layer, int)]
     if blocks:
         from clip_align.models.layers import block_features  # only where blocks are asked for
 
-        for block, features in block_features(subject.model, images, blocks).items():
+        for block, features in block_features(evaluated_model.model, images, blocks).items():
             answer[block] = features
     if PROJECTION in wanted:
-        answer[PROJECTION] = subject.model.encode_image(images)  # type: ignore[operator]  # [B, D]
+        answer[PROJECTION] = evaluated_model.model.encode_image(images)  # type: ignore[operator]  # [B, D]
     return {layer: _on_host(found, layer) for layer, found in answer.items()}
 
 
-def _texts(subject: Subject, request: Request, part: slice) -> Mapping[Layer, Array]:
-    if subject.tokenizer is None:
+def _texts(evaluated_model: EvaluatedModel, request: EncodingRequest, part: slice) -> Mapping[Layer, Array]:
+    if evaluated_model.tokenizer is None:
         raise RunError("prompts need a tokenizer, and the model has none")
-    tokens = subject.tokenizer(list(request.texts[part]))
-    device = next(subject.model.parameters()).device
-    return {PROJECTION: _on_host(subject.model.encode_text(tokens.to(device)), "text")}  # type: ignore[operator]
+    tokens = evaluated_model.tokenizer(list(request.texts[part]))
+    device = next(evaluated_model.model.parameters()).device
+    return {PROJECTION: _on_host(evaluated_model.model.encode_text(tokens.to(device)), "text")}  # type: ignore[operator]
 
 
 def _on_host(features: Any, layer: Layer) -> Array:
@@ -126,7 +128,7 @@ def _on_host(features: Any, layer: Layer) -> Array:
 
 
 def gathered(sources: Sequence[NDArray[np.generic]], rows: NDArray[np.int64]) -> NDArray[np.generic]:
-    """The pictures [B, S, S, 3] of ``rows``; float32 as soon as one of them is."""
+    """The images [B, S, S, 3] of ``rows``; float32 as soon as one of them is."""
     used = np.unique(rows[:, 0])
     if len(used) == 1:
         return _flat(sources[used[0]])[rows[:, 1]]
@@ -142,15 +144,17 @@ def _flat(source: NDArray[np.generic]) -> NDArray[np.generic]:
     return source.reshape(-1, *source.shape[2:])
 
 
-def normalised(pictures: NDArray[np.generic], subject: Subject) -> torch.Tensor:
-    """Pictures [B, S, S, 3] as the model's input [B, 3, S, S], in its memory format, on its device."""
-    parameter = next(p for p in subject.model.parameters() if p.is_floating_point())
-    scale = 255.0 if pictures.dtype == np.uint8 else 1.0
-    images = torch.from_numpy(pictures).to(parameter.device).float()
-    mean = torch.tensor(subject.mean, dtype=torch.float32, device=images.device) * scale  # whatever torch's default is
-    std = torch.tensor(subject.std, dtype=torch.float32, device=images.device) * scale
+def normalized(batch_images: NDArray[np.generic], evaluated_model: EvaluatedModel) -> torch.Tensor:
+    """Images [B, S, S, 3] as the model's input [B, 3, S, S], in its memory format, on its device."""
+    parameter = next(p for p in evaluated_model.model.parameters() if p.is_floating_point())
+    scale = 255.0 if batch_images.dtype == np.uint8 else 1.0
+    images = torch.from_numpy(batch_images).to(parameter.device).float()
+    mean = (
+        torch.tensor(evaluated_model.mean, dtype=torch.float32, device=images.device) * scale
+    )  # whatever torch's default is
+    std = torch.tensor(evaluated_model.std, dtype=torch.float32, device=images.device) * scale
     images = images.sub_(mean).div_(std).to(parameter.dtype).permute(0, 3, 1, 2)  # a channels_last tensor as it is
-    return images if _channels_last(subject.model) else images.contiguous()
+    return images if _channels_last(evaluated_model.model) else images.contiguous()
 
 
 def _channels_last(model: torch.nn.Module) -> bool:
@@ -159,8 +163,8 @@ def _channels_last(model: torch.nn.Module) -> bool:
 
 
 def _assembled(
-    request: Request, batches: Sequence[tuple[str, slice]], done: Mapping[int, Mapping[Layer, Array]]
-) -> Answer:
+    request: EncodingRequest, batches: Sequence[tuple[str, slice]], done: Mapping[int, Mapping[Layer, Array]]
+) -> EncodedFeatures:
     images: dict[Layer, Array] = {}
     texts = np.zeros((len(request.texts) if done else 0, 0), np.float32)
     for number, (kind, part) in enumerate(batches if done else ()):
@@ -173,4 +177,4 @@ def _assembled(
             if layer not in images:
                 images[layer] = np.full((len(request.rows), features.shape[1]), np.nan, np.float32)
             images[layer][part] = features
-    return Answer(images, texts)
+    return EncodedFeatures(images, texts)

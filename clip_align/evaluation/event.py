@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One event: every distinct picture encoded once, items and scores of all due benchmarks on rank 0.
+"""One event: every distinct image encoded once, items and scores of all due benchmarks on rank 0.
 
 The functions here know benchmarks, features and ranks; not Lightning, not the record, not the step.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clip_align.errors import RunError, UserError
 from clip_align.evaluation.benchmark import Benchmark
-from clip_align.evaluation.encode import PROJECTION, Answer, Array, Layer, Request
+from clip_align.evaluation.encode import PROJECTION, Array, EncodedFeatures, EncodingRequest, Layer
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.stimulus import View
@@ -23,20 +23,20 @@ from clip_align.metrics.vectors import FLOAT32_NOISE, unit
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """A benchmark with its pictures at hand: all that is fixed during a run.
+class PreparedBenchmark:
+    """A benchmark with its images at hand: all that is fixed during a run.
 
-    ids and pictures [N, V, S, S, 3] by view; ``reason``: it cannot be asked at all (unknown words).
+    ids and images [N, V, S, S, 3] by view; ``reason``: it cannot be asked at all (unknown words).
     """
 
     benchmark: Benchmark
-    pictures: Mapping[View, tuple[Sequence[str], NDArray[np.generic]]]
+    stimulus_images: Mapping[View, tuple[Sequence[str], NDArray[np.generic]]]
     prompts: Mapping[str, tuple[str, ...]]
     reason: str | None = None
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BenchmarkResult:
     """What an event says about one benchmark: estimates by score (``srocc``, ``srocc@layer_6``), further numbers,
     and the items with the values of all layers, None where there are none."""  # fmt: skip
 
@@ -45,19 +45,19 @@ class Outcome:
     items: Items | None = None
 
 
-class Union:
-    """The distinct pictures and texts of several benchmarks, and where each benchmark finds its own."""
+class StimulusUnion:
+    """The distinct images and texts of several benchmarks, and where each benchmark finds its own."""
 
-    def __init__(self, due: Iterable[Prepared]) -> None:
+    def __init__(self, due: Iterable[PreparedBenchmark]) -> None:
         self.due = [p for p in due if p.reason is None]
-        rows: dict[tuple[str, View, int], int] = {}  # first tile of a picture, by id, view and number of tiles
+        rows: dict[tuple[str, View, int], int] = {}  # first tile of an image, by id, view and number of tiles
         self._places: dict[str, tuple[list[str], NDArray[np.int64]]] = {}
         found: list[tuple[int, int]] = []
         sources: list[NDArray[np.generic]] = []
         for prepared in self.due:
             ids: list[str] = []
             starts: list[NDArray[np.int64]] = []
-            for view, (names, array) in prepared.pictures.items():
+            for view, (names, array) in prepared.stimulus_images.items():
                 tiles = array.shape[1]
                 first = []
                 for i, name in enumerate(names):
@@ -72,7 +72,7 @@ class Union:
         texts = {text: None for p in self.due for group in p.prompts.values() for text in group}
         self._texts = {text: i for i, text in enumerate(texts)}
         table = np.asarray(found, np.int64).reshape(-1, 2)
-        self.request = Request(sources, table, tuple(texts), self._layers(len(table)))
+        self.request = EncodingRequest(sources, table, tuple(texts), self._layers(len(table)))
 
     def _layers(self, n: int) -> dict[Layer, NDArray[np.bool_]]:
         wanted: dict[Layer, NDArray[np.bool_]] = {}
@@ -82,7 +82,7 @@ class Union:
                 wanted.setdefault(layer, np.zeros(n, bool))[places.ravel()] = True
         return wanted
 
-    def features(self, prepared: Prepared, layer: Layer, answer: Answer) -> Features:
+    def features(self, prepared: PreparedBenchmark, layer: Layer, answer: EncodedFeatures) -> Features:
         """A benchmark's own features out of the answer to all."""
         ids, places = self._places[prepared.benchmark.key]
         texts = [answer.texts[[self._texts[t] for t in group]] for group in prepared.prompts.values()]
@@ -98,8 +98,8 @@ def class_means(texts: Sequence[Array]) -> Array:
 
 
 def why_unusable(features: Features) -> str | None:
-    """Why no score can be had from these features: not finite, or the same for all pictures (or prompts)."""
-    for name, array in (("pictures", features.images), ("prompts", features.prompts)):
+    """Why no score can be had from these features: not finite, or the same for all images (or prompts)."""
+    for name, array in (("images", features.images), ("prompts", features.prompts)):
         if not array.size:
             continue
         if not np.isfinite(array).all():
@@ -110,11 +110,11 @@ def why_unusable(features: Features) -> str | None:
     return None
 
 
-def outcome(union: Union, prepared: Prepared, answer: Answer) -> Outcome:
+def outcome(union: StimulusUnion, prepared: PreparedBenchmark, answer: EncodedFeatures) -> BenchmarkResult:
     """Items and scores of one benchmark in all its layers; RunError names the benchmark that failed."""
     benchmark = prepared.benchmark
     if prepared.reason is not None:
-        return Outcome(_all_undefined(benchmark, prepared.reason))
+        return BenchmarkResult(_all_undefined(benchmark, prepared.reason))
     estimates: dict[str, Estimate] = {}
     notes: dict[str, float] = {}
     by_layer: dict[str, Items] = {}
@@ -127,12 +127,14 @@ def outcome(union: Union, prepared: Prepared, answer: Answer) -> Outcome:
             reason = items.reason
         for score in benchmark.scores:
             estimates[score.name + suffix] = undefined(reason) if reason else score.compute(by_layer[suffix])
-    return Outcome(estimates, notes, _merged(by_layer))
+    return BenchmarkResult(estimates, notes, _merged(by_layer))
 
 
-def outcomes(union: Union, due: Iterable[Prepared], answer: Answer) -> dict[str, Outcome]:
+def benchmark_results(
+    union: StimulusUnion, due: Iterable[PreparedBenchmark], answer: EncodedFeatures
+) -> dict[str, BenchmarkResult]:
     """All due benchmarks by key. An error in a benchmark's own code ends the run with its key."""
-    results: dict[str, Outcome] = {}
+    results: dict[str, BenchmarkResult] = {}
     for prepared in due:
         try:
             results[prepared.benchmark.key] = outcome(union, prepared, answer)
@@ -162,7 +164,7 @@ def _merged(by_layer: Mapping[str, Items]) -> Items | None:
     return Items(model, first.human, first.ids, first.clusters, first.conditions)
 
 
-def as_fields(results: Mapping[str, Outcome]) -> dict[str, float | str | None]:
+def as_fields(results: Mapping[str, BenchmarkResult]) -> dict[str, float | str | None]:
     """The flat fields of an evaluation's line in the record: null with a reason where undefined."""
     fields: dict[str, float | str | None] = {}
     for key, result in results.items():

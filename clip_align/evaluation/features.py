@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 class Features:
     """Image embeddings of one benchmark's stimuli in one layer, and its prompts' embeddings.
 
-    ``images`` is float32 [N, V, D], not normalised; V is the number of tiles of the view, else 1.
+    ``images`` is float32 [N, V, D], not normalized; V is the number of tiles of the view, else 1.
     ``rows`` maps a stimulus id to its row. ``prompts`` is float32 [K, D]: per class the mean of the
     unit-norm embeddings of its prompts, normed again, in the order of ``prompts()``; [0, D] when
     the benchmark has none.

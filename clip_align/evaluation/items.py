@@ -48,7 +48,7 @@ class Items:
         reason: str | None = None,
     ) -> None:
         def put(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)  # frozen, but normalised once
+            object.__setattr__(self, name, value)  # frozen, but normalized once
 
         values: Mapping[str, ArrayLike] = model if isinstance(model, Mapping) else {"value": model}
         put("model", {k: _values(v) for k, v in values.items()})

@@ -9,11 +9,11 @@ from pathlib import Path
 from clip_align.errors import UserError
 from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.encode import PROJECTION
-from clip_align.evaluation.event import Prepared
-from clip_align.evaluation.fingerprint import maker
-from clip_align.evaluation.pictures import Job, load, plan
+from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.evaluation.event import PreparedBenchmark
 from clip_align.evaluation.stimulus import Stimulus, View
-from clip_align.evaluation.subject import Subject
+from clip_align.evaluation.stimulus_cache import Job, load, plan
+from clip_align.evaluation.stimulus_fingerprint import maker
 from clip_align.evaluation.views import VIEWS, chosen_view
 
 NAMED_WORDS = 5  # unknown words that a reason names
@@ -21,21 +21,21 @@ NAMED_WORDS = 5  # unknown words that a reason names
 Jobs = Mapping[View, Job]
 
 
-def planned(benchmark: Benchmark, subject: Subject, cache: Path) -> tuple[Jobs, str | None]:
-    """The benchmark's pictures by view, or no pictures and the reason why the model cannot be asked."""
-    reason = why_not_asked(benchmark, subject)
-    refuse_missing_blocks(benchmark, subject)
+def planned(benchmark: Benchmark, evaluated_model: EvaluatedModel, cache: Path) -> tuple[Jobs, str | None]:
+    """The benchmark's images by view, or no images and the reason why the model cannot be asked."""
+    reason = why_not_evaluable(benchmark, evaluated_model)
+    refuse_missing_blocks(benchmark, evaluated_model)
     if reason:
         return {}, reason
-    groups = by_view(benchmark, subject.image_size)
+    groups = by_view(benchmark, evaluated_model.image_size)
     return {
-        view: plan(cache, benchmark.key, benchmark.version, stimuli, view, subject.image_size, benchmark.tiles)
+        view: plan(cache, benchmark.key, benchmark.version, stimuli, view, evaluated_model.image_size, benchmark.tiles)
         for view, stimuli in groups.items()
     }, None
 
 
 def refuse_conflicts(plans: Mapping[str, tuple[Jobs, str | None]]) -> None:
-    """UserError where two benchmarks mean different pictures by one id: only one of them would be encoded."""
+    """UserError where two benchmarks mean different images by one id: only one of them would be encoded."""
     first: dict[tuple[str, View], tuple[str, Stimulus]] = {}
     for key, (jobs, _) in plans.items():
         for view, job in jobs.items():
@@ -45,11 +45,11 @@ def refuse_conflicts(plans: Mapping[str, tuple[Jobs, str | None]]) -> None:
                     raise UserError(f"{key} and {other} name the stimulus {stimulus.id} and make it differently")
 
 
-def opened(benchmark: Benchmark, jobs: Jobs, reason: str | None) -> Prepared:
-    """The benchmark with its pictures, once they are made."""
-    pictures = {view: ([s.id for s in job.stimuli], load(job)) for view, job in jobs.items()}
+def opened(benchmark: Benchmark, jobs: Jobs, reason: str | None) -> PreparedBenchmark:
+    """The benchmark with its images, once they are made."""
+    images = {view: ([s.id for s in job.stimuli], load(job)) for view, job in jobs.items()}
     prompts = {name: tuple(texts) for name, texts in benchmark.prompts().items()}
-    return Prepared(benchmark, pictures, prompts, reason)
+    return PreparedBenchmark(benchmark, images, prompts, reason)
 
 
 def by_view(benchmark: Benchmark, size: int) -> dict[View, list[Stimulus]]:
@@ -70,22 +70,22 @@ def by_view(benchmark: Benchmark, size: int) -> dict[View, list[Stimulus]]:
     if "tiles" in groups and len(groups) > 1 and benchmark.tiles > 1:
         other = next(view for view in groups if view != "tiles")
         raise UserError(
-            f"{benchmark.key}: some of its stimuli are seen as {benchmark.tiles} tiles and some as one picture "
+            f"{benchmark.key}: some of its stimuli are seen as {benchmark.tiles} tiles and some as one image "
             f"({other}), but its features need as many of all; give every stimulus the same view"
         )
     return groups
 
 
-def why_not_asked(benchmark: Benchmark, subject: Subject) -> str | None:
+def why_not_evaluable(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> str | None:
     """Why this model cannot be asked by prompts: words that its tokenizer never saw. UserError for a wrong set-up."""
     prompts = benchmark.prompts()
     if not prompts:
         return None
     if any(layer != PROJECTION for layer in benchmark.layers):
         raise UserError(f"{benchmark.key}: decisions by prompts need the projection; remove its layers=…")
-    if subject.tokenizer is None:
+    if evaluated_model.tokenizer is None:
         raise UserError(f"{benchmark.key}: its prompts need a tokenizer; pass tokenizer=…")
-    unknown: Callable[[list[str]], list[str]] | None = getattr(subject.tokenizer, "unknown", None)
+    unknown: Callable[[list[str]], list[str]] | None = getattr(evaluated_model.tokenizer, "unknown", None)
     words = unknown([text for texts in prompts.values() for text in texts]) if unknown else []
     if not words:
         return None
@@ -93,14 +93,14 @@ def why_not_asked(benchmark: Benchmark, subject: Subject) -> str | None:
     return f"{len(words)} prompt word{'s are' if len(words) > 1 else ' is'} unknown to the tokenizer: {named}"
 
 
-def refuse_missing_blocks(benchmark: Benchmark, subject: Subject) -> None:
+def refuse_missing_blocks(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> None:
     """UserError where ``layers`` names a block that the model's image tower does not have."""
     blocks = [layer for layer in benchmark.layers if isinstance(layer, int)]
     if not blocks:
         return
     from clip_align.models.layers import layer_count  # only where blocks are asked for
 
-    count = layer_count(subject.model)
+    count = layer_count(evaluated_model.model)
     wrong = [block for block in blocks if count is None or not 1 <= block <= count]
     if wrong:
         has = f"blocks 1 to {count}" if count else "no blocks that it gives out"

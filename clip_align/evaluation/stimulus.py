@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 View = Literal["resize_crop", "squash", "native", "tiles"]
-Picture = NDArray[np.uint8] | NDArray[np.float32]
+ImageArray = NDArray[np.uint8] | NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,15 @@ class Stimulus:
     """One image: an id, how to make or read it, and the view under which the model sees it.
 
     ``load`` returns sRGB [H, W, 3], uint8 or float32 in [0, 1]. It must be picklable (a
-    ``functools.partial`` of a module-level function), because pictures are made in worker
+    ``functools.partial`` of a module-level function), because images are made in worker
     processes; anything random in it is seeded by the id. Two benchmarks that use the same id mean the
-    same picture, which is then encoded once.
+    same image, which is then encoded once.
     ``view=None`` chooses by the model's input size: ``tiles`` below 128 px, else ``resize_crop``.
     ``places``: stimuli of the same name are cut into tiles at the same places (a reference and its
     distorted versions: name the reference); None: places of its own.
     """
 
     id: str
-    load: Callable[[], Picture]
+    load: Callable[[], ImageArray]
     view: View | None = None
     places: str | None = None

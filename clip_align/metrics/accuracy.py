@@ -41,15 +41,15 @@ def choices(images: ArrayLike, prompts: ArrayLike) -> NDArray[np.signedinteger]:
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share of ``hits`` in ``n`` independent trials (Wilson 1927); (0, 1) when n is 0.
+    """95 % interval of a fraction of ``hits`` in ``n`` independent trials (Wilson 1927); (0, 1) when n is 0.
 
     Unlike resampling it keeps a width at 0 and 1.
     """
     if n <= 0:
         return 0.0, 1.0
-    share, z2 = hits / n, Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    fraction, z2 = hits / n, Z95**2
+    centre = (fraction + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * math.sqrt(fraction * (1 - fraction) / n + z2 / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

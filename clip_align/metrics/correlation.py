@@ -125,7 +125,7 @@ def type_permutation_sd(
 ) -> tuple[float, float]:
     """Standard deviations of (srocc, within-level srocc) over all permutations of the types of y, the same everywhere.
 
-    The null of a model that knows levels and pictures but not which distortion is which: with few types a
+    The null of a model that knows levels and images but not which distortion is which: with few types a
     within-level value of two such deviations is what luck can give. kind, level, cluster: [N] labels that together
     name each item once and are completely crossed; (NaN, NaN) where they are not. Exact: the score is a sum over the
     types of a matrix entry chosen by the permutation, whose variance is known (Hoeffding 1951).

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What noise costs: accuracy on clean images (c) against accuracy on the same images with noise (n).
 
-Three scales: the plain drop c - n; the relative drop (c - n)/c, which the paper calls normalised and which doubles
-with nothing changing but accuracy, since it cannot exceed 1 - 1/(Kc); the corrected drop (c - n)/(c - 1/K), the share
-of the above-chance accuracy that is lost. 0 = nothing lost; the corrected one is 1 when only chance is left.
+Three scales: the plain drop c - n; the relative drop (c - n)/c, which the paper calls normalized and which doubles
+with nothing changing but accuracy, since it cannot exceed 1 - 1/(Kc); the corrected drop (c - n)/(c - 1/K), the
+fraction of the above-chance accuracy that is lost. 0 = nothing lost; the corrected one is 1 when only chance is left.
 """
 
 from __future__ import annotations
@@ -125,6 +125,6 @@ def _half_width(ratio: Ratio, cells: Cells) -> float | None:
         left = ratio(cells - np.eye(4))[there]
     if not np.isfinite(left).all():
         return None
-    share = cells[there] / n
-    spread = float((share * (left - (share * left).sum()) ** 2).sum())
+    fraction = cells[there] / n
+    spread = float((fraction * (left - (fraction * left).sum()) ** 2).sum())
     return t95(n - 1) * math.sqrt((n - 1) * spread)

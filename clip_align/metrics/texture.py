@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 FEWEST_HITS = 0.25  # (S+T)/n below this: the answers hardly follow either cue
-LARGEST_SHARE = 0.9  # of the answers in one class: a collapsed model has a bias of exactly .5
+LARGEST_FRACTION = 0.9  # of the answers in one class: a collapsed model has a bias of exactly .5
 WIDEST = 0.4  # 95 % interval of the corrected bias
 NO_INTERVAL = "no interval: too few class pairs"
 
@@ -111,9 +111,9 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
     if reason:
         return reason
     answers = np.bincount(c[c >= 0].astype(np.intp), minlength=1)
-    if answers.max() >= LARGEST_SHARE * answers.sum():
+    if answers.max() >= LARGEST_FRACTION * answers.sum():
         return f"one class takes {100 * answers.max() / answers.sum():.0f} % of the answers"
-    hits = _share((c == s) | (c == t), _pairs(s, t))
+    hits = _fraction((c == s) | (c == t), _pairs(s, t))
     if hits.value is None or hits.value < FEWEST_HITS:
         return (
             f"only {100 * (hits.value or 0):.0f} % of the answers name the shape or the texture; "
@@ -123,17 +123,17 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
         return NO_INTERVAL
     if hits.low <= 2 / classes:
         named, chance = 100 * hits.value, 200 / classes
-        return f"the share of answers that name a cue ({named:.0f} %) is not above chance ({chance:.1f} %)"
+        return f"the fraction of answers that name a cue ({named:.0f} %) is not above chance ({chance:.1f} %)"
     return None
 
 
 def _hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cue: int) -> Estimate:
     c, *cues = _conflict(choice, shape, texture)
     reason = why_no_decisions(c)
-    return undefined(reason) if reason else _share(c == cues[cue], _pairs(*cues))
+    return undefined(reason) if reason else _fraction(c == cues[cue], _pairs(*cues))
 
 
-def _share(hit: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Estimate:
+def _fraction(hit: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Estimate:
     """Share of hits, its interval over clusters: none for one cluster, Wilson's where a jackknife has no width."""
     sums = cluster_sums(np.column_stack((hit, np.ones(len(hit)))), clusters)
     half = jackknife_of_sums(lambda v: v[..., 0] / v[..., 1], sums)

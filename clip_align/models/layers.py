@@ -33,7 +33,7 @@ def layer_count(model: nn.Module) -> int | None:
 
 
 def block_features(model: nn.Module, images: torch.Tensor, blocks: Sequence[int]) -> dict[int, torch.Tensor]:
-    """Outputs of the blocks numbered from 1, each flattened to [N, D]; ``images`` [N, 3, S, S], normalised.
+    """Outputs of the blocks numbered from 1, each flattened to [N, D]; ``images`` [N, 3, S, S], normalized.
 
     Transformers: all tokens, the class token (where there is one) first, D = tokens x width. Convolutional
     towers: the map, D = channels x height x width. Nothing is normed. RunError for a block there is not.

@@ -2,7 +2,7 @@
 """The tiny CLIP that a CPU can train: a convolutional image tower and open_clip's text tower, small.
 
 The image tower has no BatchNorm: with it the gradient would depend on how a batch is split over
-ranks. Its stages halve the picture three times, so any image size that is a multiple of 8 will do.
+ranks. Its stages halve the image three times, so any image size that is a multiple of 8 will do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS = 64, 2, 2
 WIDTHS = (32, 64, 128)
-STRIDE = 8  # three stages, each halving the picture
+STRIDE = 8  # three stages, each halving the image
 MEAN, STD = (
     (0.5, 0.5, 0.5),
     (0.25, 0.25, 0.25),
@@ -24,7 +24,7 @@ MEAN, STD = (
 
 
 class _Convolution(nn.Sequential):
-    """3x3 convolution, normalisation over channels and places, GELU."""
+    """3x3 convolution, normalization over channels and places, GELU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ class _Residual(nn.Module):
 
 
 class ConvTower(nn.Module):
-    """Image tower: [B, 3, S, S] normalised pixels to [B, embed_dim], not normed; S a multiple of 8."""
+    """Image tower: [B, 3, S, S] normalized pixels to [B, embed_dim], not normed; S a multiple of 8."""
 
     def __init__(self, embed_dim: int, image_size: int) -> None:
         super().__init__()

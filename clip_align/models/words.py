@@ -27,7 +27,7 @@ def split_words(text: str) -> list[str]:
 
 
 class WordTokenizer:
-    """Texts to word ids, callable like open_clip's tokenizers; picklable, made anew from ``words``.
+    """Texts to word ids, callable like open_clip's tokenizers; picklable, made again from ``words``.
 
     Ids: 0 pad, 1 start, 2 unknown, then the words in their order, and last the end. The end has the
     largest id because open_clip's text tower reads its embedding where the id is largest.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What needs no model: PSNR, SSIM, the distortion's level or type alone, and what people themselves reach.
 
-``python -m clip_align.perception.baselines [file]`` makes all re-made pictures and writes the table
+``python -m clip_align.perception.baselines [file]`` makes all re-made images and writes the table
 ``data/tid2013_remade_baselines.csv`` (half a minute on two cores). Scores are computed from that table and the
 embedded opinions when they are asked for: no baseline is typed in. The ceilings are, and tests recompute them.
 """
@@ -21,7 +21,7 @@ from scipy import ndimage
 from clip_align.metrics.correlation import srocc, within_level_srocc
 from clip_align.perception import photographs, psnr
 from clip_align.perception.luminance import luminance
-from clip_align.perception.tid2013_remade import Pairs, pairs, picture
+from clip_align.perception.tid2013_remade import Pairs, image, pairs
 
 TABLE = photographs.DATA / "tid2013_remade_baselines.csv"
 MEASURES = ("psnr_rgb", "psnr_luminance", "ssim")
@@ -29,7 +29,7 @@ COLUMNS = ("ref", "type", "level", *MEASURES)
 
 # Of the original stimuli, srocc and within_level_srocc over 24 references and 16 types (11 for the replication).
 # Rating noise: opinions plus Gaussian noise of their standard error against the opinions. Replication: TID2008's
-# opinions of the same pictures (level k there is k + 1 here). Content-blind: mean opinion of the condition over the
+# opinions of the same images (level k there is k + 1 here). Content-blind: mean opinion of the condition over the
 # other references. All three are recomputed from the databases' score files in tests.
 CEILINGS = {
     "rating noise": (0.992, 0.977),
@@ -39,13 +39,13 @@ CEILINGS = {
 
 
 def psnr_luminance(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """PSNR in dB of the luminances (full-range BT.601, not rounded) of two pictures; infinite if equal."""
+    """PSNR in dB of the luminances (full-range BT.601, not rounded) of two images; infinite if equal."""
     error = np.square(luminance(a) - luminance(b), dtype=np.float64)
     return psnr.from_mean_square(float(error.mean()))
 
 
 def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Structural similarity of the luminances of two pictures, -1 to 1, 1 = equal.
+    """Structural similarity of the luminances of two images, -1 to 1, 1 = equal.
 
     Wang et al., IEEE Trans. Image Process. 13 (2004) 600-612: Gaussian window of 1.5 px (11 x 11), K .01 and .03,
     population variances, mean over the places where the window fits; no down-sampling. In float32 about mid-grey.
@@ -63,8 +63,8 @@ def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 
 def measure(number: int, type: int, level: int) -> tuple[float, float, float]:
-    """PSNR over RGB, PSNR of luminance (dB), SSIM of one re-made picture against its photograph."""
-    clean, made = picture(number), picture(number, type, level)
+    """PSNR over RGB, PSNR of luminance (dB), SSIM of one re-made image against its photograph."""
+    clean, made = image(number), image(number, type, level)
     return psnr.psnr(clean, made), psnr_luminance(clean, made), ssim(clean, made)
 
 

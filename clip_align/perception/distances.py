@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distances between the embeddings of two pictures: what a model's judgement of a pair is.
+"""Distances between the embeddings of two images: what a model's judgement of a pair is.
 
-All take features of the references and of the distorted pictures, float32 [P, V, D] (P pairs, V
-tiles of the view, D features, not normalised), and return float64 [P]: the distance of each tile,
+All take features of the references and of the distorted images, float32 [P, V, D] (P pairs, V
+tiles of the view, D features, not normalized), and return float64 [P]: the distance of each tile,
 then the mean over the tiles. Averaging distances rather than embeddings keeps changes of opposite
 sign in different tiles from cancelling. 0 = the same to the model; larger = more different. Where
-features are not finite the distance is NaN; where the model gives every picture the same features
+features are not finite the distance is NaN; where the model gives every image the same features
 all distances are 0: a score over either is undefined, and says so.
 """
 

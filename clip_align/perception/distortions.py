@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sixteen of TID2013's 24 distortion types at five levels, re-made from a clean picture.
+"""Sixteen of TID2013's 24 distortion types at five levels, re-made from a clean image.
 
 Type and level are TID2013's numbers (Ponomarenko et al., Signal Process. Image Commun. 30 (2015)
-57-77). Most types are set by a PSNR over R, G, B that is the same for every picture (the ladder of the
+57-77). Most types are set by a PSNR over R, G, B that is the same for every image (the ladder of the
 database's own PSNR files); blur, JPEG, mean shift and contrast by a parameter, fitted to those files.
 Left out: 4 (its masking model is not published in numbers), 9, 12 to 15, 20, 24 (particular coders,
-denoisers, places and patches that cannot be known). Re-made, so not the database's own pictures: coders,
-palettes, filter sizes and the shares of noise and coder in type 21 are our choice.
+denoisers, places and patches that cannot be known). Re-made, so not the database's own images: coders,
+palettes, filter sizes and the fractions of noise and coder in type 21 are our choice.
 """
 
 from __future__ import annotations
@@ -67,22 +67,22 @@ TYPES: dict[int, Distortion] = {
 }
 
 
-def distort(picture: NDArray[np.uint8], type: int, level: int, key: str) -> NDArray[np.uint8]:
-    """The picture [H, W, 3] uint8 under one of ``TYPES`` at a level 1 (mild) to 5 (strong), uint8.
+def distort(image: NDArray[np.uint8], type: int, level: int, key: str) -> NDArray[np.uint8]:
+    """The image [H, W, 3] uint8 under one of ``TYPES`` at a level 1 (mild) to 5 (strong), uint8.
 
-    key: seeds the noise pattern where the type has one, so it should name picture, type and level: the same key
+    key: seeds the noise pattern where the type has one, so it should name image, type and level: the same key
     gives the same pattern on every machine and at every call.
-    KeyError for a type that is not re-made, ValueError for another level or form of picture.
+    KeyError for a type that is not re-made, ValueError for another level or form of image.
     """
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ValueError(f"distort needs a picture [H, W, 3] of uint8, got {picture.shape} of {picture.dtype}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"distort needs an image [H, W, 3] of uint8, got {image.shape} of {image.dtype}")
     if level not in LEVELS:
         raise ValueError(f"distort knows levels 1 to 5, got {level}")
     recipe = TYPES[type]
     arguments = recipe.levels[level - 1]
     if not recipe.random:
-        return recipe.make(picture, *arguments)
-    return recipe.make(picture, *arguments, generator(key))
+        return recipe.make(image, *arguments)
+    return recipe.make(image, *arguments, generator(key))
 
 
 def generator(key: str) -> np.random.Generator:

@@ -59,9 +59,9 @@ def reference(number: int) -> NDArray[np.uint8]:
     crop = crops()[number]
     file = DATA / f"I{number:02d}.webp"
     with Image.open(file) as image:
-        picture = np.array(image.convert("RGB"))
-    found = hashlib.sha256(picture.tobytes()).hexdigest()[:16]
+        pixels = np.array(image.convert("RGB"))
+    found = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
     if found != crop.sha256_16:
         raise ValueError(f"{file}: its pixels have SHA-256 {found}…, expected {crop.sha256_16}…; reinstall clip-align")
-    picture.flags.writeable = False
-    return picture
+    pixels.flags.writeable = False
+    return pixels

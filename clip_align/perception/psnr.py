@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peak signal-to-noise ratio on 8-bit pictures, and a search for the strength that reaches one.
+"""Peak signal-to-noise ratio on 8-bit images, and a search for the strength that reaches one.
 
-Squared errors of 8-bit pictures are integers, so they are summed exactly: the same on every machine.
+Squared errors of 8-bit images are integers, so they are summed exactly: the same on every machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def to_mean_square(psnr_db: float) -> float:
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """PSNR in dB of two 8-bit pictures, the error pooled over pixels and channels; infinite if equal."""
+    """PSNR in dB of two 8-bit images, the error pooled over pixels and channels; infinite if equal."""
     return from_mean_square(mean_square(np.subtract(a, b, dtype=np.float32)))
 
 
@@ -81,8 +81,8 @@ def reach_whole(
         if large - small < 2:
             break
         if small in tried and large in tried:
-            share = (target_db - tried[small]) / (tried[large] - tried[small])
-            number = round(small * (large / small) ** share)
+            fraction = (target_db - tried[small]) / (tried[large] - tried[small])
+            number = round(small * (large / small) ** fraction)
         else:
             number = round(number * 2 ** ((target_db - db) / 1.8))
         number = min(max(number, small + 1), large - 1)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 1,920 re-made pairs: ids, pictures, and the opinions that TID2013's observers gave of the originals.
+"""The 1,920 re-made pairs: ids, images, and the opinions that TID2013's observers gave of the originals.
 
 24 photographs x 16 types x 5 levels. Opinions and their standard errors are the database's own, unmodified
-(data/README.md: source and terms); the pictures are not (distortions.py).
+(data/README.md: source and terms); the images are not (distortions.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clip_align.perception import distortions, photographs
 
-RECIPE = 1  # raised whenever any recipe gives other pixels: it is part of what a cached picture was made from
+RECIPE = 1  # raised whenever any recipe gives other pixels: it is part of what a cached image was made from
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +55,18 @@ def reference_id(number: int) -> str:
 
 
 def pair_id(number: int, type: int, level: int) -> str:
-    """Id of a distorted picture as a stimulus, and of its pair, ``tid2013_remade/I01_08_3``."""
+    """Id of a distorted image as a stimulus, and of its pair, ``tid2013_remade/I01_08_3``."""
     return f"{reference_id(number)}_{type:02d}_{level}"
 
 
-def picture(
-    number: int, type: int | None = None, level: int | None = None, *, recipe: int = RECIPE
-) -> NDArray[np.uint8]:
+def image(number: int, type: int | None = None, level: int | None = None, *, recipe: int = RECIPE) -> NDArray[np.uint8]:
     """A photograph, or one of its distorted versions, uint8 [384, 512, 3]; the same at every call.
 
-    recipe: version of the recipes; named in the arguments so that a cache of pictures made by other ones is not
+    recipe: version of the recipes; named in the arguments so that a cache of images made by other ones is not
     taken for these. ValueError for another version than the one here.
     """
     if recipe != RECIPE:
-        raise ValueError(f"pictures of recipe version {recipe} cannot be made here, only of {RECIPE}")
+        raise ValueError(f"images of recipe version {recipe} cannot be made here, only of {RECIPE}")
     clean = photographs.reference(number)
     if type is None or level is None:
         return clean

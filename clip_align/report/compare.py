@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from clip_align.record import History, read
+from clip_align.record.record import History, read
 from clip_align.report import sentences
 from clip_align.report.draw import NARROW
 from clip_align.report.figures import png
 from clip_align.report.labels import interval, number
-from clip_align.report.layers import all_scores
 from clip_align.report.page import TEMPLATE, alternative, inline, render
 from clip_align.report.panels import Panel, Point, curve_of, note_of, panels
-from clip_align.run_folder import RunFolder, read_provenance, run_status, write_atomic
+from clip_align.report.score_variants import all_scores
+from clip_align.runs.folder import RunFolder, read_provenance, run_status, write_atomic
 
 FOOT = (
     "Horizontal axis: samples seen, linear near 0, then logarithmic. Bands: 95 % intervals of each run by itself "

@@ -58,7 +58,7 @@ class Layout:
     dpi: int
     note_characters: int
     note_lines: int
-    tick_share: float  # least distance of ticks, as a share of the axis
+    tick_fraction: float  # least distance of ticks, as a fraction of the axis
 
     @property
     def axes_inches(self) -> tuple[float, float]:
@@ -123,7 +123,7 @@ def _frame(axes: Axes, panel: Panel, title: str, layout: Layout, end: int, linea
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(labelsize=layout.font - 0.5, colors=MUTED, length=3, width=0.6)
-    ticks = sample_ticks(end, linear, layout.tick_share) if end > 1 else [0.0]
+    ticks = sample_ticks(end, linear, layout.tick_fraction) if end > 1 else [0.0]
     axes.xaxis.set_major_locator(FixedLocator([compress(t, linear) for t in ticks]))
     axes.set_xticklabels([count(t) for t in ticks])
     low, high = axes.get_ylim()
@@ -156,7 +156,7 @@ def _peak(axes: Axes, panel: Panel, layout: Layout, linear: float) -> None:
 
 def _undefined(axes: Axes, panel: Panel, layout: Layout, linear: float) -> None:
     """Hatch the undefined stretches; the widest first get their reasons written, as far as there is room."""
-    taken: list[tuple[float, float]] = []  # shares of the axis that a reason already fills
+    taken: list[tuple[float, float]] = []  # fractions of the axis that a reason already fills
     start, end = axes.get_xlim()
     spans = [(compress(gap.start, linear), compress(gap.end, linear)) for gap in panel.gaps]
     corners = [corner for a, b in spans for corner in ((a, 0), (b, 0), (b, 1), (a, 1), (a, 0))]
@@ -182,8 +182,8 @@ def _reason(
     characters = layout.axes_inches[0] * 72 / (0.56 * size)
     rightwards = 1 - place[0] >= place[1]
     text = wrapped(text, int((1 - place[0] if rightwards else place[1]) * characters) - 2, 2)
-    share = max(len(line) for line in text.splitlines()) / characters
-    here = (place[0], place[0] + share) if rightwards else (place[1] - share, place[1])
+    fraction = max(len(line) for line in text.splitlines()) / characters
+    here = (place[0], place[0] + fraction) if rightwards else (place[1] - fraction, place[1])
     if any(here[0] < b and a < here[1] for a, b in taken):
         return  # the page's words name it
     taken.append(here)
@@ -258,7 +258,7 @@ def _write_names(axes: Axes, names: list[Name], layout: Layout, limits: tuple[fl
 
     Where they do not all fit, the last reference lines go without a name (the page's table has them).
     """
-    line = layout.font * 1.2 / 72 / layout.axes_inches[1]  # height of a line as a share of the axes
+    line = layout.font * 1.2 / 72 / layout.axes_inches[1]  # height of a line as a fraction of the axes
     low, high = -0.03, 1.03
     boxes = [(n, _broken(n, layout)) for n in names]
     heights = [line * (text.count("\n") + 1) for _, text in boxes]

@@ -16,12 +16,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from clip_align.record import History
+from clip_align.record.record import History
 from clip_align.report.draw import INK, MUTED, WIDE, Layout, draw, inches
 from clip_align.report.labels import count, fitted, wrapped
-from clip_align.report.layers import all_scores
 from clip_align.report.panels import Panel, panels
-from clip_align.run_folder import write_atomic
+from clip_align.report.score_variants import all_scores
+from clip_align.runs.folder import write_atomic
 
 HEAD, FOOT = 0.30, 0.30  # inches above and below the panels
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``report.html``: one self-contained page about a run, made from its folder alone.
 
-While the run is under way the page reloads itself. It needs no network: pictures are inlined.
+While the run is under way the page reloads itself. It needs no network: images are inlined.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.errors import UserError
-from clip_align.record import History, read
-from clip_align.record_items import benchmark_keys, read_items
+from clip_align.record.items import benchmark_keys, read_items
+from clip_align.record.record import History, read
 from clip_align.report import sentences
 from clip_align.report.draw import NARROW
 from clip_align.report.figures import footnote, png, run_title, started
 from clip_align.report.labels import count, duration, interval, number
-from clip_align.report.layers import all_scores
 from clip_align.report.panels import Panel, curve_of, panels
-from clip_align.run_folder import RunFolder, read_provenance, run_status, write_atomic
+from clip_align.report.score_variants import all_scores
+from clip_align.runs.folder import RunFolder, read_provenance, run_status, write_atomic
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 REFRESH_SECONDS = 10
@@ -46,7 +46,7 @@ def write(
     ``status`` (running, done, failed, interrupted, terminated) is ``run_status`` where not given.
     ``judge``: work out the verdicts that the record of an ended run lacks, from its items (seconds).
     ``two_way``: draw the scores whose interval is over other distortions too, which are in the table alone otherwise.
-    ``narrow``: an older picture to be used again on narrow screens; returned is the one that was used.
+    ``narrow``: an older image to be used again on narrow screens; returned is the one that was used.
     """
     run = RunFolder(Path(folder))
     target = RunFolder(Path(output)) if output else run
@@ -93,11 +93,11 @@ def page(
     run: RunFolder,
     history: History,
     built: list[Panel],
-    pictures: tuple[bytes, bytes],
+    images: tuple[bytes, bytes],
     status: str,
     refresh: int | None,
 ) -> str:
-    """The page as text; ``pictures``: the figure as PNG, wide and in one column; ``refresh``: seconds to a reload."""
+    """The page as text; ``images``: the figure as PNG, wide and in one column; ``refresh``: seconds to a reload."""
     provenance = {**read_provenance(run), "status": status}  # at the very end the file is written after the page
     start = started(history)
     verdicts = sentences.verdict_sentences(history)
@@ -107,8 +107,8 @@ def page(
         status=status,
         refresh=refresh,
         facts=_facts(history, start, provenance),
-        wide=inline(pictures[0]),
-        narrow=inline(pictures[1]),
+        wide=inline(images[0]),
+        narrow=inline(images[1]),
         alternative=alternative(built),
         verdicts=verdicts,
         notes=[] if verdicts else sentences.live_notes(history),
@@ -223,9 +223,9 @@ def _facts(history: History, start: Mapping[str, Any], provenance: Mapping[str, 
     if left is not None and provenance.get("status") == "running":
         facts.append(("time left, about", duration(left)))
     facts.append(("evaluations", str(len(history.evaluations))))
-    share = history.evaluations[-1].get("time/evaluation_fraction") if history.evaluations else None
-    if share is not None:
-        facts.append(("evaluation's share of the time", f"{100 * share:.0f} %"))
+    fraction = history.evaluations[-1].get("time/evaluation_fraction") if history.evaluations else None
+    if fraction is not None:
+        facts.append(("evaluation's fraction of the time", f"{100 * fraction:.0f} %"))
     return facts
 
 
@@ -253,7 +253,7 @@ def _said(value: Any) -> str:
 
 
 def inline(png_bytes: bytes) -> str:
-    """A picture as a data address."""
+    """An image as a data address."""
     return "data:image/png;base64," + base64.b64encode(png_bytes).decode("ascii")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from clip_align.record import History, drawn
+from clip_align.record.record import History, drawn
 
 TITLES = {
     "accuracy": "Zero-shot accuracy",

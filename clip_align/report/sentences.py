@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from clip_align.record import History
+from clip_align.record.record import History
 from clip_align.report.labels import interval, number
 from clip_align.report.panels import Curve, Panel, Point, curve_of, gaps_of
 

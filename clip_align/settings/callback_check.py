@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clip_align.errors import Missing
-from clip_align.provenance import versions
+from clip_align.runs.provenance import versions
 from clip_align.settings.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
 from clip_align.structure import INVALID, Range, check_range, convert, plain, unknown_key
 

@@ -196,7 +196,7 @@ def completed(lines: list[str], parsed: Sequence[Override]) -> list[str]:
 
 
 def _valid_context(context: Sequence[str], parsed: Sequence[Override], loader: ConfigLoader) -> list[Override]:
-    """What of a run's own choices is still there, and was neither chosen nor added anew (with all that is in it)."""
+    """What of a run's own choices is still there, and was neither chosen nor added again (with all that is in it)."""
     lines = [str(o.input_line) for o in parsed]
     groups = group_names(loader, lines)
     anew = [o.key_or_group for o in parsed if o.is_add() or (o.key_or_group in groups and not o.is_delete())]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from clip_align import open_clip_names
 from clip_align.config import CheckpointConfig, Config, FolderData, ModelConfig, ShardData, TrainerConfig, WorldData
 from clip_align.errors import Missing
-from clip_align.run_folder import bad_name
+from clip_align.runs.folder import bad_name
 
 TINY_STRIDE = 8  # models.tiny.STRIDE, which cannot be imported without torch
 HALF_WITHOUT_GPU = "trainer.precision: 16-mixed needs a GPU; on the CPU take bf16-mixed or 32"
@@ -49,7 +49,7 @@ def _best(config: Config) -> Iterator[str]:
         names = [str(c.arguments.get("name") or name) for name, c in config.callbacks.items()]
         if best.split("/")[1] not in names:
             none = "for no best: checkpoint.best=null"
-            hint = "leave the callback in, a run goes on with it" if config.resume else none
+            hint = "leave the callback in, a run continues with it" if config.resume else none
             yield (
                 f"checkpoint.best: no callback that is chosen writes {best}; "
                 f"chosen are: {', '.join(names) or 'none'}; {hint}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration of a run that goes on: its own, with what may change in it changed as typed."""
+"""The configuration of a resumed run: its own, with what may change in it changed as typed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]  # Hydra brings it
 
 from clip_align import config as schema
 from clip_align.errors import UserError
-from clip_align.run_folder import RunFolder, resolve_run
+from clip_align.runs.folder import RunFolder, resolve_run
 from clip_align.settings.compose import Composed, compose
 from clip_align.settings.quoting import as_typed
 from clip_align.structure import convert, flat, plain, shown
@@ -27,7 +27,7 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[str]) -> 
     """The stored configuration of the run that ``resume=`` names, with the changes that are allowed.
 
     Any other key that was typed with another value than the run has is refused by name; with the same value
-    it is welcome, so that one command with ``resume=auto`` starts a run and goes on with it. ``resume`` becomes
+    it is welcome, so that one command with ``resume=auto`` starts a run and continues with it. ``resume`` becomes
     the run's folder, or None where ``auto`` finds no run. ``errors`` grows; those of ``composed`` are added too.
     """
     asked = composed.plain.get("resume")
@@ -75,7 +75,7 @@ def _other_name(new: Mapping[str, Any], asked: str, run: RunFolder) -> Iterator[
     """A line for a name beside ``resume`` that is another run's."""
     name, runs = new.get("name"), Path(str(new.get("paths", {}).get("runs", "runs")))
     if name is not None and (runs / str(name)).resolve() != run.path.resolve():
-        yield f"name: {name} with resume={asked}; a run that goes on keeps its name: leave name out"
+        yield f"name: {name} with resume={asked}; a resumed run keeps its name: leave name out"
 
 
 def _stored(run: RunFolder, errors: list[str]) -> dict[str, Any] | None:
@@ -86,10 +86,10 @@ def _stored(run: RunFolder, errors: list[str]) -> dict[str, Any] | None:
         if isinstance(loaded, dict):
             return schema.to_plain(schema.from_plain(loaded))
         what = "empty" if loaded is None else "keys and values are not in it"
-        errors.append(f"{where} cannot be read ({what}); without it the run cannot go on")
+        errors.append(f"{where} cannot be read ({what}); without it the run cannot continue")
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
-        errors.append(f"{where} cannot be read ({reason}); without it the run cannot go on")
+        errors.append(f"{where} cannot be read ({reason}); without it the run cannot continue")
     except UserError as error:
         errors.extend(f"{where}: {line}" for line in error.lines)
     return None
@@ -153,5 +153,5 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
         if changes and under and name not in MAY_CHANGE and name.partition(".")[0] not in (*OF_THE_CALL, *SECTIONS):
             yield (
                 f"{name}: {shown(after[name])} is not what {run.path.name} was started with ({shown(old)}); "
-                f"when a run goes on, only {CHANGEABLE} may change"
+                f"when a run continues, only {CHANGEABLE} may change"
             )

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from clip_align.record import History
-from clip_align.tracking.lines import PROGRESS, Lines
-from clip_align.tracking.status import Status
+from clip_align.record.record import History
+from clip_align.tracking.console_lines import PROGRESS, Lines
+from clip_align.tracking.run_status import Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,7 +44,7 @@ class ConsoleMirror:
         self._live: Live | None = None
         self._drawn_at = self._train_at = float("-inf")
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """A line about the preparation: a series of progress is kept calm, below the live display; else ``show``."""
         progress = PROGRESS.search(text)
         if progress is None:
@@ -96,8 +96,8 @@ class ConsoleMirror:
             self._tell(text)
             return
         self.show(f"warning: {text}" if line.get("event") == "warning" else text)
-        if line.get("event") in ENDS and (share := self._status.share_line()):
-            self.show(share)
+        if line.get("event") in ENDS and (fraction := self._status.fraction_line()):
+            self.show(fraction)
         if line.get("event") in ("started", "resumed") and self._interactive and self._live is None:
             from rich.live import Live
 
@@ -147,5 +147,5 @@ class ConsoleMirror:
             with self._log.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
         except OSError as error:
-            self._log = None  # the display goes on
+            self._log = None  # the display continues
             self.show(f"warning: train.log cannot be written ({error.strerror or error})")

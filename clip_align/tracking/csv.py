@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clip_align.run_folder import write_atomic
+from clip_align.runs.folder import write_atomic
 
 FILES = {"evaluation": "evaluations.csv", "train": "train.csv"}
 

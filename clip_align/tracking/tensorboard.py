@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clip_align.record import History
-from clip_align.tracking.headline import Headlines
+from clip_align.record.record import History
+from clip_align.tracking.headline_scores import Headlines
 
 FOLDER = "tensorboard"
 
@@ -21,7 +21,7 @@ class TensorBoardMirror:
     """Mirror of the record: train lines, and of evaluations the headline and companion scores with their bands.
 
     Its writer has a thread and a queue of its own. A resumed run hides what the older event files hold beyond
-    the step it goes on from.
+    the step it continues from.
     """
 
     def __init__(self, folder: Path, past: History | None = None) -> None:

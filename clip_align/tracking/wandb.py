@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from clip_align.report.child import be_nice, words
-from clip_align.run_folder import RunFolder, write_atomic
-from clip_align.tracking.headline import Headlines
-from clip_align.tracking.tail import Tail
+from clip_align.processes.child import be_nice, words
+from clip_align.runs.folder import RunFolder, write_atomic
+from clip_align.tracking.follow_file import Tail
+from clip_align.tracking.headline_scores import Headlines
 from clip_align.tracking.wandb_mirror import hints
 
 INIT_SECONDS = 60.0
@@ -33,8 +33,8 @@ def main(arguments: list[str]) -> int:
     """Log what the record holds whenever told; end with the line ``end <status>`` or with the parent."""
     be_nice(int(arguments[0]))
     folder = RunFolder(Path(arguments[1]))
-    say = _messages()
-    mirrored = Mirrored(folder, say)
+    notify = _messages()
+    mirrored = Mirrored(folder, notify)
     while True:
         told = words()
         last = next((w for w in told or () if w.startswith("end ")), None)
@@ -48,14 +48,14 @@ def main(arguments: list[str]) -> int:
 class Mirrored:
     """A wandb run that repeats a record."""
 
-    def __init__(self, folder: RunFolder, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: RunFolder, notify: Callable[[str], None]) -> None:
         self._folder = folder
         self._state_path = folder.wandb / "clip-align.json"
         self._state: dict[str, Any] = json.loads(self._state_path.read_text(encoding="utf-8"))
         self._tail, self._headlines = Tail(folder.metrics_jsonl), Headlines()
         self._image_stamp, self._image_due, self._image_apart = 0.0, float("-inf"), IMAGE_SECONDS
         self._best: dict[str, tuple[float, int]] = {}  # value and samples, from the whole record, whoever logged it
-        self.run = _start(folder, self._state, say)
+        self.run = _start(folder, self._state, notify)
         self.run.define_metric("samples_seen")
         self._families: set[str] = set()
 
@@ -116,20 +116,20 @@ class Mirrored:
         self.run.log({"curves": wandb.Image(str(self._folder.curves_png)), "samples_seen": samples})
 
 
-def _start(folder: RunFolder, job: Mapping[str, Any], say: Callable[[str], None]) -> Any:
+def _start(folder: RunFolder, job: Mapping[str, Any], notify: Callable[[str], None]) -> Any:
     """The wandb run; where the server cannot be had, an offline one that can be uploaded later."""
     try:
         run = _init(folder, job, job["mode"])
     except Exception as error:
         if job["mode"] != "online":
             raise
-        say(f"warning: wandb cannot be online ({' '.join(str(error).split())}); going on offline")
+        notify(f"warning: wandb cannot be online ({' '.join(str(error).split())}); continuing offline")
         _forget()
         run = _init(folder, job, "offline")
         for text in hints(folder, "offline"):
-            say(text)
+            notify(text)
     if run.url:
-        say(f"wandb: {run.url}")
+        notify(f"wandb: {run.url}")
     return run
 
 
@@ -169,10 +169,10 @@ def _messages() -> Callable[[str], None]:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
 
-    def say(text: str) -> None:
+    def notify(text: str) -> None:
         print(text, file=out, flush=True)
 
-    return say
+    return notify
 
 
 if __name__ == "__main__":

@@ -19,25 +19,25 @@ from typing import Any
 
 from clip_align.config import TrackerConfig
 from clip_align.errors import UserError
-from clip_align.report.child import Child
-from clip_align.run_folder import RunFolder, run_name, write_atomic
+from clip_align.processes.child import Child
+from clip_align.runs.folder import RunFolder, run_name, write_atomic
 
 MODES = ("online", "offline", "disabled")
 HOST = "https://api.wandb.ai"
 CLOSE_SECONDS = {"done": 30.0, "failed": 15.0}  # signals leave 20 s for everything
 SHORT_CLOSE_SECONDS = 4.0
-STATE = "clip-align.json"  # in the run's wandb folder: what to go on with after a resume
+STATE = "clip-align.json"  # in the run's wandb folder: what to continue with after a resume
 LOG = "clip-align.log"
 LINES = ("benchmark", "train", "evaluation", "verdict")
 
 
 class WandbMirror:
-    """Mirror of the record. ``say`` gets the lines for the reader (where to watch, how to upload)."""
+    """Mirror of the record. ``notify`` gets the lines for the reader (where to watch, how to upload)."""
 
     def __init__(
-        self, folder: RunFolder, tracker: TrackerConfig, config: Mapping[str, Any], say: Callable[[str], None]
+        self, folder: RunFolder, tracker: TrackerConfig, config: Mapping[str, Any], notify: Callable[[str], None]
     ) -> None:
-        self._say = say
+        self._notify = notify
         self._mode = mode(tracker.mode)
         runs = dict(config.get("paths") or {}).get("runs") or folder.path.parent
         job = {**state(folder), "mode": self._mode, "config": dict(config), "name": run_name(folder, runs)}
@@ -47,7 +47,7 @@ class WandbMirror:
         write_atomic(folder.wandb / STATE, json.dumps(job, default=str))
         self._child = Child("clip_align.tracking.wandb", [str(folder.path)], folder.wandb / LOG)
         for text in hints(folder, self._mode):
-            say(text)
+            notify(text)
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Tell the child that the record has grown; raises when it is gone."""
@@ -61,11 +61,11 @@ class WandbMirror:
         ended = self._child.end(f"end {status}", seconds)
         self._relay()
         if not ended:
-            self._say(f"warning: wandb did not finish ({self._child.why()}); its files so far can be synced later")
+            self._notify(f"warning: wandb did not finish ({self._child.why()}); its files so far can be synced later")
 
     def _relay(self) -> None:
         for text in self._child.messages():
-            self._say(text)
+            self._notify(text)
 
 
 def mode(wanted: str | None, environ: Mapping[str, str] = os.environ) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: what a run needs to go on, written at the border of a step by all ranks together."""
+"""Checkpoints: what a run needs to continue, written at the border of a step by all ranks together."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lightning_fabric.plugins.io import CheckpointIO
 from clip_align.callbacks.best_checkpoint import beats, best_file
 from clip_align.config import CheckpointConfig
 from clip_align.errors import RunError, UserError
-from clip_align.evaluation.ranks import Ranks
-from clip_align.record import Record
-from clip_align.run_folder import replacing
-from clip_align.training.guard import finite_weights
-from clip_align.training.poll import Poll
-from clip_align.training.progress import Progress
+from clip_align.processes.ranks import Ranks
+from clip_align.record.record import Record
+from clip_align.runs.folder import replacing
+from clip_align.training.loss_check import finite_weights
+from clip_align.training.stop_check import StopCheck
+from clip_align.training.train_log import Progress
 
 OWN = "clip_align"  # our part of the file; everything else is Lightning's
 STEP_FILE = re.compile(r"step-(\d{9})\.ckpt")
@@ -70,13 +70,13 @@ class Checkpoints(pl.Callback):
         max_steps: int,
         carried: Mapping[str, Any],
         ranks: Ranks,
-        poll: Poll,
+        stop_check: StopCheck,
         progress: Progress,
         record: Record | None,
         higher_is_better: bool | None = True,
     ) -> None:
         self.folder, self.config, self.max_steps, self.carried = folder, config, max_steps, dict(carried)
-        self.ranks, self.poll, self.progress, self.record = ranks, poll, progress, record
+        self.ranks, self.stop_check, self.progress, self.record = ranks, stop_check, progress, record
         self.higher_is_better = higher_is_better
         self.last_evaluated: int | None = None
         self.best: tuple[float, int] | None = None  # value and step
@@ -95,11 +95,11 @@ class Checkpoints(pl.Callback):
         self._trainer = trainer
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Random states as they were, where the run goes on; and a stop that came during the first evaluation."""
-        self._saved = self.progress.where.step  # there is nothing to keep before the next step is whole
+        """Random states as they were, where the run continues; and a stop that came during the first evaluation."""
+        self._saved = self.progress.run_position.step  # there is nothing to keep before the next step is whole
         if len(self._restored) == self.ranks.world:
             set_random_states(self._restored[self.ranks.rank])
-        if self.poll.stopping is not None:
+        if self.stop_check.stopping is not None:
             self._save_step()
         self.progress.stopwatch.resume()  # preparation and the first evaluation are no training
 
@@ -107,8 +107,8 @@ class Checkpoints(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Save when it is time; then the next step begins."""
-        step = self.progress.where.step
-        due = step % self.config.every_n_steps == 0 or step == self.max_steps or self.poll.stopping is not None
+        step = self.progress.run_position.step
+        due = step % self.config.every_n_steps == 0 or step == self.max_steps or self.stop_check.stopping is not None
         if due and step != self._saved:
             self._save_step()
         self.progress.stopwatch.resume()
@@ -127,13 +127,13 @@ class Checkpoints(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Our part of the file; every rank brings its random states."""
-        where = self.progress.where.position()
+        run_position = self.progress.run_position.position()
         checkpoint[OWN] = {
             **self.carried,
-            "global_step": where.global_step,
-            "samples_seen": where.samples_seen,
-            "wall_seconds": where.wall_seconds,
-            "cursor": self.progress.where.plain_cursor(),
+            "global_step": run_position.global_step,
+            "samples_seen": run_position.samples_seen,
+            "wall_seconds": run_position.wall_seconds,
+            "cursor": self.progress.run_position.plain_cursor(),
             "last_evaluated": self.last_evaluated,
             "best": list(self.best) if self.best else None,
             "best_of": self.config.best,
@@ -152,7 +152,7 @@ class Checkpoints(pl.Callback):
         self._restored = own["random_states"]
 
     def _save_step(self) -> None:
-        step = self.progress.where.step
+        step = self.progress.run_position.step
         self._save(step_file(step))
         self._saved = step
         if self.ranks.rank == 0:
@@ -164,16 +164,16 @@ class Checkpoints(pl.Callback):
         trainer = self._trainer
         if trainer is None:
             return
-        self.poll.check_losses()
+        self.stop_check.check_losses()
         if not finite_weights(trainer.lightning_module):
             raise RunError(
-                f"weights are not finite after step {self.progress.where.step} although the loss was; "
+                f"weights are not finite after step {self.progress.run_position.step} although the loss was; "
                 f"last good checkpoint: {self.newest or 'none'}; try a lower optimizer.lr"
             )
         trainer.save_checkpoint(self.folder / name)
         if self.record is not None:
             fields = {"event": "checkpoint", "message": f"checkpoint saved: {name}", "file": name}
-            self.record.append("event", self.progress.where.position(), fields)
+            self.record.append("event", self.progress.run_position.position(), fields)
 
 
 def _reason(error: BaseException) -> str:
@@ -236,7 +236,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     if reasons:
         raise UserError(
             f"resume: no checkpoint in {folder} can be read ({reasons[0]}); "
-            "repair one, or move that folder away to begin anew"
+            "repair one, or move that folder away to begin again"
         )
     return None
 

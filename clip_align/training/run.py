@@ -16,22 +16,29 @@ import torch.distributed as dist
 from clip_align.callbacks.base import attach
 from clip_align.config import Config, from_plain, to_plain
 from clip_align.errors import UserError
-from clip_align.evaluation.ranks import Ranks
+from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.schedule import event_steps
-from clip_align.evaluation.session import EvaluationSettings
-from clip_align.run_folder import user_cache
-from clip_align.tracking.lines import Lines
-from clip_align.training.ending import Ending
-from clip_align.training.finish import finish, known_untrained
-from clip_align.training.launch import Children, Place, environment_of, free_port, meet, place
-from clip_align.training.lightning import compile_towers
-from clip_align.training.loop import Loop, Surroundings, loop_of
-from clip_align.training.module import CLIPModule
-from clip_align.training.opening import Opened, folder_of, open_run
-from clip_align.training.prepare import Ready, prepare, seed_everything
-from clip_align.training.progress import Costs, Whereabouts
+from clip_align.processes.ranks import Ranks
+from clip_align.runs.folder import user_cache
+from clip_align.tracking.console_lines import Lines
+from clip_align.training.after_training import add_cached_untrained, after_training
+from clip_align.training.clip_module import CLIPModule
+from clip_align.training.components import RunComponents, prepare, seed_everything
+from clip_align.training.launch_ranks import (
+    ChildRanks,
+    RankLayout,
+    environment_of,
+    free_port,
+    join_process_group,
+    rank_layout,
+)
+from clip_align.training.open_run import OpenedRun, folder_of, open_run
+from clip_align.training.resume import RunStart, global_batch, run_start
+from clip_align.training.run_end import RunEnd
 from clip_align.training.signals import Signals
-from clip_align.training.start import Start, global_batch, start_of
+from clip_align.training.train_log import EvaluationCosts, RunPosition
+from clip_align.training.trainer import compile_towers
+from clip_align.training.training_loop import LoopContext, TrainingLoop, build_loop
 
 
 def run(config: Config, argv: Sequence[str]) -> int:
@@ -40,10 +47,10 @@ def run(config: Config, argv: Sequence[str]) -> int:
     Errors are printed, a line each. ``argv``: the command as typed, for the provenance. Every rank that
     torchrun starts calls this too.
     """
-    ending = Ending(Signals())
-    with ending.signals.installed(), ending.followed():
-        _run(config, argv, ending)
-    return ending.code
+    run_end = RunEnd(Signals())
+    with run_end.signals.installed(), run_end.followed():
+        _run(config, argv, run_end)
+    return run_end.code
 
 
 def run_child() -> int:
@@ -51,99 +58,107 @@ def run_child() -> int:
     return run(from_plain(json.load(sys.stdin)), [])
 
 
-def _run(config: Config, argv: Sequence[str], ending: Ending) -> None:
-    here = place(config.trainer, torch.cuda.device_count(), os.environ)
-    ending.rank, ending.world = here.rank, here.world
-    start, ready = _begun(config, here, ending) if here.rank == 0 else (None, None)
-    if start is not None and start.done and here.children:
+def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
+    layout = rank_layout(config.trainer, torch.cuda.device_count(), os.environ)
+    run_end.rank, run_end.world = layout.rank, layout.world
+    start, components = _begun(config, layout, run_end) if layout.rank == 0 else (None, None)
+    if start is not None and start.done and layout.children:
         return
-    meet(here)  # the other ranks wait here until the first one has made what is made once
+    join_process_group(layout)  # the other ranks wait here until the first one has made what is made once
     ranks = Ranks()
     start = ranks.broadcast(start)
     if start is None or start.done:
         return
-    ready = ranks.together(lambda: ready or _ready(start, here, _silent), UserError, "preparation")
-    opened = ranks.together(lambda: _opened(start, ready, here, argv, ending), UserError, "run folder")
+    components = ranks.together(lambda: components or _ready(start, layout, _silent), UserError, "preparation")
+    opened = ranks.together(lambda: _opened(start, components, layout, argv, run_end), UserError, "run folder")
     folder = ranks.broadcast(opened.run.checkpoints if opened else Path())
-    loop = _trained(start, ready, here, ranks, opened, folder, ending)
-    if ending.children is not None:
-        ending.children.may_end()
-    ending.code = 128 + loop.poll.stopping if loop.poll.stopping else 0
-    if here.world > 1:
+    loop = _trained(start, components, layout, ranks, opened, folder, run_end)
+    if run_end.children is not None:
+        run_end.children.may_end()
+    run_end.code = 128 + loop.stop_check.stopping if loop.stop_check.stopping else 0
+    if layout.world > 1:
         dist.destroy_process_group()
-    if opened is not None and ending.code == 0:
-        finish(start.config, ready, opened, here.device, loop.where.position(), ending.signals)
-        ending.code = ending.signals.exit_code
+    if opened is not None and run_end.code == 0:
+        after_training(start.config, components, opened, layout.device, loop.run_position.position(), run_end.signals)
+        run_end.code = run_end.signals.exit_code
 
 
-def _begun(config: Config, here: Place, ending: Ending) -> tuple[Start, Ready | None]:
+def _begun(config: Config, layout: RankLayout, run_end: RunEnd) -> tuple[RunStart, RunComponents | None]:
     """The first rank alone: decide where to start, start the others, make what is made once."""
-    start = start_of(config, here.world)
-    say = Lines()
+    start = run_start(config, layout.world)
+    notify = Lines()
     for line in start.lines:
-        say(line)
+        notify(line)
     if start.done:
         return start, None
-    if here.children:
+    if layout.children:
         port = free_port()
-        os.environ.update(environment_of(0, here.world, port))
-        ending.children = Children(to_plain(config), here.world, port, ending.lost)
-    return start, _ready(start, here, say)
+        os.environ.update(environment_of(0, layout.world, port))
+        run_end.children = ChildRanks(to_plain(config), layout.world, port, run_end.lost)
+    return start, _ready(start, layout, notify)
 
 
-def _ready(start: Start, here: Place, say: Callable[[str], None]) -> Ready:
+def _ready(start: RunStart, layout: RankLayout, notify: Callable[[str], None]) -> RunComponents:
     cache, line = user_cache(start.config.paths.cache)
     if line:
-        say(line)
-    return prepare(start, here, cache, say)
+        notify(line)
+    return prepare(start, layout, cache, notify)
 
 
-def _opened(start: Start, ready: Ready, here: Place, argv: Sequence[str], ending: Ending) -> Opened | None:
-    if here.rank != 0:
+def _opened(
+    start: RunStart, components: RunComponents, layout: RankLayout, argv: Sequence[str], run_end: RunEnd
+) -> OpenedRun | None:
+    if layout.rank != 0:
         return None
-    known_untrained(start.config, ready)
+    add_cached_untrained(start.config, components)
     run = folder_of(start)
-    ending.folder = run.path
-    opened = open_run(run, start, ready, here, argv)
-    ending.record = opened.record
+    run_end.folder = run.path
+    opened = open_run(run, start, components, layout, argv)
+    run_end.record = opened.record
     return opened
 
 
 def _trained(
-    start: Start, ready: Ready, here: Place, ranks: Ranks, opened: Opened | None, folder: Path, ending: Ending
-) -> Loop:
+    start: RunStart,
+    components: RunComponents,
+    layout: RankLayout,
+    ranks: Ranks,
+    opened: OpenedRun | None,
+    folder: Path,
+    run_end: RunEnd,
+) -> TrainingLoop:
     """Train to the last step, or until a signal."""
-    config, clip = start.config, ready.clip
+    config, clip = start.config, components.clip
     fused = config.trainer.precision != "16-mixed"
     module = CLIPModule(clip.model, clip.mean, clip.std, start.optimizer, start.max_steps, fused)
     if config.trainer.compile:
         compile_towers(clip.model)
-    where = Whereabouts(global_batch(config, here.world), ready.cursor, start.wall_seconds, start.step)
+    run_position = RunPosition(global_batch(config, layout.world), components.cursor, start.wall_seconds, start.step)
     carried = {
         "config": to_plain(replace(config, resume=None, dry_run=False)),
-        "words": ready.words,
-        "data_fingerprint": ready.data.found.fingerprint,
+        "words": components.words,
+        "data_fingerprint": components.data.found.fingerprint,
     }
-    record, costs = (opened.record, opened.costs) if opened else (None, Costs())
-    events = event_steps(ready.callbacks, config.evaluation.early_steps, start.max_steps)
-    around = Surroundings(ranks, ending.signals, record, costs, tuple(events), ready.higher_is_better)
-    loop = loop_of(config, module, ready.loader, where, start.max_steps, around, folder, carried)
+    record, evaluation_costs = (opened.record, opened.evaluation_costs) if opened else (None, EvaluationCosts())
+    events = event_steps(components.callbacks, config.evaluation.early_steps, start.max_steps)
+    context = LoopContext(ranks, run_end.signals, record, evaluation_costs, tuple(events), components.higher_is_better)
+    loop = build_loop(config, module, components.loader, run_position, start.max_steps, context, folder, carried)
     settings = EvaluationSettings(
-        cache=ready.cache,
+        cache=components.cache,
         record=record,
         batch_size=config.evaluation.batch_size,
         early_steps=config.evaluation.early_steps,
         max_steps=start.max_steps,
-        subject=ready.subject,
-        position=lambda step: where.position(),
-        interrupted=loop.poll.interrupted,
-        say=opened.say if opened else _silent,
+        evaluated_model=components.evaluated_model,
+        position=lambda step: run_position.position(),
+        interrupted=loop.stop_check.interrupted,
+        notify=opened.notify if opened else _silent,
         listeners=(loop.checkpoints.evaluated,),
     )
-    attach(ready.callbacks, settings)
-    seed_everything(config.seed + (here.rank + 1) * 1_000_003)  # the weights are drawn; from here on ranks differ
-    ending.position = where.position
-    loop.run(config, here, start.max_steps, ready.callbacks, start.checkpoint)
+    attach(components.callbacks, settings)
+    seed_everything(config.seed + (layout.rank + 1) * 1_000_003)  # the weights are drawn; from here on ranks differ
+    run_end.position = run_position.position
+    loop.run(config, layout, start.max_steps, components.callbacks, start.checkpoint)
     return loop
 
 

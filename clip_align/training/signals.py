@@ -2,7 +2,7 @@
 """What SIGINT and SIGTERM do: end at once before training, set a flag during it.
 
 A handler that saves or talks to other ranks can run between any two instructions, also inside a
-collective that another rank is waiting in. So during training it only notes what came; `poll` asks all
+collective that another rank is waiting in. So during training it only notes what came; `stop_check` asks all
 ranks about it at the border of a step. No torch here: the handlers are set before it is imported.
 """
 
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from clip_align.torchrun import under_torchrun
+from clip_align.processes.torchrun import under_torchrun
 
 PATIENCE_S = 2.0  # a second Ctrl-C within this time is the first one, held too long
 STUCK_S = 25.0  # under torchrun, which kills after 30: for the main thread to note a signal during training

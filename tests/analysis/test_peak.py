@@ -88,7 +88,7 @@ def _naive(p: Peak) -> bool:
     return p.naive_fall.low is not None and p.naive_fall.low > 0
 
 
-# A run, the share of such runs that are called risen-then-fallen (simulated on 100 to 200 sets a row by the rule's
+# A run, the fraction of such runs that are called risen-then-fallen (simulated on 100 to 200 sets a row by the rule's
 # authors, with another course of the fall), and that the naive interval calls so.
 FALSE_ALARMS = [
     (Run(0.0075, 0.010, course="flat"), 0.00, 0.63),
@@ -239,7 +239,7 @@ def test_the_rule_spelled_out() -> None:
         assert (estimate.value, estimate.low, estimate.high) == pytest.approx(expected, abs=1e-12)
     assert found.smallest_detectable_fall == pytest.approx(2.8 * error, abs=1e-12)
     chosen = sorted(first for r in resampled for first in r[2])
-    low, high = (chosen[round(share * (len(chosen) - 1))] for share in (0.05, 0.95))
+    low, high = (chosen[round(fraction * (len(chosen) - 1))] for fraction in (0.05, 0.95))
     assert (found.peak_from, found.peak_to) == (steps[low], steps[high + 4])
     assert chosen[0] < low < high < chosen[-1]
 
@@ -354,7 +354,7 @@ def test_an_evaluation_without_a_value_is_left_out() -> None:
 
 
 def test_halves_without_a_value_are_dropped_and_counted() -> None:
-    """Eight references, one of which alone tells pictures apart: most halves say nothing about the others."""
+    """Eight references, one of which alone tells images apart: most halves say nothing about the others."""
     generator = np.random.default_rng(9)
     human = generator.normal(size=80)
     clusters = np.arange(80) // 10

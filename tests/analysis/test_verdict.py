@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clip_align import record_items
 from clip_align.analysis.peak import Peak
 from clip_align.analysis.verdict import sentence, verdicts
 from clip_align.metrics.correlation import srocc
 from clip_align.metrics.estimate import Estimate, undefined
-from clip_align.record import History, ItemsHistory, Position, Record, read, read_items
+from clip_align.record import items as record_items
+from clip_align.record.record import History, ItemsHistory, Position, Record, read, read_items
 
 KEY = "human/tid2013_remade"
 EVERY = 40

@@ -14,7 +14,7 @@ import checks
 import shipped
 import stubs
 
-from clip_align.evaluation.ranks import Ranks
+from clip_align.processes.ranks import Ranks
 
 
 def events(data: Path, cache: Path, ranks: Ranks) -> dict[str, dict[str, Any] | None]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every perceptual callback has to pass, ours and others'.
 
-``check_all(make, folder)`` runs everything that needs one process; ``make`` constructs the callback anew, as its yaml
-does. Pictures are replaced by small random ones (`cheap`), except where the real ones are looked at (`eight_pictures`).
+``check_all(make, folder)`` runs everything that needs one process; ``make`` constructs the callback again, as its yaml
+does. Images are replaced by small random ones (`cheap`), except where the real ones are looked at (`eight_images`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import pytorch_lightning as pl
 import stubs
 import torch
-from random_pictures import random_picture
+from random_images import random_image
 from torch.utils.data import DataLoader, TensorDataset
 
 from clip_align.callbacks.base import EvaluationSettings, PerceptualCallback, Stimulus, attach
@@ -35,12 +35,12 @@ SCORE = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 
 def cheap(callback: PerceptualCallback) -> PerceptualCallback:
-    """The same callback, each stimulus a random picture of the model's size that depends on its id alone."""
+    """The same callback, each stimulus a random image of the model's size that depends on its id alone."""
     real = callback.stimuli
 
     def stimuli() -> Iterator[Stimulus]:
         for stimulus in real():
-            yield Stimulus(stimulus.id, partial(random_picture, stimulus.id, stubs.SIZE, stubs.SIZE), "native")
+            yield Stimulus(stimulus.id, partial(random_image, stimulus.id, stubs.SIZE, stubs.SIZE), "native")
 
     callback.stimuli = stimuli  # type: ignore[method-assign]
     return callback
@@ -68,22 +68,22 @@ def says_what_it_is(make: Make, folder: Path) -> None:
     assert any(score.role == "headline" for score in callback.scores)
 
 
-def eight_pictures(make: Make, folder: Path) -> None:
-    """The first eight real stimuli: pictures, the same twice, that another process can make."""
+def eight_images(make: Make, folder: Path) -> None:
+    """The first eight real stimuli: images, the same twice, that another process can make."""
     stimuli = list(itertools.islice(make().stimuli(), 8))
     assert len({s.id for s in stimuli}) == len(stimuli)
     for stimulus in stimuli:
-        picture = stimulus.load()
-        assert picture.ndim == 3
-        assert picture.shape[2] == 3
-        assert picture.dtype in (np.uint8, np.float32)
+        image = stimulus.load()
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+        assert image.dtype in (np.uint8, np.float32)
         again = pickle.loads(pickle.dumps(stimulus)).load()
-        assert np.array_equal(picture, again)
+        assert np.array_equal(image, again)
 
 
 def twice_the_same(make: Make, folder: Path) -> None:
     """Two events of the same weights give the same fields."""
-    made, record = stubs.session([cheap(make())], stubs.subject(), folder)
+    made, record = stubs.evaluator([cheap(make())], stubs.evaluated_model(), folder)
     key = next(iter(made._benchmarks))
     for step in (0, 1):
         made.evaluate(step, [key], contextlib.nullcontext)
@@ -95,7 +95,7 @@ def twice_the_same(make: Make, folder: Path) -> None:
 def writes_what_it_declares(make: Make, folder: Path) -> None:
     """Each declared score has a key with its band, or null with a reason; further numbers are finite."""
     callback = cheap(make())
-    fields = stubs.evaluated([callback], stubs.subject(), folder)
+    fields = stubs.evaluated([callback], stubs.evaluated_model(), folder)
     expected: set[str] = set()
     for score in callback.scores:
         path = f"{callback.key}/{score.name}"
@@ -122,7 +122,7 @@ def constant_model_is_null(make: Make, folder: Path) -> None:
         for asked in (contextlib.nullcontext(), mock.patch.object(event, "why_unusable", return_value=None)):
             callback = cheap(make())
             with asked:
-                fields = stubs.evaluated([callback], stubs.subject(model), folder)
+                fields = stubs.evaluated([callback], stubs.evaluated_model(model), folder)
             for score in callback.scores:
                 assert fields[f"{callback.key}/{score.name}"] is None, score.name
                 assert fields[f"{callback.key}/{score.name}/reason"], score.name
@@ -151,7 +151,7 @@ def does_not_disturb_training(make: Make, folder: Path) -> None:
         for callback in callbacks:
             callback.every_n_steps = 2
             callback.tokenizer = stubs.Words()
-        attach(callbacks, EvaluationSettings(folder, say=lambda line: None))
+        attach(callbacks, EvaluationSettings(folder, notify=lambda line: None))
         torch.manual_seed(1)
         module = Training()
         images = torch.randn(24, 3, stubs.SIZE, stubs.SIZE, generator=torch.Generator().manual_seed(0))
@@ -173,7 +173,7 @@ def does_not_disturb_training(make: Make, folder: Path) -> None:
 
 CHECKS: tuple[Callable[[Make, Path], None], ...] = (
     says_what_it_is,
-    eight_pictures,
+    eight_images,
     twice_the_same,
     writes_what_it_declares,
     constant_model_is_null,
@@ -189,6 +189,6 @@ def check_all(make: Make, folder: Path) -> None:
 
 def event_fields(callback: PerceptualCallback, cache: Path, ranks: Any) -> dict[str, Any] | None:
     """Fields of one event, on rank 0 of however many."""
-    made, record = stubs.session([cheap(callback)], stubs.subject(), cache, ranks)
+    made, record = stubs.evaluator([cheap(callback)], stubs.evaluated_model(), cache, ranks)
     made.evaluate(0, [callback.key], contextlib.nullcontext)
     return record.scores() if ranks.rank == 0 else None

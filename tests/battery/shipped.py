@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from random_pictures import random_picture
+from random_images import random_image
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
@@ -43,7 +43,7 @@ def build(name: str, data: Path) -> PerceptualCallback:
 
 
 def make_data(data: Path) -> None:
-    """Stand-ins for what is read from disk: held-out sets of random pictures, rightly labelled; a csv of pairs."""
+    """Stand-ins for what is read from disk: held-out sets of random images, rightly labelled; a csv of pairs."""
     world = data / "world"
     world.mkdir(parents=True)
     pairs = [(a, b) for _ in range(4) for a in range(CLASSES) for b in range(CLASSES) if a != b]
@@ -62,5 +62,5 @@ def make_data(data: Path) -> None:
         rows.writerow(["reference", "distorted", "opinion"])
         for i in range(12):
             for name in (f"r{i // 3}.png", f"d{i}.png"):
-                Image.fromarray(random_picture(name, 40, 40)).save(data / name)
+                Image.fromarray(random_image(name, 40, 40)).save(data / name)
             rows.writerow([f"r{i // 3}.png", f"d{i}.png", i % 5 + i / 10])

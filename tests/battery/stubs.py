@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small models, pictures and benchmarks for tests of evaluations; also runs one on several gloo ranks."""
+"""Small models, images and benchmarks for tests of evaluations; also runs one on several gloo ranks."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from random_pictures import random_picture
+from random_images import random_image
 from torch import nn
 
 from clip_align.callbacks.base import Features, Items, PerceptualCallback, Stimulus
-from clip_align.evaluation.ranks import Ranks
-from clip_align.evaluation.session import EvaluationSettings, Session
-from clip_align.evaluation.subject import Subject
-from clip_align.record import Position
+from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.evaluation.evaluator import EvaluationSettings, Evaluator
+from clip_align.processes.ranks import Ranks
+from clip_align.record.record import Position
 
 SIZE = 16
 
 
 class StubModel(nn.Module):
-    """A convolution and a projection for pictures, an embedding for words; with dropout, so that its mode shows."""
+    """A convolution and a projection for images, an embedding for words; with dropout, so that its mode shows."""
 
     def __init__(self, seed: int = 0, norm: Callable[[int], nn.Module] = lambda width: nn.GroupNorm(1, width)) -> None:
         super().__init__()
@@ -79,16 +79,16 @@ class Words:
         return [w for w in dict.fromkeys(word for text in texts for word in text.split()) if w in self._unknown]
 
 
-def subject(model: nn.Module | None = None, tokenizer: Any = None) -> Subject:
-    return Subject(model or StubModel(), SIZE, (0.5,) * 3, (0.25,) * 3, tokenizer or Words())
+def evaluated_model(model: nn.Module | None = None, tokenizer: Any = None) -> EvaluatedModel:
+    return EvaluatedModel(model or StubModel(), SIZE, (0.5,) * 3, (0.25,) * 3, tokenizer or Words())
 
 
 class Pairs(PerceptualCallback):
-    """Eight pairs of random pictures with made-up opinions."""
+    """Eight pairs of random images with made-up opinions."""
 
     family: ClassVar[str] = "human"
     human_data: ClassVar[str] = "none"
-    stand_in: ClassVar[str] = "random pictures"
+    stand_in: ClassVar[str] = "random images"
     source: ClassVar[str] = "this test"
     licence: ClassVar[str] = "Apache-2.0"
 
@@ -98,7 +98,7 @@ class Pairs(PerceptualCallback):
 
     def stimuli(self) -> Iterable[Stimulus]:
         for name in (*self.ids[0], *self.ids[1]):
-            yield Stimulus(name, partial(random_picture, name))
+            yield Stimulus(name, partial(random_image, name))
 
     def items(self, features: Features) -> Items:
         a, b = (features[ids] for ids in self.ids)
@@ -107,7 +107,7 @@ class Pairs(PerceptualCallback):
 
 
 class Named(PerceptualCallback):
-    """Twelve of the same pictures, asked by prompts."""
+    """Twelve of the same images, asked by prompts."""
 
     family: ClassVar[str] = "zero_shot"
 
@@ -117,7 +117,7 @@ class Named(PerceptualCallback):
 
     def stimuli(self) -> Iterable[Stimulus]:
         for name in self.ids:
-            yield Stimulus(name, partial(random_picture, name))
+            yield Stimulus(name, partial(random_image, name))
 
     def prompts(self) -> Mapping[str, Sequence[str]]:
         return {name: [f"a {name}", f"the {name} here"] for name in ("star", "disc", "ring")}
@@ -160,20 +160,26 @@ def where(step: int) -> Position:
     return Position(step, 0, 0, 0.0)
 
 
-def session(
-    callbacks: Sequence[PerceptualCallback], whom: Subject, cache: Path, ranks: Ranks | None = None, **settings: Any
-) -> tuple[Session, Memory]:
+def evaluator(
+    callbacks: Sequence[PerceptualCallback],
+    whom: EvaluatedModel,
+    cache: Path,
+    ranks: Ranks | None = None,
+    **settings: Any,
+) -> tuple[Evaluator, Memory]:
     """A prepared session of callbacks that all ask the same subject, and what it records."""
     ranks, record = ranks or Ranks(), Memory()
-    given = EvaluationSettings(cache, record=record if ranks.rank == 0 else None, say=lambda line: None, **settings)  # type: ignore[arg-type]
-    made = Session([(c, whom) for c in callbacks], given, ranks, where)
+    given = EvaluationSettings(cache, record=record if ranks.rank == 0 else None, notify=lambda line: None, **settings)  # type: ignore[arg-type]
+    made = Evaluator([(c, whom) for c in callbacks], given, ranks, where)
     made.prepare(ranks.rank)
     return made, record
 
 
-def evaluated(callbacks: Sequence[PerceptualCallback], whom: Subject, cache: Path, **settings: Any) -> dict[str, Any]:
+def evaluated(
+    callbacks: Sequence[PerceptualCallback], whom: EvaluatedModel, cache: Path, **settings: Any
+) -> dict[str, Any]:
     """All fields of one event of all callbacks."""
-    made, record = session(callbacks, whom, cache, **settings)
+    made, record = evaluator(callbacks, whom, cache, **settings)
     made.evaluate(0, [c.key for c in callbacks], contextlib.nullcontext)
     return record.scores()
 

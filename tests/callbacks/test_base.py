@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from clip_align.callbacks.base import EvaluationSettings, PerceptualCallback, attach, perceptual_callbacks
 from clip_align.callbacks.best_checkpoint import BestCheckpoint
 from clip_align.errors import UserError
-from clip_align.record import read
+from clip_align.record.record import read
 
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 SAMPLES, BATCH = 48, 4
@@ -55,7 +55,7 @@ def fit(
     record = stubs.Memory()
     if settings is not None:
         mine = [c for c in callbacks if isinstance(c, PerceptualCallback)]
-        attach(mine, EvaluationSettings(folder / "cache", record=record, say=lambda line: None, **settings))  # type: ignore[arg-type]
+        attach(mine, EvaluationSettings(folder / "cache", record=record, notify=lambda line: None, **settings))  # type: ignore[arg-type]
     torch.manual_seed(1)
     module = module or Module()
     images = torch.randn(SAMPLES, 3, stubs.SIZE, stubs.SIZE, generator=torch.Generator().manual_seed(0))
@@ -157,7 +157,7 @@ def test_in_a_foreign_trainer_scores_reach_metrics_and_a_record_of_their_own(
     shown = trainer.callback_metrics
     assert shown["human/pairs/srocc"].item() == pytest.approx(evaluations[-1]["human/pairs/srocc"])
     warning = next(line["message"] for line in lines if line.get("event") == "warning")
-    assert warning == "the model does not say how its images are normalised: OpenAI's mean and std are used"
+    assert warning == "the model does not say how its images are normalized: OpenAI's mean and std are used"
     assert capsys.readouterr().err.count(warning) == 1
     assert (tmp_path / "clip-align" / "items" / "human" / "pairs" / "items.csv").is_file()
     assert lines[0]["event"] == "started"
@@ -318,12 +318,12 @@ def test_the_best_checkpoint_has_the_weights_that_were_scored(tmp_path: Path, lo
     assert values[kept["global_step"]] == wanted
     module = Module()
     module.load_state_dict(kept["state_dict"])
-    again = stubs.evaluated([stubs.Pairs()], stubs.Subject(module.clip, stubs.SIZE, *_openai()), tmp_path)
+    again = stubs.evaluated([stubs.Pairs()], stubs.EvaluatedModel(module.clip, stubs.SIZE, *_openai()), tmp_path)
     assert again["human/pairs/srocc"] == wanted
 
 
 def _openai() -> Any:
-    from clip_align.evaluation.subject import OPENAI_MEAN, OPENAI_STD
+    from clip_align.evaluation.evaluated_model import OPENAI_MEAN, OPENAI_STD
 
     return OPENAI_MEAN, OPENAI_STD
 

@@ -16,7 +16,7 @@ import stubs
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from clip_align.record import read, read_items
+from clip_align.record.record import read, read_items
 
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 
@@ -84,7 +84,7 @@ class Mine(stubs.Pairs):
         for i, name in enumerate((*self.ids[0], *self.ids[1])):
             yield Stimulus(name, partial(black, i * 7))
 
-print("the script was run")       # by each rank, never by whatever makes pictures
+print("the script was run")       # by each rank, never by whatever makes images
 callbacks = [stubs.Pairs(every_n_steps=2), Mine(name="mine", prefix="mine")]
 options = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 where = dict(accelerator="cpu", devices={devices}, strategy="{strategy}", default_root_dir={folder!r})

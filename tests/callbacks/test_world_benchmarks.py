@@ -12,11 +12,11 @@ import pytest
 import shipped
 
 from clip_align.callbacks.base import NAME, PerceptualCallback
-from clip_align.callbacks.noise.world_noise import WorldNoise, hundredths, noisy_picture
+from clip_align.callbacks.noise.world_noise import WorldNoise, hundredths, noisy_image
 from clip_align.callbacks.texture.world_cue_conflict import WorldCueConflict
 from clip_align.callbacks.world_stimuli import CLASSES
 from clip_align.callbacks.zero_shot.world import World
-from clip_align.data.world.held_out import picture
+from clip_align.data.world.held_out import image
 from clip_align.data.world.scenes import HELD_OUT_SIZES
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
@@ -105,7 +105,7 @@ def test_bias_is_drawn_after_two_evaluations_running(world: Path) -> None:
     assert waits_for == {"texture_bias_corrected": "texture_bias"}
 
 
-def test_noise_drops_are_counted_on_the_same_pictures(world: Path) -> None:
+def test_noise_drops_are_counted_on_the_same_images(world: Path) -> None:
     callback = WorldNoise(world=world)
 
     def decide(name: str, row: int) -> int:
@@ -137,7 +137,7 @@ def test_the_relative_drop_comes_with_its_limit(world: Path) -> None:
     assert items.notes == {"relative_drop_limit": pytest.approx(1 - 1 / (K * clean))}
 
 
-def test_clean_pictures_are_those_of_the_zero_shot_benchmark(world: Path) -> None:
+def test_clean_images_are_those_of_the_zero_shot_benchmark(world: Path) -> None:
     zero_shot = {stimulus.id for stimulus in World(world=world).stimuli()}
     shared = [stimulus.id for stimulus in WorldNoise(world=world).stimuli() if stimulus.id in zero_shot]
     assert len(shared) == 256
@@ -152,19 +152,19 @@ def test_noise_has_its_sigma_and_is_the_same_every_time(world: Path) -> None:
         assert left.std() / 255 == pytest.approx(0.10, rel=0.02)
         assert left.mean() == pytest.approx(mean, abs=0.5)
         assert not np.array_equal(noisy[0], noisy[1])
-    assert np.array_equal(noisy_picture(world, 3, 0.04, "round"), noisy_picture(world, 3, 0.04, "round"))
-    assert not np.array_equal(noisy_picture(world, 3, 0.04, "round"), picture(world, "test", 3))
+    assert np.array_equal(noisy_image(world, 3, 0.04, "round"), noisy_image(world, 3, 0.04, "round"))
+    assert not np.array_equal(noisy_image(world, 3, 0.04, "round"), image(world, "test", 3))
 
 
 def _on_grey(world: Path, number: int, sigma: float, rounding: str) -> np.ndarray:
     grey = np.full((64, 64, 3), 128, np.uint8)
-    with patch("clip_align.callbacks.noise.world_noise.picture", return_value=grey):
-        return noisy_picture(world, number, sigma, rounding)  # type: ignore[arg-type]
+    with patch("clip_align.callbacks.noise.world_noise.image", return_value=grey):
+        return noisy_image(world, number, sigma, rounding)  # type: ignore[arg-type]
 
 
 def test_truncation_is_the_published_scripts(world: Path) -> None:
-    clean = picture(world, "test", 0)
-    truncated, rounded = (noisy_picture(world, 0, 0.04, rule).astype(int) for rule in ("truncate", "round"))  # type: ignore[arg-type]
+    clean = image(world, "test", 0)
+    truncated, rounded = (noisy_image(world, 0, 0.04, rule).astype(int) for rule in ("truncate", "round"))  # type: ignore[arg-type]
     assert set(np.unique(rounded - truncated)) == {0, 1}
     assert clean.shape == truncated.shape
 

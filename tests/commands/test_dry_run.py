@@ -14,12 +14,12 @@ from clip_align.commands.dry_run import dry_run
 from clip_align.commands.train import main
 from clip_align.config import to_plain
 from clip_align.errors import UserError
-from clip_align.run_folder import RunFolder, write_provenance
+from clip_align.runs.folder import RunFolder, write_provenance
 from clip_align.settings.load_config import load
 from clip_align.training.checkpoint import OWN
-from clip_align.training.launch import Place
+from clip_align.training.launch_ranks import RankLayout
 
-ONE = Place(0, 0, 1, 1, gpu=False)
+ONE = RankLayout(0, 0, 1, 1, gpu=False)
 
 
 def test_a_run_that_can_start_is_listed_with_its_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +88,7 @@ def test_of_a_run_that_goes_on_the_rest_is_told(tmp_path: Path, capsys: pytest.C
     go_on = [runs, f"paths.cache={tmp_path}", "resume=a"]
     assert dry_run(load(go_on)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "going on from step 1175 (last.ckpt)" in lines
+    assert "resuming from step 1175 (last.ckpt)" in lines
     assert "found    run: step 1,175 of 1,300 (last.ckpt)" in lines
     assert "cost     steps: 125 of 128 samples, 16,000 samples in all, 0.8 epochs" in lines
     assert any(line.startswith("cost     evaluations: 3, the largest of ") for line in lines)  # 1,200, 1,260, 1,300

@@ -82,7 +82,7 @@ def test_a_used_name_and_an_unusable_cache_are_refused_before_torch(tmp_path: Pa
     code, _, err, seconds = type_in("name=a", "paths.cache=file/cache", cwd=tmp_path)
     assert code == 2
     assert err == [
-        "name: runs/a already holds a run; go on with it by resume=a, or choose another name=…",
+        "name: runs/a already holds a run; continue with it by resume=a, or choose another name=…",
         f"paths.cache: {tmp_path}/file/cache cannot be used (Not a directory); give a folder that can be written",
     ]
     assert seconds < 2

@@ -84,7 +84,7 @@ def test_every_combination_is_checked_before_the_first_starts(tmp_path: Path, mo
         "name: one value for a whole sweep; its runs are <name>/0, <name>/1, …"
     ]
     assert refused("resume=auto", "name=a", "seed=0,1", "callbacks=[]") == [
-        "resume: not with --multirun; go on with one run at a time: resume=<name>/<number>"
+        "resume: not with --multirun; continue with one run at a time: resume=<name>/<number>"
     ]
     assert refused("name=a,a", "callbacks=[]") == [
         "name: one value for a whole sweep; its runs are <name>/0, <name>/1, …"
@@ -103,7 +103,7 @@ def test_every_combination_is_checked_before_the_first_starts(tmp_path: Path, mo
     (tmp_path / "runs" / "a" / "1").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "1" / "metrics.jsonl").write_text("{}\n")
     assert refused("name=a", "seed=0,1", "callbacks=[]") == [
-        "name: runs/a/1 already holds a run; go on with it by resume=a/1, or choose another name=…"
+        "name: runs/a/1 already holds a run; continue with it by resume=a/1, or choose another name=…"
     ]
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     assert refused("name=b", "seed=0,1", "callbacks=[]") == [

@@ -70,11 +70,11 @@ def test_two_way_intervals_are_drawn_on_request(tmp_path: Path, synthetic: Modul
             main(arguments)
     metrics = Path(runs[0]) / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace("/plcc", "/srocc_two_way").replace('"plcc"', '"srocc_two_way"'))
-    pictures = []
+    images = []
     for wanted in ("false", "true"):
         assert main([runs[0], f"two_way={wanted}"]) == 0
-        pictures.append((Path(runs[0]) / "curves.png").read_bytes())
-    assert pictures[0] != pictures[1]
+        images.append((Path(runs[0]) / "curves.png").read_bytes())
+    assert images[0] != images[1]
 
 
 def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, synthetic: ModuleType) -> None:

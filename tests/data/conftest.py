@@ -18,7 +18,7 @@ Members = Iterable[tuple[str, bytes]]
 
 
 class Shards:
-    """Writes tars of small pictures into a folder."""
+    """Writes tars of small images into a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -34,7 +34,7 @@ class Shards:
         """Members of one good sample: an image, its caption, and a json without caption."""
         key = f"{prefix}{number:05d}"
         facts = json.dumps({"key": key}).encode()
-        caption = f"picture number {number}".encode()
+        caption = f"image number {number}".encode()
         return [(f"{key}.png", self.image(number, **image)), (f"{key}.json", facts), (f"{key}.txt", caption)]  # type: ignore[arg-type]
 
     def members(self, count: int, prefix: str = "k") -> list[tuple[str, bytes]]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from clip_align.data.batches import Batch
-from clip_align.data.plan import Cursor
+from clip_align.data.loader import Batch
+from clip_align.data.sampling_plan import Cursor
 from clip_align.data.training_data import TrainingData
 
 Make = Callable[..., TrainingData]

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from clip_align.data.augment import DRAWS, centre_square, random_box, resized
-from clip_align.data.plan import uniforms
+from clip_align.data.sampling_plan import uniforms
 
 
 def noise(height: int, width: int, seed: int = 0) -> torch.Tensor:

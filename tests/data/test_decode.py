@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from clip_align.data.bad_samples import BadSample
 from clip_align.data.decode import decode, decoder_name
-from clip_align.data.skipped import BadSample
 
 RAMP = np.tile(np.arange(0, 256, 16, dtype=np.uint8), (16, 1))  # [16, 16], dark to bright from left to right
 
@@ -57,7 +57,7 @@ def test_one_wrong_bit_in_a_png_costs_that_sample_only() -> None:
     data = bytearray(encoded(noise()))
     data[-100] ^= 1  # in the compressed pixels
     code = (
-        "import sys; from clip_align.data.decode import decode; from clip_align.data.skipped import BadSample\n"
+        "import sys; from clip_align.data.decode import decode; from clip_align.data.bad_samples import BadSample\n"
         "try: decode(sys.stdin.buffer.read())\n"
         "except BadSample as error: print(error.cause)"
     )
@@ -97,9 +97,9 @@ def test_transparency_is_laid_on_white(mode: str) -> None:
 
 
 def test_transparent_colours_of_palette_and_rgb() -> None:
-    picture = Image.new("RGB", (8, 8), (10, 20, 30))
-    picture.paste((200, 0, 0), (0, 0, 4, 8))
-    for data in (encoded(picture, transparency=(10, 20, 30)), encoded(picture.quantize(2), transparency=0)):
+    sample = Image.new("RGB", (8, 8), (10, 20, 30))
+    sample.paste((200, 0, 0), (0, 0, 4, 8))
+    for data in (encoded(sample, transparency=(10, 20, 30)), encoded(sample.quantize(2), transparency=0)):
         found = {tuple(p) for p in pixels(data).reshape(-1, 3).tolist()}
         assert (255, 255, 255) in found
         assert len(found) == 2
@@ -113,22 +113,22 @@ def test_exif_orientation_is_not_applied() -> None:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("share", [0.5, 0.8])
-def test_cut_files_are_damaged(form: str, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.5, 0.8])
+def test_cut_files_are_damaged(form: str, fraction: float) -> None:
     data = encoded(noise(), form)
     with pytest.raises(BadSample) as error:
-        decode(data[: int(share * len(data))])
+        decode(data[: int(fraction * len(data))])
     assert error.value.cause in ("damaged image", "not an image")
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(50)])
+@pytest.mark.parametrize("data", [b"", b"not an image", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(50)])
 def test_what_is_no_image(data: bytes) -> None:
     with pytest.raises(BadSample) as error:
         decode(data)
     assert error.value.cause == "not an image"
 
 
-def test_a_picture_that_would_fill_the_memory_is_refused() -> None:
+def test_an_image_that_would_fill_the_memory_is_refused() -> None:
     data = bytearray(encoded(Image.new("L", (8, 8))))
     data[16:24] = (60_000).to_bytes(4, "big") * 2  # what the header says
     import zlib

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from clip_align.config import FolderData, Source, WorldData
-from clip_align.data.batches import Batch
+from clip_align.data.loader import Batch
 from clip_align.data.training_data import TrainingData
 from clip_align.data.world.shards import World
 from clip_align.errors import RunError, UserError
@@ -287,8 +287,8 @@ def test_a_source_whose_shards_are_listed_before_does_not_count(shards: Any, mak
 def test_captions_and_fingerprint(shards: Any, make: Make) -> None:
     shards.good(3, 2)
     data = make(shards.folder)
-    assert list(data.captions()) == [f"picture number {n}" for n in (0, 1, 2, 0, 1)]
-    assert list(data.captions(limit=2)) == ["picture number 0", "picture number 2"]
+    assert list(data.captions()) == [f"image number {n}" for n in (0, 1, 2, 0, 1)]
+    assert list(data.captions(limit=2)) == ["image number 0", "image number 2"]
     before = data.provenance
     assert before["samples"] == 5
     assert make(shards.folder).provenance == before
@@ -310,7 +310,7 @@ def test_a_folder_with_a_csv(shards: Any, tokenizer: Any, tmp_path: Path) -> Non
     rows = ["image,caption"]
     for number in range(9):
         (tmp_path / f"{number}.png").write_bytes(shards.image(number))
-        rows.append(f"{number}.png,picture number {number}")
+        rows.append(f"{number}.png,image number {number}")
     (tmp_path / "t.csv").write_text("\n".join([*rows, "none.png,x"]))
     config = FolderData(csv=str(tmp_path / "t.csv"), batch_size=4, crop_scale=(0.9, 1.0))
     data = TrainingData(config, 8, tokenizer, 0, 0, 1, tmp_path / "cache")
@@ -341,7 +341,7 @@ def test_the_worlds_shards_are_read_like_any_others(
         asked.extend((data, cache))
         return World(shards.folder, paths, shards.folder)
 
-    monkeypatch.setattr("clip_align.data.found.ensure_world", ensure)
+    monkeypatch.setattr("clip_align.data.inventory.ensure_world", ensure)
     data = TrainingData(settings, 8, tokenizer, 0, 0, 1, tmp_path / "cache")
     assert data.check() == ("data: 11 samples in 2 shards; an epoch is 2 batches of 4, 3 samples left over",)
     assert asked == [settings, tmp_path / "cache"]

@@ -19,8 +19,8 @@ import torch
 from open_clip.model import CLIP
 from torch import nn
 
-from clip_align.evaluation.ranks import Ranks
-from clip_align.evaluation.subject import Subject
+from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.processes.ranks import Ranks
 
 
 def resnet() -> nn.Module:
@@ -31,19 +31,19 @@ def resnet() -> nn.Module:
     return CLIP(embed_dim=16, vision_cfg=vision, text_cfg=text)
 
 
-def subjects() -> dict[str, Subject]:
+def evaluated_models() -> dict[str, EvaluatedModel]:
     return {
-        "group_norm": stubs.subject(stubs.StubModel()),
-        "batch_norm": stubs.subject(stubs.StubModel(norm=nn.BatchNorm2d)),
-        "resnet": Subject(resnet(), 32, (0.5,) * 3, (0.25,) * 3, stubs.Words()),
+        "group_norm": stubs.evaluated_model(stubs.StubModel()),
+        "batch_norm": stubs.evaluated_model(stubs.StubModel(norm=nn.BatchNorm2d)),
+        "resnet": EvaluatedModel(resnet(), 32, (0.5,) * 3, (0.25,) * 3, stubs.Words()),
     }
 
 
 def events(cache: Path, ranks: Ranks) -> dict[str, Any]:
-    return {name: event(whom, cache, ranks) for name, whom in subjects().items()}
+    return {name: event(whom, cache, ranks) for name, whom in evaluated_models().items()}
 
 
-def event(whom: Subject, cache: Path, ranks: Ranks) -> dict[str, Any]:
+def event(whom: EvaluatedModel, cache: Path, ranks: Ranks) -> dict[str, Any]:
     """One event; on ranks above 0 the model's buffers differ, as under DDP."""
     torch.manual_seed(ranks.rank)
     for buffer in whom.model.buffers():
@@ -52,7 +52,7 @@ def event(whom: Subject, cache: Path, ranks: Ranks) -> dict[str, Any]:
     before = [b.clone() for b in whom.model.buffers()]
     callbacks = [stubs.Pairs(pairs=40), stubs.Named()]
     heard: list[Any] = []
-    made, record = stubs.session(
+    made, record = stubs.evaluator(
         callbacks, whom, cache, ranks, batch_size=32, listeners=[lambda s, v: heard.append(dict(v))]
     )
     scores = made.evaluate(0, [c.key for c in callbacks], contextlib.nullcontext)
@@ -87,19 +87,21 @@ def failing(who: str, cache: Path, ranks: Ranks) -> Any:
         asked.append(1)
         return who == "interrupt" and len(asked) > 2
 
-    made, record = stubs.session(callbacks, stubs.subject(model), cache, ranks, batch_size=32, interrupted=interrupted)
+    made, record = stubs.evaluator(
+        callbacks, stubs.evaluated_model(model), cache, ranks, batch_size=32, interrupted=interrupted
+    )
     scores = made.evaluate(0, [callbacks[0].key], contextlib.nullcontext)
     return {"scores": scores, "asked": len(asked), "lines": len(record.lines)}
 
 
 class Unmakeable(stubs.Pairs):
     def stimuli(self) -> Any:
-        raise OSError("this machine has no pictures")
+        raise OSError("this machine has no images")
 
 
 def unprepared(cache: Path, ranks: Ranks) -> Any:
     kind = Unmakeable if ranks.rank == 1 else stubs.Pairs
-    stubs.session([kind()], stubs.subject(), cache, ranks)
+    stubs.evaluator([kind()], stubs.evaluated_model(), cache, ranks)
 
 
 def main() -> None:

@@ -55,8 +55,8 @@ def test_an_error_in_a_benchmark_names_it_on_all_ranks(answers: dict[str, Any]) 
 
 def test_what_cannot_be_prepared_on_one_rank_is_refused_on_all(answers: dict[str, Any]) -> None:
     own, other = answers["unprepared"][1]["raised"], answers["unprepared"][0]["raised"]
-    assert own == "UserError: preparation: OSError: this machine has no pictures"
-    assert other == "UserError: rank 1: preparation: OSError: this machine has no pictures"
+    assert own == "UserError: preparation: OSError: this machine has no images"
+    assert other == "UserError: rank 1: preparation: OSError: this machine has no images"
 
 
 def test_an_interrupted_event_is_dropped_on_all_ranks_alike(answers: dict[str, Any]) -> None:

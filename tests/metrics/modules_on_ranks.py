@@ -42,7 +42,7 @@ def metrics() -> list[m.ItemMetric]:
     return [*simple, m.TextureBias(16), m.TextureBiasCorrected(16), m.CorrectedDrop(16)]
 
 
-def shares(world: int) -> list[np.ndarray]:
+def fractions(world: int) -> list[np.ndarray]:
     """Uneven, out of order, the second of three empty, the last with items that others hold too."""
     order = np.random.default_rng(1).permutation(N)
     first = {1: [order], 2: [order[:200], order[200:]], 3: [order[:37], order[:0], order[37:]]}[world]
@@ -51,9 +51,9 @@ def shares(world: int) -> list[np.ndarray]:
 
 def rank_main(rank: int, world: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store-{world}", rank=rank, world_size=world)
-    data, share, values = columns(), torch.from_numpy(shares(world)[rank]), {}
+    data, fraction, values = columns(), torch.from_numpy(fractions(world)[rank]), {}
     for metric in metrics():
-        for part in torch.split(share, 50) if len(share) else ():
+        for part in torch.split(fraction, 50) if len(fraction) else ():
             metric.update(part, *(data[name][part] for name in metric.columns))
         values[type(metric).__name__] = [metric.compute().item(), str(metric.compute().dtype)]
         metric.reset()

@@ -88,7 +88,7 @@ def test_plcc_of_the_smallest_and_largest_floats(size: float) -> None:
 
 
 def test_level_alone_against_tid2013(tid2013: dict[str, np.ndarray]) -> None:
-    """Minus the level number, 1,920 images: .744; all pictures of a level are tied, so there is nothing within it."""
+    """Minus the level number, 1,920 images: .744; all images of a level are tied, so there is nothing within it."""
     d = tid2013
     assert len(d["mos"]) == 1920
     assert c.srocc(-d["level"], d["mos"]) == pytest.approx(0.7444, abs=5e-5)

@@ -22,7 +22,7 @@ def decisions(clean: int, noisy: int, n: int = 256) -> tuple[np.ndarray, np.ndar
 
 
 def observer(generator: np.random.Generator, c: float, n: int = 256) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Knows a share of the images, loses half of it by noise, guesses at the rest: c is the accuracy without noise."""
+    """Knows a fraction of the images, loses half of it by noise, guesses at the rest; c: accuracy without noise."""
     right = np.arange(n) % 16
     known = generator.random(n) < (c - 1 / 16) / (1 - 1 / 16)
     kept = known & (generator.random(n) < 0.5)
@@ -56,11 +56,11 @@ def test_half_of_the_information_lost(c: float, relative: float, width: float) -
     generator = np.random.default_rng(1)
     sets = [observer(generator, c) for _ in range(300)]
     corrected = [noise.corrected_drop(*s, classes=16) for s in sets]
-    share = [e for e in corrected if e.value is not None]
-    assert len(share) >= 0.97 * len(sets)
-    assert np.mean([e.value for e in share]) == pytest.approx(0.5, abs=0.015)
-    assert np.mean([e.high - e.low for e in share]) == pytest.approx(width, abs=0.012)
-    assert np.mean([e.low <= 0.5 <= e.high for e in share]) == pytest.approx(0.95, abs=0.04)  # 3 standard errors
+    fraction = [e for e in corrected if e.value is not None]
+    assert len(fraction) >= 0.97 * len(sets)
+    assert np.mean([e.value for e in fraction]) == pytest.approx(0.5, abs=0.015)
+    assert np.mean([e.high - e.low for e in fraction]) == pytest.approx(width, abs=0.012)
+    assert np.mean([e.low <= 0.5 <= e.high for e in fraction]) == pytest.approx(0.95, abs=0.04)  # 3 standard errors
     values = [noise.relative_drop(*s, classes=16).value for s in sets]
     assert np.mean([v for v in values if v is not None]) == pytest.approx(relative, abs=0.015)
 

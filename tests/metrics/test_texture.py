@@ -141,7 +141,7 @@ def test_gate_needs_the_lower_bound_above_chance() -> None:
     choice, shape, texture = (v[:12] for v in observer(3, 0.3, 0.3, images=1))
     choice = np.where(np.arange(12) < 4, shape, 15)
     reason = t.why_gate_closed(choice, shape, texture, classes=16)
-    assert reason == "the share of answers that name a cue (33 %) is not above chance (12.5 %)"
+    assert reason == "the fraction of answers that name a cue (33 %) is not above chance (12.5 %)"
 
 
 def test_chance_is_that_of_naming_either_cue() -> None:
@@ -151,17 +151,17 @@ def test_chance_is_that_of_naming_either_cue() -> None:
     named = t.shape_hits(choice, shape, texture)
     assert (named.value, named.low) == pytest.approx((5 / 12, 0.0895), abs=5e-5)
     reason = t.why_gate_closed(choice, shape, texture, classes=16)
-    assert reason == "the share of answers that name a cue (42 %) is not above chance (12.5 %)"
+    assert reason == "the fraction of answers that name a cue (42 %) is not above chance (12.5 %)"
     assert t.texture_bias(choice, shape, texture, classes=16).value is None
     assert t.why_gate_closed(choice, shape, texture, classes=24) is None  # 2/24 is below the bound
 
 
-@pytest.mark.parametrize("share", [0.9, 1.0])
-def test_collapsed_model_has_no_bias(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.9, 1.0])
+def test_collapsed_model_has_no_bias(fraction: float) -> None:
     """Always one class: S = T = 60 of 960 and a raw bias of exactly .5, which is no finding."""
     choice, shape, texture = observer(1, 0.5, 0.5)
-    choice = np.where(np.random.default_rng(0).random(960) < share + 0.02, 7, choice)
-    if share == 1:
+    choice = np.where(np.random.default_rng(0).random(960) < fraction + 0.02, 7, choice)
+    if fraction == 1:
         assert t.counts(choice, shape, texture) == t.CueCounts(60, 60, 840, 0)
     for score in (t.texture_bias, t.texture_bias_corrected):
         assert str(score(choice, shape, texture, classes=16).reason).startswith("one class takes")

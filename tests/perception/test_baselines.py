@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixel baselines against scikit-image, the embedded table against the pictures, ceilings against the databases."""
+"""Pixel baselines against scikit-image, the embedded table against the images, ceilings against the databases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from clip_align.metrics.correlation import krocc, srocc, within_level_srocc
 from clip_align.perception import baselines, photographs
 from clip_align.perception.luminance import luminance
-from clip_align.perception.tid2013_remade import pairs, picture
+from clip_align.perception.tid2013_remade import image, pairs
 
 # srocc, within-level srocc over the 1,920 pairs: an earlier making of the same recipes and measures.
 EXPECTED = {
@@ -58,7 +58,7 @@ SHARED_WITH_TID2008 = (1, 2, 3, 5, 6, 7, 8, 10, 11, 16, 17)
 
 @pytest.mark.parametrize(("type", "level"), [(1, 1), (8, 5), (10, 4), (16, 2), (18, 3), (23, 5)])
 def test_ssim_is_that_of_scikit_image(type: int, level: int) -> None:
-    clean, made = photographs.reference(3)[:200, :260], picture(3, type, level)[:200, :260]
+    clean, made = photographs.reference(3)[:200, :260], image(3, type, level)[:200, :260]
     expected = structural_similarity(
         luminance(clean).astype(np.float64),
         luminance(made).astype(np.float64),
@@ -70,14 +70,14 @@ def test_ssim_is_that_of_scikit_image(type: int, level: int) -> None:
     assert baselines.ssim(clean, made) == pytest.approx(expected, abs=2e-5)
 
 
-def test_ssim_and_psnr_of_equal_pictures() -> None:
+def test_ssim_and_psnr_of_equal_images() -> None:
     clean = photographs.reference(1)
     assert baselines.ssim(clean, clean) == pytest.approx(1, abs=1e-5)
     assert baselines.psnr_luminance(clean, clean) == math.inf
 
 
 def test_luminance_psnr_is_that_of_scikit_image() -> None:
-    clean, made = photographs.reference(5), picture(5, 10, 2)
+    clean, made = photographs.reference(5), image(5, 10, 2)
     both = (luminance(p).astype(np.float64) for p in (clean, made))
     expected = peak_signal_noise_ratio(*both, data_range=255)
     assert baselines.psnr_luminance(clean, made) == pytest.approx(expected, abs=1e-5)
@@ -93,14 +93,14 @@ def test_baselines_are_the_known_ones(name: str) -> None:
         assert within == pytest.approx(EXPECTED[name][1], abs=0.01)
 
 
-def over_pictures(values: NDArray[np.float64], type: int) -> NDArray[np.float64]:
+def over_images(values: NDArray[np.float64], type: int) -> NDArray[np.float64]:
     of = pairs()
     return np.array([values[(of.type == type) & (of.level == level)].mean() for level in range(1, 6)])
 
 
 @pytest.mark.parametrize("type", DATABASE_DB)
 def test_levels_reach_the_databases_psnr_as_documented(type: int) -> None:
-    off = over_pictures(baselines.table()["psnr_rgb"], type) - DATABASE_DB[type]
+    off = over_images(baselines.table()["psnr_rgb"], type) - DATABASE_DB[type]
     low, high = FARTHEST_DB.get(type, (-0.3, 0.3))
     assert off.min() >= low - 0.006
     assert off.max() <= high + 0.006
@@ -110,7 +110,7 @@ def test_levels_reach_the_databases_psnr_as_documented(type: int) -> None:
 
 @pytest.mark.parametrize("type", DATABASE_DB)
 def test_opinions_fall_with_strength_but_for_contrast(type: int) -> None:
-    opinions = over_pictures(pairs().opinion, type)
+    opinions = over_images(pairs().opinion, type)
     if type == CONTRAST:
         assert opinions == pytest.approx([5.63, 6.47, 4.48, 6.29, 3.46], abs=0.005)
     else:
@@ -142,7 +142,7 @@ def test_type_and_level_without_their_interaction() -> None:
 
 
 def test_ssim_of_other_photographs() -> None:
-    """SSIM with the photographs permuted: little of it is about the picture (.633 and .276 as they are)."""
+    """SSIM with the photographs permuted: little of it is about the image (.633 and .276 as they are)."""
     of, generator = pairs(), np.random.default_rng(0)
     ssim = baselines.table()["ssim"].reshape(24, 80)  # pairs are sorted by reference
     drawn = [both(ssim[generator.permutation(24)].ravel(), of.opinion, of.level) for _ in range(50)]
@@ -155,7 +155,7 @@ def test_ssim_of_other_photographs() -> None:
 def test_colour_balance(type: int, expected: float) -> None:
     """Luminance minus RGB PSNR in dB, as in an earlier making of the same recipes."""
     measured = baselines.table()
-    off = over_pictures(measured["psnr_luminance"] - measured["psnr_rgb"], type)
+    off = over_images(measured["psnr_luminance"] - measured["psnr_rgb"], type)
     assert off.mean() == pytest.approx(expected, abs=0.1)
 
 
@@ -167,13 +167,13 @@ def check_table(numbers: tuple[int, ...]) -> None:
         assert found == pytest.approx(measured, abs=6e-4), (of.reference[row], of.type[row], of.level[row])
 
 
-def test_embedded_table_is_that_of_the_pictures_of_one_photograph() -> None:
+def test_embedded_table_is_that_of_the_images_of_one_photograph() -> None:
     check_table((17,))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_embedded_table_is_that_of_all_pictures() -> None:
+def test_embedded_table_is_that_of_all_images() -> None:
     check_table(photographs.NUMBERS)
 
 

@@ -45,7 +45,7 @@ def test_normalised_distance_does_not_depend_on_the_scale_of_features() -> None:
 
 
 @pytest.mark.parametrize("distance", DISTANCES.values(), ids=DISTANCES.keys())
-def test_order_of_pairs_and_of_their_two_pictures_does_not_matter(distance: Distance) -> None:
+def test_order_of_pairs_and_of_their_two_images_does_not_matter(distance: Distance) -> None:
     ref, dist = pairs()
     order = np.random.default_rng(1).permutation(len(ref))
     assert distance(ref[order], dist[order]) == pytest.approx(distance(ref, dist)[order], rel=1e-12)

@@ -18,7 +18,7 @@ from clip_align.perception.distortions import LEVELS, TYPES, distort, generator
 from clip_align.perception.luminance import luminance
 from clip_align.perception.psnr import psnr
 from clip_align.perception.recipes.codecs import jpeg
-from clip_align.perception.tid2013_remade import RECIPE, pair_id, pairs, picture
+from clip_align.perception.tid2013_remade import RECIPE, image, pair_id, pairs
 
 # RGB PSNR in dB, mean over the 24 photographs, levels 1 to 5: an earlier, independent making of the same recipes.
 MEANS_DB = {
@@ -39,7 +39,7 @@ MEANS_DB = {
     22: (32.63, 30.17, 26.97, 24.11, 20.80),
     23: (32.99, 28.00, 25.00, 23.00, 21.00),
 }
-SEARCHED = (1, 2, 3, 5, 6, 18, 19, 23)  # reach their PSNR on every picture
+SEARCHED = (1, 2, 3, 5, 6, 18, 19, 23)  # reach their PSNR on every image
 PINNED = {  # first 12 hex digits of SHA-256: other pixels under the same RECIPE would be taken from old caches
     (1, 3): "21eff99f60d3",
     (6, 4): "18ed01eaaa90",
@@ -57,11 +57,11 @@ def tolerance_db(type: int, level: int) -> float:
 
 
 def remade(number: int, type: int, level: int) -> NDArray[np.uint8]:
-    return picture(number, type, level)
+    return image(number, type, level)
 
 
-def test_mean_psnr_of_all_pictures_is_on_the_table() -> None:
-    """On the embedded measures; test_baselines compares those with the pictures (one photograph; slow: all)."""
+def test_mean_psnr_of_all_images_is_on_the_table() -> None:
+    """On the embedded measures; test_baselines compares those with the images (one photograph; slow: all)."""
     of, measured = pairs(), table()["psnr_rgb"]
     off = []
     for type, expected in MEANS_DB.items():
@@ -73,7 +73,7 @@ def test_mean_psnr_of_all_pictures_is_on_the_table() -> None:
 
 
 @pytest.mark.parametrize("type", SEARCHED)
-def test_searched_types_reach_their_psnr_on_each_picture(type: int) -> None:
+def test_searched_types_reach_their_psnr_on_each_image(type: int) -> None:
     for number in (13, 20):  # the busiest, and one with a third of its samples clipped
         clean = photographs.reference(number)
         for level in LEVELS:
@@ -195,8 +195,8 @@ def test_twice_the_same_another_key_only_where_random(type: int) -> None:
 
 def test_same_in_another_process() -> None:
     code = (
-        "import hashlib; from clip_align.perception.tid2013_remade import picture;"
-        "print(*[hashlib.sha256(picture(9, t, 3).tobytes()).hexdigest() for t in (1, 6, 11, 22)])"
+        "import hashlib; from clip_align.perception.tid2013_remade import image;"
+        "print(*[hashlib.sha256(image(9, t, 3).tobytes()).hexdigest() for t in (1, 6, 11, 22)])"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert there == [hashlib.sha256(remade(9, t, 3).tobytes()).hexdigest() for t in (1, 6, 11, 22)]

@@ -23,7 +23,7 @@ def test_one_grey_value_everywhere_is_48_db() -> None:
     assert psnr(a, a + 1) == pytest.approx(20 * math.log10(255))
 
 
-def test_equal_pictures_have_no_finite_psnr() -> None:
+def test_equal_images_have_no_finite_psnr() -> None:
     a = np.zeros((4, 4, 3), dtype=np.uint8)
     assert psnr(a, a) == math.inf
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded photographs and scores: known facts of the database, and pictures by id."""
+"""The embedded photographs and scores: known facts of the database, and images by id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from clip_align.perception import photographs
 from clip_align.perception.distortions import LEVELS, TYPES
-from clip_align.perception.tid2013_remade import pair_id, pairs, picture, reference_id
+from clip_align.perception.tid2013_remade import image, pair_id, pairs, reference_id
 
 
 def test_all_photographs_are_those_of_the_table() -> None:
@@ -74,12 +74,12 @@ def test_ids() -> None:
     assert pair_id(1, 8, 3) == "tid2013_remade/I01_08_3"
 
 
-def test_pictures_are_made_anywhere_from_a_pickle() -> None:
-    made = pickle.loads(pickle.dumps(partial(picture, 4, 16, 2)))()
+def test_images_are_made_anywhere_from_a_pickle() -> None:
+    made = pickle.loads(pickle.dumps(partial(image, 4, 16, 2)))()
     assert (made == np.maximum(photographs.reference(4).astype(int) - 10, 0)).all()
-    assert (picture(4) == photographs.reference(4)).all()
+    assert (image(4) == photographs.reference(4)).all()
 
 
 def test_another_recipe_version_is_refused() -> None:
     with pytest.raises(ValueError, match="recipe version 99"):
-        picture(1, 1, 1, recipe=99)
+        image(1, 1, 1, recipe=99)

@@ -101,8 +101,8 @@ def benchmarks() -> list[dict[str, Any]]:
                 score("plcc", "PLCC", "detail", chance=0.0, axis=[-1.0, 1.0]),
             ],
             n=1920,
-            human_data="TID2013's mean opinion scores of its own pictures, values unmodified",
-            stand_in="the pictures: 16 of TID2013's 24 distortion types re-made on crops of the same Kodak "
+            human_data="TID2013's mean opinion scores of its own images, values unmodified",
+            stand_in="the images: 16 of TID2013's 24 distortion types re-made on crops of the same Kodak "
             "photographs; 6 of the 24 references are the database's to the pixel",
             source="Ponomarenko et al. 2015, doi:10.1016/j.image.2014.10.009; Kodak Lossless True Color Image Suite",
             licence="scores: TID2013's terms; photographs: Kodak, free use",

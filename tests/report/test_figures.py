@@ -19,13 +19,13 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from clip_align.record import read
+from clip_align.record.record import read
 from clip_align.report import compare, draw, figures, page
 from clip_align.report.draw import NARROW, WIDE, Layout
 from clip_align.report.panels import Panel, panels
 
 
-def picture(path: Path) -> np.ndarray:
+def image(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
@@ -34,7 +34,7 @@ def picture(path: Path) -> np.ndarray:
 def test_a_figure_at_any_time_of_a_run(tmp_path: Path, synthetic: ModuleType, last: int, layout: Layout) -> None:
     history = read(synthetic.run(tmp_path, last=last, status="running"))
     figures.curves(history, tmp_path / "curves.png", layout=layout)
-    pixels = picture(tmp_path / "curves.png")
+    pixels = image(tmp_path / "curves.png")
     rows = -(-4 // layout.columns)
     assert pixels.shape[1] == round(layout.columns * layout.width * layout.dpi)
     assert pixels.shape[0] > rows * layout.height * layout.dpi
@@ -43,7 +43,7 @@ def test_a_figure_at_any_time_of_a_run(tmp_path: Path, synthetic: ModuleType, la
 
 def test_a_figure_without_any_record(tmp_path: Path) -> None:
     figures.curves(read(tmp_path), tmp_path / "curves.png")
-    assert picture(tmp_path / "curves.png").std() > 0
+    assert image(tmp_path / "curves.png").std() > 0
 
 
 def test_a_figure_with_some_benchmarks_only(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -217,14 +217,14 @@ def test_a_long_record_is_drawn_fast(tmp_path: Path, synthetic: ModuleType, ever
 
 def test_no_torch_no_pyplot() -> None:
     code = (
-        "import sys; import clip_align.report.page, clip_align.report.live, clip_align.report.compare; "
+        "import sys; import clip_align.report.page, clip_align.report.live_report, clip_align.report.compare; "
         "import clip_align.commands.report; "
         "sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib.pyplot', 'scipy.stats', 'wandb')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_same_record_gives_the_same_picture(tmp_path: Path, synthetic: ModuleType) -> None:
+def test_the_same_record_gives_the_same_image(tmp_path: Path, synthetic: ModuleType) -> None:
     history = read(synthetic.run(tmp_path, last=300))
     first, second = (figures.png(panels(history), title="t", foot="f") for _ in range(2))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(first))), np.asarray(Image.open(io.BytesIO(second))))

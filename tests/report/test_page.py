@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from clip_align.report import page
-from clip_align.run_folder import RunFolder, lock
+from clip_align.runs.folder import RunFolder, lock
 
 
 class Page(HTMLParser):
@@ -65,7 +65,7 @@ def test_a_finished_run(tmp_path: Path, synthetic: ModuleType) -> None:
     for part in (
         "SROCC, all pairs.</b> srocc rose from .53 to about .70",
         "re-made on crops of the same Kodak photographs; 6 of the 24",
-        "TID2013's mean opinion scores of its own pictures",
+        "TID2013's mean opinion scores of its own images",
         "24 references, jackknife, t",
         "level alone .744",
         "rating noise (ceiling) .992",

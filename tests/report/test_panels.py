@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from clip_align.record import History, read
+from clip_align.record.record import History, read
 from clip_align.report.panels import Curve, Point, gaps_of, panels
 
 
@@ -40,7 +40,7 @@ def test_every_panel_says_what_is_human_data_and_what_a_stand_in(history: Histor
     built = panels(history)
     assert built[0].note == "world, world_noise · no human data · rendered shapes, not photographs"
     assert built[1].note == (
-        "tid2013_remade · TID2013's mean opinion scores of its own pictures, values unmodified · the pictures: 16 of "
+        "tid2013_remade · TID2013's mean opinion scores of its own images, values unmodified · the images: 16 of "
         "TID2013's 24 distortion types re-made on crops of the same Kodak photographs"
     )
 

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from clip_align.record import History, read
+from clip_align.record.record import History, read
 from clip_align.report import sentences
 from clip_align.report.panels import Curve, Point, panels
 

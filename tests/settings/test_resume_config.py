@@ -13,7 +13,7 @@ from clip_align.errors import UserError
 from clip_align.settings.load_config import load
 
 STARTED = ["name=a", "callbacks=[world]", "evaluation.every_n_steps=7", "trainer.max_steps=50", "seed=3"]
-ONLY = "when a run goes on, only trainer.max_steps or samples, data.workers, tracker, callbacks may change"
+ONLY = "when a run continues, only trainer.max_steps or samples, data.workers, tracker, callbacks may change"
 
 
 @pytest.fixture
@@ -121,9 +121,7 @@ def test_mistakes_beside_resume_have_their_lines_too(runs: str) -> None:
 
 
 def test_another_name_beside_the_run_is_refused(runs: str) -> None:
-    assert lines(runs, "resume=a", "name=b") == [
-        "name: b with resume=a; a run that goes on keeps its name: leave name out"
-    ]
+    assert lines(runs, "resume=a", "name=b") == ["name: b with resume=a; a resumed run keeps its name: leave name out"]
     assert go_on(runs, "name=a").resume is not None
 
 
@@ -132,7 +130,7 @@ def test_a_run_without_its_configuration(runs: str) -> None:
     (Path(folder) / "a" / "config.yaml").unlink()
     (Path(folder) / "a" / "metrics.jsonl").write_text("{}\n")
     assert lines(runs, "resume=a") == [
-        f"resume: {folder}/a/config.yaml cannot be read (No such file or directory); without it the run cannot go on"
+        f"resume: {folder}/a/config.yaml cannot be read (No such file or directory); without it the run cannot continue"
     ]
 
 
@@ -147,7 +145,7 @@ def test_no_such_run_and_a_damaged_configuration(runs: str) -> None:
     for text, reason in (("", "empty"), ("[1, 2]", "keys and values are not in it")):
         (Path(folder) / "a" / "config.yaml").write_text(text)
         assert lines(runs, "resume=a") == [
-            f"resume: {folder}/a/config.yaml cannot be read ({reason}); without it the run cannot go on"
+            f"resume: {folder}/a/config.yaml cannot be read ({reason}); without it the run cannot continue"
         ]
 
 
@@ -157,5 +155,5 @@ def test_the_callback_that_the_best_checkpoint_is_of_has_to_stay(tmp_path: Path)
     (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(to_plain(stored)))
     assert lines(f"paths.runs={tmp_path}", "resume=a", "callbacks=[world_noise]") == [
         "checkpoint.best: no callback that is chosen writes zero_shot/world/accuracy; "
-        "chosen are: world_noise; leave the callback in, a run goes on with it"
+        "chosen are: world_noise; leave the callback in, a run continues with it"
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Miniature shards for tests of whole runs: pictures of noise with captions."""
+"""Miniature shards for tests of whole runs: images of noise with captions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def jpeg(seed: int, side: int = 36) -> bytes:
 
 
 def samples(numbers: Iterable[int], captions: Sequence[str] = CAPTIONS) -> list[tuple[str, bytes]]:
-    """Members of good samples: a picture and one of the captions, in turn."""
+    """Members of good samples: an image and one of the captions, in turn."""
     found = []
     for n in numbers:
         found += [(f"k{n:05d}.jpg", jpeg(n)), (f"k{n:05d}.txt", captions[n % len(captions)].encode())]

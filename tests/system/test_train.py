@@ -107,7 +107,7 @@ def test_a_run_goes_on_with_the_next_epoch_where_its_data_have_changed(tmp_path,
     tar(tmp_path / "shards" / "1.tar", samples(range(96, 192)))
     again = [f"paths.runs={tmp_path}", "resume=d", "trainer.max_steps=8"]
     assert code_of(forked(again, tmp_path / "out")) == 0, text(tmp_path)
-    told = [line for line in text(tmp_path).splitlines() if "going on with epoch 2 of these" in line]
+    told = [line for line in text(tmp_path).splitlines() if "continuing with epoch 2 of these" in line]
     assert len(told) == 1
     assert f"fingerprint {before}, now {provenance(tmp_path / 'd')['data_fingerprint']}" in told[0]
     resumed = next(line for line in lines(tmp_path / "d", "event") if line["event"] == "resumed")
@@ -123,7 +123,7 @@ def test_steps_without_a_checkpoint_are_a_new_start_with_the_old_record_aside(tm
     assert code_of(forked(common, tmp_path / "out", "killed")) == -9
     assert [line["global_step"] for line in lines(tmp_path / "k", "evaluation")] == [0, 2, 10]
     assert code_of(forked([*common, "resume=k"], tmp_path / "out")) == 0, text(tmp_path)
-    assert "holds no checkpoint: starting anew, old record kept aside" in text(tmp_path)
+    assert "holds no checkpoint: starting again, old record kept aside" in text(tmp_path)
     assert [line["global_step"] for line in lines(tmp_path / "k", "evaluation")] == [0, 2, 10, 20]
     aside = [p for p in (tmp_path / "k").iterdir() if p.name.startswith("before-")]
     assert [line["global_step"] for line in lines(aside[0], "evaluation")] == [0, 2, 10]

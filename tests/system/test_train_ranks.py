@@ -76,7 +76,7 @@ def test_a_rank_that_disappears_ends_the_run(tmp_path, small):
     run = real([*small, *RANKS, "name=d", "trainer.max_steps=99999"], tmp_path / "out")
     when(reached(tmp_path / "d", 10), run, 200)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-    ranks = [int(p) for p in children if b"clip_align.training.rank" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    ranks = [int(p) for p in children if b"clip_align.training.child_rank" in Path(f"/proc/{p}/cmdline").read_bytes()]
     assert len(ranks) == 1
     os.kill(ranks[0], 9)
     assert code_of(run, 60) == 1, text(tmp_path)
@@ -90,4 +90,4 @@ def test_resume_on_another_number_of_ranks_is_refused(tmp_path, small):
     config.write_text(config.read_text().replace("devices: 2", "devices: 1"))
     arguments = ["resume=r", f"paths.runs={tmp_path}", "trainer.max_steps=8"]
     assert code_of(real(arguments, tmp_path / "out")) == 2, text(tmp_path)
-    assert "was trained by 2 ranks and would go on with 1" in text(tmp_path)
+    assert "was trained by 2 ranks and would continue with 1" in text(tmp_path)

@@ -65,9 +65,15 @@ def test_wheel_trains_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True, timeout=120)
     environment = {**os.environ, "PYTHONPATH": str(site), "WANDB_MODE": "offline"}
-    where = "import clip_align.config as c; print(c.__file__); print(c.conf_dir())"
+    run_position = "import clip_align.config as c; print(c.__file__); print(c.conf_dir())"
     found = subprocess.run(
-        [sys.executable, "-c", where], env=environment, cwd=work, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", run_position],
+        env=environment,
+        cwd=work,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert all(line.startswith(str(site)) for line in found.stdout.split()), found.stdout
     overrides = [

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any
 
-from clip_align.training.module import CLIPModule
+from clip_align.training.clip_module import CLIPModule
 
 
 def _each_step(before: Any) -> None:

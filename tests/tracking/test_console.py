@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from clip_align.record import read
+from clip_align.record.record import read
 from clip_align.tracking.console import ConsoleMirror
-from clip_align.tracking.status import Status
+from clip_align.tracking.run_status import Status
 
 
 class Clock:
@@ -119,7 +119,7 @@ def test_the_live_display_starts_with_the_run_and_stops_at_its_end(
     for line in synthetic.lines(60):
         mirror.line(line)
     assert mirror._live is not None
-    mirror.say("a line")
+    mirror.notify("a line")
     mirror.close("done")
     assert mirror._live is None
     assert "a line" in capsys.readouterr().out
@@ -133,11 +133,11 @@ def test_preparation_is_one_row_below_the_live_display(
     mirror = ConsoleMirror(tmp_path, interactive=True, clock=Clock())
     mirror.line(next(iter(synthetic.lines(0))))
     for done in range(1, 6):
-        mirror.say(f"pictures: {done} of 5 made")
-        assert mirror._work == ("" if done == 5 else f"pictures: {done} of 5 made")
+        mirror.notify(f"images: {done} of 5 made")
+        assert mirror._work == ("" if done == 5 else f"images: {done} of 5 made")
     mirror.close("done")
     logged = (tmp_path / "train.log").read_text(encoding="utf-8").splitlines()
-    assert [x.split(" ", 1)[1] for x in logged if "pictures" in x] == ["pictures: 1 of 5 made", "pictures: 5 of 5 made"]
+    assert [x.split(" ", 1)[1] for x in logged if "images" in x] == ["images: 1 of 5 made", "images: 5 of 5 made"]
 
 
 def test_a_full_disk_ends_the_log_only(tmp_path: Path, synthetic: ModuleType) -> None:

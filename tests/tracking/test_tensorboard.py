@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from clip_align.record import read
+from clip_align.record.record import read
 from clip_align.tracking.tensorboard import FOLDER, TensorBoardMirror
 
 SROCC = "human/tid2013_remade/srocc"

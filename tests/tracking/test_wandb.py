@@ -19,8 +19,8 @@ from PIL import Image
 
 from clip_align.config import TrackerConfig
 from clip_align.errors import UserError
-from clip_align.record import Position, Record
-from clip_align.run_folder import RunFolder
+from clip_align.record.record import Position, Record
+from clip_align.runs.folder import RunFolder
 from clip_align.tracking import wandb as child
 from clip_align.tracking import wandb_mirror
 from clip_align.tracking.wandb_mirror import WandbMirror, has_key, hints, mode
@@ -118,7 +118,7 @@ def test_without_its_server_it_goes_on_offline_and_says_how_to_upload(
     assert done.returncode == 0, done.stderr
     warning, watch, upload = done.stdout.splitlines()
     assert warning.startswith("warning: wandb cannot be online (")
-    assert warning.endswith("; going on offline")
+    assert warning.endswith("; continuing offline")
     assert (watch, upload) == tuple(hints(run, "offline"))
     assert [r["global_step"] for r in rows(inspected(run.path)) if SROCC in r] == [0, 2, 8, 32, 60]
 

@@ -55,20 +55,20 @@ def batch(number: int, size: int = 8, rank: int = 0, world: int = 1, per_epoch: 
 class Endless(IterableDataset[dict[str, Any]]):
     """Batches from ``first`` on, dealt to workers in turn so that their order is kept."""
 
-    def __init__(self, first: int = 0, **where: int) -> None:
+    def __init__(self, first: int = 0, **run_position: int) -> None:
         super().__init__()
-        self.first, self.where = first, where
+        self.first, self.run_position = first, run_position
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = torch.utils.data.get_worker_info()
         number = self.first + (worker.id if worker else 0)
         while True:
-            yield batch(number, **self.where)
+            yield batch(number, **self.run_position)
             number += worker.num_workers if worker else 1
 
 
-def loader(first: int = 0, workers: int = 0, **where: int) -> DataLoader[dict[str, Any]]:
-    return DataLoader(Endless(first, **where), batch_size=None, num_workers=workers, worker_init_fn=deaf)
+def loader(first: int = 0, workers: int = 0, **run_position: int) -> DataLoader[dict[str, Any]]:
+    return DataLoader(Endless(first, **run_position), batch_size=None, num_workers=workers, worker_init_fn=deaf)
 
 
 def deaf(worker: int) -> None:

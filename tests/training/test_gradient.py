@@ -19,7 +19,7 @@ from torch import nn
 
 from clip_align.config import OptimizerConfig
 from clip_align.models.tiny import build_tiny
-from clip_align.training.module import CLIPModule
+from clip_align.training.clip_module import CLIPModule
 
 TOTAL = 12
 

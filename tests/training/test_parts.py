@@ -18,77 +18,77 @@ import torch
 from human_stub import HumanStub
 
 from clip_align.config import CheckpointConfig
-from clip_align.data.skipped import Causes, Tally
+from clip_align.data.bad_samples import BadSampleCounter, Causes
 from clip_align.errors import RunError, UserError
-from clip_align.evaluation.ranks import Ranks
-from clip_align.record import Position, Record
-from clip_align.training.ending import Ending
-from clip_align.training.guard import Losses
-from clip_align.training.poll import EVERY_S, MOST, Poll, Rhythm
-from clip_align.training.prepare import best_direction
-from clip_align.training.progress import Costs, Pace
+from clip_align.processes.ranks import Ranks
+from clip_align.record.record import Position, Record
+from clip_align.training.bad_sample_log import BadSampleLog
+from clip_align.training.components import best_direction
+from clip_align.training.loss_check import PendingLosses
+from clip_align.training.run_end import RunEnd
 from clip_align.training.signals import Signals
-from clip_align.training.skips import Skips
+from clip_align.training.stop_check import EVERY_S, MOST, CheckInterval, StopCheck
+from clip_align.training.train_log import EvaluationCosts, LogSchedule
 
 
 def test_quick_steps_are_asked_about_rarely_slow_ones_each_time(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    rhythm, gaps = Rhythm(), []
+    check_interval, gaps = CheckInterval(), []
     for seconds in (0.01, 3.0):
         for _ in range(400):
             now[0] += seconds
-            if rhythm.due():
-                rhythm.restart(rhythm.proposal())
-                gaps.append(rhythm.gap)
+            if check_interval.due():
+                check_interval.restart(check_interval.proposal())
+                gaps.append(check_interval.gap)
     assert gaps[:6] == [2, 4, 8, 16, 32, MOST]
     assert gaps[-1] == 1
-    rhythm = Rhythm()
+    check_interval = CheckInterval()
     for _ in range(100):
         now[0] += 0.5
-        if rhythm.due():
-            rhythm.restart(rhythm.proposal())
-    assert rhythm.gap * 0.5 <= EVERY_S
+        if check_interval.due():
+            check_interval.restart(check_interval.proposal())
+    assert check_interval.gap * 0.5 <= EVERY_S
 
 
 def test_evaluations_left():
-    pace = Pace(10, 100, (0, 2, 8, 50, 100))
-    assert [pace.events_left(step) for step in (0, 1, 8, 49, 50, 100)] == [5, 4, 3, 2, 2, 1]
+    log_schedule = LogSchedule(10, 100, (0, 2, 8, 50, 100))
+    assert [log_schedule.events_left(step) for step in (0, 1, 8, 49, 50, 100)] == [5, 4, 3, 2, 2, 1]
 
 
 def test_cost_of_an_evaluation_is_the_mean_of_the_last_ones():
-    costs = Costs()
-    assert costs.mean_s == 0
+    evaluation_costs = EvaluationCosts()
+    assert evaluation_costs.mean_s == 0
     for seconds in (100.0, 1.0, 2.0, 3.0, 4.0, 5.0):
-        costs.line({"kind": "evaluation", "time/evaluation_seconds": seconds})
-    costs.line({"kind": "train"})
-    assert costs.mean_s == 3.0
+        evaluation_costs.line({"kind": "evaluation", "time/evaluation_seconds": seconds})
+    evaluation_costs.line({"kind": "train"})
+    assert evaluation_costs.mean_s == 3.0
 
 
 def test_skipped_samples_are_told_of_when_they_double():
-    tally = Tally(0.5, 0.0, Causes({"no caption": 3}, {"no caption": "s0"}), 1000)
-    skips = Skips(tally)
-    assert skips.news() is None  # those three were told before step 0
-    assert skips.total(Ranks()) is None
+    tally = BadSampleCounter(0.5, 0.0, Causes({"no caption": 3}, {"no caption": "s0"}), 1000)
+    bad_sample_log = BadSampleLog(tally)
+    assert bad_sample_log.news() is None  # those three were told before step 0
+    assert bad_sample_log.total(Ranks()) is None
     tally.count(8, [("damaged image", "s7")])
-    first = skips.news()
+    first = bad_sample_log.news()
     assert first is not None
     assert first["message"] == "data: 1 bad sample skipped so far: 1 damaged image (first: s7)"
-    assert skips.news() is None
+    assert bad_sample_log.news() is None
     tally.count(8, [("damaged image", "s7")] * 5)
-    assert skips.news() is None  # the same again
+    assert bad_sample_log.news() is None  # the same again
     tally.count(8, [("damaged image", "s9"), ("no caption", "s11")])
-    assert skips.news()["causes"] == {"damaged image": 2, "no caption": 1}
-    assert skips.total(Ranks())["skipped"] == 3
+    assert bad_sample_log.news()["causes"] == {"damaged image": 2, "no caption": 1}
+    assert bad_sample_log.total(Ranks())["skipped"] == 3
 
 
-def ended(tmp_path: Path, error: BaseException | None, capsys: pytest.CaptureFixture[str]) -> tuple[Ending, list[str]]:
-    ending = Ending(Signals(), folder=tmp_path, record=Record(tmp_path))
-    ending.position = lambda: Position(7, 70, 0, 1.0)
-    with ending.followed():
+def ended(tmp_path: Path, error: BaseException | None, capsys: pytest.CaptureFixture[str]) -> tuple[RunEnd, list[str]]:
+    run_end = RunEnd(Signals(), folder=tmp_path, record=Record(tmp_path))
+    run_end.position = lambda: Position(7, 70, 0, 1.0)
+    with run_end.followed():
         if error is not None:
             raise error
-    return ending, capsys.readouterr().err.splitlines()
+    return run_end, capsys.readouterr().err.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def ended(tmp_path: Path, error: BaseException | None, capsys: pytest.CaptureFix
     ],
 )
 def test_ends(tmp_path, capsys, error, code, status, said):
-    ending, lines = ended(tmp_path, error, capsys)
-    assert ending.code == code
+    run_end, lines = ended(tmp_path, error, capsys)
+    assert run_end.code == code
     assert lines == said
     assert json.loads((tmp_path / "provenance.json").read_text())["status"] == status
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
@@ -126,49 +126,53 @@ PEER_GONE = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by 
 def test_a_failure_after_a_signal_is_a_failure(tmp_path, capsys, monkeypatch, error, torchrun, code):
     if torchrun:
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    ending = Ending(Signals(), folder=tmp_path, record=Record(tmp_path))
-    ending.signals.received = signal.SIGTERM
-    with ending.followed():
+    run_end = RunEnd(Signals(), folder=tmp_path, record=Record(tmp_path))
+    run_end.signals.received = signal.SIGTERM
+    with run_end.followed():
         raise error
-    assert ending.code == code
+    assert run_end.code == code
     provenance = json.loads((tmp_path / "provenance.json").read_text())
     assert (provenance["exit_code"], provenance["status"]) == (code, "terminated" if code == 143 else "failed")
 
 
 def test_a_record_that_cannot_be_closed_is_a_failed_run(tmp_path, capsys):
-    ending, _ = ended(tmp_path, None, capsys)
-    assert ending.code == 0
+    run_end, _ = ended(tmp_path, None, capsys)
+    assert run_end.code == 0
     broken = Record(tmp_path)
     broken._file.close()
-    ending = Ending(Signals(), folder=tmp_path, record=broken)
-    with ending.followed():
+    run_end = RunEnd(Signals(), folder=tmp_path, record=broken)
+    with run_end.followed():
         pass
     provenance = json.loads((tmp_path / "provenance.json").read_text())
-    assert (ending.code, provenance["exit_code"], provenance["status"]) == (1, 1, "failed")
+    assert (run_end.code, provenance["exit_code"], provenance["status"]) == (1, 1, "failed")
 
 
 def test_what_all_ranks_know_the_first_one_says(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(os, "_exit", lambda code: None)
-    for rank, told, said in ((0, True, ["one"]), (1, True, []), (1, False, ["rank 1: one"])):
+    for rank, on_all_ranks, said in ((0, True, ["one"]), (1, True, []), (1, False, ["rank 1: one"])):
         error = RunError("one")
-        error.told = told
-        with Ending(Signals(), rank=rank, world=2).followed():
+        error.on_all_ranks = on_all_ranks
+        with RunEnd(Signals(), rank=rank, world=2).followed():
             raise error
         assert capsys.readouterr().err.splitlines() == said
 
 
 def not_finite(ranks: Ranks) -> dict[str, Any]:
     """Rank 1 alone has two bad losses; every rank ends with the same line, the first one keeps all keys."""
-    losses, heard = Losses(), []
+    losses, heard = PendingLosses(), []
     for step in (4, 5):
         bad = ranks.rank == 1 or (ranks.rank == 2 and step == 5)
         losses.add(step, torch.tensor(math.nan if bad else 1.0), [f"r{ranks.rank}-s{step}-{n}" for n in range(4)])
-    poll = Poll(ranks, Signals(), losses)
-    poll.on_losses, poll.on_bad, poll.last_good = (lambda losses: None), heard.append, lambda: "step-000000002.ckpt"
+    stop_check = StopCheck(ranks, Signals(), losses)
+    stop_check.on_losses, stop_check.on_bad, stop_check.last_good = (
+        (lambda losses: None),
+        heard.append,
+        lambda: "step-000000002.ckpt",
+    )
     try:
-        poll.check_losses()
+        stop_check.check_losses()
     except RunError as error:
-        return {"line": str(error), "told": error.told, "keys": [list(loss.keys) for loss in heard]}
+        return {"line": str(error), "told": error.on_all_ranks, "keys": [list(loss.keys) for loss in heard]}
     return {}
 
 

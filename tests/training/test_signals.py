@@ -18,12 +18,12 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 def run(script: str, tmp_path: Path, *signals: tuple[float, signal.Signals]) -> tuple[int, float]:
     """Exit code of ``script``, and the seconds it took to end after the first signal, each sent after a pause."""
-    ready = tmp_path / "ready"
+    components = tmp_path / "ready"
     head = "import sys, time\nfrom pathlib import Path\nfrom clip_align.training.signals import Signals\n"
-    code = head + textwrap.dedent(script).replace("READY", f"Path({str(ready)!r}).touch()")
+    code = head + textwrap.dedent(script).replace("READY", f"Path({str(components)!r}).touch()")
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     limit = time.monotonic() + 30
-    while not ready.exists() and time.monotonic() < limit:
+    while not components.exists() and time.monotonic() < limit:
         time.sleep(0.02)
     began = time.monotonic()
     for pause, number in signals:

@@ -16,14 +16,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from synthetic import Cursor, Pair, loader
 
 from clip_align.config import CheckpointConfig, Config, OptimizerConfig, TrainerConfig, to_plain
-from clip_align.evaluation.ranks import Ranks
-from clip_align.record import Record
-from clip_align.training import launch
+from clip_align.processes.ranks import Ranks
+from clip_align.record.record import Record
+from clip_align.training import launch_ranks as launch
 from clip_align.training.checkpoint import OWN, newest
-from clip_align.training.loop import Loop, Surroundings, loop_of
-from clip_align.training.module import CLIPModule
-from clip_align.training.progress import Costs, Whereabouts
+from clip_align.training.clip_module import CLIPModule
 from clip_align.training.signals import Signals
+from clip_align.training.train_log import EvaluationCosts, RunPosition
+from clip_align.training.training_loop import LoopContext, TrainingLoop, build_loop
 
 CONFIG = Config(
     trainer=TrainerConfig(kind="cpu", log_every_n_steps=5),
@@ -38,12 +38,12 @@ def train(
     config: Config = CONFIG,
     workers: int = 0,
     signals: Signals | None = None,
-    change: Callable[[Loop], None] = lambda loop: None,
-    here: launch.Place | None = None,
+    change: Callable[[TrainingLoop], None] = lambda loop: None,
+    layout: launch.RankLayout | None = None,
     evaluations: Any = (),
-) -> Loop:
-    """Train to ``steps``, going on from the newest checkpoint in ``folder``."""
-    here = here or launch.Place(0, 0, 1, 1, gpu=False)
+) -> TrainingLoop:
+    """Train to ``steps``, resuming from the newest checkpoint in ``folder``."""
+    layout = layout or launch.RankLayout(0, 0, 1, 1, gpu=False)
     ranks = Ranks()
     torch.manual_seed(0)
     module = CLIPModule(Pair(), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), config.optimizer, steps)
@@ -52,13 +52,15 @@ def train(
     cursor = Cursor(*own["cursor"])
     first = cursor.epoch * 10 + cursor.batch
     record = Record(folder) if ranks.rank == 0 else None
-    where = Whereabouts(8 * ranks.world * config.trainer.accumulate, cursor, own["wall_seconds"], own["global_step"])
+    run_position = RunPosition(
+        8 * ranks.world * config.trainer.accumulate, cursor, own["wall_seconds"], own["global_step"]
+    )
     batches = loader(first, workers, rank=ranks.rank, world=ranks.world)
-    around = Surroundings(ranks, signals or Signals(), record, Costs())
+    context = LoopContext(ranks, signals or Signals(), record, EvaluationCosts())
     carried = {"config": to_plain(config), "words": None}
-    loop = loop_of(config, module, batches, where, steps, around, folder / "checkpoints", carried)
+    loop = build_loop(config, module, batches, run_position, steps, context, folder / "checkpoints", carried)
     change(loop)
-    loop.run(config, here, steps, evaluations, found[0] if found else None)
+    loop.run(config, layout, steps, evaluations, found[0] if found else None)
     return loop
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Your own opinion scores: pairs of pictures from a csv, correlated with the model's distances."""
+"""Your own opinion scores: pairs of images from a csv, correlated with the model's distances."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clip_align.callbacks.spearman import SPEARMAN
 from clip_align.errors import UserError
 from clip_align.metrics import correlation
 from clip_align.perception.distances import DistanceName
-from clip_align.perception.picture_files import read_rgb, size_of
+from clip_align.perception.image_files import read_rgb, size_of
 from clip_align.structure import Existing, Range
 
 COLUMNS = ("reference", "distorted", "opinion")
@@ -30,7 +30,7 @@ Meaning = Literal["better", "worse"]
 
 @dataclass(frozen=True)
 class Pair:
-    """One row: its line in the file, both pictures, the opinion as written, and what intervals resample."""
+    """One row: its line in the file, both images, the opinion as written, and what intervals resample."""
 
     line: int
     reference: Path
@@ -40,14 +40,14 @@ class Pair:
 
 
 class PairsCsv(PerceptualCallback):
-    """Opinions of picture pairs from a csv with the columns reference, distorted, opinion. Chance 0.
+    """Opinions of image pairs from a csv with the columns reference, distorted, opinion. Chance 0.
 
     csv: the file. root: folder that its paths are relative to; None: the csv's folder. higher_opinion: what a higher
     opinion means, ``better`` (mean opinion scores) or ``worse`` (difference scores); with ``worse`` the human value is
     minus the opinion, so that a positive score means agreement either way. cluster: column that names what intervals
     resample; None: the reference. distance, tiles: as in ``tid2013_remade``.
 
-    All is checked at once, before step 0: UserError for a file, column, number or picture that is missing, fewer than
+    All is checked at once, before step 0: UserError for a file, column, number or image that is missing, fewer than
     three pairs, and pairs of unequal size, which could not be seen at the same places.
     """
 
@@ -75,11 +75,11 @@ class PairsCsv(PerceptualCallback):
         self.distance, self.tiles = distance, tiles
         self.sign = 1.0 if higher_opinion == "better" else -1.0
         self.pairs = read_pairs(Path(csv).expanduser(), Path(root).expanduser() if root else None, cluster, self.key)
-        check_pictures(self.pairs, self.key)
+        check_images(self.pairs, self.key)
         self.scores = _scores(distance, len({pair.cluster for pair in self.pairs}), cluster or "reference")
 
     def stimuli(self) -> Iterator[Stimulus]:
-        """Each picture once. All share their places, so that both pictures of a pair do, whatever pairs there are."""
+        """Each image once. All share their places, so that both images of a pair do, whatever pairs there are."""
         for path in dict.fromkeys(path for pair in self.pairs for path in (pair.reference, pair.distorted)):
             yield Stimulus(str(path), partial(read_rgb, path), places="pairs_csv")
 
@@ -129,8 +129,8 @@ def read_pairs(path: Path, root: Path | None, cluster: str | None, key: str) -> 
     return tuple(pairs)
 
 
-def check_pictures(pairs: Sequence[Pair], key: str) -> None:
-    """UserError unless all pictures are there, can be read, and have their partner's size (headers are read)."""
+def check_images(pairs: Sequence[Pair], key: str) -> None:
+    """UserError unless all images are there, can be read, and have their partner's size (headers are read)."""
     absent: dict[Path, int] = {}
     sizes: dict[Path, tuple[int, int]] = {}
     unreadable: dict[Path, str] = {}
@@ -147,17 +147,17 @@ def check_pictures(pairs: Sequence[Pair], key: str) -> None:
                 unreadable[path] = str(error).replace("\n", " ")
     if absent:
         path, line = next(iter(absent.items()))
-        more = _more(len(absent), "picture")
-        raise UserError(f"{key}: no such picture {path} (line {line}){more}; root= names the folder of the pictures")
+        more = _more(len(absent), "image")
+        raise UserError(f"{key}: no such image {path} (line {line}){more}; root= names the folder of the images")
     if unreadable:
         path, why = next(iter(unreadable.items()))
-        raise UserError(f"{key}: cannot read {path}: {why}{_more(len(unreadable), 'picture')}")
+        raise UserError(f"{key}: cannot read {path}: {why}{_more(len(unreadable), 'image')}")
     for pair in pairs:
         (h, w), (other_h, other_w) = sizes[pair.reference], sizes[pair.distorted]
         if (h, w) != (other_h, other_w):
             raise UserError(
                 f"{key}: line {pair.line}: {pair.reference.name} is {w} x {h} px, {pair.distorted.name} "
-                f"{other_w} x {other_h}; both pictures of a pair must have the same size"
+                f"{other_w} x {other_h}; both images of a pair must have the same size"
             )
 
 

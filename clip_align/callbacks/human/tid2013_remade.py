@@ -27,7 +27,7 @@ from clip_align.perception.distances import DistanceName
 from clip_align.perception.tid2013_remade import Pairs
 from clip_align.structure import Range
 
-ONE_WAY = "24 references (new pictures, these distortions), jackknife, t(23)"
+ONE_WAY = "24 references (new images, these distortions), jackknife, t(23)"
 TWO_WAY = "24 references x 16 types (other distortions too), two-way jackknife, Fisher z, t(15)"
 ORDER = "higher = the model's distances order the pairs more like people's opinions"
 
@@ -36,7 +36,7 @@ class TID2013Remade(PerceptualCallback):
     """1,920 re-made pairs, each with TID2013's opinion of the original. Higher opinion = better; chance 0.
 
     distance: ``normalised_euclidean`` (the authors'), ``euclidean`` or ``cosine``: the one that the scores are about;
-    the others are scored beside it. tiles: places at which a small model (input below 128 px) sees each picture.
+    the others are scored beside it. tiles: places at which a small model (input below 128 px) sees each image.
 
     Items are sorted by reference, type, level; model values are named after the distances, the headline one first.
     Each score carries its yardsticks: ``baselines`` (pixel measures, level or type alone) and ``ceilings`` (of the
@@ -45,9 +45,9 @@ class TID2013Remade(PerceptualCallback):
 
     family: ClassVar[str] = "human"
     version: ClassVar[int] = 1
-    human_data: ClassVar[str] = "TID2013's mean opinion scores of its own pictures, values unmodified"
+    human_data: ClassVar[str] = "TID2013's mean opinion scores of its own images, values unmodified"
     stand_in: ClassVar[str] = (
-        "the pictures: 16 of TID2013's 24 distortion types re-made on crops of the same Kodak photographs; "
+        "the images: 16 of TID2013's 24 distortion types re-made on crops of the same Kodak photographs; "
         "6 of the 24 references are the database's to the pixel, 18 a shifted part of the same photograph"
     )
     source: ClassVar[str] = "Ponomarenko et al., Signal Process. Image Commun. 30 (2015) 57-77; Kodak PhotoCD PCD0992"
@@ -65,7 +65,7 @@ class TID2013Remade(PerceptualCallback):
 
     def stimuli(self) -> Iterator[Stimulus]:
         """24 photographs and their 1,920 distorted versions, cut into tiles at the same places."""
-        make = partial(tid2013_remade.picture, recipe=tid2013_remade.RECIPE)
+        make = partial(tid2013_remade.image, recipe=tid2013_remade.RECIPE)
         for number in photographs.NUMBERS:
             name = tid2013_remade.reference_id(number)
             yield Stimulus(name, partial(make, number), places=name)
@@ -136,7 +136,7 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
             "within_level_srocc",
             "SROCC within a level",
             over_items(correlation.within_level_srocc, _level),
-            direction="higher = at equal level, types and pictures are ordered more like people's opinions",
+            direction="higher = at equal level, types and images are ordered more like people's opinions",
             ceilings=ceilings[1],
             baselines=within,
             role="companion",
@@ -146,9 +146,9 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
         detail("krocc", "KROCC (tau-b)", over_items(correlation.krocc)),
         detail(
             "content_srocc",
-            "SROCC of pictures",
+            "SROCC of images",
             over_items(correlation.content_srocc, _condition),
-            direction="higher = under one condition, pictures are ordered more like people's opinions",
+            direction="higher = under one condition, images are ordered more like people's opinions",
         ),
         detail(
             "level_shuffled",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Gaussian noise costs: accuracy on pictures of the embedded world, clean and noisy."""
+"""What Gaussian noise costs: accuracy on images of the embedded world, clean and noisy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clip_align.callbacks import world_stimuli as world_of
 from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
-from clip_align.data.world.held_out import picture
+from clip_align.data.world.held_out import image
 from clip_align.errors import UserError
 from clip_align.evaluation.score import Role
 from clip_align.metrics import noise
@@ -30,11 +30,11 @@ ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 
 
 class WorldNoise(PerceptualCallback):
-    """The same held-out pictures clean and under Gaussian noise on [0, 1], at CIFAR-C's sigmas by default.
+    """The same held-out images clean and under Gaussian noise on [0, 1], at CIFAR-C's sigmas by default.
 
-    c, n = zero-shot accuracy clean and noisy. Drop = c - n; relative = (c - n)/c, which the paper calls normalised
-    and which cannot exceed 1 - 1/(Kc); corrected = (c - n)/(c - 1/K), the share of the above-chance accuracy that
-    is lost: the headline, at the largest sigma. Noise is added at the picture's own size, the same at every step,
+    c, n = zero-shot accuracy clean and noisy. Drop = c - n; relative = (c - n)/c, which the paper calls normalized
+    and which cannot exceed 1 - 1/(Kc); corrected = (c - n)/(c - 1/K), the fraction of the above-chance accuracy that
+    is lost: the headline, at the largest sigma. Noise is added at the image's own size, the same at every step,
     clipped, and brought back to 8 bits by ``rounding``: ``truncate`` as CIFAR-C's script does, or ``round``.
     ``relative_drop_limit`` beside the scores is 1 - 1/(Kc) at this evaluation.
     ``sigmas`` are standard deviations on [0, 1]; ``images`` is a multiple of 16 (classes are balanced).
@@ -79,11 +79,11 @@ class WorldNoise(PerceptualCallback):
             raise UserError(*wrong)
 
     def stimuli(self) -> Iterator[Stimulus]:
-        """The pictures, clean (shared with the zero-shot benchmark) and once for each sigma."""
+        """The images, clean (shared with the zero-shot benchmark) and once for each sigma."""
         for index in range(self.images):
             yield world_of.stimulus(self.world, PART, index)
             for name, sigma in self.sigmas.items():
-                load = partial(noisy_picture, self.world, index, sigma, self.rounding)
+                load = partial(noisy_image, self.world, index, sigma, self.rounding)
                 yield Stimulus(_noisy_id(name, index), load, "native")
 
     def prompts(self) -> Mapping[str, Sequence[str]]:
@@ -91,7 +91,7 @@ class WorldNoise(PerceptualCallback):
         return world_of.prompts()
 
     def items(self, features: Features) -> Items:
-        """One picture each: the decisions about it clean and noisy, and the right shape."""
+        """One image each: the decisions about it clean and noisy, and the right shape."""
         clean = [world_of.stimulus_id(PART, index) for index in range(self.images)]
         choice = {CLEAN: world_of.decisions(features, clean)}
         for name in self.sigmas:
@@ -103,9 +103,9 @@ class WorldNoise(PerceptualCallback):
         return Items(choice, right, clean, notes={} if limit is None else {"relative_drop_limit": limit})
 
 
-def noisy_picture(folder: Path, index: int, sigma: float, rounding: Rounding) -> NDArray[np.uint8]:
-    """A held-out picture uint8 [S, S, 3] with noise of standard deviation ``sigma`` on [0, 1], seeded by its id."""
-    clean = picture(folder, PART, index) / 255.0
+def noisy_image(folder: Path, index: int, sigma: float, rounding: Rounding) -> NDArray[np.uint8]:
+    """A held-out image uint8 [S, S, 3] with noise of standard deviation ``sigma`` on [0, 1], seeded by its id."""
+    clean = image(folder, PART, index) / 255.0
     name = _noisy_id(hundredths(sigma), index)
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     noise_ = np.random.Generator(np.random.PCG64(seed)).normal(0.0, sigma, clean.shape)
@@ -129,7 +129,7 @@ def _scores(names: Sequence[str], images: int) -> Iterator[Score]:
             f"accuracy_{name}",
             "clean" if name == "clean" else f"noisy, sigma .{name}",
             partial(_accuracy, column=f"choice_{name}"),
-            direction="higher = more pictures named rightly",
+            direction="higher = more images named rightly",
             chance=world_of.CHANCE,
             unit=f"{images} images, Wilson",
             higher_is_better=True,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Texture or shape? Decisions about pictures of the embedded world whose two cues disagree."""
+"""Texture or shape? Decisions about images of the embedded world whose two cues disagree."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def _hits(metric: Callable[..., Estimate]) -> Callable[[Items], Estimate]:
 
 
 class WorldCueConflict(PerceptualCallback):
-    """The shape of class A filled with the texture typical of class B, A != B: 960 pictures, 4 per ordered pair.
+    """The shape of class A filled with the texture typical of class B, A != B: 960 images, 4 per ordered pair.
 
     Decision among the 16 shape names by prompts. S, T = decisions for the shape, for the texture; texture bias
     = T/(S + T) as in Geirhos et al. 2019 (arXiv 1811.12231); corrected for guesses beside it, and always the
-    share of hits of each cue: a bias without hits means nothing, and is null. 1 = texture, 0 = shape; .5 is also
-    what guessing gives. No human data: people were not shown these pictures.
+    fraction of hits of each cue: a bias without hits means nothing, and is null. 1 = texture, 0 = shape; .5 is also
+    what guessing gives. No human data: people were not shown these images.
     ``world``: folder of the held-out sets; None: the default world's, made in the user's cache.
     """
 
@@ -94,7 +94,7 @@ class WorldCueConflict(PerceptualCallback):
         self.set = world_of.world_set(self.world, PART, self.key)
 
     def stimuli(self) -> Iterator[Stimulus]:
-        """All 960 pictures."""
+        """All 960 images."""
         for index in range(len(self.set)):
             yield world_of.stimulus(self.world, PART, index)
 
@@ -103,7 +103,7 @@ class WorldCueConflict(PerceptualCallback):
         return world_of.prompts()
 
     def items(self, features: Features) -> Items:
-        """One picture each: the decision, the shape's class, and the class that the texture is typical of."""
+        """One image each: the decision, the shape's class, and the class that the texture is typical of."""
         ids = [world_of.stimulus_id(PART, index) for index in range(len(self.set))]
         pairs = self.set.shape.astype(int) * world_of.CLASSES + self.set.texture
         return Items(

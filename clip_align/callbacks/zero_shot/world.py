@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zero-shot accuracy on held-out pictures of the embedded world."""
+"""Zero-shot accuracy on held-out images of the embedded world."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ TEST, RANDOM = "test", "random_texture"
 
 
 class World(PerceptualCallback):
-    """Which of the 16 shapes is it? Asked by prompts, averaged over templates, about pictures never trained on.
+    """Which of the 16 shapes is it? Asked by prompts, averaged over templates, about images never trained on.
 
     ``test`` has textures as in training, ``random_texture`` any texture on any shape: there only shape helps.
-    No human data. Higher = better; chance 1/16; baseline: the nearest training picture in pixels.
+    No human data. Higher = better; chance 1/16; baseline: the nearest training image in pixels.
     ``world``: folder of the held-out sets; None: the default world's, made in the user's cache.
     """
 
@@ -41,7 +41,7 @@ class World(PerceptualCallback):
         self.scores = tuple(_score(part, len(held_out), self.world) for part, held_out in self.sets.items())
 
     def stimuli(self) -> Iterator[Stimulus]:
-        """The pictures of both sets."""
+        """The images of both sets."""
         for part, held_out in self.sets.items():
             for index in range(len(held_out)):
                 yield world_of.stimulus(self.world, part, index)
@@ -51,7 +51,7 @@ class World(PerceptualCallback):
         return world_of.prompts()
 
     def items(self, features: Features) -> Items:
-        """One picture each: the decision, and the right shape."""
+        """One image each: the decision, and the right shape."""
         parts = [part for part, held_out in self.sets.items() for _ in range(len(held_out))]
         ids = [world_of.stimulus_id(part, i) for part, held_out in self.sets.items() for i in range(len(held_out))]
         return Items(
@@ -70,7 +70,7 @@ def _score(part: str, n: int, folder: Path) -> Score:
         "accuracy" if part == TEST else f"accuracy_{part}",
         "clean" if part == TEST else "random textures",
         partial(_accuracy, part=part),
-        direction="higher = more pictures named rightly",
+        direction="higher = more images named rightly",
         chance=world_of.CHANCE,
         unit=f"{n} images, Wilson",
         baselines=world_of.baselines(folder) if part == TEST else {},

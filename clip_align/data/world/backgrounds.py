@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backgrounds: large canvases of 1/f noise and of dead leaves, from which pictures are cut.
+"""Backgrounds: large canvases of 1/f noise and of dead leaves, from which images are cut.
 
 Both have the spectrum of natural scenes (Ruderman 1997: occluding patches whose sizes follow a power law); dead leaves
 have its edges too, so that an object is not the only thing with an outline.
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from clip_align.data.world.recipe import CANVASES, Recipe
 
 BACKGROUNDS = ("cloudy", "leafy")
-CANVAS_FACTOR = 4  # side of a canvas in sides of a supersampled picture
-COUNT = {"train": 32, "held_out": 12}  # canvases of each kind at 32 px; fewer where pictures are larger
-_RADII = (0.06, 1.0)  # of dead leaves, smallest and largest, in sides of a final picture
+CANVAS_FACTOR = 4  # side of a canvas in sides of a supersampled image
+COUNT = {"train": 32, "held_out": 12}  # canvases of each kind at 32 px; fewer where images are larger
+_RADII = (0.06, 1.0)  # of dead leaves, smallest and largest, in sides of a final image
 _LEAVES = 900
 
 
@@ -34,9 +34,9 @@ def _cloudy(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
     return (mean + rng.uniform(0.1, 0.2) * colour).astype(np.float32)
 
 
-def _leafy(rng: np.random.Generator, side: int, picture: int) -> NDArray[np.float32]:
+def _leafy(rng: np.random.Generator, side: int, image: int) -> NDArray[np.float32]:
     """Discs of one colour each, the later ones in front; radii with density r^-3."""
-    smallest, largest = (r * picture for r in _RADII)
+    smallest, largest = (r * image for r in _RADII)
     radii = np.minimum(smallest / np.sqrt(1 - rng.random(_LEAVES)), largest)
     centres = rng.uniform(0, side, (_LEAVES, 2))
     colours = rng.uniform(0.3, 0.7) + rng.uniform(-0.1, 0.1, 3) + rng.normal(0, 0.13, (_LEAVES, 1))
@@ -54,12 +54,12 @@ def _leafy(rng: np.random.Generator, side: int, picture: int) -> NDArray[np.floa
 @lru_cache(maxsize=2)
 def canvases(recipe: Recipe, part: str) -> NDArray[np.uint8]:
     """Canvases [2, n, side, side, 3] of both kinds, in the order of `BACKGROUNDS`; ``part``: train or held_out."""
-    picture = recipe.size * 2
-    side = CANVAS_FACTOR * picture
+    image = recipe.size * 2
+    side = CANVAS_FACTOR * image
     count = max(2, round(COUNT[part] * (32 / recipe.size) ** 2)) if recipe.size > 32 else COUNT[part]
     made = [
         [_cloudy(recipe.generator(CANVASES[part], 0, k), side) for k in range(count)],
-        [_leafy(recipe.generator(CANVASES[part], 1, k), side, picture) for k in range(count)],
+        [_leafy(recipe.generator(CANVASES[part], 1, k), side, image) for k in range(count)],
     ]
     pixels: NDArray[np.uint8] = np.round(255 * np.clip(np.array(made), 0, 1)).astype(np.uint8)
     return pixels

@@ -39,16 +39,16 @@ from clip_align.data.world.held_out import render_held_out, save_held_out
 from clip_align.data.world.recipe import SHARD_IMAGES, Recipe
 from clip_align.data.world.render import block_size, render
 from clip_align.data.world.scenes import HELD_OUT_SIZES, Scenes, draw_scenes
-from clip_align.parent import end_with_parent
+from clip_align.processes.parent import end_with_parent
 
 STALE_SECONDS = 3600  # a temporary folder that old was left by a process that was killed
-COMPARED_TOGETHER = 64  # training pictures, with all test pictures: one by one takes long, a whole shard much memory
+COMPARED_TOGETHER = 64  # training images, with all test images: one by one takes long, a whole shard much memory
 STOP = -(1 << 40)
-Nearest = tuple[NDArray[np.float32], NDArray[np.int64]]  # per test picture: squared distance, shape of the nearest
+Nearest = tuple[NDArray[np.float32], NDArray[np.int64]]  # per test image: squared distance, shape of the nearest
 
 _recipe: Recipe
-_test: NDArray[np.float32]  # test pictures [T, S * S * 3]
-_done: Any  # a shared counter of pictures
+_test: NDArray[np.float32]  # test images [T, S * S * 3]
+_done: Any  # a shared counter of images
 
 
 def _start_worker(parent: int, recipe: Recipe, test: NDArray[np.float32], done: Any) -> None:
@@ -59,10 +59,10 @@ def _start_worker(parent: int, recipe: Recipe, test: NDArray[np.float32], done: 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _tick(pictures: int) -> None:
-    """Count pictures; the parent asks for an early end by making the count negative."""
+def _tick(n_images: int) -> None:
+    """Count images; the parent asks for an early end by making the count negative."""
     with _done.get_lock():
-        _done.value += pictures
+        _done.value += n_images
         if _done.value < 0:
             raise InterruptedError("rendering was stopped")
 
@@ -73,7 +73,7 @@ def _write_held_out(folder: Path, part: str) -> None:
 
 
 def _write_shard(folder: Path, number: int) -> Nearest:
-    """Write one shard and its counts as img2dataset lays them out; returns each test picture's nearest in it."""
+    """Write one shard and its counts as img2dataset lays them out; returns each test image's nearest in it."""
     rows = range(number * SHARD_IMAGES, min((number + 1) * SHARD_IMAGES, _recipe.images))
     block = block_size(_recipe)
     together = -(-COMPARED_TOGETHER // block) * block
@@ -93,7 +93,7 @@ def _write_shard(folder: Path, number: int) -> Nearest:
 
 
 def _write_block(tar: TarWriter, number: int, rows: range) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Render training pictures ``rows`` into shard ``number``; their pixels [n, D] and shapes [n]."""
+    """Render training images ``rows`` into shard ``number``; their pixels [n, D] and shapes [n]."""
     scenes = draw_scenes(_recipe, "train", rows)
     images = render(_recipe, scenes, held_out=False)
     _add_samples(tar, [f"{number:05d}{row - number * SHARD_IMAGES:04d}" for row in rows], images, scenes)
@@ -110,9 +110,9 @@ def _add_samples(tar: TarWriter, keys: Sequence[str], images: NDArray[np.uint8],
 
 
 def _nearest(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Nearest:
-    """The nearest of ``pixels`` [n, D] to each test picture: squared Euclidean distance of pixel values, and label."""
+    """The nearest of ``pixels`` [n, D] to each test image: squared Euclidean distance of pixel values, and label."""
     train = pixels.astype(np.float32) / np.float32(255)
-    squares = (train**2).sum(axis=1) - 2 * _test @ train.T  # [T, n], less the test picture's own square
+    squares = (train**2).sum(axis=1) - 2 * _test @ train.T  # [T, n], less the test image's own square
     closest = squares.argmin(axis=1)
     return squares[np.arange(len(_test)), closest], labels[closest]
 
@@ -133,7 +133,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _say(**fields: object) -> None:
+def _notify(**fields: object) -> None:
     print(json.dumps(fields), flush=True)
 
 
@@ -142,7 +142,7 @@ def _follow(jobs: Sequence[Future[Any]], done: Any, total: int) -> None:
     pending: set[Future[Any]] = set(jobs)
     while pending:
         finished, pending = wait(pending, timeout=0.4, return_when=FIRST_EXCEPTION)
-        _say(done=done.value, total=total)
+        _notify(done=done.value, total=total)
         for job in finished:
             job.result()
 
@@ -219,11 +219,11 @@ def main() -> int:
     job = json.loads(sys.stdin.read())
     try:
         build(Recipe.from_json(job["recipe"]), Path(job["folder"]))
-        _say(finished=True)
+        _notify(finished=True)
     except BrokenPipeError:
         return 1  # nobody is left to tell
     except OSError as error:
-        _say(error=error.strerror or str(error), errno=error.errno, path=str(error.filename or job["folder"]))
+        _notify(error=error.strerror or str(error), errno=error.errno, path=str(error.filename or job["folder"]))
         return 1
     except BrokenProcessPool:
         print("a rendering process was killed (out of memory?)", flush=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captions of the world's pictures, and the prompts that ask a model for their class in the same words."""
+"""Captions of the world's images, and the prompts that ask a model for their class in the same words."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws the world to look at: above, ordinary training pictures; below, each shape (row) in each texture (column).
+"""Draws the world to look at: above, ordinary training images; below, each shape (row) in each texture (column).
 
     python -m clip_align.data.world.grid docs/world.png [key=value …]
 
@@ -27,7 +27,7 @@ ZOOM = 2
 
 
 def grid(recipe: Recipe) -> NDArray[np.uint8]:
-    """One picture [H, W, 3] of ORDINARY_ROWS rows of training pictures and 16 rows of shapes by textures."""
+    """One image [H, W, 3] of ORDINARY_ROWS rows of training images and 16 rows of shapes by textures."""
     ordinary = render(recipe, draw_scenes(recipe, "train", range(ORDINARY_ROWS * CLASSES)), held_out=False)
     scenes = draw_scenes(replace(recipe, occlusion=0.0), "train", range(1000, 1000 + CLASSES**2))
     shape, texture = np.divmod(np.arange(CLASSES**2), CLASSES)
@@ -36,19 +36,19 @@ def grid(recipe: Recipe) -> NDArray[np.uint8]:
     return np.concatenate([_tiled(ordinary), gap, _tiled(crossed)])
 
 
-def _tiled(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    _, size, _, _ = pictures.shape
-    rows = pictures.reshape(-1, CLASSES, size, size, 3).swapaxes(1, 2)  # [rows, size, columns, size, 3]
+def _tiled(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    _, size, _, _ = images.shape
+    rows = images.reshape(-1, CLASSES, size, size, 3).swapaxes(1, 2)  # [rows, size, columns, size, 3]
     return rows.reshape(-1, CLASSES * size, 3)
 
 
 def main() -> None:
-    """Write the picture, enlarged, with a palette of 128 colours."""
+    """Write the image, enlarged, with a palette of 128 colours."""
     values = {key: json.loads(value) for key, _, value in (word.partition("=") for word in sys.argv[2:])}
     recipe = Recipe.from_json(json.dumps({**asdict(Recipe()), **values}))
-    picture = Image.fromarray(grid(recipe))
-    small = picture.quantize(128, dither=Image.Dither.NONE)
-    enlarged = small.resize((picture.width * ZOOM, picture.height * ZOOM), Image.Resampling.NEAREST)
+    image = Image.fromarray(grid(recipe))
+    small = image.quantize(128, dither=Image.Dither.NONE)
+    enlarged = small.resize((image.width * ZOOM, image.height * ZOOM), Image.Resampling.NEAREST)
     enlarged.save(Path(sys.argv[1]), optimize=True)
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sets that nothing is trained on: other backgrounds, seeds and noise than the training pictures.
+"""Sets that nothing is trained on: other backgrounds, seeds and noise than the training images.
 
 test: every shape equally often, textures as reliable as in training.
 random_texture: every shape equally often, textures at random.
 cue_conflict: every ordered pair of classes A, B four times, the shape of A filled with the texture typical of B,
-nothing in front. Classes go round in turn, so the first n pictures of a set are balanced too.
+nothing in front. Classes go round in turn, so the first n images of a set are balanced too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LABELS = ("shape", "texture", "background", "first")
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Pictures uint8 [N, S, S, 3] sRGB, and labels int8 [N]: numbers into SHAPES, TEXTURES, BACKGROUNDS, COLOURS."""
+    """Images uint8 [N, S, S, 3] sRGB, and labels int8 [N]: numbers into SHAPES, TEXTURES, BACKGROUNDS, COLOURS."""
 
     images: NDArray[np.uint8]
     shape: NDArray[np.int8]
@@ -44,8 +44,8 @@ def held_out(folder: Path, part: str) -> HeldOut:
     return HeldOut(_images(folder, part), *labels.T)
 
 
-def picture(folder: Path, part: str, index: int) -> NDArray[np.uint8]:
-    """One picture of a set, uint8 [S, S, 3] sRGB."""
+def image(folder: Path, part: str, index: int) -> NDArray[np.uint8]:
+    """One image of a set, uint8 [S, S, 3] sRGB."""
     return np.array(_images(folder, part)[index])
 
 
@@ -56,7 +56,7 @@ def _images(folder: Path, part: str) -> NDArray[np.uint8]:
 
 
 def render_held_out(recipe: Recipe, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Pictures [N, S, S, 3] of a set and its labels [N, 4], columns as LABELS."""
+    """Images [N, S, S, 3] of a set and its labels [N, 4], columns as LABELS."""
     count, block = HELD_OUT_SIZES[part], block_size(recipe)
     images, labels = [], []
     for start in range(0, count, block):

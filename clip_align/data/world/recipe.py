@@ -13,7 +13,7 @@ import numpy as np
 
 SHARD_IMAGES = 1000
 SUPERSAMPLING = 2  # pixels are rendered this much finer along each axis, then averaged
-SETS = {"train": 0, "test": 1, "random_texture": 2, "cue_conflict": 3}  # part of every picture's seed
+SETS = {"train": 0, "test": 1, "random_texture": 2, "cue_conflict": 3}  # part of every image's seed
 CANVASES = {"train": 10, "held_out": 11}  # part of every background's seed: held-out sets have their own
 
 
@@ -21,13 +21,13 @@ CANVASES = {"train": 10, "held_out": 11}  # part of every background's seed: hel
 class Recipe:
     """Parameters of the world, under the names that users type after ``data.``; defaults as there.
 
-    images: number of training pictures, 0 for the held-out sets alone. size: their side in px.
-    texture_reliability: share of training and test pictures whose object wears its class's typical texture.
+    images: number of training images, 0 for the held-out sets alone. size: their side in px.
+    texture_reliability: fraction of training and test images whose object wears its class's typical texture.
     sensor_noise: largest standard deviation of the noise, pixel values in [0, 1]; drawn uniformly from 0.
-    occlusion: share of pictures in which something hides a part of the object.
-    scale: smallest and largest half-width of the object, as a share of half the picture.
+    occlusion: fraction of images in which something hides a part of the object.
+    scale: smallest and largest half-width of the object, as a fraction of half the image.
     texture_words, colour_words, background_words: probability that a caption names it.
-    image_seed: seed of all pictures and captions; a run's own seed does not change the world.
+    image_seed: seed of all images and captions; a run's own seed does not change the world.
     """
 
     images: int = 20_000
@@ -66,7 +66,7 @@ class Recipe:
 
     @property
     def shards(self) -> int:
-        """Number of shards of the training pictures."""
+        """Number of shards of the training images."""
         return -(-self.images // SHARD_IMAGES)
 
     def whole(self, folder: Path) -> bool:
@@ -75,5 +75,5 @@ class Recipe:
         return all((folder / name).is_file() for name in names)
 
     def generator(self, *numbers: int) -> np.random.Generator:
-        """Random numbers that depend on the world's seed and ``numbers`` (set and picture, …) alone."""
+        """Random numbers that depend on the world's seed and ``numbers`` (set and image, …) alone."""
         return np.random.default_rng((self.image_seed, *numbers))

@@ -18,21 +18,21 @@ from clip_align.data.world.scenes import Lots, Numbers, Scenes, pick
 Reals = NDArray[np.float32]
 TURN = 0.75  # largest rotation of an object, radians
 SHEAR, STRETCH = 0.15, 0.15
-MARGIN = 0.1  # how far an object may reach beyond the picture, in half-widths of the picture
-CYCLES = (2.7, 3.7)  # periods of a texture per half-width of the picture
+MARGIN = 0.1  # how far an object may reach beyond the image, in half-widths of the image
+CYCLES = (2.7, 3.7)  # periods of a texture per half-width of the image
 TEXTURE_TURN = 0.2  # largest rotation of a texture, radians
 SHADE = 0.3  # largest change of light from the middle of an object to its edge
 COVER = (0.1, 0.6)  # where the thing in front begins, in half-widths of the object from its middle
-BLOCK = 48  # pictures rendered together at 32 px: all their maps fit into the cache of a core
+BLOCK = 48  # images rendered together at 32 px: all their maps fit into the cache of a core
 
 
 def block_size(recipe: Recipe) -> int:
-    """How many pictures are rendered together: a constant of the recipe, so that results do not depend on it."""
+    """How many images are rendered together: a constant of the recipe, so that results do not depend on it."""
     return max(1, BLOCK * 32 * 32 // recipe.size**2)
 
 
 def render(recipe: Recipe, scenes: Scenes, held_out: bool) -> NDArray[np.uint8]:
-    """Pictures [N, size, size, 3], sRGB; ``held_out`` chooses whose backgrounds."""
+    """Images [N, size, size, 3], sRGB; ``held_out`` chooses whose backgrounds."""
     fine = recipe.size * SUPERSAMPLING
     available = canvases(recipe, "held_out" if held_out else "train")
     lots = scenes.lots
@@ -41,15 +41,15 @@ def render(recipe: Recipe, scenes: Scenes, held_out: bool) -> NDArray[np.uint8]:
 
     scale = _between(lots["scale"], *recipe.scale)
     u, v = _object_coordinates(scenes, scale, x, y)
-    picture = _crops(available, scenes.background, lots, "", fine)  # [N, fine, fine, 3]
-    share = _texture_share(scenes, x, y)[..., None]
+    canvas = _crops(available, scenes.background, lots, "", fine)  # [N, fine, fine, 3]
+    fraction = _texture_fraction(scenes, x, y)[..., None]
     first, second = _colours(scenes)  # [N, 1, 1, 3]
-    colour = second + share * (first - second)
+    colour = second + fraction * (first - second)
     colour *= _shade(lots, u, v)[..., None]
     alpha = _coverage(_distance(scenes.shape, u, v), scale, fine)
-    picture += alpha[..., None] * (colour - picture)
-    _cover(picture, scenes, available, u, v, scale)
-    return _develop(recipe, picture, scenes)
+    canvas += alpha[..., None] * (colour - canvas)
+    _cover(canvas, scenes, available, u, v, scale)
+    return _develop(recipe, canvas, scenes)
 
 
 def _between(lots: Lots, low: float, high: float) -> Reals:
@@ -75,7 +75,7 @@ def _object_coordinates(scenes: Scenes, scale: Reals, x: Reals, y: Reals) -> tup
     return u, v
 
 
-def _texture_share(scenes: Scenes, x: Reals, y: Reals) -> Reals:
+def _texture_fraction(scenes: Scenes, x: Reals, y: Reals) -> Reals:
     """Share of the first colour at each fine pixel, 0 … 1.
 
     A texture keeps its own grain and its own upright whatever the size and pose of the object that wears it: that makes
@@ -140,25 +140,25 @@ def _crops(available: NDArray[np.uint8], kind: Numbers, lots: Mapping[str, Lots]
     return crops * np.float32(1 / 255)
 
 
-def _cover(picture: Reals, scenes: Scenes, available: NDArray[np.uint8], u: Reals, v: Reals, scale: Reals) -> None:
+def _cover(canvas: Reals, scenes: Scenes, available: NDArray[np.uint8], u: Reals, v: Reals, scale: Reals) -> None:
     """Lay another piece of background over one side of the occluded objects, in place."""
     rows = np.flatnonzero(scenes.occluded)
     if not len(rows):
         return
-    fine = picture.shape[1]
+    fine = canvas.shape[1]
     lots = {name: values[rows] for name, values in scenes.lots.items()}
     turn = 2 * np.pi * lots["cover_turn"]
     depth = _column(_between(lots["cover_depth"], *COVER))
     beyond = depth - _column(np.cos(turn)) * u[rows] - _column(np.sin(turn)) * v[rows]
     alpha = _coverage(beyond, scale[rows], fine)[..., None]
     front = _crops(available, pick(lots["cover_kind"], len(available)), lots, "cover_", fine)
-    picture[rows] += alpha * (front - picture[rows])
+    canvas[rows] += alpha * (front - canvas[rows])
 
 
-def _develop(recipe: Recipe, picture: Reals, scenes: Scenes) -> NDArray[np.uint8]:
+def _develop(recipe: Recipe, canvas: Reals, scenes: Scenes) -> NDArray[np.uint8]:
     """Average the fine pixels, apply contrast, brightness and sensor noise, round."""
     k = SUPERSAMPLING
-    rows = reduce(np.add, [picture[:, i::k] for i in range(k)])  # ten times faster than a sum over two axes
+    rows = reduce(np.add, [canvas[:, i::k] for i in range(k)])  # ten times faster than a sum over two axes
     pixels: Reals = reduce(np.add, [rows[:, :, i::k] for i in range(k)]) * np.float32(1 / k**2)
     contrast = _between(scenes.lots["contrast"], 0.65, 1).reshape(-1, 1, 1, 1)
     brightness = _between(scenes.lots["brightness"], -0.1, 0.1).reshape(-1, 1, 1, 1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in a picture: its class, texture, colours and background, and the lots for all else.
+"""What is in an image: its class, texture, colours and background, and the lots for all else.
 
-Every picture has random numbers of its own, seeded by the world's seed, the set and the picture's number. So a picture
+Every image has random numbers of its own, seeded by the world's seed, the set and the image's number. So an image
 is the same whichever process makes it, and beside whichever others.
 """
 
@@ -22,7 +22,7 @@ from clip_align.data.world.textures import TEXTURES
 Numbers = NDArray[np.int64]
 Lots = NDArray[np.float64]  # uniform in [0, 1)
 CLASSES = len(SHAPES)  # class k is shape k; the texture typical of it is texture k
-REPEATS = 4  # cue-conflict pictures of each ordered pair of classes
+REPEATS = 4  # cue-conflict images of each ordered pair of classes
 HELD_OUT_SIZES = {"test": 512, "random_texture": 240, "cue_conflict": REPEATS * CLASSES * (CLASSES - 1)}
 
 _LABELS = ("shape", "typical", "other_texture", "first", "second", "background", "occluded")
@@ -41,7 +41,7 @@ class Scenes:
 
     shape, texture, first, second, background: numbers [N] into SHAPES, TEXTURES, COLOURS (both) and BACKGROUNDS.
     occluded: whether something lies in front [N]. lots: by name, [N] uniform in [0, 1), for all that the renderer and
-    the captions still have to choose. generators: each picture's own, for its sensor noise.
+    the captions still have to choose. generators: each image's own, for its sensor noise.
     """
 
     shape: Numbers
@@ -57,7 +57,7 @@ class Scenes:
         return len(self.shape)
 
     def names(self, row: int) -> dict[str, str | bool]:
-        """What is in picture ``row``, in words."""
+        """What is in image ``row``, in words."""
         return {
             "shape": SHAPES[self.shape[row]],
             "texture": TEXTURES[self.texture[row]],

@@ -62,7 +62,7 @@ def ensure_held_out(
 
 
 def nearest_neighbour_accuracy(world: World | Path) -> float | None:
-    """Share of the test set whose nearest training picture, in pixels, shows the same shape: a baseline, 0 … 1.
+    """Share of the test set whose nearest training image, in pixels, shows the same shape: a baseline, 0 … 1.
 
     ``world`` or its folder; None where only the held-out sets were rendered.
     """
@@ -105,7 +105,7 @@ def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> No
     )
     if process.stdin is None or process.stdout is None:  # for the type checker: both are pipes
         raise RuntimeError("no pipe to the rendering process")
-    first: tuple[float, int] | None = None  # seconds and pictures at the first report: tables are made before it
+    first: tuple[float, int] | None = None  # seconds and images at the first report: tables are made before it
     other, last = deque[str](maxlen=5), dict[str, Any]()
     try:
         process.stdin.write(json.dumps({"recipe": recipe.to_json(), "folder": str(folder)}))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sixteen textures, as periodic tables of the share of the first of two colours.
+"""The sixteen textures, as periodic tables of the fraction of the first of two colours.
 
 A table is a square of PERIODS x PERIODS periods that continues on all sides; a texture has no outline and no size of
 its own, so that nothing of a shape can be read from it.
@@ -31,7 +31,7 @@ def _light(where: NDArray[np.bool_]) -> Field:
 
 
 def _noise(seed: int, blur_p: float, blur_q: float) -> Field:
-    """Periodic smooth noise, mean 0, standard deviation 1; blur as a share of a period."""
+    """Periodic smooth noise, mean 0, standard deviation 1; blur as a fraction of a period."""
     white = np.random.default_rng(seed).standard_normal((CELLS, CELLS))
     f = np.fft.fftfreq(CELLS, d=PERIODS / CELLS)
     keep = np.exp(-2 * np.pi**2 * ((f[None, :] * blur_p) ** 2 + (f[:, None] * blur_q) ** 2))
@@ -63,7 +63,7 @@ def _brick() -> Field:
     return _light(((_P / 2 + 0.5 * (row % 2)) % 1.0 > 0.14) & (_Q % 1.0 > 0.3))
 
 
-# A period is about five pixels of a 32 px picture: features much finer than half of it would be lost.
+# A period is about five pixels of a 32 px image: features much finer than half of it would be lost.
 _MAKERS: dict[str, Callable[[], Field]] = {
     "striped": lambda: _light(_Q % 1.0 < 0.5),
     "checked": lambda: _light((np.floor(_P) + np.floor(_Q)) % 2 == 0),

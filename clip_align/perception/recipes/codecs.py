@@ -11,76 +11,76 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clip_align.perception import psnr
-from clip_align.perception.recipes.noise import Picture
+from clip_align.perception.recipes.noise import ImageArray
 
 COLOURS = (2, 256)  # palette sizes of type 22
 
 
-def jpeg(picture: Picture, quality: float) -> Picture:
+def jpeg(pixels: ImageArray, quality: float) -> ImageArray:
     """Type 10: baseline JPEG at an IJG quality, chroma at half resolution (Pillow's defaults)."""
-    return _through(picture, "JPEG", quality=int(quality))
+    return _through(pixels, "JPEG", quality=int(quality))
 
 
-def jpeg2000(picture: Picture, target_db: float) -> Picture:
+def jpeg2000(pixels: ImageArray, target_db: float) -> ImageArray:
     """Type 11: JPEG2000 with the 9/7 wavelet and colour transform, rate chosen for the PSNR.
 
     OpenJPEG aims at a PSNR by itself and lands some tenths of a dB beside it; the aim is corrected until
-    the decoded picture is within .04 dB. It moves in steps, of .1 to .3 dB on smooth pictures at low rates, so
+    the decoded image is within .04 dB. It moves in steps, of .1 to .3 dB on smooth images at low rates, so
     the nearest of at most five is taken.
     """
-    made: dict[float, Picture] = {}
+    made: dict[float, ImageArray] = {}
 
     def psnr_at(strength: float) -> float:
         aim_db = -10 * math.log10(strength)
         made[strength] = _through(
-            picture, "JPEG2000", quality_mode="dB", quality_layers=[aim_db], irreversible=True, mct=1
+            pixels, "JPEG2000", quality_mode="dB", quality_layers=[aim_db], irreversible=True, mct=1
         )
-        return psnr.psnr(made[strength], picture)
+        return psnr.psnr(made[strength], pixels)
 
     start = 10 ** (-(target_db + 0.2) / 10)
     return made[psnr.reach(psnr_at, target_db, start, slope=-10 / math.log(10), tolerance_db=0.04, evaluations=5)]
 
 
-def noisy_jpeg(picture: Picture, target_db: float, quality: float, rng: np.random.Generator) -> Picture:
+def noisy_jpeg(pixels: ImageArray, target_db: float, quality: float, rng: np.random.Generator) -> ImageArray:
     """Type 21: the noise of type 1, then JPEG; the amplitude is searched, 0 where the coder alone is below.
 
-    Both together are to have the PSNR; on busy pictures JPEG at that quality has less by itself.
+    Both together are to have the PSNR; on busy images JPEG at that quality has less by itself.
     """
-    noise = rng.standard_normal(picture.shape, dtype=np.float32)
-    coded = jpeg(picture, quality)
-    missing = psnr.to_mean_square(target_db) - psnr.to_mean_square(psnr.psnr(coded, picture))
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32)
+    coded = jpeg(pixels, quality)
+    missing = psnr.to_mean_square(target_db) - psnr.to_mean_square(psnr.psnr(coded, pixels))
     if missing <= 0:
         return coded
-    made: dict[float, Picture] = {}
+    made: dict[float, ImageArray] = {}
 
     def psnr_at(amplitude: float) -> float:
-        noisy = np.clip(np.rint(picture + np.float32(amplitude) * noise), 0, 255).astype(np.uint8)
+        noisy = np.clip(np.rint(pixels + np.float32(amplitude) * noise), 0, 255).astype(np.uint8)
         made[amplitude] = jpeg(noisy, quality)
-        return psnr.psnr(made[amplitude], picture)
+        return psnr.psnr(made[amplitude], pixels)
 
     return made[psnr.reach(psnr_at, target_db, math.sqrt(missing), tolerance_db=0.02)]
 
 
-def palette(picture: Picture, target_db: float) -> Picture:
+def palette(pixels: ImageArray, target_db: float) -> ImageArray:
     """Type 22: median-cut palette of 2 to 256 colours with Floyd-Steinberg dither; the size nearest to the PSNR.
 
     The palette is cut from every second pixel in both directions, which is four times as fast.
     """
-    image = Image.fromarray(picture)
-    sample = Image.fromarray(np.ascontiguousarray(picture[::2, ::2]))
-    made: dict[int, Picture] = {}
+    image = Image.fromarray(pixels)
+    sample = Image.fromarray(np.ascontiguousarray(pixels[::2, ::2]))
+    made: dict[int, ImageArray] = {}
 
     def psnr_at(colours: int) -> float:
         cut = sample.quantize(colours, Image.Quantize.MEDIANCUT)
         dithered = image.quantize(palette=cut, dither=Image.Dither.FLOYDSTEINBERG)
         made[colours] = np.asarray(dithered.convert("RGB"))
-        return psnr.psnr(made[colours], picture)
+        return psnr.psnr(made[colours], pixels)
 
     start = round(min(2 ** (1.6 + 0.48 * (target_db - 21)), COLOURS[1]))
     return made[psnr.reach_whole(psnr_at, target_db, start, *COLOURS, tolerance_db=0.1)]
 
 
-def _through(picture: Picture, coder: str, **options: object) -> NDArray[np.uint8]:
+def _through(pixels: ImageArray, coder: str, **options: object) -> NDArray[np.uint8]:
     coded = io.BytesIO()
-    Image.fromarray(picture).save(coded, coder, **options)
+    Image.fromarray(pixels).save(coded, coder, **options)
     return np.asarray(Image.open(coded).convert("RGB"))

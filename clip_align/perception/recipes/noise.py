@@ -12,65 +12,65 @@ from numpy.typing import NDArray
 
 from clip_align.perception import psnr
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 
 
-def gaussian(picture: Picture, target_db: float, rng: np.random.Generator) -> Picture:
+def gaussian(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
     """Type 1: independent Gaussian noise in R, G and B."""
-    return add(picture, _normal(rng, picture.shape), target_db)
+    return add(image, _normal(rng, image.shape), target_db)
 
 
-def colour(picture: Picture, target_db: float, rng: np.random.Generator) -> Picture:
+def colour(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
     """Type 2: Gaussian noise in Y, Cb, Cr (full-range BT.601) with standard deviations 1 : 2 : 2."""
-    y, cb, cr = np.moveaxis(_normal(rng, picture.shape), 2, 0)
+    y, cb, cr = np.moveaxis(_normal(rng, image.shape), 2, 0)
     f = np.float32
     cb, cr = cb * f(2), cr * f(2)
     rgb = np.stack([y + f(1.402) * cr, y - f(0.344136) * cb - f(0.714136) * cr, y + f(1.772) * cb], axis=2)
-    return add(picture, rgb, target_db)
+    return add(image, rgb, target_db)
 
 
-def correlated(picture: Picture, target_db: float, rng: np.random.Generator) -> Picture:
+def correlated(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
     """Type 3: the noise of type 1 after a 3 x 3 mean filter in each channel."""
-    return add(picture, _mean_3x3(_framed(rng, picture)), target_db)
+    return add(image, _mean_3x3(_framed(rng, image)), target_db)
 
 
-def high_frequency(picture: Picture, target_db: float, rng: np.random.Generator) -> Picture:
+def high_frequency(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
     """Type 5: the noise of type 1 minus its 3 x 3 mean."""
-    noise = _framed(rng, picture)
-    return add(picture, noise[1:-1, 1:-1] - _mean_3x3(noise), target_db)
+    noise = _framed(rng, image)
+    return add(image, noise[1:-1, 1:-1] - _mean_3x3(noise), target_db)
 
 
-def multiplicative(picture: Picture, target_db: float, rng: np.random.Generator) -> Picture:
+def multiplicative(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
     """Type 19: each sample times 1 + s n, n Gaussian, independent in the channels; s is searched."""
-    return add(picture, _normal(rng, picture.shape) * picture, target_db)
+    return add(image, _normal(rng, image.shape) * image, target_db)
 
 
-def impulse(picture: Picture, target_db: float, rng: np.random.Generator) -> Picture:
+def impulse(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
     """Type 6: each sample of each channel replaced by 0 or 255 with probability p; p follows from the target.
 
     Samples are taken in a random order until their squared errors add up to the target.
     """
-    draw = rng.random(picture.size, dtype=np.float32)
-    error = np.where(rng.integers(0, 2, picture.size, dtype=np.uint8), 255, 0).astype(np.float32) - picture.ravel()
-    total = psnr.to_mean_square(target_db) * picture.size
+    draw = rng.random(image.size, dtype=np.float32)
+    error = np.where(rng.integers(0, 2, image.size, dtype=np.uint8), 255, 0).astype(np.float32) - image.ravel()
+    total = psnr.to_mean_square(target_db) * image.size
     likely = np.flatnonzero(draw < 2 * total / np.square(error).sum(dtype=np.float64))
     order = likely[np.argsort(draw[likely], kind="stable")]
     chosen = order[: np.searchsorted(np.cumsum(np.square(error[order], dtype=np.float64)), total)]
-    out = picture.ravel().copy()
+    out = image.ravel().copy()
     out[chosen] = (out[chosen] + error[chosen]).astype(np.uint8)
-    return out.reshape(picture.shape)
+    return out.reshape(image.shape)
 
 
-def add(picture: Picture, pattern: Plane, target_db: float) -> Picture:
-    """Picture plus the pattern at the amplitude that gives the PSNR, rounded and clipped.
+def add(image: ImageArray, pattern: Plane, target_db: float) -> ImageArray:
+    """Image plus the pattern at the amplitude that gives the PSNR, rounded and clipped.
 
-    ValueError where the pattern is empty (type 19 on a black picture): no amplitude has that PSNR.
+    ValueError where the pattern is empty (type 19 on a black image): no amplitude has that PSNR.
     """
     power = float(np.square(pattern).mean(dtype=np.float64))
     if power == 0:
         raise ValueError("the pattern to be added is 0 everywhere: no amplitude reaches the PSNR asked for")
-    clean, out = picture.astype(np.float32), np.empty(picture.shape, dtype=np.float32)
+    clean, out = image.astype(np.float32), np.empty(image.shape, dtype=np.float32)
     error = np.empty_like(out)
 
     def psnr_at(amplitude: float) -> float:
@@ -88,9 +88,9 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Plane:
     return rng.standard_normal(shape, dtype=np.float32)
 
 
-def _framed(rng: np.random.Generator, picture: Picture) -> Plane:
+def _framed(rng: np.random.Generator, image: ImageArray) -> Plane:
     """Noise with a frame of one sample, so that the filter has neighbours everywhere."""
-    height, width, channels = picture.shape
+    height, width, channels = image.shape
     return _normal(rng, (height + 2, width + 2, channels))
 
 

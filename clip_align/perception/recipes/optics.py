@@ -8,28 +8,28 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from clip_align.perception import psnr
-from clip_align.perception.recipes.noise import Picture
+from clip_align.perception.recipes.noise import ImageArray
 
 
-def blur(picture: Picture, sigma_px: float) -> Picture:
+def blur(image: ImageArray, sigma_px: float) -> ImageArray:
     """Type 8: Gaussian blur of each channel (mirrored at the border), rounded."""
     blurred: NDArray[np.float32] = ndimage.gaussian_filter(
-        picture.astype(np.float32), (sigma_px, sigma_px, 0), mode="reflect"
+        image.astype(np.float32), (sigma_px, sigma_px, 0), mode="reflect"
     )
     return np.clip(np.rint(blurred), 0, 255).astype(np.uint8)
 
 
-def aberration(picture: Picture, target_db: float) -> Picture:
+def aberration(image: ImageArray, target_db: float) -> ImageArray:
     """Type 23: R moved by (+d, +d) and B by (-d, -d) pixels, bilinear, G kept; d is searched.
 
     Samples beyond the border repeat it.
     """
-    out = picture.copy()
+    out = image.copy()
 
     def psnr_at(shift_px: float) -> float:
-        out[:, :, 0] = moved(picture[:, :, 0], shift_px)
-        out[::-1, ::-1, 2] = moved(picture[::-1, ::-1, 2], shift_px)
-        return psnr.psnr(out, picture)
+        out[:, :, 0] = moved(image[:, :, 0], shift_px)
+        out[::-1, ::-1, 2] = moved(image[::-1, ::-1, 2], shift_px)
+        return psnr.psnr(out, image)
 
     psnr_at(psnr.reach(psnr_at, target_db, start=1.0))
     return out

@@ -44,7 +44,7 @@ def refused(folder: Path, **options: object) -> str:
     return str(error.value).replace(str(folder), "…")
 
 
-def test_each_picture_once_and_all_at_the_same_places(folder: Path) -> None:
+def test_each_image_once_and_all_at_the_same_places(folder: Path) -> None:
     callback = PairsCsv(csv=str(folder / "pairs.csv"))
     stimuli = list(callback.stimuli())
     assert [Path(s.id).name for s in stimuli] == ["a.png", "a1.png", "a2.png", "b.png", "b1.png", "b2.png"]
@@ -100,13 +100,13 @@ def test_the_unit_is_what_the_interval_leaves_out(folder: Path, clusters: int, u
 
 
 def test_root_extra_columns_blanks_and_a_byte_order_mark(folder: Path) -> None:
-    pictures = folder / "pictures"
-    pictures.mkdir()
+    image_list = folder / "images"
+    image_list.mkdir()
     for path in folder.glob("*.png"):
-        path.rename(pictures / path.name)
+        path.rename(image_list / path.name)
     text = "\ufeffnote,opinion, reference, distorted\nx,5,a.png,a1.png\n\ny,4,a.png,a2.png\nz,3,b.png,b1.png\n"
     (folder / "pairs.csv").write_text(text, encoding="utf-8")
-    callback = PairsCsv(csv=str(folder / "pairs.csv"), root=str(pictures))
+    callback = PairsCsv(csv=str(folder / "pairs.csv"), root=str(image_list))
     assert [p.line for p in callback.pairs] == [2, 4, 5]
 
 
@@ -157,16 +157,16 @@ def test_fewer_than_three_pairs(folder: Path) -> None:
     assert refused(folder) == "human/pairs_csv: …/pairs.csv has 2 pairs; a correlation needs at least 3"
 
 
-def test_missing_picture(folder: Path) -> None:
-    hint = "; root= names the folder of the pictures"
+def test_missing_image(folder: Path) -> None:
+    hint = "; root= names the folder of the images"
     (folder / "b1.png").unlink()
-    assert refused(folder) == "human/pairs_csv: no such picture …/b1.png (line 4)" + hint
+    assert refused(folder) == "human/pairs_csv: no such image …/b1.png (line 4)" + hint
     (folder / "b2.png").unlink()
-    assert refused(folder) == "human/pairs_csv: no such picture …/b1.png (line 4) (and 1 more picture)" + hint
+    assert refused(folder) == "human/pairs_csv: no such image …/b1.png (line 4) (and 1 more image)" + hint
 
 
-def test_unreadable_picture(folder: Path) -> None:
-    (folder / "b1.png").write_text("not a picture")
+def test_unreadable_image(folder: Path) -> None:
+    (folder / "b1.png").write_text("not an image")
     assert refused(folder).startswith("human/pairs_csv: cannot read …/b1.png: cannot identify image file")
     Image.fromarray(np.zeros((20, 30), dtype=np.uint16)).save(folder / "b1.png")
     assert refused(folder) == (
@@ -174,10 +174,10 @@ def test_unreadable_picture(folder: Path) -> None:
     )
 
 
-def test_pictures_of_a_pair_have_the_same_size(folder: Path) -> None:
+def test_images_of_a_pair_have_the_same_size(folder: Path) -> None:
     Image.fromarray(np.zeros((20, 31, 3), dtype=np.uint8)).save(folder / "a2.png")
     assert refused(folder) == (
-        "human/pairs_csv: line 3: a.png is 30 x 20 px, a2.png 31 x 20; both pictures of a pair must have the same size"
+        "human/pairs_csv: line 3: a.png is 30 x 20 px, a2.png 31 x 20; both images of a pair must have the same size"
     )
 
 

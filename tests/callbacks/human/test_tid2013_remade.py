@@ -32,7 +32,7 @@ def callback() -> TID2013Remade:
 
 
 def seen(angle: NDArray[np.float64], tiles: int = 2) -> Features:
-    """Features on the unit circle, every distorted picture turned away from its reference by an angle [1920]."""
+    """Features on the unit circle, every distorted image turned away from its reference by an angle [1920]."""
     of = pairs()
     ids = [reference_id(n) for n in photographs.NUMBERS]
     ids += [pair_id(*name) for name in zip(of.reference.tolist(), of.type.tolist(), of.level.tolist(), strict=True)]
@@ -47,7 +47,7 @@ def scored(callback: TID2013Remade, items: Items) -> dict[str, Estimate]:
     return {score.name: score.compute(items) for score in callback.scores}
 
 
-def test_stimuli_are_24_photographs_and_1920_pictures_each_once(callback: TID2013Remade) -> None:
+def test_stimuli_are_24_photographs_and_1920_images_each_once(callback: TID2013Remade) -> None:
     stimuli = list(callback.stimuli())
     ids = [s.id for s in stimuli]
     assert len(ids) == len(set(ids)) == 24 + 1920
@@ -157,7 +157,7 @@ def test_baselines_can_be_added_once_a_model_is_chosen() -> None:
             {"distance": "manhattan"},
             "human/tid2013_remade: unknown distance manhattan; valid: normalised_euclidean, euclidean, cosine",
         ),
-        ({"tiles": 0}, "human/tid2013_remade: tiles is 0; it must be at least 1 place a picture"),
+        ({"tiles": 0}, "human/tid2013_remade: tiles is 0; it must be at least 1 place an image"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: dict[str, object], line: str) -> None:

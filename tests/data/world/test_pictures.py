@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes, pictures and captions."""
+"""Scenes, images and captions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_cue_conflict_has_every_ordered_pair_four_times_and_nothing_in_front() -
     assert draw_scenes(replace(RECIPE, occlusion=1.0), "test", range(16)).occluded.all()
 
 
-def test_a_picture_does_not_depend_on_its_neighbours() -> None:
+def test_an_image_does_not_depend_on_its_neighbours() -> None:
     together = render(RECIPE, draw_scenes(RECIPE, "train", range(40)), held_out=False)
     alone = render(RECIPE, draw_scenes(RECIPE, "train", [37]), held_out=False)
     assert np.array_equal(together[37], alone[0])
@@ -61,13 +61,13 @@ def test_a_picture_does_not_depend_on_its_neighbours() -> None:
     assert np.array_equal(together, again)
 
 
-def test_seed_and_set_change_every_picture() -> None:
-    pictures = [
+def test_seed_and_set_change_every_image() -> None:
+    images = [
         render(recipe, draw_scenes(recipe, part, range(8)), held_out=part != "train")
         for recipe, part in ((RECIPE, "train"), (replace(RECIPE, image_seed=1), "train"), (RECIPE, "test"))
     ]
     for a, b in ((0, 1), (0, 2)):
-        assert all((x != y).mean() > 0.5 for x, y in zip(pictures[a], pictures[b], strict=True))
+        assert all((x != y).mean() > 0.5 for x, y in zip(images[a], images[b], strict=True))
 
 
 def test_a_plain_disc_has_its_colour_in_the_middle() -> None:
@@ -75,8 +75,8 @@ def test_a_plain_disc_has_its_colour_in_the_middle() -> None:
     scenes = draw_scenes(recipe, "train", range(64))
     red = np.full(64, COLOURS.index("red"))
     disc, plain = np.full(64, SHAPES.index("disc")), np.full(64, TEXTURES.index("plain"))
-    pictures = render(recipe, replace(scenes, shape=disc, texture=plain, first=red), held_out=False)
-    middle = pictures[:, 15:17, 15:17].mean(axis=(0, 1, 2)) / 255
+    images = render(recipe, replace(scenes, shape=disc, texture=plain, first=red), held_out=False)
+    middle = images[:, 15:17, 15:17].mean(axis=(0, 1, 2)) / 255
     # mean contrast .825 about one half, mean brightness 0, mean light and jitter 1 and 0
     assert middle == pytest.approx(0.5 + 0.825 * (np.array([0.84, 0.16, 0.15]) - 0.5), abs=0.04)
 
@@ -92,14 +92,14 @@ def test_noise_is_that_of_the_recipe() -> None:
     assert measured == pytest.approx(np.hypot(sigma, 1 / 255 / 6**0.5), rel=0.1, abs=0.002)  # and rounding of both
 
 
-def test_larger_pictures_show_the_same_scene() -> None:
+def test_larger_images_show_the_same_scene() -> None:
     """Backgrounds are other pieces of the canvas; so the middle is compared, where the objects are."""
     clear = replace(RECIPE, sensor_noise=0.0, occlusion=0.0)
     small, large = replace(clear, size=16), replace(clear, size=64)
     assert block_size(large) < block_size(small)
     one, other = (render(r, draw_scenes(r, "train", range(40)), held_out=False).astype(float) for r in (small, large))
     shrunk = other.reshape(40, 16, 4, 16, 4, 3).mean(axis=(2, 4))
-    middles = [pictures[:, 5:11, 5:11].reshape(40, -1) for pictures in (one, shrunk)]
+    middles = [images[:, 5:11, 5:11].reshape(40, -1) for images in (one, shrunk)]
     apart = np.abs(middles[0][:, None] - middles[1][None]).mean(axis=2)  # [small, large]
     assert (apart.argmin(axis=1) == np.arange(40)).mean() > 0.75  # by chance 1 of 40
     assert apart.diagonal().mean() < np.median(apart) / 2
@@ -137,5 +137,5 @@ def test_defaults_are_those_that_users_type() -> None:
 
 
 def test_the_grid_shows_every_shape_in_every_texture() -> None:
-    picture = grid(RECIPE)
-    assert picture.shape == ((ORDINARY_ROWS + 16) * 16 + GAP_PX, 16 * 16, 3)
+    image = grid(RECIPE)
+    assert image.shape == ((ORDINARY_ROWS + 16) * 16 + GAP_PX, 16 * 16, 3)

@@ -23,7 +23,7 @@ from PIL import Image
 
 from clip_align.data.world import build as building
 from clip_align.data.world import shards
-from clip_align.data.world.held_out import held_out, picture
+from clip_align.data.world.held_out import held_out, image
 from clip_align.data.world.recipe import Recipe
 from clip_align.data.world.shapes import SHAPES
 from clip_align.data.world.shards import World, ensure_held_out, ensure_world, nearest_neighbour_accuracy
@@ -50,9 +50,9 @@ def test_shards_have_the_usual_layout(world: World) -> None:
         assert names[:3] == ["000000000.json", "000000000.png", "000000000.txt"]
         assert len(names) == 210
         content = {name: tar.extractfile(name).read() for name in names[:3]}  # type: ignore[union-attr]
-    image = np.asarray(Image.open(io.BytesIO(content["000000000.png"])))
+    array = np.asarray(Image.open(io.BytesIO(content["000000000.png"])))
     about = json.loads(content["000000000.json"])
-    assert image.shape == (16, 16, 3)
+    assert array.shape == (16, 16, 3)
     assert about["caption"] == content["000000000.txt"].decode()
     assert about["shape"] in about["caption"]
 
@@ -69,7 +69,7 @@ def test_held_out_sets_are_as_designed(world: World) -> None:
         assert sets.images.shape == (count, 16, 16, 3)
         assert len(sets) == count
         assert sets.shape.max() == len(SHAPES) - 1
-        assert np.array_equal(picture(world.held_out, part, 7), sets.images[7])
+        assert np.array_equal(image(world.held_out, part, 7), sets.images[7])
 
 
 def test_second_call_renders_nothing(world: World, cache: Path) -> None:
@@ -92,7 +92,7 @@ def test_any_number_of_processes_gives_the_same_bytes(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(building, "_cores", lambda: 3)
-    monkeypatch.setattr(building, "_say", lambda **fields: None)
+    monkeypatch.setattr(building, "_notify", lambda **fields: None)
     building.build(SMALL, tmp_path / "again")
     for path in world.folder.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
@@ -118,13 +118,13 @@ def test_nearest_neighbour_agrees_with_a_plain_search(world: World) -> None:
     test = held_out(world.held_out, "test")
     train = np.stack(images)
     right = [
-        labels[int(((train - image.ravel()) ** 2).sum(axis=1).argmin())] == shape
-        for image, shape in zip(test.images, test.shape, strict=True)
+        labels[int(((train - array.ravel()) ** 2).sum(axis=1).argmin())] == shape
+        for array, shape in zip(test.images, test.shape, strict=True)
     ]
     assert nearest_neighbour_accuracy(world) == nearest_neighbour_accuracy(world.folder) == np.mean(right)
 
 
-def test_held_out_pictures_are_read_without_torch() -> None:
+def test_held_out_images_are_read_without_torch() -> None:
     """The processes that make stimuli read them, and must start fast."""
     rooms = "import clip_align.data.world.held_out, clip_align.data.world.render"
     code = f"import sys; {rooms}; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
@@ -142,12 +142,12 @@ def test_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     )
 
 
-def test_a_shard_of_large_pictures_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_of_large_images_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe(images=1000, size=64)  # 12 MB of pixels, 49 as float32
     monkeypatch.setattr(
         building, "render", lambda recipe, scenes, held_out: np.zeros((len(scenes.shape), 64, 64, 3), np.uint8)
     )
-    monkeypatch.setattr(building, "_tick", lambda pictures: None)
+    monkeypatch.setattr(building, "_tick", lambda image_list: None)
     monkeypatch.setattr(building, "_recipe", recipe, raising=False)
     monkeypatch.setattr(building, "_test", np.ones((4, 64 * 64 * 3), np.float32), raising=False)
     building._write_shard(tmp_path, 0)  # tables are made
@@ -155,7 +155,7 @@ def test_a_shard_of_large_pictures_takes_little_memory(tmp_path: Path, monkeypat
     distances, _ = building._write_shard(tmp_path, 0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (distances == 0).all()  # less the test picture's own square
+    assert (distances == 0).all()  # less the test image's own square
     assert peak < 20e6
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shapes, textures, colours, backgrounds: what every picture is put together from."""
+"""Shapes, textures, colours, backgrounds: what every image is put together from."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_shapes_fill_their_box_and_stay_inside() -> None:
     reach = np.maximum(np.abs(axis)[:, None], np.abs(axis)[None, :])
     for name, table in zip(SHAPES, shape_tables(), strict=True):
         assert 0.75 < reach[table < 0].max() < 1.03, name
-        assert 0.05 < (table < 0).mean() * EXTENT**2 < 0.75, name  # share of the box
+        assert 0.05 < (table < 0).mean() * EXTENT**2 < 0.75, name  # fraction of the box
 
 
 def test_shapes_differ() -> None:

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the configured training data hold: everything that can be known without decoding an image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from clip_align.config import DataConfig, FolderData, Source, WorldData
+from clip_align.data.bad_samples import Causes, too_many
+from clip_align.data.folder import folder_samples
+from clip_align.data.progress import Progress, followed
+from clip_align.data.samples import Samples, TarSamples
+from clip_align.data.shard_index import ShardIndex, shard_index
+from clip_align.data.shard_patterns import shard_paths
+from clip_align.data.world.shards import ensure_world
+from clip_align.errors import UserError
+
+LINES = 10  # errors about single shards that are shown
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The usable samples.
+
+    sources: source of each block, numbers into ``rates`` (the fraction of a source that an epoch uses).
+    bad: samples left out. notes: what the user should know, a line each. fingerprint: of the names and
+    sizes of shards, and how many samples they hold; of the names, captions and sizes of images in a folder.
+    """
+
+    samples: Samples
+    sources: tuple[int, ...]
+    rates: tuple[float, ...]
+    bad: Causes
+    notes: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def bad_fraction(self) -> float:
+        """Share of the samples found that were left out."""
+        return self.bad.total / max(1, self.bad.total + len(self.samples))
+
+
+def find(data: DataConfig, cache: Path, progress: Progress) -> Found:
+    """Look at all shards (or the csv). UserError with a line for everything that must be repaired before step 0."""
+    if isinstance(data, FolderData):
+        samples, bad = folder_samples(data, progress)
+        about = _fingerprint(chain(samples.names, samples.captions, samples.sizes))
+        found = Found(samples, (0,), (1.0,), bad, _left_out(bad), about)
+    elif isinstance(data, WorldData):
+        world = ensure_world(data, cache, progress)
+        found = _tars([[str(path) for path in world.shards]], [Source(str(world.folder))], cache, progress)
+    else:
+        paths, notes = shard_paths(data.shards)
+        found = _tars(paths, data.shards, cache, progress, notes)
+    if found.bad_fraction > data.max_bad_share:
+        raise UserError(f"data: {too_many(found.bad_fraction, data.max_bad_share, found.bad)}")
+    return found
+
+
+def _tars(
+    paths: Sequence[Sequence[str]],
+    sources: Sequence[Source],
+    cache: Path,
+    progress: Progress,
+    notes: Sequence[str] = (),
+) -> Found:
+    flat = [path for part in paths for path in part]
+    indexes = _indexes(flat, cache, progress)
+    bad = Causes()
+    for index in indexes:
+        bad.merge(index.bad)
+    largest = max(source.weight for source, part in zip(sources, paths, strict=True) if part)
+    return Found(
+        TarSamples(flat, indexes),
+        tuple(number for number, part in enumerate(paths) for _ in part),
+        tuple(source.weight / largest if part else 1.0 for source, part in zip(sources, paths, strict=True)),
+        bad,
+        (*notes, *_notes(flat, indexes), *_left_out(bad)),
+        _fingerprint(
+            part for p, i in zip(flat, indexes, strict=True) for part in (os.path.basename(p), i.size, len(i))
+        ),
+    )
+
+
+def _indexes(paths: Sequence[str], cache: Path, progress: Progress) -> list[ShardIndex]:
+    indexes: list[ShardIndex] = []
+    errors: list[str] = []
+    for path in followed(paths, "indexing shards", progress):
+        try:
+            indexes.append(_checked(path, cache))
+        except UserError as error:
+            if error.lines[0].startswith("paths.cache"):
+                raise
+            errors += error.lines
+    if errors:
+        more = [f"data.shards: … and {len(errors) - LINES:,} more like these"] if len(errors) > LINES else []
+        raise UserError(*errors[:LINES], *more)
+    return indexes
+
+
+def _checked(path: str, cache: Path) -> ShardIndex:
+    try:
+        index = shard_index(path, cache)
+    except OSError as error:
+        raise UserError(
+            f"data.shards: cannot read {path}: {error.strerror}; make it readable or leave it out"
+        ) from error
+    if not len(index):
+        raise UserError(
+            f"data.shards: {path} has no sample that can be used ({index.bad or index.note}); a sample is an image "
+            "(jpg, jpeg, png, webp) and a caption (txt, or 'caption' in json) under one key"
+        )
+    return index
+
+
+def _notes(paths: Sequence[str], indexes: Sequence[ShardIndex]) -> list[str]:
+    cut = [
+        f"data.shards: {path} {index.note}: its {len(index):,} whole samples are used"
+        for path, index in zip(paths, indexes, strict=True)
+        if index.note
+    ]
+    counted = [line for path, index in zip(paths, indexes, strict=True) if (line := _miscounted(path, index))]
+    return [*_shortened(cut), *_shortened(counted)]
+
+
+def _left_out(bad: Causes) -> tuple[str, ...]:
+    return (f"data: {bad.total:,} samples left out: {bad}",) if bad.total else ()
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    return (
+        lines if len(lines) <= LINES else [*lines[:LINES], f"data.shards: … and {len(lines) - LINES:,} more like these"]
+    )
+
+
+def _miscounted(path: str, index: ShardIndex) -> str | None:
+    """img2dataset writes ``00000_stats.json`` beside ``00000.tar``; None when it agrees or is not there."""
+    stats = Path(path.removesuffix(".tar") + "_stats.json")
+    try:
+        expected = json.loads(stats.read_text(encoding="utf-8"))["successes"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"data.shards: {stats} cannot be read; the number of samples in {path} was not compared with it"
+    if expected == index.found:
+        return None
+    return f"data.shards: {stats.name} counts {expected} samples, {path} holds {index.found:,}"
+
+
+def _fingerprint(parts: Iterable[object]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{part}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()[:16]

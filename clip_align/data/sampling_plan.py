@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which samples make which batch: a function of seed and epoch alone, the same on every rank.
+
+Blocks (shards) are permuted, cut into windows, and samples shuffled within a window; what does not fill a
+whole global batch moves on to the next window. Every rank takes its fraction of each global batch, so all have
+equally many equal batches and no sample comes twice in an epoch. What is left at the end of an epoch is less
+than one global batch: those samples stand in for bad ones, and have a new chance in the next epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PERMUTE_BLOCKS, _SHUFFLE, _SUBSET, CROP, FLIP = range(1, 6)  # purposes of random numbers
+
+
+class Cursor(NamedTuple):
+    """A position in the data: the next batch to come is number ``batch`` of epoch ``epoch``, from 0."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+class Task(NamedTuple):
+    """One batch to be made by one rank."""
+
+    epoch: int
+    after: Cursor  # the position once this batch is trained
+    samples: NDArray[np.int64]  # [batch_size]
+    spares: NDArray[np.int64]  # of the epoch's remainder, for this batch of this rank only
+
+
+def random_bits(numbers: NDArray[np.int64] | NDArray[np.uint64], *key: int) -> NDArray[np.uint64]:
+    """64 random bits for each number, a function of number and ``key`` alone (splitmix64, Steele et al. 2014).
+
+    Not numpy's generators: their streams may change between versions, and one per sample costs too much.
+    """
+    mixed = np.zeros(1, np.uint64)
+    for part in key:
+        mixed = _mix(mixed + np.uint64(part % 2**64))
+    return _mix(_mix(numbers.astype(np.uint64)) ^ mixed)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def uniforms(numbers: NDArray[np.int64], draws: int, *key: int) -> NDArray[np.float64]:
+    """Uniform numbers in [0, 1) [len(numbers), draws] for each number, a function of number and ``key`` alone."""
+    columns = [random_bits(numbers, *key, draw) >> np.uint64(11) for draw in range(draws)]
+    return np.stack(columns, axis=1) * 2.0**-53  # 53 bits: what a float64 holds
+
+
+def permuted(numbers: NDArray[np.int64], *key: int) -> NDArray[np.int64]:
+    """The numbers in an order given by ``key``."""
+    return numbers[np.argsort(random_bits(numbers, *key), kind="stable")]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How samples become batches.
+
+    blocks: samples of each block. sources: source of each block. rates: fraction of each source's samples
+    that an epoch uses, (0, 1]; which ones changes from epoch to epoch until all have had their turn.
+    batch_size: per rank.
+    """
+
+    blocks: tuple[int, ...]
+    sources: tuple[int, ...]
+    rates: tuple[float, ...]
+    seed: int
+    window: int
+    batch_size: int
+    ranks: int = 1
+
+    @property
+    def global_batch(self) -> int:
+        """Samples of one batch over all ranks."""
+        return self.batch_size * self.ranks
+
+    @cached_property
+    def per_source(self) -> tuple[int, ...]:
+        """Samples an epoch takes from each source."""
+        sizes = np.bincount(self.sources, weights=self.blocks, minlength=len(self.rates))
+        return tuple(round(rate * int(size)) for rate, size in zip(self.rates, sizes, strict=True))
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of each rank in an epoch."""
+        return sum(self.per_source) // self.global_batch
+
+    @property
+    def remainder(self) -> int:
+        """Samples of an epoch that fill no whole global batch."""
+        return sum(self.per_source) % self.global_batch
+
+    def epoch(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All samples of an epoch as [batches, ranks, batch_size], and its remainder."""
+        starts = np.cumsum([0, *self.blocks])
+        used = self._used(number)
+        order = permuted(np.arange(len(self.blocks)), self.seed, _PERMUTE_BLOCKS, number)
+        done: list[NDArray[np.int64]] = []
+        carried = np.empty(0, np.int64)
+        for first in range(0, len(order), self.window):
+            chosen = [np.arange(starts[b], starts[b + 1]) for b in order[first : first + self.window]]
+            pool = np.concatenate([carried, *chosen])
+            pool = permuted(pool if used is None else pool[used[pool]], self.seed, _SHUFFLE, number, first)
+            whole = len(pool) // self.global_batch * self.global_batch
+            done.append(pool[:whole])
+            carried = pool[whole:]
+        return np.concatenate(done).reshape(-1, self.ranks, self.batch_size), carried
+
+    def _used(self, epoch: int) -> NDArray[np.bool_] | None:
+        """Which samples this epoch uses; None for all."""
+        if all(rate == 1 for rate in self.rates):
+            return None
+        used = np.zeros(sum(self.blocks), np.bool_)
+        of_sample = np.repeat(self.sources, self.blocks)
+        for source, count in enumerate(self.per_source):
+            mine = permuted(np.flatnonzero(of_sample == source), self.seed, _SUBSET, source)
+            if len(mine):
+                used[mine[(epoch * count + np.arange(count)) % len(mine)]] = True
+        return used
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Batches of one rank from a position on, epoch after epoch without an end (and so without a length)."""
+
+    plan: Plan
+    rank: int
+    start: Cursor
+
+    def __iter__(self) -> Iterator[Task]:
+        epoch, first = self.start
+        count = self.plan.batches_per_epoch
+        while count:
+            order, rest = self.plan.epoch(epoch)
+            slots = count * self.plan.ranks  # batches of all ranks: each remaining sample belongs to one of them
+            for number in range(first, count):
+                after = Cursor(epoch, number + 1) if number + 1 < count else Cursor(epoch + 1, 0)
+                slot = number * self.plan.ranks + self.rank
+                yield Task(epoch, after, order[number, self.rank], rest[slot::slots])
+            epoch, first = epoch + 1, 0

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The index of a tar: which usable samples it holds and where their bytes are; made once, then cached.
+
+Members of one key make a sample: a ``jpg|jpeg|png|webp`` and a ``txt``, or a ``json`` with ``caption`` where
+there is no txt (the extension is what follows the last dot, in any case; the key is all before it, folders
+included). They need not be neighbours. When an extension comes again under the same key, another sample
+of that key begins. Other extensions and hidden files are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.data.bad_samples import DAMAGED, NO_CAPTION, NO_IMAGE, NOT_AN_IMAGE, BadSample, Causes, as_causes
+from clip_align.data.captions import caption_of
+from clip_align.data.file_reader import open_file
+from clip_align.data.tar_members import Member, tar_members
+from clip_align.errors import UserError
+from clip_align.runs.folder import write_atomic
+
+FORMAT = 2  # raised when an index of the same file would come out differently
+IMAGES = ("jpg", "jpeg", "png", "webp")
+_USED = (*IMAGES, "txt", "json")
+_ARRAYS = ("keys", "ends", "image", "text", "from_json")
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, eq=False)
+class ShardIndex:
+    """The N usable samples of one tar.
+
+    keys: of all, as stored and joined; ends: where in them each ends, int64 [N]. image, text: first byte and number
+    of bytes, int64 [N, 2]. from_json: where the caption is in a json, bool [N]. bad: samples left out.
+    note: what is wrong with the file's end, else empty. size: of the file in bytes.
+    """
+
+    keys: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+    image: NDArray[np.int64]
+    text: NDArray[np.int64]
+    from_json: NDArray[np.bool_]
+    bad: Causes
+    note: str
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @property
+    def found(self) -> int:
+        """Number of samples in the tar, the bad ones included."""
+        return len(self) + self.bad.total
+
+    def key(self, number: int) -> str:
+        """Name of a sample, for messages."""
+        start = int(self.ends[number - 1]) if number else 0
+        return self.keys[start : self.ends[number]].tobytes().decode("utf-8", "replace")
+
+
+class _Sample(NamedTuple):
+    key: bytes
+    parts: dict[str, Member]  # extension -> member
+
+
+def shard_index(path: str, cache: Path) -> ShardIndex:
+    """The index of a tar, from the cache or made now. UserError for a file that is no tar or has no samples."""
+    status = os.stat(path)
+    name = f"{FORMAT}|{os.path.realpath(path)}|{status.st_size}|{status.st_mtime_ns}"
+    cached = cache / "index" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"
+    index = _load(cached)
+    if index is None:
+        index = read_index(path)
+        try:
+            write_atomic(cached, _packed(index))
+        except OSError as error:
+            raise UserError(
+                f"paths.cache: the index of {path} cannot be written to {cached.parent}: {error.strerror}; "
+                "free some space or choose another folder with paths.cache=…"
+            ) from error
+    return index
+
+
+def read_index(path: str) -> ShardIndex:
+    """The index of a tar, read from the tar itself."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise UserError(f"data.shards: {path} is a file of 0 bytes; fetch it again or leave it out")
+        members, note = tar_members(file)
+        if not members:
+            raise UserError(f"data.shards: {path} {_without_members(file, note)}")
+        samples = list(_samples(members))
+        usable, bad = _usable(file.fileno(), samples, dropping_last=bool(note))
+    return ShardIndex(
+        np.frombuffer(b"".join(key for key, *_ in usable), np.uint8),
+        np.cumsum([len(key) for key, *_ in usable], dtype=np.int64),
+        np.array([(image.at, image.size) for _, image, _, _ in usable], np.int64).reshape(-1, 2),
+        np.array([(text.at, text.size) for _, _, text, _ in usable], np.int64).reshape(-1, 2),
+        np.array([is_json for *_, is_json in usable], np.bool_),
+        bad,
+        note,
+        size,
+    )
+
+
+def _without_members(file: BinaryIO, note: str) -> str:
+    if os.pread(file.fileno(), 2, 0) == _GZIP:
+        return "is compressed; samples are read by position: unpack it with gunzip"
+    if note.startswith("is damaged"):
+        return "is not a tar; leave it out"
+    return f"{note}, before its first file; fetch it again or leave it out" if note else "is an empty tar; leave it out"
+
+
+def _samples(members: Iterable[Member]) -> Iterator[_Sample]:
+    """In order of their first member."""
+    latest: dict[bytes, _Sample] = {}
+    ordered: list[_Sample] = []
+    for member in members:
+        key, _, extension = member.name.rpartition(b".")
+        kind = extension.decode("ascii", "replace").lower()
+        base = key.rpartition(b"/")[2]
+        if kind not in _USED or not base or base.startswith(b"."):
+            continue
+        sample = latest.get(key)
+        if sample is None or kind in sample.parts:
+            sample = latest[key] = _Sample(key, {})
+            ordered.append(sample)
+        sample.parts[kind] = member
+    return iter(ordered)
+
+
+def _usable(
+    handle: int, samples: list[_Sample], dropping_last: bool
+) -> tuple[list[tuple[bytes, Member, Member, bool]], Causes]:
+    """The samples with an image and a caption; the last of a cut tar is no bad sample when members may be missing."""
+    usable, bad = [], Causes()
+    for number, sample in enumerate(samples):
+        try:
+            usable.append(_checked(handle, sample))
+        except BadSample as error:
+            last = dropping_last and number == len(samples) - 1
+            if not last or _has_all(sample):
+                bad.add(error.cause, sample.key.decode("utf-8", "replace"))
+    return usable, bad
+
+
+def _has_all(sample: _Sample) -> bool:
+    return "txt" in sample.parts and any(kind in sample.parts for kind in IMAGES)
+
+
+def _checked(handle: int, sample: _Sample) -> tuple[bytes, Member, Member, bool]:
+    image = next((sample.parts[kind] for kind in IMAGES if kind in sample.parts), None)
+    is_json = "txt" not in sample.parts
+    text = sample.parts.get("json" if is_json else "txt")
+    if image is None:
+        raise BadSample(NO_IMAGE)
+    if text is None:
+        raise BadSample(NO_CAPTION)
+    caption_of(os.pread(handle, text.size, text.at), is_json)
+    if image.size == 0:
+        raise BadSample(DAMAGED)
+    if not _looks_like_an_image(os.pread(handle, 12, image.at)):
+        raise BadSample(NOT_AN_IMAGE)
+    return sample.key, image, text, is_json
+
+
+def _looks_like_an_image(head: bytes) -> bool:
+    return head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def _packed(index: ShardIndex) -> bytes:
+    bad = {cause: (count, index.bad.first[cause]) for cause, count in index.bad.counts.items()}
+    facts = json.dumps({"bad": bad, "note": index.note, "size": index.size})
+    buffer = io.BytesIO()
+    arrays = {name: getattr(index, name) for name in _ARRAYS}
+    np.savez(buffer, facts=np.frombuffer(facts.encode(), np.uint8), **arrays)
+    return buffer.getvalue()
+
+
+def _load(path: Path) -> ShardIndex | None:
+    """The cached index; None when there is none, or one that cannot be read (it is then made again)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            facts = json.loads(file["facts"].tobytes())
+            arrays = {name: file[name] for name in _ARRAYS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return ShardIndex(**arrays, bad=as_causes(facts["bad"]), note=facts["note"], size=facts["size"])

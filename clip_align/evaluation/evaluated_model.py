@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom the benchmarks ask: a model with its input size, normalization and tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from clip_align.errors import UserError
+
+Triple = tuple[float, float, float]
+OPENAI_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)  # Radford et al. 2021, released preprocessing
+OPENAI_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
+OPENAI_WORDS = 49_408  # size of the byte-pair vocabulary of the same release
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedModel:
+    """A model that can be asked.
+
+    model: has ``encode_image`` ([N, 3, S, S] -> [N, D]) and, where prompts are used, ``encode_text``.
+    image_size: S in pixels.
+    mean, std: normalization of the channels, on [0, 1].
+    tokenizer: texts -> int64 [N, context]; None where there is none. May have ``unknown(texts)``,
+        the words that it does not know.
+    warnings: what had to be guessed, a line each.
+    """
+
+    model: nn.Module
+    image_size: int
+    mean: Triple
+    std: Triple
+    tokenizer: Callable[[list[str]], torch.Tensor] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def find_model(
+    module: nn.Module,
+    *,
+    model: nn.Module | None = None,
+    tokenizer: Callable[[list[str]], torch.Tensor] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    prompts: bool = False,
+) -> EvaluatedModel:
+    """The subject inside somebody else's training module; UserError where it cannot be found.
+
+    The model is the argument, else the module itself, else its only child with ``encode_image``;
+    size from ``visual.image_size``; mean and std from the arguments or ``visual``, else OpenAI's with
+    a warning; a tokenizer is looked for only where ``prompts`` are used.
+    """
+    found = _with_encode_image(module) if model is None else model
+    if not hasattr(found, "encode_image"):
+        raise UserError(f"model: {type(found).__name__} has no encode_image; pass the callback a model=… that has")
+    visual: Any = getattr(found, "visual", None)
+    warnings = []
+    mean = mean if mean is not None else getattr(visual, "image_mean", None)
+    std = std if std is not None else getattr(visual, "image_std", None)
+    if mean is None or std is None:
+        warnings.append("the model does not say how its images are normalized: OpenAI's mean and std are used")
+        mean, std = OPENAI_MEAN if mean is None else mean, OPENAI_STD if std is None else std
+    if prompts and tokenizer is None:
+        tokenizer = _open_clip_tokenizer(found)
+    return EvaluatedModel(found, _image_size(found, visual), _triple(mean), _triple(std), tokenizer, tuple(warnings))
+
+
+def _with_encode_image(module: nn.Module) -> nn.Module:
+    if hasattr(module, "encode_image"):
+        return module
+    names = [name for name, child in module.named_children() if hasattr(child, "encode_image")]
+    if len(names) == 1:
+        return module.get_submodule(names[0])
+    raise UserError(
+        f"model: {type(module).__name__} has {len(names) or 'no'} children with encode_image"
+        f"{' (' + ', '.join(names) + ')' if names else ''}, one is needed; pass the callback model=…"
+    )
+
+
+def _image_size(model: nn.Module, visual: Any) -> int:
+    size = getattr(visual, "image_size", None)
+    if isinstance(size, tuple | list):
+        if len(set(size)) != 1:
+            raise UserError(f"model: visual.image_size is {tuple(size)}; only square inputs can be evaluated")
+        size = size[0]
+    if not isinstance(size, int):
+        raise UserError(f"model: {type(model).__name__} has no visual.image_size; set it to the input size in pixels")
+    return size
+
+
+def _triple(values: Sequence[float] | float) -> Triple:
+    if isinstance(values, int | float):
+        return (float(values),) * 3
+    triple = tuple(float(v) for v in values)
+    if len(triple) != 3:
+        raise UserError(f"model: mean and std need three channels, got {triple}")
+    return triple
+
+
+def _open_clip_tokenizer(model: nn.Module) -> Callable[[list[str]], torch.Tensor]:
+    words = getattr(model, "vocab_size", None)
+    for holder in (model, getattr(model, "text", None)):
+        embedding = getattr(holder, "token_embedding", None)
+        words = embedding.num_embeddings if isinstance(embedding, nn.Embedding) else words
+    if words != OPENAI_WORDS:
+        raise UserError(
+            f"model: prompts need a tokenizer, and a vocabulary of {words} words is not open_clip's "
+            f"({OPENAI_WORDS}); pass the callback tokenizer=…"
+        )
+    from open_clip import SimpleTokenizer  # slow to import
+
+    context = getattr(model, "context_length", None) or 77
+    tokenizer: Callable[[list[str]], torch.Tensor] = SimpleTokenizer(context_length=int(context))
+    return tokenizer

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's evaluations: benchmarks prepared once, then one event after another, on all ranks together."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clip_align.errors import RunError, UserError
+from clip_align.evaluation.benchmark import Benchmark, described
+from clip_align.evaluation.encode import Context, EncodedFeatures, encode
+from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.evaluation.evaluation_mode import evaluating, same_random_state
+from clip_align.evaluation.event import BenchmarkResult, PreparedBenchmark, StimulusUnion, as_fields, benchmark_results
+from clip_align.evaluation.prepare import Jobs, opened, planned, refuse_conflicts, refuse_same_keys
+from clip_align.evaluation.stimulus_cache import ensure
+from clip_align.processes.ranks import Ranks
+from clip_align.record.record import Position, Record
+
+Scores = Mapping[str, float | None]
+Listener = Callable[[int, Scores], None]
+DEFAULT_BATCH_SIZE = 256
+
+
+def _never() -> bool:
+    return False
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What a training run hands to its callbacks (``callbacks.base.attach``); all but ``cache`` has a default.
+
+    cache: folder for what is made once; the images go to ``stimuli/`` below it.
+    record: on rank 0 where evaluations are written; None there: ``clip-align/`` under the trainer's log folder.
+    batch_size: images encoded at a time, on every rank; the smallest of it and those that callbacks give, else 256.
+    early_steps: extra evaluations of the human and zero-shot families, below their ``every_n_steps``.
+    max_steps: the last step where it is known; None: the trainer's ``max_steps``.
+    subject: the model with size, normalization and tokenizer; None: found in the module.
+    position: where a step is (samples seen, epoch, seconds); None: counted from the batches.
+    interrupted: asked on every rank equally often, before an event and between its batches; has to answer
+        alike on all ranks. Once it says True the event is dropped: nothing is recorded for that step.
+    say: takes progress lines, on rank 0.
+    listeners: called on all ranks with (step, scores by key, None where undefined) once an event is
+        recorded; a best checkpoint saves here, with exactly the weights that were scored.
+    """
+
+    cache: Path
+    record: Record | None = None
+    batch_size: int | None = None
+    early_steps: tuple[int, ...] = (2, 8, 32, 64)
+    max_steps: int | None = None
+    evaluated_model: EvaluatedModel | None = None
+    position: Callable[[int], Position] | None = None
+    interrupted: Callable[[], bool] = _never
+    notify: Callable[[str], None] = _to_stderr
+    listeners: Sequence[Listener] = ()
+
+
+class Evaluator:
+    """The benchmarks of one run with whom each asks: ``prepare`` once, then ``evaluate`` at each event.
+
+    ``position`` tells where a step is; ``record`` is None on all ranks but the first. In the record,
+    ``time/evaluation_seconds`` is what asking and scoring took, ``time/evaluation_fraction`` the fraction of the time
+    since training began that all events took with their recording and listeners (a best checkpoint), those of the
+    last event excepted: its line is written before.
+    """
+
+    def __init__(
+        self,
+        asked: Sequence[tuple[Benchmark, EvaluatedModel]],
+        settings: EvaluationSettings,
+        ranks: Ranks,
+        position: Callable[[int], Position],
+    ) -> None:
+        refuse_same_keys([benchmark for benchmark, _ in asked])
+        self.settings, self.ranks, self.position = settings, ranks, position
+        self.record = settings.record  # may be given until the first event
+        self.listeners: list[Listener] = list(settings.listeners)
+        self._evaluated_models = {benchmark.key: evaluated_model for benchmark, evaluated_model in asked}
+        self._benchmarks = {benchmark.key: benchmark for benchmark, _ in asked}
+        self._prepared: dict[str, PreparedBenchmark] = {}
+        self._unions: dict[tuple[str, ...], StimulusUnion] = {}
+        self._introduced: dict[str, int | None] = {}  # number of items
+        self._started = time.monotonic()
+        self._spent = 0.0
+
+    def prepare(self, local_rank: int = 0) -> None:
+        """List, make and open all images, before step 0: one process a machine makes them, the others wait."""
+        ranks = self.ranks
+        with same_random_state():
+            plans = ranks.together(self._planned, UserError, "preparation")
+            jobs = [job for by_view, _ in plans.values() for job in by_view.values()]
+            ranks.together(lambda: ensure(jobs, self._notify) if local_rank == 0 else None, UserError, "preparation")
+            self._prepared = ranks.together(
+                lambda: {k: opened(self._benchmarks[k], *plans[k]) for k in plans}, UserError, "preparation"
+            )
+
+    def begin(self) -> None:
+        """Training begins: from here on counts the fraction of time that evaluation takes."""
+        self._started = time.monotonic()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What had to be guessed about the models, a line each."""
+        return sorted(
+            {line for evaluated_model in self._evaluated_models.values() for line in evaluated_model.warnings}
+        )
+
+    def _planned(self) -> dict[str, tuple[Jobs, str | None]]:
+        plans = {k: planned(b, self._evaluated_models[k], self.settings.cache) for k, b in self._benchmarks.items()}
+        refuse_conflicts(plans)
+        return plans
+
+    def evaluate(self, step: int, due: Iterable[str], context: Context) -> Scores | None:
+        """One event: ask, score, record and tell the listeners; None where it was interrupted.
+
+        ``due``: keys, in the same order on all ranks. RunError on all ranks where one fails.
+        """
+        start = time.monotonic()
+        try:
+            return self._event(step, [self._prepared[key] for key in due], context, start)
+        finally:
+            self._spent += time.monotonic() - start
+
+    def _event(self, step: int, chosen: Sequence[PreparedBenchmark], context: Context, start: float) -> Scores | None:
+        with same_random_state():
+            results = self._results(chosen, context)
+            if results is None:
+                return None
+            self.ranks.together(lambda: self._recorded(step, chosen, results, time.monotonic() - start), RunError)
+            shared = self.ranks.broadcast({k: replace(r, items=None) for k, r in results.items()})
+            scores = {f"{k}/{name}": e.value for k, r in shared.items() for name, e in r.estimates.items()}
+            for listener in self.listeners:
+                listener(step, scores)
+        return scores
+
+    def _results(self, due: Sequence[PreparedBenchmark], context: Context) -> dict[str, BenchmarkResult] | None:
+        """Outcomes of all due benchmarks by key on rank 0, none elsewhere; None when interrupted."""
+        results: dict[str, BenchmarkResult] = {}
+        groups: dict[tuple[int, bool], list[PreparedBenchmark]] = {}
+        for prepared in due:  # one pass over the images for each model that is asked, and precision
+            benchmark = prepared.benchmark
+            groups.setdefault((id(self._evaluated_models[benchmark.key]), benchmark.full_precision), []).append(
+                prepared
+            )
+        for (_, full_precision), group in groups.items():
+            evaluated_model, union = self._evaluated_models[group[0].benchmark.key], self._union(group)
+            with evaluating(evaluated_model.model, self.ranks):
+                precision = nullcontext if full_precision else context
+                answer = encode(
+                    evaluated_model, union.request, self._batch_size(), self.ranks, precision, self.settings.interrupted
+                )
+                if answer is None:
+                    return None
+                results.update(self.ranks.together(lambda: self._scored(union, group, answer)))  # noqa: B023
+        return {p.benchmark.key: results[p.benchmark.key] for p in due if p.benchmark.key in results}
+
+    def _scored(
+        self, union: StimulusUnion, group: Sequence[PreparedBenchmark], answer: EncodedFeatures
+    ) -> dict[str, BenchmarkResult]:
+        return benchmark_results(union, group, answer) if self.ranks.rank == 0 else {}
+
+    def _union(self, group: Sequence[PreparedBenchmark]) -> StimulusUnion:
+        keys = tuple(prepared.benchmark.key for prepared in group)
+        if keys not in self._unions:
+            self._unions[keys] = StimulusUnion(group)
+        return self._unions[keys]
+
+    def _batch_size(self) -> int:
+        given = (self.settings.batch_size, *(b.batch_size for b in self._benchmarks.values()))
+        return min((size for size in given if size is not None), default=DEFAULT_BATCH_SIZE)
+
+    def _recorded(
+        self, step: int, due: Sequence[PreparedBenchmark], results: Mapping[str, BenchmarkResult], seconds: float
+    ) -> None:
+        record = self.record
+        if self.ranks.rank != 0 or record is None:
+            return
+        position = self.position(step)
+        for prepared in due:
+            benchmark, items = prepared.benchmark, results[prepared.benchmark.key].items
+            n = self._introduced.get(benchmark.key)
+            if benchmark.key not in self._introduced or (n is None and items is not None):
+                n = None if items is None else len(items)  # not known while the model cannot be asked
+                record.append("benchmark", position, described(benchmark, n))
+                self._introduced[benchmark.key] = n
+            if items is not None:
+                every = benchmark.every_n_steps
+                record.write_items(
+                    benchmark.key, step, items.ids, items.clusters, items.conditions, items.human, items.model, every
+                )
+        elapsed = max(time.monotonic() - self._started, 1e-9)
+        spent = self._spent + seconds  # what is still to come of this event counts from the next one on
+        times = {"time/evaluation_seconds": seconds, "time/evaluation_fraction": min(1.0, spent / elapsed)}
+        record.append("evaluation", position, {**as_fields(results), **times})
+
+    def _notify(self, line: str) -> None:
+        if self.ranks.rank == 0:
+            self.settings.notify(line)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP as Lightning trains it: batch to loss, optimizer, and what must hold after each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from clip_align.config import OptimizerConfig
+from clip_align.losses.infonce import infonce
+from clip_align.training import optimizer as optim
+from clip_align.training.loss_check import PendingLosses
+
+LOGIT_SCALE = math.log(1 / 0.07)  # Radford et al. 2021, section 2.5: initial temperature .07
+LOGIT_SCALE_MAX = math.log(100)  # ibid.: logits are never scaled by more than 100
+
+Batch = dict[str, Any]  # image uint8 [B, 3, S, S], text int64 [B, L], cursor, keys, skipped
+
+
+class CLIPModule(pl.LightningModule):
+    """A model with ``encode_image``, ``encode_text`` and ``logit_scale``, trained with InfoNCE.
+
+    mean, std: normalization of the channels on [0, 1]. steps: optimizer steps of the whole run.
+    fused: False under a gradient scaler. ``losses`` and ``grad_norm`` (before clipping, of the last step)
+    stay on the device until somebody reads them.
+    """
+
+    shift: Tensor  # [1, 3, 1, 1], of pixels on 0 to 255
+    scale: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        optimizer: OptimizerConfig,
+        steps: int,
+        fused: bool = True,
+    ) -> None:
+        super().__init__()
+        self.model: Any = cast(Any, model)
+        self.settings, self.steps, self.fused = optimizer, steps, fused
+        self.losses = PendingLosses()
+        self.grad_norm: Tensor | None = None
+        shift = torch.tensor(mean).view(1, 3, 1, 1) * 255.0  # pixels stay uint8 until they are on the device
+        scale = 1.0 / (torch.tensor(std).view(1, 3, 1, 1) * 255.0)
+        self.register_buffer("shift", shift, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        with torch.no_grad():
+            self.model.logit_scale.fill_(LOGIT_SCALE)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of this rank's rows against the columns of all ranks; the gradient's mean over ranks is the whole's."""
+        image = (batch["image"] - self.shift) * self.scale  # [B, 3, S, S], float
+        image = self.model.encode_image(image)  # [B, D], not normed
+        text = self.model.encode_text(batch["text"])  # [B, D]
+        loss = infonce(image, text, self.model.logit_scale, *ranks())  # float32, outside autocast
+        self.losses.add(self.step_under_way, loss, batch["keys"])
+        return loss
+
+    @property
+    def step_under_way(self) -> int:
+        """Number of the optimizer step that the present batch belongs to, from 1."""
+        return int(self.global_step) + 1 if self._trainer is not None else 1
+
+    def learning_rate(self, step: int) -> float:
+        """The rate that optimizer step ``step`` (from 1) takes."""
+        return self.settings.lr * optim.schedule(self.settings, self.steps)(step - 1)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Only what the model reads: walking through a hundred keys costs more than the copy."""
+        moved = {name: batch[name].to(device, non_blocking=True) for name in ("image", "text")}
+        return {**batch, **moved}
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, and a learning rate that changes with every optimizer step."""
+        optimizer = optim.adamw(self, self.settings, self.fused)
+        schedule = optim.scheduler(optimizer, self.settings, self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """A resumed run may have another length than the optimizer's state was saved with."""
+        optimizer: Any = self.optimizers()
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.step_under_way)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip by the norm over all parameters, and keep that norm: it is recorded."""
+        limit = self.settings.clip_norm
+        self.grad_norm = clip_grad_norm_(self.parameters(), math.inf if limit is None else limit)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """The step itself, then the bounds of the logit scale."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(0.0, LOGIT_SCALE_MAX)
+
+
+def ranks() -> tuple[int, int]:
+    """This process's rank and the number of ranks; (0, 1) outside a process group."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rank needs before its first step: data, model, callbacks. Everything that can be refused is refused here."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clip_align.callbacks.base import PerceptualCallback
+from clip_align.callbacks.best_checkpoint import higher_is_better
+from clip_align.callbacks.build import build_callbacks
+from clip_align.config import CheckpointConfig, Config, WorldData
+from clip_align.data.loader import Loader
+from clip_align.data.sampling_plan import Cursor
+from clip_align.data.training_data import TrainingData
+from clip_align.data.world.shards import ensure_held_out, ensure_world
+from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.evaluation.prepare import planned
+from clip_align.evaluation.stimulus_cache import ensure
+from clip_align.models.build import ClipModel, build_model
+from clip_align.models.words import WordTokenizer
+from clip_align.processes.torchrun import under_torchrun
+from clip_align.training.launch_ranks import RankLayout
+from clip_align.training.resume import RunStart
+
+MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
+
+
+@dataclass(frozen=True, eq=False)
+class RunComponents:
+    """All that training is made of, on this rank.
+
+    cursor: epoch and number of the first batch. subject: the model as benchmarks ask it. stimuli: files of their
+    images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None.
+    higher_is_better: the direction of ``checkpoint.best``; None where there is no such score.
+    """
+
+    data: TrainingData
+    cursor: Sequence[int]
+    loader: Loader
+    clip: ClipModel
+    evaluated_model: EvaluatedModel
+    callbacks: Sequence[PerceptualCallback]
+    stimuli: Mapping[str, Sequence[str]]
+    words: Sequence[str] | None
+    cache: Path
+    higher_is_better: bool | None = None
+
+
+def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Callable[[str], None]) -> RunComponents:
+    """Read, check and build everything that ``start`` needs on this rank; UserError with what is wrong."""
+    config = start.config
+    use_threads(config, layout)
+    data = TrainingData(
+        config.data, None, None, config.seed, layout.rank, layout.world, cache, config.trainer.accumulate, notify
+    )
+    for line in data.check():
+        notify(line)
+    cursor, others = start.cursor(data.found.fingerprint)
+    if others:
+        notify(others)
+    words = start.words if start.words is not None else _words(config, data)
+    seed_everything(config.seed)
+    clip = build_model(config.model, words)
+    data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
+    loader = data.loader(Cursor(*cursor), pin_memory=layout.gpu)
+    callbacks = build_callbacks(config.callbacks, {"world": _world(config, cache, notify)})
+    higher = best_direction(config.checkpoint, callbacks)
+    evaluated_model = EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
+    stimuli = _stimuli(callbacks, evaluated_model, cache, layout, notify)
+    return RunComponents(data, cursor, loader, clip, evaluated_model, callbacks, stimuli, words, cache, higher)
+
+
+def best_direction(config: CheckpointConfig, callbacks: Sequence[PerceptualCallback]) -> bool | None:
+    """Whether the best value of ``checkpoint.best`` is its highest; None where there is nothing to keep.
+
+    The default names a callback that a run may do without; any other key has to be one that the run writes.
+    """
+    if config.best is None:
+        return None
+    chosen = {callback.key for callback in callbacks}
+    if config.best == CheckpointConfig().best and config.best.rpartition("/")[0] not in chosen:
+        return None
+    return higher_is_better(config.best, callbacks, "checkpoint.best")
+
+
+def _stimuli(
+    callbacks: Sequence[PerceptualCallback],
+    evaluated_model: EvaluatedModel,
+    cache: Path,
+    layout: RankLayout,
+    notify: Callable[[str], None],
+) -> dict[str, list[str]]:
+    """Make all images, once a machine, while everything can still be refused; their files by benchmark."""
+    jobs = {callback.key: list(planned(callback, evaluated_model, cache)[0].values()) for callback in callbacks}
+    if layout.local_rank == 0:
+        ensure([job for of_one in jobs.values() for job in of_one], notify)
+    return {key: [str(job.target.relative_to(cache)) for job in of_one] for key, of_one in jobs.items()}
+
+
+def _words(config: Config, data: TrainingData) -> list[str] | None:
+    """The vocabulary of the tiny model, from the captions it will be trained on; others bring their own."""
+    if config.model.kind != "tiny":
+        return None
+    return list(WordTokenizer.from_captions(data.captions(MOST_CAPTIONS), config.model.vocabulary, 3).words)
+
+
+def _world(config: Config, cache: Path, notify: Callable[[str], None]) -> Path | None:
+    """Held-out images of the world that is trained on; else of the default one, where a benchmark shows them."""
+    if isinstance(config.data, WorldData):
+        return ensure_world(config.data, cache, notify).held_out
+    shown = any("world" in callback.target for callback in config.callbacks.values())
+    return ensure_held_out(cache, progress=notify) if shown else None
+
+
+def use_threads(config: Config, layout: RankLayout) -> None:
+    """Share the cores between the ranks of this machine, unless OMP_NUM_THREADS says otherwise (not torchrun's own)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = os.environ.get("OMP_NUM_THREADS", "") if not under_torchrun() else ""
+    fraction = int(told) if told.isdigit() and int(told) > 0 else cores // layout.local_world
+    torch.set_num_threads(config.trainer.threads or max(1, fraction))
+
+
+def seed_everything(seed: int) -> None:
+    """Python, numpy and torch, host and devices."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # libraries draw from the global generator
+    torch.manual_seed(seed)

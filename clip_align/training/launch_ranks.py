@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which processes train: this one alone, those that torchrun has started, or this one and children of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import IO, Any
+
+import torch
+import torch.distributed as dist
+
+from clip_align.config import TrainerConfig
+from clip_align.errors import UserError
+from clip_align.processes import torchrun
+from clip_align.settings.config_check import HALF_WITHOUT_GPU
+
+PATIENCE = timedelta(hours=3)  # rank 0 may render, cut or score while the others wait; who dies is seen otherwise
+FAILING_S = 10.0  # for rank 0 to see by itself that a rank is gone (gloo does, NCCL may wait)
+
+
+@dataclass(frozen=True)
+class RankLayout:
+    """Where this process stands.
+
+    gpu: it trains on GPU number ``local_rank``. children: it starts the other ranks.
+    """
+
+    rank: int
+    local_rank: int
+    world: int
+    local_world: int
+    gpu: bool
+    children: bool = False
+
+    @property
+    def nodes(self) -> int:
+        """Number of machines."""
+        return self.world // self.local_world
+
+    @property
+    def device(self) -> torch.device:
+        """What this process trains on."""
+        return torch.device("cuda", self.local_rank) if self.gpu else torch.device("cpu")
+
+
+def rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> RankLayout:
+    """This process's place for what was configured, on a machine with ``gpus`` GPUs; UserError when it cannot be had.
+
+    ``auto``: the GPUs where there are any, else the CPU. ``ddp``: torchrun's world, else one rank per GPU, else
+    ``devices`` ranks on the CPU.
+    """
+    layout = _rank_layout(config, gpus, environment)
+    if config.precision == "16-mixed" and not layout.gpu:  # Lightning would take bf16 without a word
+        raise UserError(HALF_WITHOUT_GPU)
+    return layout
+
+
+def _rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> RankLayout:
+    if torchrun.started(environment):
+        local, world, local_world = (int(environment[n]) for n in ("LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        gpu = config.kind == "gpu" or (config.kind != "cpu" and gpus > 0)
+        if gpu and local_world > gpus:
+            raise UserError(
+                f"trainer: {local_world} ranks on this machine and {gpus} GPUs; start as many ranks as GPUs, "
+                "or set trainer=cpu"
+            )
+        return RankLayout(torchrun.rank(environment), local, world, local_world, gpu)
+    if config.kind == "gpu" and not gpus:
+        raise UserError("trainer: gpu was asked for and torch finds none; use trainer=cpu, or trainer=auto")
+    gpu = config.kind != "cpu" and gpus > 0
+    wanted = config.devices or (gpus if gpu else 1)
+    if gpu and wanted > gpus:
+        raise UserError(f"trainer.devices: {wanted} were asked for and torch finds {gpus} GPUs")
+    return RankLayout(0, 0, wanted, wanted, gpu, children=wanted > 1)
+
+
+def join_process_group(layout: RankLayout) -> None:
+    """Join the process group of this run; waits for the others. The environment tells where they meet."""
+    if layout.world == 1 or dist.is_initialized():
+        return
+    if layout.gpu:
+        torch.cuda.set_device(layout.local_rank)
+    dist.init_process_group("nccl" if layout.gpu else "gloo", timeout=PATIENCE)
+
+
+def environment_of(number: int, world: int, port: int) -> dict[str, str]:
+    """What tells a rank of ours its place, in torchrun's names."""
+    places = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+    return {**{k: str(v) for k, v in places.items()}, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ChildRanks:
+    """The other ranks, where this process starts them. They print nothing; what a failed one said is kept.
+
+    ``failed(reason)`` is called in a thread when a child has failed and this process has not noticed after a
+    while: it waits in a collective for it.
+    """
+
+    def __init__(self, job: Mapping[str, Any], world: int, port: int, failed: Callable[[str], None]) -> None:
+        self._said: list[IO[bytes]] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._failed, self._ended = failed, threading.Event()
+        for rank in range(1, world):
+            said = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the child
+            environment = {**os.environ, **environment_of(rank, world, port), torchrun.OURS: "1"}
+            command = [sys.executable, "-m", "clip_align.training.child_rank", str(os.getpid())]
+            self._said.append(said)
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said)
+            self._processes.append(process)
+            with contextlib.suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
+                process.stdin.write(json.dumps(job).encode())  # type: ignore[union-attr]  # too long for its environment
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def reason(self, wait_s: float = 0.0) -> str | None:
+        """What the first failed child said last; waits for one to fail. None when all are well."""
+        end = time.monotonic() + wait_s
+        while True:
+            for rank, process in enumerate(self._processes, 1):
+                if process.poll():
+                    return f"rank {rank}: {self._last_words(rank).removeprefix(f'rank {rank}: ')}"
+            if time.monotonic() >= end:
+                return None
+            time.sleep(0.05)
+
+    def may_end(self) -> None:
+        """Training is over on all ranks: from here on a child's end is no failure, whatever its code."""
+        self._ended.set()
+
+    def end(self, patience_s: float) -> None:
+        """Wait for the children to end by themselves; then end them."""
+        self._ended.set()
+        limit = time.monotonic() + patience_s
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=max(0.0, limit - time.monotonic()))
+        self.kill()
+        for said in self._said:
+            said.close()
+
+    def kill(self) -> None:
+        """End the children at once."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.5):
+            reason = self.reason()
+            if reason is not None:
+                if not self._ended.wait(FAILING_S):
+                    self._failed(reason)
+                return
+
+    def _last_words(self, rank: int) -> str:
+        said = self._said[rank - 1]
+        with contextlib.suppress(OSError, ValueError):
+            said.seek(0)
+            lines = [line for line in said.read().decode(errors="replace").splitlines() if line.strip()]
+            if lines:
+                return lines[-1]
+        return f"ended with code {self._processes[rank - 1].returncode}"

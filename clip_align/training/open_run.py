@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run's folder, record and provenance as they are opened, by rank 0 alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from clip_align.config import to_plain
+from clip_align.errors import UserError
+from clip_align.evaluation.schedule import event_steps
+from clip_align.record.record import Position, Record, read
+from clip_align.runs.folder import (
+    RunFolder,
+    lock,
+    new_run,
+    point_latest,
+    read_provenance,
+    run_name,
+    write_atomic,
+    write_provenance,
+)
+from clip_align.runs.provenance import provenance
+from clip_align.tracking.build_mirrors import mirrors
+from clip_align.tracking.console_lines import can_redraw
+from clip_align.training.components import RunComponents
+from clip_align.training.launch_ranks import RankLayout
+from clip_align.training.resume import RunStart, global_batch
+from clip_align.training.train_log import EvaluationCosts
+
+OF_TRACKERS = ("wandb", "tensorboard", "evaluations.csv", "train.csv")  # they would continue with what they find
+ORPHANS_S = 8.0  # torch's workers look every 5 s whether their parent lives
+KEPT_ASIDE = ("metrics.jsonl", "items", "checkpoints", "curves.png", "report.html", "train.log", *OF_TRACKERS)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedRun:
+    """What rank 0 has beside the others. say: a line for the user, also into train.log."""
+
+    run: RunFolder
+    record: Record
+    evaluation_costs: EvaluationCosts
+    notify: Callable[[str], None]
+
+
+def open_run(
+    run: RunFolder, start: RunStart, components: RunComponents, layout: RankLayout, argv: Sequence[str]
+) -> OpenedRun:
+    """Note where the run comes from and begin its record, in the folder of `folder_of`."""
+    config = start.config
+    try:
+        plain = to_plain(replace(config, resume=None, dry_run=False))
+        write_atomic(run.config_yaml, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        write_provenance(run, **_provenance(start, components, layout, argv, run))
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"paths.runs: {run.path} cannot be written ({reason}); set paths.runs=…") from None
+    past = read(run.path)  # of a resumed run
+    evaluation_costs, watching = EvaluationCosts(), mirrors(config, run, past, interactive=can_redraw(sys.stdout))
+    for line in past.evaluations:
+        evaluation_costs.line(line)
+    record = Record(run.path, [evaluation_costs, *watching])
+    record.append("event", _position(start, components), _beginning(start, components, layout, run))
+    console: Any = watching[-1]
+    return OpenedRun(run, record, evaluation_costs, console.notify)
+
+
+def folder_of(start: RunStart) -> RunFolder:
+    """Make the run's folder, or set an old one right; nobody else can train in it as long as this process lives."""
+    config = start.config
+    if start.folder is None:
+        run = new_run(config.paths.runs, config.name, config.experiment)
+        _lock(run)
+        return run
+    run = RunFolder(start.folder)
+    _lock(run)
+    if start.checkpoint is None:
+        _keep_aside(run)
+    runs = Path(config.paths.runs).resolve()
+    if run.path.resolve().is_relative_to(runs):
+        point_latest(runs, str(run.path.resolve().relative_to(runs)))
+    return run
+
+
+def _lock(run: RunFolder) -> None:
+    """One training at a time in a folder; the lock goes with this process, however it ends.
+
+    Loader workers of a killed training hold it for some seconds more.
+    """
+    limit = time.monotonic() + ORPHANS_S
+    while True:
+        try:
+            lock(run)
+            return
+        except BlockingIOError:
+            if time.monotonic() > limit:
+                line = f"name: {run.path} is in use by a training that is under way; wait for it, or stop it"
+                raise UserError(line) from None
+            time.sleep(0.2)
+
+
+def _keep_aside(run: RunFolder) -> None:
+    """The record of steps whose weights are lost goes into a folder of its own, so that a new one can begin."""
+    aside = run.path / time.strftime("before-%Y%m%d-%H%M%S")
+    for name in KEPT_ASIDE if run.has_steps else ():
+        if (run.path / name).exists():
+            aside.mkdir(exist_ok=True)
+            os.replace(run.path / name, aside / name)
+
+
+def _provenance(
+    start: RunStart, components: RunComponents, layout: RankLayout, argv: Sequence[str], run: RunFolder
+) -> dict[str, Any]:
+    """The first command of a run stays; those that continued with it are listed behind."""
+    config = start.config
+    now = provenance(argv, config.seed, status="running", exit_code=None, ended=None, ranks=layout.world)
+    now |= {
+        "global_batch": global_batch(config, layout.world),
+        **components.data.provenance,
+        "stimuli": components.stimuli,
+    }
+    before = read_provenance(run)
+    if start.checkpoint is None or not before:
+        return now
+    going_on = {key: now[key] for key in ("command", "started", "git_commit", "hardware")}
+    data = start.own.get("data_fingerprint")
+    if data not in (None, now["data_fingerprint"]):
+        going_on["data_fingerprint_before"] = data
+    kept = {key: before[key] for key in ("command", "started", "git_commit") if key in before}
+    return now | kept | {"resumed": [*before.get("resumed", []), {**going_on, "step": start.step}]}
+
+
+def _position(start: RunStart, components: RunComponents) -> Position:
+    return Position(start.step, int(start.own.get("samples_seen", 0)), components.cursor[0], start.wall_seconds)
+
+
+def _beginning(start: RunStart, components: RunComponents, layout: RankLayout, run: RunFolder) -> dict[str, Any]:
+    config = start.config
+    events = event_steps(components.callbacks, config.evaluation.early_steps, start.max_steps)
+    batch = global_batch(config, layout.world)
+    ranks = f" on {layout.world} ranks" if layout.world > 1 else ""
+    name = run_name(run, config.paths.runs)
+    what = f"{components.clip.name}, {start.max_steps} steps of {batch} samples{ranks}, {len(events)} evaluations"
+    return {
+        "event": "resumed" if start.checkpoint else "started",
+        "message": f"{name}: {what}" + (f", from step {start.step}" if start.checkpoint else ""),
+        "max_steps": start.max_steps,
+        "global_batch": batch,
+        "ranks": layout.world,
+        "run": name,
+        "evaluations_planned": len(events),
+        "regular_every": config.evaluation.every_n_steps,
+    }

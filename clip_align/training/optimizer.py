@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AdamW, its parameter groups and the learning rate over the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from clip_align.config import OptimizerConfig
+
+NOT_DECAYED = frozenset({"logit_scale", "logit_bias"})
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Trainable parameters with and without weight decay.
+
+    Matrices and kernels decay; gains, biases, single embeddings (fewer than two dimensions) and the
+    loss's own scalars do not, whatever shape they have.
+    """
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            keep = parameter.ndim < 2 or name.rpartition(".")[2] in NOT_DECAYED
+            (free if keep else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def adamw(model: nn.Module, config: OptimizerConfig, fused: bool) -> AdamW:
+    """AdamW over ``model``. ``fused`` must be False under a gradient scaler: clipping sees scaled gradients else."""
+    groups = parameter_groups(model, config.weight_decay)
+    devices = {p.device.type for p in model.parameters()}
+    return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused and devices <= {"cpu", "cuda"})
+
+
+def schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
+    """Factor of the learning rate for the optimizer step that follows ``done`` steps, in (0, 1].
+
+    Linear warm-up over ``warmup_steps``, then half a cosine down to 0 after ``steps``, or constant.
+    """
+    return partial(_factor, warmup=config.warmup_steps, steps=steps, cosine=config.schedule == "cosine")
+
+
+def scheduler(optimizer: AdamW, config: OptimizerConfig, steps: int) -> LambdaLR:
+    """The schedule as torch has it. Its state holds no function, so a resumed run may have another length."""
+    factor = schedule(config, steps)
+    return LambdaLR(optimizer, lambda done: factor(done))  # a function: a callable object would land in the state
+
+
+def _factor(done: int, warmup: int, steps: int, cosine: bool) -> float:
+    if done < warmup:
+        return (done + 1) / warmup
+    if not cosine:
+        return 1.0
+    fraction = min(1.0, (done - warmup) / max(1, steps - warmup))
+    return 0.5 * (1.0 + math.cos(math.pi * fraction))

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run starts: a new folder, a checkpoint of an old one, or nowhere because it is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from clip_align.config import Config, OptimizerConfig
+from clip_align.errors import UserError
+from clip_align.record.record import read
+from clip_align.runs.folder import RunFolder, read_provenance, used_name
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What a run begins with, the same on all ranks.
+
+    config: as given. optimizer: its warm-up cut to fit. max_steps: optimizer steps of the whole run. folder: None
+    until it is made. checkpoint: file to continue from; ``own``: our part of it. wall_seconds: taken so far.
+    done: nothing is left to do.
+    """
+
+    config: Config
+    optimizer: OptimizerConfig
+    max_steps: int
+    folder: Path | None = None
+    checkpoint: Path | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
+    wall_seconds: float = 0.0
+    done: bool = False
+    lines: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps that are behind us."""
+        return int(self.own.get("global_step", 0))
+
+    @property
+    def words(self) -> list[str] | None:
+        """Words of the tokenizer that the run was begun with; None for a new run, or a model without them."""
+        return self.own.get("words")
+
+    def cursor(self, fingerprint: str) -> tuple[list[int], str | None]:
+        """Epoch and number of the next batch to train on, with these data; a line where the run had others so far.
+
+        A position in an epoch means something for the same samples only: with others the next epoch begins.
+        """
+        epoch, batch = self.own.get("cursor", [0, 0])
+        before = self.own.get("data_fingerprint", fingerprint)
+        if before == fingerprint:
+            return [epoch, batch], None
+        line = f"data: not what {self.folder} was trained on so far (fingerprint {before}, now {fingerprint})"
+        return [epoch + 1, 0], f"{line}; continuing with epoch {epoch + 1} of these"
+
+
+def run_start(config: Config, world: int) -> RunStart:
+    """Where to begin, read from the run's folder; nothing is written. UserError when it cannot be begun so."""
+    max_steps = steps_of(config, world)
+    steps, line = warmup(config, max_steps)
+    optimizer = replace(config.optimizer, warmup_steps=steps)
+    start = RunStart(config, optimizer, max_steps, lines=(line,) if line else ())
+    if config.resume is None:
+        _refuse_used(config)
+        return start
+    return _resumed(start, RunFolder(Path(config.resume)), world)
+
+
+def steps_of(config: Config, world: int) -> int:
+    """Optimizer steps of the whole run on ``world`` ranks."""
+    if config.trainer.max_steps is not None:
+        return config.trainer.max_steps
+    return math.ceil((config.trainer.samples or 1) / global_batch(config, world))
+
+
+def global_batch(config: Config, world: int) -> int:
+    """Samples of one optimizer step, over all ranks and accumulated batches."""
+    return config.data.batch_size * world * config.trainer.accumulate
+
+
+def warmup(config: Config, max_steps: int) -> tuple[int, str | None]:
+    """Warm-up steps for a run of ``max_steps``, and a line when they had to be cut to a tenth of it."""
+    asked = config.optimizer.warmup_steps
+    if asked <= max_steps:
+        return asked, None
+    cut = max_steps // 10
+    return cut, f"optimizer.warmup_steps: {asked} is longer than the run of {max_steps} steps; cut to {cut}"
+
+
+def _refuse_used(config: Config) -> None:
+    """A used name is refused before anything is prepared; the folder itself is made later."""
+    if config.name and (folder := RunFolder(Path(config.paths.runs) / config.name)).has_steps:
+        raise UserError(used_name(folder, config.name))
+
+
+def _resumed(start: RunStart, run: RunFolder, world: int) -> RunStart:
+    from clip_align.training.checkpoint import OWN, newest  # torch
+
+    found = newest(run.checkpoints)
+    if found is None:
+        line = f"{run.path} holds no checkpoint: starting again" + (", old record kept aside" if run.has_steps else "")
+        return replace(start, folder=run.path, lines=(*start.lines, line))
+    path, own = found[0], found[1][OWN]
+    step, total = int(own["global_step"]), start.max_steps
+    if own["ranks"] != world:
+        raise UserError(
+            f"resume: {run.path} was trained by {own['ranks']} ranks and would continue with {world}; "
+            f"start {own['ranks']} ranks: the global batch must stay"
+        )
+    if step > total:
+        raise UserError(
+            f"trainer: {run.path} has reached step {step}, beyond the {total} steps asked for; ask for more than {step}"
+        )
+    if step == total and read_provenance(run).get("status") == "done":
+        line = (
+            f"{run.path} is finished ({step} steps); nothing to do. To train on: trainer.max_steps=<more than {step}>"
+        )
+        return replace(start, folder=run.path, done=True, lines=(line,))
+    before = own["config"]["trainer"], own["config"]["optimizer"]
+    lines = [f"resuming from step {step} ({path.name})"]
+    if before[0]["max_steps"] != start.config.trainer.max_steps or before[0]["samples"] != start.config.trainer.samples:
+        lines.append(f"learning rate: {start.config.optimizer.schedule} schedule recomputed for {total} steps")
+    past = read(run.path)
+    walls = [line.get("wall_seconds") or 0.0 for line in (*past.events, *past.train, *past.evaluations)]
+    wall = float(max([own["wall_seconds"], *walls]))
+    return replace(start, folder=run.path, checkpoint=path, own=own, wall_seconds=wall, lines=(*start.lines, *lines))

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The batches on their way to the trainer: time spent waiting for them, and their end when a signal came."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from clip_align.training.signals import Signals
+
+GRACE_S = 1.0  # a signal to the whole group may kill a worker before this process has seen its own
+
+
+class TimedLoader:
+    """Batches of ``loader``; ``waited`` adds up the seconds that training stood still for them.
+
+    Has no length on purpose: the loader continues over epochs without an end.
+    """
+
+    def __init__(self, loader: Iterable[Any], signals: Signals) -> None:
+        self.loader, self.signals = loader, signals
+        self.waited = 0.0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        batches = iter(self.loader)
+        last: dict[str, Any] | None = None
+        while True:
+            began = time.perf_counter()
+            try:
+                last = next(batches)
+            except StopIteration:
+                return
+            except Exception:
+                if last is None or not self._signalled():
+                    raise
+                yield from self._until_stopped(last)
+            self.waited += time.perf_counter() - began
+            yield last
+
+    def _signalled(self) -> bool:
+        end = time.monotonic() + GRACE_S
+        while self.signals.received is None and time.monotonic() < end:
+            time.sleep(0.02)
+        return self.signals.received is not None
+
+    def _until_stopped(self, last: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """After a signal an error is the end of the data, but not of this rank: others may wait in a collective.
+
+        The last batch stands in until all ranks have agreed to stop, a few seconds at most; ``samples_seen`` counts
+        what is trained of it. On one rank that is nothing, or the rest of an accumulated step.
+        """
+        while True:
+            yield last

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the run is, how fast it goes, and the lines of kind ``train`` in its record."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+
+from clip_align.record.record import Position, Record
+from clip_align.training.bad_sample_log import BadSampleLog
+from clip_align.training.clip_module import CLIPModule
+from clip_align.training.loss_check import StepLoss
+from clip_align.training.stop_check import StopCheck, mean_over_ranks
+from clip_align.training.timed_loader import TimedLoader
+
+REMEMBERED = 5  # evaluations whose mean cost is that of those to come
+
+
+class RunPosition:
+    """Position of the run on this rank. ``cursor`` is that of the last *trained* batch.
+
+    global_batch: samples of one optimizer step, over all ranks and accumulated batches.
+    wall_before: seconds that the run had taken when it was resumed.
+    """
+
+    def __init__(self, global_batch: int, cursor: Sequence[int], wall_before: float = 0.0, step: int = 0) -> None:
+        self.global_batch, self.cursor, self.step = global_batch, cursor, step
+        self._began = time.monotonic() - wall_before
+
+    def position(self) -> Position:
+        """For a line of the record."""
+        wall = time.monotonic() - self._began
+        return Position(self.step, self.step * self.global_batch, int(self.cursor[0]), round(wall, 3))
+
+    def plain_cursor(self) -> list[int]:
+        """The cursor as a checkpoint holds it."""
+        return [int(number) for number in self.cursor]
+
+
+class EvaluationCosts:
+    """What evaluations took: a mirror of the record, for the estimate of the time left."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """Remember the cost of an evaluation."""
+        if line.get("kind") == "evaluation" and isinstance(line.get("time/evaluation_seconds"), (int, float)):
+            self._seconds = [*self._seconds, float(line["time/evaluation_seconds"])][-REMEMBERED:]
+
+    def close(self, status: str) -> None:
+        """Nothing to end."""
+
+    @property
+    def mean_s(self) -> float:
+        """Seconds per evaluation, 0 while there was none."""
+        return sum(self._seconds) / len(self._seconds) if self._seconds else 0.0
+
+
+class Stopwatch:
+    """Time in training steps, without what callbacks do at their borders (evaluation, checkpoints)."""
+
+    def __init__(self) -> None:
+        self._total, self._since = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far; only read while paused."""
+        return self._total
+
+    def pause(self) -> None:
+        """A step is done, its callbacks begin."""
+        self._total += time.perf_counter() - self._since
+
+    def resume(self) -> None:
+        """The callbacks are done, the next step begins."""
+        self._since = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class LogSchedule:
+    """When to write a line, where the run ends, and the steps at which it evaluates, in order."""
+
+    every: int
+    max_steps: int
+    events: Sequence[int] = ()
+
+    def events_left(self, step: int) -> int:
+        """Evaluations to come when ``step`` is just done; its own comes after the line that says so."""
+        return len(self.events) - bisect_left(self.events, step)
+
+
+class Progress(pl.Callback):
+    """Keeps `RunPosition` up to date and writes a train line every so many optimizer steps.
+
+    Second of the run's callbacks, behind `StopCheck`; `Checkpoints`, the last one, starts the stopwatch again.
+    record: None on all ranks but the first.
+    """
+
+    def __init__(
+        self,
+        run_position: RunPosition,
+        timed_loader: TimedLoader,
+        stop_check: StopCheck,
+        record: Record | None,
+        evaluation_costs: EvaluationCosts,
+        log_schedule: LogSchedule,
+    ) -> None:
+        self.run_position, self.timed_loader, self.stop_check, self.record, self.evaluation_costs, self.log_schedule = (
+            run_position,
+            timed_loader,
+            stop_check,
+            record,
+            evaluation_costs,
+            log_schedule,
+        )
+        self.stopwatch, self.bad_sample_log = Stopwatch(), BadSampleLog(getattr(timed_loader.loader, "tally", None))
+        self._sum, self._count = 0.0, 0
+        self._last = (run_position.step, 0.0, 0.0)  # step, training seconds and seconds waited at the last line
+
+    def take(self, losses: list[StepLoss]) -> None:
+        """Losses of this rank that were just read from the device; their mean goes into the next line."""
+        self._sum += sum(loss.value for loss in losses)
+        self._count += len(losses)
+
+    def refused(self, bad: StepLoss) -> None:
+        """A loss that is no number ends the run; all its samples go into the record."""
+        message = f"train/loss is {bad.value} at step {bad.step}, from a batch of {len(bad.keys)} samples"
+        self._tell({"event": "not_finite", "message": message, "step": bad.step, "keys": list(bad.keys)})
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What all ranks had to skip."""
+        self._tell(self.bad_sample_log.total(self.stop_check.ranks))
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
+    ) -> None:
+        """Note where we are; at a logging step, write it down."""
+        self.stopwatch.pause()
+        if trainer.global_step == self.run_position.step:
+            return  # more batches of this optimizer step to come
+        self.run_position.step, self.run_position.cursor = trainer.global_step, batch["cursor"]
+        if (
+            self.run_position.step % self.log_schedule.every == 0
+            or self.run_position.step == self.log_schedule.max_steps
+        ):
+            self._write(pl_module)
+
+    def _write(self, module: Any) -> None:
+        self.stop_check.check_losses()
+        loss = mean_over_ranks(self._sum / self._count)
+        if self.record is not None:
+            self.record.append("train", self.run_position.position(), {**self._measured(module, loss), **self._times()})
+            self._tell(self.bad_sample_log.news())
+        self._sum, self._count = 0.0, 0
+        self._last = (self.run_position.step, self.stopwatch.seconds, self.timed_loader.waited)
+
+    def _tell(self, event: Mapping[str, Any] | None) -> None:
+        if self.record is not None and event is not None:
+            self.record.append("event", self.run_position.position(), event)
+
+    def _measured(self, module: CLIPModule, loss: float) -> dict[str, float]:
+        """What the module knows about its last step; two numbers off the device."""
+        norm = module.grad_norm
+        return {
+            "train/loss": loss,
+            "train/logit_scale": float(module.model.logit_scale.detach().exp()),
+            "train/lr": module.learning_rate(self.run_position.step),
+            "train/grad_norm": float(norm) if norm is not None else float("nan"),
+        }
+
+    def _times(self) -> dict[str, float]:
+        step, trained, waited = self._last
+        seconds = max(1e-9, self.stopwatch.seconds - trained)
+        steps = max(1, self.run_position.step - step)
+        left = self.log_schedule.max_steps - self.run_position.step
+        return {
+            "time/samples_per_second": steps * self.run_position.global_batch / seconds,
+            "time/data_wait_fraction": min(1.0, (self.timed_loader.waited - waited) / seconds),
+            "time/left_seconds": left * seconds / steps
+            + self.log_schedule.events_left(self.run_position.step) * self.evaluation_costs.mean_s,
+        }

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our Trainer: Lightning's loop without its loggers, bars, signal handlers and collectives of every step."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+from torch import nn
+
+from clip_align.config import TrainerConfig
+from clip_align.evaluation.encode import Context
+from clip_align.training.checkpoint import AtomicIO
+from clip_align.training.launch_ranks import PATIENCE, RankLayout
+
+
+def build_trainer(
+    config: TrainerConfig, layout: RankLayout, model: nn.Module, max_steps: int, callbacks: Sequence[pl.Callback]
+) -> pl.Trainer:
+    """A Trainer for this rank; the process group, where there is one, has been joined."""
+    _quiet()
+    environment = TorchElasticEnvironment() if layout.world > 1 else LightningEnvironment()
+    trainer = pl.Trainer(
+        accelerator="gpu" if layout.gpu else "cpu",
+        devices=layout.local_world,
+        num_nodes=layout.nodes,
+        strategy=_ddp(config, layout, model) if layout.world > 1 else "auto",
+        precision="32-true" if config.precision == "32" else config.precision,
+        max_steps=max_steps,
+        max_epochs=-1,  # the loader is endless, its batches know their epoch
+        accumulate_grad_batches=config.accumulate,
+        callbacks=list(callbacks),
+        plugins=[AtomicIO(), environment],
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        inference_mode=False,
+    )
+    _without_signals(trainer)
+    return trainer
+
+
+def autocast(precision: str, device: str) -> Context:
+    """What a model runs in at ``precision``, as the Trainer has it."""
+    if precision == "32":
+        return nullcontext
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
+    return partial(torch.autocast, device, dtype=dtype)
+
+
+def compile_towers(model: Any) -> None:
+    """Compile both towers in place: names of weights stay, and so does everything between the towers and the loss."""
+    for name in ("visual", "text", "transformer"):
+        tower = getattr(model, name, None)
+        if isinstance(tower, nn.Module):
+            tower.compile()
+
+
+def _ddp(config: TrainerConfig, layout: RankLayout, model: nn.Module) -> DDPStrategy:
+    running = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    return DDPStrategy(
+        process_group_backend="nccl" if layout.gpu else "gloo",
+        timeout=PATIENCE,
+        find_unused_parameters=False,
+        gradient_as_bucket_view=True,
+        static_graph=config.accumulate == 1,  # not with backward passes that are not reduced
+        broadcast_buffers=running,  # statistics that change; text masks do not
+    )
+
+
+def _without_signals(trainer: Any) -> None:
+    """Ours are set already, and Lightning's talk to other ranks from inside a handler and before every batch."""
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    loop = trainer.fit_loop.epoch_loop
+    if hasattr(loop, "_broadcast_sigterm_tensor"):
+        loop._broadcast_sigterm_tensor = lambda: None
+
+
+def _quiet() -> None:
+    """What Lightning says about devices, tips and loaders is not for the user of this program."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for module in ("pytorch_lightning", "lightning_fabric"):
+        warnings.filterwarnings("ignore", module=rf"{module}\..*")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")  # of its own functions

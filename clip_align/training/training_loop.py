@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of a training loop, put together on one rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from clip_align.config import Config
+from clip_align.processes.ranks import Ranks
+from clip_align.record.record import Record
+from clip_align.training.checkpoint import Checkpoints
+from clip_align.training.clip_module import CLIPModule
+from clip_align.training.launch_ranks import RankLayout
+from clip_align.training.signals import Signals
+from clip_align.training.stop_check import StopCheck
+from clip_align.training.timed_loader import TimedLoader
+from clip_align.training.train_log import EvaluationCosts, LogSchedule, Progress, RunPosition
+from clip_align.training.trainer import build_trainer
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingLoop:
+    """What trains, and what watches it. ``record`` is None on all ranks but the first."""
+
+    module: CLIPModule
+    timed_loader: TimedLoader
+    run_position: RunPosition
+    stop_check: StopCheck
+    progress: Progress
+    checkpoints: Checkpoints
+
+    def run(
+        self,
+        config: Config,
+        layout: RankLayout,
+        max_steps: int,
+        evaluations: Sequence[pl.Callback],
+        resume_from: Path | None,
+    ) -> None:
+        """Train to the last step, or until a signal. The order of the callbacks is part of how they work."""
+        callbacks = [self.stop_check, self.progress, *evaluations, self.checkpoints]
+        trainer = build_trainer(config.trainer, layout, self.module.model, max_steps, callbacks)
+        trainer.fit(
+            self.module, train_dataloaders=self.timed_loader, ckpt_path=str(resume_from) if resume_from else None
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LoopContext:
+    """What a loop has to do with. record, costs: of rank 0, else None and unused. events: steps with an evaluation.
+
+    higher_is_better: the direction of ``checkpoint.best``; None where no callback writes it.
+    """
+
+    ranks: Ranks
+    signals: Signals
+    record: Record | None
+    evaluation_costs: EvaluationCosts
+    events: Sequence[int] = ()
+    higher_is_better: bool | None = True
+
+
+def build_loop(
+    config: Config,
+    module: CLIPModule,
+    loader: Iterable[Any],
+    run_position: RunPosition,
+    max_steps: int,
+    context: LoopContext,
+    folder: Path,
+    carried: Mapping[str, Any],
+) -> TrainingLoop:
+    """The parts around ``module``; checkpoints go to ``folder`` and hold what is ``carried``."""
+    timed_loader = TimedLoader(loader, context.signals)
+    stop_check = StopCheck(context.ranks, context.signals, module.losses)
+    log_schedule = LogSchedule(config.trainer.log_every_n_steps, max_steps, context.events)
+    progress = Progress(run_position, timed_loader, stop_check, context.record, context.evaluation_costs, log_schedule)
+    checkpoints = Checkpoints(
+        folder,
+        config.checkpoint,
+        max_steps,
+        carried,
+        context.ranks,
+        stop_check,
+        progress,
+        context.record,
+        context.higher_is_better,
+    )
+    stop_check.on_losses, stop_check.on_bad, stop_check.last_good = (
+        progress.take,
+        progress.refused,
+        lambda: checkpoints.newest,
+    )
+    return TrainingLoop(module, timed_loader, run_position, stop_check, progress, checkpoints)

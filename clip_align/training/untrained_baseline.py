@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What models of this kind score before they have learnt anything: a baseline of every human score.
+
+Five random initialisations, after the last step, on rank 0; kept in the cache, since they depend on the
+model's configuration and the benchmark's version only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from clip_align.callbacks.base import PerceptualCallback
+from clip_align.evaluation.benchmark import described
+from clip_align.evaluation.encode import Context
+from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.evaluation.evaluator import EvaluationSettings, Evaluator, Scores
+from clip_align.processes.ranks import Ranks
+from clip_align.record.record import Position
+from clip_align.runs.folder import write_atomic
+
+INITIALISATIONS = 5
+MEAN, SD = "untrained nets", "untrained nets sd"
+
+Baselines = Mapping[str, Mapping[str, float]]  # score -> {label: value}
+MakeModel = Callable[[int], EvaluatedModel]  # of the model with the weights of a seed
+
+
+def with_untrained_baseline(callbacks: Iterable[PerceptualCallback]) -> list[PerceptualCallback]:
+    """The callbacks whose scores have this baseline."""
+    return [c for c in callbacks if c.family == "human" and hasattr(c, "add_baselines")]
+
+
+def cached(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path) -> Baselines | None:
+    """The baselines from an earlier run; None where there was none. ``model``: what it is built from, plain python."""
+    try:
+        found = json.loads(_file(callback, model, cache).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def measure(
+    callback: PerceptualCallback,
+    make: MakeModel,
+    settings: EvaluationSettings,
+    stopped: Callable[[], bool],
+    context: Context = nullcontext,
+) -> Baselines | None:
+    """Mean and standard deviation of every score over the initialisations; None when ``stopped()``.
+
+    Call it in a process that has left its process group: the other ranks have gone.
+    ``make`` builds the model with the weights of a seed. context: the run's precision.
+    """
+    silent = replace(settings, record=None, listeners=(), interrupted=stopped)
+    alone = Ranks()
+    scores: list[Scores] = []
+    for seed in range(INITIALISATIONS):
+        session = Evaluator([(callback, make(seed))], silent, alone, lambda step: Position(step, 0, 0, 0.0))
+        session.prepare()
+        answer = session.evaluate(0, [callback.key], context)
+        if answer is None:
+            return None
+        scores.append(answer)
+    result = {
+        score.name: _mean_and_sd([s.get(f"{callback.key}/{score.name}") for s in scores]) for score in callback.scores
+    }
+    return {name: values for name, values in result.items() if values}
+
+
+def keep(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path, baselines: Baselines) -> None:
+    """Leave the baselines in the cache for the next run; OSError where it cannot be written."""
+    write_atomic(_file(callback, model, cache), json.dumps(baselines))
+
+
+def carry(callback: PerceptualCallback, baselines: Baselines) -> None:
+    """Let the callback's scores carry these baselines from now on."""
+    callback.add_baselines(baselines)  # type: ignore[attr-defined]  # see asked_about
+
+
+def carried(callback: PerceptualCallback) -> bool:
+    """Whether it does already."""
+    return any(MEAN in score.baselines for score in callback.scores)
+
+
+def line_with(callback: PerceptualCallback, baselines: Baselines, n: int | None) -> dict[str, Any]:
+    """The callback's ``benchmark`` line with these baselines; ``n``: its number of items."""
+    carry(callback, baselines)
+    return described(callback, n)
+
+
+def _mean_and_sd(values: Sequence[float | None]) -> dict[str, float]:
+    defined = [v for v in values if v is not None]
+    if len(defined) < 2:
+        return {}
+    mean = sum(defined) / len(defined)
+    return {MEAN: mean, SD: math.sqrt(sum((v - mean) ** 2 for v in defined) / (len(defined) - 1))}
+
+
+def _file(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path) -> Path:
+    key = {"benchmark": callback.key, "version": callback.version, "options": dict(callback.options), "model": model}
+    text = json.dumps({**key, "view": callback.view, "initialisations": INITIALISATIONS}, sort_keys=True, default=str)
+    return cache / "untrained" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"

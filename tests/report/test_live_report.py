@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from clip_align.report import live_report as live
+from clip_align.report import page
+from clip_align.report.live_report import LiveReport
+
+
+def until(condition: object, seconds: float = 30.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():  # type: ignore[operator]
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_figure_and_page_follow_the_record_and_end_with_the_run(tmp_path: Path, synthetic: ModuleType) -> None:
+    said: list[str] = []
+    mirror = LiveReport(tmp_path, said.append)
+    lines = list(synthetic.lines(60))
+    synthetic.write(tmp_path, lines[:-1])
+    mirror.line(lines[-2])
+    start = time.monotonic()
+    for line in lines:
+        mirror.line(line)
+    assert time.monotonic() - start < 0.5  # nothing waits for the drawing
+    assert until(lambda: (tmp_path / "report.html").exists())
+    synthetic.write(tmp_path, lines[-1:])
+    mirror.line(lines[-1])
+    mirror.close("done")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ">done<" in text
+    assert "step <b>60 of 1500</b>" in text
+    assert said == []
+    assert not (tmp_path / live.LOG).exists()
+
+
+def test_a_dead_child_is_one_warning_and_the_last_report_is_still_written(
+    tmp_path: Path, synthetic: ModuleType
+) -> None:
+    said: list[str] = []
+    mirror = LiveReport(tmp_path, said.append)
+    assert mirror._child is not None
+    mirror._child.kill()
+    synthetic.run(tmp_path, last=60, status="running")
+    for line in synthetic.lines(60):
+        mirror.line(line)
+    mirror.close("interrupted")
+    assert len(said) == 1
+    assert said[0].startswith("warning: live figure and page stopped")
+    assert ">interrupted<" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_child_that_hangs_is_given_up_after_the_limit(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LIMIT_SECONDS", 0.2)
+    mirror = LiveReport(tmp_path, print)
+    assert mirror._child is not None
+    os.kill(mirror._child._process.pid, 19)  # stopped: it neither reads nor ends
+    synthetic.run(tmp_path, last=60, status="running")
+    for _ in range(20_000):  # more than a pipe holds
+        mirror._child.tell("x" * 8)
+    mirror.close("done")
+    assert not mirror._child.alive
+    assert ">done<" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_child_ends_with_its_parent(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.run(tmp_path, last=60, status="running")
+    mirror = LiveReport(tmp_path, print)
+    child = mirror._child
+    assert child is not None
+    assert child._process.stdin is not None
+    child._process.stdin.close()  # what the kernel does when the parent is killed
+    assert until(lambda: not child.alive)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ">failed<" in text  # the provenance still says running
+    assert "http-equiv" not in text
+
+
+def test_redraws_leave_the_processor_to_training_and_the_end_is_drawn_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, drawn = 0.0, list[tuple[float, str]]()
+
+    def words(seconds: float | None = None) -> list[str]:
+        nonlocal now
+        now += 1.0  # an evaluation each second, until second 50
+        return [""] if now < 50 else ["", "end done"]
+
+    def write(folder: Path, *, status: str, narrow: bytes | None) -> bytes:
+        nonlocal now
+        drawn.append((now, status))
+        now += 2.0
+        return b""
+
+    monkeypatch.setattr(live, "words", words)
+    monkeypatch.setattr(page, "write", write)
+    monkeypatch.setattr(live.time, "monotonic", lambda: now)
+    assert live.main(["0", str(tmp_path)]) == 0
+    assert drawn == [*((float(second), "running") for second in range(1, 50, 6)), (52.0, "done")]
+
+
+def test_waiting_for_words_ends_after_its_time() -> None:
+    code = "from clip_align.processes.child import words; print(words(0.05), flush=True); print(words(60), words(60))"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"[]\n"
+        process.stdin.write(b"end done\n")
+        process.stdin.close()
+        assert process.stdout.read() == b"['end done'] None\n"

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from clip_align.tracking.console_lines import PROGRESS, Lines, can_redraw
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_series_of_progress_has_its_first_its_last_and_one_line_every_ten_seconds() -> None:
+    out, clock = io.StringIO(), Clock()
+    notify = Lines(out, clock)
+    for done in range(0, 1901, 100):
+        clock.now = done / 50
+        notify(f"human/tid2013_remade: {done:,} of 1,900 images made, about {38 - done / 50:.0f} s left")
+    notify("ready")
+    assert [x.split(" images")[0] for x in out.getvalue().splitlines()] == [
+        "human/tid2013_remade: 0 of 1,900",
+        "human/tid2013_remade: 500 of 1,900",
+        "human/tid2013_remade: 1,000 of 1,900",
+        "human/tid2013_remade: 1,500 of 1,900",
+        "human/tid2013_remade: 1,900 of 1,900",
+        "ready",
+    ]
+
+
+def test_other_series_and_other_lines_are_not_held_back() -> None:
+    out = io.StringIO()
+    notify = Lines(out, Clock())
+    for text in ("world: 1 of 9 images rendered", "a line", "indexing shards: 1 of 3", "a line", "a line"):
+        notify(text)
+    assert len(out.getvalue().splitlines()) == 5
+
+
+def test_a_terminal_shows_a_series_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    notify = Lines(out)
+    notify("x: 1 of 3")
+    notify("x: 2 of 3")
+    notify("done early")
+    notify("y: 3 of 3")
+    assert out.getvalue() == "\r\x1b[2Kx: 1 of 3\r\x1b[2Kx: 2 of 3\ndone early\n\r\x1b[2Ky: 3 of 3\n"
+
+
+def test_a_dumb_terminal_is_not_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    for term, able in (("dumb", False), ("unknown", False), ("xterm-256color", True), ("", True)):
+        monkeypatch.setenv("TERM", term)
+        assert can_redraw(out) is able
+        assert Console(file=out, force_terminal=True).is_dumb_terminal is not able
+    monkeypatch.setenv("TERM", "dumb")
+    Lines(out)("x: 1 of 3")
+    assert out.getvalue() == "x: 1 of 3\n"
+
+
+@pytest.mark.parametrize("text", ["resuming from step 60", "3 of a kind", "accuracy .12 [.10, .14]", "seed 3"])
+def test_what_is_no_progress(text: str) -> None:
+    assert PROGRESS.search(text) is None

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where ranks stand, and what becomes of those that we start when one of them, or their parent, goes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clip_align.config import TrainerConfig
+from clip_align.errors import UserError
+from clip_align.training import launch_ranks as launch
+from clip_align.training.launch_ranks import ChildRanks, RankLayout, rank_layout
+
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "1", "RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "devices", "gpus", "expected"),
+    [
+        ("auto", None, 0, RankLayout(0, 0, 1, 1, False)),
+        ("auto", None, 1, RankLayout(0, 0, 1, 1, True)),
+        ("auto", None, 4, RankLayout(0, 0, 4, 4, True, children=True)),
+        ("auto", 2, 4, RankLayout(0, 0, 2, 2, True, children=True)),
+        ("cpu", None, 4, RankLayout(0, 0, 1, 1, False)),
+        ("cpu", 3, 0, RankLayout(0, 0, 3, 3, False, children=True)),
+        ("gpu", 1, 4, RankLayout(0, 0, 1, 1, True)),
+        ("ddp", 2, 0, RankLayout(0, 0, 2, 2, False, children=True)),
+        ("ddp", None, 2, RankLayout(0, 0, 2, 2, True, children=True)),
+    ],
+)
+def test_place(kind, devices, gpus, expected):
+    assert rank_layout(TrainerConfig(kind=kind, devices=devices), gpus, {}) == expected
+
+
+def test_place_under_torchrun_is_torchruns():
+    layout = rank_layout(TrainerConfig(kind="ddp"), 4, TORCHRUN)
+    assert layout == RankLayout(5, 1, 8, 4, True)
+    assert layout.nodes == 2
+    assert not rank_layout(TrainerConfig(kind="cpu"), 4, TORCHRUN).gpu
+
+
+@pytest.mark.parametrize(
+    ("kind", "devices", "gpus", "environment", "message"),
+    [
+        ("gpu", None, 0, {}, "trainer: gpu was asked for and torch finds none"),
+        ("auto", 3, 2, {}, "trainer.devices: 3 were asked for and torch finds 2 GPUs"),
+        ("ddp", None, 2, TORCHRUN, "trainer: 4 ranks on this machine and 2 GPUs"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(kind, devices, gpus, environment, message):
+    with pytest.raises(UserError, match=message):
+        rank_layout(TrainerConfig(kind=kind, devices=devices), gpus, environment)
+
+
+def children(monkeypatch: pytest.MonkeyPatch, script: str, **given: Any) -> ChildRanks:
+    """Two children that run ``script`` instead of a training."""
+    real = subprocess.Popen
+    monkeypatch.setattr(
+        launch.subprocess, "Popen", lambda command, **how: real([sys.executable, "-c", script, command[-1]], **how)
+    )
+    return ChildRanks({"a": "x" * 200_000}, 3, 1234, given.get("failed", lambda reason: None))
+
+
+def test_what_a_failed_child_said_last_is_told(monkeypatch):
+    script = """
+import os, sys, time
+print("warning: never mind")
+if os.environ["RANK"] == "2":
+    sys.exit("data: no such shard")
+time.sleep(30)
+"""
+    ranks = children(monkeypatch, script)
+    try:
+        assert ranks.reason(10) == "rank 2: data: no such shard"
+    finally:
+        ranks.end(0)
+
+
+def test_children_have_their_place_and_job(monkeypatch):
+    script = """
+import os, json, sys
+assert json.load(sys.stdin) == {"a": "x" * 200_000}  # more than an environment variable holds
+assert os.environ["WORLD_SIZE"] == os.environ["LOCAL_WORLD_SIZE"] == "3"
+assert os.environ["RANK"] == os.environ["LOCAL_RANK"]
+assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("127.0.0.1", "1234")
+"""
+    ranks = children(monkeypatch, script)
+    ranks.end(10)
+    assert ranks.reason() is None
+
+
+def test_a_parent_that_waits_is_told_after_a_while(monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(launch, "FAILING_S", 0.1)
+    ranks = children(monkeypatch, "import sys; sys.exit('gone')", failed=told.append)
+    limit = time.monotonic() + 10
+    while not told and time.monotonic() < limit:
+        time.sleep(0.05)
+    ranks.end(0)
+    assert told[0].endswith(": gone")
+
+
+def test_once_training_is_over_a_childs_code_is_no_failure(monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(launch, "FAILING_S", 0.1)
+    ranks = children(
+        monkeypatch, "import sys, time; sys.stdin.read(); time.sleep(1); sys.exit(143)", failed=told.append
+    )
+    ranks.may_end()
+    time.sleep(2.5)
+    ranks.end(0)
+    assert told == []
+
+
+def test_half_precision_needs_a_gpu():
+    with pytest.raises(UserError, match=r"trainer.precision: 16-mixed needs a GPU; on the CPU take bf16-mixed or 32"):
+        rank_layout(TrainerConfig(kind="auto", precision="16-mixed"), 0, {})
+    assert rank_layout(TrainerConfig(kind="auto", precision="16-mixed"), 1, {}).gpu
+
+
+def test_a_child_ends_with_its_parent(tmp_path):
+    inner = (
+        "import sys, time; from clip_align.processes.parent import end_with_parent\n"
+        "end_with_parent(int(sys.argv[1])); time.sleep(60)"
+    )
+    outer = (
+        "import os, subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {inner!r}, str(os.getpid())])\n"
+        "print(child.pid, flush=True)\n"
+        "sys.stdin.read(1)\n"
+        "os._exit(0)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", outer], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pid = int(parent.stdout.readline())
+    time.sleep(0.5)
+    os.kill(pid, 0)
+    parent.communicate("x")
+    limit = time.monotonic() + 10
+    while time.monotonic() < limit:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":  # ended; nobody has asked for its code yet
+            return
+        time.sleep(0.1)
+    os.kill(pid, 9)
+    pytest.fail("the child outlived its parent")

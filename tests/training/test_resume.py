@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run begins: again, at a checkpoint, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from clip_align.config import Config, OptimizerConfig, PathsConfig, TrainerConfig, to_plain
+from clip_align.errors import UserError
+from clip_align.runs.folder import RunFolder, lock, write_provenance
+from clip_align.training import open_run as opening
+from clip_align.training.checkpoint import OWN
+from clip_align.training.launch_ranks import RankLayout
+from clip_align.training.resume import global_batch, run_start, steps_of
+
+
+def config(**trainer: Any) -> Config:
+    return Config(trainer=TrainerConfig(**{"max_steps": 1000, **trainer}), optimizer=OptimizerConfig(warmup_steps=100))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A run of 1,000 steps on 2 ranks with a checkpoint at step 400."""
+    run = RunFolder(tmp_path / "a")
+    run.checkpoints.mkdir(parents=True)
+    own = {
+        "global_step": 400, "ranks": 2, "wall_seconds": 50.0, "cursor": [2, 7], "config": to_plain(config()),
+        "words": ["a", "b"], "samples_seen": 102_400,
+    }  # fmt: skip
+    torch.save({OWN: own}, run.checkpoints / "last.ckpt")
+    line = {"kind": "event", "global_step": 410, "samples_seen": 0, "epoch": 2, "wall_seconds": 53.5, "event": "x"}
+    run.metrics_jsonl.write_text(json.dumps(line) + "\n")
+    return run
+
+
+def test_steps_from_samples_are_rounded_up():
+    by_samples = config(max_steps=None, samples=10_000, accumulate=2)
+    assert global_batch(by_samples, 3) == 768
+    assert steps_of(by_samples, 3) == 14
+    assert steps_of(config(), 3) == 1000
+
+
+def test_a_new_run(tmp_path):
+    start = run_start(replace(config(), paths=PathsConfig(runs=str(tmp_path))), 1)
+    assert (start.folder, start.checkpoint, start.step, start.done, start.lines) == (None, None, 0, False, ())
+    assert start.cursor("print") == ([0, 0], None)
+    assert start.words is None
+
+
+def test_a_warm_up_longer_than_the_run_is_cut(tmp_path):
+    short = replace(config(max_steps=50), paths=PathsConfig(runs=str(tmp_path)))
+    start = run_start(short, 1)
+    assert start.optimizer.warmup_steps == 5
+    assert start.config.optimizer.warmup_steps == 100  # what was asked for stays in the config
+    assert start.lines == ("optimizer.warmup_steps: 100 is longer than the run of 50 steps; cut to 5",)
+
+
+def test_going_on(run):
+    start = run_start(replace(config(), resume=str(run.path)), 2)
+    assert (start.step, start.checkpoint) == (400, run.checkpoints / "last.ckpt")
+    assert start.cursor("print") == ([2, 7], None)  # of before fingerprints were kept
+    assert start.words == ["a", "b"]
+    assert start.wall_seconds == 53.5  # of the last line, which came after the checkpoint
+    assert start.lines == ("resuming from step 400 (last.ckpt)",)
+
+
+def test_with_other_data_the_next_epoch_begins(run):
+    own = torch.load(run.checkpoints / "last.ckpt")[OWN]
+    torch.save({OWN: {**own, "data_fingerprint": "old"}}, run.checkpoints / "last.ckpt")
+    start = run_start(replace(config(), resume=str(run.path)), 2)
+    assert start.cursor("old") == ([2, 7], None)
+    cursor, line = start.cursor("new")
+    assert cursor == [3, 0]
+    assert line == (
+        f"data: not what {run.path} was trained on so far (fingerprint old, now new); continuing with epoch 3 of these"
+    )
+
+
+def test_the_provenance_keeps_the_fingerprint_of_earlier_data(run):
+    start = run_start(replace(config(), resume=str(run.path)), 2)
+    write_provenance(run, command=["first"], data_fingerprint="old")
+
+    def noted(own: str | None, now: str) -> dict[str, Any]:
+        components: Any = SimpleNamespace(data=SimpleNamespace(provenance={"data_fingerprint": now}), stimuli={})
+        known = {**start.own, "data_fingerprint": own} if own else start.own
+        return opening._provenance(
+            replace(start, own=known), components, RankLayout(0, 0, 2, 2, False), ["second"], run
+        )
+
+    for own, now in ((None, "new"), ("old", "old")):
+        assert "data_fingerprint_before" not in noted(own, now)["resumed"][0]
+    about = noted("old", "new")
+    assert about["command"] == ["first"]
+    assert about["data_fingerprint"] == "new"
+    assert about["resumed"][0]["data_fingerprint_before"] == "old"
+
+
+def test_another_length_is_told(run):
+    start = run_start(replace(config(max_steps=2000), resume=str(run.path)), 2)
+    assert start.lines[1] == "learning rate: cosine schedule recomputed for 2000 steps"
+
+
+@pytest.mark.parametrize(
+    ("steps", "ranks", "message"),
+    [
+        (1000, 1, "was trained by 2 ranks and would continue with 1; start 2 ranks"),
+        (300, 2, "has reached step 400, beyond the 300 steps asked for"),
+    ],
+)
+def test_what_cannot_go_on(run, steps, ranks, message):
+    with pytest.raises(UserError, match=message):
+        run_start(replace(config(max_steps=steps), resume=str(run.path)), ranks)
+
+
+def test_a_finished_run_has_nothing_to_do(run):
+    at_its_end = replace(config(max_steps=400), resume=str(run.path))
+    assert not run_start(at_its_end, 2).done  # the steps are made, the verdict is missing
+    write_provenance(run, status="done")
+    start = run_start(at_its_end, 2)
+    assert start.done
+    assert len(start.lines) == 1
+
+
+def test_steps_without_a_checkpoint(run):
+    (run.checkpoints / "last.ckpt").unlink()
+    start = run_start(replace(config(), resume=str(run.path)), 2)
+    assert (start.folder, start.checkpoint, start.step) == (run.path, None, 0)
+    assert "starting again, old record kept aside" in start.lines[0]
+
+
+def test_a_new_start_keeps_what_trackers_know_of_the_old_one_aside(run):
+    (run.wandb / "offline-run-1").mkdir(parents=True)
+    (run.path / "tensorboard").mkdir()
+    names = ["evaluations.csv", "train.csv"]
+    for name in names:
+        (run.path / name).write_text("global_step\n60\n")
+    opening._keep_aside(run)
+    (aside,) = run.path.glob("before-*")
+    assert {"wandb", "tensorboard", *names} <= {p.name for p in aside.iterdir()}
+    assert not run.wandb.exists()
+
+
+def test_a_member_of_a_sweep_begins_under_the_name_that_users_type(tmp_path):
+    start = SimpleNamespace(
+        config=replace(config(), paths=PathsConfig(runs=str(tmp_path))), max_steps=9, checkpoint=None
+    )
+    components = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[])
+    line = opening._beginning(start, components, SimpleNamespace(world=1), RunFolder(tmp_path / "sweep" / "0"))
+    assert line["run"] == "sweep/0"
+    assert line["message"].startswith("sweep/0: tiny, 9 steps")
+
+
+def test_a_used_name_is_refused(run):
+    used = replace(config(), name="a", paths=PathsConfig(runs=str(run.path.parent)))
+    before = sorted(run.path.parent.rglob("*"))
+    with pytest.raises(UserError, match="already holds a run"):
+        run_start(used, 1)
+    assert sorted(run.path.parent.rglob("*")) == before  # no folder, and `latest` stays where it was
+
+
+def test_a_folder_that_cannot_be_written_names_paths_runs(tmp_path, monkeypatch):
+    def refuse(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(opening, "write_atomic", refuse)
+    start = run_start(replace(config(), name="b", paths=PathsConfig(runs=str(tmp_path))), 1)
+    folder = opening.folder_of(start)
+    with pytest.raises(UserError, match=r"^paths.runs: .*/b cannot be written \(No space left on device\); set paths"):
+        opening.open_run(folder, start, None, None, [])
+
+
+def test_a_folder_in_use_is_refused_and_one_whose_orphans_end_is_waited_for(run, monkeypatch):
+    held = lock(run)
+    monkeypatch.setattr(opening, "ORPHANS_S", 0.3)
+    with pytest.raises(UserError, match=r"^name: .*/a is in use by a training that is under way"):
+        opening._lock(run)
+    monkeypatch.setattr(opening, "ORPHANS_S", 30.0)
+    threading.Timer(0.5, os.close, [held]).start()
+    opening._lock(run)

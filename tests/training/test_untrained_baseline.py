@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The baseline of models that have not learnt anything."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from human_stub import HumanStub
+
+from clip_align.config import Config
+from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.evaluation.evaluator import EvaluationSettings
+from clip_align.models.tiny import build_tiny
+from clip_align.record.record import Position
+from clip_align.training import after_training as after_training
+from clip_align.training import untrained_baseline as untrained
+
+MODEL = {"kind": "tiny", "image_size": 32, "words": 20}
+
+
+def evaluated_model(seed: int) -> EvaluatedModel:
+    torch.manual_seed(seed)
+    return EvaluatedModel(build_tiny(8, 32, 24, 5), 32, (0.5,) * 3, (0.25,) * 3)
+
+
+def never() -> bool:
+    return False
+
+
+def test_mean_and_spread_over_five_initialisations_are_measured_once(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make(seed: int) -> EvaluatedModel:
+        made.append(seed)
+        return evaluated_model(seed)
+
+    callback, settings = HumanStub("x"), EvaluationSettings(tmp_path, notify=lambda line: None)
+    assert untrained.with_untrained_baseline([callback]) == [callback]
+    assert untrained.cached(callback, MODEL, tmp_path) is None
+    found = untrained.measure(callback, make, settings, never)
+    assert made == [0, 1, 2, 3, 4]
+    assert found is not None
+    assert set(found) == {"srocc"}
+    mean, sd = found["srocc"][untrained.MEAN], found["srocc"][untrained.SD]
+    assert -1 <= mean <= 1
+    assert 0 < sd < 1
+    untrained.keep(callback, MODEL, tmp_path, found)
+    assert untrained.cached(callback, MODEL, tmp_path) == found
+    assert untrained.cached(callback, {**MODEL, "image_size": 64}, tmp_path) is None
+    assert untrained.cached(HumanStub("y"), MODEL, tmp_path) is None
+
+    assert not untrained.carried(callback)
+    line = untrained.line_with(callback, found, 8)
+    assert line["scores"][0]["baselines"] == found["srocc"]
+    assert (line["key"], line["n"]) == ("human/x", 8)
+    assert untrained.carried(callback)
+
+
+def test_values_are_what_the_models_score(tmp_path: Path) -> None:
+    values = untrained._mean_and_sd([0.1, None, 0.4, 0.2])
+    assert values[untrained.MEAN] == pytest.approx(statistics.mean([0.1, 0.4, 0.2]))
+    assert values[untrained.SD] == pytest.approx(statistics.stdev([0.1, 0.4, 0.2]))
+    assert untrained._mean_and_sd([None, 0.3]) == {}
+
+
+def test_a_signal_stops_it_and_nothing_is_kept(tmp_path: Path) -> None:
+    settings = EvaluationSettings(tmp_path, notify=lambda line: None)
+    assert untrained.measure(HumanStub("x"), evaluated_model, settings, lambda: True) is None
+
+
+def test_a_cache_that_cannot_keep_it_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    lines: list[tuple[str, dict[str, Any]]] = []
+    record = SimpleNamespace(append=lambda kind, run_position, fields: lines.append((kind, fields)))
+    components = cast("Any", SimpleNamespace(words=None, cache=tmp_path / "file"))
+    opened = cast("Any", SimpleNamespace(record=record))
+    after_training._keep(
+        HumanStub("x"), Config(), components, opened, Position(3, 0, 0, 1.0), {"srocc": {untrained.MEAN: 0.1}}
+    )
+    ((kind, fields),) = lines
+    assert (kind, fields["event"]) == ("event", "warning")
+    assert fields["message"].startswith("human/x: what untrained models score is not kept for the next run")
+    assert str(tmp_path / "file") in fields["message"]
