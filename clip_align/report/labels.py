@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import textwrap
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -187,6 +189,18 @@ def shortened(text: str, characters: int, tail: bool = False) -> str:
         return text
     head = (characters - 1) // 3 if tail else characters - 1
     return text[:head].rstrip(" ,;:") + "…" + (text[len(text) - characters + 1 + head :] if tail else "")
+
+
+def short_home(text: str, home: str | None = None) -> str:
+    """The text with ``~`` for the user's home folder wherever a path begins with it; ``home``: by default the user's.
+
+    >>> short_home("data.shards=/home/me/a.tar /home/media", "/home/me")
+    'data.shards=~/a.tar /home/media'
+    """
+    folder = (os.path.expanduser("~") if home is None else home).rstrip("/")
+    if not os.path.isabs(folder or "~"):  # none known, or the root
+        return text
+    return re.sub(rf"(?<![\w/.~-]){re.escape(folder)}(?![\w.-])", "~", text)
 
 
 def fitted(text: str, room: float, measure: Callable[[str], float]) -> str:

@@ -25,7 +25,9 @@ def score(name: str, label: str, role: str = "headline", **more: Any) -> dict[st
         "axis": [0.0, 1.0],
         "role": role,
         "drawn_after": 1,
+        "drawn_after_of": None,
         "flat_margin": None,
+        "higher_is_better": None,
     }
     return {**fields, **more}
 
@@ -282,5 +284,5 @@ def run(folder: Path, last: int = STEPS, status: str = "done", seed: int = 0, **
     (folder / "provenance.json").write_text(
         json.dumps({"status": status, "command": ["train.py", "seed=0"], "seed": seed, "git_commit": "0" * 40})
     )
-    (folder / "config.yaml").write_text("experiment: synthetic\nseed: 0\n")
+    (folder / "config.yaml").write_text(f"experiment: synthetic\nseed: {seed}\n")
     return folder

@@ -7,7 +7,8 @@ from types import ModuleType
 import pytest
 
 from clip_align.record.record import History, read
-from clip_align.report.panels import Curve, Point, gaps_of, panels
+from clip_align.report.panels import Peak, panels
+from clip_align.report.score_curves import Curve, Point, gaps_of
 
 
 @pytest.fixture
@@ -16,12 +17,17 @@ def history(tmp_path: Path, synthetic: ModuleType) -> History:
 
 
 def test_panels_come_in_the_papers_order(history: History) -> None:
-    assert [p.name for p in panels(history)] == ["accuracy", "alignment", "texture", "noise"]
+    assert [p.name for p in panels(history)] == ["zero_shot", "human", "texture", "noise"]
 
 
-def test_clean_and_noisy_accuracy_share_a_panel_and_clean_is_there_once(history: History) -> None:
+def test_clean_and_noisy_accuracy_share_a_panel_and_nothing_is_left_out(history: History) -> None:
     accuracy = panels(history)[0]
-    assert [c.label for c in accuracy.curves] == ["clean", "random textures", "noisy, sigma .10"]
+    assert [c.name for c in accuracy.curves] == [
+        "clean (world)",
+        "random textures",
+        "clean (world_noise)",
+        "noisy, sigma .10",
+    ]
     assert {r.label: r.kind for r in accuracy.references} == {
         "chance": "chance",
         "nearest neighbour in pixels": "baseline",
@@ -50,9 +56,9 @@ def test_chance_that_not_all_curves_share_names_its_score(history: History) -> N
 
 
 def test_peak_is_drawn_only_with_a_verdict(history: History) -> None:
-    assert panels(history)[1].peak == (480 * 128, 780 * 128)
+    assert panels(history)[1].peaks == (Peak("human/tid2013_remade/srocc", 480 * 128, 780 * 128),)
     history.verdicts.clear()
-    assert panels(history)[1].peak is None
+    assert panels(history)[1].peaks == ()
 
 
 def test_texture_is_drawn_from_the_second_defined_evaluation_on(history: History) -> None:
@@ -72,9 +78,9 @@ def test_gaps_keep_the_reason_why_the_score_was_undefined(history: History) -> N
 def test_upper_limit_of_the_relative_drop_follows_accuracy(history: History) -> None:
     noise = panels(history)[3]
     clean = history.evaluations[-1]["noise/world_noise/accuracy_clean"]
-    assert noise.bound[-1] == (1500 * 128, pytest.approx(1 - 0.0625 / clean))
+    assert noise.bounds[0].points[-1] == (1500 * 128, pytest.approx(1 - 0.0625 / clean))
     history.evaluations[-1]["noise/world_noise/relative_drop_limit"] = 0.5  # the benchmark's own value goes first
-    assert panels(history)[3].bound[-1][1] == 0.5
+    assert panels(history)[3].bounds[0].points[-1][1] == 0.5
 
 
 def test_an_outside_benchmark_gets_a_panel_of_its_own_or_joins_the_one_it_names(
@@ -83,9 +89,9 @@ def test_an_outside_benchmark_gets_a_panel_of_its_own_or_joins_the_one_it_names(
     own = synthetic.benchmark("saliency/gaze_maps", "", [synthetic.score("cc", "correlation")])
     joins = synthetic.benchmark("human/my_pairs", "alignment", [synthetic.score("srocc", "SROCC, all pairs")])
     built = panels(read(synthetic.run(tmp_path, chosen=[*synthetic.benchmarks(), own, joins])))
-    assert [p.name for p in built] == ["accuracy", "alignment", "texture", "noise", "saliency"]
+    assert [p.name for p in built] == ["zero_shot", "human", "texture", "noise", "saliency"]
     assert built[-1].title == "Saliency"
-    headlines = [c.label for c in built[1].curves if c.role == "headline"]
+    headlines = [c.name for c in built[1].curves if c.role == "headline"]
     assert headlines == ["SROCC, all pairs (tid2013_remade)", "SROCC, all pairs (my_pairs)"]
 
 

@@ -38,7 +38,7 @@ def nobody_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def inspected(folder: Path) -> list[dict[str, Any]]:
     """The records of the newest wandb file."""
     newest = max(folder.glob("wandb/offline-run-*/run-*.wandb"), key=lambda p: p.stat().st_mtime)
-    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", str(newest), "--json"]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", str(newest), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return [json.loads(x) for x in done.stdout.splitlines() if x.startswith("{")]
 
@@ -77,11 +77,12 @@ def test_an_offline_run_and_its_resumption(tmp_path: Path, synthetic: ModuleType
     evaluations = [r for r in logged if SROCC in r]
     assert [r["global_step"] for r in evaluations] == [0, 2, 8, 32, 60, 120]
     assert all(r["samples_seen"] == r["global_step"] * 128 for r in logged if "global_step" in r)
-    assert all(f"{SROCC}/low" in r and f"{SROCC}/high" in r for r in evaluations)
+    assert all(f"interval/{SROCC}/low" in r and f"interval/{SROCC}/high" in r for r in evaluations)
+    assert not any(key.startswith("human/") and key.endswith("/low") for r in logged for key in r)
     assert not any("human/tid2013_remade/plcc" in r for r in logged)  # a detail: in the record
     assert sum("train/loss" in r for r in logged) == 12
     axes = {r["metric"].get("glob_name"): r["metric"].get("step_metric") for r in records if r["type"] == "metric"}
-    families = ("human", "zero_shot", "texture", "noise", "train", "time")
+    families = ("human", "zero_shot", "texture", "noise", "train", "time", "interval")
     assert {f"{family}/*": "samples_seen" for family in families}.items() <= axes.items()
     (start,) = (r["run"] for r in records if r["type"] == "run")
     assert (start["project"], start["display_name"], start["run_group"]) == ("mine", "run", "seeds")
