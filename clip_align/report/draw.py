@@ -99,11 +99,10 @@ def _peaks(axes: Axes, panel: Panel, layout: Layout, linear: float) -> None:
         across = axes.get_xaxis_transform()
         axes.plot([left, right], [top - 0.07] * 2, transform=across, color=colour, lw=1.2, marker="|", ms=5)
         of = next((c.tag for c in panel.curves if c.key == peak.key), "") if several else ""
-        axes.text(
-            min(max((left + right) / 2, 0.2 * end), 0.8 * end), top - 0.015,
-            f"range of the peak{f' ({of})' if of else ''}", ha="center", va="top", transform=across,
-            size=layout.font - 1.5, color=colour,
-        )  # fmt: skip
+        text, size = f"range of the peak{f' ({of})' if of else ''}", layout.font - 1.5
+        half = min(0.5, 0.27 * len(text) * size / 72 / layout.axes_inches[0]) * end  # of the text's width
+        middle = min(max((left + right) / 2, half), end - half)
+        axes.text(middle, top - 0.015, text, ha="center", va="top", transform=across, size=size, color=colour)
 
 
 def _strip(axes: Axes, panel: Panel, key: str, place: tuple[float, float], layout: Layout, linear: float) -> None:

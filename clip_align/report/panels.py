@@ -7,7 +7,7 @@ accuracy, human alignment, texture bias, loss of accuracy under noise. A benchma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -183,23 +183,35 @@ def _names(benchmarks: Sequence[str]) -> list[str]:
 
 def _references(members: Sequence[Member], curves: Sequence[Curve], leading: Sequence[Curve]) -> Iterator[Reference]:
     """Chance of all curves, each value once; ceilings and baselines of each headline."""
-    owners = {_benchmark_of(c.key): c.key for c in reversed(leading)}  # the first headline of each benchmark
+    several = len(leading) > 1
     chances: dict[float, list[Curve]] = {}
     for (_, score), curve in zip(members, curves, strict=True):
         if score["chance"] is not None:
             chances.setdefault(round(score["chance"], 6), []).append(curve)
+    first = {_benchmark_of(c.key): c.key for c in reversed(leading)}  # headline of each benchmark
     for value, sharing in chances.items():
-        everyone = len(chances) == 1 and (len(sharing) > 1 or len(members) == 1)
-        label = "chance" if everyone else f"chance: {', '.join(c.name for c in sharing)}"
-        of = {owners.get(_benchmark_of(c.key), "") for c in sharing}
-        owner = of.pop() if len(of) == 1 and len(leading) > 1 else ""
+        if len(chances) == 1 and (len(sharing) > 1 or len(members) == 1):
+            label = "chance"
+        else:
+            label = f"chance: {', '.join(dict.fromkeys(_names_by_chance(sharing, chances)))}"
+        owners = {c.key if c in leading else first.get(_benchmark_of(c.key), "") for c in sharing}
+        owner = owners.pop() if several and len(owners) == 1 else ""
         yield Reference(label, value, "chance", tuple(c.key for c in sharing), owner=owner)
-    several = dict(zip((c.key for c in leading), _tags_of_leading(leading), strict=True))
+    tags_of = dict(zip((c.key for c in leading), _tags_of_leading(leading), strict=True))
     for (_, score), curve in zip(members, curves, strict=True):
-        if curve.key in several:
-            owner = curve.key if len(leading) > 1 else ""
+        if curve.key in tags_of:
+            owner = curve.key if several else ""
             for line in _levels(score):
-                yield replace(line, keys=(curve.key,), owner=owner, tag=several[curve.key])
+                yield replace(line, keys=(curve.key,), owner=owner, tag=tags_of[curve.key])
+
+
+def _names_by_chance(sharing: Sequence[Curve], chances: Mapping[float, Sequence[Curve]]) -> Iterator[str]:
+    """What names those who share a chance: their benchmark where all its scores do, else each score."""
+    for curve in sharing:
+        key = _benchmark_of(curve.key)
+        values = [v for v, curves in chances.items() if any(_benchmark_of(c.key) == key for c in curves)]
+        several = len({_benchmark_of(c.key) for curves in chances.values() for c in curves}) > 1
+        yield name_of(key) if several and len(values) == 1 else curve.name
 
 
 def _tags_of_leading(leading: Sequence[Curve]) -> list[str]:

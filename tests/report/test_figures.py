@@ -21,7 +21,7 @@ from PIL import Image
 
 from clip_align.record.record import read
 from clip_align.report import compare, figures, margin, page
-from clip_align.report.look import NARROW, WIDE, Layout
+from clip_align.report.look import MUTED, NARROW, WIDE, Layout
 from clip_align.report.panels import Panel, panels
 
 
@@ -97,12 +97,36 @@ def assert_apart(boxes: list[tuple[str, Bbox, Figure]]) -> None:
 
 @pytest.mark.parametrize("last", [0, 900, 1500])
 @pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("chosen", ["benchmarks", "shipped"])
+@pytest.mark.parametrize("chosen", ["benchmarks", "shipped", "many", "six_families"])
 def test_no_text_overlaps_another_or_leaves_the_figure(
     tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, last: int, layout: Layout, chosen: str
 ) -> None:
     history = read(synthetic.run(tmp_path, last=last, chosen=getattr(synthetic, chosen)()))
     assert_apart(texts_of(panels(history), figures.footnote(history), layout, monkeypatch))
+
+
+def test_every_line_of_two_headlines_is_named_in_its_headlines_colour(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = read(synthetic.run(tmp_path, chosen=synthetic.many()))
+    alignment = panels(history)[1]
+    assert len(alignment.references) > 12
+    figure = texts_of([alignment], "", WIDE, monkeypatch)[0][2]
+    colours = {text.get_text().replace("\n", " "): text.get_color() for text in figure.axes[0].texts}
+    for line in alignment.references:
+        (colour,) = (c for text, c in colours.items() if text.startswith(f"{line.name}:"))
+        owner = next((f"{c.name}:" for c in alignment.curves if c.key == line.owner), None)
+        expected = next(c for text, c in colours.items() if owner and text.startswith(owner)) if owner else MUTED
+        assert colour == expected, line.name
+
+
+def test_each_undefined_headline_says_so_in_its_own_strip(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = panels(read(synthetic.run(tmp_path, last=240, chosen=synthetic.many())))
+    texts = [text for text, _, _ in texts_of([built[2]], "", WIDE, monkeypatch)]
+    for name in ("world_cue_conflict", "cue_conflict"):
+        assert any(text.startswith(f"bias, corrected ({name}) undefined: 0.") for text in texts)
 
 
 LONG = "learning-rate-sweep-constant-schedule-no-warmup-seed"

@@ -58,5 +58,6 @@ def test_a_resumed_run_overtakes_what_older_files_hold(tmp_path: Path, synthetic
 
 def test_it_needs_no_torch() -> None:
     code = "import sys, clip_align.tracking.tensorboard as t, pathlib, tempfile;"
-    code += "t.TensorBoardMirror(t.RunFolder(pathlib.Path(tempfile.mkdtemp())), {}).close('done'); sys.exit('torch' in sys.modules)"
+    code += "t.TensorBoardMirror(t.RunFolder(pathlib.Path(tempfile.mkdtemp())), {}).close('done');"
+    code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
