@@ -97,3 +97,21 @@ def test_runs_that_share_no_benchmark(tmp_path: Path, synthetic: ModuleType) -> 
     ]
     compare.write(runs, tmp_path / "out")
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_sweep_is_shown_by_its_seeds_and_names_its_folders(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = [synthetic.run(tmp_path / "sweep" / str(n), last=60, seed=n + 1) for n in range(2)]
+    assert [r.label for r in compare.read_runs(runs)] == ["seed=1", "seed=2"]
+    compare.write(runs, tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for n in range(2):
+        assert f"<h3>seed={n + 1}" in text
+        assert f"<dt>run</dt><dd>{n}</dd>" in text
+        assert f"<th>seed={n + 1}</th>" in text
+
+
+def test_reference_lines_of_a_comparison_have_no_runs_colour(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = [synthetic.run(tmp_path / str(n), last=60, seed=n, chosen=synthetic.many()) for n in range(2)]
+    built = compare.overlaid(compare.read_runs(runs))
+    assert all((r.owner, r.tag) == ("", "") for panel in built for r in panel.references)
+    assert {c.key for p in built for c in p.curves} >= {"human/kadid10k/srocc", "human/tid2013_remade/srocc"}

@@ -222,3 +222,25 @@ def test_one_line_costs_next_to_nothing(tmp_path: Path, synthetic: ModuleType) -
     start = time.process_time()
     shown(tmp_path, lines, Clock())
     assert (time.process_time() - start) / len(lines) < 0.005
+
+
+@pytest.mark.parametrize("event", ["finished", "stopped"])
+def test_a_run_that_has_ended_has_no_time_left(synthetic: ModuleType, event: str) -> None:
+    status = Status()
+    for line in synthetic.lines(1500):
+        status.take(line)
+    assert status.train_line().endswith("left")
+    end = {**synthetic.where(1500), "kind": "event", "event": event, "message": "", "wall_seconds": 185.0}
+    status.take(end)
+    assert status.seconds_left() is None
+    assert status.train_line().endswith(" samples/s · took 3 min 05 s")
+
+
+def test_headlines_of_one_family_or_one_benchmark_are_told_apart(synthetic: ModuleType) -> None:
+    status = Status()
+    for line in synthetic.lines(0, synthetic.many()):
+        status.take(line)
+    names = [row.name for row in status.rows()]
+    assert len(set(names)) == len(names) == 11
+    assert {"alignment", "alignment (kadid10k)", "saliency (correlation)", "saliency (NSS)"} <= set(names)
+    assert names[:2] == ["accuracy", "accuracy (cifar100)"]  # in the order of the figure's panels

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clip_align.record.record import read
 from clip_align.runs.folder import RunFolder
+from clip_align.tracking import tensorboard
 from clip_align.tracking.tensorboard import FOLDER, TensorBoardMirror
 
 SROCC = "human/tid2013_remade/srocc"
@@ -61,3 +64,51 @@ def test_it_needs_no_torch() -> None:
     code += "t.TensorBoardMirror(t.RunFolder(pathlib.Path(tempfile.mkdtemp())), {}).close('done');"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def texts(found: Any) -> dict[str, str]:
+    tags = found.Tags()["tensors"]
+    return {tag: found.Tensors(tag)[-1].tensor_proto.string_val[0].decode() for tag in tags}
+
+
+def test_it_says_what_its_step_is_and_has_configuration_verdicts_and_figure(
+    tmp_path: Path, synthetic: ModuleType
+) -> None:
+    said: list[str] = []
+    run = RunFolder(tmp_path / "a run")
+    mirror = TensorBoardMirror(run, {"seed": 3, "data": {"name": "world"}}, None, said.append)
+    Image.new("RGB", (40, 30)).save(run.curves_png)
+    for line in synthetic.lines(60):
+        mirror.line(line)
+    Image.new("RGB", (80, 60)).save(run.curves_png)
+    os.utime(run.curves_png, (1, 1))  # drawn again: the last one is always there
+    for line in synthetic.verdicts(60):
+        mirror.line(line)
+    mirror.close("done")
+    assert said == [
+        f"tensorboard: watch with: tensorboard --logdir '{run.path}/tensorboard' (its step is samples seen)"
+    ]
+    found = read_back(run.path)
+    written = texts(found)
+    assert "samples seen" in written["about/text_summary"]
+    assert written["config/text_summary"] == "```yaml\nseed: 3\ndata:\n  name: world\n```"
+    verdict = written["verdict/human/tid2013_remade/srocc/text_summary"]
+    assert verdict == synthetic.verdicts(60)[0]["sentence"]
+    images = found.Images("curves")
+    assert [(i.step, i.width, i.height) for i in images] == [(0, 40, 30), (60 * 128, 80, 60)]
+
+
+def test_a_long_run_keeps_few_figures(tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(tensorboard.time, "monotonic", lambda: now)
+    run = RunFolder(tmp_path)
+    mirror = TensorBoardMirror(run, {})
+    Image.new("RGB", (4, 4)).save(run.curves_png)
+    for minute in range(24 * 60):
+        now = 60.0 * minute
+        os.utime(run.curves_png, (now + 1, now + 1))
+        mirror.line({**synthetic.where(minute), "kind": "evaluation"})
+    mirror.close("done")
+    accumulator = EventAccumulator(str(tmp_path / FOLDER), size_guidance={"images": 0})
+    accumulator.Reload()
+    assert [i.step // 128 for i in accumulator.Images("curves")] == [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 1023]

@@ -20,10 +20,10 @@ from PIL import Image
 from clip_align.config import TrackerConfig
 from clip_align.errors import UserError
 from clip_align.record.record import Position, Record
-from clip_align.runs.folder import RunFolder
+from clip_align.runs.folder import RunFolder, write_provenance
 from clip_align.tracking import wandb as child
 from clip_align.tracking import wandb_mirror
-from clip_align.tracking.wandb_mirror import WandbMirror, has_key, hints, mode
+from clip_align.tracking.wandb_mirror import WandbMirror, has_key, hints, mode, origin
 
 SROCC = "human/tid2013_remade/srocc"
 
@@ -177,11 +177,39 @@ def test_a_best_value_that_a_resume_takes_back_is_no_best_value(tmp_path: Path, 
     assert (found[f"{key}/best"], found[f"{key}/best_samples"]) == (0.6, 180 * 128)
 
 
-def test_members_of_a_sweep_are_told_apart(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "runs" / "sweep" / "0")
-    mirror = WandbMirror(run, TrackerConfig(), {"paths": {"runs": str(tmp_path / "runs")}}, print)
+@pytest.mark.parametrize(
+    ("name", "group", "expected"), [("sweep/0", None, "sweep"), ("sweep/0", "mine", "mine"), ("alone", None, None)]
+)
+def test_members_of_a_sweep_are_told_apart_and_grouped(
+    tmp_path: Path, name: str, group: str | None, expected: str | None
+) -> None:
+    run = RunFolder(tmp_path / "runs" / name)
+    mirror = WandbMirror(run, TrackerConfig(group=group), {"paths": {"runs": str(tmp_path / "runs")}}, print)
     mirror._child.kill()
-    assert json.loads((run.wandb / "clip-align.json").read_text())["name"] == "sweep/0"
+    job = json.loads((run.wandb / "clip-align.json").read_text())
+    assert (job["name"], job["group"]) == (name, expected)
+
+
+def test_wandb_notes_the_command_as_typed_and_the_commit(tmp_path: Path, synthetic: ModuleType) -> None:
+    run = RunFolder(tmp_path / "run")
+    command = ["python", "train.py", "seed=3", "data.shards='a b.tar'"]
+    write_provenance(run, command=command, git_commit="0123456789abcdef0123456789abcdef01234567-dirty")
+    write_provenance(run, git_remote="https://git.example.org/clip-align.git")
+    feed(run.path, WandbMirror(run, TrackerConfig(), {}, print), synthetic.lines(0))
+    (metadata,) = run.wandb.glob("offline-run-*/files/wandb-metadata.json")
+    found = json.loads(metadata.read_text(encoding="utf-8"))
+    assert (found["program"], found["args"]) == ("train.py", command[2:])
+    assert found["git"]["commit"] == "0123456789abcdef0123456789abcdef01234567"
+    assert found["git"]["remote"] == "https://git.example.org/clip-align.git"
+
+
+def test_what_wandb_would_find_out_about_its_own_process_is_the_runs() -> None:
+    assert origin({"command": ["a"], "git_commit": None}) == {"command": ["a"], "git_commit": None, "git_remote": None}
+    sweep = {"command": ["clip-align", "train", "seed=1"], "sweep_command": ["python", "train.py", "-m", "seed=1,2"]}
+    assert origin(sweep)["command"] == ["python", "train.py", "-m", "seed=1,2"]
+    assert child.program_of(["python", "-m", "clip_align", "train", "seed=1"]) == ("-m clip_align", ["train", "seed=1"])
+    assert child.program_of(["torchrun", "train.py"]) == ("torchrun", ["train.py"])
+    assert child.program_of([]) == ("clip-align", [])
 
 
 class FakeRun:
