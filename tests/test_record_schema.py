@@ -83,7 +83,7 @@ def test_the_page_has_the_types_of_the_code() -> None:
             written = getattr(types[heading][key], "__forward_arg__", str(types[heading][key]))
             plain = re.sub(r"NotRequired\[(.*)\]", r"\1", re.sub(r"ForwardRef\('(.*?)'.*", r"\1", written))
             null = " | None" if words.endswith(" or null") else ""
-            plain = plain.replace("typing.", "")
+            plain = re.sub(r"<class '(\w+)'>", r"\1", plain.replace("typing.", ""))
             expected = f"({WORDS[words.removesuffix(' or null')]}){re.escape(null)}"
             assert re.fullmatch(expected, plain), (key, words, plain)
 

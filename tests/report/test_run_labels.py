@@ -15,7 +15,7 @@ def labels(folder: Path, *configs: dict[str, Any] | None) -> list[str]:
     for path, config in zip(folders, configs, strict=True):
         path.mkdir(parents=True)
         if config is not None:
-            (path / "config.yaml").write_text(yaml.safe_dump(config))
+            (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return run_labels(folders)
 
 

@@ -196,11 +196,10 @@ def test_wandb_notes_the_command_as_typed_and_the_commit(tmp_path: Path, synthet
     write_provenance(run, command=command, git_commit="0123456789abcdef0123456789abcdef01234567-dirty")
     write_provenance(run, git_remote="https://git.example.org/clip-align.git")
     feed(run.path, WandbMirror(run, TrackerConfig(), {}, print), synthetic.lines(0))
-    (metadata,) = run.wandb.glob("offline-run-*/files/wandb-metadata.json")
-    found = json.loads(metadata.read_text(encoding="utf-8"))
+    (found,) = (r["environment"] for r in inspected(run.path) if "program" in r.get("environment", {}))
     assert (found["program"], found["args"]) == ("train.py", command[2:])
     assert found["git"]["commit"] == "0123456789abcdef0123456789abcdef01234567"
-    assert found["git"]["remote"] == "https://git.example.org/clip-align.git"
+    assert found["git"]["remote_url"] == "https://git.example.org/clip-align.git"
 
 
 def test_what_wandb_would_find_out_about_its_own_process_is_the_runs() -> None:
