@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which lines of a record are whole: what is read from one can be drawn without asking for types again.
+"""Which lines of a record are whole: what is read from one can be drawn without checking types again.
 
 Text that came from data (file names, captions, options) is made visible here, so that no reader has to think of it.
 """

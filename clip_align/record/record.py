@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The record of a run: ``metrics.jsonl`` (one flat JSON object a line) and ``items/``, written as it happens.
 
-All images, pages and trackers are made from it. A damaged line costs that line only. numpy is imported where
+All figures, pages and trackers are made from it. A damaged line costs that line only. numpy is imported where
 items are touched, torch never.
 """
 
@@ -173,7 +173,7 @@ class Record:
         self._mirrors.remove(mirror)
         name = type(mirror).__name__
         reason = " ".join(str(error).split()) or type(error).__name__
-        message = f"{name} failed and is off for the rest of the run ({reason}); the record continues"
+        message = f"{name} failed and is off for the rest of the run ({reason}); recording continues"
         self.append("event", self._position, {"event": "warning", "message": message})
 
     def _kept(self, key: str, step: int, every: int) -> bool:

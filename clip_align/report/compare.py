@@ -26,7 +26,7 @@ from clip_align.runs.folder import RunFolder, read_provenance, run_status, write
 
 FOOT = (
     "Horizontal axis: samples seen, linear near 0, then logarithmic. Bands: 95 % intervals of each run by itself "
-    "(they say nothing about other seeds). Gaps in a curve: undefined there; the run's own page says why. "
+    "(not of other seeds). Gaps in a curve: undefined there; the reasons are on the run's own page. "
     "Reference lines: those of the first run."
 )
 

@@ -2,7 +2,7 @@
 """Draws one panel into matplotlib axes.
 
 Curves and reference lines are named right of the axes, at their own height, instead of in a legend: they can be
-told apart without matching colours. Colours are those of Okabe and Ito, and every curve has its own dash and marker.
+distinguished without matching colours. Colours are those of Okabe and Ito, and every curve has its own dash and marker.
 """
 
 from __future__ import annotations

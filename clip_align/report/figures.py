@@ -29,7 +29,14 @@ HEAD, FOOT = 0.30, 0.30  # inches above and below the panels
 
 
 def curves(history: History, path: Path, *, title: str = "", layout: Layout = WIDE) -> None:
-    """Write the figure of a run as PNG, atomically. Works with no evaluation at all."""
+    """Write the figure of a run as PNG, atomically. Works with no evaluation at all.
+
+    Args:
+        history: the run's record.
+        path: file to write.
+        title: first line; by default the run's name and how far it has come.
+        layout: sizes of the cells.
+    """
     built = panels(all_scores(history))
     write_atomic(path, png(built, title=title or run_title(history), layout=layout, foot=footnote(history)))
 

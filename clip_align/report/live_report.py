@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps ``curves.png`` and ``report.html`` up to date while a run is under way, in a process of its own.
 
-    python -m clip_align.report.live_report <nice> <run folder>       # started by LiveReport, told through stdin
+    python -m clip_align.report.live_report <nice> <run folder>       # started by LiveReport, woken through stdin
 
 Redraws are coalesced: whatever came in while one was drawn, or soon after it, is shown by the next one. The end is
 drawn at once.
@@ -78,29 +78,29 @@ def main(arguments: list[str]) -> int:
     narrow: bytes | None = None
     narrow_at = due = float("-inf")
     while True:
-        told = words()
-        while not _ended(told) and (left := due - time.monotonic()) > 0:
-            told = words(left)
+        received = words()
+        while not _ended(received) and (left := due - time.monotonic()) > 0:
+            received = words(left)
         start, worked = time.monotonic(), time.process_time()
-        if _ended(told) or start - narrow_at > NARROW_SECONDS:
+        if _ended(received) or start - narrow_at > NARROW_SECONDS:
             narrow, narrow_at = None, start
-        narrow = write(folder, status=_status(told, folder), narrow=narrow)
-        if _ended(told):
+        narrow = write(folder, status=_status(received, folder), narrow=narrow)
+        if _ended(received):
             return 0
         # By CPU time, not by the clock: on a busy machine a redraw takes long because it waits, not because it works.
         due = time.monotonic() + min(LONGEST_APART, APART * (time.process_time() - worked))
 
 
-def _ended(told: list[str] | None) -> bool:
-    return told is None or any(word.startswith(END) for word in told)
+def _ended(received: list[str] | None) -> bool:
+    return received is None or any(word.startswith(END) for word in received)
 
 
-def _status(told: list[str] | None, folder: Path) -> str:
+def _status(received: list[str] | None, folder: Path) -> str:
     """Status of a run whose process has sent these words; failed where it has ended without any."""
-    if told is None:
+    if received is None:
         status = str(read_provenance(folder).get("status") or "running")
         return "failed" if status == "running" else status
-    return next((word.removeprefix(END) for word in told if word.startswith(END)), "running")
+    return next((word.removeprefix(END) for word in received if word.startswith(END)), "running")
 
 
 if __name__ == "__main__":

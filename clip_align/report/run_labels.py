@@ -30,7 +30,7 @@ def run_labels(folders: Sequence[Path]) -> list[str]:
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the folders' paths that tell them apart."""
+    """The shortest ends of the folders' paths that differ."""
     parts = [folder.resolve().parts for folder in folders]
     depth = 1
     while depth < max(map(len, parts)) and len({p[-depth:] for p in parts}) < len(set(parts)):

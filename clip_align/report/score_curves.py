@@ -39,7 +39,7 @@ class Point:
 class Curve:
     """A score over training.
 
-    ``key`` is its full key. ``tag`` is what tells it from another curve of the same label (its benchmark's name).
+    ``key`` is its full key. ``tag`` distinguishes it from another curve of the same label (its benchmark's name).
     Where runs are compared, ``run`` is its run's label and ``place`` its place among them.
     """
 
@@ -116,13 +116,19 @@ def shown_scores(history: History) -> Iterator[tuple[BenchmarkLine, ScoreEntry]]
 
 
 def names_of_scores(history: History) -> dict[str, str]:
-    """Label by full key, told apart where two scores of the run have the same."""
+    """Label by full key, with a tag where two scores of the run have the same."""
     labels = [(score["label"], score_key(benchmark, score)) for benchmark, score in shown_scores(history)]
     return {key: tagged(label, tag) for (label, key), tag in zip(labels, tags(labels), strict=True)}
 
 
 def curve_of(history: History, benchmark: BenchmarkLine, score: ScoreEntry) -> Curve:
-    """One score's curve; the rule that a value is drawn only after several defined ones is applied."""
+    """One score's curve; the rule that a value is drawn only after several defined ones is applied.
+
+    Args:
+        history: the run's record.
+        benchmark: whose score it is.
+        score: its description, of a variant too.
+    """
     key = score_key(benchmark, score)
     points = []
     for line, value, low, high, reason in drawn(history.evaluations, benchmark["key"], score):

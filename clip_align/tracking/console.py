@@ -94,7 +94,7 @@ class ConsoleMirror(Mirror):
         self._status.rewind(step)
 
     def close(self, status: str) -> None:
-        """Leave the last state on the screen and say where the results are."""
+        """Leave the last state on the screen and name the files of the results."""
         if self._live is not None:
             self._redraw(force=True)
             self._live.stop()
@@ -158,5 +158,5 @@ class ConsoleMirror(Mirror):
             with self._log.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
         except OSError as error:
-            self._log = None  # the display continues
+            self._log = None  # the display stays
             self.show(f"warning: train.log cannot be written ({error.strerror or error})")

@@ -18,7 +18,7 @@ QUIET_SECONDS = 10.0
 
 
 class Lines:
-    """Prints lines. Those that tell progress (``making images: 801 of 1,944, about 68 s left``) come in series.
+    """Prints lines. Those about progress (``making images: 801 of 1,944, about 68 s left``) come in series.
 
     A series is one line that is overwritten on a terminal, elsewhere a line at most every ten seconds, with its first
     and its last one. Time comes from ``clock`` (seconds), for tests.

@@ -38,10 +38,10 @@ def main(arguments: list[str]) -> int:
     notify = _messages()
     mirrored = Mirrored(folder, notify)
     while True:
-        told = words()
-        last = next((w for w in told or () if w.startswith("end ")), None)
-        mirrored.follow(final=told is None or last is not None)
-        if told is None or last is not None:
+        received = words()
+        last = next((w for w in received or () if w.startswith("end ")), None)
+        mirrored.follow(final=received is None or last is not None)
+        if received is None or last is not None:
             status = last.removeprefix("end ").strip() if last else "failed"
             mirrored.run.finish(exit_code=EXIT_CODES.get(status, 1))
             return 0

@@ -62,7 +62,7 @@ class WandbMirror(Mirror):
             notify(text)
 
     def line(self, line: AnyLine) -> None:
-        """Tell the child that the record has grown; raises when it is gone."""
+        """Wake the child, because the record has grown; raises when it has ended."""
         self._relay()
         if line["kind"] in LINES and not self._child.tell():
             raise RuntimeError(f"wandb stopped: {self._child.why()}")

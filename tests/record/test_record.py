@@ -159,7 +159,7 @@ def test_a_failing_mirror_is_dropped_with_one_warning_and_the_others_see_everyth
     run.close("done")
     warnings = [e for e in record.read(tmp_path).events if e["event"] == "warning"]
     assert [w["message"] for w in warnings] == [
-        "Loud failed and is off for the rest of the run (the other end is gone); the record continues"
+        "Loud failed and is off for the rest of the run (the other end is gone); recording continues"
     ]
     assert len(loud.seen) == 1
     assert [line.get("kind") for line in calm.seen] == ["event", "evaluation", "evaluation", None]
