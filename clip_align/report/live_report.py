@@ -24,7 +24,7 @@ LIMIT_SECONDS = 5.0  # for the last redraw by the child, after which the parent 
 NARROW_SECONDS = 60.0  # between two drawings of the variant for narrow screens: half of a redraw's cost
 APART = 2.0  # least time between two redraws, in times of the last one's CPU time: a third of a processor at most
 LONGEST_APART = 15.0  # seconds
-# At 10, four busy threads on two cores left the child a twentieth of a core, and the figure a minute behind.
+# Beside four busy processes on two cores the first figure took over 40 s at 10, and 21 s at 4; later ones 3 s.
 NICE = 4
 END = "end "
 LOG = ".live.log"
