@@ -17,8 +17,8 @@ from clip_align.report.panels import Panel
 from clip_align.report.score_curves import Curve
 
 LINE = 1.2  # height of a line of names, in times of the font
-BELOW, ABOVE = -0.03, 1.03  # where names may stand, as fractions of the axes' height
-HIGHEST = 2.2  # height of a cell for many names, in times of the usual one
+OUTSIDE = 0.07  # inches that names may stand above and below the axes
+HIGHEST = 3.0  # height of a cell for many names, in times of the usual one
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def inches(font: FontProperties, text: str) -> float:
 def fitting(panel: Panel, layout: Layout) -> Layout:
     """The layout with cells high enough for every name of the panel, up to `HIGHEST` times the usual height."""
     line = layout.font * LINE / 72
-    needed = sum(line * (_broken(n, layout).count("\n") + 1) for n in names_of(panel)) / (ABOVE - BELOW)
-    height = max(layout.height, layout.top + layout.bottom + needed)
+    needed = sum(line * (_broken(n, layout).count("\n") + 1) for n in names_of(panel))
+    height = max(layout.height, layout.top + layout.bottom + needed - 2 * OUTSIDE)
     return replace(layout, height=min(height, HIGHEST * layout.height))
 
 
@@ -115,12 +115,13 @@ def write_names(axes: Axes, panel: Panel, layout: Layout, ends: tuple[float, flo
     line = layout.font * LINE / 72 / layout.axes_inches[1]  # height of a line as a fraction of the axes
     boxes = [(n, _broken(n, layout)) for n in names_of(panel)]
     heights = [line * (text.count("\n") + 1) for _, text in boxes]
-    while sum(heights) > ABOVE - BELOW + 1e-9 and any(n.reference for n, _ in boxes):
+    outside = OUTSIDE / layout.axes_inches[1]
+    while sum(heights) > 1 + 2 * outside + 1e-9 and any(n.reference for n, _ in boxes):
         drop = max(i for i, (n, _) in enumerate(boxes) if n.reference)
         del boxes[drop], heights[drop]
     span = ends[1] - ends[0]
     wanted = [min(max((n.value - ends[0]) / span, 0.0), 1.0) for n, _ in boxes]
-    for (name, text), at, place in zip(boxes, wanted, spread_out(wanted, heights, BELOW, ABOVE), strict=True):
+    for (name, text), at, place in zip(boxes, wanted, spread_out(wanted, heights, -outside, 1 + outside), strict=True):
         axes.plot([1.005, 1.03], [at, place], transform=axes.transAxes, color=name.colour, lw=0.7, clip_on=False)
         axes.text(
             1.04, place, text, transform=axes.transAxes, va="center", size=layout.font - 0.7, color=name.colour,

@@ -26,6 +26,7 @@ TITLES = {  # in the order of the panels; others follow under their own names
 FORMER = {"accuracy": "zero_shot", "alignment": "human"}  # names of panels in records of release 0.1
 FORMER_DEFAULT = {"similarity": "alignment", "saliency": "alignment"}  # panels of families in these records
 MOST_CURVES = 8  # in one panel: as many as there are colours
+MOST_NAMES = 22  # of curves and lines beside one panel, where several benchmarks share it
 
 Kind = Literal["chance", "baseline", "ceiling"]
 Member = tuple[BenchmarkLine, ScoreEntry]
@@ -137,11 +138,18 @@ def _parts(members: Sequence[Member]) -> list[list[Member]]:
     parts: list[list[Member]] = []
     for group in by_benchmark.values():
         ordered = sorted(group, key=lambda m: m[1]["role"] != "headline")  # stable: headlines first
-        if parts and len(parts[-1]) + len(ordered) <= MOST_CURVES:
-            parts[-1] += ordered
+        together = [*parts[-1], *ordered] if parts else ordered
+        if parts and len(together) <= MOST_CURVES and sum(map(_names_needed, together)) <= MOST_NAMES:
+            parts[-1] = together
         else:
             parts += [ordered[i : i + MOST_CURVES] for i in range(0, len(ordered), MOST_CURVES)]
     return parts
+
+
+def _names_needed(member: Member) -> int:
+    """How many names a score has beside its panel: its own, and those of a headline's lines."""
+    score = member[1]
+    return 1 + (len(list(_levels(score))) if score["role"] == "headline" else 0)
 
 
 def _panel(name: str, title: str, members: list[Member], history: History) -> Panel:

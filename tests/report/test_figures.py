@@ -120,6 +120,23 @@ def test_every_line_of_two_headlines_is_named_in_its_headlines_colour(
         assert colour == expected, line.name
 
 
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_no_line_loses_its_name_however_many_benchmarks_a_family_has(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, layout: Layout
+) -> None:
+    tid = synthetic.benchmarks()[1]
+    chosen = [{**tid, "key": f"human/database_number_{n}"} for n in range(4)]
+    built = panels(read(synthetic.run(tmp_path, last=300, chosen=chosen)))
+    assert [p.title for p in built] == ["Human alignment (1 of 2)", "Human alignment (2 of 2)"]
+    boxes = texts_of(built, "", layout, monkeypatch)
+    assert_apart(boxes)
+    texts = ["".join(text.split()) for text, _, _ in boxes]  # a long word may be broken
+    for panel in built:
+        for line in panel.references:
+            shown = sum(text.startswith(f"{''.join(line.name.split())}:") for text in texts)
+            assert shown == (1 if line.tag else len(built)), line.name
+
+
 def test_each_undefined_headline_says_so_in_its_own_strip(
     tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
