@@ -19,7 +19,7 @@ ROOMS = (
     ("errors",),
     ("structure", "processes"),
     ("open_clip_names", "runs"),
-    ("record", "place"),
+    ("record",),
     ("config",),
     ("settings",),
     ("metrics",),

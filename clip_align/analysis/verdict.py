@@ -8,7 +8,7 @@ these words needs several seeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +18,11 @@ from clip_align.analysis.peak import Peak, peak
 from clip_align.analysis.verdict_sentence import sentence
 from clip_align.metrics.estimate import Estimate
 from clip_align.record.items import items_spacing
+from clip_align.record.schema import measured
 
 if TYPE_CHECKING:
     from clip_align.record.record import History, ItemsHistory
+    from clip_align.record.schema import BenchmarkLine
 
 __all__ = ["verdicts"]
 
@@ -39,16 +41,16 @@ def verdicts(history: History, items_of: Callable[[str], ItemsHistory | None]) -
     ``naive_fall``. items_of: items of a benchmark by key, None where there are none. About .3 s for a default run.
     """
     described = [
-        (benchmark, score)
+        (benchmark, score["name"], margin)
         for benchmark in history.benchmarks.values()
-        for score in benchmark.get("scores", ())
-        if score.get("flat_margin") is not None
+        for score in benchmark["scores"]
+        if (margin := score["flat_margin"]) is not None
     ]
-    several = len({benchmark["key"] for benchmark, _ in described}) > 1
-    items = {str(b["key"]): items_of(str(b["key"])) for b, _ in described}
+    several = len({benchmark["key"] for benchmark, _, _ in described}) > 1
+    items = {b["key"]: items_of(b["key"]) for b, _, _ in described}
     lines = []
-    for benchmark, score in described:
-        key, name, margin = str(benchmark["key"]), str(score["name"]), float(score["flat_margin"])
+    for benchmark, name, margin in described:
+        key = benchmark["key"]
         found = _peak(history, benchmark, name, margin, items[key])
         subject = f"{key}/{name}" if several else name
         table = items[key]
@@ -82,7 +84,7 @@ def _fields(found: Peak, margin: float, subject: str) -> dict[str, Any]:
     return fields
 
 
-def _peak(history: History, benchmark: Mapping[str, Any], name: str, margin: float, items: ItemsHistory | None) -> Peak:
+def _peak(history: History, benchmark: BenchmarkLine, name: str, margin: float, items: ItemsHistory | None) -> Peak:
     statistic, _, layer = name.partition("@")
     path = f"{benchmark['key']}/{name}"
     undefined_at = dict(_undefined(history, path))
@@ -111,17 +113,18 @@ def _peak(history: History, benchmark: Mapping[str, Any], name: str, margin: flo
 
 def _undefined(history: History, path: str) -> Iterator[tuple[int, str]]:
     for line in history.evaluations:
-        if path in line and line[path] is None:
-            yield line["global_step"], str(line.get(f"{path}/reason") or "undefined")
+        found = measured(line, path)
+        if found is not None and found.value is None:
+            yield line["global_step"], str(found.reason)
 
 
-def _regular_steps(history: History, benchmark: Mapping[str, Any]) -> range | None:
+def _regular_steps(history: History, benchmark: BenchmarkLine) -> range | None:
     """Every step at which this run should have the benchmark's items: what is missing there is a gap, not forgotten.
 
     The benchmark's own interval, else the run's; None where the record names neither.
     """
     runs = [e["regular_every"] for e in history.events if e.get("regular_every")]
-    every = (benchmark.get("options") or {}).get("every_n_steps") or next(reversed(runs), None)
+    every = benchmark["options"].get("every_n_steps") or next(reversed(runs), None)
     last = max((line["global_step"] for line in history.evaluations), default=-1)
     return range(0, last + 1, items_spacing(int(every), last)) if every else None
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clip_align.config import PathsConfig
-from clip_align.errors import UserError
+from clip_align.errors import UserError, visible
 from clip_align.runs.folder import RunFolder, resolve_run, unusable
 from clip_align.structure import nearest
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         from clip_align.report import compare
 
         compare.write([r.path for r in runs], output)
-    print(f"report: {output / 'report.html'} and {output / 'curves.png'}")
+    print(visible(f"report: {output / 'report.html'} and {output / 'curves.png'}"))
     return 0
 
 

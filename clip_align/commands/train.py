@@ -9,6 +9,7 @@ from clip_align.commands.early_checks import cache_problems, data_problems, plac
 from clip_align.config import Config
 from clip_align.errors import UserError
 from clip_align.processes import torchrun
+from clip_align.runs.provenance import remember_sweep, typed_command
 from clip_align.settings.load_config import load_with_missing
 
 MULTIRUN = ("--multirun", "-m")
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(overrides) < len(arguments):
         from clip_align.commands.multirun import multirun
 
+        remember_sweep(typed_command(arguments))
         return multirun(overrides)
     config, missing = load_with_missing(overrides)
     if config.dry_run:
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     refuse_early(config)
     from clip_align.training.run import run  # torch and Lightning: seconds
 
-    return run(config, ["clip-align", "train", *arguments])
+    return run(config, typed_command(arguments))
 
 
 def refuse_early(config: Config) -> None:

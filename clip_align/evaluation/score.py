@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from clip_align.evaluation.items import Items
 from clip_align.metrics.estimate import Estimate
+from clip_align.record.schema import Role as Role
 
-Panel = Literal["accuracy", "alignment", "texture", "noise"]
-Role = Literal["headline", "companion", "detail"]
+Panel = str  # of the figure: the name of a family, or one of a benchmark's own (lower case, words)
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Score:
     chance: the value of an observer who knows nothing; None where it has no single value.
     unit: what the interval resamples ("24 references, jackknife, t"); empty where it has none.
     axis: limits of the axis it is drawn on.
-    ceilings, baselines: reference values by name; a panel draws those of its first headline as lines, the report's
+    ceilings, baselines: reference values by name; a panel draws those of its headlines as lines, the report's
         page lists them all.
     role: ``headline`` is drawn with its band, ``companion`` beside it (thinner), ``detail`` is in the
         record only.

@@ -102,7 +102,14 @@ def benchmark_keys(folder: Path) -> list[str]:
 def items_csv(
     ids: Sequence[str], clusters: Mapping[str, ArrayLike], conditions: Mapping[str, ArrayLike], human: ArrayLike
 ) -> str:
-    """The text of items.csv: id, human value, ``cluster:<name>`` and ``condition:<name>`` columns."""
+    """The text of items.csv: id, human value, ``cluster:<name>`` and ``condition:<name>`` columns.
+
+    Args:
+        ids: one per item, [N].
+        clusters: by name, what each item belongs to, [N].
+        conditions: by name, [N].
+        human: the human value of each item, [N].
+    """
     import numpy as np
 
     columns: dict[str, list[Any]] = {"id": list(ids), "human": [repr(float(v)) for v in np.asarray(human)]}

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which lines of a record are whole: what is read from one can be drawn without asking for types again."""
+"""Which lines of a record are whole: what is read from one can be drawn without checking types again.
+
+Text that came from data (file names, captions, options) is made visible here, so that no reader has to think of it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
+
+from clip_align.errors import visible
+from clip_align.record.schema import AnyLine, completed
 
 POSITION = ("global_step", "samples_seen", "epoch", "wall_seconds")  # numbers of every line
 NUMBERS = {  # that some lines hold, by kind
@@ -17,24 +23,39 @@ LEVELS = ("ceilings", "baselines")  # of a score: numbers by name
 LARGEST = 2**63
 
 
-def whole(raw: bytes) -> dict[str, Any] | None:
+def whole(raw: bytes) -> AnyLine | None:
     """A line of the record as it can be used, None for a damaged one (torn, not JSON, or a wrong type somewhere)."""
     try:
         line = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
+    return as_read(line) if isinstance(line, dict) else None
+
+
+def as_read(line: Mapping[str, Any]) -> AnyLine | None:
+    """A line as every reader gets it: types checked, defaults filled in, text made visible; None for a damaged one."""
+    if not isinstance(line.get("kind"), str):
         return None
     if not all(is_number(line.get(key)) for key in POSITION) or not isinstance(line["global_step"], int):
         return None
     if not all(line.get(key) is None or is_number(line[key]) for key in NUMBERS.get(line["kind"], ())):
         return None
-    return OF_KIND.get(line["kind"], dict)(line)
+    kept = OF_KIND.get(line["kind"], dict)(line)
+    return None if kept is None else cast("AnyLine", _shown(completed(kept)))
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
     """Whether it is a finite number that any arithmetic takes."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def _shown(value: Any) -> Any:
+    """The value with all its text made visible, names of nested keys included."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {_shown(key): _shown(v) for key, v in value.items()}
+    return [_shown(v) for v in value] if isinstance(value, list) else value
 
 
 def _measured(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,18 +68,17 @@ def _measured(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _event(line: Mapping[str, Any]) -> dict[str, Any] | None:
-    return {"message": "", **line} if isinstance(line.get("event"), str) else None
+    return dict(line) if isinstance(line.get("event"), str) else None
 
 
 def _benchmark(line: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A benchmark with a key, and scores with a name each; levels that are null are none."""
-    scores, options = line.get("scores"), line.get("options", {})
-    if not isinstance(line.get("key"), str) or not isinstance(scores, list) or not isinstance(options, Mapping):
+    """A benchmark with a key, and scores with a name each."""
+    scores, options = line.get("scores"), line.get("options")
+    if not isinstance(line.get("key"), str) or not isinstance(scores, list):
         return None
-    if not all(map(_is_score, scores)):
+    if not isinstance(options, Mapping | None):
         return None
-    known = ({k: _known(v) if k in LEVELS else v for k, v in score.items()} for score in scores)
-    return {**line, "scores": list(known)}
+    return dict(line) if all(map(_is_score, scores)) else None
 
 
 def _is_score(score: object) -> bool:
@@ -71,10 +91,6 @@ def _is_score(score: object) -> bool:
         and all(v is None or is_number(v) for key in LEVELS for v in score.get(key, {}).values())
         and (axis is None or (isinstance(axis, list) and len(axis) == 2 and all(map(is_number, axis))))
     )
-
-
-def _known(levels: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in levels.items() if value is not None}
 
 
 OF_KIND: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any] | None]] = {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The record of a run: ``metrics.jsonl`` (one flat JSON object a line) and ``items/``, written as it happens.
 
-All images, pages and trackers are made from it. A damaged line costs that line only. numpy is imported where
+All figures, pages and trackers are made from it. A damaged line costs that line only. numpy is imported where
 items are touched, torch never.
 """
 
@@ -10,16 +10,27 @@ from __future__ import annotations
 import json
 import math
 import os
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from clip_align.errors import RunError
 from clip_align.record.items import ITEMS, benchmark_keys, items_csv, items_spacing, npz, step_file, steps_on_disk
 from clip_align.record.items import ItemsHistory as ItemsHistory
 from clip_align.record.items import read_items as read_items
-from clip_align.record.lines import whole
+from clip_align.record.lines import as_read, whole
+from clip_align.record.schema import (
+    AnyLine,
+    BenchmarkLine,
+    EvaluationLine,
+    EventLine,
+    ScoreEntry,
+    TrainLine,
+    VerdictLine,
+    measured,
+)
 from clip_align.runs.folder import write_atomic
 
 if TYPE_CHECKING:
@@ -38,14 +49,29 @@ class Position:
     wall_seconds: float
 
 
-class Mirror(Protocol):
+class Mirror:
     """Something that repeats the record elsewhere (wandb, TensorBoard, csv, console, live page)."""
 
-    def line(self, line: Mapping[str, Any]) -> None:
-        """Take one line as it was written."""
+    def line(self, line: AnyLine) -> None:
+        """Take one line as every reader of the record gets it."""
+
+    def rewind(self, step: int, samples: int) -> None:
+        """The run was resumed: forget what came after ``step`` (optimizer steps) and ``samples`` (over all ranks)."""
 
     def close(self, status: str) -> None:
         """The run has ended: done, failed, interrupted or terminated."""
+
+
+def deliver(line: AnyLine, mirror: Mirror) -> None:
+    """Hand a line to a mirror. The one place that knows how a resumed run takes back the steps after its checkpoint."""
+    if is_resumption(line):
+        mirror.rewind(line["global_step"], line["samples_seen"])
+    mirror.line(line)
+
+
+def is_resumption(line: Mapping[str, Any] | AnyLine) -> bool:
+    """Whether the line says that the run was resumed: later steps, written before it, are not part of the run."""
+    return line["kind"] == "event" and line.get("event") == "resumed"
 
 
 class Record:
@@ -66,14 +92,22 @@ class Record:
 
         NaN and infinities become null. A mirror that raises is dropped with one warning in the record;
         a record that cannot be written ends the run.
+
+        Args:
+            kind: ``benchmark``, ``train``, ``evaluation``, ``verdict`` or ``event``.
+            where: position in the run.
+            fields: the line's further keys (`record_schema`).
         """
         line = {"kind": kind, **vars(position), **{k: _json_value(v) for k, v in fields.items()}}
         self._position = position
         self._write(json.dumps(line, ensure_ascii=False, allow_nan=False))
-        if kind == "event" and line.get("event") == "resumed":
+        if is_resumption(line):
             self._drop_items_after(position.global_step)
+        read = as_read(line)
+        if read is None:
+            return
         for mirror in tuple(self._mirrors):
-            self._hand_over(mirror, line)
+            self._hand_over(mirror, read)
 
     def write_items(
         self,
@@ -88,8 +122,16 @@ class Record:
     ) -> None:
         """Items of one benchmark at one step: ``items.csv`` once, ``step-….npz`` per event.
 
-        Arrays are float64, decisions int8 (int16 beyond 127 classes), in the order of ``ids``. ``every``: steps between
-        the benchmark's regular events; of these no more than 500 are kept (`items_spacing`), of the few others all.
+        Args:
+            key: the benchmark's key, ``family/name``.
+            step: optimizer steps.
+            ids: one per item, [N]; all arrays are in their order.
+            clusters: by name, what each item belongs to, [N].
+            conditions: by name, [N].
+            human: the human value of each item, [N].
+            model: by name, the model's value of each item: float64 [N]; decisions int8 (int16 beyond 127 classes).
+            every: optimizer steps between the benchmark's regular events. Of these no more than 500 are kept
+                (`items_spacing`), of the few others all.
         """
         folder = self.folder / ITEMS / key
         try:
@@ -121,9 +163,9 @@ class Record:
         except OSError as error:
             raise RunError(f"record: {self._path} cannot be written ({error.strerror or error})") from None
 
-    def _hand_over(self, mirror: Mirror, line: Mapping[str, Any]) -> None:
+    def _hand_over(self, mirror: Mirror, line: AnyLine) -> None:
         try:
-            mirror.line(line)
+            deliver(line, mirror)
         except Exception as error:  # a tracker may fail in any way; training continues without it
             self._drop(mirror, error)
 
@@ -131,7 +173,7 @@ class Record:
         self._mirrors.remove(mirror)
         name = type(mirror).__name__
         reason = " ".join(str(error).split()) or type(error).__name__
-        message = f"{name} failed and is off for the rest of the run ({reason}); the record continues"
+        message = f"{name} failed and is off for the rest of the run ({reason}); recording continues"
         self.append("event", self._position, {"event": "warning", "message": message})
 
     def _kept(self, key: str, step: int, every: int) -> bool:
@@ -152,26 +194,61 @@ class Record:
                     (self.folder / ITEMS / key / step_file(old)).unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class History:
+Stepped = TypeVar("Stepped", TrainLine, EvaluationLine)
+
+
+@dataclass
+class History(Mirror):
     """A record as read: benchmarks by key, and the lines of each kind.
 
     ``evaluations`` and ``train`` are sorted by step; of a repeated step the last line counts, and lines of
     steps that a resume has taken back are left out.
     """
 
-    benchmarks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    train: list[dict[str, Any]] = field(default_factory=list)
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    verdicts: list[dict[str, Any]] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
+    benchmarks: dict[str, BenchmarkLine] = field(default_factory=dict)
+    train: list[TrainLine] = field(default_factory=list)
+    evaluations: list[EvaluationLine] = field(default_factory=list)
+    verdicts: list[VerdictLine] = field(default_factory=list)
+    events: list[EventLine] = field(default_factory=list)
     damaged_lines: int = 0
+
+    def line(self, line: AnyLine) -> None:
+        """Take the next line of the record."""
+        kind = line["kind"]
+        if kind == "benchmark":
+            described = cast("BenchmarkLine", line)
+            self.benchmarks[described["key"]] = described
+        elif kind == "train":
+            _put(self.train, cast("TrainLine", line))
+        elif kind == "evaluation":
+            _put(self.evaluations, cast("EvaluationLine", line))
+        elif kind == "verdict":
+            self.verdicts.append(cast("VerdictLine", line))
+        elif kind == "event":
+            self.events.append(cast("EventLine", line))
+
+    def rewind(self, step: int, samples: int) -> None:
+        """Leave out what came after ``step``, and verdicts about it; events stay, they did happen."""
+        self.verdicts.clear()
+        del self.train[bisect_right(self.train, step, key=_step) :]
+        del self.evaluations[bisect_right(self.evaluations, step, key=_step) :]
+
+
+def _put(lines: list[Stepped], line: Stepped) -> None:
+    """Keep the lines sorted; a repeated step replaces the former line."""
+    at = bisect_left(lines, line["global_step"], key=_step)
+    repeated = at < len(lines) and lines[at]["global_step"] == line["global_step"]
+    lines[at : at + repeated] = [line]
+
+
+def _step(line: TrainLine | EvaluationLine) -> int:
+    return line["global_step"]
 
 
 class Drawn(NamedTuple):
     """One point of a curve; ``value`` None is a gap with its ``reason``."""
 
-    line: dict[str, Any]
+    line: EvaluationLine
     value: float | None
     low: float | None
     high: float | None
@@ -180,72 +257,53 @@ class Drawn(NamedTuple):
 
 def read(folder: Path) -> History:
     """The record of a run's folder; empty where there is none yet."""
-    lines, damaged = _lines(Path(folder) / METRICS)
-    history = History(damaged_lines=damaged)
-    train: dict[int, dict[str, Any]] = {}
-    evaluations: dict[int, dict[str, Any]] = {}
-    for line in lines:
-        kind, step = line["kind"], line["global_step"]
-        if kind == "benchmark":
-            history.benchmarks[str(line.get("key"))] = line
-        elif kind == "train":
-            train[step] = line
-        elif kind == "evaluation":
-            evaluations[step] = line
-        elif kind == "verdict":
-            history.verdicts.append(line)
-        elif kind == "event":
-            history.events.append(line)
-            if line.get("event") == "resumed":
-                history.verdicts.clear()
-                for table in (train, evaluations):
-                    for late in [s for s in table if s > step]:
-                        del table[late]
-    history.train.extend(train[s] for s in sorted(train))
-    history.evaluations.extend(evaluations[s] for s in sorted(evaluations))
+    history = History()
+    try:
+        content = (Path(folder) / METRICS).read_bytes()
+    except OSError:
+        return history
+    for raw in filter(bytes.strip, content.split(b"\n")):
+        line = whole(raw)
+        if line is None:
+            history.damaged_lines += 1
+        else:
+            deliver(line, history)
     return history
 
 
-def drawn(evaluations: Iterable[dict[str, Any]], benchmark: Mapping[str, Any], score: str) -> list[Drawn]:
+def drawn(evaluations: Iterable[EvaluationLine], benchmark: str, score: ScoreEntry) -> list[Drawn]:
     """The curve of one score as figures, console and trackers show it.
 
     A point is drawn once the score, or the one it names as ``drawn_after_of``, was defined at ``drawn_after``
     evaluations running, this one included; an evaluation that did not carry the benchmark is passed over. A lone
     evaluation is drawn, marked in ``reason``.
+
+    Args:
+        evaluations: in order of their steps.
+        benchmark: its key, ``family/name``.
+        score: its description; of a variant (``srocc@layer_6``) too.
     """
-    described: dict[str, Any] = next((s for s in benchmark.get("scores", ()) if s.get("name") == score), {})
-    needed, name = int(described.get("drawn_after") or 1), f"{benchmark['key']}/{score}"
-    of, variant = described.get("drawn_after_of"), score.partition("@")[1:]
-    gate = f"{benchmark['key']}/{of}{''.join(variant)}" if of else name
+    needed, of, name = score["drawn_after"], score["drawn_after_of"], f"{benchmark}/{score['name']}"
+    variant = "".join(score["name"].partition("@")[1:])
+    gate = f"{benchmark}/{of}{variant}" if of else name
     lines = [line for line in evaluations if name in line]
     points: list[Drawn] = []
     running = 0
     for line in lines:
-        value = line[name]
-        running = running + 1 if line.get(gate) is not None else 0
-        low, high = line.get(f"{name}/low"), line.get(f"{name}/high")
-        if value is None:
-            points.append(Drawn(line, None, None, None, line.get(f"{name}/reason") or "undefined"))
-        elif running >= needed:
-            points.append(Drawn(line, value, low, high, None))
+        found = measured(line, name)
+        if found is None:
+            continue
+        opened = measured(line, gate)
+        running = running + 1 if opened is not None and opened.value is not None else 0
+        if found.value is None or running >= needed:
+            points.append(Drawn(line, *found))
         elif len(lines) == 1:
-            points.append(Drawn(line, value, low, high, "one evaluation"))
+            points.append(Drawn(line, found.value, found.low, found.high, "one evaluation"))
         else:
             times = f"{running} evaluation{'s' if running > 1 else ''} running"
             reason = f"{f'{of} ' if of else ''}defined at {times}; drawn from {needed} on"
             points.append(Drawn(line, None, None, None, reason))
     return points
-
-
-def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Whole lines of a record, and how many are damaged."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return [], 0
-    lines = [whole(raw) for raw in content.split(b"\n") if raw.strip()]
-    good = [line for line in lines if line is not None]
-    return good, len(lines) - len(good)
 
 
 def _is_torn(path: Path) -> bool:

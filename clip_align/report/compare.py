@@ -12,38 +12,39 @@ from typing import Any
 from urllib.parse import quote
 
 from clip_align.record.record import History, read
+from clip_align.record.schema import SHOWN, score_key
 from clip_align.report import sentences
-from clip_align.report.draw import NARROW
 from clip_align.report.figures import png
 from clip_align.report.labels import interval, number
-from clip_align.report.page import TEMPLATE, alternative, inline, render
-from clip_align.report.panels import Panel, Point, curve_of, note_of, panels
+from clip_align.report.look import NARROW
+from clip_align.report.page import TEMPLATE, alternative, command_of, inline, render
+from clip_align.report.panels import Panel, note_of, panels
+from clip_align.report.run_labels import run_labels, run_names
+from clip_align.report.score_curves import Point, curve_of, shown_scores
 from clip_align.report.score_variants import all_scores
 from clip_align.runs.folder import RunFolder, read_provenance, run_status, write_atomic
 
 FOOT = (
     "Horizontal axis: samples seen, linear near 0, then logarithmic. Bands: 95 % intervals of each run by itself "
-    "(they say nothing about other seeds). Gaps in a curve: undefined there; the run's own page says why. "
+    "(not of other seeds). Gaps in a curve: undefined there; the reasons are on the run's own page. "
     "Reference lines: those of the first run."
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the comparison sees it."""
+    """A run as the comparison sees it: ``label`` is what differs from the others, ``name`` its folder's."""
 
+    label: str
     name: str
     folder: Path
     history: History
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs of these folders under the shortest names that tell them apart."""
-    parts = [f.resolve().parts for f in folders]
-    depth = 1
-    while depth < max(map(len, parts)) and len({p[-depth:] for p in parts}) < len(set(parts)):
-        depth += 1
-    return [Run("/".join(p[-depth:]), f, all_scores(read(f))) for p, f in zip(parts, folders, strict=True)]
+    """The runs of these folders, under labels that tell them apart."""
+    labels, names = run_labels(folders), run_names(folders)
+    return [Run(*of, all_scores(read(of[2]))) for of in zip(labels, names, folders, strict=True)]
 
 
 def overlaid(runs: Sequence[Run]) -> list[Panel]:
@@ -59,22 +60,17 @@ def overlaid(runs: Sequence[Run]) -> list[Panel]:
                 if curve.role != "headline":
                     continue
                 key = curve.key.rsplit("/", 1)[0]
-                version = _version(run.history.benchmarks.get(key, {}))
+                version = run.history.benchmarks[key]["version"] or 0 if key in run.history.benchmarks else 0
                 place = (panel.name, curve.key, version)
-                named = replace(curve, run=run.name, place=index, label=f"{run.name}, {curve.label}")
+                named = replace(curve, run=run.label, place=index, label=f"{run.label}, {curve.label}")
                 if place in merged:
                     merged[place] = replace(merged[place], curves=(*merged[place].curves, named))
                     continue
-                lines = tuple(r for r in panel.references if curve.key in r.keys)
+                lines = tuple(replace(r, owner="", tag="") for r in panel.references if curve.key in r.keys)
+                title = panel.title.partition(" (")[0]
                 note = f"{note_of([run.history.benchmarks[key]])} · {curve.label}" if version else panel.note
-                merged[place] = replace(
-                    panel, curves=(named,), references=lines, gaps=(), bound=(), peak=None, note=note
-                )
+                merged[place] = Panel(panel.name, title, note, (named,), lines, axis=panel.axis)
     return _versions_named(merged)
-
-
-def _version(benchmark: Mapping[str, Any]) -> int:
-    return int(benchmark.get("version") or 0)
 
 
 def _versions_named(merged: Mapping[tuple[str, str, int], Panel]) -> list[Panel]:
@@ -90,7 +86,7 @@ def write(folders: Sequence[Path], output: Path) -> None:
     """Write ``curves.png`` and ``report.html`` of the comparison into ``output``."""
     runs = read_runs(folders)
     built = overlaid(runs)
-    title = f"{len(runs)} runs: " + ", ".join(r.name for r in runs)
+    title = f"{len(runs)} runs: " + "; ".join(r.label for r in runs)
     wide, narrow = png(built, title=title, foot=FOOT), png(built, title=title, foot=FOOT, layout=NARROW)
     target = RunFolder(output)
     write_atomic(target.curves_png, wide)
@@ -114,15 +110,16 @@ def write(folders: Sequence[Path], output: Path) -> None:
 
 def _run_row(run: Run, output: Path) -> dict[str, Any]:
     provenance = read_provenance(run.folder)
-    last = run.history.evaluations[-1] if run.history.evaluations else {}
+    last = run.history.evaluations[-1] if run.history.evaluations else None
     report = RunFolder(run.folder).report_html
     return {
+        "label": run.label,
         "name": run.name,
         "status": run_status(RunFolder(run.folder)),
         "seed": provenance.get("seed"),
-        "step": last.get("global_step"),
-        "samples": last.get("samples_seen"),
-        "command": " ".join(map(str, provenance.get("command") or ())),
+        "step": last["global_step"] if last else None,
+        "samples": last["samples_seen"] if last else None,
+        "command": command_of(provenance),
         "link": quote(os.path.relpath(report, output)) if report.is_file() else None,
         "verdicts": sentences.verdict_sentences(run.history),
     }
@@ -132,12 +129,11 @@ def _score_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Latest values of headline and companion scores, a column per run, a row per version of a benchmark."""
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     for index, run in enumerate(runs):
-        for benchmark, score in sentences.described(run.history):
-            if score.get("role") not in ("headline", "companion"):
+        for benchmark, score in shown_scores(run.history):
+            if score["role"] not in SHOWN:
                 continue
-            key = f"{benchmark['key']}/{score['name']}"
-            version, label = _version(benchmark), score.get("label") or score["name"]
-            empty = {"key": key, "version": version, "label": label, "cells": [("–", "")] * len(runs)}
+            key, version = score_key(benchmark, score), benchmark["version"] or 0
+            empty = {"key": key, "version": version, "label": score["label"], "cells": [("–", "")] * len(runs)}
             row = rows.setdefault((key, version), empty)
             points = curve_of(run.history, benchmark, score).points
             if points:

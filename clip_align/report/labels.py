@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import textwrap
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -32,7 +34,12 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:
-    """``[.59, .66]``, empty where there is no interval."""
+    """``[.59, .66]``, empty where there is no interval.
+
+    Args:
+        low, high: its ends, None without one.
+        digits: behind the point.
+    """
     return "" if low is None or high is None else f"[{number(low, digits)}, {number(high, digits)}]"
 
 
@@ -97,7 +104,13 @@ def compress(samples: float, linear: float) -> float:
 
 
 def sample_ticks(end: float, linear: float, room: float) -> list[float]:
-    """Round sample counts (0 and 1, 2, 5 times powers of ten) at least ``room`` of the axis apart."""
+    """Round sample counts: 0, and 1, 2 and 5 times powers of ten.
+
+    Args:
+        end: the last sample on the axis.
+        linear: where the axis turns from linear to logarithmic, in samples.
+        room: least distance between two ticks, as a fraction of the axis.
+    """
     top = compress(end, linear)
     if top <= 0:
         return [0.0]
@@ -123,6 +136,11 @@ def spread_out(wanted: Sequence[float], heights: Sequence[float], low: float, hi
 
     All boxes lie within [low, high] where they fit at all; the order of ``wanted`` is kept. Least
     squares by pooling neighbours that collide.
+
+    Args:
+        wanted: centre of each box, in any unit.
+        heights: of the boxes, in the same unit, as all else.
+        low, high: ends of the room for them.
     """
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     blocks: list[tuple[float, list[int]]] = []  # (sum of wanted starts of the block, its members)
@@ -153,7 +171,13 @@ def _start(total: float, n: int, height: float, low: float, high: float) -> floa
 
 
 def wrapped(text: str, width: int, lines: int) -> str:
-    """Text in at most ``lines`` lines of ``width`` characters, an ellipsis where it is cut."""
+    """Text broken at spaces, an ellipsis where it is cut.
+
+    Args:
+        text: on one line.
+        width: characters of a line.
+        lines: most of them.
+    """
     parts = textwrap.wrap(text, width=max(width, 8))
     if len(parts) > lines:
         cut = parts[lines - 1]
@@ -164,10 +188,15 @@ def wrapped(text: str, width: int, lines: int) -> str:
 def named(
     label: str, value: str, room: float, measure: Callable[[str], float], lines: int = 2, tail: bool = False
 ) -> str:
-    """``label: value`` in at most ``lines`` lines of ``room``, as ``measure`` has it.
+    """``label: value`` in a narrow column.
 
-    The value always stands whole; a label that leaves it no room is shortened: at its end, or, with ``tail``, in the
-    middle, because what tells names of runs apart is mostly at their end.
+    Args:
+        label: shortened where it leaves the value no room.
+        value: always whole.
+        room: width of a line, in the unit of ``measure``.
+        measure: width of a text.
+        lines: most of them.
+        tail: shorten the label in the middle instead of at its end, because names of runs mostly differ at their end.
     """
 
     def with_label(characters: int) -> list[str]:
@@ -180,6 +209,11 @@ def named(
 def shortened(text: str, characters: int, tail: bool = False) -> str:
     """The text in at most so many characters, one of them an ellipsis where it is cut.
 
+    Args:
+        text: on one line.
+        characters: most of them.
+        tail: cut in the middle, so that the end stays.
+
     >>> shortened("learning-rate-3", 8), shortened("learning-rate-3", 8, tail=True)
     ('learnin…', 'le…ate-3')
     """
@@ -189,15 +223,39 @@ def shortened(text: str, characters: int, tail: bool = False) -> str:
     return text[:head].rstrip(" ,;:") + "…" + (text[len(text) - characters + 1 + head :] if tail else "")
 
 
+def short_home(text: str, home: str | None = None) -> str:
+    """The text with ``~`` for the user's home folder wherever a path begins with it; ``home``: by default the user's.
+
+    >>> short_home("data.shards=/home/me/a.tar /home/media", "/home/me")
+    'data.shards=~/a.tar /home/media'
+    """
+    folder = (os.path.expanduser("~") if home is None else home).rstrip("/")
+    if not os.path.isabs(folder or "~"):  # none known, or the root
+        return text
+    return re.sub(rf"(?<![\w/.~-]){re.escape(folder)}(?![\w.-])", "~", text)
+
+
 def fitted(text: str, room: float, measure: Callable[[str], float]) -> str:
-    """The text on one line no wider than ``room``, its end cut where it is wider."""
+    """The text on one line, its end cut where it is wider than the line.
+
+    Args:
+        text: on one line.
+        room: width of the line, in the unit of ``measure``.
+        measure: width of a text.
+    """
     if measure(text) <= room:
         return text
     return shortened(text, bisect_right(range(2, len(text)), room, key=lambda n: measure(shortened(text, n))) + 1)
 
 
 def broken(text: str, room: float, measure: Callable[[str], float]) -> list[str]:
-    """Lines no wider than ``room``: broken at spaces; inside a word only where it is wider than a line."""
+    """Lines broken at spaces; inside a word only where it is wider than a line.
+
+    Args:
+        text: on one line.
+        room: width of a line, in the unit of ``measure``.
+        measure: width of a text.
+    """
     lines: list[str] = []
     for word in text.split(" "):
         if lines and measure(f"{lines[-1]} {word}") <= room:

@@ -1,108 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a figure of a run shows: panels of curves and reference lines, taken from the record alone.
 
-Nothing here draws. Panels come in the order of the paper (arXiv 2508.09814): accuracy, human alignment,
-texture bias, loss of accuracy under noise; panels of outside benchmarks follow.
+Nothing here draws. There is a panel for each family, those of the paper (arXiv 2508.09814) first and in its order:
+accuracy, human alignment, texture bias, loss of accuracy under noise. A benchmark may name another panel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-from clip_align.record.record import History, drawn
+from clip_align.record.record import History
+from clip_align.record.schema import SHOWN, BenchmarkLine, ScoreEntry, family_of, measured, name_of
+from clip_align.report.score_curves import Curve, Gap, Point, curve_of, gaps_of, tagged, tags
 
-TITLES = {
-    "accuracy": "Zero-shot accuracy",
-    "alignment": "Human alignment",
+TITLES = {  # in the order of the panels; others follow under their own names
+    "zero_shot": "Zero-shot accuracy",
+    "human": "Human alignment",
     "texture": "Texture bias",
     "noise": "Accuracy lost to noise",
+    "similarity": "Similarity judgements",
+    "saliency": "Saliency",
 }
+FORMER = {"accuracy": "zero_shot", "alignment": "human"}  # names of panels in records of release 0.1
+FORMER_DEFAULT = {"similarity": "alignment", "saliency": "alignment"}  # panels of families in these records
+MOST_CURVES = 8  # in one panel: as many as there are colours
+MOST_NAMES = 22  # of curves and lines beside one panel, where several benchmarks share it
 
 Kind = Literal["chance", "baseline", "ceiling"]
-
-
-def _absent(held: bool) -> str:
-    return "not drawn yet" if held else "undefined"
-
-
-@dataclass(frozen=True)
-class Point:
-    """One evaluation of one score; ``value`` is None where it is undefined or not to be drawn, for ``reason``.
-
-    ``held`` marks a value that exists but is not drawn yet, because the one before it was undefined.
-    """
-
-    step: int
-    samples: int
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
-    held: bool = False
-
-    @property
-    def absent(self) -> str:
-        """What stands in place of a value that is not there."""
-        return _absent(self.held)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A score over training. ``key`` is its full key; where runs are compared, ``run`` is its run's name and
-    ``place`` its place among them.
-    """
-
-    key: str
-    label: str
-    role: str
-    points: tuple[Point, ...]
-    run: str = ""
-    place: int = 0
-
-    @property
-    def defined(self) -> list[Point]:
-        """Points that have a value."""
-        return [p for p in self.points if p.value is not None]
+Member = tuple[BenchmarkLine, ScoreEntry]
 
 
 @dataclass(frozen=True)
 class Reference:
     """A horizontal line; ``spread`` is one standard deviation, where the value is a mean.
 
-    ``keys`` are the full keys of the scores it belongs to.
+    ``keys`` are the full keys of the scores it belongs to. Where the panel has several headlines, ``owner`` is the key
+    of the one whose colour it has, and ``tag`` what names it (its benchmark); both are empty for a line of all.
     """
 
     label: str
     value: float
     kind: Kind
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = ()
     spread: float | None = None
+    owner: str = ""
+    tag: str = ""
+
+    @property
+    def name(self) -> str:
+        """Label and tag."""
+        return tagged(self.label, self.tag)
 
 
 @dataclass(frozen=True)
-class Gap:
-    """A stretch of training over which a panel's headline is undefined, and why; ``held`` as of points."""
+class Bound:
+    """The upper limit of a curve that moves with accuracy, as (samples, value)."""
 
-    start: int  # samples seen
+    label: str
+    points: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The range in which the peak of the headline ``key`` lies, in samples, once a verdict exists."""
+
+    key: str
+    start: int
     end: int
-    reason: str
-    held: bool = False
-
-    @property
-    def absent(self) -> str:
-        """What is said of it, as of points."""
-        return _absent(self.held)
 
 
 @dataclass(frozen=True)
 class Panel:
     """Everything one panel draws.
 
-    ``note`` says what is re-made or a stand-in. ``bound`` is the upper limit of a curve that moves with
-    accuracy, as (samples, value). ``peak`` is the range in which the peak lies, in samples, once a
-    verdict exists. ``axis`` are the limits that no interval widens.
+    ``note`` says what is re-made or a stand-in. ``gaps`` are stretches in which a headline has no value. ``axis`` are
+    the limits that no interval widens.
     """
 
     name: str
@@ -112,172 +86,206 @@ class Panel:
     references: tuple[Reference, ...] = ()
     gaps: tuple[Gap, ...] = ()
     axis: tuple[float, float] = (0.0, 1.0)
-    bound: tuple[tuple[int, float], ...] = ()
-    bound_label: str = ""
-    peak: tuple[int, int] | None = None
+    bounds: tuple[Bound, ...] = ()
+    peaks: tuple[Peak, ...] = ()
 
 
 def panels(history: History) -> list[Panel]:
     """The panels of a run, those without a benchmark left out; only the loss where a run has none at all."""
-    found: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {name: [] for name in TITLES}
+    found: dict[str, list[Member]] = {name: [] for name in TITLES}
     for benchmark in history.benchmarks.values():
-        for score in benchmark.get("scores", ()):
-            if score.get("role") in ("headline", "companion"):
+        for score in benchmark["scores"]:
+            if score["role"] in SHOWN:
                 found.setdefault(_panel_of(benchmark, score), []).append((benchmark, score))
-    built = [_panel(name, members, history) for name, members in found.items() if members]
+    built = []
+    for name, members in found.items():
+        parts = _parts(members)
+        title = TITLES.get(name, name.replace("_", " ").capitalize())
+        for number, part in enumerate(parts, 1):
+            of = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
+            built.append(_panel(name, title + of, part, history))
     return built or _loss(history)
 
 
-def curve_of(history: History, benchmark: Mapping[str, Any], score: Mapping[str, Any]) -> Curve:
-    """One score's curve; the rule that a value is drawn only after several defined ones is applied."""
-    key = f"{benchmark['key']}/{score['name']}"
-    points = tuple(
-        Point(
-            int(line["global_step"]),
-            int(line["samples_seen"]),
-            value,
-            low,
-            high,
-            reason,
-            held=value is None and line[key] is not None,
-        )
-        for line, value, low, high, reason in drawn(history.evaluations, benchmark, score["name"])
-    )
-    return Curve(key, str(score.get("label") or score["name"]), str(score.get("role", "detail")), points)
-
-
-def gaps_of(curve: Curve) -> list[Gap]:
-    """Stretches over which a curve has no value, each with the last reason why it was undefined, or not drawn."""
-    stretches: list[Gap] = []
-    points = curve.points
-    for i, point in enumerate(points):
-        if point.value is not None:
-            continue
-        end = points[min(i + 1, len(points) - 1)].samples
-        reason = point.reason or "undefined"
-        if stretches and i and points[i - 1].value is None:
-            said = stretches[-1] if point.held else Gap(0, 0, reason)
-            stretches[-1] = replace(stretches[-1], end=end, reason=said.reason, held=said.held)
-        else:
-            stretches.append(Gap(points[max(i - 1, 0)].samples, end, reason, point.held))
-    return stretches
-
-
-def note_of(benchmarks: Iterable[Mapping[str, Any]]) -> str:
+def note_of(benchmarks: Iterable[BenchmarkLine]) -> str:
     """What is human data and what is a stand-in, in a panel's second line; the page has it at full length."""
-    said: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for benchmark in benchmarks:
-        human = _first_clause(benchmark.get("human_data"))
+        human, stand_in = _first_clause(benchmark["human_data"]), _first_clause(benchmark["stand_in"])
         parts = ["no human data" if human.lower() in ("", "none", "no") else human]
-        stand_in = _first_clause(benchmark.get("stand_in"))
-        parts += [stand_in] if stand_in and stand_in.lower() != "none" else []
-        said.setdefault(" · ".join(parts), []).append(str(benchmark["key"]).split("/", 1)[-1])
-    return "; ".join(f"{', '.join(names)} · {what}" for what, names in said.items())
+        parts += [stand_in] if stand_in.lower() not in ("", "none") else []
+        names.setdefault(" · ".join(parts), []).append(name_of(benchmark["key"]))
+    return "; ".join(f"{', '.join(dict.fromkeys(of))} · {what}" for what, of in names.items())
 
 
 def _first_clause(text: object) -> str:
-    return str(text or "").split(";")[0].strip()
+    return str(text).split(";")[0].strip()
 
 
-def _panel_of(benchmark: Mapping[str, Any], score: Mapping[str, Any]) -> str:
-    name = str(benchmark.get("panel") or str(benchmark["key"]).split("/", 1)[0])
-    if name == "noise" and str(score["name"]).startswith("accuracy"):
-        return "accuracy"  # clean and noisy accuracy belong into one panel, as in the paper
+def _panel_of(benchmark: BenchmarkLine, score: ScoreEntry) -> str:
+    family, name = family_of(benchmark["key"]), benchmark["panel"]
+    name = family if name == FORMER_DEFAULT.get(family) else FORMER.get(name, name)
+    if name == "noise" and score["name"].startswith("accuracy"):
+        return "zero_shot"  # clean and noisy accuracy belong into one panel, as in the paper
     return name
 
 
-def _panel(name: str, members: list[tuple[Mapping[str, Any], Mapping[str, Any]]], history: History) -> Panel:
-    if name == "accuracy" and any(str(b["key"]).startswith("zero_shot/") for b, _ in members):
-        members = [(b, s) for b, s in members if s["name"] != "accuracy_clean"]  # the same curve on fewer images
-    members = sorted(members, key=lambda m: m[1]["role"] != "headline")  # stable: headlines first
-    curves = _distinct([(b, curve_of(history, b, s)) for b, s in members])
-    benchmarks = {str(b["key"]): b for b, _ in members}
-    bound_label, bound = _relative_bound(members, history)
-    axes = [sorted(map(float, s.get("axis") or (0.0, 1.0))) for _, s in members]
+def _parts(members: Sequence[Member]) -> list[list[Member]]:
+    """The members of a panel in as many parts as their number needs; a benchmark is divided only if it must be."""
+    by_benchmark: dict[str, list[Member]] = {}
+    for member in members:
+        by_benchmark.setdefault(member[0]["key"], []).append(member)
+    parts: list[list[Member]] = []
+    for group in by_benchmark.values():
+        ordered = sorted(group, key=lambda m: m[1]["role"] != "headline")  # stable: headlines first
+        together = [*parts[-1], *ordered] if parts else ordered
+        if parts and len(together) <= MOST_CURVES and sum(map(_names_needed, together)) <= MOST_NAMES:
+            parts[-1] = together
+        else:
+            parts += [ordered[i : i + MOST_CURVES] for i in range(0, len(ordered), MOST_CURVES)]
+    return parts
+
+
+def _names_needed(member: Member) -> int:
+    """How many names a score has beside its panel: its own, and those of a headline's lines."""
+    score = member[1]
+    return 1 + (len(list(_levels(score))) if score["role"] == "headline" else 0)
+
+
+def _panel(name: str, title: str, members: list[Member], history: History) -> Panel:
+    members = sorted(members, key=lambda m: m[1]["role"] != "headline")
+    curves = _distinct([curve_of(history, b, s) for b, s in members])
+    leading = [c for c in curves if c.role == "headline"] or list(curves[:1])
     return Panel(
         name=name,
-        title=TITLES.get(name, name.replace("_", " ").capitalize()),
-        note=note_of(benchmarks.values()),
+        title=title,
+        note=note_of({b["key"]: b for b, _ in members}.values()),
         curves=curves,
-        references=tuple(_references(members)),
-        gaps=tuple(gaps_of(curves[0])),
-        axis=(min(a[0] for a in axes), max(a[1] for a in axes)),
-        bound=bound,
-        bound_label=bound_label,
-        peak=_peak(curves[0], history),
+        references=tuple(_references(members, curves, leading)),
+        gaps=tuple(gap for curve in leading for gap in gaps_of(curve)),
+        axis=(min(s["axis"][0] for _, s in members), max(s["axis"][1] for _, s in members)),
+        bounds=tuple(_relative_bounds(members, curves, history)),
+        peaks=tuple(peak for curve in leading if (peak := _peak(curve, history))),
     )
 
 
-def _distinct(pairs: list[tuple[Mapping[str, Any], Curve]]) -> tuple[Curve, ...]:
-    """Curves whose labels differ: the benchmark's name is added where two would be the same."""
-    labels = [c.label for _, c in pairs]
-    return tuple(
-        replace(c, label=f"{c.label} ({str(b['key']).split('/', 1)[-1]})") if labels.count(c.label) > 1 else c
-        for b, c in pairs
-    )
+def _distinct(curves: Sequence[Curve]) -> tuple[Curve, ...]:
+    """Curves with tags: where headlines of several benchmarks share the panel, and where labels are the same."""
+    found = tags([(c.label, c.key) for c in curves])
+    owners = list(dict.fromkeys(_benchmark_of(c.key) for c in curves))
+    if len({_benchmark_of(c.key) for c in curves if c.role == "headline"}) > 1:
+        names = dict(zip(owners, _names(owners), strict=True))
+        found = [tag or names[_benchmark_of(c.key)] for c, tag in zip(curves, found, strict=True)]
+    return tuple(replace(c, tag=tag) for c, tag in zip(curves, found, strict=True))
 
 
-def _references(members: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Reference]:
-    """Chance of all curves, each value once; ceilings and baselines of the first headline."""
-    members = list(members)
-    chances: dict[float, dict[str, str]] = {}  # value: label by key
-    for benchmark, score in members:
-        if score.get("chance") is not None:
-            key, label = f"{benchmark['key']}/{score['name']}", str(score.get("label") or score["name"])
-            chances.setdefault(round(float(score["chance"]), 6), {})[key] = label
-    for value, labels in chances.items():
-        everyone = len(chances) == 1 and len(labels) > 1
-        name = "chance" if everyone or len(members) == 1 else f"chance: {', '.join(labels.values())}"
-        yield Reference(name, value, "chance", tuple(labels))
-    benchmark, first = members[0]
-    owner = (f"{benchmark['key']}/{first['name']}",)
-    for label, value in (first.get("ceilings") or {}).items():
-        yield Reference(str(label), float(value), "ceiling", owner)
-    baselines = {str(k): float(v) for k, v in (first.get("baselines") or {}).items() if v is not None}
+def _benchmark_of(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _names(benchmarks: Sequence[str]) -> list[str]:
+    """The benchmarks' names, or their whole keys where two have the same name."""
+    names = [name_of(key) for key in benchmarks]
+    return names if len(set(names)) == len(names) else list(benchmarks)
+
+
+def _references(members: Sequence[Member], curves: Sequence[Curve], leading: Sequence[Curve]) -> Iterator[Reference]:
+    """Chance of all curves, each value once; ceilings and baselines of each headline."""
+    several = len(leading) > 1
+    chances: dict[float, list[Curve]] = {}
+    for (_, score), curve in zip(members, curves, strict=True):
+        if score["chance"] is not None:
+            chances.setdefault(round(score["chance"], 6), []).append(curve)
+    first = {_benchmark_of(c.key): c.key for c in reversed(leading)}  # headline of each benchmark
+    for value, sharing in chances.items():
+        if len(chances) == 1 and (len(sharing) > 1 or len(members) == 1):
+            label = "chance"
+        else:
+            label = f"chance: {', '.join(dict.fromkeys(_names_by_chance(sharing, chances)))}"
+        owners = {c.key if c in leading else first.get(_benchmark_of(c.key), "") for c in sharing}
+        owner = owners.pop() if several and len(owners) == 1 else ""
+        yield Reference(label, value, "chance", tuple(c.key for c in sharing), owner=owner)
+    tags_of = dict(zip((c.key for c in leading), _tags_of_leading(leading), strict=True))
+    for (_, score), curve in zip(members, curves, strict=True):
+        if curve.key in tags_of:
+            owner = curve.key if several else ""
+            for line in _levels(score):
+                yield replace(line, keys=(curve.key,), owner=owner, tag=tags_of[curve.key])
+
+
+def _names_by_chance(sharing: Sequence[Curve], chances: Mapping[float, Sequence[Curve]]) -> Iterator[str]:
+    """What names those who share a chance: their benchmark where all its scores do, else each score."""
+    for curve in sharing:
+        key = _benchmark_of(curve.key)
+        values = [v for v, curves in chances.items() if any(_benchmark_of(c.key) == key for c in curves)]
+        several = len({_benchmark_of(c.key) for curves in chances.values() for c in curves}) > 1
+        yield name_of(key) if several and len(values) == 1 else curve.name
+
+
+def _tags_of_leading(leading: Sequence[Curve]) -> list[str]:
+    """What names the lines of each headline: its benchmark, or its label where a benchmark has several."""
+    if len(leading) == 1:
+        return [""]
+    owners = [_benchmark_of(c.key) for c in leading]
+    if len(set(owners)) == len(owners):
+        return _names(owners)
+    return [c.name for c in leading]
+
+
+def _levels(score: ScoreEntry) -> Iterator[Reference]:
+    """Ceilings and baselines of a score; what ends in `` sd`` is the spread of the one before it."""
+    for label, value in score["ceilings"].items():
+        yield Reference(label, value, "ceiling")
+    baselines = score["baselines"]
     for label, value in baselines.items():
         if not label.endswith((" sd", "_sd")):
             spread = baselines.get(f"{label} sd", baselines.get(f"{label}_sd"))
-            yield Reference(label.replace("_", " "), value, "baseline", owner, spread)
+            yield Reference(label.replace("_", " "), value, "baseline", spread=spread)
 
 
-def _relative_bound(
-    members: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], history: History
-) -> tuple[str, tuple[tuple[int, float], ...]]:
-    """Upper limit 1 - chance / clean accuracy of a relative drop: it rises with nothing changing but accuracy."""
-    for benchmark, score in members:
-        if not str(score["name"]).startswith("relative_drop"):
+def _relative_bounds(members: Sequence[Member], curves: Sequence[Curve], history: History) -> Iterator[Bound]:
+    """Upper limit 1 - chance / clean accuracy of a relative drop: it rises with nothing changing but accuracy.
+
+    One for each benchmark that has such a drop; a benchmark's own value (`relative_drop_limit`) goes first.
+    """
+    done: set[str] = set()
+    for (benchmark, score), curve in zip(members, curves, strict=True):
+        key = benchmark["key"]
+        if key in done or not score["name"].startswith("relative_drop") or "@" in score["name"]:
             continue
-        note, clean = f"{benchmark['key']}/relative_drop_limit", f"{benchmark['key']}/accuracy_clean"
-        chance = next((s.get("chance") for s in benchmark["scores"] if s["name"] == "accuracy_clean"), None)
-        values = [(int(e["samples_seen"]), _limit(e.get(note), e.get(clean), chance)) for e in history.evaluations]
-        return f"limit of {score.get('label') or score['name']}", tuple((x, y) for x, y in values if y is not None)
-    return "", ()
+        chance = next((s["chance"] for s in benchmark["scores"] if s["name"] == "accuracy_clean"), None)
+        values = []
+        for line in history.evaluations:
+            noted, clean = measured(line, f"{key}/relative_drop_limit"), measured(line, f"{key}/accuracy_clean")
+            limit = noted.value if noted else None
+            if limit is None and chance is not None and clean and clean.value is not None and clean.value > chance:
+                limit = 1 - chance / clean.value
+            if limit is not None:
+                values.append((line["samples_seen"], limit))
+        if values:
+            done.add(key)
+            yield Bound(f"limit of {curve.name}", tuple(values))
 
 
-def _limit(noted: float | None, clean: float | None, chance: float | None) -> float | None:
-    if noted is not None or clean is None or chance is None or clean <= chance:
-        return noted
-    return 1 - chance / clean
-
-
-def _peak(curve: Curve, history: History) -> tuple[int, int] | None:
+def _peak(curve: Curve, history: History) -> Peak | None:
     """Range of samples in which the headline's peak lies; None without a verdict about it."""
     last = max(curve.points, key=lambda p: p.step, default=None)
     if last is None or last.step == 0:
         return None
     batch = last.samples / last.step
-    for verdict in reversed(history.verdicts):  # the last word of a resumed run
-        if verdict.get("score") == curve.key and None not in (verdict.get("peak_from"), verdict.get("peak_to")):
-            return round(verdict["peak_from"] * batch), round(verdict["peak_to"] * batch)
+    for verdict in reversed(history.verdicts):  # of a resumed run the last one counts
+        start, end = verdict["peak_from"], verdict["peak_to"]
+        if verdict["score"] == curve.key and start is not None and end is not None:
+            return Peak(curve.key, round(start * batch), round(end * batch))
     return None
 
 
 def _loss(history: History) -> list[Panel]:
     """A run without benchmarks still has its training loss."""
     points = tuple(
-        Point(int(t["global_step"]), int(t["samples_seen"]), t.get("train/loss"))
-        for t in history.train
-        if "train/loss" in t
+        Point(line["global_step"], line["samples_seen"], line["train/loss"])
+        for line in history.train
+        if "train/loss" in line
     )
     if not points:
         return []

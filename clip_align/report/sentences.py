@@ -7,25 +7,23 @@ intervals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from clip_align.record.record import History
+from clip_align.record.schema import EventLine
 from clip_align.report.labels import interval, number
-from clip_align.report.panels import Curve, Panel, Point, curve_of, gaps_of
+from clip_align.report.panels import Panel
+from clip_align.report.score_curves import Curve, Point, curve_of, gaps_of, names_of_scores, shown_scores
 
-MOST_REASONS = 3  # that are told why a score is undefined
+MOST_REASONS = 3  # why a score is undefined that are listed
+CALM = {"started", "checkpoint", "resumed", "finished"}  # events that need no attention
 
 
 def verdict_sentences(history: History) -> list[tuple[str, str]]:
     """(score's label, sentence) of every verdict in the record: none before the end of a run."""
-    labels = {f"{b['key']}/{s['name']}": s.get("label") or s["name"] for b, s in described(history)}
-    last: dict[str, str] = {}
-    for verdict in history.verdicts:  # a resumed run may have closed before: its last word counts
-        sentence = verdict.get("sentence")
-        if sentence:
-            last[str(verdict.get("score", ""))] = str(sentence)
-    return [(str(labels.get(key, key)), sentence) for key, sentence in last.items()]
+    labels = names_of_scores(history)
+    last = {v["score"]: v["sentence"] for v in history.verdicts if v["sentence"]}  # of a resumed run the last counts
+    return [(labels.get(key, key), sentence) for key, sentence in last.items()]
 
 
 def live_notes(history: History) -> list[str]:
@@ -34,10 +32,12 @@ def live_notes(history: History) -> list[str]:
     Only for scores that will get a verdict, and only beyond the margin below which a change counts as flat.
     """
     notes: list[str] = []
-    for benchmark, score in described(history):
-        note = Best(curve_of(history, benchmark, score).points).below(score.get("flat_margin"))
-        if note:
-            notes.append(f"{score.get('label') or score['name']}: {note}; no verdict before the end")
+    labels = names_of_scores(history)
+    for benchmark, score in shown_scores(history):
+        curve = curve_of(history, benchmark, score) if score["flat_margin"] is not None else None
+        note = Best(curve.points).below(score["flat_margin"]) if curve else None
+        if curve and note:
+            notes.append(f"{labels[curve.key]}: {note}; no verdict before the end")
     return notes
 
 
@@ -72,20 +72,17 @@ class Best:
 def course(panel: Panel) -> list[str]:
     """The course of a panel's curves in words: first, extreme and latest values with their intervals."""
     sentences = [s for c in panel.curves if (s := _course(c))]
-    if panel.bound:
-        name = panel.bound_label.removeprefix("limit of ")
-        sentences.append(
-            f"The upper limit of {name} moved from {number(panel.bound[0][1])} to {number(panel.bound[-1][1])} "
-            "with accuracy alone."
-        )
+    for bound in panel.bounds:
+        name, first, last = bound.label.removeprefix("limit of "), bound.points[0][1], bound.points[-1][1]
+        sentences.append(f"The upper limit of {name} moved from {number(first)} to {number(last)} with accuracy alone.")
     chances = [r for r in panel.references if r.kind == "chance"]
-    sentences += [f"{r.label.capitalize()}: {number(r.value)}." for r in chances]
+    sentences += [f"{r.name[:1].upper()}{r.name[1:]}: {number(r.value)}." for r in chances]
     return sentences
 
 
 def _course(curve: Curve) -> str:
     points = [p for p in curve.points if p.value is not None]
-    name = curve.label[:1].upper() + curve.label[1:]
+    name = curve.name[:1].upper() + curve.name[1:]
     if not points:
         last = next((p for p in reversed(curve.points) if p.reason), None)
         return f"{name}: {last.absent}{'' if last.held else ' so far'} ({last.reason})." if last else ""
@@ -135,14 +132,6 @@ def _value(point: Point) -> float:
     return point.value if point.value is not None else float("nan")
 
 
-def described(history: History) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Every (benchmark, score) that the record describes."""
-    for benchmark in history.benchmarks.values():
-        for score in benchmark.get("scores", ()):
-            yield benchmark, score
-
-
-def warnings(history: History) -> list[Mapping[str, Any]]:
+def warnings(history: History) -> list[EventLine]:
     """Events that a reader should know of: warnings, skipped samples, failures."""
-    calm = {"started", "checkpoint", "resumed", "finished"}
-    return [e for e in history.events if e.get("event") not in calm]
+    return [e for e in history.events if e["event"] not in CALM]

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from clip_align.processes.torchrun import under_torchrun
 
 PACKAGES = (
     "clip-align",
@@ -30,13 +34,60 @@ PACKAGES = (
 )
 
 
+SWEEP = "CLIP_ALIGN_SWEEP_COMMAND"  # environment variable of a sweep's runs: the sweep's command, a JSON list
+
+
+def typed_command(arguments: Sequence[str], words: Sequence[str] | None = None) -> list[str]:
+    """The command line of ``train`` as it was typed: ``python train.py …``, ``torchrun … train.py …``.
+
+    Args:
+        arguments: those behind ``train`` or ``train.py``, as given.
+        words: the whole command line; the process's own, or torchrun's, where not given. One that is not ours (of a
+            test, of a notebook) gives ``clip-align train …``.
+    """
+    line = list(words or (_words_of_parent() if under_torchrun() else ()) or sys.orig_argv)
+    ours = line[1 : len(line) - len(arguments)]
+    while len(ours) > 1 and ours[0].startswith("-") and ours[0] != "-m":  # the interpreter's own options
+        ours = ours[2:] if ours[0] in ("-X", "-W") else ours[1:]
+    script = Path(ours[0]).name if ours else ""
+    if line[len(line) - len(arguments) :] != list(arguments):
+        return ["clip-align", "train", *arguments]
+    if script in ("clip-align", "torchrun"):
+        return [script, *ours[1:], *arguments]
+    if script == "train.py" or ours[:2] == ["-m", "clip_align"]:
+        return ["python", *ours, *arguments]
+    return ["clip-align", "train", *arguments]
+
+
+def remember_sweep(command: Sequence[str]) -> None:
+    """Let the runs that this process starts note down that they are members of a sweep."""
+    os.environ[SWEEP] = json.dumps(list(command))
+
+
+def _words_of_parent() -> list[str]:
+    """Command line of the process that started this one; empty where the system does not say."""
+    try:
+        return Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
+
+
 def provenance(argv: Sequence[str], seed: int, **fields: Any) -> dict[str, Any]:
-    """Where a run comes from: command, commit (null without git), versions, hardware, seed, time; plus ``fields``."""
+    """Where a run comes from: command, commit (null without git), versions, hardware, seed, time.
+
+    Args:
+        argv: the command as typed.
+        seed: of the run.
+        **fields: further facts, under their own names.
+    """
+    sweep = {"sweep_command": json.loads(os.environ[SWEEP])} if SWEEP in os.environ else {}
     return {
         "command": list(argv),
+        **sweep,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "working_folder": os.getcwd(),
         "git_commit": git_commit(),
+        "git_remote": git_remote(),
         "versions": versions(),
         "hardware": hardware(),
         "wandb_environment": {k: v for k, v in os.environ.items() if k.startswith("WANDB_") and "KEY" not in k},
@@ -45,10 +96,25 @@ def provenance(argv: Sequence[str], seed: int, **fields: Any) -> dict[str, Any]:
     }
 
 
+def git_remote() -> str | None:
+    """Address of the checkout's remote ``origin`` without name and password; None without git or remote."""
+    root = _checkout()
+    try:
+        return re.sub(r"(?<=://)[^/@]*@", "", _git(root, "remote", "get-url", "origin")) if root else None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _checkout() -> Path | None:
+    root = Path(__file__).resolve().parent.parent
+    # An installed package inside somebody else's repository does not come from that repository.
+    return root if (root / ".git").exists() else None
+
+
 def git_commit() -> str | None:
     """Commit of the checkout this package runs from, ``-dirty`` appended when files differ; None without git."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():  # an installed package inside somebody else's repository is not that commit
+    root = _checkout()
+    if root is None:
         return None
     try:
         commit = _git(root, "rev-parse", "HEAD")

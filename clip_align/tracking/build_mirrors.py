@@ -15,8 +15,13 @@ from clip_align.tracking.console import ConsoleMirror
 def mirrors(config: Config, folder: RunFolder, past: History, interactive: bool) -> list[Mirror]:
     """The mirrors of a run in ``folder``; the last one is the ``ConsoleMirror``, whose ``notify`` prints a line.
 
-    past: what the record holds of a resumed run, empty for a new one. A tracker that cannot even be started costs
-    one warning.
+    A tracker that cannot even be started costs one warning.
+
+    Args:
+        config: the run's.
+        folder: the run's, with its provenance written.
+        past: what the record holds of a resumed run, empty for a new one.
+        interactive: standard output is a terminal that can redraw.
     """
     console = ConsoleMirror(folder.path, interactive, past)
     chosen: list[Mirror] = [LiveReport(folder.path, console.show)]  # before wandb, which takes its last figure
@@ -40,7 +45,7 @@ def _tracker(
     if kind == "tensorboard":
         from clip_align.tracking.tensorboard import TensorBoardMirror
 
-        return TensorBoardMirror(folder.path, past)
+        return TensorBoardMirror(folder, to_plain(config), past, notify)
     from clip_align.tracking.wandb_mirror import WandbMirror, mode
 
     if mode(config.tracker.mode) == "disabled":

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
-from clip_align.record.record import History
+from clip_align.errors import visible
+from clip_align.record.record import History, Mirror
+from clip_align.record.schema import AnyLine, EventLine, VerdictLine
 from clip_align.tracking.console_lines import PROGRESS, Lines
-from clip_align.tracking.run_status import Status
+from clip_align.tracking.run_status import ENDS, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,11 +20,10 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 0.5  # of the live display
 PLAIN_SECONDS = 10.0  # between plain lines of training
-ENDS = {"finished", "stopped"}  # events that end a run
 QUIET = {"checkpoint"}  # events that only train.log names while the live display is on
 
 
-class ConsoleMirror:
+class ConsoleMirror(Mirror):
     """Mirror of the record on standard output (``stream``) and in train.log.
 
     ``interactive``: a terminal that can redraw. Time comes from ``clock`` (seconds), for tests.
@@ -46,6 +47,7 @@ class ConsoleMirror:
 
     def notify(self, text: str) -> None:
         """A line about the preparation: a series of progress is kept calm, below the live display; else ``show``."""
+        text = visible(text)
         progress = PROGRESS.search(text)
         if progress is None:
             self.show(text)
@@ -59,53 +61,62 @@ class ConsoleMirror:
             self._write_log(text)
 
     def show(self, text: str) -> None:
-        """A line for the reader, above the live display, and in the log, whatever it says."""
+        """A line for the reader, above the live display, and in the log, whatever it says.
+
+        Control characters in it (it may name files and keys of data) are shown, not obeyed.
+        """
+        text = visible(text)
         if self._live is None:
             self._lines.plain(text)
         else:
             self._live.console.print(text, markup=False, highlight=False)
         self._write_log(text)
 
-    def line(self, line: Mapping[str, Any]) -> None:
+    def line(self, line: AnyLine) -> None:
         """Show one line of the record."""
         self._status.take(line)
-        kind = line.get("kind")
+        kind = line["kind"]
         if kind == "train":
             if self._clock() - self._train_at >= PLAIN_SECONDS:
                 self._train_at = self._clock()
-                self._tell(self._status.train_line())
+                self._write(self._status.train_line())
         elif kind == "evaluation":
-            self._tell(self._status.evaluation_line())
+            self._write(self._status.evaluation_line())
         elif kind == "verdict":
-            self.show(str(line.get("sentence") or f"{line.get('score')}: {line.get('word')}"))
+            verdict = cast("VerdictLine", line)
+            self.show(verdict["sentence"] or f"{verdict['score']}: {verdict['word']}")
         elif kind == "event":
-            self._event(line)
+            self._event(cast("EventLine", line))
         self._redraw(force=kind != "train")
 
+    def rewind(self, step: int, samples: int) -> None:
+        """Show scores up to ``step`` only."""
+        self._status.rewind(step)
+
     def close(self, status: str) -> None:
-        """Leave the last state on the screen and say where the results are."""
+        """Leave the last state on the screen and name the files of the results."""
         if self._live is not None:
             self._redraw(force=True)
             self._live.stop()
             self._live = None
         self.show(f"report: {self._folder / 'report.html'} (figure: curves.png, record: metrics.jsonl)")
 
-    def _event(self, line: Mapping[str, Any]) -> None:
-        text = str(line.get("message") or line.get("event"))
-        if line.get("event") in QUIET:
-            self._tell(text)
+    def _event(self, line: EventLine) -> None:
+        event, text = line["event"], line["message"] or line["event"]
+        if event in QUIET:
+            self._write(text)
             return
-        self.show(f"warning: {text}" if line.get("event") == "warning" else text)
-        if line.get("event") in ENDS and (fraction := self._status.fraction_line()):
-            self.show(fraction)
-        if line.get("event") in ("started", "resumed") and self._interactive and self._live is None:
+        self.show(f"warning: {text}" if event == "warning" else text)
+        if event in ENDS and (took := self._status.evaluation_time_line()):
+            self.show(took)
+        if event in ("started", "resumed") and self._interactive and self._live is None:
             from rich.live import Live
 
             self._live = Live(self._display(), auto_refresh=False, transient=False)
             self._live.start(refresh=True)
 
-    def _tell(self, text: str) -> None:
-        """A line of the run's own: only the log gets it while the live display shows the same."""
+    def _write(self, text: str) -> None:
+        """A line about the run's progress: only the log gets it while the live display shows the same."""
         if self._live is None:
             self._lines.plain(text)
         self._write_log(text)
@@ -147,5 +158,5 @@ class ConsoleMirror:
             with self._log.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
         except OSError as error:
-            self._log = None  # the display continues
+            self._log = None  # the display stays
             self.show(f"warning: train.log cannot be written ({error.strerror or error})")

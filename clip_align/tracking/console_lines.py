@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from clip_align.errors import visible
+
 PROGRESS = re.compile(r"(?<![\d,.])(?P<done>\d[\d,]*) of (?P<total>\d[\d,]*)")
 QUIET_SECONDS = 10.0
 
 
 class Lines:
-    """Prints lines. Those that tell progress (``making images: 801 of 1,944, about 68 s left``) come in series.
+    """Prints lines. Those about progress (``making images: 801 of 1,944, about 68 s left``) come in series.
 
     A series is one line that is overwritten on a terminal, elsewhere a line at most every ten seconds, with its first
     and its last one. Time comes from ``clock`` (seconds), for tests.
@@ -29,7 +31,8 @@ class Lines:
         self._open = False  # the terminal's last line may be overwritten
 
     def __call__(self, text: str) -> None:
-        """Print a line, or hold a line of progress back."""
+        """Print a line, or hold a line of progress back. Control characters in it are shown, not obeyed."""
+        text = visible(text)
         found = PROGRESS.search(text)
         if found is None:
             self.plain(text)
@@ -57,7 +60,7 @@ class Lines:
         if self._open:
             print(file=self._stream)
             self._open = False
-        print(text, file=self._stream, flush=True)
+        print(visible(text), file=self._stream, flush=True)
 
 
 def can_redraw(stream: TextIO) -> bool:

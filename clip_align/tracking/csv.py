@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``evaluations.csv`` and ``train.csv`` in the run's folder: the record as two tables, a column a key.
 
-Undefined scores are empty cells; reasons have their own columns. A step that a resumed run repeats replaces its
-old row and all later ones. New columns (a benchmark that joins later) rewrite the file.
+Undefined scores are empty cells; reasons have their own columns. A resumed run removes the rows after the step it
+continues from. New columns (a benchmark that joins later) rewrite the file.
 """
 
 from __future__ import annotations
@@ -13,25 +13,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clip_align.record.record import Mirror
+from clip_align.record.schema import AnyLine
 from clip_align.runs.folder import write_atomic
 
 FILES = {"evaluation": "evaluations.csv", "train": "train.csv"}
 
 
-class CsvMirror:
-    """Mirror of the record. A file that exists already (a resumed run) is gone on with."""
+class CsvMirror(Mirror):
+    """Mirror of the record. A file that exists already (a resumed run) is appended to."""
 
     def __init__(self, folder: Path) -> None:
         self._tables = {kind: Table(folder / name) for kind, name in FILES.items()}
 
-    def line(self, line: Mapping[str, Any]) -> None:
+    def line(self, line: AnyLine) -> None:
         """Add evaluation and train lines as rows."""
-        table = self._tables.get(str(line.get("kind")))
+        table = self._tables.get(line["kind"])
         if table is not None:
             table.add({k: v for k, v in line.items() if k != "kind"})
 
-    def close(self, status: str) -> None:
-        """Nothing is left to write: every row is on the disk."""
+    def rewind(self, step: int, samples: int) -> None:
+        """Remove the rows after ``step``."""
+        for table in self._tables.values():
+            table.cut(step)
 
 
 class Table:
@@ -45,17 +49,24 @@ class Table:
             write_atomic(path, _text(self.columns, rows, header=True))
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Append a row; rewrite the file when it brings new columns or goes back to an earlier step."""
+        """Append a row; rewrite the file when it brings new columns or repeats the last step."""
         new = [k for k in row if k not in self.columns]
         step = int(row["global_step"])
-        if new or step <= self._last_step:
-            kept = [r for r in _read(self.path)[1] if _step(r) < step]
+        if new or step == self._last_step:
+            kept = [r for r in _read(self.path)[1] if _step(r) != step]
             self.columns += new
             write_atomic(self.path, _text(self.columns, [*kept, row], header=True))
         else:
             with self.path.open("a", encoding="utf-8", newline="") as file:
                 file.write(_text(self.columns, [row], header=False))
         self._last_step = step
+
+    def cut(self, step: int) -> None:
+        """Remove the rows after ``step``."""
+        if self._last_step > step:
+            kept = [r for r in _read(self.path)[1] if _step(r) <= step]
+            write_atomic(self.path, _text(self.columns, kept, header=True))
+            self._last_step = max(map(_step, kept), default=-1)
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:

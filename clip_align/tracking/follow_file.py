@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follows a file of JSON lines that another process appends to."""
+"""Follows a record that another process appends to."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from clip_align.record.lines import whole
+from clip_align.record.schema import AnyLine
 
 
 class Tail:
@@ -16,8 +17,8 @@ class Tail:
         self._path = path
         self._offset = 0
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """New records, oldest first."""
+    def lines(self) -> Iterator[AnyLine]:
+        """New lines, oldest first, as every reader of the record gets them."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -26,10 +27,4 @@ class Tail:
             return
         end = data.rfind(b"\n") + 1
         self._offset += end
-        for raw in data[:end].splitlines():
-            try:
-                line = json.loads(raw)
-            except ValueError:
-                continue
-            if isinstance(line, dict) and "global_step" in line:
-                yield line
+        yield from (line for raw in data[:end].split(b"\n") if (line := whole(raw)) is not None)

@@ -1,63 +1,128 @@
 # SPDX-License-Identifier: Apache-2.0
 """TensorBoard event files in ``tensorboard/`` of the run's folder, written without torch.
 
-TensorBoard's "step" is ``samples_seen``, so that runs with other batch sizes lie on one axis.
+TensorBoard's "step" is ``samples_seen``, so that runs with other batch sizes lie on one axis; a text beside the curves
+says so. The configuration and the verdicts are texts too, the figure is an image.
 """
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
-from clip_align.record.record import History
+from clip_align.record.record import History, Mirror
+from clip_align.record.schema import AnyLine, VerdictLine
+from clip_align.runs.folder import RunFolder
 from clip_align.tracking.headline_scores import Headlines
 
 FOLDER = "tensorboard"
+ABOUT = (
+    "The step of every curve is **samples seen** over all ranks, not optimizer steps. `interval/<score>/low` and "
+    "`/high` are the ends of 95 % intervals. Details and reasons of undefined scores are in the run's `metrics.jsonl`."
+)
+IMAGE_SECONDS = 60.0  # between the first two copies of the figure; doubles after each one, since every copy is kept
 
 
-class TensorBoardMirror:
-    """Mirror of the record: train lines, and of evaluations the headline and companion scores with their bands.
+class TensorBoardMirror(Mirror):
+    """Mirror of the record: train lines, headline and companion scores with their intervals, figure, configuration.
 
     Its writer has a thread and a queue of its own. A resumed run hides what the older event files hold beyond
-    the step it continues from.
+    the step from which it continues.
     """
 
-    def __init__(self, folder: Path, past: History | None = None) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: Mapping[str, Any],
+        past: History | None = None,
+        notify: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Open an event file.
+
+        Args:
+            folder: the run's.
+            config: its configuration as plain values.
+            past: what the record held before (a resumed run).
+            say: gets the line about how to watch it.
+        """
+        import yaml  # type: ignore[import-untyped]
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        place = folder / FOLDER
-        self._resumed = place.is_dir() and any(place.iterdir())
+        place = folder.path / FOLDER
         self._writer = EventFileWriter(str(place), max_queue_size=1000, flush_secs=5)
         self._headlines = Headlines(past)
+        self._figure = folder.curves_png
+        self._image_stamp, self._image_due, self._image_apart = 0.0, float("-inf"), IMAGE_SECONDS
+        self._samples = 0
+        if past is None or not past.events:  # a resumed run has them
+            self._text("about", ABOUT)
+            text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+            self._text("config", "```yaml\n" + text + "```")
+        notify(f"tensorboard: watch with: tensorboard --logdir {shlex.quote(str(place))} (its step is samples seen)")
 
-    def line(self, line: Mapping[str, Any]) -> None:
-        """Write the scalars of a line."""
-        values = self._headlines.values(line)
-        if not values:
-            return
-        if self._resumed:
-            self._hide_after(int(line["samples_seen"]))
-        self._add(values, int(line["samples_seen"]))
-        if line.get("kind") == "evaluation":
+    def line(self, line: AnyLine) -> None:
+        """Write what a line brings."""
+        self._samples = line["samples_seen"]
+        self._add_scalars(self._headlines.values(line))
+        if line["kind"] == "verdict":
+            verdict = cast("VerdictLine", line)
+            self._text(f"verdict/{verdict['score']}", verdict["sentence"])
+        if line["kind"] == "evaluation":
+            self._add_figure(final=False)
             self._writer.flush()
 
+    def rewind(self, step: int, samples: int) -> None:
+        """Tell readers that what older files hold after ``samples`` is no part of the run."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        self._headlines.rewind(step)
+        log = SessionLog(status=SessionLog.START)
+        self._writer.add_event(Event(wall_time=time.time(), step=samples + 1, session_log=log))
+
     def close(self, status: str) -> None:
-        """Write what is pending."""
+        """Write what is pending, and the last figure."""
+        self._add_figure(final=True)
         self._writer.close()
 
-    def _add(self, values: Mapping[str, float], samples: int) -> None:
+    def _add_scalars(self, values: Mapping[str, float]) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        if values:
+            self._add([Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
+
+    def _text(self, tag: str, text: str) -> None:
+        """Write a text, read as Markdown."""
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+        from tensorboard.compat.proto.types_pb2 import DT_STRING
+
+        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+        tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()], tensor_shape=shape)
+        self._add([Summary.Value(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)])
+
+    def _add_figure(self, final: bool) -> None:
+        """The figure, when it was redrawn: ever more seldom, and at the end."""
+        try:
+            stamp = self._figure.stat().st_mtime
+            if stamp == self._image_stamp or not (final or time.monotonic() >= self._image_due):
+                return
+            png = self._figure.read_bytes()
+        except OSError:  # not drawn yet
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        self._image_stamp, self._image_due = stamp, time.monotonic() + self._image_apart
+        self._image_apart *= 2
+        width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of the PNG's header
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+        self._add([Summary.Value(tag="curves", image=image)])
+
+    def _add(self, values: list[Any]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        scalars = [Summary.Value(tag=k, simple_value=v) for k, v in values.items()]
-        self._writer.add_event(Event(wall_time=time.time(), step=samples, summary=Summary(value=scalars)))
-
-    def _hide_after(self, samples: int) -> None:
-        """Tell readers that what older files hold from here on was overtaken."""
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
-        self._resumed = False
-        log = SessionLog(status=SessionLog.START)
-        self._writer.add_event(Event(wall_time=time.time(), step=samples, session_log=log))
+        self._writer.add_event(Event(wall_time=time.time(), step=self._samples, summary=Summary(value=values)))

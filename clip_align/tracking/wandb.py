@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Follows a run's record and logs it to wandb, in a process of its own. The only module that imports wandb.
 
-    python -m clip_align.tracking.wandb <nice> <run folder>       # started by WandbMirror, told through stdin
+    python -m clip_align.tracking.wandb <nice> <run folder>       # started by WandbMirror, woken through stdin
 
 Rows carry ``samples_seen``, ``global_step`` and ``epoch`` as columns; curves are drawn over ``samples_seen``. wandb's
-own step is never set, because it refuses to go back. Headline and companion scores go there with their bands;
-everything else stays in the record. Rows reach the disk within about 15 seconds.
+own step is never set, because it refuses to go back. Headline and companion scores go there, the ends of their
+intervals under ``interval/``; everything else stays in the record. Rows reach the disk within about 15 seconds.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from clip_align.processes.child import be_nice, words
+from clip_align.record.record import Mirror, deliver
+from clip_align.record.schema import AnyLine, VerdictLine
 from clip_align.runs.folder import RunFolder, write_atomic
 from clip_align.tracking.follow_file import Tail
 from clip_align.tracking.headline_scores import Headlines
@@ -30,22 +32,22 @@ EXIT_CODES = {"done": 0, "interrupted": 130, "terminated": 143}
 
 
 def main(arguments: list[str]) -> int:
-    """Log what the record holds whenever told; end with the line ``end <status>`` or with the parent."""
+    """Log what is new in the record whenever woken; end with the line ``end <status>`` or with the parent."""
     be_nice(int(arguments[0]))
     folder = RunFolder(Path(arguments[1]))
     notify = _messages()
     mirrored = Mirrored(folder, notify)
     while True:
-        told = words()
-        last = next((w for w in told or () if w.startswith("end ")), None)
-        mirrored.follow(final=told is None or last is not None)
-        if told is None or last is not None:
+        received = words()
+        last = next((w for w in received or () if w.startswith("end ")), None)
+        mirrored.follow(final=received is None or last is not None)
+        if received is None or last is not None:
             status = last.removeprefix("end ").strip() if last else "failed"
             mirrored.run.finish(exit_code=EXIT_CODES.get(status, 1))
             return 0
 
 
-class Mirrored:
+class Mirrored(Mirror):
     """A wandb run that repeats a record."""
 
     def __init__(self, folder: RunFolder, notify: Callable[[str], None]) -> None:
@@ -55,38 +57,45 @@ class Mirrored:
         self._tail, self._headlines = Tail(folder.metrics_jsonl), Headlines()
         self._image_stamp, self._image_due, self._image_apart = 0.0, float("-inf"), IMAGE_SECONDS
         self._best: dict[str, tuple[float, int]] = {}  # value and samples, from the whole record, whoever logged it
+        self._changed: dict[str, float] = {}  # of the best values, not in the summary yet
         self.run = _start(folder, self._state, notify)
         self.run.define_metric("samples_seen")
         self._families: set[str] = set()
 
     def follow(self, final: bool) -> None:
         """Log the lines that have come since the last call."""
-        best: dict[str, float] = {}
         for line in self._tail.lines():
-            values = self._headlines.values(line)
-            kind = line.get("kind")
-            if kind in ("train", "evaluation"):
-                best |= self._better(values, int(line["samples_seen"]))
-                if int(line["global_step"]) > self._state.get(kind, -1):
-                    self._log(str(kind), values, line)
-            elif kind == "verdict" and line.get("score"):
-                self.run.summary[f"verdict/{line['score']}"] = line.get("sentence") or line.get("word")
-            elif line.get("event") == "resumed":
-                kept = int(line["samples_seen"])
-                self._best = {key: found for key, found in self._best.items() if found[1] <= kept}
-        if best:
-            self.run.summary.update(best)
+            deliver(line, self)
+        if self._changed:
+            self.run.summary.update(self._changed)
+            self._changed = {}
         self._image(final)
         write_atomic(self._state_path, json.dumps(self._state))
 
-    def _log(self, kind: str, values: Mapping[str, float], line: Mapping[str, Any]) -> None:
-        """One call per line, with its place in the same call. A resumed run's repeated steps never get here."""
-        where = {k: line[k] for k in ("samples_seen", "global_step", "epoch", "wall_seconds") if k in line}
+    def line(self, line: AnyLine) -> None:
+        """Log one line of the record."""
+        values, kind = self._headlines.values(line), line["kind"]
+        if kind in ("train", "evaluation"):
+            self._changed |= self._better(values, line["samples_seen"])
+            if line["global_step"] > self._state.get(kind, -1):  # a resumed run repeats steps that are logged already
+                self._log(kind, values, line)
+        elif kind == "verdict":
+            verdict = cast("VerdictLine", line)
+            self.run.summary[f"verdict/{verdict['score']}"] = verdict["sentence"] or verdict["word"]
+
+    def rewind(self, step: int, samples: int) -> None:
+        """Best values count up to ``samples`` only."""
+        self._headlines.rewind(step)
+        self._best = {key: found for key, found in self._best.items() if found[1] <= samples}
+
+    def _log(self, kind: str, values: Mapping[str, float], line: AnyLine) -> None:
+        """One call per line, with its place in the same call."""
+        where = {k: line[k] for k in ("samples_seen", "global_step", "epoch", "wall_seconds")}
         for family in sorted({key.split("/", 1)[0] for key in values} - self._families):
             self.run.define_metric(f"{family}/*", step_metric="samples_seen")
             self._families.add(family)
         self.run.log({**values, **where})
-        self._state[kind] = int(line["global_step"])
+        self._state[kind] = line["global_step"]
 
     def _better(self, values: Mapping[str, float], samples: int) -> dict[str, float]:
         """What a line changes about best values, as the summary has them."""
@@ -143,6 +152,7 @@ def _forget() -> None:
 def _init(folder: RunFolder, job: Mapping[str, Any], mode: Literal["online", "offline"]) -> Any:
     import wandb
 
+    program, sys.argv[1:] = program_of(job["command"])  # wandb takes the arguments from there
     return wandb.init(
         mode=mode,
         project=job["project"],
@@ -158,9 +168,22 @@ def _init(folder: RunFolder, job: Mapping[str, Any], mode: Literal["online", "of
             console="off",
             init_timeout=INIT_SECONDS,
             x_stats_pid=os.getppid(),  # the run's own use of the machine, not this process's
-            disable_git=True,  # provenance.json has the commit
+            program=program,
+            git_commit=job["git_commit"],
+            git_remote_url=job["git_remote"],
+            disable_git=job["git_commit"] is None,  # else it would take the commit of whatever folder this is
         ),
     )
+
+
+def program_of(command: Sequence[str]) -> tuple[str, list[str]]:
+    """A command as wandb notes it down: the program as Python was given it, and its arguments."""
+    words = list(command) or ["clip-align"]
+    if words[0] == "python" and len(words) > 1:
+        words = words[1:]
+    if words[0] == "-m" and len(words) > 1:
+        words = [f"-m {words[1]}", *words[2:]]
+    return words[0], words[1:]
 
 
 def _messages() -> Callable[[str], None]:

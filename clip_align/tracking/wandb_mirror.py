@@ -20,28 +20,40 @@ from typing import Any
 from clip_align.config import TrackerConfig
 from clip_align.errors import UserError
 from clip_align.processes.child import Child
-from clip_align.runs.folder import RunFolder, run_name, write_atomic
+from clip_align.record.record import Mirror
+from clip_align.record.schema import AnyLine
+from clip_align.runs.folder import RunFolder, read_provenance, run_name, write_atomic
 
 MODES = ("online", "offline", "disabled")
 HOST = "https://api.wandb.ai"
 CLOSE_SECONDS = {"done": 30.0, "failed": 15.0}  # signals leave 20 s for everything
 SHORT_CLOSE_SECONDS = 4.0
-STATE = "clip-align.json"  # in the run's wandb folder: what to continue with after a resume
+STATE = "clip-align.json"  # in the run's wandb folder: what a resumed run continues with
 LOG = "clip-align.log"
 LINES = ("benchmark", "train", "evaluation", "verdict")
 
 
-class WandbMirror:
+class WandbMirror(Mirror):
     """Mirror of the record. ``notify`` gets the lines for the reader (where to watch, how to upload)."""
 
     def __init__(
         self, folder: RunFolder, tracker: TrackerConfig, config: Mapping[str, Any], notify: Callable[[str], None]
     ) -> None:
+        """Start the process that logs to wandb.
+
+        Args:
+            folder: the run's, with its provenance written.
+            tracker: mode, project, entity, group and tags.
+            config: the run's configuration as plain values.
+            say: gets lines for the reader.
+        """
         self._notify = notify
         self._mode = mode(tracker.mode)
         runs = dict(config.get("paths") or {}).get("runs") or folder.path.parent
         job = {**state(folder), "mode": self._mode, "config": dict(config), "name": run_name(folder, runs)}
-        job |= {"project": tracker.project, "entity": tracker.entity, "group": tracker.group, "tags": tracker.tags}
+        group = tracker.group or sweep_of(str(job["name"]))
+        job |= {"project": tracker.project, "entity": tracker.entity, "group": group, "tags": tracker.tags}
+        job |= origin(read_provenance(folder))
         job.setdefault("id", os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
         folder.wandb.mkdir(parents=True, exist_ok=True)
         write_atomic(folder.wandb / STATE, json.dumps(job, default=str))
@@ -49,10 +61,10 @@ class WandbMirror:
         for text in hints(folder, self._mode):
             notify(text)
 
-    def line(self, line: Mapping[str, Any]) -> None:
-        """Tell the child that the record has grown; raises when it is gone."""
+    def line(self, line: AnyLine) -> None:
+        """Wake the child, because the record has grown; raises when it has ended."""
         self._relay()
-        if line.get("kind") in LINES and not self._child.tell():
+        if line["kind"] in LINES and not self._child.tell():
             raise RuntimeError(f"wandb stopped: {self._child.why()}")
 
     def close(self, status: str) -> None:
@@ -68,8 +80,27 @@ class WandbMirror:
             self._notify(text)
 
 
+def sweep_of(name: str) -> str | None:
+    """The group of a run in folders, ``seeds`` of ``seeds/0``: the members of a sweep lie side by side in wandb."""
+    return name.rpartition("/")[0] or None
+
+
+def origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What wandb would otherwise find out about its own process: the command as typed, and the commit.
+
+    For a member of a sweep the command is the sweep's.
+    """
+    command = provenance.get("sweep_command") or provenance.get("command")
+    commit = provenance.get("git_commit")
+    return {
+        "command": [str(word) for word in command] if isinstance(command, list) else [],
+        "git_commit": str(commit).removesuffix("-dirty") if commit else None,
+        "git_remote": provenance.get("git_remote"),
+    }
+
+
 def mode(wanted: str | None, environ: Mapping[str, str] = os.environ) -> str:
-    """online, offline or disabled, decided before wandb is asked: it would ask for a login, or refuse.
+    """online, offline or disabled, decided before wandb starts: it would ask for a login, or refuse.
 
     ``tracker.mode`` first, then WANDB_MODE, else online with a key in the environment or netrc, offline without.
     """
@@ -77,10 +108,10 @@ def mode(wanted: str | None, environ: Mapping[str, str] = os.environ) -> str:
         return wanted
     if environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes"):
         return "disabled"
-    told = {"dryrun": "offline", "run": "online"}.get(environ.get("WANDB_MODE", ""), environ.get("WANDB_MODE", ""))
-    if told and told not in MODES:
-        raise UserError(f"WANDB_MODE: '{told}' is not one of {', '.join(MODES)}; unset it or set tracker.mode=…")
-    return told or ("online" if has_key(environ) else "offline")
+    found = {"dryrun": "offline", "run": "online"}.get(environ.get("WANDB_MODE", ""), environ.get("WANDB_MODE", ""))
+    if found and found not in MODES:
+        raise UserError(f"WANDB_MODE: '{found}' is not one of {', '.join(MODES)}; unset it or set tracker.mode=…")
+    return found or ("online" if has_key(environ) else "offline")
 
 
 def has_key(environ: Mapping[str, str] = os.environ) -> bool:

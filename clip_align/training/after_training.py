@@ -83,7 +83,8 @@ def _add_untrained(
     if found is not None:
         _keep(callback, config, components, opened, run_position, found)
     if found:
-        n = read(opened.run.path).benchmarks.get(callback.key, {}).get("n")
+        described = read(opened.run.path).benchmarks.get(callback.key)
+        n = described["n"] if described else None
         opened.record.append("benchmark", run_position, untrained.line_with(callback, found, n))
 
 

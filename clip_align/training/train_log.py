@@ -11,7 +11,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from clip_align.record.record import Position, Record
+from clip_align.record.record import Mirror, Position, Record
+from clip_align.record.schema import AnyLine
 from clip_align.training.bad_sample_log import BadSampleLog
 from clip_align.training.clip_module import CLIPModule
 from clip_align.training.loss_check import StepLoss
@@ -42,19 +43,17 @@ class RunPosition:
         return [int(number) for number in self.cursor]
 
 
-class EvaluationCosts:
+class EvaluationCosts(Mirror):
     """What evaluations took: a mirror of the record, for the estimate of the time left."""
 
     def __init__(self) -> None:
         self._seconds: list[float] = []
 
-    def line(self, line: Mapping[str, Any]) -> None:
+    def line(self, line: AnyLine) -> None:
         """Remember the cost of an evaluation."""
-        if line.get("kind") == "evaluation" and isinstance(line.get("time/evaluation_seconds"), (int, float)):
-            self._seconds = [*self._seconds, float(line["time/evaluation_seconds"])][-REMEMBERED:]
-
-    def close(self, status: str) -> None:
-        """Nothing to end."""
+        seconds = line.get("time/evaluation_seconds")
+        if isinstance(seconds, (int, float)):
+            self._seconds = [*self._seconds, float(seconds)][-REMEMBERED:]
 
     @property
     def mean_s(self) -> float:

@@ -14,7 +14,8 @@ import pytest
 from clip_align.errors import RunError
 from clip_align.record import items as record_items
 from clip_align.record import record
-from clip_align.record.record import Position, Record
+from clip_align.record.record import Mirror, Position, Record
+from clip_align.record.schema import completed_score
 
 KEY = "human/tid2013_remade"
 
@@ -53,7 +54,7 @@ def test_nested_benchmark_fields_survive(tmp_path: Path) -> None:
     score = {"name": "srocc", "chance": float("nan"), "axis": (0.0, 1.0), "baselines": {"level": np.float64(0.744)}}
     run.append("benchmark", at(0), {"key": KEY, "scores": [score]})
     read = record.read(tmp_path).benchmarks[KEY]["scores"][0]
-    assert read == {"name": "srocc", "chance": None, "axis": [0.0, 1.0], "baselines": {"level": 0.744}}
+    assert (read["chance"], read["axis"], read["baselines"]) == (None, [0.0, 1.0], {"level": 0.744})
 
 
 @pytest.mark.parametrize("damage", [b'{"kind": "train", "glo', b"\xff\xfe", b"[1]", b'{"kind": "train"}', b"null"])
@@ -124,7 +125,7 @@ def test_of_a_repeated_step_the_last_line_counts_and_resumed_takes_later_steps_b
     assert record_items.steps_on_disk(tmp_path, KEY) == [0, 10]
 
 
-class Loud:
+class Loud(Mirror):
     """A tracker that fails on the first evaluation, and again when it is closed."""
 
     def __init__(self) -> None:
@@ -139,7 +140,10 @@ class Loud:
         raise OSError("closed")
 
 
-class Calm(Loud):
+class Calm(Mirror):
+    def __init__(self) -> None:
+        self.seen: list[Mapping[str, Any]] = []
+
     def line(self, line: Mapping[str, Any]) -> None:
         self.seen.append(line)
 
@@ -155,7 +159,7 @@ def test_a_failing_mirror_is_dropped_with_one_warning_and_the_others_see_everyth
     run.close("done")
     warnings = [e for e in record.read(tmp_path).events if e["event"] == "warning"]
     assert [w["message"] for w in warnings] == [
-        "Loud failed and is off for the rest of the run (the other end is gone); the record continues"
+        "Loud failed and is off for the rest of the run (the other end is gone); recording continues"
     ]
     assert len(loud.seen) == 1
     assert [line.get("kind") for line in calm.seen] == ["event", "evaluation", "evaluation", None]
@@ -239,12 +243,12 @@ def test_five_hundred_regular_events_are_kept() -> None:
 
 def test_curves_are_drawn_once_a_score_was_defined_often_enough() -> None:
     name = "texture/world_cue_conflict/texture_bias"
-    benchmark = {"key": "texture/world_cue_conflict", "scores": [{"name": "texture_bias", "drawn_after": 2}]}
+    score = completed_score({"name": "texture_bias", "drawn_after": 2})
     values = [None, 0.4, None, 0.5, 0.6, 0.7]
     lines: list[dict[str, Any]] = [{name: v, f"{name}/low": v, f"{name}/high": v} for v in values]
     lines[0][f"{name}/reason"] = "nothing above chance"
     lines.insert(4, {"human/tid2013_remade/srocc": 0.5})  # an event without this benchmark is passed over
-    points = record.drawn(lines, benchmark, "texture_bias")
+    points = record.drawn(lines, "texture/world_cue_conflict", score)  # type: ignore[arg-type]
     assert [p.value for p in points] == [None, None, None, None, 0.6, 0.7]
     assert points[0].reason == "nothing above chance"
     assert points[1].reason == "defined at 1 evaluation running; drawn from 2 on"
@@ -255,18 +259,17 @@ def test_curves_are_drawn_once_a_score_was_defined_often_enough() -> None:
 def test_a_score_may_wait_for_the_evaluations_of_another(variant: str) -> None:
     """The corrected bias where the gate was open before, though its own interval was still too wide then."""
     of, name = f"texture/x/bias{variant}", f"texture/x/corrected{variant}"
-    score = {"name": f"corrected{variant}", "drawn_after": 2, "drawn_after_of": "bias"}
-    benchmark = {"key": "texture/x", "scores": [score]}
+    score = completed_score({"name": f"corrected{variant}", "drawn_after": 2, "drawn_after_of": "bias"})
     values = [(None, None), (0.4, 0.5), (None, None), (0.4, None), (0.4, 0.5), (0.4, None), (0.4, 0.5)]
     lines: list[dict[str, Any]] = [{of: bias, name: corrected} for bias, corrected in values]
-    points = record.drawn(lines, benchmark, score["name"])  # type: ignore[arg-type]
+    points = record.drawn(lines, "texture/x", score)  # type: ignore[arg-type]
     assert [p.value for p in points] == [None, None, None, None, 0.5, None, 0.5]
     assert points[1].reason == "bias defined at 1 evaluation running; drawn from 2 on"
-    (lone,) = record.drawn(lines[1:2], benchmark, score["name"])  # type: ignore[arg-type]
+    (lone,) = record.drawn(lines[1:2], "texture/x", score)  # type: ignore[arg-type]
     assert (lone.value, lone.reason) == (0.5, "one evaluation")
 
 
 def test_a_lone_evaluation_is_drawn_and_marked() -> None:
-    benchmark = {"key": "texture/x", "scores": [{"name": "bias", "drawn_after": 2}]}
-    (point,) = record.drawn([{"texture/x/bias": 0.4}], benchmark, "bias")
+    score = completed_score({"name": "bias", "drawn_after": 2})
+    (point,) = record.drawn([{"texture/x/bias": 0.4}], "texture/x", score)  # type: ignore[list-item]
     assert (point.value, point.reason) == (0.4, "one evaluation")

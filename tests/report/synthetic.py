@@ -25,7 +25,9 @@ def score(name: str, label: str, role: str = "headline", **more: Any) -> dict[st
         "axis": [0.0, 1.0],
         "role": role,
         "drawn_after": 1,
+        "drawn_after_of": None,
         "flat_margin": None,
+        "higher_is_better": None,
     }
     return {**fields, **more}
 
@@ -133,6 +135,70 @@ def benchmarks() -> list[dict[str, Any]]:
             stand_in="rendered shapes, not photographs",
         ),
     ]
+
+
+def many() -> list[dict[str, Any]]:
+    """Two benchmarks in some families, six families, several headlines in one; labels and names that repeat."""
+    kadid = {"level alone": 0.6, "SSIM": 0.52, "untrained": 0.4, "untrained sd": 0.03}
+    srocc = score(
+        "srocc", "SROCC, all pairs", chance=0.0, axis=[-1.0, 1.0], flat_margin=0.03, ceilings={"rating noise": 0.95},
+        baselines=kadid,
+    )  # fmt: skip
+    within = score("within_level_srocc", "within level", "companion", chance=0.0, axis=[-1.0, 1.0])
+    choice = score(
+        "accuracy", "two-alternative choice", chance=0.5, ceilings={"agreement": 0.9}, baselines={"PSNR": 0.57}
+    )
+    gaze = score("cc", "correlation", chance=0.0, baselines={"centre bias": 0.45})
+    nss = score("nss", "NSS", chance=0.0, axis=[-1.0, 3.0], baselines={"centre bias": 1.1})
+    return [
+        *benchmarks(),
+        benchmark("human/kadid10k", "alignment", [srocc, within]),
+        benchmark("similarity/nights", "alignment", [choice]),
+        benchmark("saliency/salicon", "", [gaze, nss]),
+        benchmark(
+            "noise/cifar100",
+            "noise",
+            [
+                score("accuracy_clean", "clean", "companion", chance=0.01),
+                score("accuracy_10", "noisy, sigma .10", "companion", chance=0.01),
+                score("corrected_drop_10", "corrected, sigma .10", axis=[-0.5, 1.2]),
+                score("relative_drop_10", "relative, sigma .10", "companion"),
+            ],
+        ),
+        benchmark(
+            "zero_shot/cifar100", "accuracy", [score("accuracy", "clean", chance=0.01, baselines={"pixels": 0.2})]
+        ),
+        benchmark(
+            "texture/cue_conflict",
+            "texture",
+            [
+                score("texture_bias_corrected", "bias, corrected", drawn_after=2),
+                score("shape_hits", "shape hits", "companion", chance=1 / 16),
+            ],
+        ),
+    ]
+
+
+def six_families() -> list[dict[str, Any]]:
+    """One benchmark of one name and one score in each family."""
+    families = ("zero_shot", "human", "texture", "noise", "similarity", "saliency")
+    return [
+        benchmark(f"{f}/b", f, [score("s", "score", chance=0.0, ceilings={"human": 0.9}, baselines={"SSIM": 0.4})])
+        for f in families
+    ]
+
+
+def layered(written: Iterator[dict[str, Any]], *suffixes: str) -> Iterator[dict[str, Any]]:
+    """The lines with SROCC of TID2013 in other layers, or of other weights, each .03 below the one before."""
+    key = "human/tid2013_remade/srocc"
+    for line in written:
+        found = {k: v for k, v in line.items() if k.startswith(key)}
+        more = {
+            k.replace(key, key + suffix): v - 0.03 * (1 + n) if isinstance(v, float) else v
+            for k, v in found.items()
+            for n, suffix in enumerate(suffixes)
+        }
+        yield {**line, **more}
 
 
 def shipped() -> list[dict[str, Any]]:
@@ -282,5 +348,5 @@ def run(folder: Path, last: int = STEPS, status: str = "done", seed: int = 0, **
     (folder / "provenance.json").write_text(
         json.dumps({"status": status, "command": ["train.py", "seed=0"], "seed": seed, "git_commit": "0" * 40})
     )
-    (folder / "config.yaml").write_text("experiment: synthetic\nseed: 0\n")
+    (folder / "config.yaml").write_text(f"experiment: synthetic\nseed: {seed}\n")
     return folder

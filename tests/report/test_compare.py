@@ -8,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from clip_align.report import compare
-from clip_align.report.draw import COLOURS, WIDE, draw
+from clip_align.report.draw import draw
+from clip_align.report.look import COLOURS, WIDE
 
 
 @pytest.fixture
@@ -18,8 +19,8 @@ def folders(tmp_path: Path, synthetic: ModuleType) -> list[Path]:
 
 def test_runs_lie_on_top_of_each_other_in_the_same_panels(folders: list[Path]) -> None:
     built = compare.overlaid(compare.read_runs(folders))
-    assert [p.name for p in built] == ["accuracy", "alignment", "texture", "noise"]
-    assert [c.run for c in built[1].curves] == ["seed-0", "seed-1", "seed-2"]
+    assert [p.name for p in built] == ["zero_shot", "human", "texture", "noise"]
+    assert [c.run for c in built[1].curves] == ["seed=0", "seed=1", "seed=2"]
     assert {c.key for c in built[1].curves} == {"human/tid2013_remade/srocc"}
     assert "level alone" in {r.label for r in built[1].references}
     assert built[2].references == ()  # the chance of hits is not that of the bias
@@ -67,7 +68,7 @@ def test_a_run_has_the_same_colour_in_every_panel(tmp_path: Path, synthetic: Mod
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path, synthetic: ModuleType) -> None:
     runs = [synthetic.run(tmp_path / sweep / "0", last=0) for sweep in ("s", "t")]
-    assert [r.name for r in compare.read_runs(runs)] == ["s/0", "t/0"]
+    assert [(r.label, r.name) for r in compare.read_runs(runs)] == [("s/0", "s/0"), ("t/0", "t/0")]
 
 
 def test_page_and_figure(tmp_path: Path, folders: list[Path]) -> None:
@@ -75,7 +76,7 @@ def test_page_and_figure(tmp_path: Path, folders: list[Path]) -> None:
     compare.write(folders, tmp_path / "out" / "here")
     text = (tmp_path / "out" / "here" / "report.html").read_text(encoding="utf-8")
     assert (tmp_path / "out" / "here" / "curves.png").exists()
-    assert '<a href="../../runs/seed-0/report.html">seed-0</a>' in text
+    assert '<a href="../../runs/seed-0/report.html">seed=0</a>' in text
     assert "human/tid2013_remade/within_level_srocc" in text
     assert "at least three seeds" in text
     assert "<script" not in text
@@ -96,3 +97,21 @@ def test_runs_that_share_no_benchmark(tmp_path: Path, synthetic: ModuleType) -> 
     ]
     compare.write(runs, tmp_path / "out")
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_sweep_is_shown_by_its_seeds_and_names_its_folders(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = [synthetic.run(tmp_path / "sweep" / str(n), last=60, seed=n + 1) for n in range(2)]
+    assert [r.label for r in compare.read_runs(runs)] == ["seed=1", "seed=2"]
+    compare.write(runs, tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for n in range(2):
+        assert f"<h3>seed={n + 1}" in text
+        assert f"<dt>run</dt><dd>{n}</dd>" in text
+        assert f"<th>seed={n + 1}</th>" in text
+
+
+def test_reference_lines_of_a_comparison_have_no_runs_colour(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = [synthetic.run(tmp_path / str(n), last=60, seed=n, chosen=synthetic.many()) for n in range(2)]
+    built = compare.overlaid(compare.read_runs(runs))
+    assert all((r.owner, r.tag) == ("", "") for panel in built for r in panel.references)
+    assert {c.key for p in built for c in p.curves} >= {"human/kadid10k/srocc", "human/tid2013_remade/srocc"}

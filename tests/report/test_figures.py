@@ -20,8 +20,8 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from clip_align.record.record import read
-from clip_align.report import compare, draw, figures, page
-from clip_align.report.draw import NARROW, WIDE, Layout
+from clip_align.report import compare, figures, margin, page
+from clip_align.report.look import MUTED, NARROW, WIDE, Layout
 from clip_align.report.panels import Panel, panels
 
 
@@ -49,7 +49,7 @@ def test_a_figure_without_any_record(tmp_path: Path) -> None:
 def test_a_figure_with_some_benchmarks_only(tmp_path: Path, synthetic: ModuleType) -> None:
     history = read(synthetic.run(tmp_path, chosen=synthetic.benchmarks()[1:2]))
     figures.curves(history, tmp_path / "curves.png")
-    assert [p.name for p in panels(history)] == ["alignment"]
+    assert [p.name for p in panels(history)] == ["human"]
 
 
 def texts_of(
@@ -97,12 +97,53 @@ def assert_apart(boxes: list[tuple[str, Bbox, Figure]]) -> None:
 
 @pytest.mark.parametrize("last", [0, 900, 1500])
 @pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("chosen", ["benchmarks", "shipped"])
+@pytest.mark.parametrize("chosen", ["benchmarks", "shipped", "many", "six_families"])
 def test_no_text_overlaps_another_or_leaves_the_figure(
     tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, last: int, layout: Layout, chosen: str
 ) -> None:
     history = read(synthetic.run(tmp_path, last=last, chosen=getattr(synthetic, chosen)()))
     assert_apart(texts_of(panels(history), figures.footnote(history), layout, monkeypatch))
+
+
+def test_every_line_of_two_headlines_is_named_in_its_headlines_colour(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = read(synthetic.run(tmp_path, chosen=synthetic.many()))
+    alignment = panels(history)[1]
+    assert len(alignment.references) > 12
+    figure = texts_of([alignment], "", WIDE, monkeypatch)[0][2]
+    colours = {text.get_text().replace("\n", " "): text.get_color() for text in figure.axes[0].texts}
+    for line in alignment.references:
+        (colour,) = (c for text, c in colours.items() if text.startswith(f"{line.name}:"))
+        owner = next((f"{c.name}:" for c in alignment.curves if c.key == line.owner), None)
+        expected = next(c for text, c in colours.items() if owner and text.startswith(owner)) if owner else MUTED
+        assert colour == expected, line.name
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_no_line_loses_its_name_however_many_benchmarks_a_family_has(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, layout: Layout
+) -> None:
+    tid = synthetic.benchmarks()[1]
+    chosen = [{**tid, "key": f"human/database_number_{n}"} for n in range(4)]
+    built = panels(read(synthetic.run(tmp_path, last=300, chosen=chosen)))
+    assert [p.title for p in built] == ["Human alignment (1 of 2)", "Human alignment (2 of 2)"]
+    boxes = texts_of(built, "", layout, monkeypatch)
+    assert_apart(boxes)
+    texts = ["".join(text.split()) for text, _, _ in boxes]  # a long word may be broken
+    for panel in built:
+        for line in panel.references:
+            shown = sum(text.startswith(f"{''.join(line.name.split())}:") for text in texts)
+            assert shown == (1 if line.tag else len(built)), line.name
+
+
+def test_each_undefined_headline_says_so_in_its_own_strip(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = panels(read(synthetic.run(tmp_path, last=240, chosen=synthetic.many())))
+    texts = [text for text, _, _ in texts_of([built[2]], "", WIDE, monkeypatch)]
+    for name in ("world_cue_conflict", "cue_conflict"):
+        assert any(text.startswith(f"bias, corrected ({name}) undefined: 0.") for text in texts)
 
 
 LONG = "learning-rate-sweep-constant-schedule-no-warmup-seed"
@@ -113,6 +154,8 @@ def test_no_text_of_a_comparison_overlaps_another_and_runs_are_told_apart(
     tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, layout: Layout
 ) -> None:
     folders = [synthetic.run(tmp_path / f"{LONG}-{seed}", seed=seed) for seed in range(6)]
+    for folder in folders:  # without a configuration runs are called by their names
+        (folder / "config.yaml").unlink()
     boxes = texts_of(compare.overlaid(compare.read_runs(folders)), compare.FOOT, layout, monkeypatch)
     assert_apart(boxes)
     names = [text.replace("\n", "") for text, _, _ in boxes if "seed-" in text]
@@ -138,7 +181,7 @@ def test_intervals_of_lone_points_stand_side_by_side_and_a_lone_bound_is_seen(
     accuracy, noise = figure.axes[0], figure.axes[-1]
     lines = [c for c in accuracy.collections if isinstance(c, LineCollection)]
     places = [float(c.get_transform().transform(c.get_segments()[0][0])[0]) for c in lines]
-    assert len(places) == 3
+    assert len(places) == 4
     assert min(b - a for a, b in pairwise(places)) > 5  # pixels
     assert [x.get_marker() for x in noise.lines if list(x.get_ydata()) == [0.4]] == ["_"]
 
@@ -179,7 +222,7 @@ def test_no_curve_leaves_its_panel_and_no_interval_widens_the_axis(
     lines = [{**synthetic.where(s), **line, "human/mine/cc": v} for s, v in ((0, 0.1), (60, -0.3), (120, -0.4))]
     synthetic.write(tmp_path, [{**synthetic.where(0), **mine}, *lines])
     (panel,) = panels(read(tmp_path))
-    low, high = draw._limits(panel)
+    low, high = margin.limits(panel)
     assert -0.5 < low < -0.4
     assert 0.9 < high < 1.0
 
@@ -197,7 +240,7 @@ def test_intervals_outside_a_wrong_axis_do_not_squeeze_the_curve(synthetic: Modu
     line = {"kind": "evaluation", "human/mine/db/low": 24.0, "human/mine/db/high": 26.0, "human/mine/db": 25.0}
     synthetic.write(tmp_path, [{**synthetic.where(0), **mine}, *({**synthetic.where(s), **line} for s in (0, 60))])
     (panel,) = panels(read(tmp_path))
-    assert draw._limits(panel)[0] > 23
+    assert margin.limits(panel)[0] > 23
 
 
 @pytest.mark.slow

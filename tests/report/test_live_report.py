@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -41,7 +42,9 @@ def test_figure_and_page_follow_the_record_and_end_with_the_run(tmp_path: Path, 
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert ">done<" in text
     assert "step <b>60 of 1500</b>" in text
-    assert said == []
+    assert said == [
+        f"live report: {tmp_path}/report.html (redrawn after each evaluation; an open page reloads every 10 s)"
+    ]
     assert not (tmp_path / live.LOG).exists()
 
 
@@ -56,8 +59,8 @@ def test_a_dead_child_is_one_warning_and_the_last_report_is_still_written(
     for line in synthetic.lines(60):
         mirror.line(line)
     mirror.close("interrupted")
-    assert len(said) == 1
-    assert said[0].startswith("warning: live figure and page stopped")
+    assert len(said) == 2  # the first one says where the page is
+    assert said[1].startswith("warning: live figure and page stopped")
     assert ">interrupted<" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -89,8 +92,15 @@ def test_the_child_ends_with_its_parent(tmp_path: Path, synthetic: ModuleType) -
     assert "http-equiv" not in text
 
 
+@pytest.mark.parametrize(
+    ("cpu_fraction", "apart"),
+    [
+        (1.0, 6),  # 2 s of work: a third of a processor
+        (0.1, 3),  # 2 s, nearly all of them waiting for other processes: the next redraw is due at once
+    ],
+)
 def test_redraws_leave_the_processor_to_training_and_the_end_is_drawn_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu_fraction: float, apart: int
 ) -> None:
     now, drawn = 0.0, list[tuple[float, str]]()
 
@@ -108,8 +118,35 @@ def test_redraws_leave_the_processor_to_training_and_the_end_is_drawn_at_once(
     monkeypatch.setattr(live, "words", words)
     monkeypatch.setattr(page, "write", write)
     monkeypatch.setattr(live.time, "monotonic", lambda: now)
+    monkeypatch.setattr(live.time, "process_time", lambda: cpu_fraction * now)
     assert live.main(["0", str(tmp_path)]) == 0
-    assert drawn == [*((float(second), "running") for second in range(1, 50, 6)), (52.0, "done")]
+    running = [second for second, status in drawn if status == "running"]
+    assert running == [float(second) for second in range(1, 50, apart)]
+    assert drawn[-1] == (52.0, "done")
+
+
+def test_a_redraw_that_takes_long_delays_the_next_one_by_a_limited_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, drawn = 0.0, list[float]()
+
+    def words(seconds: float | None = None) -> list[str]:
+        nonlocal now
+        now += 1.0
+        return [""] if now < 200 else ["", "end done"]
+
+    def write(folder: Path, *, status: str, narrow: bytes | None) -> bytes:
+        nonlocal now
+        drawn.append(now)
+        now += 20.0
+        return b""
+
+    monkeypatch.setattr(live, "words", words)
+    monkeypatch.setattr(page, "write", write)
+    monkeypatch.setattr(live.time, "monotonic", lambda: now)
+    monkeypatch.setattr(live.time, "process_time", lambda: now)
+    live.main(["0", str(tmp_path)])
+    assert max(b - a for a, b in pairwise(drawn)) <= 20.0 + live.LONGEST_APART + 1.0
 
 
 def test_waiting_for_words_ends_after_its_time() -> None:

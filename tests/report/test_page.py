@@ -216,3 +216,45 @@ def test_a_verdict_that_the_record_lacks_is_asked_for_and_needs_items(tmp_path: 
     synthetic.run(tmp_path, last=300, status="terminated")
     text, _ = written(tmp_path, judge=True)
     assert "srocc: no verdict: items missing." in text
+
+
+def test_a_finished_page_tells_the_whole_time_and_a_running_one_the_time_so_far(
+    tmp_path: Path, synthetic: ModuleType
+) -> None:
+    synthetic.run(tmp_path, last=60, status="done")
+    end = {**synthetic.where(60), "kind": "event", "event": "finished", "message": "", "wall_seconds": 185.0}
+    synthetic.write(tmp_path, [end])
+    assert "time taken <b>3 min 05 s</b>" in written(tmp_path)[0]  # the last training line was at 6.6 s
+    text = written(tmp_path, status="running")[0]
+    assert "time so far <b>3 min 05 s</b>" in text
+    assert "time left, about" in text
+    assert "time left" not in written(tmp_path)[0]
+
+
+def test_the_command_is_the_one_that_was_typed_and_the_home_folder_is_short(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    synthetic.run(tmp_path, last=0)
+    (tmp_path / "config.yaml").write_text("paths:\n  cache: /home/me/.cache/clip-align\n  runs: /home/media\n")
+    facts = {
+        "status": "done",
+        "command": ["python", "train.py", "data.shards=/home/me/my data/{0..3}.tar"],
+        "sweep_command": ["python", "train.py", "--multirun", "seed=1,2"],
+    }
+    (tmp_path / "provenance.json").write_text(json.dumps(facts))
+    text = html.unescape(written(tmp_path)[0])
+    assert "<pre>python train.py 'data.shards=~/my data/{0..3}.tar'</pre>" in text
+    assert "<pre>python train.py --multirun seed=1,2</pre>" in text
+    assert "cache: ~/.cache/clip-align" in text
+    assert "/home/me/" not in text
+    assert "runs: /home/media" in text
+
+
+def test_verdicts_about_scores_of_one_label_are_told_apart(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.write(tmp_path, synthetic.lines(60, synthetic.many()))
+    verdict = synthetic.verdicts(60)[0]
+    synthetic.write(tmp_path, [verdict, {**verdict, "score": "human/kadid10k/srocc"}])
+    text = written(tmp_path)[0]
+    for name in ("tid2013_remade", "kadid10k"):
+        assert f"<b>SROCC, all pairs ({name}).</b>" in text

@@ -7,7 +7,9 @@ from types import ModuleType
 import pytest
 
 from clip_align.record.record import History, read
-from clip_align.report.panels import Curve, Point, gaps_of, panels
+from clip_align.report.panels import MOST_CURVES, Panel, Peak, panels
+from clip_align.report.score_curves import Curve, Point, gaps_of, tags
+from clip_align.report.score_variants import all_scores
 
 
 @pytest.fixture
@@ -16,12 +18,17 @@ def history(tmp_path: Path, synthetic: ModuleType) -> History:
 
 
 def test_panels_come_in_the_papers_order(history: History) -> None:
-    assert [p.name for p in panels(history)] == ["accuracy", "alignment", "texture", "noise"]
+    assert [p.name for p in panels(history)] == ["zero_shot", "human", "texture", "noise"]
 
 
-def test_clean_and_noisy_accuracy_share_a_panel_and_clean_is_there_once(history: History) -> None:
+def test_clean_and_noisy_accuracy_share_a_panel_and_nothing_is_left_out(history: History) -> None:
     accuracy = panels(history)[0]
-    assert [c.label for c in accuracy.curves] == ["clean", "random textures", "noisy, sigma .10"]
+    assert [c.name for c in accuracy.curves] == [
+        "clean (world)",
+        "random textures",
+        "clean (world_noise)",
+        "noisy, sigma .10",
+    ]
     assert {r.label: r.kind for r in accuracy.references} == {
         "chance": "chance",
         "nearest neighbour in pixels": "baseline",
@@ -50,9 +57,9 @@ def test_chance_that_not_all_curves_share_names_its_score(history: History) -> N
 
 
 def test_peak_is_drawn_only_with_a_verdict(history: History) -> None:
-    assert panels(history)[1].peak == (480 * 128, 780 * 128)
+    assert panels(history)[1].peaks == (Peak("human/tid2013_remade/srocc", 480 * 128, 780 * 128),)
     history.verdicts.clear()
-    assert panels(history)[1].peak is None
+    assert panels(history)[1].peaks == ()
 
 
 def test_texture_is_drawn_from_the_second_defined_evaluation_on(history: History) -> None:
@@ -72,9 +79,9 @@ def test_gaps_keep_the_reason_why_the_score_was_undefined(history: History) -> N
 def test_upper_limit_of_the_relative_drop_follows_accuracy(history: History) -> None:
     noise = panels(history)[3]
     clean = history.evaluations[-1]["noise/world_noise/accuracy_clean"]
-    assert noise.bound[-1] == (1500 * 128, pytest.approx(1 - 0.0625 / clean))
+    assert noise.bounds[0].points[-1] == (1500 * 128, pytest.approx(1 - 0.0625 / clean))
     history.evaluations[-1]["noise/world_noise/relative_drop_limit"] = 0.5  # the benchmark's own value goes first
-    assert panels(history)[3].bound[-1][1] == 0.5
+    assert panels(history)[3].bounds[0].points[-1][1] == 0.5
 
 
 def test_an_outside_benchmark_gets_a_panel_of_its_own_or_joins_the_one_it_names(
@@ -83,9 +90,9 @@ def test_an_outside_benchmark_gets_a_panel_of_its_own_or_joins_the_one_it_names(
     own = synthetic.benchmark("saliency/gaze_maps", "", [synthetic.score("cc", "correlation")])
     joins = synthetic.benchmark("human/my_pairs", "alignment", [synthetic.score("srocc", "SROCC, all pairs")])
     built = panels(read(synthetic.run(tmp_path, chosen=[*synthetic.benchmarks(), own, joins])))
-    assert [p.name for p in built] == ["accuracy", "alignment", "texture", "noise", "saliency"]
+    assert [p.name for p in built] == ["zero_shot", "human", "texture", "noise", "saliency"]
     assert built[-1].title == "Saliency"
-    headlines = [c.label for c in built[1].curves if c.role == "headline"]
+    headlines = [c.name for c in built[1].curves if c.role == "headline"]
     assert headlines == ["SROCC, all pairs (tid2013_remade)", "SROCC, all pairs (my_pairs)"]
 
 
@@ -102,3 +109,132 @@ def test_a_gap_at_the_end_reaches_to_the_end() -> None:
     points = (Point(0, 0, 0.5), Point(1, 10, 0.5), Point(2, 20, None, reason="why"))
     (gap,) = gaps_of(Curve("a/b/c", "c", "headline", points))
     assert (gap.start, gap.end, gap.reason) == (10, 20, "why")
+
+
+def of(history: History, name: str) -> Panel:
+    (panel,) = (p for p in panels(all_scores(history)) if p.name == name)
+    return panel
+
+
+def recorded(tmp_path: Path, synthetic: ModuleType, chosen: str, *suffixes: str) -> History:
+    lines = synthetic.lines(chosen=getattr(synthetic, chosen)())
+    return read(synthetic.write(tmp_path, synthetic.layered(lines, *suffixes)))
+
+
+MANY_LAYERS = tuple(f"@layer_{n}" for n in range(24))
+
+
+@pytest.mark.parametrize("chosen", ["benchmarks", "many", "six_families", "shipped"])
+@pytest.mark.parametrize("suffixes", [(), ("@layer_6", "@ema", "@layer_6@ema"), MANY_LAYERS])
+def test_every_score_and_every_headlines_lines_are_drawn_whatever_else_is_there(
+    tmp_path: Path, synthetic: ModuleType, chosen: str, suffixes: tuple[str, ...]
+) -> None:
+    history = all_scores(recorded(tmp_path, synthetic, chosen, *suffixes))
+    built = panels(history)
+    shown = [(b, s) for b in history.benchmarks.values() for s in b["scores"] if s["role"] in ("headline", "companion")]
+    curves = [c for p in built for c in p.curves]
+    assert sorted(c.key for c in curves) == sorted(f"{b['key']}/{s['name']}" for b, s in shown)
+    lines = [(r.label, r.value, key) for p in built for r in p.references for key in r.keys]
+    for benchmark, score in shown:
+        key = f"{benchmark['key']}/{score['name']}"
+        if score["chance"] is not None:
+            assert any(v == pytest.approx(score["chance"], abs=1e-6) and k == key for _, v, k in lines)
+        for levels in (score["ceilings"], score["baselines"]) if score["role"] == "headline" else ():
+            for label, value in levels.items():
+                assert label.endswith(" sd") or (label.replace("_", " "), value, key) in lines
+    for panel in built:
+        names = [c.name for c in panel.curves]
+        assert len(set(names)) == len(names) <= MOST_CURVES
+        owned = {(r.name, r.kind) for r in panel.references}
+        assert len(owned) == len(panel.references)  # no two lines of a panel have the same name
+
+
+def test_a_panel_per_family_in_the_papers_order(tmp_path: Path, synthetic: ModuleType) -> None:
+    built = panels(recorded(tmp_path, synthetic, "six_families"))
+    assert [p.title for p in built] == [
+        "Zero-shot accuracy",
+        "Human alignment",
+        "Texture bias",
+        "Accuracy lost to noise",
+        "Similarity judgements",
+        "Saliency",
+    ]
+
+
+def test_records_of_former_panels_fall_into_families_and_a_benchmark_may_still_choose(
+    tmp_path: Path, synthetic: ModuleType
+) -> None:
+    chosen = [
+        synthetic.benchmark(key, panel, [synthetic.score("s", "score")])
+        for key, panel in (
+            ("human/a", "alignment"),  # as release 0.1 wrote them
+            ("similarity/b", "alignment"),
+            ("saliency/c", "alignment"),
+            ("zero_shot/d", "accuracy"),
+            ("similarity/e", "human"),  # chosen
+            ("noise/f", "my_panel"),
+        )
+    ]
+    built = panels(read(synthetic.write(tmp_path, synthetic.lines(60, chosen))))
+    assert {p.name: [c.key for c in p.curves] for p in built} == {
+        "zero_shot": ["zero_shot/d/s"],
+        "human": ["human/a/s", "similarity/e/s"],
+        "similarity": ["similarity/b/s"],
+        "saliency": ["saliency/c/s"],
+        "my_panel": ["noise/f/s"],
+    }
+
+
+def test_two_headlines_keep_their_own_lines_gaps_limits_and_peaks(tmp_path: Path, synthetic: ModuleType) -> None:
+    tid, kadid = "human/tid2013_remade/srocc", "human/kadid10k/srocc"
+    synthetic.write(tmp_path, synthetic.lines(chosen=synthetic.many()))
+    verdict = synthetic.verdicts()[0]
+    synthetic.write(tmp_path, [verdict, {**verdict, "score": kadid, "peak_from": 300, "peak_to": 900}])
+    history = read(tmp_path)
+    alignment = of(history, "human")
+    lines = {r.name: (r.value, r.owner) for r in alignment.references}
+    assert lines["level alone (tid2013_remade)"] == (0.744, tid)
+    assert lines["level alone (kadid10k)"] == (0.6, kadid)
+    assert lines["rating noise (kadid10k)"] == (0.95, kadid)
+    assert lines["chance"] == (0.0, "")  # of both: in no headline's colour
+    assert {(p.key, p.start // 128, p.end // 128) for p in alignment.peaks} == {(tid, 480, 780), (kadid, 300, 900)}
+    noise = of(history, "noise")
+    assert [b.label for b in noise.bounds] == [
+        "limit of relative, sigma .10 (world_noise)",
+        "limit of relative, sigma .10 (cifar100)",
+    ]
+    assert {g.key for g in noise.gaps} == {f"noise/{n}/corrected_drop_10" for n in ("world_noise", "cifar100")}
+    assert [r.name for r in of(history, "zero_shot").references if r.kind == "chance"] == [
+        "chance: world, world_noise",
+        "chance: cifar100",
+    ]
+    saliency = {r.name: r.owner for r in of(history, "saliency").references}
+    assert saliency == {
+        "chance": "",
+        "centre bias (correlation)": "saliency/salicon/cc",
+        "centre bias (NSS)": "saliency/salicon/nss",
+    }
+
+
+def test_scores_of_one_label_are_told_apart_by_as_much_of_their_key_as_is_needed() -> None:
+    labels = [
+        ("clean", "zero_shot/world/accuracy"),
+        ("clean", "noise/world/accuracy_clean"),
+        ("SROCC", "human/a/srocc"),
+        ("bias", "texture/a/one"),
+        ("bias", "texture/a/two"),
+        ("x", "human/a/x"),
+        ("x", "human/b/x"),
+    ]
+    assert tags(labels) == ["zero_shot/world", "noise/world", "", "texture/a/one", "texture/a/two", "a", "b"]
+
+
+def test_variants_stand_behind_their_score_in_the_order_of_layers(tmp_path: Path, synthetic: ModuleType) -> None:
+    history = all_scores(recorded(tmp_path, synthetic, "benchmarks", "@layer_10", "@layer_2", "@ema"))
+    labels = [s["label"] for s in history.benchmarks["human/tid2013_remade"]["scores"]][:4]
+    assert labels == [
+        "SROCC, all pairs",
+        "SROCC, all pairs, averaged weights (EMA)",
+        "SROCC, all pairs, layer 2",
+        "SROCC, all pairs, layer 10",
+    ]

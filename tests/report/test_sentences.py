@@ -8,7 +8,8 @@ import pytest
 
 from clip_align.record.record import History, read
 from clip_align.report import sentences
-from clip_align.report.panels import Curve, Point, panels
+from clip_align.report.panels import panels
+from clip_align.report.score_curves import Curve, Point
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_verdicts_are_the_records_own_sentences_the_last_of_each_score(history: 
     (label, sentence), _ = sentences.verdict_sentences(history)
     assert label == "SROCC, all pairs"
     assert sentence == history.verdicts[0]["sentence"]
-    history.verdicts.append({"score": "human/tid2013_remade/srocc", "sentence": "later"})
+    history.verdicts.append({**history.verdicts[0], "sentence": "later"})
     assert sentences.verdict_sentences(history)[0] == ("SROCC, all pairs", "later")
 
 

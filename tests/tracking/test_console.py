@@ -9,7 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from clip_align.record.record import read
+from clip_align.record.lines import as_read
+from clip_align.record.record import deliver, read
 from clip_align.tracking.console import ConsoleMirror
 from clip_align.tracking.run_status import Status
 
@@ -26,7 +27,7 @@ def shown(folder: Path, lines: list[dict[str, object]], clock: Clock, seconds: f
     out = io.StringIO()
     mirror = ConsoleMirror(folder, interactive=False, stream=out, clock=clock)
     for line in lines:
-        mirror.line(line)
+        deliver(as_read(line), mirror)  # type: ignore[arg-type]
         clock.now += seconds
     mirror.close("done")
     return out.getvalue().splitlines()
@@ -158,6 +159,7 @@ def test_a_resumed_run_shows_its_scores_at_once(tmp_path: Path, synthetic: Modul
     synthetic.write(tmp_path, synthetic.lines(600))
     status = Status(read(tmp_path))
     assert [r.name for r in status.rows()] == ["accuracy", "alignment", "texture bias", "noise drop"]
+    status.rewind(540)
     status.take({**synthetic.where(540), "kind": "event", "event": "resumed", "max_steps": 2000})
     assert status.train_line().startswith("step 540 of 2000")
 
@@ -179,7 +181,7 @@ def test_benchmarks_of_one_panel_are_told_apart_whatever_their_family(synthetic:
     for key, panel in (("human/a", "alignment"), ("similarity/b", "alignment"), ("lab/c_d", "own")):
         status.take({**synthetic.benchmark(key, panel, [synthetic.score("srocc", "S")]), **synthetic.where(0)})
         status.take({**synthetic.where(0), "kind": "evaluation", f"{key}/srocc": 0.5})
-    assert [row.name for row in status.rows()] == ["alignment", "alignment (b)", "c d"]
+    assert [row.name for row in status.rows()] == ["alignment", "similarity", "lab (c_d)"]
 
 
 def test_what_a_resume_takes_back_is_neither_shown_nor_a_best_value(synthetic: ModuleType) -> None:
@@ -189,7 +191,7 @@ def test_what_a_resume_takes_back_is_neither_shown_nor_a_best_value(synthetic: M
     status.take({**synthetic.where(0), **mine})
     for step, value in ((0, 0.5), (60, 0.6), (120, 0.9)):
         status.take({**synthetic.where(step), "kind": "evaluation", key: value})
-    status.take({**synthetic.where(60), "kind": "event", "event": "resumed"})
+    status.rewind(60)
     assert status.rows()[0].value == ".60"
     status.take({**synthetic.where(120), "kind": "evaluation", key: 0.5})
     assert status.rows()[0].remark == ".10 below its best (.60 at step 60) since step 120"
@@ -220,3 +222,25 @@ def test_one_line_costs_next_to_nothing(tmp_path: Path, synthetic: ModuleType) -
     start = time.process_time()
     shown(tmp_path, lines, Clock())
     assert (time.process_time() - start) / len(lines) < 0.005
+
+
+@pytest.mark.parametrize("event", ["finished", "stopped"])
+def test_a_run_that_has_ended_has_no_time_left(synthetic: ModuleType, event: str) -> None:
+    status = Status()
+    for line in synthetic.lines(1500):
+        status.take(line)
+    assert status.train_line().endswith("left")
+    end = {**synthetic.where(1500), "kind": "event", "event": event, "message": "", "wall_seconds": 185.0}
+    status.take(end)
+    assert status.seconds_left() is None
+    assert status.train_line().endswith(" samples/s · took 3 min 05 s")
+
+
+def test_headlines_of_one_family_or_one_benchmark_are_told_apart(synthetic: ModuleType) -> None:
+    status = Status()
+    for line in synthetic.lines(0, synthetic.many()):
+        status.take(line)
+    names = [row.name for row in status.rows()]
+    assert len(set(names)) == len(names) == 11
+    assert {"alignment", "alignment (kadid10k)", "saliency (correlation)", "saliency (NSS)"} <= set(names)
+    assert names[:2] == ["accuracy", "accuracy (cifar100)"]  # in the order of the figure's panels

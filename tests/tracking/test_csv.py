@@ -55,9 +55,18 @@ def test_a_resumed_run_goes_on_and_repeated_steps_replace_what_followed(tmp_path
     for step in (0, 10, 20, 30):
         first.line(line(step, a=step))
     again = CsvMirror(tmp_path)
+    again.rewind(10, 1280)
+    assert [r["a"] for r in rows(tmp_path / "evaluations.csv")] == ["0", "10"]
     again.line(line(20, a=-20))
     again.line(line(40, a=40))
     assert [r["a"] for r in rows(tmp_path / "evaluations.csv")] == ["0", "10", "-20", "40"]
+
+
+def test_a_repeated_step_replaces_its_row(tmp_path: Path) -> None:
+    mirror = CsvMirror(tmp_path)
+    for step, a in ((0, 1), (10, 2), (10, 3)):
+        mirror.line(line(step, a=a))
+    assert [r["a"] for r in rows(tmp_path / "evaluations.csv")] == ["1", "3"]
 
 
 def test_a_torn_last_row_is_left_out(tmp_path: Path) -> None:

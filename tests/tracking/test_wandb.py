@@ -20,10 +20,10 @@ from PIL import Image
 from clip_align.config import TrackerConfig
 from clip_align.errors import UserError
 from clip_align.record.record import Position, Record
-from clip_align.runs.folder import RunFolder
+from clip_align.runs.folder import RunFolder, write_provenance
 from clip_align.tracking import wandb as child
 from clip_align.tracking import wandb_mirror
-from clip_align.tracking.wandb_mirror import WandbMirror, has_key, hints, mode
+from clip_align.tracking.wandb_mirror import WandbMirror, has_key, hints, mode, origin
 
 SROCC = "human/tid2013_remade/srocc"
 
@@ -38,7 +38,7 @@ def nobody_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def inspected(folder: Path) -> list[dict[str, Any]]:
     """The records of the newest wandb file."""
     newest = max(folder.glob("wandb/offline-run-*/run-*.wandb"), key=lambda p: p.stat().st_mtime)
-    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", str(newest), "--json"]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", str(newest), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return [json.loads(x) for x in done.stdout.splitlines() if x.startswith("{")]
 
@@ -77,11 +77,12 @@ def test_an_offline_run_and_its_resumption(tmp_path: Path, synthetic: ModuleType
     evaluations = [r for r in logged if SROCC in r]
     assert [r["global_step"] for r in evaluations] == [0, 2, 8, 32, 60, 120]
     assert all(r["samples_seen"] == r["global_step"] * 128 for r in logged if "global_step" in r)
-    assert all(f"{SROCC}/low" in r and f"{SROCC}/high" in r for r in evaluations)
+    assert all(f"interval/{SROCC}/low" in r and f"interval/{SROCC}/high" in r for r in evaluations)
+    assert not any(key.startswith("human/") and key.endswith("/low") for r in logged for key in r)
     assert not any("human/tid2013_remade/plcc" in r for r in logged)  # a detail: in the record
     assert sum("train/loss" in r for r in logged) == 12
     axes = {r["metric"].get("glob_name"): r["metric"].get("step_metric") for r in records if r["type"] == "metric"}
-    families = ("human", "zero_shot", "texture", "noise", "train", "time")
+    families = ("human", "zero_shot", "texture", "noise", "train", "time", "interval")
     assert {f"{family}/*": "samples_seen" for family in families}.items() <= axes.items()
     (start,) = (r["run"] for r in records if r["type"] == "run")
     assert (start["project"], start["display_name"], start["run_group"]) == ("mine", "run", "seeds")
@@ -176,11 +177,38 @@ def test_a_best_value_that_a_resume_takes_back_is_no_best_value(tmp_path: Path, 
     assert (found[f"{key}/best"], found[f"{key}/best_samples"]) == (0.6, 180 * 128)
 
 
-def test_members_of_a_sweep_are_told_apart(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "runs" / "sweep" / "0")
-    mirror = WandbMirror(run, TrackerConfig(), {"paths": {"runs": str(tmp_path / "runs")}}, print)
+@pytest.mark.parametrize(
+    ("name", "group", "expected"), [("sweep/0", None, "sweep"), ("sweep/0", "mine", "mine"), ("alone", None, None)]
+)
+def test_members_of_a_sweep_are_told_apart_and_grouped(
+    tmp_path: Path, name: str, group: str | None, expected: str | None
+) -> None:
+    run = RunFolder(tmp_path / "runs" / name)
+    mirror = WandbMirror(run, TrackerConfig(group=group), {"paths": {"runs": str(tmp_path / "runs")}}, print)
     mirror._child.kill()
-    assert json.loads((run.wandb / "clip-align.json").read_text())["name"] == "sweep/0"
+    job = json.loads((run.wandb / "clip-align.json").read_text())
+    assert (job["name"], job["group"]) == (name, expected)
+
+
+def test_wandb_notes_the_command_as_typed_and_the_commit(tmp_path: Path, synthetic: ModuleType) -> None:
+    run = RunFolder(tmp_path / "run")
+    command = ["python", "train.py", "seed=3", "data.shards='a b.tar'"]
+    write_provenance(run, command=command, git_commit="0123456789abcdef0123456789abcdef01234567-dirty")
+    write_provenance(run, git_remote="https://git.example.org/clip-align.git")
+    feed(run.path, WandbMirror(run, TrackerConfig(), {}, print), synthetic.lines(0))
+    (found,) = (r["environment"] for r in inspected(run.path) if "program" in r.get("environment", {}))
+    assert (found["program"], found["args"]) == ("train.py", command[2:])
+    assert found["git"]["commit"] == "0123456789abcdef0123456789abcdef01234567"
+    assert found["git"]["remote_url"] == "https://git.example.org/clip-align.git"
+
+
+def test_what_wandb_would_find_out_about_its_own_process_is_the_runs() -> None:
+    assert origin({"command": ["a"], "git_commit": None}) == {"command": ["a"], "git_commit": None, "git_remote": None}
+    sweep = {"command": ["clip-align", "train", "seed=1"], "sweep_command": ["python", "train.py", "-m", "seed=1,2"]}
+    assert origin(sweep)["command"] == ["python", "train.py", "-m", "seed=1,2"]
+    assert child.program_of(["python", "-m", "clip_align", "train", "seed=1"]) == ("-m clip_align", ["train", "seed=1"])
+    assert child.program_of(["torchrun", "train.py"]) == ("torchrun", ["train.py"])
+    assert child.program_of([]) == ("clip-align", [])
 
 
 class FakeRun:

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The schema of a record: what each kind of line in ``metrics.jsonl`` holds, with types and defaults.
+
+Readers go through `completed`, which fills in what an older release did not write, so that every key of these classes
+can be read by index. ``docs/record.md`` describes each key with its unit; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast
+
+Kind = Literal["benchmark", "train", "evaluation", "verdict", "event"]
+Role = Literal["headline", "companion", "detail"]
+SHOWN: tuple[Role, ...] = ("headline", "companion")  # roles that figures, console and trackers show
+
+
+class Line(TypedDict):
+    """What every line holds: its kind and its place in the run."""
+
+    kind: Kind
+    global_step: int
+    samples_seen: int
+    epoch: int
+    wall_seconds: float
+
+
+class ScoreEntry(TypedDict):
+    """A score as a benchmark line describes it; its variants (``srocc@layer_6``) are not listed."""
+
+    name: str
+    label: str
+    direction: str
+    chance: float | None
+    unit: str
+    axis: list[float]
+    ceilings: dict[str, float]
+    baselines: dict[str, float]
+    role: Role
+    drawn_after: int
+    drawn_after_of: str | None
+    flat_margin: float | None
+    higher_is_better: bool | None
+
+
+class BenchmarkLine(Line):
+    """A benchmark's description of itself; a later line of the same key replaces an earlier one."""
+
+    key: str
+    version: int | None
+    human_data: str
+    stand_in: str
+    source: str
+    licence: str
+    options: dict[str, Any]
+    n: int | None
+    panel: str
+    scores: list[ScoreEntry]
+
+
+# Keys with a slash are no identifiers, hence the functional form.
+TrainLine = TypedDict(
+    "TrainLine",
+    {
+        "kind": Kind,
+        "global_step": int,
+        "samples_seen": int,
+        "epoch": int,
+        "wall_seconds": float,
+        "train/loss": NotRequired[float | None],
+        "train/logit_scale": NotRequired[float | None],
+        "train/lr": NotRequired[float | None],
+        "train/grad_norm": NotRequired[float | None],
+        "time/samples_per_second": NotRequired[float | None],
+        "time/data_wait_fraction": NotRequired[float | None],
+        "time/left_seconds": NotRequired[float | None],
+    },
+)
+
+# Beside these keys it holds ``<key>/<score>`` with ``/low`` and ``/high``, or null with ``/reason``, and notes
+# ``<key>/<note>``: `measured` reads them.
+EvaluationLine = TypedDict(
+    "EvaluationLine",
+    {
+        "kind": Kind,
+        "global_step": int,
+        "samples_seen": int,
+        "epoch": int,
+        "wall_seconds": float,
+        "time/evaluation_seconds": NotRequired[float | None],
+        "time/evaluation_fraction": NotRequired[float | None],
+    },
+)
+
+VerdictLine = TypedDict(
+    "VerdictLine",
+    {
+        "kind": Kind,
+        "global_step": int,
+        "samples_seen": int,
+        "epoch": int,
+        "wall_seconds": float,
+        "score": str,
+        "word": str | None,
+        "sentence": str,
+        "reason": str | None,
+        "rise": float | None,
+        "rise/low": float | None,
+        "rise/high": float | None,
+        "fall": float | None,
+        "fall/low": float | None,
+        "fall/high": float | None,
+        "naive_fall": float | None,
+        "naive_fall/low": float | None,
+        "naive_fall/high": float | None,
+        "naive_fall/label": str,
+        "start": float | None,
+        "peak": float | None,
+        "end": float | None,
+        "peak_from": int | None,
+        "peak_to": int | None,
+        "smallest_detectable_fall": float | None,
+        "flat_margin": float | None,
+        "evaluations": int,
+        "left_out": int,
+        "dropped_resamples": float | None,
+        "unit": str | None,
+    },
+)
+
+
+class EventLine(Line):
+    """Something that happened; which of the further keys it holds depends on ``event``."""
+
+    event: str
+    message: str
+    run: NotRequired[str]
+    max_steps: NotRequired[int | None]
+    global_batch: NotRequired[int]
+    ranks: NotRequired[int]
+    evaluations_planned: NotRequired[int | None]
+    regular_every: NotRequired[int]
+    file: NotRequired[str]
+    exit_code: NotRequired[int]
+    step: NotRequired[int]
+    keys: NotRequired[list[str]]
+    skipped: NotRequired[int]
+    causes: NotRequired[dict[str, int]]
+
+
+AnyLine = BenchmarkLine | TrainLine | EvaluationLine | VerdictLine | EventLine
+
+SCORE_DEFAULTS: Mapping[str, Any] = {
+    "label": "",  # its name
+    "direction": "",
+    "chance": None,
+    "unit": "",
+    "axis": (0.0, 1.0),
+    "ceilings": {},
+    "baselines": {},
+    "role": "detail",
+    "drawn_after": 1,
+    "drawn_after_of": None,
+    "flat_margin": None,
+    "higher_is_better": None,
+}
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "benchmark": {
+        "version": None,
+        "human_data": "",
+        "stand_in": "",
+        "source": "",
+        "licence": "",
+        "options": {},
+        "n": None,
+        "panel": "",  # its family
+        "scores": (),
+    },
+    "verdict": {
+        **dict.fromkeys(VerdictLine.__annotations__.keys() - Line.__annotations__.keys()),
+        "score": "",
+        "sentence": "",
+        "naive_fall/label": "",
+        "evaluations": 0,
+        "left_out": 0,
+    },
+    "event": {"message": ""},
+}
+
+
+class Measured(NamedTuple):
+    """A score at one evaluation: ``value`` None where it is undefined, for ``reason``."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    reason: str | None
+
+
+def completed(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line with every key that its kind always has; what it holds beyond them stays."""
+    found = {**line, **_lacking(line, DEFAULTS.get(str(line.get("kind")), {}))}
+    if found.get("kind") == "benchmark":
+        found["panel"] = found["panel"] or family_of(str(found["key"]))
+        found["scores"] = [completed_score(score) for score in found["scores"]]
+    return found
+
+
+def completed_score(score: Mapping[str, Any]) -> ScoreEntry:
+    """The description of a score with every key; ``label`` is its name where it has none."""
+    found: dict[str, Any] = {**score, **_lacking(score, SCORE_DEFAULTS)}
+    found["label"] = found["label"] or found["name"]
+    for levels in ("ceilings", "baselines"):
+        found[levels] = {name: value for name, value in found[levels].items() if value is not None}
+    found["axis"] = sorted(map(float, found["axis"]))
+    return cast("ScoreEntry", found)
+
+
+def _lacking(line: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in defaults.items() if line.get(key) is None}
+
+
+def measured(line: Mapping[str, Any], key: str) -> Measured | None:
+    """The score ``family/name/score`` at an evaluation; None where the line does not carry it."""
+    if key not in line:
+        return None
+    value = line[key]
+    reason = None if value is not None else str(line.get(f"{key}/reason") or "undefined")
+    return Measured(value, line.get(f"{key}/low"), line.get(f"{key}/high"), reason)
+
+
+def family_of(key: str) -> str:
+    """``human`` of ``human/tid2013_remade``."""
+    return key.partition("/")[0]
+
+
+def name_of(key: str) -> str:
+    """``tid2013_remade`` of ``human/tid2013_remade``."""
+    return key.partition("/")[2] or key
+
+
+def score_key(benchmark: BenchmarkLine, score: ScoreEntry) -> str:
+    """The full key of a score: ``family/name/score``."""
+    return f"{benchmark['key']}/{score['name']}"

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clip_align.report.run_labels import run_labels
+
+
+def labels(folder: Path, *configs: dict[str, Any] | None) -> list[str]:
+    folders = [folder / "sweep" / str(number) for number in range(len(configs))]
+    for path, config in zip(folders, configs, strict=True):
+        path.mkdir(parents=True)
+        if config is not None:
+            (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    return run_labels(folders)
+
+
+def config(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "seed": 1, "paths": {"runs": f"/data/{name}"}, "optimizer": {"lr": 0.001}, **more}
+
+
+def test_members_of_a_sweep_are_called_by_what_differs(tmp_path: Path) -> None:
+    assert labels(tmp_path, config("s/0"), config("s/1", seed=2), config("s/2", seed=10)) == [
+        "seed=1",
+        "seed=2",
+        "seed=10",
+    ]
+
+
+def test_several_keys_are_all_named_and_those_of_one_name_in_full(tmp_path: Path) -> None:
+    first = config("s/0", model={"width": 32, "name": "tiny"}, data={"name": "world"})
+    second = config("s/1", seed=2, model={"width": 64, "name": "tiny"}, data={"name": "world"})
+    assert labels(tmp_path / "a", first, second) == ["seed=1, width=32", "seed=2, width=64"]
+    other = config("s/1", model={"width": 32, "name": "vit"}, data={"name": "folder"})
+    assert labels(tmp_path / "b", first, other) == [
+        "model.name=tiny, data.name=world",
+        "model.name=vit, data.name=folder",
+    ]
+
+
+def test_a_key_that_only_one_run_has_and_lists_and_null(tmp_path: Path) -> None:
+    found = labels(tmp_path, config("a"), config("b", layers=[1, 2]), config("c", layers=None))
+    assert found == ["layers=null (0)", "layers=[1,2]", "layers=null (2)"]
+
+
+@pytest.mark.parametrize(
+    "configs",
+    [
+        (config("a"), config("b")),  # nothing differs but names
+        (config("a"), None),  # no configuration
+        (config("a"), {"seed": 2, "b": 1, "c": 2, "d": 3}),  # too much differs
+    ],
+)
+def test_runs_are_called_by_their_names_where_labels_would_not_help(
+    tmp_path: Path, configs: tuple[dict[str, Any] | None, ...]
+) -> None:
+    assert labels(tmp_path, *configs) == ["0", "1"]
+
+
+def test_runs_of_equal_options_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    assert labels(tmp_path, config("a"), config("b"), config("c", seed=2)) == ["seed=1 (0)", "seed=1 (1)", "seed=2"]
