@@ -10,6 +10,9 @@ FAILED = 1  # during the run
 INTERRUPTED = 130  # SIGINT, after checkpoint, record and report
 TERMINATED = 143  # SIGTERM, likewise
 
+# U+061C, 200E and 200F mark a direction, 202A to 202E and 2066 to 2069 embed, override and isolate one
+_DIRECTION = frozenset(map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+
 
 class Missing(str):
     """A line about something that is not there, not about a mistake in what was typed: a dry run continues with it."""
@@ -26,7 +29,7 @@ class UserError(Exception):
     on_all_ranks = False
 
     def __init__(self, *lines: str) -> None:
-        self.lines = tuple(map(_one_line, lines))
+        self.lines = tuple(type(line)(visible(line)) for line in lines)  # a Missing stays one
         super().__init__("\n".join(self.lines))
 
 
@@ -36,6 +39,17 @@ class RunError(UserError):
     exit_code = FAILED
 
 
-def _one_line(text: str) -> str:
-    shown = "".join(c if unicodedata.category(c) != "Cc" else c.encode("unicode_escape").decode() for c in text)
-    return text if shown == text else shown
+def visible(text: str) -> str:
+    """The text with what a terminal or page would obey instead of showing written as an escape, like ``\\x1b``.
+
+    Control characters (so escape sequences and line breaks), line and paragraph separators, controls of the writing
+    direction, and halves of surrogate pairs, which no UTF-8 output can hold. Whatever comes from data (keys of a tar,
+    captions, paths) passes through here before it is shown or written down; lines of a `UserError` do so by themselves.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode() if _is_obeyed(c) else c for c in text)
+
+
+def _is_obeyed(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTION
