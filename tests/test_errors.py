@@ -25,9 +25,7 @@ def test_what_would_be_obeyed_is_shown(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
-@pytest.mark.parametrize(
-    "text", ["", "größer · 한국어 中文 हिन्दी", "👩\u200d🚀 zero-width joiner", "soft\u00adhyphen\u00a0blank"]
-)
+@pytest.mark.parametrize("text", ["", "größer · 한국어 中文 हिन्दी", "👩\u200d🚀 joined", "soft\u00adhyphen\u00a0blank"])
 def test_other_text_stays_as_it_is(text: str) -> None:
     assert visible(text) == text
 

@@ -6,20 +6,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from clip_align.errors import RunError
+from clip_align.errors import RunError, visible
 
 NO_CAPTION, BAD_TEXT, NO_IMAGE = "no caption", "bad text", "no image"
 NOT_AN_IMAGE, DAMAGED, UNREADABLE = "not an image", "damaged image", "unreadable file"
+TOO_LARGE, SPARSE, DANGLING = "too large", "sparse file in the tar", "hard link to nothing in the tar"
+DECODER_ERROR, TOKENIZER_ERROR, OTHER_ERROR = "decoder error", "tokenizer error", "error"  # (its type) follows
 
 FEW = 1000  # a fraction is not judged before this many samples, or one epoch where that is shorter
 
 
 class BadSample(Exception):  # noqa: N818  # the name of what it is about
-    """One sample cannot be used; ``cause`` is one of this module's constants."""
+    """One sample cannot be used.
 
-    def __init__(self, cause: str) -> None:
+    cause: one of this module's constants, what is counted. detail: about this sample, shown beside its key.
+    """
+
+    def __init__(self, cause: str, detail: str = "") -> None:
         super().__init__(cause)
-        self.cause = cause
+        self.cause, self.detail = cause, detail
 
 
 @dataclass
@@ -30,9 +35,9 @@ class Causes:
     first: dict[str, str] = field(default_factory=dict)
 
     def add(self, cause: str, key: str, count: int = 1) -> None:
-        """Count a cause; ``key`` is kept when it is the first of its cause."""
+        """Count a cause; ``key`` is kept, as `visible` shows it, when it is the first of its cause."""
         self.counts[cause] = self.counts.get(cause, 0) + count
-        self.first.setdefault(cause, key)
+        self.first.setdefault(cause, visible(key))
 
     def merge(self, other: Causes) -> None:
         """Add what another has counted after this one."""
