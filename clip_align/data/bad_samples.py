@@ -58,12 +58,15 @@ class BadSampleCounter:
 
     left_out: those that never entered the plan; ``before`` their share. epoch: number of samples of one epoch
     on this rank: the fraction is judged over at least that many, or `FEW`. ``met``: cause and key of what was met
-    since, each once, in order; the fraction counts a sample as often as it was due.
+    since, each once, in order; the fraction counts a sample as often as it was due. ``stand_ins``: samples of other
+    batches of the epoch that took a bad one's place. ``copies``: samples that a batch holds twice, where there was no
+    other.
     """
 
     def __init__(self, limit: float, before: float, left_out: Causes, epoch: int) -> None:
         self.limit, self.before, self.least = limit, before, max(1, min(FEW, epoch))
         self.left_out, self.met = left_out, dict[tuple[str, str], None]()
+        self.stand_ins = self.copies = 0
         self._seen = self._skipped = 0
 
     @property
@@ -71,10 +74,16 @@ class BadSampleCounter:
         """Share of bad samples so far, those left out before the plan included."""
         return self.before + (1 - self.before) * self._skipped / max(self._seen, self.least)
 
-    def count(self, delivered: int, skipped: Sequence[tuple[str, str]]) -> None:
-        """Take note of a batch; RunError with counts by cause once the fraction is above the limit."""
+    def count(self, delivered: int, skipped: Sequence[tuple[str, str]], due: int | None = None) -> None:
+        """Take note of a batch; RunError with counts by cause once the fraction is above the limit.
+
+        Args:
+            delivered: samples in it.
+            skipped: cause and key of each bad sample met while it was made.
+            due: how many of these belonged to it, the others only having been tried in their place; None = all.
+        """
         self._seen += delivered
-        self._skipped += len(skipped)
+        self._skipped += len(skipped) if due is None else due
         self.met.update(dict.fromkeys(skipped))
         if self._skipped and self.fraction > self.limit:
             every = Causes()

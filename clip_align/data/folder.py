@@ -16,6 +16,8 @@ from clip_align.data.progress import Progress, followed
 from clip_align.data.samples import FolderSamples
 from clip_align.errors import UserError
 
+MIB = 2**20
+
 
 def folder_samples(data: FolderData, progress: Progress = lambda line: None) -> tuple[FolderSamples, Causes]:
     """The rows with a caption and an image file that exists, and what was left out.
@@ -42,7 +44,7 @@ def folder_samples(data: FolderData, progress: Progress = lambda line: None) -> 
     if not names:
         what = f"none of its {len(rows):,} rows can be used: {bad}" if rows else "it has no rows"
         raise UserError(f"data.csv: {path}: {what}; images are looked for in {root} (data.root)")
-    return FolderSamples(str(root), names, captions, sizes), bad
+    return FolderSamples(str(root), names, captions, sizes, data.max_image_mb * MIB), bad
 
 
 def _size(root: Path, image: str) -> int:

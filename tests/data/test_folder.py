@@ -27,17 +27,17 @@ def table(folder: Path, text: str, **changes: Any) -> FolderData:
 def test_images_relative_to_the_csv_or_to_root(folder: Path) -> None:
     text = 'image,caption,more\na.png,"one, two",1\nsub/b.png,three,2\n'
     samples, bad = folder_samples(table(folder, text))
-    assert (samples.names, samples.captions, samples.blocks) == (["a.png", "sub/b.png"], ["one, two", "three"], [2])
+    assert (samples.names, samples.texts, samples.blocks) == (["a.png", "sub/b.png"], ["one, two", "three"], [2])
     assert bad.total == 0
     assert samples.image(1) == (folder / "sub/b.png").read_bytes()
-    assert (samples.key(1), samples.caption(0)) == ("sub/b.png", "one, two")
+    assert (samples.key(1), samples.captions(0)) == ("sub/b.png", ["one, two"])
     samples, _ = folder_samples(table(folder, "image,caption\nb.png,x\n", root=str(folder / "sub")))
     assert samples.image(0) == (folder / "sub/b.png").read_bytes()
 
 
 def test_other_columns_tabs_and_a_byte_order_mark(folder: Path) -> None:
     data = table(folder, "\ufefffile\ttitle\na.png\tone, two\n", image_column="file", caption_column="title")
-    assert folder_samples(data)[0].captions == ["one, two"]
+    assert folder_samples(data)[0].texts == ["one, two"]
 
 
 def test_rows_without_image_or_caption_are_counted_and_the_first_named(folder: Path) -> None:
