@@ -17,6 +17,7 @@ from clip_align.data.loader import Batches, Loader, Tokenizer
 from clip_align.data.progress import Progress
 from clip_align.data.sampling_plan import Cursor, Plan
 from clip_align.data.sampling_plan import Tasks as _Tasks
+from clip_align.data.vocabulary import SAMPLED, unknown_words
 from clip_align.errors import UserError
 
 MIB = 2**20
@@ -76,6 +77,12 @@ class TrainingData:
                 f"{advice}, or take more data"
             )
         return (*self.found.notes, *self._mix(), self._summary())
+
+    def check_words(self) -> tuple[str, ...]:
+        """Lines about words that the tokenizer does not know, where it can say; UserError when these are most."""
+        unknown = getattr(self.tokenizer, "unknown", None)
+        line = unknown_words(self.captions(SAMPLED), unknown) if unknown is not None else None
+        return (line,) if line else ()
 
     @property
     def samples(self) -> int:
