@@ -15,9 +15,10 @@ from clip_align.config import DataConfig, FolderData, Source, WorldData
 from clip_align.data.bad_samples import Causes, too_many
 from clip_align.data.file_reader import open_file
 from clip_align.data.folder import folder_samples
-from clip_align.data.progress import Progress, followed
+from clip_align.data.indexing import ensure_indexed
+from clip_align.data.progress import Progress
 from clip_align.data.samples import Samples, TarSamples
-from clip_align.data.shard_index import ShardIndex, shard_index
+from clip_align.data.shard_index import CacheError, ShardIndex, shard_index
 from clip_align.data.shard_patterns import shard_paths
 from clip_align.data.world.shards import ensure_world
 from clip_align.errors import UserError, visible
@@ -93,14 +94,15 @@ def _tars(
 
 
 def _indexes(paths: Sequence[str], cache: Path, progress: Progress) -> list[ShardIndex]:
+    ensure_indexed(paths, cache, progress)
     indexes: list[ShardIndex] = []
     errors: list[str] = []
-    for path in followed(paths, "indexing shards", progress):
+    for path in paths:
         try:
             indexes.append(_checked(path, cache))
+        except CacheError:
+            raise
         except UserError as error:
-            if error.lines[0].startswith("paths.cache"):
-                raise
             errors += error.lines
     if errors:
         more = [f"data.shards: … and {len(errors) - LINES:,} more like these"] if len(errors) > LINES else []

@@ -85,22 +85,38 @@ class _Sample(NamedTuple):
     parts: dict[str, Member]  # extension -> member
 
 
+class CacheError(UserError):
+    """An index cannot be kept: no shard's fault, and the same for all of them."""
+
+
 def shard_index(path: str, cache: Path) -> ShardIndex:
     """The index of a tar, from the cache or made now. UserError for a file that is no tar or has no samples."""
-    status = os.stat(path)
-    name = f"{FORMAT}|{os.path.realpath(path)}|{status.st_size}|{status.st_mtime_ns}"
-    cached = cache / "index" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"
+    cached = _cached(path, cache)
     index = _load(cached)
     if index is None:
         index = read_index(path)
         try:
             write_atomic(cached, _packed(index))
         except OSError as error:
-            raise UserError(
+            raise CacheError(
                 f"paths.cache: the index of {path} cannot be written to {cached.parent}: {error.strerror}; "
                 "free some space or choose another folder with paths.cache=…"
             ) from error
     return index
+
+
+def is_indexed(path: str, cache: Path) -> bool:
+    """Whether there is an index of the tar as it is now; whether that can be read shows when it is."""
+    try:
+        return _cached(path, cache).is_file()
+    except OSError:
+        return False
+
+
+def _cached(path: str, cache: Path) -> Path:
+    status = os.stat(path)
+    name = f"{FORMAT}|{os.path.realpath(path)}|{status.st_size}|{status.st_mtime_ns}"
+    return cache / "index" / f"{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.npz"
 
 
 def read_index(path: str) -> ShardIndex:
