@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from typing import BinaryIO, NamedTuple
 
 from clip_align.data.bad_samples import DANGLING, SPARSE
@@ -26,7 +25,6 @@ _FILES, _WITHOUT_DATA = (b"0", b"\0", b"7"), (b"1", b"2", b"3", b"4", b"5", b"6"
 _HARD_LINK, _OLD_SPARSE = b"1", b"S"
 _GLOBAL, _LONG_NAME, _LONG_LINK = b"g", b"L", b"K"
 _EXTENDED = frozenset((b"x", b"X", _GLOBAL, _LONG_NAME, _LONG_LINK))  # about the next member, or all that follow
-_OCTAL = re.compile(rb"[0-7]*")
 _TOLD = (b"path", b"linkpath", b"size")
 _MOST_DIGITS = 19  # 2^63 has as many
 
@@ -120,14 +118,19 @@ def _is_header(block: bytes) -> bool:
     field = _octal(block[148:156])
     if field is None:
         return False
-    rest = block[:148] + block[156:]
-    total = sum(rest) + 8 * 32
-    return field in (total, total - 256 * sum(byte > 127 for byte in rest))  # some old writers summed signed bytes
+    total = sum(block) - sum(block[148:156]) + 8 * 32
+    return field == total or field == total - 256 * sum(byte > 127 for byte in block)  # old writers: signed bytes
 
 
 def _octal(field: bytes) -> int | None:
+    """A number in octal digits, with blanks around it and a NUL behind it; None for anything else."""
     digits = field.split(b"\0", 1)[0].strip(b" ")
-    return int(digits or b"0", 8) if _OCTAL.fullmatch(digits) else None
+    if not digits:
+        return 0
+    try:
+        return int(digits, 8) if digits.isdigit() else None  # int() takes signs and underscores too
+    except ValueError:
+        return None
 
 
 def _size(field: bytes, told: bytes | None, at: int) -> int:
