@@ -72,7 +72,7 @@ def _alone(folder: Path, progress: Progress) -> Iterator[None]:
     """No other process of this machine is inside for the same folder; where there are no locks, perhaps one is."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "a")  # noqa: SIM115  # held while inside
+        lock = open(folder / "lock", "a")  # noqa: SIM115  # held while inside
     except OSError:  # the cache cannot be written: the first index says so
         yield
         return

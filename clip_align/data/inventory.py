@@ -86,7 +86,7 @@ def _tars(
         tuple(number for number, part in enumerate(paths) for _ in part),
         tuple(source.weight / largest if part else 1.0 for source, part in zip(sources, paths, strict=True)),
         bad,
-        (*notes, *_notes(flat, indexes), *_left_out(bad)),
+        (*map(visible, notes), *_notes(flat, indexes), *_left_out(bad)),
         _fingerprint(
             part for p, i in zip(flat, indexes, strict=True) for part in (os.path.basename(p), i.size, len(i))
         ),

@@ -35,7 +35,7 @@ from clip_align.data.bad_samples import (
 )
 from clip_align.data.captions import MOST_TEXT_BYTES, captions_of
 from clip_align.data.file_reader import open_file
-from clip_align.data.tar_members import Member, TarRefusedError, tar_members
+from clip_align.data.tar_members import CUT_OR_DAMAGED, Member, TarRefusedError, tar_members
 from clip_align.errors import UserError, visible
 from clip_align.runs.folder import write_atomic
 
@@ -132,7 +132,7 @@ def read_index(path: str) -> ShardIndex:
         if not members:
             raise UserError(f"data.shards: {path} {_without_members(file, note)}")
         samples = list(_samples(members))
-        usable, bad = _usable(file.fileno(), samples, dropping_last=bool(note))
+        usable, bad = _usable(file.fileno(), samples, dropping_last=note.startswith(CUT_OR_DAMAGED))
     return ShardIndex(
         np.frombuffer(b"".join(key for key, *_ in usable), np.uint8),
         np.cumsum([len(key) for key, *_ in usable], dtype=np.int64),

@@ -19,6 +19,7 @@ from clip_align.data.bad_samples import DANGLING, SPARSE
 
 BLOCK = 512
 MOST_HEADER_BYTES = 2**20  # of an extended header; a path has at most 4,096 bytes
+CUT_OR_DAMAGED = ("is cut", "is damaged")  # how a note begins when members may be missing
 _ZEROS = bytes(BLOCK)
 _READ_AT_ONCE = 2**20
 _FILES, _WITHOUT_DATA = (b"0", b"\0", b"7"), (b"1", b"2", b"3", b"4", b"5", b"6")

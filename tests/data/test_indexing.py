@@ -89,7 +89,7 @@ def test_another_rank_waits_with_a_word_and_finds_all_made(shards: Any, tmp_path
     paths, cache = [str(path) for path in shards.good(3, 4)], tmp_path / "cache"
     (cache / "index").mkdir(parents=True)
     lines: list[str] = []
-    with open(cache / "index" / ".lock", "a") as lock:
+    with open(cache / "index" / "lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         other = threading.Thread(target=ensure_indexed, args=(paths, cache, lines.append))
         other.start()
