@@ -28,7 +28,8 @@ class Source:
 @dataclass(frozen=True)
 class DataCommon:
     """What every kind of training data has. ``batch_size`` is per rank; ``crop_scale`` is the fraction of the
-    area a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in memory.
+    area a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in memory; images beyond
+    ``max_image_mb`` (of the file) or ``max_megapixels`` are bad samples, captions are cut at ``max_caption_chars``.
     """
 
     batch_size: int = key(128, low=1)
@@ -36,6 +37,9 @@ class DataCommon:
     flip: bool = True
     crop_scale: tuple[float, float] = key((1.0, 1.0), above=0.0, high=1.0)
     max_bad_share: float = key(0.1, low=0.0, high=1.0)
+    max_image_mb: int = key(64, low=1, high=2000)
+    max_megapixels: float = key(64.0, above=0.0, high=178.0)  # Pillow refuses more
+    max_caption_chars: int = key(2000, low=16)
     memory_mb: int = key(512, low=0)
     window_shards: int = key(16, low=1)
 

@@ -7,22 +7,43 @@ import json
 
 from clip_align.data.bad_samples import BAD_TEXT, NO_CAPTION, BadSample
 
+MOST_TEXT_BYTES = 2**20  # of a txt or json: what is longer is no caption, and parsing it takes many times its size
+MOST_CAPTIONS = 64  # of one image
+_KEYS_SHOWN = 12
 
-def caption_of(raw: bytes, is_json: bool) -> str:
-    """The caption: UTF-8, a byte-order mark and NULs dropped, white space and line breaks one blank.
 
-    Of a json the string under ``caption``. BadSample when it is empty or missing, or not text.
+def captions_of(raw: bytes, is_json: bool) -> list[str]:
+    """The captions of one image, at least one: a txt has one, a json what is under ``caption``, a string or a list.
+
+    UTF-8, a byte-order mark and NULs dropped, white space and line breaks one blank. BadSample when there is none,
+    with the keys that a json has instead, or when it is not text. Of a list those that can be used.
     """
     try:
         text = raw.decode("utf-8-sig")
         value = json.loads(text) if is_json else text
-    except (ValueError, RecursionError):  # not UTF-8, not json
+    except (ValueError, RecursionError):  # not UTF-8, not json, a number of thousands of digits
         raise BadSample(BAD_TEXT) from None
-    if is_json:
-        if not isinstance(value, dict):
-            raise BadSample(BAD_TEXT)
-        value = value.get("caption")
-    return clean(value)
+    if not is_json:
+        return [clean(value)]
+    if not isinstance(value, dict):
+        raise BadSample(BAD_TEXT)
+    if "caption" not in value and value:
+        raise BadSample(NO_CAPTION, f"its json has: {_shown(list(value))}")
+    value = value.get("caption")
+    return _several(value) if isinstance(value, list) else [clean(value)]
+
+
+def _several(values: list[object]) -> list[str]:
+    """The usable ones; the reason of the first where there is none."""
+    good, reasons = [], [BadSample(NO_CAPTION)] if not values else []
+    for value in values[:MOST_CAPTIONS]:
+        try:
+            good.append(clean(value))
+        except BadSample as error:
+            reasons.append(error)
+    if not good:
+        raise reasons[0]
+    return good
 
 
 def clean(value: object) -> str:
@@ -31,7 +52,16 @@ def clean(value: object) -> str:
         raise BadSample(NO_CAPTION)
     if not isinstance(value, str):
         raise BadSample(BAD_TEXT)
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which json can write and nothing else
+        raise BadSample(BAD_TEXT) from None
     caption = " ".join(value.replace("\0", " ").split())
     if not caption:
         raise BadSample(NO_CAPTION)
     return caption
+
+
+def _shown(keys: list[str]) -> str:
+    more = f" and {len(keys) - _KEYS_SHOWN:,} more" if len(keys) > _KEYS_SHOWN else ""
+    return ", ".join(key[:40] for key in keys[:_KEYS_SHOWN]) + more

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files to RGB bytes.
 
-Transparency is laid on white, 16-bit grey scaled to 8 bits, grey and palette images become RGB; EXIF orientation
-is not applied (no reader of such shards does), colour profiles are not converted.
+Transparency is laid on white (as everywhere that images are read), 16-bit grey scaled to 8 bits, grey and palette
+images become RGB; EXIF orientation is not applied (no reader of such shards does), colour profiles are not converted.
 
 Pillow decodes everything. torchvision gives equal pixels, but a damaged PNG ends its process (0.29), its JPEG library
 writes to the terminal, past Python, and decoding and cropping together take no less time with it.
@@ -16,30 +16,48 @@ import warnings
 import numpy as np
 import PIL
 import torch
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, features
 
-from clip_align.data.bad_samples import DAMAGED, NOT_AN_IMAGE, BadSample
+from clip_align.data.bad_samples import DAMAGED, DECODER_ERROR, NOT_AN_IMAGE, TOO_LARGE, BadSample
+from clip_align.perception.image_files import on_white, without_large_metadata
 
+MEGA = 1_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def decode(data: bytes) -> torch.Tensor:
-    """RGB uint8 [3, H, W] of a JPEG, PNG or WebP file; BadSample when it is none, cut or otherwise damaged."""
+def decode(data: bytes, max_pixels: int = 64 * MEGA) -> torch.Tensor:
+    """RGB uint8 [3, H, W] of a JPEG, PNG or WebP file.
+
+    BadSample, whatever the decoder raises: the file is none of these, cut or otherwise damaged, or has more than
+    ``max_pixels`` pixels, which is seen before they are decoded. Text and profiles are no reason, however large.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata in images that can be used
-        return _decoded(data)
+        return _decoded(data, max_pixels)
 
 
-def _decoded(data: bytes) -> torch.Tensor:
+def _decoded(data: bytes, max_pixels: int) -> torch.Tensor:
+    cause = NOT_AN_IMAGE
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)  # reads the header only
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
-        raise BadSample(NOT_AN_IMAGE) from None
-    try:
+        cause = DAMAGED
+        if image.width * image.height > max_pixels:
+            raise BadSample(TOO_LARGE)
         return _pixels(image)
-    except (OSError, ValueError, SyntaxError, RuntimeError, EOFError, MemoryError):
-        raise BadSample(DAMAGED) from None
+    except BadSample:
+        raise
+    except Image.DecompressionBombError:
+        raise BadSample(TOO_LARGE) from None
+    except ValueError:
+        slim = without_large_metadata(data)
+        if slim is not data:
+            return _decoded(slim, max_pixels)
+        raise BadSample(cause) from None
+    except (OSError, SyntaxError, RuntimeError, EOFError):
+        raise BadSample(cause) from None
+    except Exception as error:  # IndexError, struct.error, MemoryError, …: one image must not end the run
+        raise BadSample(f"{DECODER_ERROR} ({type(error).__name__})") from None
 
 
 def decoder_name() -> str:
@@ -52,9 +70,7 @@ def _pixels(image: Image.Image) -> torch.Tensor:
     if image.mode in _GREY_16:  # Pillow's own conversion to RGB would clip at 255
         grey = np.round(np.asarray(image).astype(np.float64) / 257).clip(0, 255).astype(np.uint8)
         return torch.from_numpy(grey).expand(3, -1, -1)
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    image = on_white(image)
     if image.mode != "RGB":
         image = image.convert("RGB")
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)

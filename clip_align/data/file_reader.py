@@ -3,15 +3,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from typing import Any, BinaryIO
 
 OPEN_AT_ONCE = 64  # file handles a process keeps
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFDIR: "a folder", stat.S_IFSOCK: "a socket"}
 
 
 def open_file(path: str) -> BinaryIO:
-    """The only place where training data are opened: other kinds of storage would be added here."""
-    return open(path, "rb", buffering=0)
+    """The only place where training data are opened: other kinds of storage would be added here.
+
+    OSError for what is no regular file: a named pipe would wait for somebody to write into it, a device never end.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # not blocking: opening a pipe waits too
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"it is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a file", path)
+        return open(handle, "rb", buffering=0)
+    except BaseException:
+        os.close(handle)
+        raise
 
 
 class Files:

@@ -3,25 +3,27 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import stat
 from pathlib import Path
-from typing import TextIO
 
 from clip_align.config import FolderData
 from clip_align.data.bad_samples import NO_IMAGE, BadSample, Causes
 from clip_align.data.captions import clean
 from clip_align.data.progress import Progress, followed
 from clip_align.data.samples import FolderSamples
+from clip_align.data.table import ColumnsMissingError, read_columns
 from clip_align.errors import UserError
+
+MIB = 2**20
+_HINT = 'quote captions that hold commas ("one, two"), or separate the fields with tabs'
 
 
 def folder_samples(data: FolderData, progress: Progress = lambda line: None) -> tuple[FolderSamples, Causes]:
     """The rows with a caption and an image file that exists, and what was left out.
 
-    The first line names the columns; fields are separated by commas (tabs where the first line has a tab and no
-    comma). UserError when the csv or a column is missing, or nothing in it can be used.
+    `table.read_columns` says what a csv may look like. UserError when it or a column is missing, a row does not fit
+    its header, or nothing in it can be used.
     """
     path = Path(data.csv).expanduser()
     root = Path(data.root).expanduser() if data.root else path.parent
@@ -42,7 +44,7 @@ def folder_samples(data: FolderData, progress: Progress = lambda line: None) -> 
     if not names:
         what = f"none of its {len(rows):,} rows can be used: {bad}" if rows else "it has no rows"
         raise UserError(f"data.csv: {path}: {what}; images are looked for in {root} (data.root)")
-    return FolderSamples(str(root), names, captions, sizes), bad
+    return FolderSamples(str(root), names, captions, sizes, data.max_image_mb * MIB), bad
 
 
 def _size(root: Path, image: str) -> int:
@@ -56,26 +58,17 @@ def _size(root: Path, image: str) -> int:
 
 
 def _rows(path: Path, data: FolderData) -> list[tuple[str, str | None]]:
+    """Image and caption of each row."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return _columns(file, path, data)
+        rows = read_columns(path, (data.image_column, data.caption_column), "data.csv", _HINT)
     except OSError as error:
         raise UserError(f"data.csv: cannot read {path}: {error.strerror}; name a csv with data.csv=…") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"data.csv: {path} is no csv in UTF-8 ({error})") from error
-
-
-def _columns(file: TextIO, path: Path, data: FolderData) -> list[tuple[str, str | None]]:
-    first = file.readline()
-    delimiter = "\t" if "\t" in first and "," not in first else ","
-    file.seek(0)
-    reader = csv.DictReader(file, delimiter=delimiter)
-    found = list(reader.fieldnames or [])
-    errors = [
-        f"data.{name}: {path} has no column '{column}'; it has: {', '.join(found) or 'none'}"
-        for name, column in (("image_column", data.image_column), ("caption_column", data.caption_column))
-        if column not in found
-    ]
-    if errors:
-        raise UserError(*errors)
-    return [(row[data.image_column] or "", row[data.caption_column]) for row in reader]
+    except ColumnsMissingError as error:
+        raise UserError(
+            *(
+                f"data.{name}: {path} has no column '{column}'; it has: {', '.join(error.found) or 'none'}"
+                for name, column in (("image_column", data.image_column), ("caption_column", data.caption_column))
+                if column in error.names
+            )
+        ) from None
+    return [(image or "", caption) for _, (image, caption) in rows]

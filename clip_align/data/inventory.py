@@ -13,14 +13,17 @@ from pathlib import Path
 
 from clip_align.config import DataConfig, FolderData, Source, WorldData
 from clip_align.data.bad_samples import Causes, too_many
+from clip_align.data.file_reader import open_file
 from clip_align.data.folder import folder_samples
-from clip_align.data.progress import Progress, followed
+from clip_align.data.indexing import ensure_indexed
+from clip_align.data.progress import Progress
 from clip_align.data.samples import Samples, TarSamples
-from clip_align.data.shard_index import ShardIndex, shard_index
+from clip_align.data.shard_index import CacheError, ShardIndex, shard_index
 from clip_align.data.shard_patterns import shard_paths
 from clip_align.data.world.shards import ensure_world
-from clip_align.errors import UserError
+from clip_align.errors import UserError, visible
 
+MIB = 2**20
 LINES = 10  # errors about single shards that are shown
 
 
@@ -50,14 +53,15 @@ def find(data: DataConfig, cache: Path, progress: Progress) -> Found:
     """Look at all shards (or the csv). UserError with a line for everything that must be repaired before step 0."""
     if isinstance(data, FolderData):
         samples, bad = folder_samples(data, progress)
-        about = _fingerprint(chain(samples.names, samples.captions, samples.sizes))
+        about = _fingerprint(chain(samples.names, samples.texts, samples.sizes))
         found = Found(samples, (0,), (1.0,), bad, _left_out(bad), about)
     elif isinstance(data, WorldData):
         world = ensure_world(data, cache, progress)
-        found = _tars([[str(path) for path in world.shards]], [Source(str(world.folder))], cache, progress)
+        shards = [[str(path) for path in world.shards]]
+        found = _tars(shards, [Source(str(world.folder))], cache, progress, data.max_image_mb)
     else:
         paths, notes = shard_paths(data.shards)
-        found = _tars(paths, data.shards, cache, progress, notes)
+        found = _tars(paths, data.shards, cache, progress, data.max_image_mb, notes)
     if found.bad_fraction > data.max_bad_share:
         raise UserError(f"data: {too_many(found.bad_fraction, data.max_bad_share, found.bad)}")
     return found
@@ -68,6 +72,7 @@ def _tars(
     sources: Sequence[Source],
     cache: Path,
     progress: Progress,
+    max_image_mb: int,
     notes: Sequence[str] = (),
 ) -> Found:
     flat = [path for part in paths for path in part]
@@ -77,11 +82,11 @@ def _tars(
         bad.merge(index.bad)
     largest = max(source.weight for source, part in zip(sources, paths, strict=True) if part)
     return Found(
-        TarSamples(flat, indexes),
+        TarSamples(flat, indexes, max_image_mb * MIB),
         tuple(number for number, part in enumerate(paths) for _ in part),
         tuple(source.weight / largest if part else 1.0 for source, part in zip(sources, paths, strict=True)),
         bad,
-        (*notes, *_notes(flat, indexes), *_left_out(bad)),
+        (*map(visible, notes), *_notes(flat, indexes), *_left_out(bad)),
         _fingerprint(
             part for p, i in zip(flat, indexes, strict=True) for part in (os.path.basename(p), i.size, len(i))
         ),
@@ -89,14 +94,15 @@ def _tars(
 
 
 def _indexes(paths: Sequence[str], cache: Path, progress: Progress) -> list[ShardIndex]:
+    ensure_indexed(paths, cache, progress)
     indexes: list[ShardIndex] = []
     errors: list[str] = []
-    for path in followed(paths, "indexing shards", progress):
+    for path in paths:
         try:
             indexes.append(_checked(path, cache))
+        except CacheError:
+            raise
         except UserError as error:
-            if error.lines[0].startswith("paths.cache"):
-                raise
             errors += error.lines
     if errors:
         more = [f"data.shards: … and {len(errors) - LINES:,} more like these"] if len(errors) > LINES else []
@@ -125,8 +131,13 @@ def _notes(paths: Sequence[str], indexes: Sequence[ShardIndex]) -> list[str]:
         for path, index in zip(paths, indexes, strict=True)
         if index.note
     ]
+    without = [
+        f"data.shards: {path}: left out: {index.left_out}"
+        for path, index in zip(paths, indexes, strict=True)
+        if index.left_out
+    ]
     counted = [line for path, index in zip(paths, indexes, strict=True) if (line := _miscounted(path, index))]
-    return [*_shortened(cut), *_shortened(counted)]
+    return [*map(visible, (*_shortened(cut), *_shortened(without), *_shortened(counted)))]
 
 
 def _left_out(bad: Causes) -> tuple[str, ...]:
@@ -141,16 +152,17 @@ def _shortened(lines: list[str]) -> list[str]:
 
 def _miscounted(path: str, index: ShardIndex) -> str | None:
     """img2dataset writes ``00000_stats.json`` beside ``00000.tar``; None when it agrees or is not there."""
-    stats = Path(path.removesuffix(".tar") + "_stats.json")
+    stats = path.removesuffix(".tar") + "_stats.json"
     try:
-        expected = json.loads(stats.read_text(encoding="utf-8"))["successes"]
+        with open_file(stats) as file:
+            expected = json.loads(file.read())["successes"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (RecursionError, OSError, ValueError, KeyError, TypeError):
         return f"data.shards: {stats} cannot be read; the number of samples in {path} was not compared with it"
     if expected == index.found:
         return None
-    return f"data.shards: {stats.name} counts {expected} samples, {path} holds {index.found:,}"
+    return f"data.shards: {os.path.basename(stats)} counts {expected} samples, {path} holds {index.found:,}"
 
 
 def _fingerprint(parts: Iterable[object]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from types import FrameType
 from typing import NamedTuple, TypedDict
 
@@ -19,10 +20,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from clip_align.data.augment import DRAWS, centre_square, random_box, resized
-from clip_align.data.bad_samples import BadSample, BadSampleCounter
-from clip_align.data.decode import decode
+from clip_align.data.bad_samples import OTHER_ERROR, TOKENIZER_ERROR, BadSample, BadSampleCounter
+from clip_align.data.decode import MEGA, decode
 from clip_align.data.samples import Samples
-from clip_align.data.sampling_plan import CROP, FLIP, Cursor, Task, Tasks, uniforms
+from clip_align.data.sampling_plan import CAPTION, CROP, FLIP, Cursor, Task, Tasks, uniforms
 from clip_align.errors import RunError
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
@@ -32,28 +33,52 @@ Skipped = list[tuple[str, str]]  # cause, key
 
 
 class Batch(TypedDict):
-    """One rank's batch. ``cursor`` is the position after it; ``skipped`` names bad samples met while making it."""
+    """One rank's batch. ``cursor`` is the position after it; ``skipped`` names bad samples met while making it.
+
+    due: how many of these belonged to it. stand_ins: samples from other batches of the epoch that took a bad one's
+    place. copies: samples that are in it twice, where there was no other.
+    """
 
     image: torch.Tensor  # uint8 [B, 3, S, S]
     text: torch.Tensor  # int64 [B, L]
     cursor: Cursor
     keys: list[str]  # of the samples delivered
     skipped: Skipped
+    due: int
+    stand_ins: int
+    copies: int
 
 
 class _Pair(NamedTuple):
     image: torch.Tensor  # uint8 [3, H, W]; [3, S, S] when there are no random crops
-    text: torch.Tensor  # int64 [L]
+    captions: list[str]
+    text: torch.Tensor  # int64 [L], of the caption that was drawn
+
+
+class _Filled(NamedTuple):
+    numbers: list[int]  # of the samples of a batch, empty when none is good
+    stand_ins: int
+    copies: int
 
 
 class Batches(Dataset[Batch]):
     """Batches by task. Picklable, so that spawned workers can have it.
 
-    size: of the model's images in pixels. crop_scale: fraction of the area that a random crop keeps; (1, 1) means
-    none, and the largest square in the middle instead. memory: bytes that decoded images and tokens may take.
+    A bad sample is replaced by one of the epoch's remainder that belongs to this batch of this rank, then by one of
+    another batch; where neither is good (an epoch of one batch), by the next good sample of the same batch. What a
+    sample raises, whatever it is, makes it a bad one.
 
-    A bad sample is replaced by one of the epoch's remainder that belongs to this batch of this rank; where
-    there is none, by the next good sample of the same batch.
+    Args:
+        samples: what the tasks number.
+        tokenizer: texts to int64 [N, L].
+        size: of the model's images in pixels.
+        seed: of everything drawn: crops, flips, which of several captions.
+        flip: mirror half of the images.
+        crop_scale: fraction of the area that a random crop keeps; (1, 1) means none, and the largest square in the
+            middle instead.
+        memory: bytes that decoded images and tokens may take.
+        max_pixels: of an image.
+        max_chars: of a caption; the rest is cut off, since tokenizers may take quadratic time.
     """
 
     def __init__(
@@ -65,9 +90,11 @@ class Batches(Dataset[Batch]):
         flip: bool,
         crop_scale: tuple[float, float],
         memory: int,
+        max_pixels: int = 64 * MEGA,
+        max_chars: int = 2000,
     ) -> None:
         self.samples, self.tokenizer, self.size, self.seed = samples, tokenizer, size, seed
-        self.flip, self.crop_scale = flip, crop_scale
+        self.flip, self.crop_scale, self.max_pixels, self.max_chars = flip, crop_scale, max_pixels, max_chars
         self.crops = tuple(crop_scale) != (1.0, 1.0)
         self._kept: dict[int, _Pair] = {}
         self._free = memory
@@ -75,74 +102,112 @@ class Batches(Dataset[Batch]):
     def __getitem__(self, task: Task) -> Batch:
         """The batch of a task; an empty one when not one of its samples is good (errors of workers lose their type)."""
         skipped: Skipped = []
-        pairs = self._pairs(task.samples.tolist(), skipped)
-        numbers = self._filled(task, pairs, skipped)
-        if not numbers:
-            nothing = torch.empty(0, 3, self.size, self.size, dtype=torch.uint8)
-            text = torch.empty(0, 0, dtype=torch.int64)
-            return {"image": nothing, "text": text, "cursor": task.after, "keys": [], "skipped": skipped}
-        text = torch.stack([pairs[n].text for n in numbers])
+        pairs = self._pairs(task.samples.tolist(), task.epoch, skipped)
+        due = len(skipped)
+        numbers, stand_ins, copies = self._filled(task, pairs, skipped)
+        image = torch.empty(0, 3, self.size, self.size, dtype=torch.uint8)
+        text = torch.empty(0, 0, dtype=torch.int64)
+        if numbers:
+            image = self._augmented(numbers, [pairs[n].image for n in numbers], task.epoch)
+            text = torch.stack([pairs[n].text for n in numbers])
         return {
-            "image": self._augmented(numbers, [pairs[n].image for n in numbers], task.epoch),
+            "image": image,
             "text": text,
             "cursor": task.after,
             "keys": [self.samples.key(n) for n in numbers],
             "skipped": skipped,
+            "due": due,
+            "stand_ins": stand_ins,
+            "copies": copies,
         }
 
-    def _pairs(self, numbers: Sequence[int], skipped: Skipped) -> dict[int, _Pair]:
+    def _pairs(self, numbers: Sequence[int], epoch: int, skipped: Skipped) -> dict[int, _Pair]:
         """The good ones among ``numbers``."""
         pairs: dict[int, _Pair] = {}
-        fresh: list[tuple[int, torch.Tensor, str]] = []
+        fresh: list[tuple[int, torch.Tensor, list[str]]] = []
         for number in numbers:
             kept = self._kept.get(number)
-            if kept is not None:
+            if kept is not None and len(kept.captions) == 1:
                 pairs[number] = kept
                 continue
             try:
-                fresh.append((number, self._image(number), self.samples.caption(number)))
+                fresh.append((number, *(kept[:2] if kept else (self._image(number), self.samples.captions(number)))))
             except BadSample as error:
                 skipped.append((error.cause, self.samples.key(number)))
-        if fresh:
-            tokens = self.tokenizer([caption for *_, caption in fresh])  # [len(fresh), L]
-            for (number, image, _), text in zip(fresh, tokens, strict=True):
-                pairs[number] = self._keep(number, _Pair(image, text.clone()))
+            except Exception as error:  # one sample must not end the run, whatever it raises
+                skipped.append((f"{OTHER_ERROR} ({type(error).__name__})", self.samples.key(number)))
+        texts = self._tokenized([self._drawn(number, captions, epoch) for number, _, captions in fresh])
+        for (number, image, captions), text in zip(fresh, texts, strict=True):
+            if isinstance(text, str):
+                skipped.append((text, self.samples.key(number)))
+            else:
+                pairs[number] = self._keep(number, _Pair(image, captions, text.clone()))
         return pairs
 
     def _image(self, number: int) -> torch.Tensor:
-        image = decode(self.samples.image(number))
+        image = decode(self.samples.image(number), self.max_pixels)
         return image if self.crops else centre_square(image, self.size).contiguous()
 
+    def _drawn(self, number: int, captions: list[str], epoch: int) -> str:
+        """One of a sample's captions, a function of seed, epoch and sample; no longer than allowed."""
+        chosen = 0
+        if len(captions) > 1:
+            draw = uniforms(np.array([number], np.int64), 1, self.seed, CAPTION, epoch)
+            chosen = int(draw[0, 0] * len(captions))
+        return captions[chosen][: self.max_chars]
+
+    def _tokenized(self, captions: list[str]) -> Sequence[torch.Tensor | str]:
+        """Token ids [L] of each caption, or the cause why it has none."""
+        if not captions:
+            return []
+        try:
+            return list(self.tokenizer(captions))  # [len(captions), L]
+        except Exception:  # of one of them: which one?
+            return [self._tokens_or_cause(caption) for caption in captions]
+
+    def _tokens_or_cause(self, caption: str) -> torch.Tensor | str:
+        try:
+            return self.tokenizer([caption])[0]
+        except Exception as error:  # counted and named like any other bad sample
+            return f"{TOKENIZER_ERROR} ({type(error).__name__})"
+
     def _keep(self, number: int, pair: _Pair) -> _Pair:
-        cost = pair.image.nelement() + 8 * pair.text.nelement() + _OVERHEAD
-        if cost <= self._free:
-            self._free -= cost
-            self._kept[number] = pair
+        characters = sum(map(len, pair.captions)) if len(pair.captions) > 1 else 0
+        cost = pair.image.nelement() + 8 * pair.text.nelement() + characters + _OVERHEAD
+        if number in self._kept or cost > self._free:
+            return pair
+        self._free -= cost
+        self._kept[number] = pair if characters else pair._replace(captions=[""])  # its tokens are all that is needed
         return pair
 
-    def _filled(self, task: Task, pairs: dict[int, _Pair], skipped: Skipped) -> list[int]:
-        """The batch's numbers with replacements for the bad ones, empty when there is none.
-
-        What comes from the spares is added to ``pairs``.
-        """
-        numbers: list[int] = task.samples.tolist()
-        if len(pairs) == len(numbers):
-            return numbers
-        spares = iter(task.spares.tolist())
+    def _filled(self, task: Task, pairs: dict[int, _Pair], skipped: Skipped) -> _Filled:
+        """The batch's numbers with replacements for the bad ones; these are added to ``pairs``."""
+        due: list[int] = task.samples.tolist()
+        if len(pairs) == len(due):
+            return _Filled(due, 0, 0)
+        candidates = chain(((n, 0) for n in task.spares.tolist()), ((n, 1) for n in task.others.tolist()))
         filled: list[int] = []
-        for place, number in enumerate(numbers):
-            while number not in pairs:
-                spare = next(spares, None)
-                if spare is None:
-                    break
-                pairs.update(self._pairs([spare], skipped))
-                number = spare
+        stand_ins = copies = 0
+        for place, number in enumerate(due):
             if number not in pairs:
-                number = next((n for n in (*numbers[place + 1 :], *filled) if n in pairs), -1)
+                number, from_other_batch = next(self._good(candidates, task.epoch, pairs, skipped), (-1, 0))
+                stand_ins += from_other_batch
             if number < 0:
-                return []
+                number = next((n for n in (*due[place + 1 :], *filled) if n in pairs), -1)
+                copies += 1
+            if number < 0:
+                return _Filled([], 0, 0)
             filled.append(number)
-        return filled
+        return _Filled(filled, stand_ins, copies)
+
+    def _good(
+        self, candidates: Iterator[tuple[int, int]], epoch: int, pairs: dict[int, _Pair], skipped: Skipped
+    ) -> Iterator[tuple[int, int]]:
+        """Those of the candidates (number, whether of another batch) that are good, as they are asked for."""
+        for number, from_other_batch in candidates:
+            pairs.update(self._pairs([number], epoch, skipped))
+            if number in pairs:
+                yield number, from_other_batch
 
     def _augmented(self, numbers: list[int], images: list[torch.Tensor], epoch: int) -> torch.Tensor:
         ids = np.array(numbers, np.int64)
@@ -190,7 +255,9 @@ class Loader(DataLoader[Batch]):
         with _signals_held():
             batches = super().__iter__()  # starts the workers
         for batch in batches:
-            self.tally.count(len(batch["keys"]), batch["skipped"])
+            self.tally.stand_ins += batch["stand_ins"]
+            self.tally.copies += batch["copies"]
+            self.tally.count(len(batch["keys"]), batch["skipped"], batch["due"])
             if not batch["keys"]:
                 cause, key = batch["skipped"][0]
                 raise RunError(f"data: not one good sample in a whole batch (first: {cause}, {key}); repair the shards")

@@ -10,10 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
-from clip_align.data.bad_samples import DAMAGED, UNREADABLE, BadSample
-from clip_align.data.captions import caption_of
-from clip_align.data.file_reader import Files
+from clip_align.data.bad_samples import DAMAGED, TOO_LARGE, UNREADABLE, BadSample
+from clip_align.data.captions import captions_of
+from clip_align.data.file_reader import Files, open_file
 from clip_align.data.shard_index import ShardIndex
+from clip_align.errors import visible
 
 
 class Samples(Protocol):
@@ -26,20 +27,20 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def image(self, number: int) -> bytes:
-        """The file's bytes; BadSample when they cannot be read."""
+        """The file's bytes; BadSample when they cannot be read or are too many."""
 
-    def caption(self, number: int) -> str:
-        """The caption; BadSample when it cannot be read."""
+    def captions(self, number: int) -> list[str]:
+        """Its captions, at least one; BadSample when they cannot be read."""
 
     def key(self, number: int) -> str:
-        """Its name, for messages."""
+        """Its name, for messages, as `visible` shows it."""
 
 
 class TarSamples:
-    """Samples of indexed tars, read by position."""
+    """Samples of indexed tars, read by position. max_bytes: of an image's file; None = any number."""
 
-    def __init__(self, paths: Sequence[str], indexes: Sequence[ShardIndex]) -> None:
-        self.paths, self.indexes = list(paths), list(indexes)
+    def __init__(self, paths: Sequence[str], indexes: Sequence[ShardIndex], max_bytes: int | None = None) -> None:
+        self.paths, self.indexes, self.max_bytes = list(paths), list(indexes), max_bytes
         self.blocks = [len(index) for index in indexes]
         self._starts = np.cumsum([0, *self.blocks]).tolist()
         self._files = Files()
@@ -51,14 +52,16 @@ class TarSamples:
         """The image's bytes."""
         shard, local = self._place(number)
         at, size = self.indexes[shard].image[local]
+        if self.max_bytes is not None and size > self.max_bytes:
+            raise BadSample(TOO_LARGE)
         return self._read(shard, int(at), int(size))
 
-    def caption(self, number: int) -> str:
-        """The caption."""
+    def captions(self, number: int) -> list[str]:
+        """The captions."""
         shard, local = self._place(number)
         index = self.indexes[shard]
         at, size = index.text[local]
-        return caption_of(self._read(shard, int(at), int(size)), bool(index.from_json[local]))
+        return captions_of(self._read(shard, int(at), int(size)), bool(index.from_json[local]))
 
     def key(self, number: int) -> str:
         """The key, folders in the tar included."""
@@ -80,10 +83,21 @@ class TarSamples:
 
 
 class FolderSamples:
-    """Images in files of their own, captions in memory; one block. sizes: of the files, in bytes."""
+    """Images in files of their own, captions in memory; one block.
 
-    def __init__(self, root: str, names: Sequence[str], captions: Sequence[str], sizes: Sequence[int]) -> None:
-        self.root, self.names, self.captions, self.sizes = root, list(names), list(captions), list(sizes)
+    sizes: of the files, in bytes. max_bytes: of an image's file; None = any number.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        names: Sequence[str],
+        captions: Sequence[str],
+        sizes: Sequence[int],
+        max_bytes: int | None = None,
+    ) -> None:
+        self.root, self.names, self.texts, self.sizes = root, list(names), list(captions), list(sizes)
+        self.max_bytes = max_bytes
         self.blocks = [len(self.names)]
 
     def __len__(self) -> int:
@@ -92,15 +106,17 @@ class FolderSamples:
     def image(self, number: int) -> bytes:
         """The image file's bytes."""
         try:
-            with open(os.path.join(self.root, self.names[number]), "rb") as file:
+            with open_file(os.path.join(self.root, self.names[number])) as file:
+                if self.max_bytes is not None and os.fstat(file.fileno()).st_size > self.max_bytes:
+                    raise BadSample(TOO_LARGE)
                 return file.read()
         except OSError:
             raise BadSample(UNREADABLE) from None
 
-    def caption(self, number: int) -> str:
+    def captions(self, number: int) -> list[str]:
         """The caption of the csv's row."""
-        return self.captions[number]
+        return [self.texts[number]]
 
     def key(self, number: int) -> str:
         """The image's path as the csv has it."""
-        return self.names[number]
+        return visible(self.names[number])

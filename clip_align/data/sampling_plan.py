@@ -4,7 +4,8 @@
 Blocks (shards) are permuted, cut into windows, and samples shuffled within a window; what does not fill a
 whole global batch moves on to the next window. Every rank takes its fraction of each global batch, so all have
 equally many equal batches and no sample comes twice in an epoch. What is left at the end of an epoch is less
-than one global batch: those samples stand in for bad ones, and have a new chance in the next epoch.
+than one global batch: those samples stand in for bad ones, and have a new chance in the next epoch. Where they do
+not suffice, samples of a batch half an epoch away stand in: twice in the epoch, but never twice in a batch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_PERMUTE_BLOCKS, _SHUFFLE, _SUBSET, CROP, FLIP = range(1, 6)  # purposes of random numbers
+_PERMUTE_BLOCKS, _SHUFFLE, _SUBSET, CROP, FLIP, CAPTION = range(1, 7)  # purposes of random numbers
+_LENDING = 2  # batches whose samples may stand in for bad ones of another
 
 
 class Cursor(NamedTuple):
@@ -34,6 +36,7 @@ class Task(NamedTuple):
     after: Cursor  # the position once this batch is trained
     samples: NDArray[np.int64]  # [batch_size]
     spares: NDArray[np.int64]  # of the epoch's remainder, for this batch of this rank only
+    others: NDArray[np.int64]  # of this rank's batches elsewhere in the epoch: no rank has them in this batch
 
 
 def random_bits(numbers: NDArray[np.int64] | NDArray[np.uint64], *key: int) -> NDArray[np.uint64]:
@@ -149,5 +152,10 @@ class Tasks:
             for number in range(first, count):
                 after = Cursor(epoch, number + 1) if number + 1 < count else Cursor(epoch + 1, 0)
                 slot = number * self.plan.ranks + self.rank
-                yield Task(epoch, after, order[number, self.rank], rest[slot::slots])
+                others = order[self._lending(number, count), self.rank].ravel()
+                yield Task(epoch, after, order[number, self.rank], rest[slot::slots], others)
             epoch, first = epoch + 1, 0
+
+    def _lending(self, number: int, count: int) -> list[int]:
+        """Batches that lend samples to batch ``number`` of ``count``, as far away in the epoch as there are."""
+        return [(number + count // 2 + k) % count for k in range(min(_LENDING, count)) if (count // 2 + k) % count]

@@ -2,8 +2,8 @@
 """The index of a tar: which usable samples it holds and where their bytes are; made once, then cached.
 
 Members of one key make a sample: a ``jpg|jpeg|png|webp`` and a ``txt``, or a ``json`` with ``caption`` where
-there is no txt (the extension is what follows the last dot, in any case; the key is all before it, folders
-included). They need not be neighbours. When an extension comes again under the same key, another sample
+there is no txt with a caption in it (the extension is what follows the last dot, in any case; the key is all before
+it, folders included). They need not be neighbours. When an extension comes again under the same key, another sample
 of that key begins. Other extensions and hidden files are passed over.
 """
 
@@ -22,14 +22,24 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.data.bad_samples import DAMAGED, NO_CAPTION, NO_IMAGE, NOT_AN_IMAGE, BadSample, Causes, as_causes
-from clip_align.data.captions import caption_of
+from clip_align.data.bad_samples import (
+    DAMAGED,
+    NO_CAPTION,
+    NO_IMAGE,
+    NOT_AN_IMAGE,
+    TOO_LARGE,
+    BadSample,
+    Causes,
+    as_causes,
+    causes_of,
+)
+from clip_align.data.captions import MOST_TEXT_BYTES, captions_of
 from clip_align.data.file_reader import open_file
-from clip_align.data.tar_members import Member, tar_members
-from clip_align.errors import UserError
+from clip_align.data.tar_members import CUT_OR_DAMAGED, Member, TarRefusedError, tar_members
+from clip_align.errors import UserError, visible
 from clip_align.runs.folder import write_atomic
 
-FORMAT = 2  # raised when an index of the same file would come out differently
+FORMAT = 3  # raised when an index of the same file would come out differently
 IMAGES = ("jpg", "jpeg", "png", "webp")
 _USED = (*IMAGES, "txt", "json")
 _ARRAYS = ("keys", "ends", "image", "text", "from_json")
@@ -42,7 +52,8 @@ class ShardIndex:
 
     keys: of all, as stored and joined; ends: where in them each ends, int64 [N]. image, text: first byte and number
     of bytes, int64 [N, 2]. from_json: where the caption is in a json, bool [N]. bad: samples left out.
-    note: what is wrong with the file's end, else empty. size: of the file in bytes.
+    note: what is wrong with the file's end, else empty. left_out: members of any kind that cannot be read by position,
+    else empty. size: of the file in bytes.
     """
 
     keys: NDArray[np.uint8]
@@ -52,6 +63,7 @@ class ShardIndex:
     from_json: NDArray[np.bool_]
     bad: Causes
     note: str
+    left_out: str
     size: int
 
     def __len__(self) -> int:
@@ -63,9 +75,9 @@ class ShardIndex:
         return len(self) + self.bad.total
 
     def key(self, number: int) -> str:
-        """Name of a sample, for messages."""
+        """Name of a sample, for messages, as `visible` shows it."""
         start = int(self.ends[number - 1]) if number else 0
-        return self.keys[start : self.ends[number]].tobytes().decode("utf-8", "replace")
+        return visible(self.keys[start : self.ends[number]].tobytes().decode("utf-8", "replace"))
 
 
 class _Sample(NamedTuple):
@@ -73,22 +85,38 @@ class _Sample(NamedTuple):
     parts: dict[str, Member]  # extension -> member
 
 
+class CacheError(UserError):
+    """An index cannot be kept: no shard's fault, and the same for all of them."""
+
+
 def shard_index(path: str, cache: Path) -> ShardIndex:
     """The index of a tar, from the cache or made now. UserError for a file that is no tar or has no samples."""
-    status = os.stat(path)
-    name = f"{FORMAT}|{os.path.realpath(path)}|{status.st_size}|{status.st_mtime_ns}"
-    cached = cache / "index" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"
+    cached = _cached(path, cache)
     index = _load(cached)
     if index is None:
         index = read_index(path)
         try:
             write_atomic(cached, _packed(index))
         except OSError as error:
-            raise UserError(
+            raise CacheError(
                 f"paths.cache: the index of {path} cannot be written to {cached.parent}: {error.strerror}; "
                 "free some space or choose another folder with paths.cache=…"
             ) from error
     return index
+
+
+def is_indexed(path: str, cache: Path) -> bool:
+    """Whether there is an index of the tar as it is now; whether that can be read shows when it is."""
+    try:
+        return _cached(path, cache).is_file()
+    except OSError:
+        return False
+
+
+def _cached(path: str, cache: Path) -> Path:
+    status = os.stat(path)
+    name = f"{FORMAT}|{os.path.realpath(path)}|{status.st_size}|{status.st_mtime_ns}"
+    return cache / "index" / f"{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.npz"
 
 
 def read_index(path: str) -> ShardIndex:
@@ -97,11 +125,14 @@ def read_index(path: str) -> ShardIndex:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
             raise UserError(f"data.shards: {path} is a file of 0 bytes; fetch it again or leave it out")
-        members, note = tar_members(file)
+        try:
+            members, note = tar_members(file)
+        except TarRefusedError as error:
+            raise UserError(f"data.shards: {path} {error}; no writer of tars does that: leave it out") from None
         if not members:
             raise UserError(f"data.shards: {path} {_without_members(file, note)}")
         samples = list(_samples(members))
-        usable, bad = _usable(file.fileno(), samples, dropping_last=bool(note))
+        usable, bad = _usable(file.fileno(), samples, dropping_last=note.startswith(CUT_OR_DAMAGED))
     return ShardIndex(
         np.frombuffer(b"".join(key for key, *_ in usable), np.uint8),
         np.cumsum([len(key) for key, *_ in usable], dtype=np.int64),
@@ -110,6 +141,7 @@ def read_index(path: str) -> ShardIndex:
         np.array([is_json for *_, is_json in usable], np.bool_),
         bad,
         note,
+        str(causes_of((m.problem, m.name.decode("utf-8", "replace")) for m in members if m.problem)),
         size,
     )
 
@@ -151,7 +183,8 @@ def _usable(
         except BadSample as error:
             last = dropping_last and number == len(samples) - 1
             if not last or _has_all(sample):
-                bad.add(error.cause, sample.key.decode("utf-8", "replace"))
+                key = sample.key.decode("utf-8", "replace")
+                bad.add(error.cause, f"{key}, {error.detail}" if error.detail else key)
     return usable, bad
 
 
@@ -161,18 +194,39 @@ def _has_all(sample: _Sample) -> bool:
 
 def _checked(handle: int, sample: _Sample) -> tuple[bytes, Member, Member, bool]:
     image = next((sample.parts[kind] for kind in IMAGES if kind in sample.parts), None)
-    is_json = "txt" not in sample.parts
-    text = sample.parts.get("json" if is_json else "txt")
     if image is None:
         raise BadSample(NO_IMAGE)
-    if text is None:
-        raise BadSample(NO_CAPTION)
-    caption_of(os.pread(handle, text.size, text.at), is_json)
+    text, is_json = _text(handle, sample)
+    if image.problem:
+        raise BadSample(image.problem)
     if image.size == 0:
         raise BadSample(DAMAGED)
     if not _looks_like_an_image(os.pread(handle, 12, image.at)):
         raise BadSample(NOT_AN_IMAGE)
     return sample.key, image, text, is_json
+
+
+def _text(handle: int, sample: _Sample) -> tuple[Member, bool]:
+    """The member with the caption, and whether it is a json; BadSample with the txt's reason, else the json's."""
+    reasons = []
+    for kind in ("txt", "json"):
+        member = sample.parts.get(kind)
+        if member is not None:
+            try:
+                _check_text(handle, member, kind == "json")
+            except BadSample as error:
+                reasons.append(error)
+            else:
+                return member, kind == "json"
+    raise reasons[0] if reasons else BadSample(NO_CAPTION)
+
+
+def _check_text(handle: int, member: Member, is_json: bool) -> None:
+    if member.problem:
+        raise BadSample(member.problem)
+    if member.size > MOST_TEXT_BYTES:
+        raise BadSample(TOO_LARGE)
+    captions_of(os.pread(handle, member.size, member.at), is_json)
 
 
 def _looks_like_an_image(head: bytes) -> bool:
@@ -181,7 +235,7 @@ def _looks_like_an_image(head: bytes) -> bool:
 
 def _packed(index: ShardIndex) -> bytes:
     bad = {cause: (count, index.bad.first[cause]) for cause, count in index.bad.counts.items()}
-    facts = json.dumps({"bad": bad, "note": index.note, "size": index.size})
+    facts = json.dumps({"bad": bad, "note": index.note, "left_out": index.left_out, "size": index.size})
     buffer = io.BytesIO()
     arrays = {name: getattr(index, name) for name in _ARRAYS}
     np.savez(buffer, facts=np.frombuffer(facts.encode(), np.uint8), **arrays)
@@ -196,4 +250,5 @@ def _load(path: Path) -> ShardIndex | None:
             arrays = {name: file[name] for name in _ARRAYS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return ShardIndex(**arrays, bad=as_causes(facts["bad"]), note=facts["note"], size=facts["size"])
+    facts["bad"] = as_causes(facts["bad"])
+    return ShardIndex(**arrays, **facts)

@@ -1,121 +1,205 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is in a tar and where, without reading what is in it: a sample is later read by position.
 
-A header costs some microseconds here, tarfile's some tens, and webdataset's writer makes two for each file
-(the second for fractions of a second). A tar with anything unusual in it (sparse files, global headers, files
-beyond 8 GB in the old form) is left to tarfile.
+A header costs some microseconds here, tarfile's some tens, and webdataset's writer makes two for each file (the second
+for fractions of a second). Understood are POSIX (ustar, pax) and GNU headers, sizes in base 256, hard links (a link is
+its earlier file), sparse files (left out, since their bytes do not lie together) and tars behind one another.
+
+Two ways to be wrong: damage (a wrong checksum, a cut) leaves the files before it; a header whose checksum is right and
+which says what no writer says (a negative size, a number of thousands of digits) refuses the whole tar.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import tarfile
 from typing import BinaryIO, NamedTuple
 
+from clip_align.data.bad_samples import DANGLING, SPARSE
+
 BLOCK = 512
-_FILE, _WITHOUT_DATA, _PAX, _LONG_NAME = b"0\0", b"123456", b"x", b"L"
+MOST_HEADER_BYTES = 2**20  # of an extended header; a path has at most 4,096 bytes
+CUT_OR_DAMAGED = ("is cut", "is damaged")  # how a note begins when members may be missing
+_ZEROS = bytes(BLOCK)
+_READ_AT_ONCE = 2**20
+_FILES, _WITHOUT_DATA = (b"0", b"\0", b"7"), (b"1", b"2", b"3", b"4", b"5", b"6")
+_HARD_LINK, _OLD_SPARSE = b"1", b"S"
+_GLOBAL, _LONG_NAME, _LONG_LINK = b"g", b"L", b"K"
+_EXTENDED = frozenset((b"x", b"X", _GLOBAL, _LONG_NAME, _LONG_LINK))  # about the next member, or all that follow
+_TOLD = (b"path", b"linkpath", b"size")
+_MOST_DIGITS = 19  # 2^63 has as many
 
 
 class Member(NamedTuple):
-    """A regular file in a tar: its name as stored, where its bytes start, how many there are."""
+    """A regular file in a tar: its name as stored, where its bytes start, how many there are.
+
+    problem: why its bytes cannot be read by position (a cause of `skipped`), else empty.
+    """
 
     name: bytes
     at: int
     size: int
+    problem: str = ""
 
 
-class _NotPlainError(Exception):
-    """The tar holds headers that only tarfile understands."""
+class TarRefusedError(Exception):
+    """The tar says what no writer says; what, and at which byte."""
+
+
+class _Header(NamedTuple):
+    """The fields of one block, what the extended headers before it say included."""
+
+    kind: bytes
+    name: bytes
+    link: bytes
+    size: int  # of its data in the tar, in bytes
+    sparse: bool
 
 
 def tar_members(file: BinaryIO) -> tuple[list[Member], str]:
-    """Whole members in order, and what is wrong with the file's end: empty when nothing is."""
-    length = os.fstat(file.fileno()).st_size
-    try:
-        return _plain(file.fileno(), length)
-    except _NotPlainError:
-        return _any(file, length)
+    """Whole members in order, and what is wrong with the file's end: empty when nothing is.
 
-
-def _plain(handle: int, length: int) -> tuple[list[Member], str]:
+    Takes time and memory in proportion to the file at most. TarRefusedError for what no writer writes.
+    """
+    handle, length = file.fileno(), os.fstat(file.fileno()).st_size
     members: list[Member] = []
-    at, told = 0, dict[bytes, bytes]()  # told: what an extended header says about the next member
+    named: dict[bytes, Member] = {}
+    told: dict[bytes, bytes] = {}  # what extended headers say about the next member
+    at, ended = 0, False
     while at + BLOCK <= length:
-        head = os.pread(handle, BLOCK, at)
-        if not head.strip(b"\0"):
-            return members, ""  # a block of zeros is the end
-        if not _is_header(head):
-            return members, f"is damaged at byte {at:,}"
-        kind, data = head[156:157], at + BLOCK
-        size = 0 if kind in _WITHOUT_DATA else _size(head, told)
-        at = data + -(-size // BLOCK) * BLOCK
-        if data + size > length:
-            return members, f"is cut at byte {length:,}"
-        if kind in _PAX + _LONG_NAME:
-            told = _told(kind, os.pread(handle, size, data))
+        block = os.pread(handle, BLOCK, at)
+        if block == _ZEROS:  # the end, unless another tar comes behind it
+            at, ended = _after_zeros(handle, at, length), True
             continue
-        if kind not in _FILE + _WITHOUT_DATA:
-            raise _NotPlainError
-        name = told.get(b"path") or _name(head)
-        if kind in _FILE and not name.endswith(b"/"):  # a folder, in the oldest form
-            members.append(Member(name, data, size))
+        if not _is_header(block):
+            return members, f"{'has something else behind its end' if ended else 'is damaged'} at byte {at:,}"
+        header = _header(block, told, at)
+        data, ended = at + BLOCK, False
+        if header.kind == _OLD_SPARSE:
+            data = _after_map(handle, block, data)
+        if data + header.size > length:
+            break
+        at = data + -(-header.size // BLOCK) * BLOCK
+        if header.kind in _EXTENDED:
+            told |= _told(header.kind, handle, data, header.size)
+            continue
         told = {}
-    return members, f"is cut at byte {length:,}"  # no mark of the end
+        member = _member(header, data, named)
+        if member is not None:
+            members.append(member)
+            named[member.name] = member
+    return members, "" if ended else f"is cut at byte {length:,}"
 
 
-def _told(kind: bytes, data: bytes) -> dict[bytes, bytes]:
-    """Path and size in an extended header: POSIX's ``length key=value`` lines, or GNU's bare long name."""
-    if kind == _LONG_NAME:
-        return {b"path": data.rstrip(b"\0")}
-    if b"GNU.sparse" in data:
-        raise _NotPlainError
-    told: dict[bytes, bytes] = {}
-    while data and (b"path=" in data or b"size=" in data):
-        length = data.partition(b" ")[0]
-        if not length.isdigit() or not 0 < int(length) <= len(data):
-            raise _NotPlainError
-        record, data = data[len(length) + 1 : int(length) - 1], data[int(length) :]
-        key, _, value = record.partition(b"=")
-        told[key] = value
-    return told
+def _member(header: _Header, data: int, named: dict[bytes, Member]) -> Member | None:
+    """The regular file that a header is about; None for folders, devices and symbolic links."""
+    if header.name.endswith(b"/"):  # a folder, in the oldest form
+        return None
+    if header.kind == _HARD_LINK:
+        earlier = named.get(header.link)
+        return earlier._replace(name=header.name) if earlier else Member(header.name, 0, 0, DANGLING)
+    if header.sparse:
+        return Member(header.name, 0, 0, SPARSE)
+    return Member(header.name, data, header.size) if header.kind in _FILES else None
 
 
-def _is_header(head: bytes) -> bool:
-    try:
-        return int(head[148:156].strip(b" \0") or b"0", 8) == sum(head) - sum(head[148:156]) + 8 * 32
-    except ValueError:
+def _header(block: bytes, told: dict[bytes, bytes], at: int) -> _Header:
+    kind = block[156:157]
+    told_size = told.get(b"size") if kind not in _EXTENDED else None
+    size = 0 if kind in _WITHOUT_DATA else _size(block[124:136], told_size, at)
+    if kind in _EXTENDED and size > MOST_HEADER_BYTES:
+        raise TarRefusedError(f"has an extended header of {size:,} bytes at byte {at:,}")
+    sparse = kind == _OLD_SPARSE or b"GNU.sparse" in told
+    name = told.get(b"GNU.sparse.name") or told.get(b"path") or _name(block)
+    return _Header(kind, name, told.get(b"linkpath") or block[157:257].split(b"\0", 1)[0], size, sparse)
+
+
+def _is_header(block: bytes) -> bool:
+    """Whether the checksum is right: the sum of all bytes, its own counted as blanks."""
+    field = _octal(block[148:156])
+    if field is None:
         return False
+    total = sum(block) - sum(block[148:156]) + 8 * 32
+    return field == total or field == total - 256 * sum(byte > 127 for byte in block)  # old writers: signed bytes
 
 
-def _size(head: bytes, told: dict[bytes, bytes]) -> int:
-    field = told.get(b"size")
-    if field is not None and field.isdigit():
-        return int(field)
-    if field is not None or head[124] & 0x80:  # base 256: beyond 8 GB
-        raise _NotPlainError
+def _octal(field: bytes) -> int | None:
+    """A number in octal digits, with blanks around it and a NUL behind it; None for anything else."""
+    digits = field.split(b"\0", 1)[0].strip(b" ")
+    if not digits:
+        return 0
     try:
-        return int(head[124:136].strip(b" \0") or b"0", 8)
+        return int(digits, 8) if digits.isdigit() else None  # int() takes signs and underscores too
     except ValueError:
-        raise _NotPlainError from None
+        return None
 
 
-def _name(head: bytes) -> bytes:
-    name = head[:100].split(b"\0", 1)[0]
-    if head[257:263] == b"ustar\0" and head[345]:  # POSIX; GNU's own form keeps times there
-        name = head[345:500].split(b"\0", 1)[0] + b"/" + name
+def _size(field: bytes, told: bytes | None, at: int) -> int:
+    """The size in a header's 12 bytes, octal or base 256, or in the extended header before it."""
+    if told is not None:
+        size = int(told) if told.isdigit() and len(told) <= _MOST_DIGITS else None
+    elif field[0] == 0x80:
+        size = int.from_bytes(field[1:], "big")
+    else:
+        size = _octal(field)  # 0xff in front of a number is a negative one
+    if size is None or size >= 2**63:
+        raise TarRefusedError(f"has a size that is no number of bytes in the header at byte {at:,}")
+    return size
+
+
+def _name(block: bytes) -> bytes:
+    name = block[:100].split(b"\0", 1)[0]
+    if block[257:263] == b"ustar\0" and block[345]:  # POSIX; GNU's own form keeps times there
+        name = block[345:500].split(b"\0", 1)[0] + b"/" + name
     return name
 
 
-def _any(file: BinaryIO, length: int) -> tuple[list[Member], str]:
-    members: list[Member] = []
-    file.seek(0)
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            for info in tar:
-                if info.offset_data + info.size > length and info.isreg():
-                    return members, f"is cut at byte {length:,}"
-                if info.isreg() and not info.issparse():
-                    members.append(Member(os.fsencode(info.name), info.offset_data, info.size))
-    except (tarfile.TarError, OSError, ValueError) as error:
-        return members, f"is damaged ({error})"
-    return members, ""
+def _told(kind: bytes, handle: int, at: int, size: int) -> dict[bytes, bytes]:
+    """What an extended header says that matters here: POSIX's ``length key=value`` lines, or GNU's bare long name."""
+    data = os.pread(handle, size, at)
+    if kind in (_LONG_NAME, _LONG_LINK):
+        return {b"path" if kind == _LONG_NAME else b"linkpath": data.rstrip(b"\0")}
+    if not (b"path=" in data or b"size=" in data or b"GNU.sparse" in data):
+        return {}
+    told: dict[bytes, bytes] = {}
+    start = 0
+    while start < len(data):
+        digits = data[start : start + _MOST_DIGITS + 1].split(b" ", 1)[0]
+        length = int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else 0
+        if not len(digits) + 2 < length <= len(data) - start:
+            raise TarRefusedError(f"has a malformed extended header at byte {at:,}")
+        key, _, value = data[start + len(digits) + 1 : start + length - 1].partition(b"=")
+        if key in _TOLD or key == b"GNU.sparse.name":
+            told[key] = value
+        elif key.startswith(b"GNU.sparse."):
+            told[b"GNU.sparse"] = b""
+        start += length
+    if kind == _GLOBAL and told:  # a path or size for all that follow
+        raise TarRefusedError(f"has a global header about {', '.join(sorted(map(bytes.decode, told)))} at byte {at:,}")
+    return told
+
+
+def _after_map(handle: int, block: bytes, at: int) -> int:
+    """Where the data of a sparse file in GNU's old form begin: behind the blocks that continue with its map."""
+    more = block[482]
+    while more:
+        block = os.pread(handle, BLOCK, at)
+        more = len(block) == BLOCK and block[504]
+        at += BLOCK
+    return at
+
+
+def _after_zeros(handle: int, at: int, length: int) -> int:
+    """The first block from ``at`` on that is not all zeros; the file's length where there is none."""
+    while at < length:
+        try:  # over what a file holds no bytes of: a terabyte of nothing costs no time
+            at = max(at, os.lseek(handle, at, os.SEEK_DATA) // BLOCK * BLOCK)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing more; other errors: a file system that cannot say
+                return length
+        part = os.pread(handle, _READ_AT_ONCE, at)
+        rest = part.lstrip(b"\0")
+        if rest:
+            return (at + len(part) - len(rest)) // BLOCK * BLOCK
+        at += len(part) or BLOCK  # cut while it is read
+    return length

@@ -11,12 +11,13 @@ import numpy as np
 
 from clip_align.config import DataConfig
 from clip_align.data.bad_samples import BadSample, BadSampleCounter
-from clip_align.data.decode import decoder_name
+from clip_align.data.decode import MEGA, decoder_name
 from clip_align.data.inventory import Found, find
 from clip_align.data.loader import Batches, Loader, Tokenizer
 from clip_align.data.progress import Progress
 from clip_align.data.sampling_plan import Cursor, Plan
 from clip_align.data.sampling_plan import Tasks as _Tasks
+from clip_align.data.vocabulary import SAMPLED, unknown_words
 from clip_align.errors import UserError
 
 MIB = 2**20
@@ -77,6 +78,12 @@ class TrainingData:
             )
         return (*self.found.notes, *self._mix(), self._summary())
 
+    def check_words(self) -> tuple[str, ...]:
+        """Lines about words that the tokenizer does not know, where it can say; UserError when these are most."""
+        unknown = getattr(self.tokenizer, "unknown", None)
+        line = unknown_words(self.captions(SAMPLED), unknown) if unknown is not None else None
+        return (line,) if line else ()
+
     @property
     def samples(self) -> int:
         """Number of samples that can be used."""
@@ -93,13 +100,18 @@ class TrainingData:
         return {"data_fingerprint": self.found.fingerprint, "decoder": decoder_name(), "samples": self.samples}
 
     def captions(self, limit: int | None = None) -> Iterator[str]:
-        """Captions of all samples, or of ``limit`` of them at equal distances; unreadable ones are passed over."""
+        """Captions of all samples, or of ``limit`` of them at equal distances, cut as in training.
+
+        All of a sample that has several; unreadable ones are passed over.
+        """
         count = self.samples if limit is None else min(limit, self.samples)
         for number in np.linspace(0, self.samples, count, endpoint=False).astype(int).tolist():
             try:
-                yield self.found.samples.caption(number)
+                captions = self.found.samples.captions(number)
             except BadSample:
                 continue
+            for caption in captions:
+                yield caption[: self.data.max_caption_chars]
 
     def loader(self, start: Cursor = Cursor(), pin_memory: bool = False, start_method: str | None = None) -> Loader:  # noqa: B008
         """This rank's batches from ``start`` on, epoch after epoch without an end.
@@ -117,6 +129,8 @@ class TrainingData:
             data.flip,
             data.crop_scale,
             data.memory_mb * MIB // max(1, data.workers),
+            round(data.max_megapixels * MEGA),
+            data.max_caption_chars,
         )
         tally = BadSampleCounter(
             data.max_bad_share, self.found.bad_fraction, self.found.bad, self.batches_per_epoch * data.batch_size

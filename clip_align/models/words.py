@@ -18,12 +18,23 @@ import torch
 PAD, START, UNKNOWN = 0, 1, 2
 FIRST_WORD = 3
 SPECIAL_IDS = 4  # pad, start, unknown and, behind all words, end
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+# Thai and Lao, Myanmar, Khmer, kana, Han: written without blanks between words
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\uff66-\uff9f\U00020000-\U0003ffff"
+)
+# vowels and tones above, below and behind their letters: they stay with them
+_MARKS = "\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u17b4-\u17d3\u3099\u309a"
+_ASCII_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_WORD = re.compile(rf"[^\W_{_UNSPACED}]+(?:['’][^\W_{_UNSPACED}]+)*|[^\W_][{_MARKS}]*")
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text in lower case: runs of letters and digits, with apostrophes inside."""
-    return _WORD.findall(text.lower())
+    """The words of a text in lower case: runs of letters and digits, with apostrophes inside.
+
+    In scripts that put no blanks between words each character is one: a whole caption would be a word of its own.
+    """
+    return (_ASCII_WORD if text.isascii() else _WORD).findall(text.lower())
 
 
 class WordTokenizer:

@@ -16,22 +16,35 @@ class BadSampleLog:
     """
 
     def __init__(self, tally: BadSampleCounter | None) -> None:
-        self._met = tally.met if tally else {}
+        self._tally = tally or BadSampleCounter(1.0, 0.0, Causes(), 1)
         self._told = 0
 
     def news(self) -> dict[str, Any] | None:
         """Fields of an event when there are bad samples and at least twice as many as were told of."""
-        if len(self._met) < max(1, 2 * self._told):
+        met = self._tally.met
+        if len(met) < max(1, 2 * self._told):
             return None
-        self._told = len(self._met)
-        return _event(causes_of(self._met), "so far")
+        self._told = len(met)
+        return _event(causes_of(met), self._tally.stand_ins, self._tally.copies, "so far")
 
     def total(self, ranks: Ranks) -> dict[str, Any] | None:
         """Fields of an event about all ranks, on rank 0; None where nothing was skipped. Called on every rank."""
-        everyone = causes_of(dict.fromkeys(sample for met in ranks.gather(list(self._met)) for sample in met))
-        return _event(everyone, "in this run") if everyone.total else None
+        tally = self._tally
+        every = ranks.gather((list(tally.met), tally.stand_ins, tally.copies))
+        causes = causes_of(dict.fromkeys(sample for met, *_ in every for sample in met))
+        if not causes.total:
+            return None
+        return _event(causes, sum(one[1] for one in every), sum(one[2] for one in every), "in this run")
 
 
-def _event(causes: Causes, when: str) -> dict[str, Any]:
+def _event(causes: Causes, stand_ins: int, copies: int, when: str) -> dict[str, Any]:
     message = f"data: {causes.total:,} bad sample{'s' if causes.total > 1 else ''} skipped {when}: {causes}"
-    return {"event": "skipped_samples", "message": message, "skipped": causes.total, "causes": causes.counts}
+    if stand_ins:
+        message += f"; samples of other batches stood in for them {stand_ins:,} times"
+    if copies:
+        message += (
+            f"; {copies:,} places in batches hold a copy of another sample, each its own false negative: an epoch of "
+            "one batch has no other; take a smaller data.batch_size or more data"
+        )
+    repeats = {"stand_ins": stand_ins, "copies": copies}
+    return {"event": "skipped_samples", "message": message, "skipped": causes.total, "causes": causes.counts, **repeats}

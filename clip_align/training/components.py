@@ -69,6 +69,8 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Callable[[
     seed_everything(config.seed)
     clip = build_model(config.model, words)
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
+    for line in data.check_words():
+        notify(line)
     loader = data.loader(Cursor(*cursor), pin_memory=layout.gpu)
     callbacks = build_callbacks(config.callbacks, {"world": _world(config, cache, notify)})
     higher = best_direction(config.checkpoint, callbacks)

@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import subprocess
 import sys
 import tarfile
 import warnings
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import torch
 from PIL import Image
 
 from clip_align.data.bad_samples import BadSample
-from clip_align.data.decode import decode, decoder_name
+from clip_align.data.decode import MEGA, decode, decoder_name
 
 RAMP = np.tile(np.arange(0, 256, 16, dtype=np.uint8), (16, 1))  # [16, 16], dark to bright from left to right
 
@@ -128,14 +131,88 @@ def test_what_is_no_image(data: bytes) -> None:
     assert error.value.cause == "not an image"
 
 
-def test_an_image_that_would_fill_the_memory_is_refused() -> None:
-    data = bytearray(encoded(Image.new("L", (8, 8))))
-    data[16:24] = (60_000).to_bytes(4, "big") * 2  # what the header says
-    import zlib
+@pytest.mark.parametrize(("side", "limit"), [(60_000, 64 * MEGA), (9000, 64 * MEGA), (101, 10_000)])
+def test_an_image_with_too_many_pixels_is_too_large(side: int, limit: int) -> None:
+    """Seen in the header, before memory is taken: above the limit, and above Pillow's own."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    data = with_chunk(encoded(Image.new("L", (8, 8))), b"IHDR", header)
+    with pytest.raises(BadSample) as error:
+        decode(data, limit)
+    assert error.value.cause == "too large"
 
-    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-    with pytest.raises(BadSample):
-        decode(bytes(data))
+
+def test_as_many_pixels_as_allowed_are_decoded() -> None:
+    assert decode(encoded(noise((100, 100))), 10_000).shape == (3, 100, 100)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def with_chunk(png: bytes, kind: bytes, content: bytes, before: bytes = b"IDAT") -> bytes:
+    """The file with another chunk before the first ``before``; an IHDR takes the place of its own."""
+    if kind == b"IHDR":
+        return png[:8] + chunk(kind, content) + png[33:]
+    at = png.index(before) - 4
+    return png[:at] + chunk(kind, content) + png[at:]
+
+
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (b"zTXt", b"workflow\0\0" + zlib.compress(bytes(3 << 20))),
+        (b"tEXt", b"workflow\0" + b"x" * (3 << 20)),
+        (b"iTXt", b"workflow\0\1\0\0\0" + zlib.compress(b"x" * (3 << 20))),
+        (b"iCCP", b"profile\0\0" + zlib.compress(bytes(3 << 20))),
+    ],
+)
+def test_large_text_and_profiles_of_a_png_are_no_reason(kind: bytes, content: bytes, before: bytes) -> None:
+    image = noise()
+    assert np.array_equal(pixels(with_chunk(encoded(image), kind, content, before)), np.asarray(image))
+
+
+def test_text_that_together_fills_memory_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.PngImagePlugin.MAX_TEXT_MEMORY", 1000)
+    data = encoded(noise())
+    for number in range(4):
+        data = with_chunk(data, b"tEXt", b"note %d\0" % number + b"x" * 500)
+    assert np.array_equal(pixels(data), np.asarray(noise()))
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"sRGB", b"gAMA", b"pHYs", b"cHRM", b"acTL", b"fcTL", b"fdAT", b"tRNS"])
+@pytest.mark.parametrize("content", [b"", b"\xff", b"\0" * 5])
+def test_a_malformed_chunk_costs_that_sample_at_most(kind: bytes, content: bytes) -> None:
+    for before in (b"IDAT", b"IEND"):
+        with suppress(BadSample):  # anything else fails
+            decode(with_chunk(encoded(noise()), kind, content, before))
+
+
+def test_the_malformed_chunk_that_ended_runs(shared_data: Path) -> None:
+    for data in ((shared_data / "odd_inputs/images/poison.png").read_bytes(), malformed_profile()):
+        with pytest.raises(BadSample) as error:
+            decode(data)
+        assert error.value.cause == "decoder error (IndexError)"
+
+
+def malformed_profile() -> bytes:
+    return with_chunk(encoded(noise()), b"iCCP", b"", before=b"IEND")
+
+
+@pytest.mark.parametrize("raised", [IndexError("x"), KeyError(1), MemoryError(), ZeroDivisionError(), TypeError("x")])
+def test_whatever_a_decoder_raises_is_a_cause(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(self: Image.Image) -> None:
+        raise raised
+
+    data = encoded(noise())
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(BadSample) as error:
+        decode(data)
+    assert error.value.cause == f"decoder error ({type(raised).__name__})"
+
+
+def test_an_image_with_a_mebibyte_of_text(shared_data: Path) -> None:
+    assert decode((shared_data / "odd_inputs/images/bigtext.png").read_bytes()).shape == (3, 48, 64)
 
 
 def test_the_decoder_is_named() -> None:

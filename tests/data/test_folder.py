@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,17 @@ def table(folder: Path, text: str, **changes: Any) -> FolderData:
 def test_images_relative_to_the_csv_or_to_root(folder: Path) -> None:
     text = 'image,caption,more\na.png,"one, two",1\nsub/b.png,three,2\n'
     samples, bad = folder_samples(table(folder, text))
-    assert (samples.names, samples.captions, samples.blocks) == (["a.png", "sub/b.png"], ["one, two", "three"], [2])
+    assert (samples.names, samples.texts, samples.blocks) == (["a.png", "sub/b.png"], ["one, two", "three"], [2])
     assert bad.total == 0
     assert samples.image(1) == (folder / "sub/b.png").read_bytes()
-    assert (samples.key(1), samples.caption(0)) == ("sub/b.png", "one, two")
+    assert (samples.key(1), samples.captions(0)) == ("sub/b.png", ["one, two"])
     samples, _ = folder_samples(table(folder, "image,caption\nb.png,x\n", root=str(folder / "sub")))
     assert samples.image(0) == (folder / "sub/b.png").read_bytes()
 
 
 def test_other_columns_tabs_and_a_byte_order_mark(folder: Path) -> None:
     data = table(folder, "\ufefffile\ttitle\na.png\tone, two\n", image_column="file", caption_column="title")
-    assert folder_samples(data)[0].captions == ["one, two"]
+    assert folder_samples(data)[0].texts == ["one, two"]
 
 
 def test_rows_without_image_or_caption_are_counted_and_the_first_named(folder: Path) -> None:
@@ -72,7 +73,7 @@ def test_missing_columns_are_named_with_those_there_are(folder: Path) -> None:
 def test_one_line_for_what_is_not_there(folder: Path) -> None:
     cases = {
         "cannot read .*No such file": FolderData(csv=str(folder / "none.csv")),
-        "cannot read .*Is a directory": FolderData(csv=str(folder)),
+        "cannot read .*it is a folder, not a file": FolderData(csv=str(folder)),
         "no such folder": table(folder, "image,caption\n", root=str(folder / "none")),
         "it has no rows; images are looked for in": table(folder, "image,caption\n"),
     }
@@ -88,5 +89,74 @@ def test_one_line_for_what_is_not_there(folder: Path) -> None:
 
 def test_a_csv_that_is_not_text(folder: Path) -> None:
     (folder / "table.csv").write_bytes(b"image,caption\n\xff\xfe\n")
-    with pytest.raises(UserError, match="is no csv in UTF-8"):
+    with pytest.raises(UserError, match="is not a csv in UTF-8"):
         folder_samples(FolderData(csv=str(folder / "table.csv")))
+
+
+HINT = 'quote captions that hold commas ("one, two"), or separate the fields with tabs'
+
+
+def test_rows_with_more_fields_than_the_header_are_refused(folder: Path) -> None:
+    text = "image,caption\na.png,a red disc\nsub/b.png,a disc, on stripes, from above\na.png,x\na.png,one, two\n"
+    with pytest.raises(UserError) as error:
+        folder_samples(table(folder, text))
+    assert str(error.value) == (
+        f"data.csv: {folder / 'table.csv'}, line 3: 4 fields, the header has 2 (and 1 more row); {HINT}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ('image,caption\na.png,x\na.png,"one\nsub/b.png,two\n', 3, "unexpected end of data"),
+        ('image,caption\na.png,"one\nsub/b.png,"two"\n', 2, "',' expected after '\"'"),
+        ('image,caption\na.png,"one" disc\n', 2, "',' expected after '\"'"),
+    ],
+)
+def test_quotes_that_do_not_pair_are_refused(folder: Path, text: str, line: int, says: str) -> None:
+    """They would make one row of several."""
+    with pytest.raises(UserError) as error:
+        folder_samples(table(folder, text))
+    assert str(error.value) == (
+        f"data.csv: {folder / 'table.csv'}, line {line}: {says}; a quoted field ends with its quote and doubles those "
+        'inside: "a ""red"" disc, large"; between tabs quotes are plain characters'
+    )
+
+
+def test_between_tabs_quotes_are_plain(folder: Path) -> None:
+    text = 'image\tcaption\na.png\t"one" said\nsub/b.png\t"two, three\na.png\t5" disc\na.png\t"all"\n'
+    samples, bad = folder_samples(table(folder, text))
+    assert samples.texts == ['"one" said', '"two, three', '5" disc', '"all"']
+    assert bad.total == 0
+    with pytest.raises(UserError, match="line 2: 3 fields, the header has 2; "):
+        folder_samples(table(folder, "image\tcaption\na.png\tone\ttwo\n"))
+
+
+def test_quoted_fields_may_hold_anything(folder: Path) -> None:
+    text = 'image,caption\r\na.png,"one, ""two""\nthree"\r\n\r\nsub/b.png,\'four\r\n'
+    assert folder_samples(table(folder, text))[0].texts == ['one, "two" three', "'four"]
+
+
+def test_a_column_that_is_there_twice_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError) as error:
+        folder_samples(table(folder, "image,caption,caption\na.png,one,two\n"))
+    assert str(error.value) == (
+        f"data.csv: {folder / 'table.csv'} has the column 'caption' 2 times; rename all but one"
+    )
+    samples, _ = folder_samples(table(folder, "image,x,caption,x\na.png,1,one,2\n"))  # nobody asked for these
+    assert samples.texts == ["one"]
+
+
+def test_a_named_pipe_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.csv")
+    with pytest.raises(UserError, match="it is a named pipe, not a file"):
+        folder_samples(FolderData(csv=str(folder / "pipe.csv")))
+
+
+def test_odd_tables(shared_data: Path) -> None:
+    odd = shared_data / "odd_inputs/csv"
+    samples, bad = folder_samples(FolderData(csv=str(odd / "quotes.tsv")))
+    assert (len(samples), bad.total) == (24, 0)
+    assert any(text.startswith('"') for text in samples.texts)
+    with pytest.raises(UserError, match=r"commas.csv, line 2: 4 fields, the header has 2 \(and "):
+        folder_samples(FolderData(csv=str(odd / "commas.csv")))

@@ -40,8 +40,8 @@ def delivered(data: TrainingData) -> tuple[set[int], list[tuple[str, str]], dict
     """Numbers of the samples that decode, what was skipped, and captions by key."""
     batches: Any = data.loader().dataset
     skipped: list[tuple[str, str]] = []
-    good = batches._pairs(range(data.samples), skipped)
-    captions = {data.found.samples.key(n): data.found.samples.caption(n) for n in range(data.samples)}
+    good = batches._pairs(range(data.samples), 0, skipped)
+    captions = {data.found.samples.key(n): data.found.samples.captions(n)[0] for n in range(data.samples)}
     assert all(pair.image.shape == (3, 32, 32) for pair in good.values())
     return set(good), skipped, captions
 

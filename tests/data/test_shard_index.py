@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import json
 import os
 import tarfile
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from clip_align.data import shard_index as module
 from clip_align.data.shard_index import read_index, shard_index
-from clip_align.errors import UserError
+from clip_align.errors import UserError, visible
 
 
 def keys(path: Path) -> list[str]:
@@ -242,3 +244,113 @@ def test_a_cache_that_cannot_be_written_is_one_line(shards: Any, tmp_path: Path)
     cache.write_text("in the way")
     with pytest.raises(UserError, match=r"^paths\.cache: the index of .* cannot be written to .*paths\.cache=…$"):
         shard_index(str(path), cache)
+
+
+def test_a_sparse_member_is_left_out_by_name(shared_data: Path) -> None:
+    index = read_index(str(shared_data / "odd_inputs/tars/sparse_middle.tar"))
+    assert (len(index), index.note, index.bad.total) == (16, "", 0)
+    assert index.left_out == "1 sparse file in the tar (first: ./0007.npy)"
+
+
+def test_hard_linked_captions(shared_data: Path) -> None:
+    index = read_index(str(shared_data / "odd_inputs/tars/hardlinks.tar"))
+    assert (len(index), index.note, index.left_out, index.bad.total) == (8, "", "", 0)
+    assert len(set(index.text[:, 0].tolist())) == 1
+
+
+def added(path: Path, members: list[tuple[str, bytes]], *more: tarfile.TarInfo) -> int:
+    """Write a tar of the members and headers alone; the number of bytes before its end."""
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        for info in more:
+            tar.addfile(info)
+        return tar.offset
+
+
+@pytest.mark.parametrize("part", ["png", "txt"])
+def test_a_sample_with_a_part_that_cannot_be_read_is_counted_by_its_cause(shards: Any, part: str) -> None:
+    path = shards.folder / "a.tar"
+    link = tarfile.TarInfo(f"k00009.{part}")
+    link.type, link.linkname = tarfile.LNKTYPE, "elsewhere"
+    other = [(name, data) for name, data in shards.sample(9) if not name.endswith((part, "json"))]
+    added(path, [*shards.members(2), *other], link)
+    index = read_index(str(path))
+    assert index.bad.first == {"hard link to nothing in the tar": "k00009"}
+    assert index.left_out == f"1 hard link to nothing in the tar (first: k00009.{part})"
+
+
+@pytest.mark.parametrize("text", [b"", b" \n", b"\xff"])
+def test_a_txt_without_a_caption_does_not_hide_the_json(shards: Any, text: bytes) -> None:
+    members = [("a.png", shards.image()), ("a.txt", text), ("a.json", b'{"caption": "from json"}')]
+    index = read_index(str(shards.tar("a.tar", members)))
+    assert (len(index), index.from_json.tolist()) == (1, [True])
+
+
+@pytest.mark.parametrize("key", ["TEXT", "text", "\x1b[2J"])
+def test_the_keys_that_a_json_has_instead_are_named(shards: Any, key: str) -> None:
+    facts = json.dumps({key: "a caption", "url": "x"}).encode()
+    path = shards.tar("a.tar", [*shards.members(1), ("a.png", shards.image()), ("a.json", facts)])
+    assert read_index(str(path)).bad.first == {"no caption": f"a, its json has: {visible(key)}, url"}
+
+
+@pytest.mark.parametrize(
+    ("caption", "cause"),
+    [(["one", "two"], None), (["", None, "one"], None), ([], "no caption"), ([""], "no caption"), ([3], "bad text")],
+)
+def test_a_list_is_several_captions(shards: Any, caption: object, cause: str | None) -> None:
+    members = [("a.png", shards.image()), ("a.json", json.dumps({"caption": caption}).encode())]
+    index = read_index(str(shards.tar("a.tar", [*shards.members(1), *members])))
+    assert index.bad.counts == ({cause: 1} if cause else {})
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.json"])
+def test_texts_that_are_too_large_are_not_read(shards: Any, name: str) -> None:
+    """The file is small: it holds no bytes for the hundred gigabytes of nothing that it claims."""
+    path, text = shards.folder / "a.tar", tarfile.TarInfo(name)
+    text.size = 1 << 37
+    end = added(path, [*shards.members(1), ("a.png", shards.image())], text)
+    try:
+        os.truncate(path, end + text.size + 1024)
+    except OSError:
+        pytest.skip("this disk holds no such file")
+    index = read_index(str(path))
+    assert index.bad.counts == {"too large": 1}
+    assert index.bad.first == {"too large": "a"}
+
+
+def test_a_caption_of_half_a_character_is_no_text(shards: Any) -> None:
+    members = [("a.png", shards.image()), ("a.json", b'{"caption": "\\ud800"}')]
+    assert read_index(str(shards.tar("a.tar", [*shards.members(1), *members]))).bad.counts == {"bad text": 1}
+
+
+def test_what_no_writer_writes_is_one_line(shards: Any) -> None:
+    path = shards.tar("a.tar", shards.members(2))
+    data = bytearray(path.read_bytes())
+    at = int(read_index(str(path)).image[1][0]) - 512
+    data[at + 124 : at + 136] = b"-0000001000\0"
+    data[at + 148 : at + 156] = b" " * 8
+    data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])
+    path.write_bytes(data)
+    with pytest.raises(UserError) as error:
+        read_index(str(path))
+    assert str(error.value) == (
+        f"data.shards: {path} has a size that is no number of bytes in the header at byte {at:,}; no writer of tars "
+        "does that: leave it out"
+    )
+
+
+@pytest.mark.parametrize("kind", ["a named pipe", "a folder", "a device"])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    """Opening a named pipe would wait for somebody to write into it."""
+    path = tmp_path / "a.tar"
+    if kind == "a named pipe":
+        os.mkfifo(path)
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        path = Path("/dev/zero")
+    with pytest.raises(OSError, match=f"it is {kind}, not a file"):
+        shard_index(str(path), tmp_path / "cache")

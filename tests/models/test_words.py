@@ -60,3 +60,29 @@ def test_words_keep_apostrophes_and_other_alphabets() -> None:
 def test_impossible_vocabularies_are_refused(words: list[str], context: int) -> None:
     with pytest.raises(ValueError, match=r"differ|at least 3"):
         WordTokenizer(words, context)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("红色的圆", ["红", "色", "的", "圆"]),
+        ("赤い丸、large", ["赤", "い", "丸", "large"]),
+        ("ラーメン", ["ラ", "ー", "メ", "ン"]),
+        ("a红b", ["a", "红", "b"]),
+        ("สีแดง", ["สี", "แ", "ด", "ง"]),  # a vowel above its letter stays with it
+        ("빨간 원", ["빨간", "원"]),  # Korean has blanks
+        ("Кот, größer, l’été", ["кот", "größer", "l’été"]),
+        ("𠀀𠀁", ["𠀀", "𠀁"]),
+    ],
+)
+def test_scripts_without_blanks_are_split_by_character(text: str, words: list[str]) -> None:
+    assert split_words(text) == words
+
+
+def test_captions_without_blanks_share_their_words() -> None:
+    """As whole captions each would be a word of its own, unknown in every other one."""
+    colours, shapes = "红蓝绿黄", "圆方星月"
+    captions = [f"一个{c}色的{s}形" for c in colours for s in shapes]
+    tokenizer = WordTokenizer.from_captions(captions[:8], size=16, context=14)
+    assert tokenizer.unknown(captions[:8]) == []
+    assert tokenizer.unknown(captions) == ["绿", "黄"]

@@ -351,6 +351,17 @@ def test_a_stored_configuration_that_is_wrong_is_refused() -> None:
         from_plain(broken)
 
 
+@pytest.mark.parametrize("kind", ["world", "webdataset", "folder"])
+def test_configurations_stored_before_a_key_was_there_have_its_default(kind: str) -> None:
+    data = {"world": config.WorldData(), "webdataset": config.ShardData(), "folder": config.FolderData()}[kind]
+    if kind == "webdataset":
+        data = config.ShardData(shards=(config.Source("/a.tar"),))
+    stored = to_plain(Config(data=data))
+    for key in ("max_image_mb", "max_megapixels", "max_caption_chars"):
+        del stored["data"][key]
+    assert from_plain(stored) == Config(data=data)
+
+
 def test_no_torch_and_no_lightning_are_needed() -> None:
     code = (
         "import sys; from clip_align.settings.load_config import load; load(['data.batch_size=8']); "

@@ -128,6 +128,23 @@ def test_a_cut_jpeg_among_good_ones_is_passed_over_and_counted(tmp_path: Path) -
     assert provenance(tmp_path / "x")["status"] == "done"
 
 
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow), 2])
+def test_an_image_that_the_decoder_fails_on_does_not_end_the_run(
+    tmp_path: Path, shared_data: Path, workers: int
+) -> None:
+    """A PNG with a malformed chunk and right checksums: it ended the run, and each resumed one at the same place."""
+    given = [
+        *FEW, *shards(shared_data / "odd_inputs/tars/poison.tar"), f"data.workers={workers}", "trainer.max_steps=40",
+        f"paths.runs={tmp_path}", f"paths.cache={tmp_path}/cache", "name=x",
+    ]  # fmt: skip
+    assert code_of(forked(given, tmp_path / "out")) == 0, (tmp_path / "out").read_text()
+    event = [line for line in lines(tmp_path / "x", "event") if line["event"] == "skipped_samples"][-1]
+    assert event["causes"] == {"decoder error (IndexError)": 1}
+    assert "1 decoder error (IndexError) (first: b)" in event["message"]
+    assert event["copies"] == 0
+    assert provenance(tmp_path / "x")["status"] == "done"
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system of 2 MiB."""

@@ -82,6 +82,19 @@ def test_skipped_samples_are_told_of_when_they_double():
     assert bad_sample_log.total(Ranks())["skipped"] == 3
 
 
+def test_repeats_are_told_of_with_what_to_do_about_copies():
+    tally = BadSampleCounter(0.5, 0.0, Causes(), 1000)
+    tally.count(8, [("damaged image", "s7")])
+    tally.stand_ins, tally.copies = 3, 2
+    event = BadSampleLog(tally).total(Ranks())
+    assert event["message"] == (
+        "data: 1 bad sample skipped in this run: 1 damaged image (first: s7); samples of other batches stood in for "
+        "them 3 times; 2 places in batches hold a copy of another sample, each its own false negative: an epoch of "
+        "one batch has no other; take a smaller data.batch_size or more data"
+    )
+    assert (event["stand_ins"], event["copies"]) == (3, 2)
+
+
 def ended(tmp_path: Path, error: BaseException | None, capsys: pytest.CaptureFixture[str]) -> tuple[RunEnd, list[str]]:
     run_end = RunEnd(Signals(), folder=tmp_path, record=Record(tmp_path))
     run_end.position = lambda: Position(7, 70, 0, 1.0)

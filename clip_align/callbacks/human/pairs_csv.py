@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import csv as csv_files
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +17,7 @@ from clip_align.analysis.jackknife import MOST_GROUPS
 from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
 from clip_align.callbacks.pair_scores import check_arguments, minus_distances, others, over_items
 from clip_align.callbacks.spearman import SPEARMAN
+from clip_align.data.table import ColumnsMissingError, read_columns
 from clip_align.errors import UserError
 from clip_align.metrics import correlation
 from clip_align.perception.distances import DistanceName
@@ -25,6 +26,7 @@ from clip_align.structure import Existing, Range
 
 COLUMNS = ("reference", "distorted", "opinion")
 FEWEST_PAIRS = 3
+_NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf(inity)?)", re.IGNORECASE)
 Meaning = Literal["better", "worse"]
 
 
@@ -48,11 +50,12 @@ class PairsCsv(PerceptualCallback):
     resample; None: the reference. distance, tiles: as in ``tid2013_remade``.
 
     All is checked at once, before step 0: UserError for a file, column, number or image that is missing, fewer than
-    three pairs, and pairs of unequal size, which could not be seen at the same places.
+    three pairs, rows that do not fit their header, and pairs of unequal size, which could not be seen at the same
+    places. Fields are separated by commas or tabs; transparency is laid on white.
     """
 
     family: ClassVar[str] = "human"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1: transparency was dropped
     human_data: ClassVar[str] = "opinions from the csv named in the options"
     stand_in: ClassVar[str] = "none"
     source: ClassVar[str] = "the csv named in the options"
@@ -103,20 +106,18 @@ def read_pairs(path: Path, root: Path | None, cluster: str | None, key: str) -> 
         raise UserError(f"{key}: csv: no such file {path}; give a csv with the columns {', '.join(COLUMNS)}")
     if root is not None and not root.is_dir():
         raise UserError(f"{key}: root: no such folder {root}; give the folder that the csv's paths are relative to")
+    names = (*COLUMNS, *([cluster] if cluster else []))
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv_files.DictReader(file, skipinitialspace=True)
-            found = list(lines.fieldnames or ())
-            rows = [(lines.line_num, row) for row in lines]
-    except (UnicodeDecodeError, csv_files.Error) as error:
-        raise UserError(f"{key}: {path} is not a csv in UTF-8 ({error}); save it as one") from error
-    missing = [name for name in (*COLUMNS, *([cluster] if cluster else [])) if name not in found]
-    if missing:
-        columns = ", ".join(found) or "none"
-        raise UserError(f"{key}: {path} has no column {', '.join(missing)}; columns found: {columns}")
+        rows = read_columns(path, names, key, "write 3.5 for 3,5, and quote names that hold a comma", skip_blanks=True)
+    except OSError as error:
+        raise UserError(f"{key}: cannot read {path}: {error.strerror}") from error
+    except ColumnsMissingError as error:
+        columns = ", ".join(error.found) or "none"
+        raise UserError(f"{key}: {path} has no column {', '.join(error.names)}; columns found: {columns}") from None
     pairs, wrong = [], []
-    for line, row in rows:
-        problem = _problem(row, cluster)
+    for line, fields in rows:
+        row = {name: field or "" for name, field in zip(names, fields, strict=True)}
+        problem = _problem(row)
         if problem:
             wrong.append(f"{path}, line {line}: {problem}")
             continue
@@ -161,15 +162,15 @@ def check_images(pairs: Sequence[Pair], key: str) -> None:
             )
 
 
-def _problem(row: Mapping[str, str | None], cluster: str | None) -> str | None:
-    for name in (*COLUMNS, *([cluster] if cluster else [])):
-        if not row[name]:
+def _problem(row: Mapping[str, str]) -> str | None:
+    for name, field in row.items():
+        if not field:
             return f"{name} is empty"
-    try:
-        opinion = float(row["opinion"] or "")
-    except ValueError:
-        return f"opinion {row['opinion']!r} is not a number"
-    return None if math.isfinite(opinion) else f"opinion {row['opinion']!r} is not finite"
+    opinion = row["opinion"].strip()
+    if not _NUMBER.fullmatch(opinion):  # float() takes more: 1_500 is 1500 to it
+        point = "; write a decimal point" if "," in opinion else ""
+        return f"opinion {opinion!r} is not a number{point}"
+    return None if math.isfinite(float(opinion)) else f"opinion {opinion!r} is not finite"
 
 
 def _more(count: int, what: str) -> str:

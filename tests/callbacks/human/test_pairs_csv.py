@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +189,55 @@ def test_csv_in_another_encoding(folder: Path) -> None:
 
 def test_meaning_of_opinions_is_closed(folder: Path) -> None:
     assert refused(folder, higher_opinion="up") == "human/pairs_csv: higher_opinion is up; valid: better, worse"
+
+
+def test_rows_with_a_decimal_comma(folder: Path) -> None:
+    write(folder, [*ROWS, ("a.png", "a1.png", "3,43"), ("a.png", "a2.png", "2,5"), ("b.png", "b1.png", "1,5")])
+    assert refused(folder) == (
+        "human/pairs_csv: …/pairs.csv, line 6: 4 fields, the header has 3 (and 2 more rows); write 3.5 for 3,5, and "
+        "quote names that hold a comma"
+    )
+    write(folder, [*ROWS, ("a.png", "a1.png", '"3,43"')])
+    assert refused(folder) == (
+        "human/pairs_csv: …/pairs.csv, line 6: opinion '3,43' is not a number; write a decimal point"
+    )
+
+
+@pytest.mark.parametrize("opinion", ["1_500", "0x10", "3.4.3", "1e", "٣", "--1", "1 000", "."])
+def test_what_python_or_a_spreadsheet_may_take_for_a_number(folder: Path, opinion: str) -> None:
+    write(folder, [*ROWS, ("a.png", "a1.png", opinion)])
+    assert refused(folder) == f"human/pairs_csv: …/pairs.csv, line 6: opinion {opinion!r} is not a number"
+
+
+@pytest.mark.parametrize(("opinion", "value"), [("+3", 3.0), (".5", 0.5), ("5.", 5.0), ("-1.5E-2", -0.015), (" 4 ", 4)])
+def test_what_is_a_number(folder: Path, opinion: str, value: float) -> None:
+    write(folder, [*ROWS, ("a.png", "a1.png", opinion)])
+    assert PairsCsv(csv=str(folder / "pairs.csv")).pairs[-1].opinion == value
+
+
+def test_columns_that_are_there_twice(folder: Path) -> None:
+    write(folder, [(*row, "1") for row in ROWS], "reference,distorted,opinion,opinion")
+    assert refused(folder) == "human/pairs_csv: …/pairs.csv has the column 'opinion' 2 times; rename all but one"
+
+
+def test_tabs(folder: Path) -> None:
+    text = "reference\tdistorted\topinion\n" + "".join("\t".join(row) + "\n" for row in ROWS)
+    (folder / "pairs.csv").write_text(text)
+    assert len(PairsCsv(csv=str(folder / "pairs.csv")).pairs) == 4
+
+
+def test_an_image_that_the_decoder_fails_on_is_named(folder: Path) -> None:
+    data = (folder / "b1.png").read_bytes()
+    profile = b"\0\0\0\0iCCP" + zlib.crc32(b"iCCP").to_bytes(4, "big")
+    (folder / "b1.png").write_bytes(data[:33] + profile + data[33:])
+    assert refused(folder).startswith("human/pairs_csv: cannot read …/b1.png: ")
+
+
+def test_odd_opinions(shared_data: Path) -> None:
+    with pytest.raises(UserError, match=r"pairs_decimal_comma.csv, line 2: 4 fields, the header has 3 \(and "):
+        PairsCsv(csv=str(shared_data / "odd_inputs/csv/pairs_decimal_comma.csv"))
+    callback = PairsCsv(csv=str(shared_data / "odd_inputs/alpha/pairs.csv"))
+    for stimulus in callback.stimuli():
+        seen = Image.open(stimulus.id).convert("RGBA")
+        on_white = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+        assert np.array_equal(stimulus.load(), np.asarray(on_white))

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Columns of a csv or tab-separated file, read strictly: a row that does not fit its header is refused, not guessed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from clip_align.data.file_reader import open_file
+from clip_align.errors import UserError
+
+Row = tuple[int, tuple[str | None, ...]]  # line in the file; the fields asked for, None where the row is too short
+
+
+class ColumnsMissingError(Exception):
+    """Columns that a table does not have. names: theirs. found: those it has."""
+
+    def __init__(self, names: Sequence[str], found: Sequence[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names, self.found = names, found
+
+
+def read_columns(path: Path, names: Sequence[str], key: str, hint: str, skip_blanks: bool = False) -> list[Row]:
+    """The rows of a table, empty lines left out.
+
+    The first line names the columns. Fields are separated by commas; by tabs where the first line has a tab and no
+    comma. Between commas a field may be quoted; between tabs a quote is a character like any other.
+
+    Args:
+        path: of the file, in UTF-8.
+        names: of the columns wanted, in the order wanted.
+        key: that errors are about, ``data.csv``.
+        hint: what to do about a row with too many fields.
+        skip_blanks: behind commas.
+
+    Raises:
+        ColumnsMissingError: not all of ``names`` are there.
+        UserError: one line; rows longer than the header, quotes that do not pair, a column wanted that is there
+            twice, other encodings.
+        OSError: the file cannot be read.
+    """
+    open_file(str(path)).close()  # a named pipe would wait, and can be read only once
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _read(file, names, f"{key}: {path}", hint, skip_blanks)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{key}: {path} is not a csv in UTF-8 ({error}); save it as one") from error
+
+
+def _read(file: TextIO, names: Sequence[str], where: str, hint: str, skip_blanks: bool) -> list[Row]:
+    first = file.readline()
+    file.seek(0)
+    if "\t" in first and "," not in first:
+        numbered = _numbered(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), where)
+    else:
+        numbered = _numbered(csv.reader(file, strict=True, skipinitialspace=skip_blanks), where)
+    header = next(numbered, (0, []))[1]
+    return list(_rows(numbered, len(header), _places(header, names, where), where, hint))
+
+
+def _numbered(reader: Any, where: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a csv reader with the number of the line that they begin in."""
+    line = 1
+    try:
+        for row in reader:
+            if row:
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{where}, line {line}: {error}; a quoted field ends with its quote and doubles those inside: "
+            '"a ""red"" disc, large"; between tabs quotes are plain characters'
+        ) from error
+
+
+def _places(header: Sequence[str], names: Sequence[str], where: str) -> list[int]:
+    missing = [name for name in names if name not in header]
+    if missing:
+        raise ColumnsMissingError(missing, header)
+    for name in names:
+        if header.count(name) > 1:
+            raise UserError(f"{where} has the column '{name}' {header.count(name)} times; rename all but one")
+    return [header.index(name) for name in names]
+
+
+def _rows(
+    numbered: Iterator[tuple[int, list[str]]], columns: int, places: Sequence[int], where: str, hint: str
+) -> Iterator[Row]:
+    """The fields at ``places``; UserError, once all are read, about the first row that is too long."""
+    long: list[tuple[int, int]] = []
+    for line, row in numbered:
+        if len(row) > columns:
+            long.append((line, len(row)))
+        yield line, tuple(row[place] if place < len(row) else None for place in places)
+    if long:
+        line, fields = long[0]
+        more = f" (and {len(long) - 1:,} more row{'s' if len(long) > 2 else ''})" if len(long) > 1 else ""
+        raise UserError(f"{where}, line {line}: {fields} fields, the header has {columns}{more}; {hint}")

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much of the captions the model's tokenizer knows: found out before step 0, not after the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from clip_align.errors import UserError, visible
+from clip_align.models.words import split_words
+
+SAMPLED = 2000  # captions that are looked at
+MOST_UNKNOWN = 0.5  # of the words in them; above it captions say hardly anything
+
+
+def unknown_words(captions: Iterable[str], unknown: Callable[[list[str]], list[str]]) -> str | None:
+    """A line about the fraction of words that a tokenizer does not know; None when it knows all.
+
+    Args:
+        captions: a sample of them.
+        unknown: gives the words of texts that are not in the tokenizer's vocabulary, each once.
+
+    Raises:
+        UserError: the fraction is above `MOST_UNKNOWN`.
+    """
+    captions = list(captions)
+    words = Counter(word for caption in captions for word in split_words(caption))
+    missing = unknown(captions)
+    count, total = sum(words[word] for word in missing), max(1, words.total())
+    if not count:
+        return None
+    line = (
+        f"data: {count / total:.1%} of the words in {len(captions):,} captions are unknown to the model's tokenizer "
+        f"(first: {visible(missing[0][:40])})"
+    )
+    if count / total > MOST_UNKNOWN:
+        raise UserError(f"{line}; raise model.vocabulary, or take an open_clip model, which knows parts of words")
+    return f"{line}; it sees one and the same word for all of them: raise model.vocabulary for fewer"
