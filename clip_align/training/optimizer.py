@@ -13,20 +13,23 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from clip_align.config import OptimizerConfig
 
-NOT_DECAYED = frozenset({"logit_scale", "logit_bias"})
+LOGIT_SCALE = "logit_scale"
+BIAS = "bias"  # logit_bias too, and the tables of relative position biases (Swin's have two dimensions)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Trainable parameters with and without weight decay.
+    """Trainable parameters with and without weight decay: open_clip's two groups, for every model built offline.
 
-    Matrices and kernels decay; gains, biases, single embeddings (fewer than two dimensions) and the
-    loss's own scalars do not, whatever shape they have.
+    Matrices and kernels decay; gains, biases, single embeddings (fewer than two dimensions) and the loss's own
+    scalars do not, whatever shape they have. The name that counts is the parameter's own, not its module's:
+    open_clip looks for "ln" and "bn" anywhere in the path, which would also hit a module that happens to hold them.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            keep = parameter.ndim < 2 or name.rpartition(".")[2] in NOT_DECAYED
+            own = name.rpartition(".")[2]
+            keep = parameter.ndim < 2 or own == LOGIT_SCALE or BIAS in own
             (free if keep else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
