@@ -138,11 +138,14 @@ class CallbackConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """``best`` is the record's key whose best value is kept in a file of its own; None = none."""
+    """``best`` is the record's key whose best value is kept in a file of its own; None = none. ``background``: large
+    files are written while training continues.
+    """
 
     every_n_steps: int = key(260, low=1)
     keep_last: int = key(2, low=1)
     best: str | None = "human/tid2013_remade/srocc"
+    background: bool = True
 
 
 @dataclass(frozen=True)

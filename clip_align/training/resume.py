@@ -13,6 +13,7 @@ from clip_align.config import Config, OptimizerConfig
 from clip_align.errors import UserError
 from clip_align.record.record import read
 from clip_align.runs.folder import RunFolder, read_provenance, used_name
+from clip_align.training.checkpoint import OWN, GivenUp, newest
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class RunStart:
     """What a run begins with, the same on all ranks.
 
     config: as given. optimizer: its warm-up cut to fit. max_steps: optimizer steps of the whole run. folder: None
-    until it is made. checkpoint: file to continue from; ``own``: our part of it. wall_seconds: taken so far.
-    done: nothing is left to do.
+    until it is made. checkpoint: file to resume from; ``own``: our part of it; given_up: newer files that are damaged.
+    wall_seconds: taken so far. done: nothing is left to do.
     """
 
     config: Config
@@ -29,6 +30,7 @@ class RunStart:
     max_steps: int
     folder: Path | None = None
     checkpoint: Path | None = None
+    given_up: tuple[GivenUp, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
     wall_seconds: float = 0.0
     done: bool = False
@@ -97,13 +99,11 @@ def _refuse_used(config: Config) -> None:
 
 
 def _resumed(start: RunStart, run: RunFolder, world: int) -> RunStart:
-    from clip_align.training.checkpoint import OWN, newest  # torch
-
     found = newest(run.checkpoints)
     if found is None:
         line = f"{run.path} holds no checkpoint: starting again" + (", old record kept aside" if run.has_steps else "")
         return replace(start, folder=run.path, lines=(*start.lines, line))
-    path, own = found[0], found[1][OWN]
+    path, own = found.path, found.content[OWN]
     step, total = int(own["global_step"]), start.max_steps
     if own["ranks"] != world:
         raise UserError(
@@ -120,10 +120,19 @@ def _resumed(start: RunStart, run: RunFolder, world: int) -> RunStart:
         )
         return replace(start, folder=run.path, done=True, lines=(line,))
     before = own["config"]["trainer"], own["config"]["optimizer"]
-    lines = [f"resuming from step {step} ({path.name})"]
+    lines = [f"resume: checkpoint {file} is damaged and was given up ({reason})" for file, reason in found.given_up]
+    lines.append(f"resuming from step {step} ({path.name})")
     if before[0]["max_steps"] != start.config.trainer.max_steps or before[0]["samples"] != start.config.trainer.samples:
         lines.append(f"learning rate: {start.config.optimizer.schedule} schedule recomputed for {total} steps")
     past = read(run.path)
     walls = [line.get("wall_seconds") or 0.0 for line in (*past.events, *past.train, *past.evaluations)]
     wall = float(max([own["wall_seconds"], *walls]))
-    return replace(start, folder=run.path, checkpoint=path, own=own, wall_seconds=wall, lines=(*start.lines, *lines))
+    return replace(
+        start,
+        folder=run.path,
+        checkpoint=path,
+        given_up=found.given_up,
+        own=own,
+        wall_seconds=wall,
+        lines=(*start.lines, *lines),
+    )

@@ -120,6 +120,8 @@ class Progress(pl.Callback):
             log_schedule,
         )
         self.stopwatch, self.bad_sample_log = Stopwatch(), BadSampleLog(getattr(timed_loader.loader, "tally", None))
+        self.whole = False  # the last step is done and the next one has not begun
+        self.not_finite = False  # a loss was not
         self._sum, self._count = 0.0, 0
         self._last = (run_position.step, 0.0, 0.0)  # step, training seconds and seconds waited at the last line
 
@@ -131,11 +133,18 @@ class Progress(pl.Callback):
     def refused(self, bad: StepLoss) -> None:
         """A loss that is no number ends the run; all its samples go into the record."""
         message = f"train/loss is {bad.value} at step {bad.step}, from a batch of {len(bad.keys)} samples"
+        self.not_finite = True
         self._tell({"event": "not_finite", "message": message, "step": bad.step, "keys": list(bad.keys)})
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What all ranks had to skip."""
         self._tell(self.bad_sample_log.total(self.stop_check.ranks))
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        """From here to the end of the optimizer step its state is in between."""
+        self.whole = False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
@@ -145,6 +154,7 @@ class Progress(pl.Callback):
         if trainer.global_step == self.run_position.step:
             return  # more batches of this optimizer step to come
         self.run_position.step, self.run_position.cursor = trainer.global_step, batch["cursor"]
+        self.whole = True
         if (
             self.run_position.step % self.log_schedule.every == 0
             or self.run_position.step == self.log_schedule.max_steps

@@ -13,7 +13,8 @@ import pytorch_lightning as pl
 from clip_align.config import Config
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
-from clip_align.training.checkpoint import Checkpoints
+from clip_align.training.checkpoint_writer import CheckpointWriter
+from clip_align.training.checkpoints import Checkpoints
 from clip_align.training.clip_module import CLIPModule
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.signals import Signals
@@ -44,7 +45,9 @@ class TrainingLoop:
     ) -> None:
         """Train to the last step, or until a signal. The order of the callbacks is part of how they work."""
         callbacks = [self.stop_check, self.progress, *evaluations, self.checkpoints]
-        trainer = build_trainer(config.trainer, layout, self.module.model, max_steps, callbacks)
+        trainer = build_trainer(
+            config.trainer, layout, self.module.model, max_steps, callbacks, self.checkpoints.writer
+        )
         trainer.fit(
             self.module, train_dataloaders=self.timed_loader, ckpt_path=str(resume_from) if resume_from else None
         )
@@ -54,7 +57,8 @@ class TrainingLoop:
 class LoopContext:
     """What a loop has to do with. record, costs: of rank 0, else None and unused. events: steps with an evaluation.
 
-    higher_is_better: the direction of ``checkpoint.best``; None where no callback writes it.
+    higher_is_better: the direction of ``checkpoint.best``; None where no callback writes it. resume_with: what to type
+    to resume the run.
     """
 
     ranks: Ranks
@@ -63,6 +67,7 @@ class LoopContext:
     evaluation_costs: EvaluationCosts
     events: Sequence[int] = ()
     higher_is_better: bool | None = True
+    resume_with: str = ""
 
 
 def build_loop(
@@ -82,14 +87,18 @@ def build_loop(
     progress = Progress(run_position, timed_loader, stop_check, context.record, context.evaluation_costs, log_schedule)
     checkpoints = Checkpoints(
         folder,
-        config.checkpoint,
+        config.checkpoint.every_n_steps,
+        config.checkpoint.keep_last,
+        config.checkpoint.best,
         max_steps,
         carried,
         context.ranks,
         stop_check,
         progress,
+        CheckpointWriter(config.checkpoint.background),
         context.record,
         context.higher_is_better,
+        context.resume_with,
     )
     stop_check.on_losses, stop_check.on_bad, stop_check.last_good = (
         progress.take,

@@ -6,6 +6,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +22,7 @@ from clip_align.config import Config, OptimizerConfig, PathsConfig, TrainerConfi
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, lock, write_provenance
 from clip_align.training import open_run as opening
-from clip_align.training.checkpoint import OWN
+from clip_align.training.checkpoint import OWN, point_last
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.resume import global_batch, run_start, steps_of
 
@@ -152,7 +155,7 @@ def test_a_new_start_keeps_what_trackers_know_of_the_old_one_aside(run):
 
 def test_a_member_of_a_sweep_begins_under_the_name_that_users_type(tmp_path):
     start = SimpleNamespace(
-        config=replace(config(), paths=PathsConfig(runs=str(tmp_path))), max_steps=9, checkpoint=None
+        config=replace(config(), paths=PathsConfig(runs=str(tmp_path))), max_steps=9, checkpoint=None, given_up=()
     )
     components = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[])
     line = opening._beginning(start, components, SimpleNamespace(world=1), RunFolder(tmp_path / "sweep" / "0"))
@@ -177,6 +180,71 @@ def test_a_folder_that_cannot_be_written_names_paths_runs(tmp_path, monkeypatch)
     folder = opening.folder_of(start)
     with pytest.raises(UserError, match=r"^paths.runs: .*/b cannot be written \(No space left on device\); set paths"):
         opening.open_run(folder, start, None, None, [])
+
+
+def test_what_a_killed_write_has_left_is_removed_under_the_lock(run, monkeypatch):
+    """A process is killed in the middle of a save, and of a write of the record's items."""
+    script = """
+        import os, signal, sys
+        from pathlib import Path
+        from clip_align.runs.folder import replacing
+        with replacing(Path(sys.argv[1])) as temporary:
+            temporary.write_bytes(bytes(100_000))
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    for name in ("checkpoints/step-000000410.ckpt", "items/human/x/step-000000410.npz"):
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script), run.path / name], check=False)
+        assert killed.returncode == -9
+    (run.items / "human" / "x" / ".mine.tmp").write_text("not one of ours")
+    report = run.path / ".report.html.0123abcd.tmp"  # of a report that is being drawn
+    report.write_text("half")
+    old = run.path / ".curves.png.0123abcd.tmp"
+    old.write_text("half")
+    os.utime(old, (1.0, 1.0))
+
+    def hidden() -> list[str]:
+        return sorted(p.name for p in run.path.rglob(".*"))
+
+    assert len(hidden()) == 5
+    start = run_start(replace(config(), resume=str(run.path)), 2)
+    held = lock(run)  # a training is under way: its files stay
+    monkeypatch.setattr(opening, "ORPHANS_S", 0.3)
+    with pytest.raises(UserError, match="in use"):
+        opening.folder_of(start)
+    assert len(hidden()) == 5
+    os.close(held)
+    monkeypatch.setattr(opening, "lock", lambda run: None)  # nobody can tell whether there is one
+    opening.folder_of(start)
+    assert len(hidden()) == 5
+    monkeypatch.undo()
+    opening.folder_of(start)
+    assert hidden() == [".mine.tmp", report.name]
+
+
+def test_a_checkpoint_that_was_given_up_is_named_in_lines_and_record(run):
+    own = torch.load(run.checkpoints / "last.ckpt")
+    for step in (400, 500):
+        with (run.checkpoints / f"step-{step:09d}.ckpt").open("wb") as file:
+            torch.save({**own, "w": torch.zeros(4096)}, file)
+    point_last(run.checkpoints, "step-000000500.ckpt")
+    with (run.checkpoints / "step-000000500.ckpt").open("r+b") as file:
+        file.seek(9000)
+        file.write(b"x")
+    start = run_start(replace(config(), resume=str(run.path)), 2)
+    reason = "archive/data/0 does not have its checksum"
+    assert start.lines == (
+        f"resume: checkpoint step-000000500.ckpt is damaged and was given up ({reason})",
+        "resuming from step 400 (step-000000400.ckpt)",
+    )
+    components = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[])
+    line = opening._beginning(start, components, SimpleNamespace(world=2), run)
+    assert line["given_up"] == [f"step-000000500.ckpt: {reason}"]
+    assert line["message"].endswith(f", from step 400; given up as damaged: step-000000500.ckpt: {reason}")
+    opening.folder_of(start)
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == [
+        "damaged-step-000000500.ckpt", "last.ckpt", "step-000000400.ckpt",
+    ]  # fmt: skip
 
 
 def test_a_folder_in_use_is_refused_and_one_whose_orphans_end_is_waited_for(run, monkeypatch):

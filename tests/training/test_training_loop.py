@@ -328,7 +328,7 @@ def test_a_damaged_last_checkpoint_costs_itself_only(tmp_path):
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.unlink()
     last.write_bytes(b"PK\x03\x04 half of it")
-    path, content = newest(tmp_path / "checkpoints")
+    path, content, _ = newest(tmp_path / "checkpoints")
     assert path.name == "step-000000020.ckpt"
     assert content["global_step"] == 20
 
@@ -337,7 +337,7 @@ def test_checkpoints_that_are_all_damaged_are_no_reason_to_begin_anew(tmp_path):
     train(tmp_path, 20)
     for path in (tmp_path / "checkpoints").iterdir():
         path.write_bytes(b"PK\x03\x04 half of it")
-    with pytest.raises(UserError, match=r"resume: no checkpoint in .* can be read \(last.ckpt: .*\); repair"):
+    with pytest.raises(UserError, match=r"resume: no checkpoint in .* is whole \(step-000000020.ckpt: .*\); bring"):
         newest(tmp_path / "checkpoints")
     assert newest(tmp_path / "elsewhere") is None
 
