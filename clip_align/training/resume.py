@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clip_align.config import Config, OptimizerConfig
+from clip_align.config import Config, OptimizerConfig, PathsConfig
 from clip_align.errors import UserError
 from clip_align.record.record import read
-from clip_align.runs.folder import RunFolder, read_provenance, used_name
+from clip_align.runs.folder import RunFolder, read_provenance, run_name, used_name
 from clip_align.training.checkpoint import OWN, GivenUp, newest
 
 
@@ -81,6 +82,15 @@ def steps_of(config: Config, world: int) -> int:
 def global_batch(config: Config, world: int) -> int:
     """Samples of one optimizer step, over all ranks and accumulated batches."""
     return config.data.batch_size * world * config.trainer.accumulate
+
+
+def resume_command(run: RunFolder, paths: PathsConfig) -> str:
+    """What to type to resume ``run``, as it was found: paths belong to a call, not to the run, so they come again."""
+    default, below = PathsConfig(), run.path.resolve().is_relative_to(Path(paths.runs).resolve())
+    typed = [f"resume={run_name(run, paths.runs) if below else run.path}"]
+    typed += [f"paths.runs={paths.runs}"] if paths.runs != default.runs else []
+    typed += [f"paths.cache={paths.cache}"] if paths.cache != default.cache else []
+    return " ".join(["python train.py", *map(shlex.quote, typed)])
 
 
 def warmup(config: Config, max_steps: int) -> tuple[int, str | None]:

@@ -33,7 +33,7 @@ from clip_align.training.launch_ranks import (
     rank_layout,
 )
 from clip_align.training.open_run import OpenedRun, folder_of, open_run
-from clip_align.training.resume import RunStart, global_batch, run_start
+from clip_align.training.resume import RunStart, global_batch, resume_command, run_start
 from clip_align.training.run_end import RunEnd
 from clip_align.training.signals import Signals
 from clip_align.training.train_log import EvaluationCosts, RunPosition
@@ -141,7 +141,10 @@ def _trained(
     }
     record, evaluation_costs = (opened.record, opened.evaluation_costs) if opened else (None, EvaluationCosts())
     events = event_steps(components.callbacks, config.evaluation.early_steps, start.max_steps)
-    context = LoopContext(ranks, run_end.signals, record, evaluation_costs, tuple(events), components.higher_is_better)
+    resume_with = resume_command(opened.run, config.paths) if opened else ""
+    context = LoopContext(
+        ranks, run_end.signals, record, evaluation_costs, tuple(events), components.higher_is_better, resume_with
+    )
     loop = build_loop(config, module, components.loader, run_position, start.max_steps, context, folder, carried)
     settings = EvaluationSettings(
         cache=components.cache,

@@ -66,6 +66,8 @@ def test_a_signal_to_the_group_ends_a_run_in_order(tmp_path, small, number, code
     stopped = lines(folder, "event")[-1]
     assert (stopped["event"], stopped["global_step"]) == ("stopped", step)
     assert stopped["message"] == f"{status} at step {step}"
+    cache = next(key for key in small if key.startswith("paths.cache"))
+    assert f"to resume: python train.py resume=s paths.runs={tmp_path} {cache}" in text(tmp_path).splitlines()
     assert (folder / "report.html").stat().st_size > 1000
     assert "Traceback" not in text(tmp_path)
 

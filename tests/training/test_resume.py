@@ -24,7 +24,7 @@ from clip_align.runs.folder import RunFolder, lock, write_provenance
 from clip_align.training import open_run as opening
 from clip_align.training.checkpoint import OWN, point_last
 from clip_align.training.launch_ranks import RankLayout
-from clip_align.training.resume import global_batch, run_start, steps_of
+from clip_align.training.resume import global_batch, resume_command, run_start, steps_of
 
 
 def config(**trainer: Any) -> Config:
@@ -123,6 +123,15 @@ def test_another_length_is_told(run):
 def test_what_cannot_go_on(run, steps, ranks, message):
     with pytest.raises(UserError, match=message):
         run_start(replace(config(max_steps=steps), resume=str(run.path)), ranks)
+
+
+def test_the_command_that_resumes_a_run(tmp_path):
+    run = RunFolder(tmp_path / "my runs" / "sweep" / "0")
+    assert resume_command(RunFolder(Path("runs/a")), PathsConfig()) == "python train.py resume=a"
+    assert resume_command(run, PathsConfig(runs=str(tmp_path / "my runs"), cache="/c")) == (
+        f"python train.py resume=sweep/0 'paths.runs={tmp_path}/my runs' paths.cache=/c"
+    )
+    assert resume_command(run, PathsConfig()) == f"python train.py 'resume={run.path}'"
 
 
 def test_a_finished_run_has_nothing_to_do(run):

@@ -264,6 +264,110 @@ def test_without_a_signal_an_error_of_the_data_is_an_error(tmp_path):
         train(tmp_path, 5, change=lambda loop: setattr(loop.timed_loader, "loader", Broken()))
 
 
+class Ends:
+    """A loader whose data cannot be read at batch ``number``."""
+
+    def __init__(self, loader: Any, number: int) -> None:
+        self.loader, self.number = loader, number
+
+    def __iter__(self) -> Any:
+        for number, batch in enumerate(self.loader):
+            if number == self.number:
+                raise OSError(errno.EIO, "Input/output error")
+            yield batch
+
+
+class Raises(pl.Callback):
+    """Fails at ``step``: after it, like an evaluation, or inside the next one."""
+
+    def __init__(self, step: int, inside: bool) -> None:
+        self.step, self.inside = step, inside
+
+    def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+        if trainer.global_step == self.step and not self.inside:
+            raise ValueError("cannot be scored")
+
+    def on_before_optimizer_step(self, trainer: Any, *rest: Any) -> None:
+        if trainer.global_step == self.step and self.inside:
+            raise ValueError("inside a step")
+
+
+def steps_kept(folder: Any) -> list[str]:
+    return sorted(p.name for p in (folder / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("what", ["data", "callback"])
+def test_a_failure_between_two_steps_costs_no_step(tmp_path, accumulate, what):
+    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=accumulate))
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(whole, 19, config)
+    with pytest.raises((OSError, ValueError), match=r"Input/output error|cannot be scored"):
+        train(
+            parts,
+            19,
+            config,
+            change=lambda loop: (
+                setattr(loop.checkpoints, "resume_with", "resume=parts")
+                or (
+                    what == "data"
+                    and setattr(loop.timed_loader, "loader", Ends(loop.timed_loader.loader, 13 * accumulate + 1))
+                )
+            ),
+            evaluations=[Raises(13, inside=False)] if what == "callback" else (),
+        )
+    kept = 13  # the trainer fetches one batch ahead
+    assert steps_kept(parts)[-1] == f"step-{kept:09d}.ckpt"
+    assert lines(parts, "event")[-2]["message"] == f"checkpoint saved: step-{kept:09d}.ckpt"
+    assert lines(parts, "event")[-1]["message"] == "to resume: resume=parts"
+    assert load(parts / "checkpoints" / "last.ckpt")["global_step"] == kept
+    train(parts, 19, config)
+    assert train_losses(parts) == train_losses(whole)
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(parts)[name]), name
+
+
+@pytest.mark.parametrize("what", ["inside", "in the middle of an accumulated step"])
+def test_nothing_is_saved_after_a_failure_inside_a_step(tmp_path, what):
+    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=3))
+    data = (
+        (lambda loop: setattr(loop.timed_loader, "loader", Ends(loop.timed_loader.loader, 14 * 3 + 2)))
+        if what != "inside"
+        else None
+    )
+    with pytest.raises((OSError, ValueError)):
+        train(tmp_path, 19, config, change=data or (lambda loop: None), evaluations=[Raises(13, True)] * (not data))
+    assert steps_kept(tmp_path) == ["step-000000010.ckpt"]
+
+
+def test_a_failure_with_weights_that_are_not_finite_saves_nothing(tmp_path):
+    class Spoil(Raises):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+            if trainer.global_step == self.step:
+                pl_module.model.visual.weight.data[0, 0] = math.nan
+            super().on_train_batch_end(trainer, pl_module, *rest)
+
+    with pytest.raises(ValueError, match="cannot be scored"):
+        train(tmp_path, 19, EACH, evaluations=[Spoil(13, inside=False)])
+    assert steps_kept(tmp_path) == ["step-000000010.ckpt"]
+
+
+def test_a_failure_that_cannot_be_saved_keeps_its_own_reason(tmp_path, monkeypatch):
+    def full(checkpoint: Any, file: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Full(Raises):
+        def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+            monkeypatch.setattr(torch, "save", full)
+            super().on_train_batch_end(trainer, *rest)
+
+    with pytest.raises(ValueError, match="cannot be scored"):
+        train(tmp_path, 19, EACH, evaluations=[Full(7, inside=False)])
+    warning = lines(tmp_path, "event")[-1]
+    assert warning["event"] == "warning"
+    assert warning["message"].startswith("no checkpoint was saved after the failure: checkpoint: ")
+
+
 def test_best_checkpoint_has_the_weights_that_were_scored(tmp_path):
     scored: dict[int, torch.Tensor] = {}
 
