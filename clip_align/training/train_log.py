@@ -11,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from clip_align.errors import RunError
 from clip_align.record.record import Position, Record
 from clip_align.training.bad_sample_log import BadSampleLog
 from clip_align.training.clip_module import CLIPModule
@@ -18,6 +19,7 @@ from clip_align.training.loss_check import StepLoss
 from clip_align.training.stop_check import StopCheck, mean_over_ranks
 from clip_align.training.timed_loader import TimedLoader
 
+MOST_SKIPPED = 30  # running: a scaler that begins at 2^16 and halves is at 2^-14 then, where nothing more is to be had
 REMEMBERED = 5  # evaluations whose mean cost is that of those to come
 
 
@@ -122,6 +124,7 @@ class Progress(pl.Callback):
         self.stopwatch, self.bad_sample_log = Stopwatch(), BadSampleLog(getattr(timed_loader.loader, "tally", None))
         self.whole = False  # the last step is done and the next one has not begun
         self.not_finite = False  # a loss was not
+        self._skipped_told = 0
         self._sum, self._count = 0.0, 0
         self._last = (run_position.step, 0.0, 0.0)  # step, training seconds and seconds waited at the last line
 
@@ -160,6 +163,7 @@ class Progress(pl.Callback):
             or self.run_position.step == self.log_schedule.max_steps
         ):
             self._write(pl_module)
+        self._look_at_skipped(pl_module)
 
     def _write(self, module: Any) -> None:
         self.stop_check.check_losses()
@@ -169,6 +173,26 @@ class Progress(pl.Callback):
             self._tell(self.bad_sample_log.news())
         self._sum, self._count = 0.0, 0
         self._last = (self.run_position.step, self.stopwatch.seconds, self.timed_loader.waited)
+
+    def _look_at_skipped(self, module: Any) -> None:
+        """Steps that the gradient scaler has skipped: told when they have doubled; RunError when they do not end."""
+        if module.skipped_running >= MOST_SKIPPED:
+            first = self.run_position.step - module.skipped_running + 1
+            raise RunError(
+                f"trainer.precision: the gradient scaler has skipped {module.skipped_running} optimizer steps running "
+                f"(steps {first} to {self.run_position.step}): gradients overflow float16 at every scale; take "
+                "trainer.precision=bf16-mixed, or a lower optimizer.lr"
+            )
+        if module.skipped >= max(1, 2 * self._skipped_told):
+            self._skipped_told = module.skipped
+            steps = (
+                f"{module.skipped:,} optimizer step{'s' if module.skipped > 1 else ''} of {self.run_position.step:,}"
+            )
+            message = (
+                f"16-mixed: {steps} skipped so far (a gradient overflowed float16): weights and learning rate stay as "
+                "they were"
+            )
+            self._tell({"event": "skipped_steps", "message": message, "skipped_steps": module.skipped})
 
     def _tell(self, event: Mapping[str, Any] | None) -> None:
         if self.record is not None and event is not None:
@@ -180,8 +204,9 @@ class Progress(pl.Callback):
         return {
             "train/loss": loss,
             "train/logit_scale": float(module.model.logit_scale.detach().exp()),
-            "train/lr": module.learning_rate(self.run_position.step),
+            "train/lr": module.rate,
             "train/grad_norm": float(norm) if norm is not None else float("nan"),
+            **({"train/skipped_steps": module.skipped} if module.skipped else {}),
         }
 
     def _times(self) -> dict[str, float]:
