@@ -103,7 +103,7 @@ def _context(stored: Mapping[str, Any]) -> Iterator[str]:
     yield f"data={stored['data']['kind']}"
     yield f"model={stored['model']['kind']}"
     yield f"trainer={stored['trainer']['kind']}"
-    yield f"evaluation.every_n_steps={stored['evaluation']['every_n_steps']}"
+    yield f"evaluation.every_n_steps={as_typed(stored['evaluation']['every_n_steps'])}"
     yield "callbacks=[]"
     for name, callback in stored["callbacks"].items():
         for key, value in {"_target_": callback["target"], **callback["arguments"]}.items():

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from clip_align.config import to_plain
+from clip_align.config import Config, to_plain
 from clip_align.errors import UserError
 from clip_align.evaluation.schedule import event_steps
 from clip_align.record.record import Position, Record, read
@@ -34,7 +34,7 @@ from clip_align.tracking.console_lines import can_redraw
 from clip_align.training.checkpoint import set_aside
 from clip_align.training.components import RunComponents
 from clip_align.training.launch_ranks import RankLayout
-from clip_align.training.resume import RunStart, global_batch
+from clip_align.training.resume import RunStart, contrastive_batch, global_batch
 from clip_align.training.train_log import EvaluationCosts
 
 OF_TRACKERS = ("wandb", "tensorboard", "evaluations.csv", "train.csv")  # they would continue with what they find
@@ -138,11 +138,7 @@ def _provenance(
     """The first command of a run stays; those that continued with it are listed behind."""
     config = start.config
     now = provenance(argv, config.seed, status="running", exit_code=None, ended=None, ranks=layout.world)
-    now |= {
-        "global_batch": global_batch(config, layout.world),
-        **components.data.provenance,
-        "stimuli": components.stimuli,
-    }
+    now |= {**_batches(config, layout), **components.data.provenance, "stimuli": components.stimuli}
     before = read_provenance(run)
     if start.checkpoint is None or not before:
         return now
@@ -154,6 +150,15 @@ def _provenance(
     return now | kept | {"resumed": [*before.get("resumed", []), {**going_on, "step": start.step}]}
 
 
+def _batches(config: Config, layout: RankLayout) -> dict[str, int]:
+    """Both sizes: accumulation makes the global batch larger, and not what a sample is contrasted with."""
+    size, accumulate = config.data.batch_size, config.trainer.accumulate
+    return {
+        "global_batch": global_batch(size, layout.world, accumulate),
+        "contrastive_batch": contrastive_batch(size, layout.world),
+    }
+
+
 def _position(start: RunStart, components: RunComponents) -> Position:
     return Position(start.step, int(start.own.get("samples_seen", 0)), components.cursor[0], start.wall_seconds)
 
@@ -161,15 +166,16 @@ def _position(start: RunStart, components: RunComponents) -> Position:
 def _beginning(start: RunStart, components: RunComponents, layout: RankLayout, run: RunFolder) -> dict[str, Any]:
     config = start.config
     events = event_steps(components.callbacks, config.evaluation.early_steps, start.max_steps)
-    batch = global_batch(config, layout.world)
+    batches = _batches(config, layout)
     ranks = f" on {layout.world} ranks" if layout.world > 1 else ""
     name = run_name(run, config.paths.runs)
-    what = f"{components.clip.name}, {start.max_steps} steps of {batch} samples{ranks}, {len(events)} evaluations"
+    what = f"{components.clip.name}, {start.max_steps} steps of {batches['global_batch']} samples{ranks} "
+    what += f"(each contrasted with {batches['contrastive_batch']}), {len(events)} evaluations"
     return {
         "event": "resumed" if start.checkpoint else "started",
         "message": f"{name}: {what}{_from(start)}",
         "max_steps": start.max_steps,
-        "global_batch": batch,
+        **batches,
         "ranks": layout.world,
         "run": name,
         "evaluations_planned": len(events),

@@ -14,6 +14,7 @@ from clip_align.config import Config, OptimizerConfig, PathsConfig
 from clip_align.errors import UserError
 from clip_align.record.record import read
 from clip_align.runs.folder import RunFolder, read_provenance, run_name, used_name
+from clip_align.training.check_interval import with_rhythm
 from clip_align.training.checkpoint import OWN, GivenUp, newest
 
 
@@ -62,26 +63,42 @@ class RunStart:
 
 def run_start(config: Config, world: int) -> RunStart:
     """Where to begin, read from the run's folder; nothing is written. UserError when it cannot be begun so."""
-    max_steps = steps_of(config, world)
-    steps, line = warmup(config, max_steps)
+    trainer, batch = config.trainer, global_batch(config.data.batch_size, world, config.trainer.accumulate)
+    max_steps = steps_of(trainer.max_steps, trainer.samples, batch)
+    steps, line = warmup(config.optimizer.warmup_steps, max_steps)
     optimizer = replace(config.optimizer, warmup_steps=steps)
-    start = RunStart(config, optimizer, max_steps, lines=(line,) if line else ())
+    start = RunStart(with_rhythm(config, max_steps), optimizer, max_steps, lines=(line,) if line else ())
     if config.resume is None:
-        _refuse_used(config)
+        _refuse_used(config.name, config.paths.runs)
         return start
     return _resumed(start, RunFolder(Path(config.resume)), world)
 
 
-def steps_of(config: Config, world: int) -> int:
-    """Optimizer steps of the whole run on ``world`` ranks."""
-    if config.trainer.max_steps is not None:
-        return config.trainer.max_steps
-    return math.ceil((config.trainer.samples or 1) / global_batch(config, world))
+def steps_of(max_steps: int | None, samples: int | None, batch: int) -> int:
+    """Optimizer steps of the whole run.
+
+    Args:
+        max_steps: as configured; None where the length is given in samples.
+        samples: over all ranks, as configured.
+        batch: samples of one optimizer step, over all ranks.
+    """
+    return max_steps if max_steps is not None else math.ceil((samples or 1) / batch)
 
 
-def global_batch(config: Config, world: int) -> int:
-    """Samples of one optimizer step, over all ranks and accumulated batches."""
-    return config.data.batch_size * world * config.trainer.accumulate
+def global_batch(batch_size: int, world: int, accumulate: int) -> int:
+    """Samples of one optimizer step, over all ranks and accumulated batches.
+
+    Args:
+        batch_size: samples of one batch on one rank.
+        world: number of ranks.
+        accumulate: batches of one optimizer step on each rank.
+    """
+    return contrastive_batch(batch_size, world) * accumulate
+
+
+def contrastive_batch(batch_size: int, world: int) -> int:
+    """Samples that each one is contrasted with, itself included: accumulated batches do not see each other."""
+    return batch_size * world
 
 
 def resume_command(run: RunFolder, paths: PathsConfig) -> str:
@@ -93,19 +110,18 @@ def resume_command(run: RunFolder, paths: PathsConfig) -> str:
     return " ".join(["python train.py", *map(shlex.quote, typed)])
 
 
-def warmup(config: Config, max_steps: int) -> tuple[int, str | None]:
-    """Warm-up steps for a run of ``max_steps``, and a line when they had to be cut to a tenth of it."""
-    asked = config.optimizer.warmup_steps
+def warmup(asked: int, max_steps: int) -> tuple[int, str | None]:
+    """Warm-up steps for a run of ``max_steps``, and a line when those asked for had to be cut to a tenth of it."""
     if asked <= max_steps:
         return asked, None
     cut = max_steps // 10
     return cut, f"optimizer.warmup_steps: {asked} is longer than the run of {max_steps} steps; cut to {cut}"
 
 
-def _refuse_used(config: Config) -> None:
+def _refuse_used(name: str | None, runs: str) -> None:
     """A used name is refused before anything is prepared; the folder itself is made later."""
-    if config.name and (folder := RunFolder(Path(config.paths.runs) / config.name)).has_steps:
-        raise UserError(used_name(folder, config.name))
+    if name and (folder := RunFolder(Path(runs) / name)).has_steps:
+        raise UserError(used_name(folder, name))
 
 
 def _resumed(start: RunStart, run: RunFolder, world: int) -> RunStart:

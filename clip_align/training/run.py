@@ -133,7 +133,8 @@ def _trained(
     module = CLIPModule(clip.model, clip.mean, clip.std, start.optimizer, start.max_steps, fused)
     if config.trainer.compile:
         compile_towers(clip.model)
-    run_position = RunPosition(global_batch(config, layout.world), components.cursor, start.wall_seconds, start.step)
+    batch = global_batch(config.data.batch_size, layout.world, config.trainer.accumulate)
+    run_position = RunPosition(batch, components.cursor, start.wall_seconds, start.step)
     carried = {
         "config": to_plain(replace(config, resume=None, dry_run=False)),
         "words": components.words,

@@ -20,6 +20,8 @@ from clip_align.training.stop_check import StopCheck, mean_over_ranks
 from clip_align.training.timed_loader import TimedLoader
 
 MOST_SKIPPED = 30  # running: a scaler that begins at 2^16 and halves is at 2^-14 then, where nothing more is to be had
+WAITING_AFTER_S = 60.0  # of training
+WAITING_FRACTION = 0.1  # of the time, more than which is worth a line
 REMEMBERED = 5  # evaluations whose mean cost is that of those to come
 
 
@@ -86,15 +88,29 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class LogSchedule:
-    """When to write a line, where the run ends, and the steps at which it evaluates, in order."""
+    """When to write a line, where the run ends, and the steps at which it evaluates, in order.
+
+    advice: what to do where training waits for data.
+    """
 
     every: int
     max_steps: int
     events: Sequence[int] = ()
+    advice: str = "more data.workers read faster"
 
     def events_left(self, step: int) -> int:
         """Evaluations to come when ``step`` is just done; its own comes after the line that says so."""
         return len(self.events) - bisect_left(self.events, step)
+
+
+def faster_data(workers: int, cores: int | None) -> str:
+    """What to do where training waits for data that ``workers`` processes a rank read on a machine of ``cores``."""
+    if cores is None or workers < cores:
+        return f"try more data.workers ({workers} a rank now, {cores or 'an unknown number of'} cores here)"
+    return (
+        f"data.workers={workers} is as many as there are cores: smaller images in the shards, a faster disk, or more "
+        "data.memory_mb would help"
+    )
 
 
 class Progress(pl.Callback):
@@ -124,7 +140,7 @@ class Progress(pl.Callback):
         self.stopwatch, self.bad_sample_log = Stopwatch(), BadSampleLog(getattr(timed_loader.loader, "tally", None))
         self.whole = False  # the last step is done and the next one has not begun
         self.not_finite = False  # a loss was not
-        self._skipped_told = 0
+        self._skipped_told, self._waiting_told = 0, False
         self._sum, self._count = 0.0, 0
         self._last = (run_position.step, 0.0, 0.0)  # step, training seconds and seconds waited at the last line
 
@@ -171,6 +187,7 @@ class Progress(pl.Callback):
         if self.record is not None:
             self.record.append("train", self.run_position.position(), {**self._measured(module, loss), **self._times()})
             self._tell(self.bad_sample_log.news())
+            self._look_at_waiting()
         self._sum, self._count = 0.0, 0
         self._last = (self.run_position.step, self.stopwatch.seconds, self.timed_loader.waited)
 
@@ -193,6 +210,21 @@ class Progress(pl.Callback):
                 "they were"
             )
             self._tell({"event": "skipped_steps", "message": message, "skipped_steps": module.skipped})
+
+    def _look_at_waiting(self) -> None:
+        """Say once that data come too slowly: a minute in, when what is opened and decoded once no longer counts."""
+        seconds, waited = self.stopwatch.seconds, self.timed_loader.waited
+        if self._waiting_told or seconds < WAITING_AFTER_S or waited <= WAITING_FRACTION * seconds:
+            return
+        self._waiting_told = True
+        fraction = min(1.0, waited / seconds)
+        self._tell(
+            {
+                "event": "waiting",
+                "message": f"data: training has waited for data {fraction:.0%} of the time so far; {self.log_schedule.advice}",
+                "fraction": fraction,
+            }
+        )
 
     def _tell(self, event: Mapping[str, Any] | None) -> None:
         if self.record is not None and event is not None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytorch_lightning as pl
 from clip_align.config import Config
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
+from clip_align.training.check_interval import checkpoint_every
 from clip_align.training.checkpoint_writer import CheckpointWriter
 from clip_align.training.checkpoints import Checkpoints
 from clip_align.training.clip_module import CLIPModule
@@ -20,7 +22,7 @@ from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.signals import Signals
 from clip_align.training.stop_check import StopCheck
 from clip_align.training.timed_loader import TimedLoader
-from clip_align.training.train_log import EvaluationCosts, LogSchedule, Progress, RunPosition
+from clip_align.training.train_log import EvaluationCosts, LogSchedule, Progress, RunPosition, faster_data
 from clip_align.training.trainer import build_trainer
 
 
@@ -83,11 +85,13 @@ def build_loop(
     """The parts around ``module``; checkpoints go to ``folder`` and hold what is ``carried``."""
     timed_loader = TimedLoader(loader, context.signals)
     stop_check = StopCheck(context.ranks, context.signals, module.losses)
-    log_schedule = LogSchedule(config.trainer.log_every_n_steps, max_steps, context.events)
+    log_schedule = LogSchedule(
+        config.trainer.log_every_n_steps, max_steps, context.events, faster_data(config.data.workers, os.cpu_count())
+    )
     progress = Progress(run_position, timed_loader, stop_check, context.record, context.evaluation_costs, log_schedule)
     checkpoints = Checkpoints(
         folder,
-        config.checkpoint.every_n_steps,
+        config.checkpoint.every_n_steps or checkpoint_every(max_steps),
         config.checkpoint.keep_last,
         config.checkpoint.best,
         max_steps,

@@ -47,10 +47,24 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_steps_from_samples_are_rounded_up():
-    by_samples = config(max_steps=None, samples=10_000, accumulate=2)
-    assert global_batch(by_samples, 3) == 768
-    assert steps_of(by_samples, 3) == 14
-    assert steps_of(config(), 3) == 1000
+    batch = global_batch(128, 3, accumulate=2)
+    assert batch == 768
+    assert steps_of(None, 10_000, batch) == 14
+    assert steps_of(1000, None, batch) == 1000
+
+
+def test_the_contrast_does_not_grow_with_accumulation(tmp_path):
+    settings = config(accumulate=4)
+    start = run_start(replace(settings, paths=PathsConfig(runs=str(tmp_path))), 2)
+    components = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[], data=SimpleNamespace(provenance={}))
+    line = opening._beginning(start, components, SimpleNamespace(world=2), RunFolder(tmp_path / "a"))
+    assert (line["global_batch"], line["contrastive_batch"]) == (1024, 256)
+    assert line["message"] == (
+        "a: tiny, 1000 steps of 1024 samples on 2 ranks (each contrasted with 256), 0 evaluations"
+    )
+    components.stimuli = {}
+    about = opening._provenance(start, components, RankLayout(0, 0, 2, 2, False), ["x"], RunFolder(tmp_path / "a"))
+    assert (about["global_batch"], about["contrastive_batch"]) == (1024, 256)
 
 
 def test_a_new_run(tmp_path):
@@ -169,7 +183,7 @@ def test_a_member_of_a_sweep_begins_under_the_name_that_users_type(tmp_path):
     components = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[])
     line = opening._beginning(start, components, SimpleNamespace(world=1), RunFolder(tmp_path / "sweep" / "0"))
     assert line["run"] == "sweep/0"
-    assert line["message"].startswith("sweep/0: tiny, 9 steps")
+    assert line["message"].startswith("sweep/0: tiny, 9 steps of 128 samples (each contrasted with 128)")
 
 
 def test_a_used_name_is_refused(run):

@@ -18,6 +18,7 @@ from train_synthetic import CONFIG, train, train_losses
 
 from clip_align.config import CheckpointConfig, OptimizerConfig, TrainerConfig
 from clip_align.errors import RunError, UserError
+from clip_align.training import train_log as progress
 from clip_align.training.checkpoint import OWN, load, newest
 from clip_align.training.signals import Signals
 from clip_align.training.training_loop import TrainingLoop
@@ -167,6 +168,41 @@ def test_the_first_evaluation_is_no_training_time(tmp_path):
     train(tmp_path, 1, EACH, evaluations=[Slow()])
     (line,) = lines(tmp_path, "train")
     assert line["time/samples_per_second"] > 8 / 0.9
+
+
+@pytest.mark.parametrize(("wait", "told"), [(0.03, 1), (0.0, 0)])
+def test_waiting_for_data_is_told_once_with_advice(tmp_path, monkeypatch, wait, told):
+    monkeypatch.setattr(progress, "WAITING_AFTER_S", 0.2)
+
+    class Slow:
+        def __init__(self, loader: Any) -> None:
+            self.loader = loader
+
+        def __iter__(self) -> Any:
+            for batch in self.loader:
+                time.sleep(wait)
+                yield batch
+
+    class Steps(pl.Callback):
+        def on_before_optimizer_step(self, *_: Any) -> None:
+            time.sleep(0.02)
+
+    change = lambda loop: setattr(loop.timed_loader, "loader", Slow(loop.timed_loader.loader))  # noqa: E731
+    train(tmp_path, 40, EACH, change=change, evaluations=[Steps()])
+    found = [line for line in lines(tmp_path, "event") if line["event"] == "waiting"]
+    assert len(found) == told
+    for line in found:
+        assert line["wall_seconds"] >= 0.2
+        assert 0.1 < line["fraction"] <= 1
+        assert line["message"].startswith(
+            f"data: training has waited for data {line['fraction']:.0%} of the time so far; "
+        )
+        assert "try more data.workers (0 a rank now, " in line["message"]
+
+
+def test_advice_to_who_has_a_worker_on_every_core():
+    assert progress.faster_data(3, 4) == "try more data.workers (3 a rank now, 4 cores here)"
+    assert progress.faster_data(4, 4).startswith("data.workers=4 is as many as there are cores: ")
 
 
 def test_logit_scale_stays_in_its_bounds(tmp_path):
