@@ -54,7 +54,7 @@ def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
     if not start.done:
         with ExitStack() as stack:
             cache = _cache(config, stack, missing)
-            samples = None if _about("data", absent) else _data(config, layout, cache, missing)
+            samples = None if _about("data", absent) else _data(start, config, layout, cache, missing)
             if not _about("model", absent):  # its size says what callbacks show it
                 callbacks = _callbacks(start.config, cache, stack, missing, absent)
                 _cost(start, layout, samples, cache, callbacks, missing)
@@ -113,7 +113,7 @@ def _cache(config: Config, stack: ExitStack, missing: list[str]) -> Path:
     return cache
 
 
-def _data(config: Config, layout: RankLayout, cache: Path, missing: list[str]) -> int | None:
+def _data(start: RunStart, config: Config, layout: RankLayout, cache: Path, missing: list[str]) -> int | None:
     """Samples of an epoch, None where the data are not in order."""
     if isinstance(config.data, WorldData):
         from clip_align.data.world.shards import rendered
@@ -137,6 +137,7 @@ def _data(config: Config, layout: RankLayout, cache: Path, missing: list[str]) -
     try:
         for line in data.check():
             _found("data", line.removeprefix("data: "))
+        start.cursor(data.found.fingerprint)  # whether a resumed run may be trained on these
     except UserError as error:
         missing.extend(error.lines)
         return None

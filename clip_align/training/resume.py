@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clip_align.config import Config, OptimizerConfig, PathsConfig
+from clip_align.config import Config, OptimizerConfig, PathsConfig, to_plain
 from clip_align.errors import UserError
 from clip_align.record.record import read
 from clip_align.runs.folder import RunFolder, read_provenance, run_name, used_name
@@ -49,16 +49,30 @@ class RunStart:
         return self.own.get("words")
 
     def cursor(self, fingerprint: str) -> tuple[list[int], str | None]:
-        """Epoch and number of the next batch to train on, with these data; a line where the run had others so far.
+        """Epoch and number of the next batch to train on, with these data; a line where they have moved or changed.
 
-        A position in an epoch means something for the same samples only: with others the next epoch begins.
+        A position in an epoch means something for the same samples only: with others in the same place the next epoch
+        begins. UserError for others in another place, which was typed: that is more likely a mistake.
         """
         epoch, batch = self.own.get("cursor", [0, 0])
-        before = self.own.get("data_fingerprint", fingerprint)
-        if before == fingerprint:
-            return [epoch, batch], None
+        before, moved = self.own.get("data_fingerprint"), self._moved()
+        if moved and before != fingerprint:
+            raise UserError(
+                f"{moved}: not the data that {self.folder} was trained on so far (fingerprint {before or 'unknown'}, "
+                f"now {fingerprint}); when a run is resumed its data may lie elsewhere, with the same names, sizes and "
+                "order"
+            )
+        if before in (None, fingerprint):
+            return [epoch, batch], f"{moved}: the same data as before, in another place" if moved else None
         line = f"data: not what {self.folder} was trained on so far (fingerprint {before}, now {fingerprint})"
         return [epoch + 1, 0], f"{line}; continuing with epoch {epoch + 1} of these"
+
+    def _moved(self) -> str | None:
+        """The key of the data's place, where it is not the one that the checkpoint was trained from."""
+        if not self.own:
+            return None
+        now, before = to_plain(self.config)["data"], self.own["config"]["data"]
+        return next((f"data.{key}" for key in ("shards", "csv", "root") if now.get(key) != before.get(key)), None)
 
 
 def run_start(config: Config, world: int) -> RunStart:

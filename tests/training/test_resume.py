@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from clip_align.config import Config, OptimizerConfig, PathsConfig, TrainerConfig, to_plain
+from clip_align.config import Config, OptimizerConfig, PathsConfig, ShardData, Source, TrainerConfig, to_plain
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, lock, write_provenance
 from clip_align.training import open_run as opening
@@ -101,6 +101,32 @@ def test_with_other_data_the_next_epoch_begins(run):
     assert line == (
         f"data: not what {run.path} was trained on so far (fingerprint old, now new); continuing with epoch 3 of these"
     )
+
+
+def on_shards(run: RunFolder, fingerprint: str | None, before: str, now: str) -> Any:
+    """The run with a checkpoint that was trained on shards in one place, resumed with those in another."""
+    own = torch.load(run.checkpoints / "last.ckpt")[OWN]
+    trained, resumed = (replace(config(), data=ShardData(shards=(Source(place),))) for place in (before, now))
+    known = {**own, "config": to_plain(trained)} | ({"data_fingerprint": fingerprint} if fingerprint else {})
+    torch.save({OWN: known}, run.checkpoints / "last.ckpt")
+    return run_start(replace(resumed, resume=str(run.path)), 2)
+
+
+def test_the_same_data_in_another_place_are_trained_on_from_the_same_batch(run):
+    cursor, line = on_shards(run, "print", "/a/x.tar", "/b/x.tar").cursor("print")
+    assert cursor == [2, 7]
+    assert line == "data.shards: the same data as before, in another place"
+
+
+@pytest.mark.parametrize(("kept", "said"), [("old", "old"), (None, "unknown")])
+def test_other_data_in_another_place_are_refused_by_name(run, kept, said):
+    with pytest.raises(UserError) as caught:
+        on_shards(run, kept, "/a/x.tar", "/b/x.tar").cursor("print")
+    assert str(caught.value) == (
+        f"data.shards: not the data that {run.path} was trained on so far (fingerprint {said}, now print); when a run "
+        "is resumed its data may lie elsewhere, with the same names, sizes and order"
+    )
+    assert on_shards(run, kept, "/a/x.tar", "/a/x.tar").cursor("print")[0] == ([3, 0] if kept else [2, 7])
 
 
 def test_the_provenance_keeps_the_fingerprint_of_earlier_data(run):
