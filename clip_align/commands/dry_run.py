@@ -48,7 +48,7 @@ def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
         layout = rank_layout(config.trainer, torch.cuda.device_count(), os.environ)
     except UserError as error:
         raise UserError(*missing, *error.lines) from None
-    use_threads(config, layout)
+    use_threads(config.trainer.threads, layout)
     _found("trainer", f"{layout.world} rank{'s' if layout.world > 1 else ''} on the {'GPU' if layout.gpu else 'CPU'}")
     start = _start(config, layout, missing)
     if not start.done:

@@ -143,6 +143,6 @@ def described(history: History) -> Iterator[tuple[Mapping[str, Any], Mapping[str
 
 
 def warnings(history: History) -> list[Mapping[str, Any]]:
-    """Events that a reader should know of: warnings, skipped samples, failures."""
-    calm = {"started", "checkpoint", "resumed", "finished"}
-    return [e for e in history.events if e.get("event") not in calm]
+    """Events that a reader should know of: warnings, skipped samples, failures, checkpoints that were given up."""
+    calm = {"started", "checkpoint", "resumable", "resumed", "finished"}
+    return [e for e in history.events if e.get("event") not in calm or e.get("given_up")]

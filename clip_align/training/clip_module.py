@@ -27,14 +27,20 @@ Batch = dict[str, Any]  # image uint8 [B, 3, S, S], text int64 [B, L], cursor, k
 class CLIPModule(pl.LightningModule):
     """A model with ``encode_image``, ``encode_text`` and ``logit_scale``, trained with InfoNCE.
 
-    mean, std: normalization of the channels on [0, 1]. steps: optimizer steps of the whole run.
-    fused: False under a gradient scaler. ``losses`` and ``grad_norm`` (before clipping, of the last step)
-    stay on the device until somebody reads them.
+    ``losses`` and ``grad_norm`` (before clipping, of the last step) stay on the device until somebody reads them.
 
     A gradient scaler skips the optimizer where a gradient overflows. Lightning counts such a step as done, and nothing
     else tells: so ``skipped`` counts them (of the whole run), ``skipped_running`` those since the last one that was
     taken. The learning rate follows the steps that were taken; the run's length is Lightning's count, so a run that
     skipped k steps ends k steps before its schedule does.
+
+    Args:
+        model: has the two encoders, and the logit scale as a parameter; that is set to its initial value.
+        mean: of the channels on [0, 1].
+        std: likewise.
+        optimizer: rate, schedule, decay and clipping.
+        steps: optimizer steps of the whole run.
+        fused: False under a gradient scaler.
     """
 
     shift: Tensor  # [1, 3, 1, 1], of pixels on 0 to 255

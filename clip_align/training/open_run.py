@@ -56,7 +56,15 @@ class OpenedRun:
 def open_run(
     run: RunFolder, start: RunStart, components: RunComponents, layout: RankLayout, argv: Sequence[str]
 ) -> OpenedRun:
-    """Note where the run comes from and begin its record, in the folder of `folder_of`."""
+    """Note where the run comes from and begin its record; UserError where the folder cannot be written.
+
+    Args:
+        run: the folder that `folder_of` has made.
+        start: where the run begins.
+        ready: what it is made of: data, model, callbacks.
+        here: the first rank's place.
+        argv: the command as typed.
+    """
     config = start.config
     try:
         plain = to_plain(replace(config, resume=None, dry_run=False))

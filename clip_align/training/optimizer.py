@@ -35,7 +35,13 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 
 
 def adamw(model: nn.Module, config: OptimizerConfig, fused: bool) -> AdamW:
-    """AdamW over ``model``. ``fused`` must be False under a gradient scaler: clipping sees scaled gradients else."""
+    """AdamW over the trainable parameters, in two groups.
+
+    Args:
+        model: its parameters have to be on their device.
+        config: rate, betas, eps and weight decay.
+        fused: one kernel for all; False under a gradient scaler: clipping would see scaled gradients.
+    """
     groups = parameter_groups(model, config.weight_decay)
     devices = {p.device.type for p in model.parameters()}
     return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused and devices <= {"cpu", "cuda"})
@@ -50,7 +56,13 @@ def schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
 
 
 def scheduler(optimizer: AdamW, config: OptimizerConfig, steps: int) -> LambdaLR:
-    """The schedule as torch has it. Its state holds no function, so a resumed run may have another length."""
+    """The schedule as torch has it. Its state holds no function, so a resumed run may have another length.
+
+    Args:
+        optimizer: whose rate it sets.
+        config: shape and warm-up.
+        steps: optimizer steps of the whole run.
+    """
     factor = schedule(config, steps)
     return LambdaLR(optimizer, lambda done: factor(done))  # a function: a callable object would land in the state
 

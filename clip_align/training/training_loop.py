@@ -45,7 +45,15 @@ class TrainingLoop:
         evaluations: Sequence[pl.Callback],
         resume_from: Path | None,
     ) -> None:
-        """Train to the last step, or until a signal. The order of the callbacks is part of how they work."""
+        """Train to the last step, or until a signal. The order of the callbacks is part of how they work.
+
+        Args:
+            config: of the run.
+            here: this rank's place.
+            max_steps: optimizer steps of the whole run.
+            evaluations: the perceptual callbacks.
+            resume_from: a checkpoint's file; None starts again.
+        """
         callbacks = [self.stop_check, self.progress, *evaluations, self.checkpoints]
         trainer = build_trainer(
             config.trainer, layout, self.module.model, max_steps, callbacks, self.checkpoints.writer
@@ -82,7 +90,18 @@ def build_loop(
     folder: Path,
     carried: Mapping[str, Any],
 ) -> TrainingLoop:
-    """The parts around ``module``; checkpoints go to ``folder`` and hold what is ``carried``."""
+    """The parts around ``module``.
+
+    Args:
+        config: of the run.
+        module: what is trained.
+        loader: this rank's batches, from the run's position on, without an end.
+        where: the run's position.
+        max_steps: optimizer steps of the whole run.
+        around: ranks, signals, record.
+        folder: of the checkpoints.
+        carried: what each of them holds besides the state of training.
+    """
     timed_loader = TimedLoader(loader, context.signals)
     stop_check = StopCheck(context.ranks, context.signals, module.losses)
     log_schedule = LogSchedule(
