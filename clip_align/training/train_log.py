@@ -195,11 +195,13 @@ class Progress(pl.Callback):
         """Steps that the gradient scaler has skipped: told when they have doubled; RunError when they do not end."""
         if module.skipped_running >= MOST_SKIPPED:
             first = self.run_position.step - module.skipped_running + 1
-            raise RunError(
+            error = RunError(
                 f"trainer.precision: the gradient scaler has skipped {module.skipped_running} optimizer steps running "
                 f"(steps {first} to {self.run_position.step}): gradients overflow float16 at every scale; take "
                 "trainer.precision=bf16-mixed, or a lower optimizer.lr"
             )
+            error.told = True  # gradients are reduced before the scaler looks: every rank has skipped the same steps
+            raise error
         if module.skipped >= max(1, 2 * self._skipped_told):
             self._skipped_told = module.skipped
             steps = (

@@ -6,8 +6,12 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,7 @@ from clip_align.config import CheckpointConfig, OptimizerConfig, TrainerConfig
 from clip_align.errors import RunError, UserError
 from clip_align.training import train_log as progress
 from clip_align.training.checkpoint import OWN, load, newest
+from clip_align.training.launch_ranks import environment_of, free_port
 from clip_align.training.signals import Signals
 from clip_align.training.training_loop import TrainingLoop
 
@@ -402,6 +407,31 @@ def test_a_failure_that_cannot_be_saved_keeps_its_own_reason(tmp_path, monkeypat
     warning = lines(tmp_path, "event")[-1]
     assert warning["event"] == "warning"
     assert warning["message"].startswith("no checkpoint was saved after the failure: checkpoint: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("told", "kept"), [("told", 13), ("untold", 10)])
+def test_ranks_that_fail_together_save_together(tmp_path, told, kept):
+    """An error that only one rank may have cannot be followed by a save, which takes all of them."""
+    script = Path(__file__).with_name("failing_rank.py")
+    port = free_port()
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, script, tmp_path, told],
+            env={**os.environ, **environment_of(rank, 2, port)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        assert [rank.communicate(timeout=240)[0].strip() for rank in ranks] == ["it has failed"] * 2
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [1, 1]
+    assert steps_kept(tmp_path)[-1] == f"step-{kept:09d}.ckpt"
+    assert len(load(tmp_path / "checkpoints" / "last.ckpt")[OWN]["random_states"]) == 2
 
 
 def test_best_checkpoint_has_the_weights_that_were_scored(tmp_path):
