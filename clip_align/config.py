@@ -125,9 +125,11 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """When callbacks are due, and how many images are encoded at a time (never derived from the ranks)."""
+    """When callbacks are due (``every_n_steps`` None = by the run's length), and how many images are encoded at a time
+    (never derived from the ranks).
+    """
 
-    every_n_steps: int = key(60, low=1)
+    every_n_steps: int | None = key(None, low=1)
     early_steps: tuple[int, ...] = key((2, 8, 32, 64), low=1)
     batch_size: int = key(256, low=1)
 
@@ -142,11 +144,14 @@ class CallbackConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """``best`` is the record's key whose best value is kept in a file of its own; None = none."""
+    """``every_n_steps`` None = by the run's length. ``best`` is the record's key whose best value is kept in a file of
+    its own; None = none. ``background``: large files are written while training continues.
+    """
 
-    every_n_steps: int = key(260, low=1)
+    every_n_steps: int | None = key(None, low=1)
     keep_last: int = key(2, low=1)
     best: str | None = "human/tid2013_remade/srocc"
+    background: bool = True
 
 
 @dataclass(frozen=True)

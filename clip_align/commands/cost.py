@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ import torch
 from clip_align.config import Config
 from clip_align.losses.infonce import infonce
 from clip_align.models.build import ClipModel, build_model
+from clip_align.training.free_memory import free_bytes
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.trainer import autocast
 
@@ -68,20 +68,6 @@ def cost(config: Config, layout: RankLayout) -> Cost:
         tried=tried,
         size_px=clip.image_size,
     )
-
-
-def free_bytes(device: torch.device) -> float:
-    """Memory that is free now: the GPU's, or the machine's (within the limit of its container); inf if unknown."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    free = [float("inf")]
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free.append(1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")))
-    with contextlib.suppress(OSError, ValueError):
-        limit, used = (float(Path(f"/sys/fs/cgroup/memory.{n}").read_text()) for n in ("max", "current"))
-        free.append(limit - used)
-    return min(free)
 
 
 class _Trial(NamedTuple):

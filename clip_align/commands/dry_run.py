@@ -48,16 +48,16 @@ def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
         layout = rank_layout(config.trainer, torch.cuda.device_count(), os.environ)
     except UserError as error:
         raise UserError(*missing, *error.lines) from None
-    use_threads(config, layout)
+    use_threads(config.trainer.threads, layout)
     _found("trainer", f"{layout.world} rank{'s' if layout.world > 1 else ''} on the {'GPU' if layout.gpu else 'CPU'}")
     start = _start(config, layout, missing)
     if not start.done:
         with ExitStack() as stack:
             cache = _cache(config, stack, missing)
-            samples = None if _about("data", absent) else _data(config, layout, cache, missing)
+            samples = None if _about("data", absent) else _data(start, config, layout, cache, missing)
             if not _about("model", absent):  # its size says what callbacks show it
-                callbacks = _callbacks(config, cache, stack, missing, absent)
-                _cost(start, layout, samples, callbacks, missing)
+                callbacks = _callbacks(start.config, cache, stack, missing, absent)
+                _cost(start, layout, samples, cache, callbacks, missing)
     if missing:
         raise UserError(*dict.fromkeys(missing))
     return 0
@@ -85,13 +85,16 @@ def _costs(what: str, about: str) -> None:
 
 def _start(config: Config, layout: RankLayout, missing: list[str]) -> RunStart:
     """Where the run would begin; at its beginning where that cannot be told, so that the rest is checked."""
-    from clip_align.training.resume import RunStart, run_start, steps_of
+    from clip_align.training.default_intervals import with_default_intervals
+    from clip_align.training.resume import RunStart, global_batch, run_start, steps_of
 
     try:
         start = run_start(config, layout.world)
     except UserError as error:
         missing.extend(error.lines)
-        return RunStart(config, config.optimizer, steps_of(config, layout.world))
+        batch = global_batch(config.data.batch_size, layout.world, config.trainer.accumulate)
+        steps = steps_of(config.trainer.max_steps, config.trainer.samples, batch)
+        return RunStart(with_default_intervals(config, steps), config.optimizer, steps)
     for line in start.lines:
         print(line, flush=True)
     if start.checkpoint is not None:
@@ -110,7 +113,7 @@ def _cache(config: Config, stack: ExitStack, missing: list[str]) -> Path:
     return cache
 
 
-def _data(config: Config, layout: RankLayout, cache: Path, missing: list[str]) -> int | None:
+def _data(start: RunStart, config: Config, layout: RankLayout, cache: Path, missing: list[str]) -> int | None:
     """Samples of an epoch, None where the data are not in order."""
     if isinstance(config.data, WorldData):
         from clip_align.data.world.shards import rendered
@@ -134,6 +137,7 @@ def _data(config: Config, layout: RankLayout, cache: Path, missing: list[str]) -
     try:
         for line in data.check():
             _found("data", line.removeprefix("data: "))
+        start.cursor(data.found.fingerprint)  # whether a resumed run may be trained on these
     except UserError as error:
         missing.extend(error.lines)
         return None
@@ -184,18 +188,21 @@ def _cost(
     start: RunStart,
     layout: RankLayout,
     samples: int | None,
+    cache: Path,
     callbacks: Sequence[PerceptualCallback],
     missing: list[str],
 ) -> None:
     from clip_align.commands.cost import cost
     from clip_align.evaluation.prepare import images_per_event
     from clip_align.evaluation.schedule import event_steps
-    from clip_align.training.resume import global_batch
+    from clip_align.training.resume import contrastive_batch, global_batch
 
     config, done = start.config, start.step if start.checkpoint is not None else -1
-    steps, batch = start.max_steps - start.step, global_batch(start.config, layout.world)
+    steps, size = start.max_steps - start.step, config.data.batch_size
+    batch, contrast = global_batch(size, layout.world, config.trainer.accumulate), contrastive_batch(size, layout.world)
     epochs = f", {steps * batch / samples:.3g} epochs" if samples else ""
-    _costs("steps", f"{steps:,} of {batch:,} samples, {steps * batch:,} samples in all{epochs}")
+    each = f"{steps:,} of {batch:,} samples (each contrasted with {contrast:,})"
+    _costs("steps", f"{each}, {steps * batch:,} samples in all{epochs}")
     try:
         found = cost(config, layout)
     except UserError as error:
@@ -212,15 +219,53 @@ def _cost(
     if found.step_seconds is None or found.image_seconds is None:
         _costs("time", f"not estimated: {_gib(found.memory)} for the weights and their moments are not free now")
     else:
-        training, watching = steps * found.step_seconds, encoded * found.image_seconds / layout.world
+        watching = encoded * found.image_seconds / layout.world
+        parts = [(watching, f"{_duration(watching)} for evaluations")]
+        parts.append(_waiting(config, layout, samples, cache, steps, found.step_seconds))
+        parts.append(_saving(config, start, found.checkpoint))
+        total = steps * found.step_seconds + sum(seconds for seconds, _ in parts)
         _costs(
             "time",
-            f"{_duration(training + watching)} (estimated from a step of {found.tried} samples), of it "
-            f"{_duration(watching)} for evaluations; reading data, making images and scores come on top",
+            f"{_duration(total)} (estimated from a step of {found.tried} samples), of it "
+            f"{', '.join(text for _, text in parts)}; making images and scores comes on top",
         )
     _costs("memory", f"{_gib(found.memory)} a rank (estimated: weights, gradients, moments, activations)")
     kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)
     _costs("disk", f"{_gib(kept * found.checkpoint)} for {kept} checkpoints (estimated)")
+
+
+def _waiting(
+    config: Config, layout: RankLayout, samples: int | None, cache: Path, steps: int, step_seconds: float
+) -> tuple[float, str]:
+    """Seconds that the run waits for data, and the words for them."""
+    from clip_align.commands.overheads import sample_seconds, waiting_seconds
+    from clip_align.models.build import build_model
+
+    words = ["word"] if config.model.kind == "tiny" else None
+    clip = build_model(config.model, words, device="meta")
+    a_sample = None if samples is None else sample_seconds(config.data, clip, config.seed, cache)
+    if a_sample is None:
+        return 0.0, "waiting for data not counted (none can be read yet)"
+    workers, cores = config.data.workers, max(1, (os.cpu_count() or 1) // layout.local_world)
+    seconds = steps * waiting_seconds(
+        step_seconds, config.data.batch_size * config.trainer.accumulate, a_sample, min(workers, cores)
+    )
+    by = f"{workers} worker{'s' if workers > 1 else ''}" if workers else "no workers"
+    return seconds, f"{_duration(seconds)} waiting for data ({1000 * a_sample:.2g} ms a sample, {by})"
+
+
+def _saving(config: Config, start: RunStart, size: int) -> tuple[float, str]:
+    """Seconds that the run waits for its checkpoints, and the words for them."""
+    from clip_align.commands.overheads import saving_seconds
+
+    every = config.checkpoint.every_n_steps or start.max_steps
+    saves = len({*range(every * (start.step // every + 1), start.max_steps, every), start.max_steps})
+    each = saving_seconds(size, Path(config.paths.runs), config.checkpoint.background)
+    if each is None:
+        return 0.0, "saving not counted (nothing can be written)"
+    of = f"{saves} checkpoint{'s' if saves > 1 else ''}"
+    best = " and each best one" if config.checkpoint.best else ""
+    return saves * each, f"{_duration(saves * each)} saving {of}{best}"
 
 
 def _gib(number: float) -> str:

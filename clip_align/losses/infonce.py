@@ -14,12 +14,20 @@ def infonce(
 ) -> torch.Tensor:
     """Mean cross-entropy of finding the text of each image and the image of each text among all ranks' rows.
 
-    ``image`` and ``text`` are embeddings [b, D] of this rank's pairs, normed here; ``logit_scale`` is the
-    model's parameter, the logarithm of the factor. Local rows are compared with the gathered columns of all
-    ``world`` ranks, so the mean of the ranks' gradients (what DDP takes) is that of the whole batch: nothing
-    is multiplied by the number of ranks. Computed in float32 (float64 for float64 embeddings) whatever
-    autocast says. Returns a scalar in [0, inf), lower = better, ln(world * b) for a model that knows
-    nothing; not finite when an embedding is not.
+    Local rows are compared with the gathered columns of all ranks, so the mean of the ranks' gradients (what DDP
+    takes) is that of the whole batch: nothing is multiplied by the number of ranks. Computed in float32 (float64 for
+    float64 embeddings) whatever autocast says.
+
+    Args:
+        image: embeddings [b, D] of this rank's images, of any length: they are normalized here.
+        text: embeddings [b, D] of their texts, in the same order; ValueError for another shape.
+        logit_scale: the model's parameter, a scalar: the natural logarithm of the factor.
+        rank: this process's, from 0.
+        world: number of ranks, each with b rows.
+
+    Returns:
+        A scalar in [0, inf), lower = better; ln(world * b) for a model that knows nothing; not finite when an
+        embedding is not.
     """
     if image.shape != text.shape:
         raise ValueError(f"image and text embeddings differ in shape: {tuple(image.shape)}, {tuple(text.shape)}")

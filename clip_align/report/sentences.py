@@ -16,7 +16,7 @@ from clip_align.report.panels import Panel
 from clip_align.report.score_curves import Curve, Point, curve_of, gaps_of, names_of_scores, shown_scores
 
 MOST_REASONS = 3  # why a score is undefined that are listed
-CALM = {"started", "checkpoint", "resumed", "finished"}  # events that need no attention
+CALM = {"started", "checkpoint", "resumable", "resumed", "finished"}  # events that need no attention
 
 
 def verdict_sentences(history: History) -> list[tuple[str, str]]:
@@ -133,5 +133,5 @@ def _value(point: Point) -> float:
 
 
 def warnings(history: History) -> list[EventLine]:
-    """Events that a reader should know of: warnings, skipped samples, failures."""
-    return [e for e in history.events if e["event"] not in CALM]
+    """Events that a reader should know of: warnings, skipped samples, failures, checkpoints that were given up."""
+    return [e for e in history.events if e["event"] not in CALM or e.get("given_up")]

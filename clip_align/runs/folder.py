@@ -20,6 +20,8 @@ from clip_align.errors import UserError
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*(/[A-Za-z0-9_][A-Za-z0-9._+=-]*)*")
 
+LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # a name that `replacing` has made
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -100,6 +102,21 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def leftovers(folder: Path, older_s: float = 0.0) -> list[Path]:
+    """The temporary files of `replacing` in a folder: what a process that was killed while it wrote has left.
+
+    older_s: only those that nobody has written to for so many seconds; 0 where no other process can be writing.
+    """
+    found = [path for path in folder.glob(".*.tmp") if LEFTOVER.fullmatch(path.name)]
+    before = time.time() - older_s
+    left: list[Path] = []
+    for path in found:
+        with contextlib.suppress(FileNotFoundError):
+            if not older_s or path.stat().st_mtime < before:
+                left.append(path)
+    return sorted(left)
 
 
 def bad_name(name: str) -> str | None:

@@ -46,7 +46,9 @@ def _checked(path: str, callback: CallbackConfig, errors: list[str]) -> Callback
         return callback
     arguments: dict[str, Any] = {}
     for name, value in callback.arguments.items():
-        if name in parameters:
+        if name == "every_n_steps" and name in parameters and value is None:  # the run's, which its length may decide
+            arguments[name] = None
+        elif name in parameters:
             arguments[name] = _argument(parameters[name], value, f"{path}.{name}", errors)
         else:
             errors.append(unknown_key(f"{path}.{name}", [f"{path}.{known}" for known in parameters]))

@@ -12,15 +12,16 @@ import yaml  # type: ignore[import-untyped]  # Hydra brings it
 
 from clip_align import config as schema
 from clip_align.errors import UserError
-from clip_align.runs.folder import RunFolder, resolve_run
+from clip_align.runs.folder import RunFolder, is_run, resolve_run
 from clip_align.settings.compose import Composed, compose
 from clip_align.settings.quoting import as_typed
 from clip_align.structure import convert, flat, plain, shown
 
-MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers")  # and all of these sections:
+PLACES = ("data.shards", "data.csv", "data.root")  # of the same data, which is checked when they have been read
+MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers", *PLACES)  # and all of these sections:
 SECTIONS = ("tracker", "callbacks")
 OF_THE_CALL = ("resume", "name", "dry_run", "paths")  # about this call, not about the run
-CHANGEABLE = "trainer.max_steps or samples, data.workers, tracker, callbacks"
+CHANGEABLE = "trainer.max_steps or samples, data.workers, tracker, callbacks and where the data lie"
 
 
 def resumed(composed: Composed, overrides: Sequence[str], errors: list[str]) -> dict[str, Any]:
@@ -47,6 +48,8 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[str]) -> 
     for key in composed.typed:
         _take_over(key, new, result, composed)
         errors.extend(_refused(key, new, stored, run))
+    if new.get("data"):
+        errors.extend(_other_sources(new["data"].get("shards"), stored["data"].get("shards"), run))
     lengths = [
         k for k in ("max_steps", "samples") if f"trainer.{k}" in composed.typed and new["trainer"][k] is not None
     ]
@@ -65,10 +68,32 @@ def _find(new: Mapping[str, Any], asked: str, errors: list[str]) -> RunFolder | 
         folder = RunFolder(Path(runs) / str(name))
         return folder if name is not None and folder.config_yaml.is_file() else None
     try:
-        return resolve_run(runs, asked)
+        return _of_checkpoint(runs, asked) or resolve_run(runs, asked)
     except UserError as error:
         errors.extend(f"resume: {line}" for line in error.lines)
         return None
+
+
+def _of_checkpoint(runs: str, asked: str) -> RunFolder | None:
+    """The run that a checkpoint file lies in, None where ``asked`` names no file.
+
+    UserError where the file is not the one that its run is resumed from: last.ckpt, or the newest of a step.
+    """
+    path = next((p for p in (Path(asked).expanduser(), Path(runs) / asked) if p.is_file()), None)
+    if path is None or path.name == "latest":
+        if asked.endswith(".ckpt"):
+            raise UserError(f"{asked}: no such checkpoint; name the run that it belongs to: resume=<run>")
+        return None
+    run = RunFolder(path.absolute().parent.parent)
+    if path.absolute().parent != run.checkpoints or not is_run(run.path):
+        raise UserError(f"{asked}: a file in no run's checkpoints; name a run or its folder: resume=<run>")
+    newest = max((p.name for p in run.checkpoints.glob("step-*.ckpt")), default="last.ckpt")
+    if path.name not in ("last.ckpt", newest):
+        raise UserError(
+            f"{asked}: not the newest checkpoint of its run, which is resumed from {newest} only: "
+            f"type resume={run.path}"
+        )
+    return run
 
 
 def _other_name(new: Mapping[str, Any], asked: str, run: RunFolder) -> Iterator[str]:
@@ -103,7 +128,7 @@ def _context(stored: Mapping[str, Any]) -> Iterator[str]:
     yield f"data={stored['data']['kind']}"
     yield f"model={stored['model']['kind']}"
     yield f"trainer={stored['trainer']['kind']}"
-    yield f"evaluation.every_n_steps={stored['evaluation']['every_n_steps']}"
+    yield f"evaluation.every_n_steps={as_typed(stored['evaluation']['every_n_steps'])}"
     yield "callbacks=[]"
     for name, callback in stored["callbacks"].items():
         for key, value in {"_target_": callback["target"], **callback["arguments"]}.items():
@@ -140,6 +165,18 @@ def _callbacks(new: Mapping[str, Any], stored: Mapping[str, Any], typed: Sequenc
             changed = {key: value for key, value in callback["arguments"].items() if key in keys}
             result[name] = {**old, "arguments": {**old["arguments"], **changed}}
     return result
+
+
+def _other_sources(new: object, stored: object, run: RunFolder) -> Iterator[str]:
+    """A line for shards whose number of sources, or weights, would change with their place."""
+    if not isinstance(new, list) or not isinstance(stored, list):
+        return
+    weights = [[source["weight"] for source in sources if isinstance(source, Mapping)] for sources in (new, stored)]
+    if weights[0] != weights[1]:
+        yield (
+            f"data.shards: sources with weights {shown(weights[0])} are not what {run.path.name} was started with "
+            f"({shown(weights[1])}); when a run is resumed its shards may lie elsewhere, but not be mixed otherwise"
+        )
 
 
 def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: RunFolder) -> Iterator[str]:

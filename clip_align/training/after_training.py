@@ -33,7 +33,16 @@ def after_training(
     run_position: Position,
     signals: Signals,
 ) -> None:
-    """Complete the record; stops where a signal comes. device: of the training, whose model Lightning has put away."""
+    """Complete the record; stops where a signal comes.
+
+    Args:
+        config: of the run.
+        ready: its callbacks, words, cache and the model under evaluation.
+        opened: its folder and record.
+        device: of the training, whose model Lightning has put away.
+        where: the last position, for the lines of the record.
+        signals: one that has come ends this after the batch under way.
+    """
 
     def stopped() -> bool:
         return signals.received is not None

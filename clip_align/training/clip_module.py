@@ -27,9 +27,20 @@ Batch = dict[str, Any]  # image uint8 [B, 3, S, S], text int64 [B, L], cursor, k
 class CLIPModule(pl.LightningModule):
     """A model with ``encode_image``, ``encode_text`` and ``logit_scale``, trained with InfoNCE.
 
-    mean, std: normalization of the channels on [0, 1]. steps: optimizer steps of the whole run.
-    fused: False under a gradient scaler. ``losses`` and ``grad_norm`` (before clipping, of the last step)
-    stay on the device until somebody reads them.
+    ``losses`` and ``grad_norm`` (before clipping, of the last step) stay on the device until somebody reads them.
+
+    A gradient scaler skips the optimizer where a gradient overflows. Lightning counts such a step as done, and nothing
+    else tells: so ``skipped`` counts them (of the whole run), ``skipped_running`` those since the last one that was
+    taken. The learning rate follows the steps that were taken; the run's length is Lightning's count, so a run that
+    skipped k steps ends k steps before its schedule does.
+
+    Args:
+        model: has the two encoders, and the logit scale as a parameter; that is set to its initial value.
+        mean: of the channels on [0, 1].
+        std: likewise.
+        optimizer: rate, schedule, decay and clipping.
+        steps: optimizer steps of the whole run.
+        fused: False under a gradient scaler.
     """
 
     shift: Tensor  # [1, 3, 1, 1], of pixels on 0 to 255
@@ -49,6 +60,9 @@ class CLIPModule(pl.LightningModule):
         self.settings, self.steps, self.fused = optimizer, steps, fused
         self.losses = PendingLosses()
         self.grad_norm: Tensor | None = None
+        self.rate = 0.0  # that the last step took, or would have taken
+        self.skipped = self.skipped_running = 0
+        self._taken = False  # whether the step under way has changed the weights
         shift = torch.tensor(mean).view(1, 3, 1, 1) * 255.0  # pixels stay uint8 until they are on the device
         scale = 1.0 / (torch.tensor(std).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("shift", shift, persistent=False)
@@ -71,7 +85,7 @@ class CLIPModule(pl.LightningModule):
         return int(self.global_step) + 1 if self._trainer is not None else 1
 
     def learning_rate(self, step: int) -> float:
-        """The rate that optimizer step ``step`` (from 1) takes."""
+        """The rate that the ``step``-th optimizer step that is taken (from 1) takes."""
         return self.settings.lr * optim.schedule(self.settings, self.steps)(step - 1)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -82,14 +96,17 @@ class CLIPModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, and a learning rate that changes with every optimizer step."""
         optimizer = optim.adamw(self, self.settings, self.fused)
+        optimizer.register_step_post_hook(self._stepped)  # a scaler that skips does not call the optimizer at all
         schedule = optim.scheduler(optimizer, self.settings, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
         """A resumed run may have another length than the optimizer's state was saved with."""
         optimizer: Any = self.optimizers()
+        scheduler: Any = self.lr_schedulers()
+        self.skipped = int(self.global_step) - scheduler.last_epoch  # torch's name for the steps it has counted
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step_under_way)
+            group["lr"] = self.learning_rate(scheduler.last_epoch + 1)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -102,9 +119,20 @@ class CLIPModule(pl.LightningModule):
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
         """The step itself, then the bounds of the logit scale."""
+        self._taken, self.rate = False, float(optimizer.param_groups[0]["lr"])
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.skipped_running = 0 if self._taken else self.skipped_running + 1
+        self.skipped += not self._taken
         with torch.no_grad():
             self.model.logit_scale.clamp_(0.0, LOGIT_SCALE_MAX)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """A step that was skipped takes nothing from the warm-up or the decay."""
+        if self._taken:
+            super().lr_scheduler_step(scheduler, metric)
+
+    def _stepped(self, *_: object) -> None:
+        self._taken = True
 
 
 def ranks() -> tuple[int, int]:

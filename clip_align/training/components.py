@@ -54,9 +54,16 @@ class RunComponents:
 
 
 def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Callable[[str], None]) -> RunComponents:
-    """Read, check and build everything that ``start`` needs on this rank; UserError with what is wrong."""
+    """Read, check and build everything that ``start`` needs on this rank; UserError with what is wrong.
+
+    Args:
+        start: where the run begins, the same on all ranks.
+        here: this rank's place among the others.
+        cache: folder of rendered worlds, indexes and stimuli.
+        say: takes a line for the user.
+    """
     config = start.config
-    use_threads(config, layout)
+    use_threads(config.trainer.threads, layout)
     data = TrainingData(
         config.data, None, None, config.seed, layout.rank, layout.world, cache, config.trainer.accumulate, notify
     )
@@ -121,12 +128,15 @@ def _world(config: Config, cache: Path, notify: Callable[[str], None]) -> Path |
     return ensure_held_out(cache, progress=notify) if shown else None
 
 
-def use_threads(config: Config, layout: RankLayout) -> None:
-    """Share the cores between the ranks of this machine, unless OMP_NUM_THREADS says otherwise (not torchrun's own)."""
+def use_threads(threads: int | None, layout: RankLayout) -> None:
+    """Share the cores between the ranks of this machine, unless OMP_NUM_THREADS says otherwise (not torchrun's own).
+
+    ``threads`` of this rank, as configured; None shares.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     told = os.environ.get("OMP_NUM_THREADS", "") if not under_torchrun() else ""
     fraction = int(told) if told.isdigit() and int(told) > 0 else cores // layout.local_world
-    torch.set_num_threads(config.trainer.threads or max(1, fraction))
+    torch.set_num_threads(threads or max(1, fraction))
 
 
 def seed_everything(seed: int) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from clip_align.config import to_plain
+from clip_align.config import Config, to_plain
 from clip_align.errors import UserError
 from clip_align.evaluation.schedule import event_steps
 from clip_align.record.record import Position, Record, read
 from clip_align.runs.folder import (
     RunFolder,
+    leftovers,
     lock,
     new_run,
     point_latest,
@@ -30,12 +31,14 @@ from clip_align.runs.folder import (
 from clip_align.runs.provenance import provenance
 from clip_align.tracking.build_mirrors import mirrors
 from clip_align.tracking.console_lines import can_redraw
+from clip_align.training.checkpoint import set_aside
 from clip_align.training.components import RunComponents
 from clip_align.training.launch_ranks import RankLayout
-from clip_align.training.resume import RunStart, global_batch
+from clip_align.training.resume import RunStart, contrastive_batch, global_batch
 from clip_align.training.train_log import EvaluationCosts
 
 OF_TRACKERS = ("wandb", "tensorboard", "evaluations.csv", "train.csv")  # they would continue with what they find
+WRITING_S = 3600.0  # a report of this run may be drawn at any time; what is older was left by a killed one
 ORPHANS_S = 8.0  # torch's workers look every 5 s whether their parent lives
 KEPT_ASIDE = ("metrics.jsonl", "items", "checkpoints", "curves.png", "report.html", "train.log", *OF_TRACKERS)
 
@@ -53,7 +56,15 @@ class OpenedRun:
 def open_run(
     run: RunFolder, start: RunStart, components: RunComponents, layout: RankLayout, argv: Sequence[str]
 ) -> OpenedRun:
-    """Note where the run comes from and begin its record, in the folder of `folder_of`."""
+    """Note where the run comes from and begin its record; UserError where the folder cannot be written.
+
+    Args:
+        run: the folder that `folder_of` has made.
+        start: where the run begins.
+        ready: what it is made of: data, model, callbacks.
+        here: the first rank's place.
+        argv: the command as typed.
+    """
     config = start.config
     try:
         plain = to_plain(replace(config, resume=None, dry_run=False))
@@ -80,30 +91,44 @@ def folder_of(start: RunStart) -> RunFolder:
         _lock(run)
         return run
     run = RunFolder(start.folder)
-    _lock(run)
+    if _lock(run):
+        _clear_leftovers(run)
     if start.checkpoint is None:
         _keep_aside(run)
+    elif start.given_up:
+        set_aside(run.checkpoints, start.given_up, start.checkpoint.name)
     runs = Path(config.paths.runs).resolve()
     if run.path.resolve().is_relative_to(runs):
         point_latest(runs, str(run.path.resolve().relative_to(runs)))
     return run
 
 
-def _lock(run: RunFolder) -> None:
+def _lock(run: RunFolder) -> bool:
     """One training at a time in a folder; the lock goes with this process, however it ends.
 
-    Loader workers of a killed training hold it for some seconds more.
+    Loader workers of a killed training hold it for some seconds more. False where the file system has no locks, so
+    that nobody can tell whether another one is under way.
     """
     limit = time.monotonic() + ORPHANS_S
     while True:
         try:
-            lock(run)
-            return
+            return lock(run) is not None
         except BlockingIOError:
             if time.monotonic() > limit:
                 line = f"name: {run.path} is in use by a training that is under way; wait for it, or stop it"
                 raise UserError(line) from None
             time.sleep(0.2)
+
+
+def _clear_leftovers(run: RunFolder) -> None:
+    """Delete what a training that was killed in the middle of a write has left: files of a checkpoint's size.
+
+    In these folders only the training writes, and the lock says that no other is under way; reports are written
+    beside them without it.
+    """
+    folders = [run.checkpoints, *(path for path in run.items.rglob("*") if path.is_dir())]
+    for path in (*(p for folder in folders for p in leftovers(folder)), *leftovers(run.path, WRITING_S)):
+        path.unlink(missing_ok=True)
 
 
 def _keep_aside(run: RunFolder) -> None:
@@ -121,11 +146,7 @@ def _provenance(
     """The first command of a run stays; those that continued with it are listed behind."""
     config = start.config
     now = provenance(argv, config.seed, status="running", exit_code=None, ended=None, ranks=layout.world)
-    now |= {
-        "global_batch": global_batch(config, layout.world),
-        **components.data.provenance,
-        "stimuli": components.stimuli,
-    }
+    now |= {**_batches(config, layout), **components.data.provenance, "stimuli": components.stimuli}
     before = read_provenance(run)
     if start.checkpoint is None or not before:
         return now
@@ -137,6 +158,15 @@ def _provenance(
     return now | kept | {"resumed": [*before.get("resumed", []), {**going_on, "step": start.step}]}
 
 
+def _batches(config: Config, layout: RankLayout) -> dict[str, int]:
+    """Both sizes: accumulation makes the global batch larger, and not what a sample is contrasted with."""
+    size, accumulate = config.data.batch_size, config.trainer.accumulate
+    return {
+        "global_batch": global_batch(size, layout.world, accumulate),
+        "contrastive_batch": contrastive_batch(size, layout.world),
+    }
+
+
 def _position(start: RunStart, components: RunComponents) -> Position:
     return Position(start.step, int(start.own.get("samples_seen", 0)), components.cursor[0], start.wall_seconds)
 
@@ -144,17 +174,27 @@ def _position(start: RunStart, components: RunComponents) -> Position:
 def _beginning(start: RunStart, components: RunComponents, layout: RankLayout, run: RunFolder) -> dict[str, Any]:
     config = start.config
     events = event_steps(components.callbacks, config.evaluation.early_steps, start.max_steps)
-    batch = global_batch(config, layout.world)
+    batches = _batches(config, layout)
     ranks = f" on {layout.world} ranks" if layout.world > 1 else ""
     name = run_name(run, config.paths.runs)
-    what = f"{components.clip.name}, {start.max_steps} steps of {batch} samples{ranks}, {len(events)} evaluations"
+    what = f"{components.clip.name}, {start.max_steps} steps of {batches['global_batch']} samples{ranks} "
+    what += f"(each contrasted with {batches['contrastive_batch']}), {len(events)} evaluations"
     return {
         "event": "resumed" if start.checkpoint else "started",
-        "message": f"{name}: {what}" + (f", from step {start.step}" if start.checkpoint else ""),
+        "message": f"{name}: {what}{_from(start)}",
         "max_steps": start.max_steps,
-        "global_batch": batch,
+        **batches,
         "ranks": layout.world,
         "run": name,
         "evaluations_planned": len(events),
         "regular_every": config.evaluation.every_n_steps,
+        **({"given_up": [f"{file}: {reason}" for file, reason in start.given_up]} if start.given_up else {}),
     }
+
+
+def _from(start: RunStart) -> str:
+    """Where a resumed run begins, and what was given up for that; nothing for a new one."""
+    if start.checkpoint is None:
+        return ""
+    damaged = ", ".join(f"{file}: {reason}" for file, reason in start.given_up)
+    return f", from step {start.step}" + (f"; given up as damaged: {damaged}" if damaged else "")

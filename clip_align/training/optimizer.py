@@ -13,26 +13,35 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from clip_align.config import OptimizerConfig
 
-NOT_DECAYED = frozenset({"logit_scale", "logit_bias"})
+LOGIT_SCALE = "logit_scale"
+BIAS = "bias"  # logit_bias too, and the tables of relative position biases (Swin's have two dimensions)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Trainable parameters with and without weight decay.
+    """Trainable parameters with and without weight decay: open_clip's two groups, for every model built offline.
 
-    Matrices and kernels decay; gains, biases, single embeddings (fewer than two dimensions) and the
-    loss's own scalars do not, whatever shape they have.
+    Matrices and kernels decay; gains, biases, single embeddings (fewer than two dimensions) and the loss's own
+    scalars do not, whatever shape they have. The name that counts is the parameter's own, not its module's:
+    open_clip looks for "ln" and "bn" anywhere in the path, which would also hit a module that happens to hold them.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            keep = parameter.ndim < 2 or name.rpartition(".")[2] in NOT_DECAYED
+            own = name.rpartition(".")[2]
+            keep = parameter.ndim < 2 or own == LOGIT_SCALE or BIAS in own
             (free if keep else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
 def adamw(model: nn.Module, config: OptimizerConfig, fused: bool) -> AdamW:
-    """AdamW over ``model``. ``fused`` must be False under a gradient scaler: clipping sees scaled gradients else."""
+    """AdamW over the trainable parameters, in two groups.
+
+    Args:
+        model: its parameters have to be on their device.
+        config: rate, betas, eps and weight decay.
+        fused: one kernel for all; False under a gradient scaler: clipping would see scaled gradients.
+    """
     groups = parameter_groups(model, config.weight_decay)
     devices = {p.device.type for p in model.parameters()}
     return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused and devices <= {"cpu", "cuda"})
@@ -47,7 +56,13 @@ def schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
 
 
 def scheduler(optimizer: AdamW, config: OptimizerConfig, steps: int) -> LambdaLR:
-    """The schedule as torch has it. Its state holds no function, so a resumed run may have another length."""
+    """The schedule as torch has it. Its state holds no function, so a resumed run may have another length.
+
+    Args:
+        optimizer: whose rate it sets.
+        config: shape and warm-up.
+        steps: optimizer steps of the whole run.
+    """
     factor = schedule(config, steps)
     return LambdaLR(optimizer, lambda done: factor(done))  # a function: a callable object would land in the state
 

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clip_align.config import Config, OptimizerConfig
+from clip_align.config import Config, OptimizerConfig, PathsConfig, to_plain
 from clip_align.errors import UserError
 from clip_align.record.record import read
-from clip_align.runs.folder import RunFolder, read_provenance, used_name
+from clip_align.runs.folder import RunFolder, read_provenance, run_name, used_name
+from clip_align.training.checkpoint import OWN, GivenUp, newest
+from clip_align.training.default_intervals import with_default_intervals
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class RunStart:
     """What a run begins with, the same on all ranks.
 
     config: as given. optimizer: its warm-up cut to fit. max_steps: optimizer steps of the whole run. folder: None
-    until it is made. checkpoint: file to continue from; ``own``: our part of it. wall_seconds: taken so far.
-    done: nothing is left to do.
+    until it is made. checkpoint: file to resume from; ``own``: our part of it; given_up: newer files that are damaged.
+    wall_seconds: taken so far. done: nothing is left to do.
     """
 
     config: Config
@@ -29,6 +32,7 @@ class RunStart:
     max_steps: int
     folder: Path | None = None
     checkpoint: Path | None = None
+    given_up: tuple[GivenUp, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
     wall_seconds: float = 0.0
     done: bool = False
@@ -45,65 +49,101 @@ class RunStart:
         return self.own.get("words")
 
     def cursor(self, fingerprint: str) -> tuple[list[int], str | None]:
-        """Epoch and number of the next batch to train on, with these data; a line where the run had others so far.
+        """Epoch and number of the next batch to train on, with these data; a line where they have moved or changed.
 
-        A position in an epoch means something for the same samples only: with others the next epoch begins.
+        A position in an epoch means something for the same samples only: with others in the same place the next epoch
+        begins. UserError for others in another place, which was typed: that is more likely a mistake.
         """
         epoch, batch = self.own.get("cursor", [0, 0])
-        before = self.own.get("data_fingerprint", fingerprint)
-        if before == fingerprint:
-            return [epoch, batch], None
+        before, moved = self.own.get("data_fingerprint"), self._moved()
+        if moved and before != fingerprint:
+            raise UserError(
+                f"{moved}: not the data that {self.folder} was trained on so far (fingerprint {before or 'unknown'}, "
+                f"now {fingerprint}); when a run is resumed its data may lie elsewhere, with the same names, sizes and "
+                "order"
+            )
+        if before in (None, fingerprint):
+            return [epoch, batch], f"{moved}: the same data as before, in another place" if moved else None
         line = f"data: not what {self.folder} was trained on so far (fingerprint {before}, now {fingerprint})"
         return [epoch + 1, 0], f"{line}; continuing with epoch {epoch + 1} of these"
+
+    def _moved(self) -> str | None:
+        """The key of the data's place, where it is not the one that the checkpoint was trained from."""
+        if not self.own:
+            return None
+        now, before = to_plain(self.config)["data"], self.own["config"]["data"]
+        return next((f"data.{key}" for key in ("shards", "csv", "root") if now.get(key) != before.get(key)), None)
 
 
 def run_start(config: Config, world: int) -> RunStart:
     """Where to begin, read from the run's folder; nothing is written. UserError when it cannot be begun so."""
-    max_steps = steps_of(config, world)
-    steps, line = warmup(config, max_steps)
+    trainer, batch = config.trainer, global_batch(config.data.batch_size, world, config.trainer.accumulate)
+    max_steps = steps_of(trainer.max_steps, trainer.samples, batch)
+    steps, line = warmup(config.optimizer.warmup_steps, max_steps)
     optimizer = replace(config.optimizer, warmup_steps=steps)
-    start = RunStart(config, optimizer, max_steps, lines=(line,) if line else ())
+    start = RunStart(with_default_intervals(config, max_steps), optimizer, max_steps, lines=(line,) if line else ())
     if config.resume is None:
-        _refuse_used(config)
+        _refuse_used(config.name, config.paths.runs)
         return start
     return _resumed(start, RunFolder(Path(config.resume)), world)
 
 
-def steps_of(config: Config, world: int) -> int:
-    """Optimizer steps of the whole run on ``world`` ranks."""
-    if config.trainer.max_steps is not None:
-        return config.trainer.max_steps
-    return math.ceil((config.trainer.samples or 1) / global_batch(config, world))
+def steps_of(max_steps: int | None, samples: int | None, batch: int) -> int:
+    """Optimizer steps of the whole run.
+
+    Args:
+        max_steps: as configured; None where the length is given in samples.
+        samples: over all ranks, as configured.
+        batch: samples of one optimizer step, over all ranks.
+    """
+    return max_steps if max_steps is not None else math.ceil((samples or 1) / batch)
 
 
-def global_batch(config: Config, world: int) -> int:
-    """Samples of one optimizer step, over all ranks and accumulated batches."""
-    return config.data.batch_size * world * config.trainer.accumulate
+def global_batch(batch_size: int, world: int, accumulate: int) -> int:
+    """Samples of one optimizer step, over all ranks and accumulated batches.
+
+    Args:
+        batch_size: samples of one batch on one rank.
+        world: number of ranks.
+        accumulate: batches of one optimizer step on each rank.
+    """
+    return contrastive_batch(batch_size, world) * accumulate
 
 
-def warmup(config: Config, max_steps: int) -> tuple[int, str | None]:
-    """Warm-up steps for a run of ``max_steps``, and a line when they had to be cut to a tenth of it."""
-    asked = config.optimizer.warmup_steps
+def contrastive_batch(batch_size: int, world: int) -> int:
+    """Samples that each one is contrasted with, itself included: accumulated batches do not see each other."""
+    return batch_size * world
+
+
+def resume_command(run: RunFolder, paths: PathsConfig) -> str:
+    """What to type to resume ``run``, as it was found: paths belong to a call, not to the run, so they come again."""
+    default, below = PathsConfig(), run.path.resolve().is_relative_to(Path(paths.runs).resolve())
+    typed = [f"resume={run_name(run, paths.runs) if below else run.path}"]
+    typed += [f"paths.runs={paths.runs}"] if paths.runs != default.runs else []
+    typed += [f"paths.cache={paths.cache}"] if paths.cache != default.cache else []
+    return " ".join(["python train.py", *map(shlex.quote, typed)])
+
+
+def warmup(asked: int, max_steps: int) -> tuple[int, str | None]:
+    """Warm-up steps for a run of ``max_steps``, and a line when those asked for had to be cut to a tenth of it."""
     if asked <= max_steps:
         return asked, None
     cut = max_steps // 10
     return cut, f"optimizer.warmup_steps: {asked} is longer than the run of {max_steps} steps; cut to {cut}"
 
 
-def _refuse_used(config: Config) -> None:
+def _refuse_used(name: str | None, runs: str) -> None:
     """A used name is refused before anything is prepared; the folder itself is made later."""
-    if config.name and (folder := RunFolder(Path(config.paths.runs) / config.name)).has_steps:
-        raise UserError(used_name(folder, config.name))
+    if name and (folder := RunFolder(Path(runs) / name)).has_steps:
+        raise UserError(used_name(folder, name))
 
 
 def _resumed(start: RunStart, run: RunFolder, world: int) -> RunStart:
-    from clip_align.training.checkpoint import OWN, newest  # torch
-
     found = newest(run.checkpoints)
     if found is None:
         line = f"{run.path} holds no checkpoint: starting again" + (", old record kept aside" if run.has_steps else "")
         return replace(start, folder=run.path, lines=(*start.lines, line))
-    path, own = found[0], found[1][OWN]
+    path, own = found.path, found.content[OWN]
     step, total = int(own["global_step"]), start.max_steps
     if own["ranks"] != world:
         raise UserError(
@@ -120,10 +160,19 @@ def _resumed(start: RunStart, run: RunFolder, world: int) -> RunStart:
         )
         return replace(start, folder=run.path, done=True, lines=(line,))
     before = own["config"]["trainer"], own["config"]["optimizer"]
-    lines = [f"resuming from step {step} ({path.name})"]
+    lines = [f"resume: checkpoint {file} is damaged and was given up ({reason})" for file, reason in found.given_up]
+    lines.append(f"resuming from step {step} ({path.name})")
     if before[0]["max_steps"] != start.config.trainer.max_steps or before[0]["samples"] != start.config.trainer.samples:
         lines.append(f"learning rate: {start.config.optimizer.schedule} schedule recomputed for {total} steps")
     past = read(run.path)
     walls = [line.get("wall_seconds") or 0.0 for line in (*past.events, *past.train, *past.evaluations)]
     wall = float(max([own["wall_seconds"], *walls]))
-    return replace(start, folder=run.path, checkpoint=path, own=own, wall_seconds=wall, lines=(*start.lines, *lines))
+    return replace(
+        start,
+        folder=run.path,
+        checkpoint=path,
+        given_up=found.given_up,
+        own=own,
+        wall_seconds=wall,
+        lines=(*start.lines, *lines),
+    )

@@ -33,7 +33,7 @@ from clip_align.training.launch_ranks import (
     rank_layout,
 )
 from clip_align.training.open_run import OpenedRun, folder_of, open_run
-from clip_align.training.resume import RunStart, global_batch, run_start
+from clip_align.training.resume import RunStart, global_batch, resume_command, run_start
 from clip_align.training.run_end import RunEnd
 from clip_align.training.signals import Signals
 from clip_align.training.train_log import EvaluationCosts, RunPosition
@@ -133,7 +133,8 @@ def _trained(
     module = CLIPModule(clip.model, clip.mean, clip.std, start.optimizer, start.max_steps, fused)
     if config.trainer.compile:
         compile_towers(clip.model)
-    run_position = RunPosition(global_batch(config, layout.world), components.cursor, start.wall_seconds, start.step)
+    batch = global_batch(config.data.batch_size, layout.world, config.trainer.accumulate)
+    run_position = RunPosition(batch, components.cursor, start.wall_seconds, start.step)
     carried = {
         "config": to_plain(replace(config, resume=None, dry_run=False)),
         "words": components.words,
@@ -141,7 +142,10 @@ def _trained(
     }
     record, evaluation_costs = (opened.record, opened.evaluation_costs) if opened else (None, EvaluationCosts())
     events = event_steps(components.callbacks, config.evaluation.early_steps, start.max_steps)
-    context = LoopContext(ranks, run_end.signals, record, evaluation_costs, tuple(events), components.higher_is_better)
+    resume_with = resume_command(opened.run, config.paths) if opened else ""
+    context = LoopContext(
+        ranks, run_end.signals, record, evaluation_costs, tuple(events), components.higher_is_better, resume_with
+    )
     loop = build_loop(config, module, components.loader, run_position, start.max_steps, context, folder, carried)
     settings = EvaluationSettings(
         cache=components.cache,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from clip_align.errors import RunError
 from clip_align.record.record import Mirror, Position, Record
 from clip_align.record.schema import AnyLine
 from clip_align.training.bad_sample_log import BadSampleLog
@@ -19,6 +20,9 @@ from clip_align.training.loss_check import StepLoss
 from clip_align.training.stop_check import StopCheck, mean_over_ranks
 from clip_align.training.timed_loader import TimedLoader
 
+MOST_SKIPPED = 30  # running: a scaler that begins at 2^16 and halves is at 2^-14 then, where nothing more is to be had
+WAITING_AFTER_S = 60.0  # of training
+WAITING_FRACTION = 0.1  # of the time, more than which is worth a line
 REMEMBERED = 5  # evaluations whose mean cost is that of those to come
 
 
@@ -83,15 +87,29 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class LogSchedule:
-    """When to write a line, where the run ends, and the steps at which it evaluates, in order."""
+    """When to write a line, where the run ends, and the steps at which it evaluates, in order.
+
+    advice: what to do where training waits for data.
+    """
 
     every: int
     max_steps: int
     events: Sequence[int] = ()
+    advice: str = "more data.workers read faster"
 
     def events_left(self, step: int) -> int:
         """Evaluations to come when ``step`` is just done; its own comes after the line that says so."""
         return len(self.events) - bisect_left(self.events, step)
+
+
+def faster_data(workers: int, cores: int | None) -> str:
+    """What to do where training waits for data that ``workers`` processes a rank read on a machine of ``cores``."""
+    if cores is None or workers < cores:
+        return f"try more data.workers ({workers} a rank now, {cores or 'an unknown number of'} cores here)"
+    return (
+        f"data.workers={workers} is as many as there are cores: smaller images in the shards, a faster disk, or more "
+        "data.memory_mb would help"
+    )
 
 
 class Progress(pl.Callback):
@@ -119,6 +137,9 @@ class Progress(pl.Callback):
             log_schedule,
         )
         self.stopwatch, self.bad_sample_log = Stopwatch(), BadSampleLog(getattr(timed_loader.loader, "tally", None))
+        self.whole = False  # the last step is done and the next one has not begun
+        self.not_finite = False  # a loss was not
+        self._skipped_told, self._waiting_told = 0, False
         self._sum, self._count = 0.0, 0
         self._last = (run_position.step, 0.0, 0.0)  # step, training seconds and seconds waited at the last line
 
@@ -130,11 +151,18 @@ class Progress(pl.Callback):
     def refused(self, bad: StepLoss) -> None:
         """A loss that is no number ends the run; all its samples go into the record."""
         message = f"train/loss is {bad.value} at step {bad.step}, from a batch of {len(bad.keys)} samples"
+        self.not_finite = True
         self._tell({"event": "not_finite", "message": message, "step": bad.step, "keys": list(bad.keys)})
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What all ranks had to skip."""
         self._tell(self.bad_sample_log.total(self.stop_check.ranks))
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        """From here to the end of the optimizer step its state is in between."""
+        self.whole = False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
@@ -144,11 +172,13 @@ class Progress(pl.Callback):
         if trainer.global_step == self.run_position.step:
             return  # more batches of this optimizer step to come
         self.run_position.step, self.run_position.cursor = trainer.global_step, batch["cursor"]
+        self.whole = True
         if (
             self.run_position.step % self.log_schedule.every == 0
             or self.run_position.step == self.log_schedule.max_steps
         ):
             self._write(pl_module)
+        self._look_at_skipped(pl_module)
 
     def _write(self, module: Any) -> None:
         self.stop_check.check_losses()
@@ -156,8 +186,49 @@ class Progress(pl.Callback):
         if self.record is not None:
             self.record.append("train", self.run_position.position(), {**self._measured(module, loss), **self._times()})
             self._tell(self.bad_sample_log.news())
+            self._look_at_waiting()
         self._sum, self._count = 0.0, 0
         self._last = (self.run_position.step, self.stopwatch.seconds, self.timed_loader.waited)
+
+    def _look_at_skipped(self, module: Any) -> None:
+        """Steps that the gradient scaler has skipped: told when they have doubled; RunError when they do not end."""
+        if module.skipped_running >= MOST_SKIPPED:
+            first = self.run_position.step - module.skipped_running + 1
+            error = RunError(
+                f"trainer.precision: the gradient scaler has skipped {module.skipped_running} optimizer steps running "
+                f"(steps {first} to {self.run_position.step}): gradients overflow float16 at every scale; take "
+                "trainer.precision=bf16-mixed, or a lower optimizer.lr"
+            )
+            error.on_all_ranks = (
+                True  # gradients are reduced before the scaler looks: every rank has skipped the same steps
+            )
+            raise error
+        if module.skipped >= max(1, 2 * self._skipped_told):
+            self._skipped_told = module.skipped
+            steps = (
+                f"{module.skipped:,} optimizer step{'s' if module.skipped > 1 else ''} of {self.run_position.step:,}"
+            )
+            message = (
+                f"16-mixed: {steps} skipped so far (a gradient overflowed float16): weights and learning rate stay as "
+                "they were"
+            )
+            self._tell({"event": "skipped_steps", "message": message, "skipped_steps": module.skipped})
+
+    def _look_at_waiting(self) -> None:
+        """Say once that data come too slowly: a minute in, when what is opened and decoded once no longer counts."""
+        seconds, waited = self.stopwatch.seconds, self.timed_loader.waited
+        if self._waiting_told or seconds < WAITING_AFTER_S or waited <= WAITING_FRACTION * seconds:
+            return
+        self._waiting_told = True
+        fraction = min(1.0, waited / seconds)
+        self._tell(
+            {
+                "event": "waiting",
+                "message": f"data: training has waited for data {fraction:.0%} of the time so far; "
+                f"{self.log_schedule.advice}",
+                "fraction": fraction,
+            }
+        )
 
     def _tell(self, event: Mapping[str, Any] | None) -> None:
         if self.record is not None and event is not None:
@@ -169,8 +240,9 @@ class Progress(pl.Callback):
         return {
             "train/loss": loss,
             "train/logit_scale": float(module.model.logit_scale.detach().exp()),
-            "train/lr": module.learning_rate(self.run_position.step),
+            "train/lr": module.rate,
             "train/grad_norm": float(norm) if norm is not None else float("nan"),
+            **({"train/skipped_steps": module.skipped} if module.skipped else {}),
         }
 
     def _times(self) -> dict[str, float]:

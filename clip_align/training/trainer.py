@@ -19,14 +19,28 @@ from torch import nn
 
 from clip_align.config import TrainerConfig
 from clip_align.evaluation.encode import Context
-from clip_align.training.checkpoint import AtomicIO
+from clip_align.training.checkpoint_writer import CheckpointWriter
 from clip_align.training.launch_ranks import PATIENCE, RankLayout
 
 
 def build_trainer(
-    config: TrainerConfig, layout: RankLayout, model: nn.Module, max_steps: int, callbacks: Sequence[pl.Callback]
+    config: TrainerConfig,
+    layout: RankLayout,
+    model: nn.Module,
+    max_steps: int,
+    callbacks: Sequence[pl.Callback],
+    writer: CheckpointWriter,
 ) -> pl.Trainer:
-    """A Trainer for this rank; the process group, where there is one, has been joined."""
+    """A Trainer for this rank; the process group, where there is one, has been joined.
+
+    Args:
+        config: precision and accumulation.
+        here: this rank's place among the others.
+        model: what is trained, looked at for BatchNorm.
+        max_steps: optimizer steps of the whole run, those before a resume counted.
+        callbacks: in the order in which they are called.
+        writer: of checkpoint files.
+    """
     _quiet()
     environment = TorchElasticEnvironment() if layout.world > 1 else LightningEnvironment()
     trainer = pl.Trainer(
@@ -39,7 +53,7 @@ def build_trainer(
         max_epochs=-1,  # the loader is endless, its batches know their epoch
         accumulate_grad_batches=config.accumulate,
         callbacks=list(callbacks),
-        plugins=[AtomicIO(), environment],
+        plugins=[writer, environment],
         use_distributed_sampler=False,
         logger=False,
         enable_checkpointing=False,

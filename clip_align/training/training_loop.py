@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,15 @@ import pytorch_lightning as pl
 from clip_align.config import Config
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
-from clip_align.training.checkpoint import Checkpoints
+from clip_align.training.checkpoint_writer import CheckpointWriter
+from clip_align.training.checkpoints import Checkpoints
 from clip_align.training.clip_module import CLIPModule
+from clip_align.training.default_intervals import checkpoint_every
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.signals import Signals
 from clip_align.training.stop_check import StopCheck
 from clip_align.training.timed_loader import TimedLoader
-from clip_align.training.train_log import EvaluationCosts, LogSchedule, Progress, RunPosition
+from clip_align.training.train_log import EvaluationCosts, LogSchedule, Progress, RunPosition, faster_data
 from clip_align.training.trainer import build_trainer
 
 
@@ -42,9 +45,19 @@ class TrainingLoop:
         evaluations: Sequence[pl.Callback],
         resume_from: Path | None,
     ) -> None:
-        """Train to the last step, or until a signal. The order of the callbacks is part of how they work."""
+        """Train to the last step, or until a signal. The order of the callbacks is part of how they work.
+
+        Args:
+            config: of the run.
+            here: this rank's place.
+            max_steps: optimizer steps of the whole run.
+            evaluations: the perceptual callbacks.
+            resume_from: a checkpoint's file; None starts again.
+        """
         callbacks = [self.stop_check, self.progress, *evaluations, self.checkpoints]
-        trainer = build_trainer(config.trainer, layout, self.module.model, max_steps, callbacks)
+        trainer = build_trainer(
+            config.trainer, layout, self.module.model, max_steps, callbacks, self.checkpoints.writer
+        )
         trainer.fit(
             self.module, train_dataloaders=self.timed_loader, ckpt_path=str(resume_from) if resume_from else None
         )
@@ -54,7 +67,8 @@ class TrainingLoop:
 class LoopContext:
     """What a loop has to do with. record, costs: of rank 0, else None and unused. events: steps with an evaluation.
 
-    higher_is_better: the direction of ``checkpoint.best``; None where no callback writes it.
+    higher_is_better: the direction of ``checkpoint.best``; None where no callback writes it. resume_with: what to type
+    to resume the run.
     """
 
     ranks: Ranks
@@ -63,6 +77,7 @@ class LoopContext:
     evaluation_costs: EvaluationCosts
     events: Sequence[int] = ()
     higher_is_better: bool | None = True
+    resume_with: str = ""
 
 
 def build_loop(
@@ -75,21 +90,38 @@ def build_loop(
     folder: Path,
     carried: Mapping[str, Any],
 ) -> TrainingLoop:
-    """The parts around ``module``; checkpoints go to ``folder`` and hold what is ``carried``."""
+    """The parts around ``module``.
+
+    Args:
+        config: of the run.
+        module: what is trained.
+        loader: this rank's batches, from the run's position on, without an end.
+        where: the run's position.
+        max_steps: optimizer steps of the whole run.
+        around: ranks, signals, record.
+        folder: of the checkpoints.
+        carried: what each of them holds besides the state of training.
+    """
     timed_loader = TimedLoader(loader, context.signals)
     stop_check = StopCheck(context.ranks, context.signals, module.losses)
-    log_schedule = LogSchedule(config.trainer.log_every_n_steps, max_steps, context.events)
+    log_schedule = LogSchedule(
+        config.trainer.log_every_n_steps, max_steps, context.events, faster_data(config.data.workers, os.cpu_count())
+    )
     progress = Progress(run_position, timed_loader, stop_check, context.record, context.evaluation_costs, log_schedule)
     checkpoints = Checkpoints(
         folder,
-        config.checkpoint,
+        config.checkpoint.every_n_steps or checkpoint_every(max_steps),
+        config.checkpoint.keep_last,
+        config.checkpoint.best,
         max_steps,
         carried,
         context.ranks,
         stop_check,
         progress,
+        CheckpointWriter(config.checkpoint.background),
         context.record,
         context.higher_is_better,
+        context.resume_with,
     )
     stop_check.on_losses, stop_check.on_bad, stop_check.last_good = (
         progress.take,

@@ -38,7 +38,13 @@ def with_untrained_baseline(callbacks: Iterable[PerceptualCallback]) -> list[Per
 
 
 def cached(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path) -> Baselines | None:
-    """The baselines from an earlier run; None where there was none. ``model``: what it is built from, plain python."""
+    """The baselines from an earlier run; None where there was none.
+
+    Args:
+        callback: whose scores they are of.
+        model: what it is built from, plain python.
+        cache: folder that they are kept in.
+    """
     try:
         found = json.loads(_file(callback, model, cache).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -56,7 +62,13 @@ def measure(
     """Mean and standard deviation of every score over the initialisations; None when ``stopped()``.
 
     Call it in a process that has left its process group: the other ranks have gone.
-    ``make`` builds the model with the weights of a seed. context: the run's precision.
+
+    Args:
+        callback: whose scores are measured.
+        make: builds the model with the weights of a seed.
+        settings: of the run's evaluations; record and listeners are left out.
+        stopped: asked between batches.
+        context: the run's precision.
     """
     silent = replace(settings, record=None, listeners=(), interrupted=stopped)
     alone = Ranks()
@@ -75,7 +87,14 @@ def measure(
 
 
 def keep(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path, baselines: Baselines) -> None:
-    """Leave the baselines in the cache for the next run; OSError where it cannot be written."""
+    """Leave the baselines in the cache for the next run; OSError where it cannot be written.
+
+    Args:
+        callback: whose scores they are of.
+        model: what it is built from, plain python.
+        cache: folder that they are kept in.
+        baselines: as `measure` returns them.
+    """
     write_atomic(_file(callback, model, cache), json.dumps(baselines))
 
 
@@ -90,7 +109,13 @@ def carried(callback: PerceptualCallback) -> bool:
 
 
 def line_with(callback: PerceptualCallback, baselines: Baselines, n: int | None) -> dict[str, Any]:
-    """The callback's ``benchmark`` line with these baselines; ``n``: its number of items."""
+    """The callback's ``benchmark`` line with these baselines.
+
+    Args:
+        callback: carries them from now on.
+        baselines: as `measure` returns them.
+        n: number of its items; None where it was never evaluated.
+    """
     carry(callback, baselines)
     return described(callback, n)
 

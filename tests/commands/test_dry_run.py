@@ -32,7 +32,8 @@ def test_a_run_that_can_start_is_listed_with_its_cost(tmp_path: Path, capsys: py
     assert any(
         line.startswith("found    callbacks.tid2013_remade: human/tid2013_remade, 7,776 images") for line in lines
     )
-    assert "cost     steps: 1,300 of 128 samples, 166,400 samples in all, 8.32 epochs" in lines
+    steps = "cost     steps: 1,300 of 128 samples (each contrasted with 128), 166,400 samples in all, 8.32 epochs"
+    assert steps in lines
     assert any(line.startswith("cost     evaluations: 26, the largest of 8,") for line in lines)
     for what in ("time", "memory", "disk"):
         assert any(line.startswith(f"cost     {what}: ") and "estimated" in line for line in lines), out
@@ -90,7 +91,7 @@ def test_of_a_run_that_goes_on_the_rest_is_told(tmp_path: Path, capsys: pytest.C
     lines = capsys.readouterr().out.splitlines()
     assert "resuming from step 1175 (last.ckpt)" in lines
     assert "found    run: step 1,175 of 1,300 (last.ckpt)" in lines
-    assert "cost     steps: 125 of 128 samples, 16,000 samples in all, 0.8 epochs" in lines
+    assert "cost     steps: 125 of 128 samples (each contrasted with 128), 16,000 samples in all, 0.8 epochs" in lines
     assert any(line.startswith("cost     evaluations: 3, the largest of ") for line in lines)  # 1,200, 1,260, 1,300
     with pytest.raises(UserError) as caught:
         dry_run(load([*go_on, "trainer.max_steps=1100"]))

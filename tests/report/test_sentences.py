@@ -94,3 +94,10 @@ def test_course_tells_the_limit_of_the_relative_drop(history: History) -> None:
 def test_warnings_leave_the_calm_events_out(history: History) -> None:
     history.events.append({"event": "skipped_samples", "global_step": 3, "message": "2 truncated"})
     assert [e["event"] for e in sentences.warnings(history)] == ["skipped_samples"]
+
+
+def test_a_checkpoint_that_was_given_up_is_something_a_reader_should_know() -> None:
+    resumed: dict[str, object] = {"event": "resumed", "message": "from step 200"}
+    damaged = {**resumed, "given_up": ["step-000000300.ckpt: no checksum"]}
+    history = History(events=[resumed, damaged, {"event": "resumable"}, {"event": "waiting"}])
+    assert sentences.warnings(history) == [damaged, {"event": "waiting"}]

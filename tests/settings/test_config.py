@@ -16,6 +16,7 @@ from clip_align import config
 from clip_align.config import CallbackConfig, Config, from_plain, to_plain
 from clip_align.errors import UserError
 from clip_align.settings.load_config import load
+from clip_align.training.default_intervals import evaluation_every
 from tests.settings.refusals import errors, options
 
 CALLBACKS = ("world", "world_cue_conflict", "world_noise", "tid2013_remade")
@@ -30,9 +31,10 @@ def test_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
 def test_the_default_run_watches_the_four_standard_callbacks_often_enough_for_a_verdict() -> None:
     composed = load([])
     assert sorted(composed.callbacks) == sorted(CALLBACKS)
-    assert all(c.arguments["every_n_steps"] == 60 for c in composed.callbacks.values())
+    assert all(c.arguments["every_n_steps"] is None for c in composed.callbacks.values())  # the run's length decides
+    assert composed.evaluation.every_n_steps is None
     assert composed.trainer.max_steps is not None
-    assert composed.trainer.max_steps // composed.evaluation.every_n_steps + 1 >= 20
+    assert composed.trainer.max_steps // evaluation_every(composed.trainer.max_steps) + 1 >= 20
 
 
 EXTRA = {

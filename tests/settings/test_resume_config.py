@@ -13,7 +13,10 @@ from clip_align.errors import UserError
 from clip_align.settings.load_config import load
 
 STARTED = ["name=a", "callbacks=[world]", "evaluation.every_n_steps=7", "trainer.max_steps=50", "seed=3"]
-ONLY = "when a run continues, only trainer.max_steps or samples, data.workers, tracker, callbacks may change"
+ONLY = (
+    "when a run continues, only trainer.max_steps or samples, data.workers, tracker, callbacks and where the data lie "
+    "may change"
+)
 
 
 @pytest.fixture
@@ -156,4 +159,74 @@ def test_the_callback_that_the_best_checkpoint_is_of_has_to_stay(tmp_path: Path)
     assert lines(f"paths.runs={tmp_path}", "resume=a", "callbacks=[world_noise]") == [
         "checkpoint.best: no callback that is chosen writes zero_shot/world/accuracy; "
         "chosen are: world_noise; leave the callback in, a run continues with it"
+    ]
+
+
+def shards(tmp_path: Path, *sources: str) -> str:
+    """A run on shards; returns the override for the folder of runs."""
+    stored = load([f"paths.runs={tmp_path}", "name=s", "data=webdataset", "callbacks=[]", *sources])
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "config.yaml").write_text(yaml.safe_dump(to_plain(stored)))
+    return f"paths.runs={tmp_path}"
+
+
+def test_shards_may_lie_elsewhere(tmp_path: Path) -> None:
+    runs = shards(tmp_path, "data.shards='/a/x-{000..003}.tar'", "data.batch_size=32")
+    data = load([runs, "resume=s", "data.shards='/b/x-{000..003}.tar'"]).data
+    assert to_plain(Config(data=data))["data"]["shards"] == [{"shards": "/b/x-{000..003}.tar", "weight": 1.0}]
+    assert data.batch_size == 32
+    assert lines(runs, "resume=s", "data.shards=/b", "data.batch_size=64")[0].startswith("data.batch_size: 64 is not")
+
+
+def test_shards_that_move_are_not_mixed_otherwise(tmp_path: Path) -> None:
+    runs = shards(tmp_path, "data.shards=[{shards: /a, weight: 2}, /b]")
+    load([runs, "resume=s", "data.shards=[{shards: /c, weight: 2}, /d]"])
+    assert lines(runs, "resume=s", "data.shards=[/c, {shards: /d, weight: 2}]") == [
+        "data.shards: sources with weights [1.0, 2.0] are not what s was started with ([2.0, 1.0]); when a run is "
+        "resumed its shards may lie elsewhere, but not be mixed otherwise"
+    ]
+
+
+def test_a_csv_may_lie_elsewhere(tmp_path: Path) -> None:
+    stored = load([f"paths.runs={tmp_path}", "name=s", "data=folder", "data.csv=/a/c.csv", "callbacks=[]"])
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "config.yaml").write_text(yaml.safe_dump(to_plain(stored)))
+    data = to_plain(load([f"paths.runs={tmp_path}", "resume=s", "data.csv=/b/c.csv", "data.root=/c"]))["data"]
+    assert (data["csv"], data["root"]) == ("/b/c.csv", "/c")
+    (line,) = lines(f"paths.runs={tmp_path}", "resume=s", "data.caption_column=text")
+    assert line.startswith("data.caption_column: 'text' is not what s was started with")
+
+
+@pytest.fixture
+def saved(runs: str) -> Path:
+    """Checkpoint files of the run; what is in them is not looked at here."""
+    folder = Path(runs.partition("=")[2]) / "a" / "checkpoints"
+    folder.mkdir()
+    for name in ("step-000000010.ckpt", "step-000000020.ckpt", "last.ckpt", "best-human-x-srocc.ckpt"):
+        (folder / name).write_text("")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "step-000000020.ckpt"])
+def test_the_newest_checkpoint_names_its_run(runs: str, saved: Path, name: str) -> None:
+    for typed in (saved / name, f"a/checkpoints/{name}"):
+        config = load([runs, f"resume={typed}", "trainer.max_steps=90"])
+        assert (config.resume, config.seed, config.trainer.max_steps) == (str(saved.parent), 3, 90)
+
+
+@pytest.mark.parametrize("name", ["step-000000010.ckpt", "best-human-x-srocc.ckpt"])
+def test_another_checkpoint_is_refused_with_what_to_type(runs: str, saved: Path, name: str) -> None:
+    assert lines(runs, f"resume={saved}/{name}") == [
+        f"resume: {saved}/{name}: not the newest checkpoint of its run, which is resumed from step-000000020.ckpt "
+        f"only: type resume={saved.parent}"
+    ]
+
+
+def test_a_checkpoint_without_its_run(runs: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.ckpt").write_text("")
+    assert lines(runs, f"resume={tmp_path}/mine.ckpt") == [
+        f"resume: {tmp_path}/mine.ckpt: a file in no run's checkpoints; name a run or its folder: resume=<run>"
+    ]
+    assert lines(runs, "resume=a/checkpoints/step-000000030.ckpt") == [
+        "resume: a/checkpoints/step-000000030.ckpt: no such checkpoint; name the run that it belongs to: resume=<run>"
     ]

@@ -66,6 +66,8 @@ def test_a_signal_to_the_group_ends_a_run_in_order(tmp_path, small, number, code
     stopped = lines(folder, "event")[-1]
     assert (stopped["event"], stopped["global_step"]) == ("stopped", step)
     assert stopped["message"] == f"{status} at step {step}"
+    cache = next(key for key in small if key.startswith("paths.cache"))
+    assert f"to resume: python train.py resume=s paths.runs={tmp_path} {cache}" in text(tmp_path).splitlines()
     assert (folder / "report.html").stat().st_size > 1000
     assert "Traceback" not in text(tmp_path)
 
@@ -117,9 +119,29 @@ def test_a_run_goes_on_with_the_next_epoch_where_its_data_have_changed(tmp_path,
     assert checkpoint[OWN]["cursor"] == [2, 4]
 
 
+def test_a_run_is_resumed_where_its_shards_have_moved_to(tmp_path, small):
+    for name in ("whole", "parts", "other"):
+        tar(tmp_path / name / "0.tar", samples(range(96)))
+    common = [*(key for key in small if not key.startswith(("data.", "callbacks"))), "data=webdataset"]
+    common += ["data.batch_size=32", "callbacks=[]", "trainer.log_every_n_steps=1", "optimizer.schedule=constant"]
+    for name, steps in (("whole", 8), ("parts", 4)):
+        arguments = [*common, f"data.shards={tmp_path}/{name}", f"name=on_{name}", f"trainer.max_steps={steps}"]
+        assert code_of(forked(arguments, tmp_path / "out")) == 0, text(tmp_path)
+    (tmp_path / "parts").rename(tmp_path / "moved")
+    again = [f"paths.runs={tmp_path}", "resume=on_parts", "trainer.max_steps=8"]
+    assert code_of(forked(again, tmp_path / "out")) == 2  # as long as nobody says where
+    assert code_of(forked([*again, f"data.shards={tmp_path}/moved"], tmp_path / "out")) == 0, text(tmp_path)
+    assert "data.shards: the same data as before, in another place" in text(tmp_path).splitlines()
+    assert losses(tmp_path / "on_parts") == losses(tmp_path / "on_whole")
+    tar(tmp_path / "other" / "0.tar", samples(range(97)))
+    again[-1] = "trainer.max_steps=9"
+    assert code_of(forked([*again, f"data.shards={tmp_path}/other"], tmp_path / "out")) == 2
+    assert text(tmp_path).splitlines()[-1].startswith(f"data.shards: not the data that {tmp_path}/on_parts was trained")
+
+
 @pytest.mark.slow
 def test_steps_without_a_checkpoint_are_a_new_start_with_the_old_record_aside(tmp_path, small):
-    common = [*small, "name=k", "checkpoint.best=null", "trainer.log_every_n_steps=5"]
+    common = [*small, "name=k", "checkpoint.every_n_steps=99", "checkpoint.best=null", "trainer.log_every_n_steps=5"]
     assert code_of(forked(common, tmp_path / "out", "killed")) == -9
     assert [line["global_step"] for line in lines(tmp_path / "k", "evaluation")] == [0, 2, 10]
     assert code_of(forked([*common, "resume=k"], tmp_path / "out")) == 0, text(tmp_path)

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from clip_align.config import OptimizerConfig
+from clip_align import open_clip_names
+from clip_align.config import ModelConfig, OptimizerConfig
+from clip_align.models.build import build_model
 from clip_align.training import optimizer as optim
 
 
@@ -31,6 +33,40 @@ def test_only_kernels_and_matrices_decay():
     assert free["weight_decay"] == 0.0
     expected = {id(model.visual.bias), id(model.norm.weight), id(model.norm.bias), id(model.class_embedding)}
     assert {id(p) for p in free["params"]} == expected | {id(model.logit_scale)}
+
+
+def excluded_by_open_clip(model: nn.Module) -> set[str]:
+    """Parameters without decay by the rule of open_clip_train's main (3.3.0, line 335)."""
+    words = ("bn", "ln", "bias", "logit_scale")
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    return {name for name, p in named if p.ndim < 2 or any(word in name for word in words)}
+
+
+def excluded_by_us(model: nn.Module) -> set[str]:
+    free = {id(p) for p in optim.parameter_groups(model, 0.1)[1]["params"]}
+    return {name for name, p in model.named_parameters() if id(p) in free}
+
+
+ONE_OF_A_KIND = [
+    "RN50", "ViT-B-32", "coca_ViT-B-32", "swin_base_patch4_window7_224", "convnext_tiny", "ViTamin-S",
+    "MobileCLIP-S1", "vit_relpos_medium_patch16_cls_224", "EVA02-B-16",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ONE_OF_A_KIND else pytest.mark.slow)
+        for name in open_clip_names.offline_names()
+    ],
+)
+def test_decay_groups_are_open_clips(name):
+    model = build_model(ModelConfig(kind="open_clip", name=name, image_size=None), device="meta").model
+    assert excluded_by_us(model) == excluded_by_open_clip(model)
+
+
+def test_the_models_that_stand_for_their_kind_are_there():
+    assert set(ONE_OF_A_KIND) <= set(open_clip_names.offline_names())
 
 
 def test_warm_up_rises_to_the_full_rate_and_cosine_ends_near_zero():

@@ -6,6 +6,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +18,13 @@ from typing import Any
 import pytest
 import torch
 
-from clip_align.config import Config, OptimizerConfig, PathsConfig, TrainerConfig, to_plain
+from clip_align.config import Config, OptimizerConfig, PathsConfig, ShardData, Source, TrainerConfig, to_plain
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, lock, write_provenance
 from clip_align.training import open_run as opening
-from clip_align.training.checkpoint import OWN
+from clip_align.training.checkpoint import OWN, point_last
 from clip_align.training.launch_ranks import RankLayout
-from clip_align.training.resume import global_batch, run_start, steps_of
+from clip_align.training.resume import global_batch, resume_command, run_start, steps_of
 
 
 def config(**trainer: Any) -> Config:
@@ -44,10 +47,24 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_steps_from_samples_are_rounded_up():
-    by_samples = config(max_steps=None, samples=10_000, accumulate=2)
-    assert global_batch(by_samples, 3) == 768
-    assert steps_of(by_samples, 3) == 14
-    assert steps_of(config(), 3) == 1000
+    batch = global_batch(128, 3, accumulate=2)
+    assert batch == 768
+    assert steps_of(None, 10_000, batch) == 14
+    assert steps_of(1000, None, batch) == 1000
+
+
+def test_the_contrast_does_not_grow_with_accumulation(tmp_path):
+    settings = config(accumulate=4)
+    start = run_start(replace(settings, paths=PathsConfig(runs=str(tmp_path))), 2)
+    components = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[], data=SimpleNamespace(provenance={}))
+    line = opening._beginning(start, components, SimpleNamespace(world=2), RunFolder(tmp_path / "a"))
+    assert (line["global_batch"], line["contrastive_batch"]) == (1024, 256)
+    assert line["message"] == (
+        "a: tiny, 1000 steps of 1024 samples on 2 ranks (each contrasted with 256), 0 evaluations"
+    )
+    components.stimuli = {}
+    about = opening._provenance(start, components, RankLayout(0, 0, 2, 2, False), ["x"], RunFolder(tmp_path / "a"))
+    assert (about["global_batch"], about["contrastive_batch"]) == (1024, 256)
 
 
 def test_a_new_run(tmp_path):
@@ -86,6 +103,32 @@ def test_with_other_data_the_next_epoch_begins(run):
     )
 
 
+def on_shards(run: RunFolder, fingerprint: str | None, before: str, now: str) -> Any:
+    """The run with a checkpoint that was trained on shards in one place, resumed with those in another."""
+    own = torch.load(run.checkpoints / "last.ckpt")[OWN]
+    trained, resumed = (replace(config(), data=ShardData(shards=(Source(place),))) for place in (before, now))
+    known = {**own, "config": to_plain(trained)} | ({"data_fingerprint": fingerprint} if fingerprint else {})
+    torch.save({OWN: known}, run.checkpoints / "last.ckpt")
+    return run_start(replace(resumed, resume=str(run.path)), 2)
+
+
+def test_the_same_data_in_another_place_are_trained_on_from_the_same_batch(run):
+    cursor, line = on_shards(run, "print", "/a/x.tar", "/b/x.tar").cursor("print")
+    assert cursor == [2, 7]
+    assert line == "data.shards: the same data as before, in another place"
+
+
+@pytest.mark.parametrize(("kept", "said"), [("old", "old"), (None, "unknown")])
+def test_other_data_in_another_place_are_refused_by_name(run, kept, said):
+    with pytest.raises(UserError) as caught:
+        on_shards(run, kept, "/a/x.tar", "/b/x.tar").cursor("print")
+    assert str(caught.value) == (
+        f"data.shards: not the data that {run.path} was trained on so far (fingerprint {said}, now print); when a run "
+        "is resumed its data may lie elsewhere, with the same names, sizes and order"
+    )
+    assert on_shards(run, kept, "/a/x.tar", "/a/x.tar").cursor("print")[0] == ([3, 0] if kept else [2, 7])
+
+
 def test_the_provenance_keeps_the_fingerprint_of_earlier_data(run):
     start = run_start(replace(config(), resume=str(run.path)), 2)
     write_provenance(run, command=["first"], data_fingerprint="old")
@@ -122,6 +165,15 @@ def test_what_cannot_go_on(run, steps, ranks, message):
         run_start(replace(config(max_steps=steps), resume=str(run.path)), ranks)
 
 
+def test_the_command_that_resumes_a_run(tmp_path):
+    run = RunFolder(tmp_path / "my runs" / "sweep" / "0")
+    assert resume_command(RunFolder(Path("runs/a")), PathsConfig()) == "python train.py resume=a"
+    assert resume_command(run, PathsConfig(runs=str(tmp_path / "my runs"), cache="/c")) == (
+        f"python train.py resume=sweep/0 'paths.runs={tmp_path}/my runs' paths.cache=/c"
+    )
+    assert resume_command(run, PathsConfig()) == f"python train.py 'resume={run.path}'"
+
+
 def test_a_finished_run_has_nothing_to_do(run):
     at_its_end = replace(config(max_steps=400), resume=str(run.path))
     assert not run_start(at_its_end, 2).done  # the steps are made, the verdict is missing
@@ -152,12 +204,12 @@ def test_a_new_start_keeps_what_trackers_know_of_the_old_one_aside(run):
 
 def test_a_member_of_a_sweep_begins_under_the_name_that_users_type(tmp_path):
     start = SimpleNamespace(
-        config=replace(config(), paths=PathsConfig(runs=str(tmp_path))), max_steps=9, checkpoint=None
+        config=replace(config(), paths=PathsConfig(runs=str(tmp_path))), max_steps=9, checkpoint=None, given_up=()
     )
     components = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[])
     line = opening._beginning(start, components, SimpleNamespace(world=1), RunFolder(tmp_path / "sweep" / "0"))
     assert line["run"] == "sweep/0"
-    assert line["message"].startswith("sweep/0: tiny, 9 steps")
+    assert line["message"].startswith("sweep/0: tiny, 9 steps of 128 samples (each contrasted with 128)")
 
 
 def test_a_used_name_is_refused(run):
@@ -177,6 +229,71 @@ def test_a_folder_that_cannot_be_written_names_paths_runs(tmp_path, monkeypatch)
     folder = opening.folder_of(start)
     with pytest.raises(UserError, match=r"^paths.runs: .*/b cannot be written \(No space left on device\); set paths"):
         opening.open_run(folder, start, None, None, [])
+
+
+def test_what_a_killed_write_has_left_is_removed_under_the_lock(run, monkeypatch):
+    """A process is killed in the middle of a save, and of a write of the record's items."""
+    script = """
+        import os, signal, sys
+        from pathlib import Path
+        from clip_align.runs.folder import replacing
+        with replacing(Path(sys.argv[1])) as temporary:
+            temporary.write_bytes(bytes(100_000))
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    for name in ("checkpoints/step-000000410.ckpt", "items/human/x/step-000000410.npz"):
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script), run.path / name], check=False)
+        assert killed.returncode == -9
+    (run.items / "human" / "x" / ".mine.tmp").write_text("not one of ours")
+    report = run.path / ".report.html.0123abcd.tmp"  # of a report that is being drawn
+    report.write_text("half")
+    old = run.path / ".curves.png.0123abcd.tmp"
+    old.write_text("half")
+    os.utime(old, (1.0, 1.0))
+
+    def hidden() -> list[str]:
+        return sorted(p.name for p in run.path.rglob(".*"))
+
+    assert len(hidden()) == 5
+    start = run_start(replace(config(), resume=str(run.path)), 2)
+    held = lock(run)  # a training is under way: its files stay
+    monkeypatch.setattr(opening, "ORPHANS_S", 0.3)
+    with pytest.raises(UserError, match="in use"):
+        opening.folder_of(start)
+    assert len(hidden()) == 5
+    os.close(held)
+    monkeypatch.setattr(opening, "lock", lambda run: None)  # nobody can tell whether there is one
+    opening.folder_of(start)
+    assert len(hidden()) == 5
+    monkeypatch.undo()
+    opening.folder_of(start)
+    assert hidden() == [".mine.tmp", report.name]
+
+
+def test_a_checkpoint_that_was_given_up_is_named_in_lines_and_record(run):
+    own = torch.load(run.checkpoints / "last.ckpt")
+    for step in (400, 500):
+        with (run.checkpoints / f"step-{step:09d}.ckpt").open("wb") as file:
+            torch.save({**own, "w": torch.zeros(4096)}, file)
+    point_last(run.checkpoints, "step-000000500.ckpt")
+    with (run.checkpoints / "step-000000500.ckpt").open("r+b") as file:
+        file.seek(9000)
+        file.write(b"x")
+    start = run_start(replace(config(), resume=str(run.path)), 2)
+    reason = "archive/data/0 does not have its checksum"
+    assert start.lines == (
+        f"resume: checkpoint step-000000500.ckpt is damaged and was given up ({reason})",
+        "resuming from step 400 (step-000000400.ckpt)",
+    )
+    components = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[])
+    line = opening._beginning(start, components, SimpleNamespace(world=2), run)
+    assert line["given_up"] == [f"step-000000500.ckpt: {reason}"]
+    assert line["message"].endswith(f", from step 400; given up as damaged: step-000000500.ckpt: {reason}")
+    opening.folder_of(start)
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == [
+        "damaged-step-000000500.ckpt", "last.ckpt", "step-000000400.ckpt",
+    ]  # fmt: skip
 
 
 def test_a_folder_in_use_is_refused_and_one_whose_orphans_end_is_waited_for(run, monkeypatch):

@@ -6,8 +6,12 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +22,9 @@ from train_synthetic import CONFIG, train, train_losses
 
 from clip_align.config import CheckpointConfig, OptimizerConfig, TrainerConfig
 from clip_align.errors import RunError, UserError
+from clip_align.training import train_log as progress
 from clip_align.training.checkpoint import OWN, load, newest
+from clip_align.training.launch_ranks import environment_of, free_port
 from clip_align.training.signals import Signals
 from clip_align.training.training_loop import TrainingLoop
 
@@ -169,6 +175,41 @@ def test_the_first_evaluation_is_no_training_time(tmp_path):
     assert line["time/samples_per_second"] > 8 / 0.9
 
 
+@pytest.mark.parametrize(("wait", "told"), [(0.03, 1), (0.0, 0)])
+def test_waiting_for_data_is_told_once_with_advice(tmp_path, monkeypatch, wait, told):
+    monkeypatch.setattr(progress, "WAITING_AFTER_S", 0.2)
+
+    class Slow:
+        def __init__(self, loader: Any) -> None:
+            self.loader = loader
+
+        def __iter__(self) -> Any:
+            for batch in self.loader:
+                time.sleep(wait)
+                yield batch
+
+    class Steps(pl.Callback):
+        def on_before_optimizer_step(self, *_: Any) -> None:
+            time.sleep(0.02)
+
+    change = lambda loop: setattr(loop.timed_loader, "loader", Slow(loop.timed_loader.loader))  # noqa: E731
+    train(tmp_path, 40, EACH, change=change, evaluations=[Steps()])
+    found = [line for line in lines(tmp_path, "event") if line["event"] == "waiting"]
+    assert len(found) == told
+    for line in found:
+        assert line["wall_seconds"] >= 0.2
+        assert 0.1 < line["fraction"] <= 1
+        assert line["message"].startswith(
+            f"data: training has waited for data {line['fraction']:.0%} of the time so far; "
+        )
+        assert "try more data.workers (0 a rank now, " in line["message"]
+
+
+def test_advice_to_who_has_a_worker_on_every_core():
+    assert progress.faster_data(3, 4) == "try more data.workers (3 a rank now, 4 cores here)"
+    assert progress.faster_data(4, 4).startswith("data.workers=4 is as many as there are cores: ")
+
+
 def test_logit_scale_stays_in_its_bounds(tmp_path):
     wild = replace(EACH, optimizer=OptimizerConfig(lr=5.0, warmup_steps=0, clip_norm=None))
     loop = train(tmp_path, 8, wild)
@@ -264,6 +305,135 @@ def test_without_a_signal_an_error_of_the_data_is_an_error(tmp_path):
         train(tmp_path, 5, change=lambda loop: setattr(loop.timed_loader, "loader", Broken()))
 
 
+class Ends:
+    """A loader whose data cannot be read at batch ``number``."""
+
+    def __init__(self, loader: Any, number: int) -> None:
+        self.loader, self.number = loader, number
+
+    def __iter__(self) -> Any:
+        for number, batch in enumerate(self.loader):
+            if number == self.number:
+                raise OSError(errno.EIO, "Input/output error")
+            yield batch
+
+
+class Raises(pl.Callback):
+    """Fails at ``step``: after it, like an evaluation, or inside the next one."""
+
+    def __init__(self, step: int, inside: bool) -> None:
+        self.step, self.inside = step, inside
+
+    def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+        if trainer.global_step == self.step and not self.inside:
+            raise ValueError("cannot be scored")
+
+    def on_before_optimizer_step(self, trainer: Any, *rest: Any) -> None:
+        if trainer.global_step == self.step and self.inside:
+            raise ValueError("inside a step")
+
+
+def steps_kept(folder: Any) -> list[str]:
+    return sorted(p.name for p in (folder / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("what", ["data", "callback"])
+def test_a_failure_between_two_steps_costs_no_step(tmp_path, accumulate, what):
+    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=accumulate))
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(whole, 19, config)
+    with pytest.raises((OSError, ValueError), match=r"Input/output error|cannot be scored"):
+        train(
+            parts,
+            19,
+            config,
+            change=lambda loop: (
+                setattr(loop.checkpoints, "resume_with", "resume=parts")
+                or (
+                    what == "data"
+                    and setattr(loop.timed_loader, "loader", Ends(loop.timed_loader.loader, 13 * accumulate + 1))
+                )
+            ),
+            evaluations=[Raises(13, inside=False)] if what == "callback" else (),
+        )
+    kept = 13  # the trainer fetches one batch ahead
+    assert steps_kept(parts)[-1] == f"step-{kept:09d}.ckpt"
+    assert lines(parts, "event")[-2]["message"] == f"checkpoint saved: step-{kept:09d}.ckpt"
+    assert lines(parts, "event")[-1]["message"] == "to resume: resume=parts"
+    assert load(parts / "checkpoints" / "last.ckpt")["global_step"] == kept
+    train(parts, 19, config)
+    assert train_losses(parts) == train_losses(whole)
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(parts)[name]), name
+
+
+@pytest.mark.parametrize("what", ["inside", "in the middle of an accumulated step"])
+def test_nothing_is_saved_after_a_failure_inside_a_step(tmp_path, what):
+    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=3))
+    data = (
+        (lambda loop: setattr(loop.timed_loader, "loader", Ends(loop.timed_loader.loader, 14 * 3 + 2)))
+        if what != "inside"
+        else None
+    )
+    with pytest.raises((OSError, ValueError)):
+        train(tmp_path, 19, config, change=data or (lambda loop: None), evaluations=[Raises(13, True)] * (not data))
+    assert steps_kept(tmp_path) == ["step-000000010.ckpt"]
+
+
+def test_a_failure_with_weights_that_are_not_finite_saves_nothing(tmp_path):
+    class Spoil(Raises):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+            if trainer.global_step == self.step:
+                pl_module.model.visual.weight.data[0, 0] = math.nan
+            super().on_train_batch_end(trainer, pl_module, *rest)
+
+    with pytest.raises(ValueError, match="cannot be scored"):
+        train(tmp_path, 19, EACH, evaluations=[Spoil(13, inside=False)])
+    assert steps_kept(tmp_path) == ["step-000000010.ckpt"]
+
+
+def test_a_failure_that_cannot_be_saved_keeps_its_own_reason(tmp_path, monkeypatch):
+    def full(checkpoint: Any, file: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Full(Raises):
+        def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+            monkeypatch.setattr(torch, "save", full)
+            super().on_train_batch_end(trainer, *rest)
+
+    with pytest.raises(ValueError, match="cannot be scored"):
+        train(tmp_path, 19, EACH, evaluations=[Full(7, inside=False)])
+    warning = lines(tmp_path, "event")[-1]
+    assert warning["event"] == "warning"
+    assert warning["message"].startswith("no checkpoint was saved after the failure: checkpoint: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("told", "kept"), [("told", 13), ("untold", 10)])
+def test_ranks_that_fail_together_save_together(tmp_path, told, kept):
+    """An error that only one rank may have cannot be followed by a save, which takes all of them."""
+    script = Path(__file__).with_name("failing_rank.py")
+    port = free_port()
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, script, tmp_path, told],
+            env={**os.environ, **environment_of(rank, 2, port)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        assert [rank.communicate(timeout=240)[0].strip() for rank in ranks] == ["it has failed"] * 2
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [1, 1]
+    assert steps_kept(tmp_path)[-1] == f"step-{kept:09d}.ckpt"
+    assert len(load(tmp_path / "checkpoints" / "last.ckpt")[OWN]["random_states"]) == 2
+
+
 def test_best_checkpoint_has_the_weights_that_were_scored(tmp_path):
     scored: dict[int, torch.Tensor] = {}
 
@@ -328,7 +498,7 @@ def test_a_damaged_last_checkpoint_costs_itself_only(tmp_path):
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.unlink()
     last.write_bytes(b"PK\x03\x04 half of it")
-    path, content = newest(tmp_path / "checkpoints")
+    path, content, _ = newest(tmp_path / "checkpoints")
     assert path.name == "step-000000020.ckpt"
     assert content["global_step"] == 20
 
@@ -337,7 +507,7 @@ def test_checkpoints_that_are_all_damaged_are_no_reason_to_begin_anew(tmp_path):
     train(tmp_path, 20)
     for path in (tmp_path / "checkpoints").iterdir():
         path.write_bytes(b"PK\x03\x04 half of it")
-    with pytest.raises(UserError, match=r"resume: no checkpoint in .* can be read \(last.ckpt: .*\); repair"):
+    with pytest.raises(UserError, match=r"resume: no checkpoint in .* is whole \(step-000000020.ckpt: .*\); bring"):
         newest(tmp_path / "checkpoints")
     assert newest(tmp_path / "elsewhere") is None
 

@@ -46,7 +46,8 @@ def train(
     layout = layout or launch.RankLayout(0, 0, 1, 1, gpu=False)
     ranks = Ranks()
     torch.manual_seed(0)
-    module = CLIPModule(Pair(), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), config.optimizer, steps)
+    fused = config.trainer.precision != "16-mixed"
+    module = CLIPModule(Pair(), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), config.optimizer, steps, fused)
     found = newest(folder / "checkpoints")
     own = found[1][OWN] if found else {"cursor": [0, 0], "wall_seconds": 0.0, "global_step": 0}
     cursor = Cursor(*own["cursor"])

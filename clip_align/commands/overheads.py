@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run waits for beside its steps, tried out: data that are read, and checkpoints that are written."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from clip_align.config import DataConfig, WorldData
+from clip_align.data.training_data import TrainingData
+from clip_align.data.world.shards import rendered
+from clip_align.errors import UserError
+from clip_align.models.build import ClipModel
+from clip_align.training.checkpoint_writer import AT_ONCE
+
+READ_S = 1.5  # of reading, after the first batch has opened what is opened once
+BATCH = 16  # samples at a time
+WRITTEN = 32 * 2**20  # bytes: what a disk takes at once would say nothing about a large file
+
+
+def sample_seconds(data: DataConfig, clip: ClipModel, seed: int, cache: Path) -> float | None:
+    """Seconds that one process takes to read, decode and tokenize a sample of the first epoch.
+
+    None where nothing can be read: the world is not rendered yet, or the data are not in order.
+
+    Args:
+        data: as configured; its shards' index is kept in the cache, nothing else is written.
+        clip: gives the size of the images and the tokenizer; its weights are not used.
+        seed: of the order of samples.
+        cache: folder of indexes and rendered worlds.
+    """
+    if isinstance(data, WorldData) and rendered(data, cache) is None:
+        return None
+    alone = replace(data, batch_size=min(BATCH, data.batch_size), workers=0)
+    with suppress(UserError):  # what is wrong with the data has its own line
+        training = TrainingData(alone, clip.image_size, clip.tokenizer, seed, 0, 1, cache)
+        batches, most = iter(training.loader()), max(1, training.batches_per_epoch - 1)
+        next(batches)
+        began, count = time.perf_counter(), 0
+        while count < most and time.perf_counter() - began < READ_S:
+            next(batches)
+            count += 1
+        return (time.perf_counter() - began) / (count * alone.batch_size)
+    return None
+
+
+def waiting_seconds(step: float, samples: int, a_sample: float, processes: int) -> float:
+    """Seconds that a step waits for its samples.
+
+    Args:
+        step: seconds of the step itself.
+        samples: that it trains on, on one rank.
+        a_sample: seconds of one process for one sample.
+        processes: that read while the step runs; 0: the training process itself reads before it.
+    """
+    loading = samples * a_sample
+    return loading if processes == 0 else max(0.0, loading / processes - step)
+
+
+def saving_seconds(size: int, folder: Path, background: bool) -> float | None:
+    """Seconds that training waits for a checkpoint; None where nothing can be written.
+
+    Args:
+        size: bytes of the file.
+        folder: where runs go; what is written there has no name, and is gone afterwards.
+        background: large files are copied in memory, and written while training continues.
+    """
+    tried = min(size, WRITTEN)
+    content = {"weights": torch.zeros(max(1, tried // 4))}
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    began = time.perf_counter()
+    if background and size >= AT_ONCE:
+        torch.save(content, io.BytesIO())
+    else:
+        try:
+            with tempfile.TemporaryFile(dir=there) as file:
+                torch.save(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError):  # a place that cannot be written has its own line
+            return None
+    return (time.perf_counter() - began) * size / max(1, tried)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When checkpoints are saved, and what they hold: at the border of a step, by all ranks together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from clip_align.callbacks.best_checkpoint import beats, best_file
+from clip_align.errors import RunError
+from clip_align.processes.ranks import Ranks
+from clip_align.record.record import Record
+from clip_align.training.checkpoint import OWN, point_last, step_file, step_files
+from clip_align.training.checkpoint_writer import CheckpointError, CheckpointWriter, Order
+from clip_align.training.loss_check import finite_weights, first_bad
+from clip_align.training.random_states import random_states, set_random_states
+from clip_align.training.stop_check import StopCheck, highest
+from clip_align.training.train_log import Progress
+
+
+class Checkpoints(pl.Callback):
+    """Last of the run's callbacks: saves every so many steps, at the last step, when stopping and after a failure.
+
+    Args:
+        folder: of the files.
+        every_n_steps: optimizer steps between two checkpoints.
+        keep_last: how many of them stay.
+        best: key of the record whose best value keeps its weights in a file of its own; None: no such file.
+        max_steps: optimizer steps of the whole run.
+        carried: what every file holds besides the state of training (config as plain python, words, …).
+        ranks: of this run; all of them save together, the first one writes.
+        poll: knows of signals, and checks the losses before a save.
+        progress: knows the step, and whether it is whole.
+        writer: writes the files; the Trainer's plugin.
+        record: of the first rank, None on the others.
+        higher_is_better: which values of ``best`` are; None where no callback writes it: no such file then.
+        resume_with: what to type to resume this run, shown after a save that ends it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        every_n_steps: int,
+        keep_last: int,
+        best: str | None,
+        max_steps: int,
+        carried: Mapping[str, Any],
+        ranks: Ranks,
+        stop_check: StopCheck,
+        progress: Progress,
+        writer: CheckpointWriter,
+        record: Record | None,
+        higher_is_better: bool | None = True,
+        resume_with: str = "",
+    ) -> None:
+        self.folder, self.every_n_steps, self.keep_last, self.max_steps = folder, every_n_steps, keep_last, max_steps
+        self.best_key, self.higher_is_better, self.carried = best, higher_is_better, dict(carried)
+        self.ranks, self.stop_check, self.progress, self.writer, self.record = (
+            ranks,
+            stop_check,
+            progress,
+            writer,
+            record,
+        )
+        self.resume_with = resume_with
+        self.last_evaluated: int | None = None
+        self.best: tuple[float, int] | None = None  # value and step
+        self._saved = -1
+        self._restored: list[dict[str, Any]] = []
+        self._trainer: pl.Trainer | None = None
+
+    @property
+    def newest(self) -> str | None:
+        """Name of the newest checkpoint, for messages; waits for one that is being written."""
+        self._note(wait=True)
+        files = step_files(self.folder)
+        return str(files[-1]) if files else None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """The first evaluation may want to save before training starts."""
+        self._trainer = trainer
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Random states as they were, where the run is resumed; and a stop that came during the first evaluation."""
+        self._saved = self.progress.run_position.step  # there is nothing to keep before the next step is whole
+        if len(self._restored) == self.ranks.world:
+            set_random_states(self._restored[self.ranks.rank])
+        if self.stop_check.stopping is not None:
+            self._save_step(now=True)
+            self._advise()
+        self.progress.stopwatch.resume()  # preparation and the first evaluation are no training
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Save when it is time; then the next step begins."""
+        self._note()
+        step, stopping = self.progress.run_position.step, self.stop_check.stopping is not None
+        due = step % self.every_n_steps == 0 or step == self.max_steps or stopping
+        if due and step != self._saved:
+            self._save_step(now=stopping or step == self.max_steps)
+        if stopping:
+            self._advise()
+        self.progress.stopwatch.resume()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Nothing is under way when training has ended."""
+        self._note(wait=True)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """A failure between two steps costs no step: what is whole is saved, as after a signal.
+
+        Not inside a step, nor after losses or weights that are not finite, nor where this is what has failed. With
+        several ranks only an error that every rank raises: saving takes all of them. The error itself continues.
+        """
+        try:
+            self._note(wait=True)
+            if isinstance(exception, Exception) and not isinstance(exception, CheckpointError):
+                self._save_after(exception, pl_module)
+        except Exception as error:  # the run ends for the first reason
+            line = f"no checkpoint was saved after the failure: {' '.join(str(error).split())}"
+            self._event({"event": "warning", "message": line})
+
+    def evaluated(self, step: int, scores: Mapping[str, float | None]) -> None:
+        """Listener of evaluations, on all ranks: keeps the weights whose score is the best so far."""
+        self.last_evaluated = step
+        value = scores.get(self.best_key) if self.best_key else None
+        if value is None or self.higher_is_better is None:
+            return
+        if beats(value, self.best[0] if self.best else None, self.higher_is_better):
+            self.best = (value, step)
+            self._save(best_file(str(self.best_key)), Order(now=False))
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Our part of the file; every rank brings its random states."""
+        run_position = self.progress.run_position.position()
+        checkpoint[OWN] = {
+            **self.carried,
+            "global_step": run_position.global_step,
+            "samples_seen": run_position.samples_seen,
+            "wall_seconds": run_position.wall_seconds,
+            "cursor": self.progress.run_position.plain_cursor(),
+            "last_evaluated": self.last_evaluated,
+            "best": list(self.best) if self.best else None,
+            "best_of": self.best_key,
+            "ranks": self.ranks.world,
+            "random_states": self.ranks.gather(random_states()),
+        }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take our part back; random states are set when training starts."""
+        own = checkpoint[OWN]
+        self.last_evaluated = own["last_evaluated"]
+        same = own.get("best_of", self.best_key) == self.best_key  # another score's values are not comparable
+        self.best = (own["best"][0], own["best"][1]) if own["best"] and same else None
+        self._restored = own["random_states"]
+
+    def _save_after(self, error: Exception, module: pl.LightningModule) -> None:
+        if self.ranks.world > 1 and not getattr(error, "told", False):
+            return
+        step, bad = self.progress.run_position.step, first_bad(self.stop_check.losses.take())
+        fit = self.progress.whole and step != self._saved and bad is None and finite_weights(module)
+        if not highest(int(not (fit and not self.progress.not_finite)))[0]:
+            self._save_step(now=True)
+        if self._saved == step and self.progress.whole:
+            self._advise()
+
+    def _save_step(self, now: bool) -> None:
+        name = step_file(self.progress.run_position.step)
+        self._save(name, Order(now, partial(_kept, self.folder, name, self.keep_last)))
+        self._saved = self.progress.run_position.step
+
+    def _save(self, name: str, order: Order) -> None:
+        trainer = self._trainer
+        if trainer is None:
+            return
+        self.stop_check.check_losses()
+        if not finite_weights(trainer.lightning_module):
+            raise RunError(
+                f"weights are not finite after step {self.progress.run_position.step} although the loss was; "
+                f"last good checkpoint: {self.newest or 'none'}; try a lower optimizer.lr"
+            )
+        trainer.save_checkpoint(self.folder / name, storage_options=order)
+        self._note()
+
+    def _note(self, wait: bool = False) -> None:
+        """Record the files that have come to the disk; RunError for one that could not be written."""
+        for file in self.writer.written(wait):
+            self._event(
+                {
+                    "event": "checkpoint",
+                    "message": f"checkpoint saved: {file.name}",
+                    "file": file.name,
+                    "seconds": round(file.seconds, 3),
+                    "stalled_seconds": round(file.stalled, 3),
+                }
+            )
+
+    def _advise(self) -> None:
+        if self.resume_with:
+            self._event({"event": "resumable", "message": f"to resume: {self.resume_with}"})
+
+    def _event(self, fields: Mapping[str, Any]) -> None:
+        if self.record is not None:
+            self.record.append("event", self.progress.run_position.position(), fields)
+
+
+def _kept(folder: Path, name: str, keep_last: int) -> None:
+    """After ``name`` is on the disk: ``last.ckpt`` is that, and older ones go."""
+    point_last(folder, name)
+    for old in step_files(folder)[:-keep_last]:
+        old.unlink(missing_ok=True)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a dry run counts beside the steps: waiting for data, and saving."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clip_align.commands.dry_run import dry_run
+from clip_align.commands.overheads import sample_seconds, saving_seconds, waiting_seconds
+from clip_align.data.world.shards import ensure_world
+from clip_align.models.build import build_model
+from clip_align.settings.load_config import load
+from clip_align.training.checkpoint_writer import AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("processes", "seconds"),
+    [(0, 0.8), (1, 0.3), (2, 0.0), (9, 0.0)],  # 64 samples of 12.5 ms and a step of 0.5 s
+)
+def test_a_step_waits_for_what_is_not_read_meanwhile(processes: int, seconds: float) -> None:
+    assert waiting_seconds(0.5, 64, 0.0125, processes) == pytest.approx(seconds)
+
+
+def test_data_are_read_to_see_what_a_sample_takes(tmp_path: Path) -> None:
+    config = load(["data.images=256", "data.batch_size=32", "callbacks=[]", f"paths.cache={tmp_path}"])
+    clip = build_model(config.model, ["word"], device="meta")
+    assert sample_seconds(config.data, clip, 0, tmp_path) is None  # nothing is rendered for it
+    assert not list(tmp_path.iterdir())
+    ensure_world(config.data, tmp_path, lambda line: None)
+    seconds = sample_seconds(config.data, clip, 0, tmp_path)
+    assert seconds is not None
+    assert 1e-5 < seconds < 0.1
+
+
+def test_a_checkpoint_is_written_to_see_what_saving_takes(tmp_path: Path) -> None:
+    small = saving_seconds(2**20, tmp_path / "not" / "there", background=True)
+    assert small is not None
+    assert 0 < small < 5
+    copied = saving_seconds(100 * AT_ONCE, Path("/proc"), background=True)  # in memory: the disk does not matter
+    assert copied is not None
+    assert saving_seconds(100 * AT_ONCE, Path("/proc"), background=False) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_time_of_a_run_counts_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["trainer=cpu", "callbacks=[]", "data.images=512", "trainer.max_steps=520", f"paths.cache={tmp_path}"]
+    config = load([*keys, f"paths.runs={tmp_path}/runs", "checkpoint.best=null", "checkpoint.every_n_steps=100"])
+    assert dry_run(config) == 0
+    assert "waiting for data not counted (none can be read yet)" in capsys.readouterr().out
+    ensure_world(config.data, tmp_path, lambda line: None)
+    monkeypatch.setattr("clip_align.commands.overheads.sample_seconds", lambda *_: 0.01)
+    monkeypatch.setattr("clip_align.commands.overheads.saving_seconds", lambda *_: 2.0)
+    assert dry_run(config) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("cost     time"))
+    assert "11 min waiting for data (10 ms a sample, no workers), 12 s saving 6 checkpoints;" in line  # 665.6 s
+    total = re.search(r"time: (\d+) min \(estimated", line)
+    assert total is not None
+    assert int(total[1]) >= 11

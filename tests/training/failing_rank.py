@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One of two ranks that train on made-up batches and fail together after step 13: ``failing_rank.py FOLDER TOLD``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from train_synthetic import train
+
+from clip_align.errors import RunError
+from clip_align.training.launch_ranks import RankLayout, meet
+
+
+class Fails(pl.Callback):
+    """Raises on every rank; ``told``: what is raised says that all ranks raise it."""
+
+    def __init__(self, told: bool) -> None:
+        self.told = told
+
+    def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+        if trainer.global_step == 13:
+            error = RunError("it has failed")
+            error.told = self.told
+            raise error
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    rank = int(os.environ["RANK"])
+    layout = RankLayout(rank, rank, 2, 2, gpu=False)
+    meet(layout)
+    try:
+        train(Path(sys.argv[1]), 20, layout=layout, evaluations=[Fails(sys.argv[2] == "told")])
+    except RunError as error:
+        print(error, flush=True)
+        os._exit(1)  # as a rank ends whose others may be gone

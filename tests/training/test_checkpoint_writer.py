@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing checkpoints while training continues: the same bytes, in order, and no error lost."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from train_synthetic import CONFIG, train, train_losses
+
+from clip_align.config import CheckpointConfig, TrainerConfig
+from clip_align.errors import RunError
+from clip_align.training import checkpoints
+from clip_align.training.checkpoint import load, step_files
+from clip_align.training.checkpoint_writer import AT_ONCE, CheckpointWriter, Order, tensor_bytes
+from clip_align.training.signals import Signals
+from clip_align.training.training_loop import TrainingLoop
+
+
+def content(value: float = 0.0) -> dict[str, Any]:
+    weights = torch.full((64, 8), value)
+    return {"a": weights, "part": weights[3:5], "columns": weights.t(), "list": [1, "x", (2.5, None)], "b": weights[0]}
+
+
+def writer(**options: Any) -> CheckpointWriter:
+    return CheckpointWriter(**{"at_once": 1, "free": lambda: 1e12, **options})
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Files of a background writer come to the disk when it opens."""
+    opened, sync = threading.Event(), os.fsync
+
+    def fsync(file: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            assert opened.wait(30)
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return opened
+
+
+def test_the_bytes_are_those_of_a_direct_write(tmp_path: Path) -> None:
+    direct, behind = CheckpointWriter(), writer()
+    direct.save_checkpoint(content(), tmp_path / "direct", Order(now=True))
+    behind.save_checkpoint(content(), tmp_path / "behind", Order(now=False))
+    assert [file.name for file in behind.written(wait=True)] == ["behind"]
+    assert (tmp_path / "direct").read_bytes() == (tmp_path / "behind").read_bytes()
+
+
+def test_a_file_holds_what_was_when_it_was_saved(tmp_path: Path, gate: threading.Event) -> None:
+    behind, state = writer(), content(1.0)
+    behind.save_checkpoint(state, tmp_path / "x", Order(now=False))
+    state["a"].fill_(2.0)  # training continues
+    assert not (tmp_path / "x").exists()
+    assert behind.written() == []
+    gate.set()
+    behind.written(wait=True)
+    assert torch.equal(load(tmp_path / "x")["a"], torch.full((64, 8), 1.0))
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_one_snapshot_at_a_time_and_in_order(tmp_path: Path, gate: threading.Event) -> None:
+    behind, order = writer(), []
+    for number in range(3):
+        threading.Timer(0.1, gate.set).start()
+        behind.save_checkpoint(content(), tmp_path / str(number), Order(False, lambda n=number: order.append(n)))
+        assert order == list(range(number))  # those before are there, this one is not waited for
+    assert [file.name for file in behind.written(wait=True)] == ["0", "1", "2"]
+    assert order == [0, 1, 2]
+
+
+def test_a_save_that_must_be_there_waits_for_the_one_before_it(tmp_path: Path, gate: threading.Event) -> None:
+    behind = writer()
+    behind.save_checkpoint(content(), tmp_path / "before", Order(now=False))
+    threading.Timer(0.2, gate.set).start()
+    behind.save_checkpoint(content(), tmp_path / "last", Order(now=True))
+    assert {p.name for p in tmp_path.iterdir()} == {"before", "last"}
+
+
+@pytest.mark.parametrize(
+    "options", [{"background": False}, {"free": lambda: 100.0}, {"at_once": AT_ONCE}], ids=["off", "no room", "small"]
+)
+def test_what_is_written_directly(tmp_path: Path, gate: threading.Event, options: dict[str, Any]) -> None:
+    direct = writer(**options)
+    direct.save_checkpoint(content(), tmp_path / "x", Order(now=False))
+    assert (tmp_path / "x").exists()  # although the gate is shut
+
+
+def test_memory_that_cannot_be_had_after_all_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = torch.save
+
+    def full(content: Any, file: Any) -> None:
+        if isinstance(file, io.BytesIO):
+            raise MemoryError
+        save(content, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    behind = writer()
+    behind.save_checkpoint(content(), tmp_path / "x", Order(now=False))
+    assert [file.name for file in behind.written()] == ["x"]
+    assert load(tmp_path / "x")["list"] == [1, "x", (2.5, None)]
+
+
+def test_an_error_comes_once_at_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    behind = writer()
+    monkeypatch.setattr(os, "fsync", full)
+    behind.save_checkpoint(content(), tmp_path / "x", Order(now=False))
+    line = f"checkpoint: {tmp_path}/x cannot be written (No space left on device); free some space and resume"
+    with pytest.raises(RunError) as caught:
+        behind.written(wait=True)
+    assert str(caught.value) == line
+    assert list(tmp_path.iterdir()) == []
+    assert behind.written(wait=True) == []
+
+
+def test_size_of_what_is_saved() -> None:
+    assert tensor_bytes({"a": torch.zeros(3), "b": [(torch.zeros(2, dtype=torch.float64),)], "c": 1}) == 28
+
+
+# In the loop ------------------------------------------------------------------------------------------------------
+
+EACH = replace(
+    CONFIG,
+    trainer=TrainerConfig(kind="cpu", log_every_n_steps=1),
+    checkpoint=CheckpointConfig(every_n_steps=5, best=None),
+)
+
+
+def behind(loop: TrainingLoop) -> None:
+    """All of a loop's files are written by the thread, small as they are."""
+    loop.checkpoints.writer = writer()
+
+
+def test_a_run_with_files_written_behind_it_is_the_same_run(tmp_path: Path) -> None:
+    for name, change in (("direct", lambda loop: None), ("behind", behind)):
+        train(tmp_path / name, 12, EACH, change=change)
+        train(tmp_path / name, 23, EACH, change=change)
+    assert train_losses(tmp_path / "direct") == train_losses(tmp_path / "behind")
+    names = [sorted(p.name for p in (tmp_path / n / "checkpoints").iterdir()) for n in ("direct", "behind")]
+    assert names[0] == names[1] == ["last.ckpt", "step-000000020.ckpt", "step-000000023.ckpt"]
+    first, second = (load(tmp_path / n / "checkpoints" / "last.ckpt") for n in ("direct", "behind"))
+    assert all(torch.equal(first["state_dict"][key], second["state_dict"][key]) for key in first["state_dict"])
+    assert str(first["optimizer_states"]) == str(second["optimizer_states"])
+
+
+def test_training_continues_while_a_file_is_written(tmp_path: Path, gate: threading.Event) -> None:
+    """The file of step 5 comes to the disk after step 8, and the record says so then."""
+
+    class Open(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+            if trainer.global_step == 8:
+                assert not step_files(tmp_path / "checkpoints")
+                gate.set()
+
+    train(tmp_path, 9, EACH, change=behind, evaluations=[Open()])
+    assert [p.name for p in step_files(tmp_path / "checkpoints")] == ["step-000000005.ckpt", "step-000000009.ckpt"]
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert text.index('"file": "step-000000005.ckpt"') < text.index('"file": "step-000000009.ckpt"')
+
+
+def test_a_disk_that_fills_ends_the_run_at_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+
+    def full(file: int) -> None:
+        done.set()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Wait(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+            if trainer.global_step == 6:
+                assert done.wait(30)
+                loops[0].checkpoints.writer._thread.join()
+
+    loops: list[TrainingLoop] = []
+
+    def change(loop: TrainingLoop) -> None:
+        behind(loop)
+        loops.append(loop)
+        monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(RunError, match=r"step-000000005.ckpt cannot be written \(No space left on device\)"):
+        train(tmp_path, 50, EACH, change=change, evaluations=[Wait()])
+    assert loops[0].run_position.step == 6
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_the_last_file_is_there_when_training_ends(tmp_path: Path) -> None:
+    """Also where the last save is a best one, which is written behind."""
+    signals = Signals()
+
+    def change(loop: TrainingLoop) -> None:
+        behind(loop)
+        step = loop.module.training_step
+
+        def training_step(batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+            if loop.module.step_under_way == 7:
+                signals.received = 15
+            return step(batch, batch_idx)
+
+        loop.module.training_step = training_step
+
+    loop = train(tmp_path, 100, EACH, signals=signals, change=change)
+    assert loop.checkpoints.writer._thread is None
+    assert load(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 7
+
+
+def test_a_file_that_is_being_written_is_waited_for_when_a_run_fails(tmp_path: Path, gate: threading.Event) -> None:
+    class Fail(pl.Callback):
+        def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
+            if trainer.global_step == 6:
+                threading.Timer(0.2, gate.set).start()
+                raise ValueError("inside a step")
+
+    with pytest.raises(ValueError, match="inside a step"):
+        train(tmp_path, 50, EACH, change=behind, evaluations=[Fail()])
+    assert [p.name for p in step_files(tmp_path / "checkpoints")] == ["step-000000005.ckpt"]
+    assert checkpoints.OWN in load(tmp_path / "checkpoints" / "last.ckpt")
