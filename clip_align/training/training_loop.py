@@ -16,11 +16,13 @@ from clip_align.record.record import Record
 from clip_align.training.checkpoint import Checkpoints
 from clip_align.training.clip_module import CLIPModule
 from clip_align.training.launch_ranks import RankLayout
+from clip_align.training.rescue import Rescue
 from clip_align.training.signals import Signals
 from clip_align.training.stop_check import StopCheck
 from clip_align.training.timed_loader import TimedLoader
 from clip_align.training.train_log import EvaluationCosts, LogSchedule, Progress, RunPosition
 from clip_align.training.trainer import build_trainer
+from clip_align.training.watch import Mark, Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class TrainingLoop:
     stop_check: StopCheck
     progress: Progress
     checkpoints: Checkpoints
+    rescue: Rescue
+    watch: Watch | None = None
 
     def run(
         self,
@@ -43,7 +47,11 @@ class TrainingLoop:
         resume_from: Path | None,
     ) -> None:
         """Train to the last step, or until a signal. The order of the callbacks is part of how they work."""
-        callbacks = [self.stop_check, self.progress, *evaluations, self.checkpoints]
+        callbacks = [self.stop_check, self.progress, self.rescue, *evaluations, self.checkpoints]
+        if self.watch is not None:
+            evaluate, save = Mark(self.watch, "evaluation"), Mark(self.watch, "checkpoint")
+            callbacks = [self.stop_check, self.progress, self.rescue, evaluate, *evaluations, save, self.checkpoints]
+            self.watch.start()
         trainer = build_trainer(config.trainer, layout, self.module.model, max_steps, callbacks)
         trainer.fit(
             self.module, train_dataloaders=self.timed_loader, ckpt_path=str(resume_from) if resume_from else None
@@ -54,7 +62,8 @@ class TrainingLoop:
 class LoopContext:
     """What a loop has to do with. record, costs: of rank 0, else None and unused. events: steps with an evaluation.
 
-    higher_is_better: the direction of ``checkpoint.best``; None where no callback writes it.
+    higher_is_better: the direction of ``checkpoint.best``; None where no callback writes it. watch: says what is waited
+    for, and ends what waits too long.
     """
 
     ranks: Ranks
@@ -63,6 +72,7 @@ class LoopContext:
     evaluation_costs: EvaluationCosts
     events: Sequence[int] = ()
     higher_is_better: bool | None = True
+    watch: Watch | None = None
 
 
 def build_loop(
@@ -76,8 +86,15 @@ def build_loop(
     carried: Mapping[str, Any],
 ) -> TrainingLoop:
     """The parts around ``module``; checkpoints go to ``folder`` and hold what is ``carried``."""
-    timed_loader = TimedLoader(loader, context.signals)
-    stop_check = StopCheck(context.ranks, context.signals, module.losses)
+    timed_loader = TimedLoader(loader, context.signals, context.watch)
+    stop_check = StopCheck(
+        context.ranks,
+        context.signals,
+        module.losses,
+        on_losses=lambda losses: progress.take(losses),  # made below: it asks when to write
+        on_bad=lambda bad: progress.refused(bad),
+        last_good=lambda: checkpoints.newest,
+    )
     log_schedule = LogSchedule(config.trainer.log_every_n_steps, max_steps, context.events)
     progress = Progress(run_position, timed_loader, stop_check, context.record, context.evaluation_costs, log_schedule)
     checkpoints = Checkpoints(
@@ -91,9 +108,6 @@ def build_loop(
         context.record,
         context.higher_is_better,
     )
-    stop_check.on_losses, stop_check.on_bad, stop_check.last_good = (
-        progress.take,
-        progress.refused,
-        lambda: checkpoints.newest,
+    return TrainingLoop(
+        module, timed_loader, run_position, stop_check, progress, checkpoints, Rescue(checkpoints), context.watch
     )
-    return TrainingLoop(module, timed_loader, run_position, stop_check, progress, checkpoints)
