@@ -192,6 +192,8 @@ def _shared_memory(config: Config, layout: RankLayout, missing: list[str]) -> No
     from clip_align.data.shared_memory import batch_bytes, batches_under_way, mib, shared_memory_problem
 
     workers = config.data.workers
+    if not workers:
+        return
     try:
         shape = _shape(config)
     except UserError:  # its lines are among the missing already
