@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m clip_align <command> [subject …] [key=value …]``: finds the command, and ends with its exit code.
 
-0 done; 1 failed during the run; 2 refused before step 0; 130 Ctrl-C; 143 SIGTERM. Every failure ends with one
-line per error; tracebacks only with ``HYDRA_FULL_ERROR=1``.
+0 done; 1 failed during the run; 2 refused before step 0; 130 Ctrl-C; 143 SIGTERM, SIGHUP, SIGUSR1, SIGUSR2. Every
+failure ends with one line per error; tracebacks only with ``HYDRA_FULL_ERROR=1``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -15,8 +18,9 @@ import traceback
 from collections.abc import Sequence
 from types import FrameType
 
-from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TERMINATED, UserError
+from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TERMINATED, TOO_MANY_FILES, UserError
 from clip_align.processes import torchrun
+from clip_align.processes.stop_signals import handled
 from clip_align.structure import nearest
 
 COMMANDS = {  # each is clip_align/commands/<name>.py with main(arguments) -> exit code
@@ -29,13 +33,10 @@ LATER = ("evaluate", "verify", "bench", "sync")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; ``arguments`` are ``sys.argv[1:]`` when not given."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # Threads that spin at OpenMP's barriers make a shared machine crawl: with one other busy process on 2 cores a
-    # training did 110 samples/s spinning and 1,050 waiting. Read once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    signal.signal(signal.SIGTERM, _terminated)  # until a run sets its own
+    _set_up()
     try:
         code = _dispatch(given)
-        sys.stdout.flush()  # a reader that is gone is noticed here, not by the interpreter's last words
+        _flush()
         return code
     except UserError as error:
         _complain(error, error.lines)
@@ -44,15 +45,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(None, ["interrupted"])
         return INTERRUPTED
     except BrokenPipeError:  # whoever read what we print has seen enough, and cannot be told anything
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor be written to at the very end
+        _discard_output()
         return FAILED
     except OSError as error:
+        if error.errno == errno.EMFILE:
+            _complain(error, [TOO_MANY_FILES])
+            return REFUSED
         if error.filename is None or error.strerror is None:
             return _defect(error)
         _complain(error, UserError(f"{os.fsdecode(error.filename)}: {error.strerror}").lines)
         return REFUSED
     except Exception as error:
         return _defect(error)
+
+
+def _set_up() -> None:
+    """What every command needs of its process, whatever it was started from."""
+    # Threads that spin at OpenMP's barriers make a shared machine crawl: with one other busy process on 2 cores a
+    # training did 110 samples/s spinning and 1,050 waiting. Read once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's is inherited by its shells, and may not be installed here
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
+    for number in handled():
+        if number != signal.SIGINT:  # raises KeyboardInterrupt
+            signal.signal(number, _terminated)  # until a run sets its own
+
+
+def _flush() -> None:
+    """A reader that is gone is noticed here, not by the interpreter's last words; a closed terminal is no failure."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        _discard_output()
+
+
+def _discard_output() -> None:
+    """Nothing can be written to standard output any more, not at the very end either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _defect(error: Exception) -> int:
@@ -92,8 +125,9 @@ def _complain(error: BaseException | None, lines: Sequence[str]) -> None:
         return
     if error is not None and os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exception(error)
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the terminal has been closed
+        for line in lines:
+            print(line, file=sys.stderr, flush=True)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -110,7 +110,10 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Where and how long: exactly one of ``max_steps`` (optimizer steps) and ``samples`` (over all ranks)."""
+    """Where and how long: exactly one of ``max_steps`` (optimizer steps) and ``samples`` (over all ranks).
+
+    ``stall_…_seconds``: time without progress until a line says what is waited for, and until the run is ended.
+    """
 
     kind: Literal["auto", "cpu", "gpu", "ddp"] = "auto"
     devices: int | None = key(None, low=1)
@@ -121,6 +124,8 @@ class TrainerConfig:
     log_every_n_steps: int = key(10, low=1)
     threads: int | None = key(None, low=1)
     compile: bool = False
+    stall_warning_seconds: float = key(180.0, above=0.0)
+    stall_limit_seconds: float = key(1800.0, above=0.0)
 
 
 @dataclass(frozen=True)

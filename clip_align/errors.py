@@ -8,7 +8,12 @@ import unicodedata
 REFUSED = 2  # before step 0: config, data, missing files, unusable cache
 FAILED = 1  # during the run
 INTERRUPTED = 130  # SIGINT, after checkpoint, record and report
-TERMINATED = 143  # SIGTERM, likewise
+TERMINATED = 143  # SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2, likewise
+
+TOO_MANY_FILES = (
+    "system: too many open files; raise the limit with ulimit -n 4096, or take fewer data.workers "
+    "(each holds some files open)"
+)
 
 # U+061C, 200E and 200F mark a direction, 202A to 202E and 2066 to 2069 embed, override and isolate one
 _DIRECTION = frozenset(map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))

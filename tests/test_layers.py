@@ -17,7 +17,7 @@ PACKAGE = ROOT / "clip_align"
 # Lower rooms first; a module imports from rooms before its own, or from its own room.
 ROOMS = (
     ("errors",),
-    ("structure", "processes"),
+    ("structure", "torchrun", "parent", "processes"),
     ("open_clip_names", "runs"),
     ("record",),
     ("config",),

@@ -23,6 +23,7 @@ from clip_align.runs.folder import user_cache
 
 if TYPE_CHECKING:
     from clip_align.callbacks.base import PerceptualCallback
+    from clip_align.models.build import ClipModel
     from clip_align.training.launch_ranks import RankLayout
     from clip_align.training.resume import RunStart
 
@@ -58,6 +59,7 @@ def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
             if not _about("model", absent):  # its size says what callbacks show it
                 callbacks = _callbacks(start.config, cache, stack, missing, absent)
                 _cost(start, layout, samples, cache, callbacks, missing)
+                _shared_memory(start.config, layout, missing)
     if missing:
         raise UserError(*dict.fromkeys(missing))
     return 0
@@ -179,9 +181,31 @@ def _callbacks(
 
 def _size(config: Config) -> int:
     """Side of the model's input in pixels."""
+    return _shape(config).image_size
+
+
+def _shape(config: Config) -> ClipModel:
+    """The model without memory for its weights."""
     from clip_align.models.build import build_model
 
-    return build_model(config.model, ["word"] if config.model.kind == "tiny" else None, device="meta").image_size
+    return build_model(config.model, ["word"] if config.model.kind == "tiny" else None, device="meta")
+
+
+def _shared_memory(config: Config, layout: RankLayout, missing: list[str]) -> None:
+    """What batches under way take of /dev/shm."""
+    from clip_align.data.shared_memory import batch_bytes, batches_under_way, mib, shared_memory_problem
+
+    workers = config.data.workers
+    if not workers:
+        return
+    try:
+        shape = _shape(config)
+    except UserError:  # its lines are among the missing already
+        return
+    one = batch_bytes(config.data.batch_size, shape.image_size, shape.tokenizer(["word"]).shape[1])
+    batches = batches_under_way(workers) * layout.local_world
+    _costs("shared memory", f"{mib(one * batches)} for {batches} batches under way")
+    missing.extend(filter(None, [shared_memory_problem(one, workers, layout.local_world)]))
 
 
 def _cost(

@@ -24,6 +24,7 @@ from clip_align.commands.early_checks import data_problems
 from clip_align.config import Config
 from clip_align.errors import FAILED, TERMINATED, UserError
 from clip_align.processes import torchrun
+from clip_align.processes.stop_signals import handled
 from clip_align.runs.folder import bad_name
 from clip_align.runs.place import unusable_run
 from clip_align.settings.compose import PRIMARY, Sweep, hydra, sweep
@@ -72,12 +73,12 @@ def command(overrides: Sequence[str], name: str) -> list[str]:
 
 @contextlib.contextmanager
 def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """While a job runs: Ctrl-C and SIGTERM reach it, it ends in its own way, and then so does the sweep."""
+    """While a job runs: what is to end the sweep reaches it, it ends in its own way, and then so does the sweep."""
 
     def terminated(number: int, frame: object) -> None:
         raise SystemExit(TERMINATED)
 
-    before = signal.signal(signal.SIGTERM, terminated)
+    before = {n: signal.signal(n, terminated) for n in handled() if n != signal.SIGINT}
     try:
         yield
     except KeyboardInterrupt:
@@ -88,7 +89,8 @@ def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
         process.wait()
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -8,11 +8,8 @@ process has its own.
 
 from __future__ import annotations
 
-import contextlib
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from types import FrameType
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -24,11 +21,11 @@ from clip_align.data.bad_samples import OTHER_ERROR, TOKENIZER_ERROR, BadSample,
 from clip_align.data.decode import MEGA, decode
 from clip_align.data.samples import Samples
 from clip_align.data.sampling_plan import CAPTION, CROP, FLIP, Cursor, Task, Tasks, uniforms
+from clip_align.data.workers import Workers, shared
 from clip_align.errors import RunError
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 _OVERHEAD = 1200  # bytes that two small tensors cost beside their content
-_LEFT_TO_PARENT = (signal.SIGINT, signal.SIGTERM)
 Skipped = list[tuple[str, str]]  # cause, key
 
 
@@ -110,6 +107,7 @@ class Batches(Dataset[Batch]):
         if numbers:
             image = self._augmented(numbers, [pairs[n].image for n in numbers], task.epoch)
             text = torch.stack([pairs[n].text for n in numbers])
+            shared(image, text)
         return {
             "image": image,
             "text": text,
@@ -238,6 +236,7 @@ class Loader(DataLoader[Batch]):
         pin_memory: bool = False,
         start_method: str | None = None,
     ) -> None:
+        self.workers = Workers()
         super().__init__(
             batches,
             batch_size=None,  # a task is a whole batch
@@ -245,51 +244,29 @@ class Loader(DataLoader[Batch]):
             num_workers=workers,
             collate_fn=_unchanged,  # type: ignore[arg-type]  # with batch_size=None it is given the batch itself
             pin_memory=pin_memory,
-            worker_init_fn=_leave_signals_to_parent,
+            worker_init_fn=self.workers.begin,
             multiprocessing_context=start_method if workers else None,
             generator=torch.Generator(),  # workers' base seed would else come from the global one
         )
         self.tally = tally
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch's own type is private
-        with _signals_held():
-            batches = super().__iter__()  # starts the workers
-        for batch in batches:
-            self.tally.stand_ins += batch["stand_ins"]
-            self.tally.copies += batch["copies"]
-            self.tally.count(len(batch["keys"]), batch["skipped"], batch["due"])
-            if not batch["keys"]:
-                cause, key = batch["skipped"][0]
-                raise RunError(f"data: not one good sample in a whole batch (first: {cause}, {key}); repair the shards")
-            yield batch
+        with self.workers.starting():
+            batches = super().__iter__()
+        try:
+            for batch in batches:
+                self.tally.stand_ins += batch["stand_ins"]
+                self.tally.copies += batch["copies"]
+                self.tally.count(len(batch["keys"]), batch["skipped"], batch["due"])
+                if not batch["keys"]:
+                    cause, key = batch["skipped"][0]
+                    raise RunError(
+                        f"data: not one good sample in a whole batch (first: {cause}, {key}); repair the shards"
+                    )
+                yield batch
+        finally:
+            self.workers.release()
 
 
 def _unchanged(batch: Batch) -> Batch:
     return batch
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Processes started inside are born with both signals blocked, so that none kills a worker before it is ready.
-
-    What comes to this process meanwhile is delivered after it.
-    """
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
-
-
-def _leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C and a signal to the whole group reach workers too; batches must still come while the run ends in order.
-
-    A second SIGTERM ends a worker as usual: that is how torch and multiprocessing end one that hangs.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _ignore_once)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _LEFT_TO_PARENT)
-
-
-def _ignore_once(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)

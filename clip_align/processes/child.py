@@ -25,6 +25,12 @@ class Child:
     """``python -m module arguments…`` at low priority, one thread, in its own process group.
 
     Its standard output is read line by line by ``messages``; its standard error goes to ``log``.
+
+    Args:
+        module: dotted name of what is run.
+        arguments: behind its increment of niceness.
+        log: file that its standard error is added to.
+        nice: how much lower its priority is than this process's.
     """
 
     def __init__(self, module: str, arguments: Sequence[str], log: Path, nice: int = 10) -> None:

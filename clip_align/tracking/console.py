@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
@@ -44,6 +45,7 @@ class ConsoleMirror(Mirror):
         self._status = Status(past)
         self._live: Live | None = None
         self._drawn_at = self._train_at = float("-inf")
+        self._dark = False  # the screen could not be written
 
     def notify(self, text: str) -> None:
         """A line about the preparation: a series of progress is kept calm, below the live display; else ``show``."""
@@ -53,7 +55,7 @@ class ConsoleMirror(Mirror):
             self.show(text)
             return
         if self._live is None:
-            self._lines(text)
+            self._on_screen(partial(self._lines, text))
         else:
             self._work = text if progress["done"] != progress["total"] else ""
             self._redraw(force=not self._work)
@@ -67,9 +69,9 @@ class ConsoleMirror(Mirror):
         """
         text = visible(text)
         if self._live is None:
-            self._lines.plain(text)
+            self._on_screen(partial(self._lines.plain, text))
         else:
-            self._live.console.print(text, markup=False, highlight=False)
+            self._on_screen(partial(self._live.console.print, text, markup=False, highlight=False))
         self._write_log(text)
 
     def line(self, line: AnyLine) -> None:
@@ -97,7 +99,7 @@ class ConsoleMirror(Mirror):
         """Leave the last state on the screen and name the files of the results."""
         if self._live is not None:
             self._redraw(force=True)
-            self._live.stop()
+            self._on_screen(self._live.stop)
             self._live = None
         self.show(f"report: {self._folder / 'report.html'} (figure: curves.png, record: metrics.jsonl)")
 
@@ -113,19 +115,29 @@ class ConsoleMirror(Mirror):
             from rich.live import Live
 
             self._live = Live(self._display(), auto_refresh=False, transient=False)
-            self._live.start(refresh=True)
+            self._on_screen(partial(self._live.start, refresh=True))
 
     def _write(self, text: str) -> None:
         """A line about the run's progress: only the log gets it while the live display shows the same."""
         if self._live is None:
-            self._lines.plain(text)
+            self._on_screen(partial(self._lines.plain, text))
         self._write_log(text)
 
     def _redraw(self, force: bool) -> None:
         if self._live is None or not (force or self._clock() - self._drawn_at >= REFRESH_SECONDS):
             return
         self._drawn_at = self._clock()
-        self._live.update(self._display(), refresh=True)
+        self._on_screen(partial(self._live.update, self._display(), refresh=True))
+
+    def _on_screen(self, draw: Callable[[], object]) -> None:
+        """What cannot be shown (a closed terminal, a full disk behind ``>``) costs the screen; train.log continues."""
+        if self._dark:
+            return
+        try:
+            draw()
+        except (OSError, ValueError) as error:  # ValueError: a closed stream, or a character it cannot encode
+            self._dark = True
+            self._write_log(f"warning: nothing can be shown any more ({getattr(error, 'strerror', None) or error})")
 
     def _display(self) -> RenderableType:
         from rich.console import Group

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -26,6 +27,8 @@ class Lines:
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream or sys.stdout, clock
+        if isinstance(self._stream, io.TextIOWrapper) and self._stream.errors == "strict":
+            self._stream.reconfigure(errors="replace")  # "·" on a terminal that cannot show it
         self._series = ""
         self._at = float("-inf")
         self._open = False  # the terminal's last line may be overwritten

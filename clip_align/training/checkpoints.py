@@ -164,7 +164,7 @@ class Checkpoints(pl.Callback):
         self._restored = own["random_states"]
 
     def _save_after(self, error: Exception, module: pl.LightningModule) -> None:
-        if self.ranks.world > 1 and not getattr(error, "told", False):
+        if self.ranks.world > 1 and not getattr(error, "on_all_ranks", False):
             return
         step, bad = self.progress.run_position.step, first_bad(self.stop_check.losses.take())
         fit = self.progress.whole and step != self._saved and bad is None and finite_weights(module)

@@ -19,13 +19,19 @@ from typing import IO, Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # documented there
+from torch.distributed.rendezvous import rendezvous
 
 from clip_align.config import TrainerConfig
 from clip_align.errors import UserError
 from clip_align.processes import torchrun
 from clip_align.settings.config_check import HALF_WITHOUT_GPU
+from clip_align.training.compilers import compiler_problem
+from clip_align.training.watch import Peers
 
-PATIENCE = timedelta(hours=3)  # rank 0 may render, cut or score while the others wait; who dies is seen otherwise
+PATIENCE = timedelta(hours=3)  # rank 0 may render or index while the others wait; who dies is seen otherwise
+BACKSTOP_S = 120.0  # training's collectives give up so long after `watch` would have ended the run by itself
+LOOK = timedelta(seconds=10)  # for the store to answer a rank's watch
 FAILING_S = 10.0  # for rank 0 to see by itself that a rank is gone (gloo does, NCCL may wait)
 
 
@@ -55,14 +61,21 @@ class RankLayout:
 
 
 def rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> RankLayout:
-    """This process's place for what was configured, on a machine with ``gpus`` GPUs; UserError when it cannot be had.
+    """This process's place for what was configured; UserError when it cannot be had, or cannot be trained on.
 
     ``auto``: the GPUs where there are any, else the CPU. ``ddp``: torchrun's world, else one rank per GPU, else
     ``devices`` ranks on the CPU.
+
+    Args:
+        config: kind, devices, precision and compile are looked at.
+        gpus: number of GPUs of this machine.
+        environment: names torchrun's places, and compilers.
     """
     layout = _rank_layout(config, gpus, environment)
     if config.precision == "16-mixed" and not layout.gpu:  # Lightning would take bf16 without a word
         raise UserError(HALF_WITHOUT_GPU)
+    if config.compile and (problem := compiler_problem(layout.gpu, environment)):
+        raise UserError(problem)
     return layout
 
 
@@ -85,17 +98,51 @@ def _rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str
     return RankLayout(0, 0, wanted, wanted, gpu, children=wanted > 1)
 
 
-def join_process_group(layout: RankLayout) -> None:
-    """Join the process group of this run; waits for the others. The environment tells where they meet."""
-    if layout.world == 1 or dist.is_initialized():
-        return
-    if layout.gpu:
-        torch.cuda.set_device(layout.local_rank)
-    dist.init_process_group("nccl" if layout.gpu else "gloo", timeout=PATIENCE)
+def join_process_group(layout: RankLayout, stall_limit_s: float) -> Peers | None:
+    """Join the process group of this run; waits for the others. The environment tells where they meet.
+
+    The wait for the first rank, which prepares what is made once, may be long; collectives of training may not.
+
+    Args:
+        here: this process's place.
+        stall_limit_s: seconds after which a run that waits is ended.
+
+    Returns:
+        What the ranks' watches talk over; None where there is one rank.
+    """
+    if layout.world == 1:
+        return None
+    if not dist.is_initialized():
+        if layout.gpu:
+            torch.cuda.set_device(layout.local_rank)
+        store, _, _ = next(iter(rendezvous("env://", layout.rank, layout.world, timeout=PATIENCE)))
+        store.set(f"met/{layout.rank}", "")
+        store.wait([f"met/{rank}" for rank in range(layout.world)], PATIENCE)
+        dist.init_process_group(
+            "nccl" if layout.gpu else "gloo",
+            store=PrefixStore("group", store),
+            rank=layout.rank,
+            world_size=layout.world,
+            timeout=timedelta(seconds=stall_limit_s + BACKSTOP_S),
+        )
+    return Peers(_own_connection(), layout.rank, layout.world)
+
+
+def _own_connection() -> PrefixStore:
+    """To the store that the ranks have met in: one that a collective's wait does not hold."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(host, port, is_master=False, timeout=LOOK, wait_for_workers=False)
+    return PrefixStore(f"watch/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def environment_of(number: int, world: int, port: int) -> dict[str, str]:
-    """What tells a rank of ours its place, in torchrun's names."""
+    """What tells a rank of ours its place, in torchrun's names.
+
+    Args:
+        number: of the rank.
+        world: how many there are, all on this machine.
+        port: of this machine, at which the first one waits for the others.
+    """
     places = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
     return {**{k: str(v) for k, v in places.items()}, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
@@ -111,8 +158,12 @@ def free_port() -> int:
 class ChildRanks:
     """The other ranks, where this process starts them. They print nothing; what a failed one said is kept.
 
-    ``failed(reason)`` is called in a thread when a child has failed and this process has not noticed after a
-    while: it waits in a collective for it.
+    Args:
+        job: the configuration as plain python; too long for an environment, it goes through a pipe.
+        world: number of ranks, this one counted.
+        port: at which they meet.
+        failed: called in a thread, with the reason, when a child has failed and this process has not noticed after a
+            while: it waits in a collective for it.
     """
 
     def __init__(self, job: Mapping[str, Any], world: int, port: int, failed: Callable[[str], None]) -> None:

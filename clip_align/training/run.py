@@ -15,10 +15,12 @@ import torch.distributed as dist
 
 from clip_align.callbacks.base import attach
 from clip_align.config import Config, from_plain, to_plain
+from clip_align.data.shared_memory import batch_bytes, shared_memory_problem
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.schedule import event_steps
 from clip_align.processes.ranks import Ranks
+from clip_align.processes.stop_signals import exit_code
 from clip_align.runs.folder import user_cache
 from clip_align.tracking.console_lines import Lines
 from clip_align.training.after_training import add_cached_untrained, after_training
@@ -35,19 +37,21 @@ from clip_align.training.launch_ranks import (
 from clip_align.training.open_run import OpenedRun, folder_of, open_run
 from clip_align.training.resume import RunStart, global_batch, resume_command, run_start
 from clip_align.training.run_end import RunEnd
-from clip_align.training.signals import Signals
 from clip_align.training.train_log import EvaluationCosts, RunPosition
 from clip_align.training.trainer import compile_towers
 from clip_align.training.training_loop import LoopContext, TrainingLoop, build_loop
+from clip_align.training.watch import Limits, Watch
+
+OTHERS_LATER_S = 30.0  # the first rank ends a run that waits too long: it can save, and say why
 
 
 def run(config: Config, argv: Sequence[str]) -> int:
-    """Train as configured. Returns the exit code: 0 done, 1 failed, 2 refused, 130 Ctrl-C, 143 SIGTERM.
+    """Train as configured. Returns the exit code: 0 done, 1 failed, 2 refused, 130 Ctrl-C, 143 other signals.
 
     Errors are printed, a line each. ``argv``: the command as typed, for the provenance. Every rank that
     torchrun starts calls this too.
     """
-    run_end = RunEnd(Signals())
+    run_end = RunEnd()
     with run_end.signals.installed(), run_end.followed():
         _run(config, argv, run_end)
     return run_end.code
@@ -64,7 +68,10 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
     start, components = _begun(config, layout, run_end) if layout.rank == 0 else (None, None)
     if start is not None and start.done and layout.children:
         return
-    join_process_group(layout)  # the other ranks wait here until the first one has made what is made once
+    limit_s = config.trainer.stall_limit_seconds
+    peers = join_process_group(
+        layout, limit_s
+    )  # the other ranks wait here until the first one has made what is made once
     ranks = Ranks()
     start = ranks.broadcast(start)
     if start is None or start.done:
@@ -72,10 +79,20 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
     components = ranks.together(lambda: components or _ready(start, layout, _silent), UserError, "preparation")
     opened = ranks.together(lambda: _opened(start, components, layout, argv, run_end), UserError, "run folder")
     folder = ranks.broadcast(opened.run.checkpoints if opened else Path())
-    loop = _trained(start, components, layout, ranks, opened, folder, run_end)
+    watch = Watch(
+        Limits(config.trainer.stall_warning_seconds, limit_s + (OTHERS_LATER_S if layout.rank else 0.0)),
+        run_end.signals,
+        peers,
+        opened.notify if opened else _silent,
+        components.loader.workers.kill,
+        run_end.stuck,
+    )
+    run_end.watch, run_end.workers = watch, components.loader.workers
+    loop = _trained(start, components, layout, ranks, opened, folder, run_end, watch)
+    watch.stop()
     if run_end.children is not None:
         run_end.children.may_end()
-    run_end.code = 128 + loop.stop_check.stopping if loop.stop_check.stopping else 0
+    run_end.code = exit_code(loop.stop_check.stopping)
     if layout.world > 1:
         dist.destroy_process_group()
     if opened is not None and run_end.code == 0:
@@ -102,7 +119,13 @@ def _ready(start: RunStart, layout: RankLayout, notify: Callable[[str], None]) -
     cache, line = user_cache(start.config.paths.cache)
     if line:
         notify(line)
-    return prepare(start, layout, cache, notify)
+    components = prepare(start, layout, cache, notify)
+    loader = components.loader
+    context = components.clip.tokenizer(["a"]).shape[1]
+    one = batch_bytes(start.config.data.batch_size, components.clip.image_size, context)
+    if problem := shared_memory_problem(one, loader.num_workers, layout.local_world):
+        raise UserError(problem)
+    return components
 
 
 def _opened(
@@ -126,6 +149,7 @@ def _trained(
     opened: OpenedRun | None,
     folder: Path,
     run_end: RunEnd,
+    watch: Watch,
 ) -> TrainingLoop:
     """Train to the last step, or until a signal."""
     config, clip = start.config, components.clip
@@ -144,9 +168,21 @@ def _trained(
     events = event_steps(components.callbacks, config.evaluation.early_steps, start.max_steps)
     resume_with = resume_command(opened.run, config.paths) if opened else ""
     context = LoopContext(
-        ranks, run_end.signals, record, evaluation_costs, tuple(events), components.higher_is_better, resume_with
+        ranks,
+        run_end.signals,
+        record,
+        evaluation_costs,
+        tuple(events),
+        components.higher_is_better,
+        resume_with,
+        watch,
     )
     loop = build_loop(config, module, components.loader, run_position, start.max_steps, context, folder, carried)
+
+    def interrupted() -> bool:
+        watch.progress()
+        return loop.stop_check.interrupted()
+
     settings = EvaluationSettings(
         cache=components.cache,
         record=record,
@@ -155,13 +191,13 @@ def _trained(
         max_steps=start.max_steps,
         evaluated_model=components.evaluated_model,
         position=lambda step: run_position.position(),
-        interrupted=loop.stop_check.interrupted,
+        interrupted=interrupted,
         notify=opened.notify if opened else _silent,
         listeners=(loop.checkpoints.evaluated,),
     )
     attach(components.callbacks, settings)
     seed_everything(config.seed + (layout.rank + 1) * 1_000_003)  # the weights are drawn; from here on ranks differ
-    run_end.position = run_position.position
+    run_end.position, run_end.rescue = run_position.position, loop.rescue.save
     loop.run(config, layout, start.max_steps, components.callbacks, start.checkpoint)
     return loop
 

@@ -6,72 +6,119 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clip_align.data.workers import Workers
 from clip_align.errors import FAILED, INTERRUPTED, TERMINATED, UserError
+from clip_align.processes.stop_signals import exit_code
 from clip_align.processes.torchrun import under_torchrun
 from clip_align.record.record import Position, Record
 from clip_align.runs.folder import RunFolder, write_provenance
+from clip_align.training.explain import explained, peer_is_gone
 from clip_align.training.launch_ranks import ChildRanks
 from clip_align.training.signals import Signals
+from clip_align.training.watch import Watch
 
 STATUS = {0: "done", INTERRUPTED: "interrupted", TERMINATED: "terminated"}  # any other code: failed
-DEAD_PEER = ("closed by peer", "closed by remote peer", "connection reset", "broken pipe", "remote process")
 REASON_S = 5.0  # for a failed rank to have said why
 CHILDREN_S = 20.0  # for the other ranks to end after this one
+SAVE_S = 300.0  # for a checkpoint that a thread writes before it ends the process
+LAST_S = 20.0  # for record, page and provenance when a thread ends the process: after that it ends without them
 
 
 @dataclass
 class RunEnd:
     """Follows a run on one rank; what is set here as it gets known is closed in the end.
 
-    folder, record: of rank 0. position: where the run is, for the last line of the record.
+    folder, record: of rank 0. position: where the run is, for the last line of the record. workers: of the loader.
+    rescue: writes a checkpoint without the other ranks, where there is something to save. watch: looks at the training.
     """
 
-    signals: Signals
     rank: int = 0
     world: int = 1
     code: int = 0
     folder: Path | None = None
     record: Record | None = None
     children: ChildRanks | None = None
+    workers: Workers | None = None
+    watch: Watch | None = None
     began: float = field(default_factory=time.monotonic)
     position: Callable[[], Position] | None = None
-    _failing: bool = False
+    rescue: Callable[[], object] | None = None
+    signals: Signals = field(init=False)
+    _ends: threading.Lock = field(default_factory=threading.Lock)  # held by the thread that ends the run
+
+    def __post_init__(self) -> None:
+        self.signals = Signals(self._hard)
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:
         """Turn whatever ends the block into a code and lines; nothing is raised."""
-        self.signals.hard = self._hard
         try:
             yield
             self.close()
         except UserError as error:
+            self._main_thread_ends()
             self._failed(error.exit_code, error.lines, on_all_ranks=error.on_all_ranks and self.rank > 0)
         except SystemExit as stop:  # a signal before training
+            self._main_thread_ends()
             self.code = stop.code if isinstance(stop.code, int) else FAILED
             self.close()
             self._leave_others()
         except Exception as error:
+            self._main_thread_ends()
             self._failed(self._code(error), (self._of_a_rank(error) or self._line(error),))
         finally:
+            if self.watch is not None:
+                self.watch.stop()
             if self.children is not None:
                 self.children.end(CHILDREN_S if self.code in STATUS else 0.0)
+            if self.workers is not None and not self.workers.end():
+                self._exit()  # one that not even SIGKILL ends (it waits for a disk) would be waited for at the exit
 
     def lost(self, reason: str) -> None:
         """A rank has failed, and this process waits for it in a collective: end here. Called in a thread."""
-        if self._failing:  # it has noticed after all
-            return
-        self.code = FAILED
+        self._end_here(FAILED, reason)
+
+    def stuck(self, reason: str) -> None:
+        """The main thread waits for what does not come: end here. Called in a thread; exits with a signal's code."""
+        asked = self.signals.asked
+        self._end_here(exit_code(asked[0]) if asked else FAILED, reason)
+
+    def _end_here(self, code: int, reason: str) -> None:
+        """End the process from a thread, whatever the main thread is in; a disk that hangs cannot stop it either."""
+        if not self._ends.acquire(blocking=False):
+            return  # the main thread has noticed after all
+        self.code = code
+        _exit_within(SAVE_S, code)
+        self._save()
+        _exit_within(LAST_S, code)
         self.close(reason)
-        print(reason, file=sys.stderr, flush=True)
-        if self.children is not None:
-            self.children.kill()
-        os._exit(self.code)
+        self._print(f"rank {self.rank}: {reason}" if self.rank else reason)
+        self._exit()
+
+    def _main_thread_ends(self) -> None:
+        """Once a thread has begun to end the process, the errors that this causes here are of no interest."""
+        if not self._ends.acquire(blocking=False):
+            time.sleep(2 * LAST_S)
+
+    def _save(self, reasons: Sequence[str] = ()) -> None:
+        """A failure that leaves a whole state costs no step of it; ``reasons``: what is to be said anyway."""
+        if self.rescue is None:
+            return
+        try:
+            self.rescue()
+        except UserError as error:
+            for line in error.lines:
+                if line not in reasons:
+                    self._print(line)
+        except Exception as error:
+            self._print(f"checkpoint: {self._line(error)}")
 
     def close(self, message: str | None = None) -> None:
         """Write the last line of the record and the provenance. Mirrors draw and upload what is there."""
@@ -97,43 +144,55 @@ class RunEnd:
 
         torchrun signals the ranks that are left when one has failed: there a lost peer is no order to stop.
         """
-        stopped = self.signals.exit_code if _peer_is_gone(error) and not under_torchrun() else 0
+        stopped = self.signals.exit_code if peer_is_gone(error) and not under_torchrun() else 0
         return stopped or FAILED
 
     def _failed(self, code: int, lines: Sequence[str], on_all_ranks: bool = False) -> None:
-        self._failing = True
         self.code = code
+        if self.watch is not None:
+            self.watch.stop()
         self._keep_traceback()
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
+        self._save(lines)
         self.close(lines[0])
         prefix = f"rank {self.rank}: " if self.rank else ""
         for line in () if on_all_ranks else lines:  # what all ranks know is said by the first
-            print(f"{prefix}{line}", file=sys.stderr, flush=True)
+            self._print(f"{prefix}{line}")
         self._leave_others()
+
+    def _print(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # the terminal has been closed; the record has the line
+            print(line, file=sys.stderr, flush=True)
 
     def _leave_others(self) -> None:
         """A process group whose other ranks have gone, or wait for this one, cannot be left in order."""
         if self.world > 1:
-            if self.children is not None:
-                self.children.kill()
+            self._exit()
+
+    def _exit(self) -> None:
+        """End this process and those it has started, at once."""
+        if self.children is not None:
+            self.children.kill()
+        if self.workers is not None:
+            self.workers.kill()
+        with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
-            os._exit(self.code)
+        os._exit(self.code)
 
     def _of_a_rank(self, error: Exception) -> str | None:
         """What a child has failed for, where ``error`` is only that it is gone."""
         if self.children is None:
             return None
-        return self.children.reason(REASON_S if _peer_is_gone(error) else 0.0)
+        return self.children.reason(REASON_S if peer_is_gone(error) else 0.0)
 
     def _line(self, error: Exception) -> str:
         text = next((line for line in str(error).splitlines() if line.strip()), "").strip()
-        name = type(error).__name__
-        if name == "OutOfMemoryError":
-            return "trainer: the GPU's memory is full; try a smaller data.batch_size, or trainer.precision=bf16-mixed"
-        if self.world > 1 and _peer_is_gone(error):
-            return f"another rank has ended, which says why itself ({name}: {text})"
-        return f"{name}: {text} (with HYDRA_FULL_ERROR=1 the whole traceback is shown)"
+        if self.world > 1 and peer_is_gone(error):
+            return f"another rank has ended, which says why itself ({type(error).__name__}: {text})"
+        workers = self.workers
+        known = explained(error, workers.count, workers.killed_by) if workers is not None else explained(error)
+        return known or f"{type(error).__name__}: {text} (with HYDRA_FULL_ERROR=1 the whole traceback is shown)"
 
     def _keep_traceback(self) -> None:
         if self.folder is not None and self.rank == 0:
@@ -144,6 +203,8 @@ class RunEnd:
         """The process ends at once: no report, but the truth about the run."""
         if self.children is not None:
             self.children.kill()
+        if self.workers is not None:
+            self.workers.kill()
         if self.folder is not None and self.rank == 0:
             write_provenance(RunFolder(self.folder), status=STATUS.get(code, "failed"), exit_code=code, ended=_now())
 
@@ -154,11 +215,14 @@ class RunEnd:
             yield
         except Exception as error:
             self.code = self.code or FAILED
-            print(f"{what}: {self._line(error)}", file=sys.stderr, flush=True)
+            self._print(f"{what}: {self._line(error)}")
 
 
-def _peer_is_gone(error: Exception) -> bool:
-    return any(word in str(error).lower() for word in DEAD_PEER)
+def _exit_within(seconds: float, code: int) -> None:
+    """End this process after that time at the latest, whatever any thread waits for."""
+    timer = threading.Timer(seconds, os._exit, [code])
+    timer.daemon = True
+    timer.start()
 
 
 def _now() -> str:

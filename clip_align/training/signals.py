@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What SIGINT and SIGTERM do: end at once before training, set a flag during it.
+"""What signals do: end at once before training, set a flag during it.
+
+SIGINT is the user's Ctrl-C. SIGTERM, SIGHUP (a closed terminal; nohup has it ignored), SIGUSR1 and SIGUSR2 (what
+schedulers send ahead of a time limit) all mean: end in order, with exit code 143.
 
 A handler that saves or talks to other ranks can run between any two instructions, also inside a
 collective that another rank is waiting in. So during training it only notes what came; `stop_check` asks all
@@ -16,35 +19,44 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from clip_align.processes.stop_signals import STOP_SIGNALS, exit_code, handled
 from clip_align.processes.torchrun import under_torchrun
 
 PATIENCE_S = 2.0  # a second Ctrl-C within this time is the first one, held too long
 STUCK_S = 25.0  # under torchrun, which kills after 30: for the main thread to note a signal during training
 WAIT_S = 5.0  # for the main thread to end by itself; it cannot while it is inside a library's code
-HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 _installed: list[Signals] = []
 
 
 class Signals:
-    """The state of the two signals in this process; installed once, by the main thread.
+    """The state of the signals in this process; installed once, by the main thread.
 
-    received: number of the first signal that came during training, else None.
+    received: number of the first signal that came during training, else None. came_at: when (monotonic seconds).
     hard: called before the process ends at once (kill children, note the exit code); must be quick.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hard: Callable[[int], None] = lambda code: None) -> None:
         self.received: int | None = None
-        self.hard: Callable[[int], None] = lambda code: None
-        self._came_at = 0.0
+        self.came_at = 0.0
+        self._arrived: tuple[int, float] | None = None  # during training, as the thread sees it
+        self._hard = hard
         self._training = False
         self._over, self._noted = threading.Event(), threading.Event()
         self._under_torchrun = under_torchrun()
 
     @property
     def exit_code(self) -> int:
-        """130 or 143 when a signal came, else 0."""
-        return 0 if self.received is None else 128 + self.received
+        """130 or 143 when a signal came during training, else 0."""
+        return exit_code(self.received)
+
+    @property
+    def asked(self) -> tuple[int, float] | None:
+        """The first signal that came during training and when (monotonic seconds), noted by the main thread or not.
+
+        One that waits in a collective for a rank that does not come notes nothing.
+        """
+        return self._arrived if self.received is None else (self.received, self.came_at)
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -52,7 +64,7 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield  # handlers belong to the main thread; whoever runs us in another one keeps theirs
             return
-        former = {number: signal.signal(number, self._came) for number in HANDLED}
+        former = {number: signal.signal(number, self._came) for number in handled()}
         listening, telling = os.pipe()
         os.set_blocking(telling, False)
         wakeup = signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
@@ -74,12 +86,12 @@ class Signals:
 
     def _came(self, number: int, frame: FrameType | None) -> None:
         if not self._training:
-            raise SystemExit(128 + number)  # unwinds: pools end, temporary files go
+            raise SystemExit(exit_code(number))  # unwinds: pools end, temporary files go
         if self.received is None:
-            self.received, self._came_at = number, time.monotonic()
+            self.received, self.came_at = number, time.monotonic()
             self._noted.set()
-        elif number == signal.SIGINT and time.monotonic() - self._came_at > PATIENCE_S and not self._under_torchrun:
-            self._end_at_once(128 + number)
+        elif number == signal.SIGINT and time.monotonic() - self.came_at > PATIENCE_S and not self._under_torchrun:
+            self._end_at_once(exit_code(number))
 
     def _watch(self, listening: int) -> None:
         """Ends the process when a signal came that the main thread cannot see.
@@ -90,16 +102,20 @@ class Signals:
         """
         with contextlib.suppress(OSError):
             while came := os.read(listening, 1):
-                if came[0] not in HANDLED or (self._training and not self._under_torchrun):
+                if came[0] not in STOP_SIGNALS:
+                    continue
+                if self._training and self._arrived is None:
+                    self._arrived = came[0], time.monotonic()
+                if self._training and not self._under_torchrun:
                     continue
                 seen = self._noted.wait(STUCK_S) if self._training else self._over.wait(WAIT_S)
                 if not seen:
-                    self._end_at_once(128 + came[0])
+                    self._end_at_once(exit_code(came[0]))
         os.close(listening)
 
     def _end_at_once(self, code: int) -> None:
         with contextlib.suppress(Exception):  # whatever is wrong with it, the process ends
-            self.hard(code)
+            self._hard(code)
         os._exit(code)
 
 
@@ -108,8 +124,8 @@ def _in_forked_child() -> None:
     if _installed:
         _installed.clear()
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in handled():
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 os.register_at_fork(after_in_child=_in_forked_child)

@@ -47,16 +47,25 @@ class CheckInterval:
 class StopCheck(pl.Callback):
     """First of the run's callbacks. ``stopping`` is the number of the signal that ends the run, on all ranks alike.
 
-    losses: of the steps, read here for the check that they are finite. To be set by who follows them: ``on_losses``
-    takes them afterwards, ``on_bad`` hears on rank 0 of one that is not finite, with the keys of all ranks, and
-    ``last_good`` says the newest checkpoint's name.
+    Args:
+        ranks: who is asked.
+        signals: of this process.
+        losses: of the steps, read here for the check that they are finite.
+        on_losses: takes them afterwards.
+        on_bad: hears on rank 0 of one that is not finite, with the keys of all ranks.
+        last_good: the newest checkpoint's name, None where there is none.
     """
 
-    on_losses: Callable[[list[StepLoss]], None]
-    on_bad: Callable[[StepLoss], None]
-    last_good: Callable[[], str | None]
-
-    def __init__(self, ranks: Ranks, signals: Signals, losses: PendingLosses) -> None:
+    def __init__(
+        self,
+        ranks: Ranks,
+        signals: Signals,
+        losses: PendingLosses,
+        on_losses: Callable[[list[StepLoss]], None],
+        on_bad: Callable[[StepLoss], None],
+        last_good: Callable[[], str | None],
+    ) -> None:
+        self.on_losses, self.on_bad, self.last_good = on_losses, on_bad, last_good
         self.ranks, self.signals, self.losses = ranks, signals, losses
         self.stopping: int | None = None
         self._steps, self._rounds = CheckInterval(), CheckInterval()

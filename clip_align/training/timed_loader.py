@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from clip_align.errors import RunError
 from clip_align.training.signals import Signals
+from clip_align.training.watch import Doing, Watch
 
 GRACE_S = 1.0  # a signal to the whole group may kill a worker before this process has seen its own
 
@@ -16,27 +18,42 @@ class TimedLoader:
     """Batches of ``loader``; ``waited`` adds up the seconds that training stood still for them.
 
     Has no length on purpose: the loader continues over epochs without an end.
+
+    Args:
+        loader: an endless one.
+        signals: of this process.
+        watch: is told what training waits for.
     """
 
-    def __init__(self, loader: Iterable[Any], signals: Signals) -> None:
-        self.loader, self.signals = loader, signals
+    def __init__(self, loader: Iterable[Any], signals: Signals, watch: Watch | None = None) -> None:
+        self.loader, self.signals, self._watch = loader, signals, watch
         self.waited = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         batches = iter(self.loader)
         last: dict[str, Any] | None = None
         while True:
+            self._turn("data")
             began = time.perf_counter()
             try:
                 last = next(batches)
             except StopIteration:
                 return
-            except Exception:
-                if last is None or not self._signalled():
+            except Exception as error:
+                if self._watch is not None and self._watch.given_up:
+                    raise RunError(f"data: {self._watch.given_up}") from error
+                if not self._signalled():
                     raise
+                if last is None:
+                    raise SystemExit(self.signals.exit_code) from error
                 yield from self._until_stopped(last)
             self.waited += time.perf_counter() - began
+            self._turn("step")
             yield last
+
+    def _turn(self, what: Doing) -> None:
+        if self._watch is not None:
+            self._watch.doing(what)
 
     def _signalled(self) -> bool:
         end = time.monotonic() + GRACE_S
@@ -51,4 +68,5 @@ class TimedLoader:
         what is trained of it. On one rank that is nothing, or the rest of an accumulated step.
         """
         while True:
+            self._turn("step")
             yield last

@@ -19,11 +19,13 @@ from clip_align.training.checkpoints import Checkpoints
 from clip_align.training.clip_module import CLIPModule
 from clip_align.training.default_intervals import checkpoint_every
 from clip_align.training.launch_ranks import RankLayout
+from clip_align.training.rescue import Rescue
 from clip_align.training.signals import Signals
 from clip_align.training.stop_check import StopCheck
 from clip_align.training.timed_loader import TimedLoader
 from clip_align.training.train_log import EvaluationCosts, LogSchedule, Progress, RunPosition, faster_data
 from clip_align.training.trainer import build_trainer
+from clip_align.training.watch import Mark, Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,8 @@ class TrainingLoop:
     stop_check: StopCheck
     progress: Progress
     checkpoints: Checkpoints
+    rescue: Rescue
+    watch: Watch | None = None
 
     def run(
         self,
@@ -49,12 +53,16 @@ class TrainingLoop:
 
         Args:
             config: of the run.
-            here: this rank's place.
+            layout: this rank's place.
             max_steps: optimizer steps of the whole run.
             evaluations: the perceptual callbacks.
             resume_from: a checkpoint's file; None starts again.
         """
-        callbacks = [self.stop_check, self.progress, *evaluations, self.checkpoints]
+        callbacks = [self.stop_check, self.progress, self.rescue, *evaluations, self.checkpoints]
+        if self.watch is not None:
+            evaluate, save = Mark(self.watch, "evaluation"), Mark(self.watch, "checkpoint")
+            callbacks = [self.stop_check, self.progress, self.rescue, evaluate, *evaluations, save, self.checkpoints]
+            self.watch.start()
         trainer = build_trainer(
             config.trainer, layout, self.module.model, max_steps, callbacks, self.checkpoints.writer
         )
@@ -68,7 +76,7 @@ class LoopContext:
     """What a loop has to do with. record, costs: of rank 0, else None and unused. events: steps with an evaluation.
 
     higher_is_better: the direction of ``checkpoint.best``; None where no callback writes it. resume_with: what to type
-    to resume the run.
+    to resume the run. watch: reports what is waited for, and ends what waits too long.
     """
 
     ranks: Ranks
@@ -78,6 +86,7 @@ class LoopContext:
     events: Sequence[int] = ()
     higher_is_better: bool | None = True
     resume_with: str = ""
+    watch: Watch | None = None
 
 
 def build_loop(
@@ -96,14 +105,21 @@ def build_loop(
         config: of the run.
         module: what is trained.
         loader: this rank's batches, from the run's position on, without an end.
-        where: the run's position.
+        run_position: the run's position.
         max_steps: optimizer steps of the whole run.
-        around: ranks, signals, record.
+        context: ranks, signals, record.
         folder: of the checkpoints.
         carried: what each of them holds besides the state of training.
     """
-    timed_loader = TimedLoader(loader, context.signals)
-    stop_check = StopCheck(context.ranks, context.signals, module.losses)
+    timed_loader = TimedLoader(loader, context.signals, context.watch)
+    stop_check = StopCheck(
+        context.ranks,
+        context.signals,
+        module.losses,
+        on_losses=lambda losses: progress.take(losses),  # made below: it asks when to write
+        on_bad=lambda bad: progress.refused(bad),
+        last_good=lambda: checkpoints.newest,
+    )
     log_schedule = LogSchedule(
         config.trainer.log_every_n_steps, max_steps, context.events, faster_data(config.data.workers, os.cpu_count())
     )
@@ -123,9 +139,6 @@ def build_loop(
         context.higher_is_better,
         context.resume_with,
     )
-    stop_check.on_losses, stop_check.on_bad, stop_check.last_good = (
-        progress.take,
-        progress.refused,
-        lambda: checkpoints.newest,
+    return TrainingLoop(
+        module, timed_loader, run_position, stop_check, progress, checkpoints, Rescue(checkpoints), context.watch
     )
-    return TrainingLoop(module, timed_loader, run_position, stop_check, progress, checkpoints)

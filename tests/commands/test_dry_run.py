@@ -13,6 +13,7 @@ from clip_align.commands.cost import BYTES_A_PARAMETER, Cost, cost
 from clip_align.commands.dry_run import dry_run
 from clip_align.commands.train import main
 from clip_align.config import to_plain
+from clip_align.data import shared_memory
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, write_provenance
 from clip_align.settings.load_config import load
@@ -171,3 +172,18 @@ def test_a_model_that_does_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch)
     found = cost(load(["callbacks=[]", "model.name=ViT-B-32"]), ONE)
     assert found == Cost(found.parameters, found.parameters * 16, None, None, 0, 224)
     assert found.parameters == 151_277_313  # as open_clip counts them
+
+
+def test_shared_memory_that_workers_need_and_do_not_find_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shared_memory, "free_shared_memory", lambda folder=None: 2**20)
+    overrides = ["trainer=ddp", "trainer.devices=2", "callbacks=[]", f"paths.cache={tmp_path}"]
+    with pytest.raises(UserError) as caught:
+        dry_run(load([*overrides, "data.workers=4", f"paths.runs={tmp_path}/runs"]))
+    assert caught.value.lines == (
+        "data.workers: 4 workers on 2 ranks need 7.8 MiB of shared memory (/dev/shm) for 20 batches of 0.4 MiB, and "
+        "1.0 MiB are free; take data.workers=0 or a smaller data.batch_size, or give the container more "
+        "(docker run --shm-size=1g, or --ipc=host)",
+    )
+    assert "cost     shared memory: 7.8 MiB for 20 batches under way" in capsys.readouterr().out

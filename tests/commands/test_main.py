@@ -7,22 +7,26 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from clip_align import __main__ as program
 from clip_align.config import conf_dir
-from clip_align.errors import RunError, UserError
+from clip_align.errors import TOO_MANY_FILES, RunError, UserError
+from clip_align.processes import torchrun
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def type_in(*words: str, cwd: Path, **environment: str) -> tuple[int, list[str], list[str], float]:
+def type_in(
+    *words: str, cwd: Path, command: Sequence[str] = (str(ROOT / "train.py"),), **environment: str
+) -> tuple[int, list[str], list[str], float]:
     """Exit code, lines on stdout and stderr, and processor seconds of ``python train.py …``."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *words],
+        [sys.executable, *command, *words],
         cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
@@ -122,6 +126,70 @@ def test_a_rank_that_torchrun_has_not_set_is_none(tmp_path: Path) -> None:
         "WORLD_SIZE: 2 without torchrun; start the ranks by torchrun --nproc-per-node=<n> train.py …, "
         "or unset WORLD_SIZE and let trainer=ddp start them"
     ]
+
+
+SLURM = (
+    "SLURM: 2 tasks without torchrun, each would be a run of its own; start one task a machine: "
+    "srun --ntasks-per-node=1 torchrun --nnodes=$SLURM_NNODES --nproc-per-node=<GPUs> --rdzv-backend=c10d "
+    "--rdzv-endpoint=<first machine>:29500 train.py …, or on one machine: srun --ntasks=1 python train.py trainer=ddp …"
+)
+
+
+@pytest.mark.parametrize(
+    "more", [[], ["trainer=ddp", "trainer.devices=2"], ["dry_run=true"], ["--multirun", "seed=1,2"]]
+)
+@pytest.mark.parametrize("task", ["0", "1"])
+def test_tasks_of_slurm_are_no_ranks(tmp_path: Path, more: list[str], task: str) -> None:
+    code, out, err, seconds = type_in(*more, cwd=tmp_path, SLURM_NTASKS="2", SLURM_PROCID=task)
+    assert (code, out, err) == (2, [], [SLURM])
+    assert seconds < 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"},
+        {"SLURM_NTASKS": "8"},  # a shell of salloc: one process
+        {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"},  # srun --ntasks=1 inside a larger job
+        {"SLURM_NTASKS": "8", "SLURM_PROCID": "3", "TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "8"},
+        {"SLURM_NTASKS": "8", "SLURM_PROCID": "3", "CLIP_ALIGN_RANK": "1", "WORLD_SIZE": "8"},
+    ],
+)
+def test_one_task_or_torchrun_is_no_problem_under_slurm(environment: dict[str, str]) -> None:
+    assert torchrun.problem(environment) is None
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "module://no.such", "nonsense"])
+def test_a_notebooks_backend_ends_no_command(tmp_path: Path, backend: str) -> None:
+    code, _, err, _ = type_in(cwd=tmp_path, MPLBACKEND=backend, command=("-c", DRAWS))
+    assert (code, err) == (0, [])
+
+
+DRAWS = """
+import sys
+from clip_align import __main__ as program
+program._dispatch = lambda given: __import__("matplotlib.pyplot").pyplot.figure() and 0
+sys.exit(program.main(["report"]))
+"""
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path: Path, environment: dict[str, str]) -> None:
+    code, out, err, _ = type_in("--help", cwd=tmp_path, **environment)
+    assert (code, err) == (0, [])
+    assert len(out) > 20
+    code, _, err, _ = type_in("seed=·", cwd=tmp_path, **environment)
+    assert (code, len(err)) == (2, 1)
+    assert err[0].startswith("seed: '")
+
+
+def test_too_many_open_files_is_said_so(tmp_path: Path) -> None:
+    words = f"ulimit -n 24; exec {sys.executable} {ROOT / 'train.py'} trainer.max_steps=2 paths.runs=r paths.cache=c"
+    done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode in (1, 2)
+    assert done.stderr.splitlines()[-1] == TOO_MANY_FILES
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

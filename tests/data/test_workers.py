@@ -5,12 +5,18 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
+import time
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from clip_align.data.loader import Batches
+from clip_align.processes.stop_signals import STOP_SIGNALS
 from tests.data.stream import Make, same, take
 
 
@@ -75,3 +81,90 @@ def test_batches_still_come_after_a_signal_to_workers_that_are_just_starting(sha
     loader.worker_init_fn = signalled_first
     assert len(list(islice(loader, 12))) == 12
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+def started(shards: Any, make: Make, workers: int = 2) -> tuple[Any, Any, list[Any]]:
+    """A loader, its iterator after a batch, and its worker processes."""
+    shards.good(6, 7)
+    loader = make(shards.folder, workers=workers).loader()
+    others = set(multiprocessing.active_children())
+    iterator = iter(loader)
+    next(iterator)
+    return loader, iterator, [p for p in multiprocessing.active_children() if p not in others]
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda n: n.name)
+def test_workers_leave_every_stop_signal_to_the_process_that_trains(shards: Any, make: Make, number: int) -> None:
+    loader, iterator, workers = started(shards, make)
+    for worker in workers:
+        os.kill(worker.pid, number)
+    assert len(list(islice(iterator, 12))) == 12
+    iterator.close()
+    assert loader.workers.end()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+
+
+def test_once_no_more_batches_are_needed_one_sigterm_ends_a_worker(shards: Any, make: Make) -> None:
+    """multiprocessing's exit handler sends one, and then waits without a limit."""
+    loader, iterator, workers = started(shards, make)
+    loader.workers.release()
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join(5)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    del iterator
+
+
+def test_workers_that_are_stopped_are_ended_all_the_same(shards: Any, make: Make) -> None:
+    loader, iterator, workers = started(shards, make)
+    os.kill(workers[0].pid, signal.SIGSTOP)
+    began = time.monotonic()
+    assert loader.workers.end()
+    assert time.monotonic() - began < 8
+    assert [worker.exitcode for worker in workers] == [-signal.SIGKILL, 0]
+    del iterator
+
+
+def test_workers_end_soon_after_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = """
+import multiprocessing, os, signal, torch
+from clip_align.data.workers import Workers
+workers = Workers()
+with workers.starting():
+    child = multiprocessing.Process(target=lambda: (workers.begin(0), signal.pause()), daemon=True)
+    child.start()
+print(child.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    pid, limit = int(done.stdout), time.monotonic() + 4
+    while alive(pid) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def test_batches_of_workers_lie_in_shared_memory_before_they_are_sent(shards: Any, make: Make) -> None:
+    """Where it is full, moving them raises in the worker and the error comes here; torch's sender only prints it."""
+    shards.good(6, 7)
+    loader = make(shards.folder, workers=1).loader()
+    dataset = loader.dataset
+    batch = Batches.__getitem__
+
+    def checked(self: Batches, task: Any) -> Any:
+        made = batch(self, task)
+        assert made["image"].is_shared()
+        assert made["text"].is_shared()
+        return made
+
+    dataset.__class__ = type("Checked", (Batches,), {"__getitem__": checked})
+    assert len(list(islice(loader, 3))) == 3
+    here = Batches.__getitem__(dataset, next(iter(loader.sampler)))
+    assert not here["image"].is_shared()

@@ -3,8 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
+import signal
+import subprocess
 import sys
+import termios
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from miniature_shards import samples, tar
-from training_runs import code_of, forked, lines, losses, provenance, reached, real, text, when
+from training_runs import ROOT, code_of, forked, lines, losses, provenance, reached, real, text, when
 
 from clip_align.training.checkpoint import OWN
 
@@ -199,3 +206,36 @@ def test_before_training_a_signal_ends_at_once(tmp_path, small, number):
     assert time.monotonic() - began < 10
     assert not (tmp_path / "e").exists()
     assert not [p for p in (tmp_path / "cold").rglob("*") if p.name == "world.json"]
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_ends_a_run_in_order(tmp_path, small):
+    """The terminal takes standard output with it: what is printed then fails, and the run is saved all the same."""
+    ours, its = pty.openpty()
+    run = subprocess.Popen(
+        [sys.executable, "train.py", *small, "name=t", "trainer.max_steps=999999", "data.workers=1"],
+        cwd=ROOT, stdin=its, stdout=its, stderr=its, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(its)
+    reader = threading.Thread(target=lambda: read_all(ours), daemon=True)
+    reader.start()
+    when(reached(tmp_path / "t", 10), run)
+    os.kill(run.pid, signal.SIGSTOP)  # nothing is printed between the two lines
+    os.close(ours) if not reader.is_alive() else os.dup2(os.open(os.devnull, os.O_RDONLY), ours)
+    os.kill(run.pid, signal.SIGCONT)
+    assert code_of(run) == 143
+    about = provenance(tmp_path / "t")
+    assert (about["status"], about["exit_code"]) == ("terminated", 143)
+    assert (tmp_path / "t" / "report.html").exists()
+    step = lines(tmp_path / "t", "event")[-1]["global_step"]
+    assert (tmp_path / "t" / "checkpoints" / f"step-{step:09d}.ckpt").exists()
+    assert f"terminated at step {step}" in (tmp_path / "t" / "train.log").read_text()
+
+
+def read_all(terminal: int) -> None:
+    """What a terminal emulator does: else a full buffer would stop the run."""
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 65536):
+            pass

@@ -244,3 +244,43 @@ def test_headlines_of_one_family_or_one_benchmark_are_told_apart(synthetic: Modu
     assert len(set(names)) == len(names) == 11
     assert {"alignment", "alignment (kadid10k)", "saliency (correlation)", "saliency (NSS)"} <= set(names)
     assert names[:2] == ["accuracy", "accuracy (cifar100)"]  # in the order of the figure's panels
+
+
+class Screen(io.TextIOWrapper):
+    """A terminal of an encoding of its own."""
+
+    def __init__(self, encoding: str) -> None:
+        self.bytes = io.BytesIO()
+        super().__init__(self.bytes, encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_screen_that_cannot_show_a_character_shows_the_rest(
+    tmp_path: Path, synthetic: ModuleType, encoding: str
+) -> None:
+    screen = Screen(encoding)
+    mirror = ConsoleMirror(tmp_path, interactive=False, stream=screen)
+    mirror.show("step 10 · loss 4.754 — 日本")
+    mirror.close("done")
+    first = screen.bytes.getvalue().decode(encoding).splitlines()[0]
+    assert first == "step 10 · loss 4.754 — 日本".encode(encoding, "replace").decode(encoding)
+    logged = (tmp_path / "train.log").read_text(encoding="utf-8").splitlines()
+    assert logged[0].endswith("step 10 · loss 4.754 — 日本")
+    assert len(logged) == 2
+
+
+class Closed(io.StringIO):
+    """A terminal that has been closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_closed_terminal_costs_the_screen_and_not_the_log(tmp_path: Path, synthetic: ModuleType) -> None:
+    mirror = ConsoleMirror(tmp_path, interactive=False, stream=Closed())
+    mirror.notify("first")
+    mirror.show("second")
+    mirror.close("done")
+    logged = [x.split(" ", 1)[1] for x in (tmp_path / "train.log").read_text(encoding="utf-8").splitlines()]
+    assert logged[:3] == ["warning: nothing can be shown any more (Input/output error)", "first", "second"]
+    assert len(logged) == 4

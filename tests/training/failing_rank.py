@@ -28,7 +28,7 @@ class Fails(pl.Callback):
     def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
         if trainer.global_step == 13:
             error = RunError("it has failed")
-            error.told = self.told
+            error.on_all_ranks = self.told
             raise error
 
 

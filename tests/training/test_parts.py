@@ -96,7 +96,7 @@ def test_repeats_are_told_of_with_what_to_do_about_copies():
 
 
 def ended(tmp_path: Path, error: BaseException | None, capsys: pytest.CaptureFixture[str]) -> tuple[RunEnd, list[str]]:
-    run_end = RunEnd(Signals(), folder=tmp_path, record=Record(tmp_path))
+    run_end = RunEnd(folder=tmp_path, record=Record(tmp_path))
     run_end.position = lambda: Position(7, 70, 0, 1.0)
     with run_end.followed():
         if error is not None:
@@ -139,7 +139,7 @@ PEER_GONE = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by 
 def test_a_failure_after_a_signal_is_a_failure(tmp_path, capsys, monkeypatch, error, torchrun, code):
     if torchrun:
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    run_end = RunEnd(Signals(), folder=tmp_path, record=Record(tmp_path))
+    run_end = RunEnd(folder=tmp_path, record=Record(tmp_path))
     run_end.signals.received = signal.SIGTERM
     with run_end.followed():
         raise error
@@ -153,7 +153,7 @@ def test_a_record_that_cannot_be_closed_is_a_failed_run(tmp_path, capsys):
     assert run_end.code == 0
     broken = Record(tmp_path)
     broken._file.close()
-    run_end = RunEnd(Signals(), folder=tmp_path, record=broken)
+    run_end = RunEnd(folder=tmp_path, record=broken)
     with run_end.followed():
         pass
     provenance = json.loads((tmp_path / "provenance.json").read_text())
@@ -165,7 +165,7 @@ def test_what_all_ranks_know_the_first_one_says(tmp_path, capsys, monkeypatch):
     for rank, on_all_ranks, said in ((0, True, ["one"]), (1, True, []), (1, False, ["rank 1: one"])):
         error = RunError("one")
         error.on_all_ranks = on_all_ranks
-        with RunEnd(Signals(), rank=rank, world=2).followed():
+        with RunEnd(rank=rank, world=2).followed():
             raise error
         assert capsys.readouterr().err.splitlines() == said
 
@@ -176,12 +176,8 @@ def not_finite(ranks: Ranks) -> dict[str, Any]:
     for step in (4, 5):
         bad = ranks.rank == 1 or (ranks.rank == 2 and step == 5)
         losses.add(step, torch.tensor(math.nan if bad else 1.0), [f"r{ranks.rank}-s{step}-{n}" for n in range(4)])
-    stop_check = StopCheck(ranks, Signals(), losses)
-    stop_check.on_losses, stop_check.on_bad, stop_check.last_good = (
-        (lambda losses: None),
-        heard.append,
-        lambda: "step-000000002.ckpt",
-    )
+    last_good = "step-000000002.ckpt"
+    stop_check = StopCheck(ranks, Signals(), losses, lambda losses: None, heard.append, lambda: last_good)
     try:
         stop_check.check_losses()
     except RunError as error:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+CODES = {
+    signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143, signal.SIGUSR1: 143, signal.SIGUSR2: 143,
+}  # fmt: skip
 
 
 def run(script: str, tmp_path: Path, *signals: tuple[float, signal.Signals]) -> tuple[int, float]:
@@ -145,6 +147,43 @@ def test_a_forked_child_that_is_ended_does_not_end_its_parent(tmp_path):
             sys.exit(5 if child.exitcode == -15 else 6)
     """
     assert run(script, tmp_path)[0] == 5
+
+
+def test_a_main_thread_stuck_in_training_is_no_reason_not_to_know_of_a_signal(tmp_path):
+    script = """
+        import ctypes, os, threading
+        signals = Signals()
+        def look():
+            while signals.asked is None:
+                time.sleep(0.01)
+            os._exit(5 if (signals.received, signals.asked[0]) == (None, 15) else 6)
+        with signals.installed():
+            signals.training_starts()
+            threading.Thread(target=look, daemon=True).start()
+            READY
+            mutex, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+            library.pthread_mutex_lock(mutex)
+            library.pthread_mutex_lock(mutex)  # for ever: like a collective that nobody joins
+    """
+    code, seconds = run(script, tmp_path, (0.3, signal.SIGTERM))
+    assert code == 5
+    assert seconds < 5
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_hangup_that_nohup_has_ignored_is_none(tmp_path, training):
+    script = f"""
+        import signal
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signals = Signals()
+        with signals.installed():
+            if {training}:
+                signals.training_starts()
+            READY
+            time.sleep(1)
+            sys.exit(5 if signals.received is None else 6)
+    """
+    assert run(script, tmp_path, (0.0, signal.SIGHUP))[0] == 5
 
 
 def test_handlers_are_put_back():

@@ -295,6 +295,21 @@ def test_after_a_signal_an_error_of_the_data_is_their_end(tmp_path):
     assert load(tmp_path / "checkpoints" / "last.ckpt")[OWN]["cursor"] == [0, loop.run_position.step]
 
 
+def test_a_signal_before_the_first_batch_ends_the_run_with_its_code(tmp_path):
+    """Workers that did not answer were ended for it: there is nothing to end in order yet, and no failure either."""
+    signals = Signals()
+
+    class Broken:
+        def __iter__(self) -> Any:
+            signals.received = 15
+            yield from iter([])
+            raise RuntimeError("DataLoader worker (pid(s) 1) exited unexpectedly")
+
+    with pytest.raises(SystemExit) as stopped:
+        train(tmp_path, 5, signals=signals, change=lambda loop: setattr(loop.timed_loader, "loader", Broken()))
+    assert stopped.value.code == 143
+
+
 def test_without_a_signal_an_error_of_the_data_is_an_error(tmp_path):
     class Broken:
         def __iter__(self) -> Any:

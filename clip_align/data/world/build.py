@@ -13,16 +13,11 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
-import os
-import secrets
 import shutil
-import signal
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -39,9 +34,8 @@ from clip_align.data.world.held_out import render_held_out, save_held_out
 from clip_align.data.world.recipe import SHARD_IMAGES, Recipe
 from clip_align.data.world.render import block_size, render
 from clip_align.data.world.scenes import HELD_OUT_SIZES, Scenes, draw_scenes
-from clip_align.processes.parent import end_with_parent
+from clip_align.processes.all_cores import cores, half_made, pool_of_workers, remove_stale, unwind_on_signals
 
-STALE_SECONDS = 3600  # a temporary folder that old was left by a process that was killed
 COMPARED_TOGETHER = 64  # training images, with all test images: one by one takes long, a whole shard much memory
 STOP = -(1 << 40)
 Nearest = tuple[NDArray[np.float32], NDArray[np.int64]]  # per test image: squared distance, shape of the nearest
@@ -51,12 +45,10 @@ _test: NDArray[np.float32]  # test images [T, S * S * 3]
 _done: Any  # a shared counter of images
 
 
-def _start_worker(parent: int, recipe: Recipe, test: NDArray[np.float32], done: Any) -> None:
-    end_with_parent(parent)  # else a killed parent's workers would keep its output open, and its reader waiting
+def _begin(recipe: Recipe, test: NDArray[np.float32], done: Any) -> None:
+    """What every job of a worker uses."""
     global _recipe, _test, _done
     _recipe, _test, _done = recipe, test, done
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _tick(n_images: int) -> None:
@@ -129,10 +121,6 @@ def _accuracy(nearest: Sequence[Nearest], truth: NDArray[np.int8]) -> float | No
     return float((reduce(_nearer, nearest)[1] == truth).mean())
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _notify(**fields: object) -> None:
     print(json.dumps(fields), flush=True)
 
@@ -152,11 +140,10 @@ def _render_all(recipe: Recipe, folder: Path) -> None:
     shapes.shape_tables(), textures.texture_tables(), canvases(recipe, "train")  # before the fork, for all workers
     images, labels = render_held_out(recipe, "test")
     others = [part for part in HELD_OUT_SIZES if part != "test"]
-    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
-    done = context.Value("q", len(images))
+    done = multiprocessing.Value("q", len(images))
     test = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
     save_held_out(folder, "test", images, labels)
-    pool = ProcessPoolExecutor(_cores(), context, initializer=_start_worker, initargs=(os.getpid(), recipe, test, done))
+    pool = pool_of_workers(cores(), _begin, (recipe, test, done))
     try:
         sets = [pool.submit(_write_held_out, folder, part) for part in others]
         shards = [pool.submit(_write_shard, folder, n) for n in range(recipe.shards)]
@@ -171,18 +158,11 @@ def _render_all(recipe: Recipe, folder: Path) -> None:
     (folder / "world.json").write_text(json.dumps(facts, indent=1))
 
 
-def _remove_stale(parent: Path) -> None:
-    for folder in parent.glob(".*.rendering"):
-        with suppress(OSError):  # its own process, or another that cleans up, has just taken it away
-            if time.time() - folder.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
 def build(recipe: Recipe, folder: Path) -> None:
     """Make ``folder``, in the place of one that is not whole; if another process finishes first, that one stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(folder.parent)
-    temporary = _beside(folder)
+    remove_stale(folder.parent)
+    temporary = half_made(folder)
     temporary.mkdir()
     try:
         _render_all(recipe, temporary)
@@ -198,24 +178,15 @@ def build(recipe: Recipe, folder: Path) -> None:
 
 
 def _replace(folder: Path, new: Path) -> None:
-    old = _beside(folder)
+    old = half_made(folder)
     folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _beside(folder: Path) -> Path:
-    """A name for what is not whole, or not any more: drawn, since containers repeat process ids."""
-    return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.rendering")
-
-
-def _stop(signum: int, _frame: object) -> None:
-    raise SystemExit(128 + signum)
-
-
 def main() -> int:
     """Read the job from standard input, do it, report on standard output."""
-    signal.signal(signal.SIGTERM, _stop)
+    unwind_on_signals()
     job = json.loads(sys.stdin.read())
     try:
         build(Recipe.from_json(job["recipe"]), Path(job["folder"]))

@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,8 +14,8 @@ from typing import Any
 
 from clip_align.data.world.recipe import Recipe
 from clip_align.errors import UserError
+from clip_align.processes.all_cores import own_process
 
-PROJECT = Path(__file__).resolve().parents[3]  # what must be importable in the rendering process
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -93,21 +90,11 @@ def _exists(recipe: Recipe, folder: Path) -> bool:
 
 def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> None:
     """Run `clip_align.data.world.build` and pass its progress on."""
-    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # one process a core
-    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "clip_align.data.world.build"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **one_thread, "PYTHONPATH": path},
-    )
-    if process.stdin is None or process.stdout is None:  # for the type checker: both are pipes
-        raise RuntimeError("no pipe to the rendering process")
     first: tuple[float, int] | None = None  # seconds and images at the first report: tables are made before it
     other, last = deque[str](maxlen=5), dict[str, Any]()
-    try:
+    with own_process(["-m", "clip_align.data.world.build"]) as process:
+        if process.stdin is None or process.stdout is None:  # for the type checker: both are pipes
+            raise RuntimeError("no pipe to the rendering process")
         process.stdin.write(json.dumps({"recipe": recipe.to_json(), "folder": str(folder)}))
         process.stdin.close()
         for line in process.stdout:
@@ -118,11 +105,6 @@ def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> No
             if "done" in last:
                 first = first or (time.monotonic(), last["done"])
                 progress(_progress_line(last["done"], last["total"], first))
-    finally:
-        if process.poll() is None and not last.get("finished"):
-            process.terminate()
-        process.stdout.close()
-        process.wait()
     if "error" in last:
         raise _refusal(folder, last["errno"], last["error"])
     if not last.get("finished"):

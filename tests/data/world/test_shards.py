@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -22,12 +23,13 @@ import webdataset
 from PIL import Image
 
 from clip_align.data.world import build as building
-from clip_align.data.world import shards
 from clip_align.data.world.held_out import held_out, image
 from clip_align.data.world.recipe import Recipe
 from clip_align.data.world.shapes import SHAPES
 from clip_align.data.world.shards import World, ensure_held_out, ensure_world, nearest_neighbour_accuracy
 from clip_align.errors import UserError
+from clip_align.processes import all_cores
+from clip_align.processes.stop_signals import STOP_SIGNALS
 
 SMALL = Recipe(images=70, size=16)
 
@@ -91,7 +93,7 @@ def test_held_out_sets_alone_are_those_of_the_world(world: World, cache: Path, t
 def test_any_number_of_processes_gives_the_same_bytes(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building, "_cores", lambda: 3)
+    monkeypatch.setattr(building, "cores", lambda: 3)
     monkeypatch.setattr(building, "_notify", lambda **fields: None)
     building.build(SMALL, tmp_path / "again")
     for path in world.folder.iterdir():
@@ -221,11 +223,11 @@ def test_what_a_killed_renderer_left_is_removed_after_a_while(tmp_path: Path, mo
     for folder in (old, young):
         folder.mkdir()
         (folder / "00000.tar").write_bytes(b"half")
-    os.utime(old, (time.time() - building.STALE_SECONDS - 1,) * 2)
-    building._remove_stale(tmp_path)
+    os.utime(old, (time.time() - all_cores.STALE_SECONDS - 1,) * 2)
+    all_cores.remove_stale(tmp_path)
     assert list(tmp_path.iterdir()) == [young]
     monkeypatch.setattr(Path, "glob", lambda self, pattern: [old, young])  # gone between looking and asking
-    building._remove_stale(tmp_path)
+    all_cores.remove_stale(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ def test_what_the_renderer_reports_becomes_one_line(
 ) -> None:
     popen = subprocess.Popen
     monkeypatch.setattr(
-        shards.subprocess,
+        all_cores.subprocess,
         "Popen",
         lambda command, **options: popen([sys.executable, "-c", f"input(); print({printed!r})"], **options),
     )
@@ -258,7 +260,7 @@ def renderer(folder: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        cwd=shards.PROJECT,
+        cwd=all_cores.PACKAGE_PARENT,
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -280,6 +282,15 @@ def test_renderer_whose_reader_is_gone_cleans_up(tmp_path: Path) -> None:
     assert process.stdout is not None
     process.stdout.close()
     assert process.wait(timeout=60) != 0
+    assert list((tmp_path / "w").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda n: n.name)
+def test_a_renderer_that_a_signal_ends_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
+    process = renderer(tmp_path / "w" / "x")
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else 143)
     assert list((tmp_path / "w").iterdir()) == []
 
 

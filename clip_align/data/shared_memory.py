@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the shared memory of this machine holds the batches that are under way.
+
+Workers hand a batch over in /dev/shm. torch's loader has ``prefetch_factor`` batches per worker under way, made or
+being made; one more is in training, and one that Lightning has fetched ahead of it. A container has 64 MiB by default.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PREFETCH = 2  # torch's default prefetch_factor
+IN_TRAINING = 2  # the batch that is trained on, and the next one
+PAGE = 4096  # each tensor is a file of its own
+FOLDER = Path("/dev/shm")
+
+
+def batch_bytes(batch_size: int, image_size: int, context: int) -> int:
+    """Shared memory that one batch takes.
+
+    Args:
+        batch_size: samples of one rank's batch.
+        image_size: side of the square uint8 images in pixels.
+        context: tokens of a caption, int64 each.
+    """
+    return _pages(batch_size * 3 * image_size**2) + _pages(batch_size * context * 8)
+
+
+def batches_under_way(workers: int) -> int:
+    """Batches of one rank that may lie in shared memory at a time; none without workers."""
+    return PREFETCH * workers + IN_TRAINING if workers else 0
+
+
+def free_shared_memory(folder: Path = FOLDER) -> int | None:
+    """Bytes that are free there now; None where the system has no such folder."""
+    try:
+        found = os.statvfs(folder)
+    except (OSError, AttributeError):
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def shared_memory_problem(bytes_per_batch: int, workers: int, local_ranks: int) -> str | None:
+    """The line for batches that do not fit, with how many workers would; None where they do, or nobody can tell.
+
+    Args:
+        bytes_per_batch: as `batch_bytes` has it.
+        workers: loader workers of each rank.
+        local_ranks: ranks on this machine.
+    """
+    free = free_shared_memory()
+    needed = bytes_per_batch * batches_under_way(workers) * local_ranks
+    if free is None or needed <= free:
+        return None
+    fitting = next((w for w in range(workers - 1, 0, -1) if _fits(bytes_per_batch, w, local_ranks, free)), 0)
+    ranks = f" on {local_ranks} ranks" if local_ranks > 1 else ""
+    return (
+        f"data.workers: {workers} workers{ranks} need {mib(needed)} of shared memory (/dev/shm) for "
+        f"{batches_under_way(workers) * local_ranks} batches of {mib(bytes_per_batch)}, and {mib(free)} are free; "
+        f"take data.workers={fitting} or a smaller data.batch_size, or give the container more "
+        f"(docker run --shm-size={-(-needed * 5 // 4 // 2**30)}g, or --ipc=host)"
+    )
+
+
+def _fits(bytes_per_batch: int, workers: int, local_ranks: int, free: int) -> bool:
+    return bytes_per_batch * batches_under_way(workers) * local_ranks <= free
+
+
+def mib(number: int) -> str:
+    """A size for the user."""
+    return f"{number / 2**20:,.1f} MiB" if number < 2**30 else f"{number / 2**30:,.1f} GiB"
+
+
+def _pages(number: int) -> int:
+    return -(-number // PAGE) * PAGE

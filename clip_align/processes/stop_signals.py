@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The signals that end a command in order, and the exit code of each."""
+
+from __future__ import annotations
+
+import signal
+
+from clip_align.errors import INTERRUPTED, TERMINATED
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")  # schedulers send the last two ahead of a time limit
+STOP_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))  # Windows has two of them
+
+
+def exit_code(number: int | None) -> int:
+    """130 for Ctrl-C, 143 for every other signal, 0 without one."""
+    if number is None:
+        return 0
+    return INTERRUPTED if number == signal.SIGINT else TERMINATED
+
+
+def handled() -> list[signal.Signals]:
+    """The signals to set handlers for: not SIGHUP where it is ignored, as nohup has it."""
+    hangup = getattr(signal, "SIGHUP", None)
+    return [number for number in STOP_SIGNALS if number != hangup or signal.getsignal(number) != signal.SIG_IGN]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A failure that leaves a whole state costs no step of it: what is saved, and that a resumed run is the same run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from train_synthetic import CONFIG, train, train_losses
+
+from clip_align.config import OptimizerConfig, TrainerConfig
+from clip_align.training.checkpoint import OWN, load
+from clip_align.training.training_loop import TrainingLoop
+
+STEADY = replace(CONFIG, optimizer=OptimizerConfig(lr=1e-2, warmup_steps=2, schedule="constant"))
+
+
+class Broken:
+    """Batches that end with an error."""
+
+    def __init__(self, loader: Any, after: int) -> None:
+        self.loader, self.after = loader, after
+
+    def __iter__(self) -> Any:
+        for number, batch in enumerate(self.loader):
+            if number == self.after:
+                raise ValueError("no more")
+            yield batch
+
+
+def in_data(loop: TrainingLoop, after: int) -> None:
+    loop.timed_loader.loader = Broken(loop.timed_loader.loader, after)
+
+
+def in_step(loop: TrainingLoop, after: int) -> None:
+    """An error between two updates: out of memory, a rank that is gone."""
+    step, done = loop.module.training_step, [0]
+
+    def training_step(batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        done[0] += 1
+        if done[0] > after:
+            raise ValueError("no more")
+        return step(batch, batch_idx)
+
+    loop.module.training_step = training_step
+
+
+def failed(folder: Any, config: Any, how: Any, after: int) -> TrainingLoop:
+    """A loop that has failed after so many batches."""
+    kept: list[TrainingLoop] = []
+
+    def change(loop: TrainingLoop) -> None:
+        how(loop, after)
+        kept.append(loop)
+
+    with pytest.raises(ValueError, match="no more"):
+        train(folder, 16, config, change=change)
+    return kept[0]
+
+
+@pytest.mark.parametrize("how", [in_data, in_step])
+@pytest.mark.parametrize(("accumulate", "after"), [(1, 7), (2, 8), (2, 9), (3, 11), (3, 13)])
+def test_a_run_goes_on_from_what_was_saved_as_if_nothing_had_been(tmp_path, how, accumulate, after):
+    trainer = TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=accumulate)
+    config = replace(STEADY, trainer=trainer)
+    train(tmp_path / "whole", 16, config)
+    loop = failed(tmp_path / "parts", config, how, after)
+    step = loop.run_position.step
+    assert step >= 1
+    assert loop.rescue.save() == f"step-{step:09d}.ckpt"
+    assert loop.rescue.save() is None  # it is there
+    content = load(tmp_path / "parts" / "checkpoints" / "last.ckpt")
+    assert (content["global_step"], content[OWN]["global_step"]) == (step, step)
+    train(tmp_path / "parts", 16, config)
+    assert train_losses(tmp_path / "parts") == train_losses(tmp_path / "whole")
+
+
+def test_in_the_middle_of_an_update_nothing_is_saved(tmp_path):
+    def broken_update(loop: TrainingLoop, after: int) -> None:
+        configure = loop.module.configure_optimizers
+
+        def configured() -> Any:
+            made = configure()
+            optimizer = made[0][0] if isinstance(made, tuple) else made["optimizer"] if isinstance(made, dict) else made
+            step, done = optimizer.step, [0]
+
+            def update(closure: Any = None) -> Any:
+                done[0] += 1
+                if done[0] > after:
+                    closure()
+                    raise ValueError("no more")
+                return step(closure)
+
+            optimizer.step = update
+            return made
+
+        loop.module.configure_optimizers = configured
+
+    loop = failed(tmp_path, STEADY, broken_update, 5)
+    assert loop.run_position.step == 5
+    assert loop.rescue.save() is None
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+    loop = failed(tmp_path, STEADY, in_data, 7)
+    with torch.no_grad():
+        loop.module.model.visual.weight[0, 0] = torch.nan
+    assert loop.rescue.save() is None
+
+
+def test_before_the_first_step_there_is_nothing_to_save(tmp_path):
+    loop = failed(tmp_path, STEADY, in_data, 0)
+    assert loop.rescue.save() is None
