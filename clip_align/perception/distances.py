@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -67,7 +68,7 @@ class PairDifferences:
     def __len__(self) -> int:
         return len(self.square)
 
-    @property
+    @cached_property
     def divisor(self) -> Divisor:
         """The divisor of ``normalised_euclidean`` over these pairs: the full set of a benchmark.
 
