@@ -51,7 +51,7 @@ def stimulus_id(part: str, index: int) -> str:
 
 
 def stimulus(folder: Path, part: str, index: int) -> Stimulus:
-    """One held-out image, seen as it was rendered (enlarged bicubically by larger models)."""
+    """One held-out image, seen as it was rendered (enlarged bicubically for larger models), kept with its set."""
     load = partial(image, folder, part, index)
     return Stimulus(stimulus_id(part, index), load, "native", part=f"world/{part}")
 
