@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-CHUNK_ELEMENTS = 2**22  # of the float64 copies made at a time: 32 MiB each
+CHUNK_ELEMENTS = 2**20  # of the float64 copies made at a time, 8 MiB each; much larger ones fragment the heap
 
 Array = NDArray[np.float64]
 
