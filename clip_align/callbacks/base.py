@@ -20,6 +20,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
@@ -29,10 +30,10 @@ from torch import nn
 from clip_align.callbacks.event_leader import EventLeader
 from clip_align.callbacks.spearman import SPEARMAN
 from clip_align.errors import UserError
-from clip_align.evaluation.encode import PROJECTION, Layer
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
+from clip_align.evaluation.reading import ALL, PROJECTION, TOKENS, Layer, MapReader, Tokens
 from clip_align.evaluation.score import Panel, Score
 from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.evaluation.views import VIEWS
@@ -42,6 +43,7 @@ __all__ = [
     "EvaluationSettings",
     "Features",
     "Items",
+    "MapReader",
     "PerceptualCallback",
     "Score",
     "Stimulus",
@@ -74,7 +76,12 @@ class PerceptualCallback(Callback):
     Base arguments: ``name`` (default: the file name of the module that defines the class), ``every_n_steps``
     (optimizer steps between evaluations), ``model`` (default: found in the trained module), ``tokenizer``
     (texts to int64 [N, context]), ``mean`` and ``std`` of the channels on [0, 1], ``view`` of all stimuli,
-    ``layers`` (``"projection"`` or numbers of blocks), ``batch_size`` (images at a time).
+    ``layers`` (``"projection"``, numbers of layers from 0, ``"all"`` of these, names among ``readers``), ``tokens`` of
+    numbered layers (``all`` in their order, the ``class`` token, the ``mean`` of the patches'), ``batch_size`` (images
+    at a time).
+
+    ``readers``: functions of the model and its input that make maps [B, h, w], by the name that ``layers`` uses; a
+    class with readers annotates ``layers`` with their names in its own constructor.
     """
 
     family: ClassVar[str]
@@ -87,6 +94,7 @@ class PerceptualCallback(Callback):
     panel: Panel | None = None
     tiles: int = 4
     full_precision: bool = False
+    readers: Mapping[str, MapReader] = MappingProxyType({})
     _options: Mapping[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> PerceptualCallback:
@@ -108,7 +116,8 @@ class PerceptualCallback(Callback):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         view: View | None = None,
-        layers: Annotated[Sequence[int | Literal["projection"]], Distinct()] = ("projection",),
+        layers: Annotated[Sequence[int | Literal["projection", "all"]], Distinct()] = ("projection",),
+        tokens: Tokens = "all",
         batch_size: Annotated[int | None, Range(low=1)] = None,
     ) -> None:
         super().__init__()
@@ -124,14 +133,19 @@ class PerceptualCallback(Callback):
             wrong.append(f"{self.key}: batch_size is {batch_size}; it must be at least 1 image")
         if view is not None and view not in VIEWS:
             wrong.append(f"{self.key}: unknown view {view}; valid: {', '.join(VIEWS)}")
-        if not layers or any(layer != PROJECTION and not isinstance(layer, int) for layer in layers):
-            wrong.append(f"{self.key}: layers is {list(layers)}; give {PROJECTION} or numbers of blocks")
+        chosen: tuple[Layer, ...] = tuple(layers)
+        named = (PROJECTION, ALL, *self.readers)
+        if not chosen or any(layer not in named and not isinstance(layer, int) for layer in chosen):
+            wrong.append(f"{self.key}: layers is {list(chosen)}; give {', '.join(named)} or numbers from 0")
+        if tokens not in TOKENS:
+            wrong.append(f"{self.key}: unknown tokens {tokens}; valid: {', '.join(TOKENS)}")
         if wrong:
             raise UserError(*wrong)
         self.every_n_steps, self.batch_size = every_n_steps, batch_size
         self.model, self.tokenizer, self.mean, self.std = model, tokenizer, mean, std
         self.view = view
-        self.layers: tuple[Layer, ...] = tuple(layers)
+        self.layers = chosen
+        self.tokens: Tokens = tokens
         self.settings: EvaluationSettings | None = None
         self.last_step: int | None = None  # of the last evaluation
         self.carried: Mapping[str, Any] = {}  # what a conductor left, or a checkpoint held, for the next one
@@ -156,12 +170,25 @@ class PerceptualCallback(Callback):
         """Every image of the benchmark, each once."""
         raise NotImplementedError(f"{type(self).__name__} must say its stimuli()")
 
+    def pairs(self) -> Sequence[tuple[str, str]]:
+        """Pairs of stimuli that are compared: (id of the reference, id of the other); none unless overridden.
+
+        They are reduced where they are encoded, layer by layer, to what ``features.pairs`` gives in this order: the
+        distances. A layer's tokens are averaged after the squared difference is taken, and no map is kept. Of images in
+        a pair ``features[ids]`` has nothing; of others it has the embeddings.
+        """
+        return ()
+
     def prompts(self) -> Mapping[str, Sequence[str]]:
         """Texts to embed, by class; none unless overridden."""
         return {}
 
     def items(self, features: Features) -> Items:
-        """What the scores are computed over, from the features of the stimuli (and prompts)."""
+        """What the scores are computed over, from the features of the stimuli (and prompts), once a layer.
+
+        ``features[ids]``: embeddings [P, V, D]; ``features.shape``: what D is made of, tokens and width.
+        ``features.pairs.distance(name)``: distances [P] of ``pairs()``. ``features.prompts``: embeddings by class.
+        """
         raise NotImplementedError(f"{type(self).__name__} must turn features into items()")
 
     # The hooks: the first perceptual callback of a trainer conducts for all of them.

@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from clip_align.callbacks.base import PerceptualCallback, event_leader_of, perceptual_callbacks
 from clip_align.errors import UserError
 from clip_align.evaluation.event import layer_suffix
+from clip_align.evaluation.reading import ALL
 
 
 def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], requested_by: str) -> bool:
@@ -20,12 +21,13 @@ def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], requeste
 
     UserError, beginning with ``requested_by``, for a key that none of the callbacks writes, or one without a best end.
     """
-    written = {
-        f"{c.key}/{score.name}{layer_suffix(layer)}": score.higher_is_better
-        for c in callbacks
-        for score in c.scores
-        for layer in c.layers
-    }
+    written: dict[str, bool | None] = {}
+    numbered = re.search(r"@layer_\d+$", key)
+    for callback in callbacks:
+        for layer in callback.layers:
+            # ``all``: how many there are only the model knows
+            suffix = layer_suffix(layer) if layer != ALL else numbered[0] if numbered else "@layer_0"
+            written.update((f"{callback.key}/{s.name}{suffix}", s.higher_is_better) for s in callback.scores)
     rated = sorted(name for name, higher in written.items() if higher is not None)
     valid = f"valid: {', '.join(rated) or 'none'}"
     if key not in written:

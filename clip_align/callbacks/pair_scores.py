@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from clip_align.analysis.jackknife import jackknife, two_way_jackknife
 from clip_align.errors import UserError
+from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.metrics.correlation import why_undefined
 from clip_align.metrics.estimate import Estimate, undefined
-from clip_align.perception.distances import DISTANCES, Distance, DistanceName, divisor, normalised_euclidean
+from clip_align.perception.distances import DISTANCES, DistanceName, PairDifferences
 
 __all__ = ["Labels", "check_arguments", "minus_distances", "others", "over_items"]
 
@@ -64,16 +65,15 @@ def check_arguments(key: str, distance: str, tiles: int) -> None:
 
 
 def minus_distances(
-    ref: NDArray[np.float32], dist: NDArray[np.float32], headline: DistanceName
+    features: Features, headline: DistanceName
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
-    """Minus every distance of the pairs [P, V, D] by its name, the headline one first: higher = less different.
+    """Minus every distance of the declared pairs by its name, the headline one first: higher = less different.
 
-    And the note of how many features the normalized one leaves out, from the divisor that it is made with.
+    And the note of how many features the normalized one leaves out, for observers that have features.
     """
-    of = divisor(ref, dist)
-    measures: dict[DistanceName, Distance] = {**DISTANCES, "normalised_euclidean": partial(normalised_euclidean, of=of)}
-    model: dict[str, NDArray[np.float64]] = {name: -measures[name](ref, dist) for name in (headline, *others(headline))}
-    return model, {"dropped_features": float(of.dropped)}
+    pairs = features.pairs
+    model: dict[str, NDArray[np.float64]] = {n: -pairs.distance(n) for n in (headline, *others(headline))}
+    return model, {"dropped_features": float(pairs.divisor.dropped)} if isinstance(pairs, PairDifferences) else {}
 
 
 def others(headline: DistanceName) -> list[DistanceName]:

@@ -51,8 +51,9 @@ def stimulus_id(part: str, index: int) -> str:
 
 
 def stimulus(folder: Path, part: str, index: int) -> Stimulus:
-    """One held-out image, seen as it was rendered (enlarged bicubically by larger models)."""
-    return Stimulus(stimulus_id(part, index), partial(image, folder, part, index), "native")
+    """One held-out image, seen as it was rendered (enlarged bicubically for larger models), kept with its set."""
+    load = partial(image, folder, part, index)
+    return Stimulus(stimulus_id(part, index), load, "native", part=f"world/{part}")
 
 
 def prompts() -> Mapping[str, Sequence[str]]:

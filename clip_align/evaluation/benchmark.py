@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from clip_align.evaluation.encode import Layer
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
+from clip_align.evaluation.reading import Layer, MapReader, Tokens
 from clip_align.evaluation.score import Panel, Score
 from clip_align.evaluation.stimulus import Stimulus, View
+from clip_align.evaluation.weights import RAW
 
 
 class Benchmark(Protocol):
@@ -28,6 +29,8 @@ class Benchmark(Protocol):
     every_n_steps: int
     view: View | None
     layers: tuple[Layer, ...]
+    tokens: Tokens
+    readers: Mapping[str, MapReader]
     batch_size: int | None
 
     @property
@@ -37,14 +40,15 @@ class Benchmark(Protocol):
     @property
     def shown_in(self) -> Panel: ...  # noqa: D102
     def stimuli(self) -> Iterable[Stimulus]: ...  # noqa: D102
+    def pairs(self) -> Sequence[tuple[str, str]]: ...  # noqa: D102
     def prompts(self) -> Mapping[str, Sequence[str]]: ...  # noqa: D102
     def items(self, features: Features) -> Items: ...  # noqa: D102
 
 
-def described(benchmark: Benchmark, n: int | None) -> dict[str, Any]:
+def described(benchmark: Benchmark, n: int | None, weights: str = RAW) -> dict[str, Any]:
     """The fields of its ``kind: benchmark`` line: all that a report needs to draw and to explain it.
 
-    ``n``: number of items, None where they could not be had yet.
+    ``n``: number of items, None where they could not be had yet. ``weights``: the set that plain keys are of.
     """
     scores = []
     for score in benchmark.scores:
@@ -60,6 +64,7 @@ def described(benchmark: Benchmark, n: int | None) -> dict[str, Any]:
         "licence": benchmark.licence,
         "options": {**benchmark.options, "every_n_steps": benchmark.every_n_steps},  # a verdict asks for it
         "n": n,
+        "weights": weights,
         "panel": benchmark.shown_in,
         "scores": scores,
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask a model about images and texts, dealt over the ranks in batches that never depend on them.
+"""Encode images and texts, dealt over the ranks in batches that never depend on them.
 
 Batch k is done by rank k mod world and gathered to rank 0, so the numbers are the same on 1, 2, 3
 ranks. Every rank goes through the same rounds whatever happens to it: a rank that fails says so at
@@ -10,45 +10,126 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from clip_align.errors import RunError
+from clip_align.evaluation.batches import Batch, image_batches
 from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.evaluation.evaluation_mode import gradients_kept
+from clip_align.evaluation.inputs import Source, input_images, normalized
+from clip_align.evaluation.reading import PROJECTION, MapReader, Reading, chosen_tokens
+from clip_align.evaluation.reduce import Reduced, reduced
+from clip_align.evaluation.weights import OWN, Swap, WeightSet
+from clip_align.models.layers import encode_layers, prefix_tokens
 from clip_align.processes.ranks import Ranks
 
-Layer = str | int
-PROJECTION = "projection"
 Array = NDArray[np.float32]
 Context = Callable[[], AbstractContextManager[Any]]
+
+_TOKENS: WeakKeyDictionary[EvaluatedModel, dict[str, torch.Tensor]] = WeakKeyDictionary()  # of each text, once a run
 
 
 @dataclass(frozen=True, eq=False)
 class EncodingRequest:
-    """What one model is asked in an event.
+    """What one model is to encode in an event.
 
-    sources: arrays of images [N, V, S, S, 3], uint8, or float32 in [0, 1].
-    rows: int64 [R, 2], for each distinct image its source and its place in that source's N * V.
+    sources: where the images are kept. rows: int64 [R, 2], for each distinct image its source and its place in that
+    source's N * V.
     texts: distinct prompts.
-    layers: ``projection`` or numbers of blocks, with the rows that each is wanted for (bool [R]).
+    features: the readings, with the rows whose features are wanted (bool [R]).
+    pairs: int64 [P, 2], distinct pairs of rows: reference, other.
+    reductions: the readings, with the pairs that are to be reduced (bool [P]).
     """
 
-    sources: Sequence[NDArray[np.generic]]
+    sources: Sequence[Source]
     rows: NDArray[np.int64]
     texts: Sequence[str]
-    layers: Mapping[Layer, NDArray[np.bool_]]
+    features: Mapping[Reading, NDArray[np.bool_]]
+    pairs: NDArray[np.int64]
+    reductions: Mapping[Reading, NDArray[np.bool_]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
+class Table:
+    """Rows of an array, of which only those wanted are allocated, and filled as they come."""
+
+    wanted: NDArray[np.bool_]
+    values: NDArray[Any] | None = None
+    shape: tuple[int, int] = (1, 0)  # of the features in a row
+
+    def put(self, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Fill the rows, all of them wanted."""
+        if self.values is None:
+            self.values = np.empty((np.count_nonzero(self.wanted), *values.shape[1:]), values.dtype)
+        self.values[self._places(rows)] = values
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        if self.values is None:
+            raise KeyError("no row was filled")
+        found: NDArray[Any] = self.values[self._places(rows)]
+        return found
+
+    def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        if not self.wanted[rows].all():
+            raise KeyError("a row that was not asked for")
+        places: NDArray[np.int64] = np.cumsum(self.wanted)[rows] - 1
+        return places
+
+
+@dataclass(eq=False)
 class EncodedFeatures:
-    """Features float32 by layer [R, D] (rows not asked for in that layer are NaN), and of the texts [T, D]."""
+    """What one set of weights made of a request.
 
-    images: Mapping[Layer, Array]
-    texts: Array
+    features: by reading, float32 [T * D] for each row. squares, norms: by reading, for each pair. sizes: by reading,
+    for each row that is a reference. texts: float32 [D] for each text.
+    """
+
+    features: dict[Reading, Table] = field(default_factory=dict)
+    squares: dict[Reading, Table] = field(default_factory=dict)
+    norms: dict[Reading, Table] = field(default_factory=dict)
+    sizes: dict[Reading, Table] = field(default_factory=dict)
+    texts: Table = field(default_factory=lambda: Table(np.zeros(0, bool)))
+
+    @classmethod
+    def to(cls, request: EncodingRequest) -> EncodedFeatures:
+        """An empty answer."""
+        references = {r: np.zeros(len(request.rows), bool) for r in request.reductions}
+        for reading, pairs in request.reductions.items():
+            references[reading][request.pairs[pairs, 0]] = True
+        return cls(
+            {r: Table(rows) for r, rows in request.features.items()},
+            {r: Table(pairs) for r, pairs in request.reductions.items()},
+            {r: Table(pairs) for r, pairs in request.reductions.items()},
+            {r: Table(rows) for r, rows in references.items()},
+            Table(np.ones(len(request.texts), bool)),
+        )
+
+
+@dataclass(eq=False)
+class _Part:
+    """One batch's fraction of an answer, by reading: rows with features and their shape; pairs, and reference rows."""
+
+    features: dict[Reading, tuple[NDArray[np.int64], Array, tuple[int, int]]] = field(default_factory=dict)
+    reductions: dict[Reading, tuple[NDArray[np.int64], NDArray[np.int64], Reduced]] = field(default_factory=dict)
+    texts: tuple[NDArray[np.int64], Array] | None = None
+
+    def into(self, answer: EncodedFeatures) -> None:
+        for reading, (rows, values, shape) in self.features.items():
+            answer.features[reading].put(rows, values)
+            answer.features[reading].shape = shape
+        for reading, (pairs, references, found) in self.reductions.items():
+            answer.squares[reading].put(pairs, found.square)
+            answer.norms[reading].put(pairs, found.norms)
+            answer.sizes[reading].put(references, found.sizes)
+            answer.squares[reading].shape = (found.tokens, found.square.shape[1])
+        if self.texts is not None:
+            answer.texts.put(*self.texts)
 
 
 def encode(
@@ -58,33 +139,47 @@ def encode(
     ranks: Ranks,
     context: Context,
     interrupted: Callable[[], bool] = lambda: False,
-) -> EncodedFeatures | None:
-    """Rank 0 gets the answer, the others an empty one; None on all ranks when ``interrupted()``.
+    weights: Mapping[str, Swap] = OWN,
+) -> dict[str, EncodedFeatures] | None:
+    """Rank 0 gets the answers by set of weights, the others empty ones; None on all ranks when ``interrupted()``.
 
-    ``interrupted`` is called on every rank equally often, between batches, and has to answer alike
-    on all of them. ``context`` is the run's precision (autocast).
+    Args:
+        subject: the model, in evaluation mode and without gradients (`undisturbed.evaluating`).
+        request: what is to be encoded.
+        batch_size: images or texts at a time.
+        ranks: this process among the others.
+        context: the run's precision (autocast).
+        interrupted: called on every rank equally often, between batches; has to answer alike on all of them.
+        weights: sets of weights by name; images are read once for all of them.
     """
-    batches = [*_slices(len(request.rows), batch_size, "images"), *_slices(len(request.texts), batch_size, "texts")]
-    mine: dict[int, Mapping[Layer, Array]] = {}
+    images = image_batches(len(request.rows), request.pairs, batch_size)
+    texts = [np.arange(n, min(n + batch_size, len(request.texts))) for n in range(0, len(request.texts), batch_size)]
+    sets = {name: WeightSet(evaluated_model.model, swap, ranks) for name, swap in weights.items()}
+    answers = {name: EncodedFeatures.to(request) for name in weights}
     failure: list[Exception] = []
-    for start in range(0, len(batches), ranks.world):
+    for start in range(0, len(images) + len(texts), ranks.world):
         if interrupted():
             return None
         number = start + ranks.rank
-        if number < len(batches) and not failure:
-            kind, part = batches[number]
+        parts: dict[str, _Part] = {}
+        try:
+            if failure or number >= len(images) + len(texts):
+                pass
+            elif number < len(images):
+                parts = _images(evaluated_model, request, images[number], sets, context)
+            else:
+                parts = _texts(evaluated_model, request, texts[number - len(images)], sets, context)
+        except Exception as error:
+            failure.append(error)
+        # gathered round by round: rank 0 never holds more of the others' than one round
+        for of_rank in ranks.gather(parts):
             try:
-                with context():
-                    mine[number] = (
-                        _images(evaluated_model, request, part)
-                        if kind == "images"
-                        else _texts(evaluated_model, request, part)
-                    )
+                for name, part in of_rank.items():
+                    part.into(answers[name])
             except Exception as error:
                 failure.append(error)
     ranks.together(lambda: _raise(failure), RunError, "encoding")
-    done = {number: answer for part in ranks.gather(mine) for number, answer in part.items()}
-    return _assembled(request, batches, done)
+    return answers
 
 
 def _raise(failure: Sequence[Exception]) -> None:
@@ -92,89 +187,122 @@ def _raise(failure: Sequence[Exception]) -> None:
         raise error
 
 
-def _slices(n: int, size: int, kind: str) -> list[tuple[str, slice]]:
-    return [(kind, slice(start, min(start + size, n))) for start in range(0, n, size)]
+def _images(
+    evaluated_model: EvaluatedModel,
+    request: EncodingRequest,
+    batch: Batch,
+    sets: Mapping[str, WeightSet],
+    context: Context,
+) -> dict[str, _Part]:
+    parameter = next(p for p in evaluated_model.model.parameters() if p.is_floating_point())
+    pixels = input_images(request.sources, request.rows[batch.rows], evaluated_model.image_size, parameter.device)
+    images = normalized(pixels, evaluated_model)
+    parts = {}
+    for name, weights in sets.items():
+        with weights.used(), context():
+            parts[name] = _read(evaluated_model, request, batch, images)
+    return parts
 
 
-def _images(evaluated_model: EvaluatedModel, request: EncodingRequest, part: slice) -> Mapping[Layer, Array]:
-    wanted = [layer for layer, rows in request.layers.items() if rows[part].any()]
-    images = normalized(gathered(request.sources, request.rows[part]), evaluated_model)
-    answer: dict[Layer, torch.Tensor] = {}
-    blocks = [layer for layer in wanted if isinstance(layer, int)]
-    if blocks:
-        from clip_align.models.layers import block_features  # only where blocks are asked for
+def _read(evaluated_model: EvaluatedModel, request: EncodingRequest, batch: Batch, images: torch.Tensor) -> _Part:
+    """One pass of the model over a batch; each layer is reduced as it comes."""
+    part = _Part()
+    wanted = [r for r, rows in request.features.items() if rows[batch.rows[batch.first]].any()]
+    wanted += [r for r, pairs in request.reductions.items() if pairs[batch.pairs].any() and r not in wanted]
+    prefix = prefix_tokens(evaluated_model.model)
 
-        for block, features in block_features(evaluated_model.model, images, blocks).items():
-            answer[block] = features
-    if PROJECTION in wanted:
-        answer[PROJECTION] = evaluated_model.model.encode_image(images)  # type: ignore[operator]  # [B, D]
-    return {layer: _on_host(found, layer) for layer, found in answer.items()}
+    def take(source: int | str | MapReader, tokens: torch.Tensor, shape: tuple[int, int] | None = None) -> None:
+        for reading in (r for r in wanted if r.source == source):
+            chosen = chosen_tokens(tokens, reading.tokens, prefix)
+            _reduce(part, request, batch, reading, chosen)
+            _keep(part, request, batch, reading, chosen, shape or (chosen.shape[1], chosen.shape[2]))
+
+    numbers = [r.source for r in wanted if isinstance(r.source, int)]
+    if numbers or any(r.source == PROJECTION for r in wanted):
+        embeddings = encode_layers(evaluated_model.model, images, numbers, take)
+        if any(r.source == PROJECTION for r in wanted):
+            take(PROJECTION, _embeddings(embeddings, PROJECTION)[:, None])
+    for reader in dict.fromkeys(r.source for r in wanted if isinstance(r.source, MapReader)):
+        maps = _maps(reader, evaluated_model, images)
+        take(reader, maps.flatten(1)[:, :, None], (maps.shape[1], maps.shape[2]))
+    return part
 
 
-def _texts(evaluated_model: EvaluatedModel, request: EncodingRequest, part: slice) -> Mapping[Layer, Array]:
+def _keep(
+    part: _Part,
+    request: EncodingRequest,
+    batch: Batch,
+    reading: Reading,
+    features: torch.Tensor,
+    shape: tuple[int, int],
+) -> None:
+    rows = request.features.get(reading)
+    if rows is None:
+        return
+    here = batch.first & rows[batch.rows]
+    if here.any():
+        values = features[torch.from_numpy(np.flatnonzero(here)).to(features.device)].flatten(1).float().cpu().numpy()
+        part.features[reading] = (batch.rows[here], values, shape)
+
+
+def _reduce(part: _Part, request: EncodingRequest, batch: Batch, reading: Reading, features: torch.Tensor) -> None:
+    wanted = request.reductions.get(reading)
+    pairs = batch.pairs[wanted[batch.pairs]] if wanted is not None else batch.pairs[:0]
+    if not len(pairs):
+        return
+    rows = request.pairs[pairs]  # [P, 2]
+    order = np.argsort(batch.rows)
+    places = order[np.searchsorted(batch.rows, rows, sorter=order)]
+    references = np.unique(places[:, 0])
+    found = reduced(features.float(), torch.from_numpy(places), torch.from_numpy(references))
+    part.reductions[reading] = (pairs, batch.rows[references], found)
+
+
+def _maps(reader: MapReader, evaluated_model: EvaluatedModel, images: torch.Tensor) -> torch.Tensor:
+    if reader.gradients:
+        with torch.enable_grad(), gradients_kept(evaluated_model.model):
+            maps = reader.maps(evaluated_model.model, images.detach().clone().requires_grad_())
+    else:
+        maps = reader.maps(evaluated_model.model, images)
+    if not isinstance(maps, torch.Tensor) or maps.ndim != 3 or len(maps) != len(images):
+        got = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
+        raise RunError(f"a reader's maps are not a tensor [N, h, w] of the {len(images)} images but {got}")
+    return maps.detach()
+
+
+def _texts(
+    evaluated_model: EvaluatedModel,
+    request: EncodingRequest,
+    numbers: NDArray[np.int64],
+    sets: Mapping[str, WeightSet],
+    context: Context,
+) -> dict[str, _Part]:
+    device = next(evaluated_model.model.parameters()).device
+    tokens = _tokens(evaluated_model, [request.texts[n] for n in numbers]).to(device)
+    parts = {}
+    for name, weights in sets.items():
+        with weights.used(), context():
+            embeddings = _embeddings(evaluated_model.model.encode_text(tokens), "text")  # type: ignore[operator]
+            parts[name] = _Part(texts=(numbers, embeddings.float().cpu().numpy()))
+    return parts
+
+
+def _tokens(evaluated_model: EvaluatedModel, texts: list[str]) -> torch.Tensor:
+    """Tokens of the texts; each is tokenized once a run."""
     if evaluated_model.tokenizer is None:
         raise RunError("prompts need a tokenizer, and the model has none")
-    tokens = evaluated_model.tokenizer(list(request.texts[part]))
-    device = next(evaluated_model.model.parameters()).device
-    return {PROJECTION: _on_host(evaluated_model.model.encode_text(tokens.to(device)), "text")}  # type: ignore[operator]
+    known = _TOKENS.setdefault(evaluated_model, {})
+    new = [text for text in texts if text not in known]
+    if new:
+        known.update(zip(new, evaluated_model.tokenizer(new), strict=True))
+    rows = [known[text] for text in texts]
+    if len({len(row) for row in rows}) > 1:  # padded to the longest text of a batch, not to a fixed length
+        return evaluated_model.tokenizer(texts)
+    return torch.stack(rows)
 
 
-def _on_host(features: Any, layer: Layer) -> Array:
+def _embeddings(features: Any, what: str) -> torch.Tensor:
     if not isinstance(features, torch.Tensor) or features.ndim != 2:
         got = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
-        raise RunError(f"the model's features ({layer}) are not a tensor [N, D] but {got}")
-    array: Array = features.float().cpu().numpy()
-    return array
-
-
-def gathered(sources: Sequence[NDArray[np.generic]], rows: NDArray[np.int64]) -> NDArray[np.generic]:
-    """The images [B, S, S, 3] of ``rows``; float32 as soon as one of them is."""
-    used = np.unique(rows[:, 0])
-    if len(used) == 1:
-        return _flat(sources[used[0]])[rows[:, 1]]
-    parts = {s: _flat(sources[s])[rows[rows[:, 0] == s, 1]] for s in used}
-    float_like = any(part.dtype == np.float32 for part in parts.values())
-    batch = np.empty((len(rows), *next(iter(parts.values())).shape[1:]), np.float32 if float_like else np.uint8)
-    for s, part in parts.items():
-        batch[rows[:, 0] == s] = part / np.float32(255) if float_like and part.dtype == np.uint8 else part
-    return batch
-
-
-def _flat(source: NDArray[np.generic]) -> NDArray[np.generic]:
-    return source.reshape(-1, *source.shape[2:])
-
-
-def normalized(batch_images: NDArray[np.generic], evaluated_model: EvaluatedModel) -> torch.Tensor:
-    """Images [B, S, S, 3] as the model's input [B, 3, S, S], in its memory format, on its device."""
-    parameter = next(p for p in evaluated_model.model.parameters() if p.is_floating_point())
-    scale = 255.0 if batch_images.dtype == np.uint8 else 1.0
-    images = torch.from_numpy(batch_images).to(parameter.device).float()
-    mean = (
-        torch.tensor(evaluated_model.mean, dtype=torch.float32, device=images.device) * scale
-    )  # whatever torch's default is
-    std = torch.tensor(evaluated_model.std, dtype=torch.float32, device=images.device) * scale
-    images = images.sub_(mean).div_(std).to(parameter.dtype).permute(0, 3, 1, 2)  # a channels_last tensor as it is
-    return images if _channels_last(evaluated_model.model) else images.contiguous()
-
-
-def _channels_last(model: torch.nn.Module) -> bool:
-    kernels = (p for p in model.parameters() if p.ndim == 4)
-    return any(p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in kernels)
-
-
-def _assembled(
-    request: EncodingRequest, batches: Sequence[tuple[str, slice]], done: Mapping[int, Mapping[Layer, Array]]
-) -> EncodedFeatures:
-    images: dict[Layer, Array] = {}
-    texts = np.zeros((len(request.texts) if done else 0, 0), np.float32)
-    for number, (kind, part) in enumerate(batches if done else ()):
-        for layer, features in done[number].items():
-            if kind == "texts":
-                if not texts.shape[1]:
-                    texts = np.empty((len(request.texts), features.shape[1]), np.float32)
-                texts[part] = features
-                continue
-            if layer not in images:
-                images[layer] = np.full((len(request.rows), features.shape[1]), np.nan, np.float32)
-            images[layer][part] = features
-    return EncodedFeatures(images, texts)
+        raise RunError(f"the model's features ({what}) are not a tensor [N, D] but {got}")
+    return features

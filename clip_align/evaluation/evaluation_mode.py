@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from clip_align.processes.ranks import Ranks
-
 
 @contextmanager
 def same_random_state(device: torch.device | None = None) -> Iterator[None]:
@@ -40,25 +38,33 @@ def _uncompiled() -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def evaluating(model: nn.Module, ranks: Ranks) -> Iterator[None]:
-    """``model`` in evaluation mode, without gradients, with rank 0's buffers; everything is put back.
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """``model`` in evaluation mode, without gradients; everything is put back.
 
     ``no_grad`` and not ``inference_mode``: what a model caches while it is looked at may be needed
     by training. Each submodule's own mode is restored, as some may be frozen in eval by intent.
-    Buffers are made equal because BatchNorm's differ between ranks. A compiled model runs uncompiled: other batch
-    sizes than training's would make its graph one of any size, and so change training.
+    A compiled model runs uncompiled: other batch sizes than training's would make its graph one of any size, and so
+    change training.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     modes = [(module, module.training) for module in model.modules()]
-    buffers = list(model.buffers()) if ranks.world > 1 else []
-    kept = [buffer.detach().clone() for buffer in buffers]
     with same_random_state(device), torch.no_grad(), _uncompiled():
         try:
             model.eval()
-            ranks.broadcast_tensors(buffers)
             yield
         finally:
-            for buffer, old in zip(buffers, kept, strict=True):
-                buffer.copy_(old)
             for module, mode in modes:
                 module.training = mode
+
+
+@contextmanager
+def gradients_kept(model: nn.Module) -> Iterator[None]:
+    """The parameters' gradients are set aside and put back as the same tensors, whatever is differentiated inside."""
+    before = [(parameter, parameter.grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in before:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, gradient in before:
+            parameter.grad = gradient

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clip_align.errors import RunError, UserError
@@ -16,8 +17,9 @@ from clip_align.evaluation.encode import Context, EncodedFeatures, encode
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluation_mode import evaluating, same_random_state
 from clip_align.evaluation.event import BenchmarkResult, PreparedBenchmark, StimulusUnion, as_fields, benchmark_results
-from clip_align.evaluation.prepare import Jobs, opened, planned, refuse_conflicts, refuse_same_keys
-from clip_align.evaluation.stimulus_cache import ensure
+from clip_align.evaluation.prepare import Plan, jobs_of, opened, planned, refuse_same_keys
+from clip_align.evaluation.render_stimuli import ensure
+from clip_align.evaluation.weights import OWN, Swap
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Position, Record
 
@@ -48,6 +50,9 @@ class EvaluationSettings:
     interrupted: asked on every rank equally often, before an event and between its batches; has to answer
         alike on all ranks. Once it says True the event is dropped: nothing is recorded for that step.
     say: takes progress lines, on rank 0.
+    weights: sets of weights that every event encodes with, by name: what to enter around the model so that it has
+        them, in place, put back to the bit (`weights.swapped`). Plain keys are of the first set; others have
+        theirs with a suffix, ``…/srocc@<name>``.
     listeners: called on all ranks with (step, scores by key, None where undefined) once an event is
         recorded; a best checkpoint saves here, with exactly the weights that were scored.
     """
@@ -62,6 +67,12 @@ class EvaluationSettings:
     interrupted: Callable[[], bool] = _never
     notify: Callable[[str], None] = _to_stderr
     listeners: Sequence[Listener] = ()
+    weights: Mapping[str, Swap] = field(default_factory=lambda: dict(OWN))
+
+    def __post_init__(self) -> None:
+        wrong = [name for name in self.weights if not re.fullmatch(r"[a-z0-9_]+", name)]
+        if wrong or not self.weights:
+            raise ValueError(f"weights: {wrong or 'none'}; give sets named by lower-case letters, digits, underscores")
 
 
 class Evaluator:
@@ -97,11 +108,11 @@ class Evaluator:
         ranks = self.ranks
         with same_random_state():
             plans = ranks.together(self._planned, UserError, "preparation")
-            jobs = [job for by_view, _ in plans.values() for job in by_view.values()]
-            ranks.together(lambda: ensure(jobs, self._notify) if local_rank == 0 else None, UserError, "preparation")
-            self._prepared = ranks.together(
-                lambda: {k: opened(self._benchmarks[k], *plans[k]) for k in plans}, UserError, "preparation"
+            jobs = ranks.together(lambda: jobs_of(plans.values(), self.settings.cache), UserError, "preparation")
+            ranks.together(
+                lambda: ensure(jobs.values(), self._notify) if local_rank == 0 else None, UserError, "preparation"
             )
+            self._prepared = ranks.together(lambda: opened(plans, jobs), UserError, "preparation")
 
     def begin(self) -> None:
         """Training begins: from here on counts the fraction of time that evaluation takes."""
@@ -114,10 +125,8 @@ class Evaluator:
             {line for evaluated_model in self._evaluated_models.values() for line in evaluated_model.warnings}
         )
 
-    def _planned(self) -> dict[str, tuple[Jobs, str | None]]:
-        plans = {k: planned(b, self._evaluated_models[k], self.settings.cache) for k, b in self._benchmarks.items()}
-        refuse_conflicts(plans)
-        return plans
+    def _planned(self) -> dict[str, Plan]:
+        return {key: planned(benchmark, self._evaluated_models[key]) for key, benchmark in self._benchmarks.items()}
 
     def evaluate(self, step: int, due: Iterable[str], context: Context) -> Scores | None:
         """One event: ask, score, record and tell the listeners; None where it was interrupted.
@@ -153,20 +162,21 @@ class Evaluator:
             )
         for (_, full_precision), group in groups.items():
             evaluated_model, union = self._evaluated_models[group[0].benchmark.key], self._union(group)
-            with evaluating(evaluated_model.model, self.ranks):
-                precision = nullcontext if full_precision else context
-                answer = encode(
-                    evaluated_model, union.request, self._batch_size(), self.ranks, precision, self.settings.interrupted
-                )
-                if answer is None:
+            with evaluating(evaluated_model.model):
+                precision, settings = nullcontext if full_precision else context, self.settings
+                answers = encode(
+                    evaluated_model, union.request, self._batch_size(), self.ranks, precision, settings.interrupted,
+                    settings.weights,
+                )  # fmt: skip
+                if answers is None:
                     return None
-                results.update(self.ranks.together(lambda: self._scored(union, group, answer)))  # noqa: B023
+                results.update(self.ranks.together(lambda: self._scored(union, group, answers)))  # noqa: B023
         return {p.benchmark.key: results[p.benchmark.key] for p in due if p.benchmark.key in results}
 
     def _scored(
-        self, union: StimulusUnion, group: Sequence[PreparedBenchmark], answer: EncodedFeatures
+        self, union: StimulusUnion, group: Sequence[PreparedBenchmark], answers: Mapping[str, EncodedFeatures]
     ) -> dict[str, BenchmarkResult]:
-        return benchmark_results(union, group, answer) if self.ranks.rank == 0 else {}
+        return benchmark_results(union, group, answers) if self.ranks.rank == 0 else {}
 
     def _union(self, group: Sequence[PreparedBenchmark]) -> StimulusUnion:
         keys = tuple(prepared.benchmark.key for prepared in group)
@@ -190,7 +200,7 @@ class Evaluator:
             n = self._introduced.get(benchmark.key)
             if benchmark.key not in self._introduced or (n is None and items is not None):
                 n = None if items is None else len(items)  # not known while the model cannot be asked
-                record.append("benchmark", position, described(benchmark, n))
+                record.append("benchmark", position, described(benchmark, n, next(iter(self.settings.weights))))
                 self._introduced[benchmark.key] = n
             if items is not None:
                 every = benchmark.every_n_steps

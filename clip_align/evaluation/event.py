@@ -14,24 +14,40 @@ from numpy.typing import NDArray
 
 from clip_align.errors import RunError, UserError
 from clip_align.evaluation.benchmark import Benchmark
-from clip_align.evaluation.encode import PROJECTION, Array, EncodedFeatures, EncodingRequest, Layer
-from clip_align.evaluation.features import Features
+from clip_align.evaluation.encode import Array, EncodedFeatures, EncodingRequest
+from clip_align.evaluation.features import NO_PAIRS, Features
+from clip_align.evaluation.inputs import Source
 from clip_align.evaluation.items import Items
-from clip_align.evaluation.stimulus import View
+from clip_align.evaluation.reading import PROJECTION, Layer, Reading
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.vectors import FLOAT32_NOISE, unit
+from clip_align.perception.distances import PairDifferences
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Some images of a benchmark: their ids, where they are kept, and at which places [N] of the source."""
+
+    ids: Sequence[str]
+    source: Source
+    places: Rows
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedBenchmark:
     """A benchmark with its images at hand: all that is fixed during a run.
 
-    ids and images [N, V, S, S, 3] by view; ``reason``: it cannot be asked at all (unknown words).
+    images: all of its stimuli. readings: what is read from them, by layer. ``reason``: it cannot be evaluated at all
+    (unknown words).
     """
 
     benchmark: Benchmark
-    stimulus_images: Mapping[View, tuple[Sequence[str], NDArray[np.generic]]]
+    images: Sequence[Kept]
     prompts: Mapping[str, tuple[str, ...]]
+    readings: Mapping[Layer, Reading]
+    pairs: Sequence[tuple[str, str]] = ()
     reason: str | None = None
 
 
@@ -45,48 +61,92 @@ class BenchmarkResult:
     items: Items | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Own:
+    """Where a benchmark finds its own: rows [N, V] of the images by id, and numbers [P, V] of its pairs."""
+
+    rows: Mapping[str, Rows]
+    pairs: Rows
+    alone: Sequence[str]  # stimuli that are in no pair
+
+
 class StimulusUnion:
-    """The distinct images and texts of several benchmarks, and where each benchmark finds its own."""
+    """The distinct images, pairs and texts of several benchmarks, and where each benchmark finds its own."""
 
     def __init__(self, due: Iterable[PreparedBenchmark]) -> None:
         self.due = [p for p in due if p.reason is None]
-        rows: dict[tuple[str, View, int], int] = {}  # first tile of an image, by id, view and number of tiles
-        self._places: dict[str, tuple[list[str], NDArray[np.int64]]] = {}
-        found: list[tuple[int, int]] = []
-        sources: list[NDArray[np.generic]] = []
+        table, sources = self._table()
+        pairs: dict[tuple[int, int], int] = {}
+        self._own: dict[str, _Own] = {}
         for prepared in self.due:
-            ids: list[str] = []
-            starts: list[NDArray[np.int64]] = []
-            for view, (names, array) in prepared.stimulus_images.items():
-                tiles = array.shape[1]
-                first = []
-                for i, name in enumerate(names):
-                    if (name, view, tiles) not in rows:
-                        rows[name, view, tiles] = len(found)
-                        found.extend((len(sources), i * tiles + t) for t in range(tiles))
-                    first.append(rows[name, view, tiles])
-                sources.append(array)
-                ids.extend(names)
-                starts.append(np.asarray(first, np.int64)[:, None] + np.arange(tiles))
-            self._places[prepared.benchmark.key] = (ids, np.concatenate(starts))
+            rows = self._rows[prepared.benchmark.key]
+            numbers = [
+                [pairs.setdefault(both, len(pairs)) for both in zip(rows[a].tolist(), rows[b].tolist(), strict=True)]
+                for a, b in prepared.pairs
+            ]
+            paired = {name for both in prepared.pairs for name in both}
+            own = _Own(rows, np.asarray(numbers, np.int64), [name for name in rows if name not in paired])
+            self._own[prepared.benchmark.key] = own
         texts = {text: None for p in self.due for group in p.prompts.values() for text in group}
         self._texts = {text: i for i, text in enumerate(texts)}
-        table = np.asarray(found, np.int64).reshape(-1, 2)
-        self.request = EncodingRequest(sources, table, tuple(texts), self._layers(len(table)))
-
-    def _layers(self, n: int) -> dict[Layer, NDArray[np.bool_]]:
-        wanted: dict[Layer, NDArray[np.bool_]] = {}
+        features: dict[Reading, NDArray[np.bool_]] = {}
+        reductions: dict[Reading, NDArray[np.bool_]] = {}
         for prepared in self.due:
-            _, places = self._places[prepared.benchmark.key]
-            for layer in prepared.benchmark.layers:
-                wanted.setdefault(layer, np.zeros(n, bool))[places.ravel()] = True
-        return wanted
+            own = self._own[prepared.benchmark.key]
+            for reading in prepared.readings.values():
+                if own.alone:
+                    wanted = features.setdefault(reading, np.zeros(len(table), bool))
+                    wanted[np.concatenate([own.rows[name] for name in own.alone])] = True
+                if own.pairs.size:
+                    reductions.setdefault(reading, np.zeros(len(pairs), bool))[own.pairs.ravel()] = True
+        both = np.asarray(list(pairs), np.int64).reshape(-1, 2)
+        self.request = EncodingRequest(sources, table, tuple(texts), features, both, reductions)
+
+    def _table(self) -> tuple[Rows, list[Source]]:
+        """Rows (source, place) of the distinct images: one id under one view, in so many tiles, is one image."""
+        first: dict[tuple[str, str, int], int] = {}
+        table: list[tuple[int, int]] = []
+        sources: dict[int, tuple[int, Source]] = {}
+        self._rows: dict[str, dict[str, Rows]] = {}
+        for prepared in self.due:
+            rows = self._rows[prepared.benchmark.key] = {}
+            for kept in prepared.images:
+                number, source = sources.setdefault(id(kept.source), (len(sources), kept.source))
+                tiles = source.images.shape[1]
+                for name, place in zip(kept.ids, kept.places.tolist(), strict=True):
+                    image = (name, source.view, tiles)
+                    if image not in first:
+                        first[image] = len(table)
+                        table.extend((number, place * tiles + tile) for tile in range(tiles))
+                    rows[name] = first[image] + np.arange(tiles)
+        return np.asarray(table, np.int64).reshape(-1, 2), [source for _, source in sources.values()]
 
     def features(self, prepared: PreparedBenchmark, layer: Layer, answer: EncodedFeatures) -> Features:
         """A benchmark's own features out of the answer to all."""
-        ids, places = self._places[prepared.benchmark.key]
-        texts = [answer.texts[[self._texts[t] for t in group]] for group in prepared.prompts.values()]
-        return Features(answer.images[layer][places], {name: i for i, name in enumerate(ids)}, class_means(texts))
+        own, reading = self._own[prepared.benchmark.key], prepared.readings[layer]
+        texts = [answer.texts[np.asarray([self._texts[t] for t in group])] for group in prepared.prompts.values()]
+        images, shape = np.zeros((0, 1, 0), np.float32), (1, 0)
+        if own.alone:
+            rows = np.stack([own.rows[name] for name in own.alone])  # [N, V]
+            images, shape = answer.features[reading][rows.ravel()], answer.features[reading].shape
+            images = images.reshape(*rows.shape, -1)
+        pairs = NO_PAIRS
+        if own.pairs.size:
+            pairs = self._differences(own.pairs, reading, answer)
+            shape = answer.squares[reading].shape
+        return Features(images, {name: i for i, name in enumerate(own.alone)}, class_means(texts), pairs, shape)
+
+    def _differences(self, numbers: Rows, reading: Reading, answer: EncodedFeatures) -> PairDifferences:
+        squares = answer.squares[reading]
+        flat, references = numbers.ravel(), self.request.pairs[numbers.ravel(), 0]
+        rows, times = np.unique(references, return_counts=True)
+        sizes = answer.sizes[reading][rows]
+        return PairDifferences(
+            squares[flat].reshape(*numbers.shape, -1),
+            answer.norms[reading][flat].reshape(*numbers.shape, 2),
+            np.average(sizes, axis=0, weights=times),
+            squares.shape[0],
+        )
 
 
 def class_means(texts: Sequence[Array]) -> Array:
@@ -107,37 +167,47 @@ def why_unusable(features: Features) -> str | None:
         flat = array.reshape(-1, array.shape[-1])
         if np.ptp(flat, axis=0).max() <= FLOAT32_NOISE * np.abs(flat).max():
             return f"the model gives all {name} the same features"
+    if len(features.pairs) and isinstance(features.pairs, PairDifferences):
+        if not np.isfinite(features.pairs.norms).all():
+            return "the model's features of the images are not finite"
+        largest = FLOAT32_NOISE**2 * features.pairs.size.max()
+        if features.pairs.square.max() <= largest:
+            return "the model gives both images of every pair the same features"
     return None
 
 
-def outcome(union: StimulusUnion, prepared: PreparedBenchmark, answer: EncodedFeatures) -> BenchmarkResult:
-    """Items and scores of one benchmark in all its layers; RunError names the benchmark that failed."""
+def outcome(
+    union: StimulusUnion, prepared: PreparedBenchmark, answers: Mapping[str, EncodedFeatures]
+) -> BenchmarkResult:
+    """Items and scores of one benchmark in all its layers, with every set of weights."""
     benchmark = prepared.benchmark
-    if prepared.reason is not None:
-        return BenchmarkResult(_all_undefined(benchmark, prepared.reason))
     estimates: dict[str, Estimate] = {}
     notes: dict[str, float] = {}
-    by_layer: dict[str, Items] = {}
-    for layer in benchmark.layers:
-        features, suffix = union.features(prepared, layer, answer), layer_suffix(layer)
-        reason = why_unusable(features)
-        if reason is None:
-            by_layer[suffix] = items = benchmark.items(features)
-            notes.update({name + suffix: value for name, value in items.notes.items()})
-            reason = items.reason
-        for score in benchmark.scores:
-            estimates[score.name + suffix] = undefined(reason) if reason else score.compute(by_layer[suffix])
-    return BenchmarkResult(estimates, notes, _merged(by_layer))
+    by_suffix: dict[str, Items] = {}
+    for number, (weights, answer) in enumerate(answers.items()):
+        for layer in prepared.readings:
+            suffix = layer_suffix(layer) + (f"@{weights}" if number else "")  # the first set has the plain keys
+            reason = prepared.reason
+            if reason is None:
+                features = union.features(prepared, layer, answer)
+                reason = why_unusable(features)
+            if reason is None:
+                by_suffix[suffix] = items = benchmark.items(features)
+                notes.update({name + suffix: value for name, value in items.notes.items()})
+                reason = items.reason
+            for score in benchmark.scores:
+                estimates[score.name + suffix] = undefined(reason) if reason else score.compute(by_suffix[suffix])
+    return BenchmarkResult(estimates, notes, _merged(by_suffix))
 
 
 def benchmark_results(
-    union: StimulusUnion, due: Iterable[PreparedBenchmark], answer: EncodedFeatures
+    union: StimulusUnion, due: Iterable[PreparedBenchmark], answers: Mapping[str, EncodedFeatures]
 ) -> dict[str, BenchmarkResult]:
     """All due benchmarks by key. An error in a benchmark's own code ends the run with its key."""
     results: dict[str, BenchmarkResult] = {}
     for prepared in due:
         try:
-            results[prepared.benchmark.key] = outcome(union, prepared, answer)
+            results[prepared.benchmark.key] = outcome(union, prepared, answers)
         except Exception as error:
             what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             raise RunError(f"{prepared.benchmark.key}: {what}".replace("\n", " ")) from error
@@ -145,22 +215,20 @@ def benchmark_results(
 
 
 def layer_suffix(layer: Layer) -> str:
-    """What a key carries for a layer: nothing for the projection, ``@layer_6`` for block 6."""
-    return "" if layer == PROJECTION else f"@layer_{layer}"
+    """What a key carries for a layer: nothing for the projection, ``@layer_6`` for block 6, a reader's name."""
+    if layer == PROJECTION:
+        return ""
+    return f"@layer_{layer}" if isinstance(layer, int) else f"@{layer}"
 
 
-def _all_undefined(benchmark: Benchmark, reason: str) -> dict[str, Estimate]:
-    return {s.name + layer_suffix(layer): undefined(reason) for layer in benchmark.layers for s in benchmark.scores}
-
-
-def _merged(by_layer: Mapping[str, Items]) -> Items | None:
-    """One table of items with the model's values in all layers."""
-    if not by_layer:
+def _merged(by_suffix: Mapping[str, Items]) -> Items | None:
+    """One table of items with the model's values in all layers and with all sets of weights."""
+    if not by_suffix:
         return None
-    first = next(iter(by_layer.values()))
-    if any(items.ids != first.ids for items in by_layer.values()):
+    first = next(iter(by_suffix.values()))
+    if any(items.ids != first.ids for items in by_suffix.values()):
         raise ValueError("items differ between layers")
-    model = {name + suffix: values for suffix, items in by_layer.items() for name, values in items.model.items()}
+    model = {name + suffix: values for suffix, items in by_suffix.items() for name, values in items.model.items()}
     return Items(model, first.human, first.ids, first.clusters, first.conditions)
 
 

@@ -1,59 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is settled before step 0: stimuli listed and cut, prompts checked, blocks known."""
+"""What is settled before step 0: stimuli listed and kept, prompts checked, layers known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from clip_align.errors import UserError
 from clip_align.evaluation.benchmark import Benchmark
-from clip_align.evaluation.encode import PROJECTION
 from clip_align.evaluation.evaluated_model import EvaluatedModel
-from clip_align.evaluation.event import PreparedBenchmark
+from clip_align.evaluation.event import Kept, PreparedBenchmark
+from clip_align.evaluation.inputs import Source
+from clip_align.evaluation.reading import PROJECTION, Layer, Reading, readings
 from clip_align.evaluation.stimulus import Stimulus, View
-from clip_align.evaluation.stimulus_cache import Job, load, plan
+from clip_align.evaluation.stimulus_cache import Job, found, load
 from clip_align.evaluation.stimulus_fingerprint import maker
 from clip_align.evaluation.views import VIEWS, chosen_view
 
 NAMED_WORDS = 5  # unknown words that a reason names
 
-Jobs = Mapping[View, Job]
+Group = tuple[str | None, View]  # a part, None for the benchmark's own, and the view
 
 
-def planned(benchmark: Benchmark, evaluated_model: EvaluatedModel, cache: Path) -> tuple[Jobs, str | None]:
-    """The benchmark's images by view, or no images and the reason why the model cannot be asked."""
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What one benchmark shows and reads: stimuli by part and view, none where ``reason`` says that it cannot be."""
+
+    benchmark: Benchmark
+    size: int
+    stimuli: Mapping[Group, Sequence[Stimulus]]
+    readings: Mapping[Layer, Reading]
+    pairs: Sequence[tuple[str, str]] = ()
+    reason: str | None = None
+
+
+def planned(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> Plan:
+    """The benchmark's stimuli and readings for this model, or no stimuli and the reason why it cannot be evaluated."""
     reason = why_not_evaluable(benchmark, evaluated_model)
-    refuse_missing_blocks(benchmark, evaluated_model)
+    found = readings(benchmark.key, benchmark.layers, benchmark.tokens, benchmark.readers, evaluated_model.model)
     if reason:
-        return {}, reason
-    groups = by_view(benchmark, evaluated_model.image_size)
-    return {
-        view: plan(cache, benchmark.key, benchmark.version, stimuli, view, evaluated_model.image_size, benchmark.tiles)
-        for view, stimuli in groups.items()
-    }, None
+        return Plan(benchmark, evaluated_model.image_size, {}, found, reason=reason)
+    stimuli = by_view(benchmark, evaluated_model.image_size)
+    return Plan(benchmark, evaluated_model.image_size, stimuli, found, checked_pairs(benchmark, stimuli))
 
 
-def refuse_conflicts(plans: Mapping[str, tuple[Jobs, str | None]]) -> None:
-    """UserError where two benchmarks mean different images by one id: only one of them would be encoded."""
+def jobs_of(plans: Iterable[Plan], cache: Path) -> dict[tuple[str, Group], Job]:
+    """What has to be made, by benchmark and group: one job for all benchmarks that show images of one part.
+
+    UserError where two benchmarks mean different images by one id: only one of them would be encoded.
+    """
+    plans = list(plans)
+    _refuse_conflicts(plans)
+    shared: dict[tuple[str, int, View, int, int], dict[str, Stimulus]] = {}
+    of: dict[tuple[str, Group], tuple[str, int, View, int, int]] = {}
+    for plan in plans:
+        for (part, view), stimuli in plan.stimuli.items():
+            tiles = plan.benchmark.tiles if view == "tiles" else 1
+            own = (plan.benchmark.key, plan.benchmark.version)
+            name, version = own if part is None else (part, 0)
+            kind = (name, version, view, plan.size, tiles)
+            of[plan.benchmark.key, (part, view)] = kind
+            shared.setdefault(kind, {}).update((stimulus.id, stimulus) for stimulus in stimuli)
+    made = {
+        kind: Job(kind[0], tuple(stimuli.values()), kind[2], kind[3], kind[4], kind[1], cache)
+        for kind, stimuli in shared.items()
+    }
+    return {key: made[kind] for key, kind in of.items()}
+
+
+def opened(plans: Mapping[str, Plan], jobs: Mapping[tuple[str, Group], Job]) -> dict[str, PreparedBenchmark]:
+    """The benchmarks with their images, once they are made."""
+    kept = {id(job): (Source(images, job.view), rows) for job in jobs.values() for images, rows in [load(job)]}
+    prepared = {}
+    for key, plan in plans.items():
+        images = []
+        for group, stimuli in plan.stimuli.items():
+            job = jobs[key, group]
+            source, rows = kept[id(job)]
+            places = {stimulus.id: number for number, stimulus in enumerate(job.stimuli)}
+            images.append(Kept([s.id for s in stimuli], source, rows[[places[s.id] for s in stimuli]]))
+        prompts = {name: tuple(texts) for name, texts in plan.benchmark.prompts().items()}
+        prepared[key] = PreparedBenchmark(plan.benchmark, images, prompts, plan.readings, plan.pairs, plan.reason)
+    return prepared
+
+
+def files_of(jobs: Mapping[tuple[str, Group], Job]) -> dict[str, list[str]]:
+    """The files of the images by benchmark, relative to the cache; their names say what is in them."""
+    files: dict[str, list[str]] = {}
+    for (key, _), job in jobs.items():
+        files.setdefault(key, []).append(str((found(job) or job.target).relative_to(job.cache)))
+    return files
+
+
+def _refuse_conflicts(plans: Sequence[Plan]) -> None:
     first: dict[tuple[str, View], tuple[str, Stimulus]] = {}
-    for key, (jobs, _) in plans.items():
-        for view, job in jobs.items():
-            for stimulus in job.stimuli:
+    for plan in plans:
+        key = plan.benchmark.key
+        for (_, view), stimuli in plan.stimuli.items():
+            for stimulus in stimuli:
                 other, same = first.setdefault((stimulus.id, view), (key, stimulus))
                 if other != key and maker(same) != maker(stimulus):
                     raise UserError(f"{key} and {other} name the stimulus {stimulus.id} and make it differently")
 
 
-def opened(benchmark: Benchmark, jobs: Jobs, reason: str | None) -> PreparedBenchmark:
-    """The benchmark with its images, once they are made."""
-    images = {view: ([s.id for s in job.stimuli], load(job)) for view, job in jobs.items()}
-    prompts = {name: tuple(texts) for name, texts in benchmark.prompts().items()}
-    return PreparedBenchmark(benchmark, images, prompts, reason)
-
-
-def by_view(benchmark: Benchmark, size: int) -> dict[View, list[Stimulus]]:
-    """The stimuli under the view each is seen in: the callback's, else its own, else by size in pixels."""
+def by_view(benchmark: Benchmark, size: int) -> dict[Group, list[Stimulus]]:
+    """The stimuli by part and the view each is seen in: the callback's, else its own, else by size in pixels."""
     stimuli = list(benchmark.stimuli())
     ids = [stimulus.id for stimulus in stimuli]
     if not ids:
@@ -61,19 +113,40 @@ def by_view(benchmark: Benchmark, size: int) -> dict[View, list[Stimulus]]:
     if len(set(ids)) != len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
         raise UserError(f"{benchmark.key}: stimulus {twice} is named twice; yield each image once")
-    groups: dict[View, list[Stimulus]] = {}
+    groups: dict[Group, list[Stimulus]] = {}
     for stimulus in stimuli:
-        view = chosen_view(benchmark.view or stimulus.view, size)
+        view = chosen_view(benchmark.view or stimulus.view, size, stimulus.places)
         if view not in VIEWS:
             raise UserError(f"{benchmark.key}: unknown view {view}; valid: {', '.join(VIEWS)}")
-        groups.setdefault(view, []).append(stimulus)
-    if "tiles" in groups and len(groups) > 1 and benchmark.tiles > 1:
-        other = next(view for view in groups if view != "tiles")
+        groups.setdefault((stimulus.part, view), []).append(stimulus)
+    views = {view for _, view in groups}
+    if "tiles" in views and len(views) > 1 and benchmark.tiles > 1:
+        other = next(view for _, view in groups if view != "tiles")
         raise UserError(
             f"{benchmark.key}: some of its stimuli are seen as {benchmark.tiles} tiles and some as one image "
             f"({other}), but its features need as many of all; give every stimulus the same view"
         )
     return groups
+
+
+def checked_pairs(benchmark: Benchmark, stimuli: Mapping[Group, Sequence[Stimulus]]) -> list[tuple[str, str]]:
+    """The pairs that the benchmark declares; UserError for one whose image is no stimulus."""
+    if not callable(benchmark.pairs):
+        raise UserError(f"{benchmark.key}: pairs is a method of benchmarks; give the attribute another name")
+    pairs = [(reference, other) for reference, other in benchmark.pairs()]
+    ids = {stimulus.id for group in stimuli.values() for stimulus in group}
+    for pair in pairs:
+        missing = next((name for name in pair if name not in ids), None)
+        if missing is not None:
+            raise UserError(f"{benchmark.key}: pairs() names {missing}, which stimuli() does not; yield that image too")
+    if pairs and benchmark.prompts():
+        paired = {name for pair in pairs for name in pair}
+        if not ids - paired:
+            raise UserError(
+                f"{benchmark.key}: prompts() needs the features of some images, but all are in pairs(), of which only "
+                "the differences are kept; leave pairs() out, or name images that are in no pair"
+            )
+    return pairs
 
 
 def why_not_evaluable(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> str | None:
@@ -93,25 +166,11 @@ def why_not_evaluable(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> 
     return f"{len(words)} prompt word{'s are' if len(words) > 1 else ' is'} unknown to the tokenizer: {named}"
 
 
-def refuse_missing_blocks(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> None:
-    """UserError where ``layers`` names a block that the model's image tower does not have."""
-    blocks = [layer for layer in benchmark.layers if isinstance(layer, int)]
-    if not blocks:
-        return
-    from clip_align.models.layers import layer_count  # only where blocks are asked for
-
-    count = layer_count(evaluated_model.model)
-    wrong = [block for block in blocks if count is None or not 1 <= block <= count]
-    if wrong:
-        has = f"blocks 1 to {count}" if count else "no blocks that it gives out"
-        raise UserError(f"{benchmark.key}: layers: no block {wrong[0]}; this model's image tower has {has}")
-
-
 def images_per_event(benchmarks: Iterable[Benchmark], size: int) -> int:
     """Images that an event of all ``benchmarks`` encodes at an input size in pixels, tiles counted, none twice."""
     seen: set[tuple[str, View, int]] = set()
     for benchmark in benchmarks:
-        for view, stimuli in by_view(benchmark, size).items():
+        for (_, view), stimuli in by_view(benchmark, size).items():
             seen |= {(s.id, view, benchmark.tiles if view == "tiles" else 1) for s in stimuli}
     return sum(tiles for _, _, tiles in seen)
 

@@ -22,12 +22,18 @@ class Stimulus:
     ``functools.partial`` of a module-level function), because images are made in worker
     processes; anything random in it is seeded by the id. Two benchmarks that use the same id mean the
     same image, which is then encoded once.
-    ``view=None`` chooses by the model's input size: ``tiles`` below 128 px, else ``resize_crop``.
+    ``view=None`` chooses by the model's input size: ``resize_crop`` from 128 px, below it ``tiles`` where ``places``
+    is given, else ``squash``.
     ``places``: stimuli of the same name are cut into tiles at the same places (a reference and its
-    distorted versions: name the reference); None: places of its own.
+    distorted versions: name the reference); None: places of its own, where the view ``tiles`` is asked for.
+    ``part``: the images it is kept among (``cifar100/test``), once for all benchmarks that name them; None: the
+    benchmark's own. What is kept is known by the ids, the functions' names and their arguments, not by their source:
+    whenever the same arguments make other images, raise the benchmark's ``version``, or for a part that several share
+    a number among the arguments (``recipe=2``).
     """
 
     id: str
     load: Callable[[], ImageArray]
     view: View | None = None
     places: str | None = None
+    part: str | None = None

@@ -1,283 +1,160 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cut every stimulus once, in a process of our own over all cores, into a cache that is kept.
+"""Where stimuli are kept between runs: once per part and size, shared by benchmarks, forgotten when not used.
 
-``<cache>/stimuli/<benchmark>-<fingerprint>/<view>-<size>.npy`` is [N, V, S, S, 3] in the order of the
-stimuli: uint8, or float32 in [0, 1] where the benchmark's images are. A changed image changes the
-fingerprint, and so gets a new file.
-
-``python -m clip_align.evaluation.stimulus_cache <job>`` is the process: it never imports the caller's script
-and imports torch only where a benchmark's own module does. Images that only the caller's process
-can make (functions of ``__main__``, lambdas) are made there, one by one.
+``<cache>/stimuli/<part>/<view>-<size>-<digest>.npy`` is [N, V, h, w, 3], uint8, or float32 in [0, 1] where the images
+are; h and w are the input size, or the images' own where that is smaller. ``….ids.npy`` beside it holds the
+fingerprints [N, 16] of its rows, so that a file that has more than a run needs serves it too. The digest is of the
+fingerprints; a changed image has another one, and so gets another file.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import pickle
+import re
 import secrets
-import signal
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_all_start_methods, get_context
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clip_align.errors import UserError
-from clip_align.evaluation.stimulus import ImageArray, Stimulus, View
+from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.evaluation.stimulus_fingerprint import fingerprint
-from clip_align.evaluation.views import cut
-from clip_align.processes.parent import end_with_parent, when_parent_ends
 
-Notify = Callable[[str], None]
-NOT_IMPORTABLE = 3  # exit code of the process: make these images where they were asked for
-REPORT_SECONDS = 2.0
-STALE_SECONDS = 3600.0  # a temporary file so old belongs to a process that was killed
-CHUNK = 16  # images that a worker is given at a time
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process per core
+IDS = ".ids.npy"
+FOLDER = "stimuli"
+UNUSED_DAYS = 60
+MOST_BYTES = 30 * 2**30
+IN_USE_SECONDS = 3600.0  # used so lately, a file may be another run's that is just starting
 
 
 @dataclass(frozen=True)
 class Job:
-    """All images of one benchmark under one view; ``stimuli`` in the order of the array's rows."""
+    """Images of one part under one view, each once; ``stimuli`` in the order of the rows of a file made for them.
+
+    name: the part, or the benchmark whose own they are. version: of the benchmark, 0 for a part that several share.
+    size: side of the model's input in px. tiles: views of each image.
+    """
 
     name: str
     stimuli: tuple[Stimulus, ...]
     view: View
     size: int
     tiles: int
-    target: Path
+    version: int
+    cache: Path
 
     def __len__(self) -> int:
         return len(self.stimuli)
 
+    @cached_property
+    def fingerprints(self) -> tuple[bytes, ...]:
+        """Of the stimuli, in their order."""
+        return tuple(fingerprint(stimulus, self.version) for stimulus in self.stimuli)
 
-def plan(cache: Path, name: str, version: int, stimuli: Sequence[Stimulus], view: View, size: int, tiles: int) -> Job:
-    """The job that makes ``stimuli`` under a view, and the file it makes them into."""
-    tiles = tiles if view == "tiles" else 1
-    stem = f"{view}-{size}" + (f"-{tiles}" if view == "tiles" else "")
-    folder = f"{name.replace('/', '-')}-{fingerprint(stimuli, version)}"
-    return Job(name, tuple(stimuli), view, size, tiles, cache / "stimuli" / folder / f"{stem}.npy")
+    @property
+    def target(self) -> Path:
+        """The file that is made for exactly these images."""
+        digest = sha256(b"".join(self.fingerprints)).hexdigest()[:16]
+        stem = f"{self.view}-{self.size}" + (f"-{self.tiles}" if self.view == "tiles" else "")
+        return self.folder / f"{stem}-{digest}.npy"
 
-
-def ensure(jobs: Sequence[Job], notify: Notify) -> None:
-    """Make what is missing; UserError, one line, where it cannot be made. Files are whole or absent."""
-    missing = [job for job in jobs if not _there(job)]
-    portable = [job for job in missing if _portable(job)]
-    if portable and not _in_own_process(portable, notify):
-        portable = []
-    for job in missing:
-        if job not in portable:
-            notify(f"{job.name}: its images can be made in this process only, one by one")
-            _written(job, _reported(_cut_all(job, 1), job, notify))
+    @property
+    def folder(self) -> Path:
+        """Of this part's files."""
+        return self.cache / FOLDER / re.sub(r"[^a-z0-9_.]+", "-", self.name.lower()).strip("-.")
 
 
-def load(job: Job) -> np.ndarray[Any, Any]:
-    """The images [N, V, S, S, 3] of a job that was made, read from disk as they are used."""
-    expected = (len(job), job.tiles, job.size, job.size, 3)
+def found(job: Job) -> Path | None:
+    """A file that has all images of a job: the one made for it, else one that has more; None where there is none.
+
+    OSError where the folder may not be read.
+    """
+    if job.target.is_file():
+        return job.target
+    if not job.folder.is_dir():
+        return None
+    stem = job.target.name.rpartition("-")[0]
+    for ids in sorted(job.folder.glob(f"{stem}-*{IDS}")):
+        array = ids.with_name(ids.name.removesuffix(IDS) + ".npy")
+        if array.is_file() and set(job.fingerprints) <= set(_ids(ids)):
+            return array
+    return None
+
+
+def load(job: Job) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+    """The images [N, V, h, w, 3] of the file that has a job's, read from disk as they are used, and its rows in it."""
+    path = found(job)
+    if path is None:
+        raise UserError(f"{job.name}: its images are not in {job.folder}; they are made at the start of a run")
     try:
-        array: np.ndarray[Any, Any] = np.load(job.target, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        ids = _ids(path.with_name(path.name.removesuffix(".npy") + IDS))
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{job.target}: cannot be read ({error}); delete this file, it is made again") from error
-    if array.shape != expected:
-        raise UserError(f"{job.target}: holds {array.shape}, expected {expected}; delete this file, it is made again")
-    return array
+        raise UserError(f"{path}: cannot be read ({error}); delete this file, it is made again") from error
+    fits = array.ndim == 5 and array.shape[1] == job.tiles and array.shape[4] == 3 and len(array) == len(ids)
+    if not fits or max(array.shape[2:4]) > job.size:
+        expected = f"{len(ids)} x {job.tiles} images of up to {job.size} px"
+        raise UserError(f"{path}: holds {array.shape}, expected {expected}; delete this file, it is made again")
+    with suppress(OSError):  # a cache that cannot be written is not pruned either
+        os.utime(path)
+    rows = {digest: row for row, digest in enumerate(ids)}
+    return array, np.array([rows[digest] for digest in job.fingerprints], np.int64)
 
 
-def _there(job: Job) -> bool:
-    try:
-        return job.target.is_file()
-    except OSError as error:  # a folder above it that may not be read
-        raise _refusal(job, error) from None
+def write_ids(job: Job) -> None:
+    """The fingerprints beside ``job.target``; to be there before it is."""
+    ids = np.frombuffer(b"".join(job.fingerprints), np.uint8).reshape(-1, 16)
+    temporary = job.target.with_name(f".{job.target.name}.{secrets.token_hex(4)}")
+    with open(temporary, "wb") as file:
+        np.save(file, ids)
+    os.replace(temporary, job.target.with_name(job.target.name.removesuffix(".npy") + IDS))
 
 
-def _portable(job: Job) -> bool:
-    """Whether another process can make these images: no lambda, nothing of the caller's own script."""
-    try:
-        packed = pickle.dumps(job)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return False
-    return b"__main__" not in packed  # pickle names a function by its module
+def prune(cache: Path, keep: Sequence[Path], notify: Callable[[str], None]) -> None:
+    """Remove what no run has used for long, then the least recently used until the rest fits; one line if any.
 
-
-def _in_own_process(jobs: Sequence[Job], notify: Notify) -> bool:
-    """Run the jobs in our own command; False where it cannot import what makes the images."""
-    with tempfile.TemporaryDirectory(prefix="clip-align-") as folder, open(Path(folder) / "errors", "w+") as errors:
-        order = Path(folder) / "job.pickle"
-        # the paths come first, so that the process can import what the jobs name
-        order.write_bytes(pickle.dumps([p or os.getcwd() for p in sys.path]) + pickle.dumps(list(jobs)))
-        command = [sys.executable, "-c", "from clip_align.evaluation.stimulus_cache import main; main()", str(order)]
-        package = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-        try:
-            for line in process.stdout or ():
-                notify(line.rstrip())
-            process.wait()
-        finally:
-            _ended(process)
-        errors.seek(0)
-        complaint = errors.read().strip().splitlines()
-    if process.returncode == NOT_IMPORTABLE:
-        return False
-    if process.returncode:
-        raise UserError(complaint[-1] if complaint else f"making images ended with code {process.returncode}")
-    return True
-
-
-def _ended(process: subprocess.Popen[str]) -> None:
-    """End the process where it still runs (a signal came, a progress line could not be said)."""
-    if process.poll() is None:
-        process.terminate()  # it removes what is half-written
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def main() -> None:
-    """The process: read the jobs, make them over all cores, one line a few seconds; exit 2 on a failure."""
-    signal.signal(signal.SIGTERM, _stop)
-    when_parent_ends(os.getppid(), partial(os.kill, os.getpid(), signal.SIGTERM))
-    with open(sys.argv[1], "rb") as file:
-        sys.path[:] = list(dict.fromkeys([*sys.path, *pickle.load(file)]))
-        try:
-            jobs: list[Job] = pickle.load(file)
-        except (ImportError, AttributeError):
-            sys.exit(NOT_IMPORTABLE)
-    code = 0
-    try:
-        for job in jobs:
-            _written(job, _reported(_cut_all(job, _cores()), job, partial(print, flush=True)))
-    except UserError as error:
-        print(str(error).replace("\n", " "), file=sys.stderr, flush=True)
-        code = error.exit_code
-    except (KeyboardInterrupt, BrokenPipeError, _Stopped):
-        code = 128 + signal.SIGTERM
-    os._exit(code)  # without waiting for workers: they end with this process
-
-
-class _Stopped(BaseException):
-    """SIGTERM came."""
-
-
-def _stop(number: int, frame: object) -> None:
-    raise _Stopped
-
-
-def _start_worker(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent(parent)
-
-
-def _cores() -> int:
-    if "fork" not in get_all_start_methods():
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _cut_all(job: Job, processes: int) -> Iterator[ImageArray]:
-    work = partial(_cut_one, job.name, job.view, job.size, job.tiles)
-    if processes == 1 or len(job) < 2 * processes:
-        yield from map(work, job.stimuli)
-        return
-    pool = ProcessPoolExecutor(processes, get_context("fork"), _start_worker, (os.getpid(),))
-    try:
-        yield from pool.map(work, job.stimuli, chunksize=max(1, min(CHUNK, len(job) // (4 * processes))))
-    except BrokenProcessPool:
-        raise UserError(f"{job.name}: a process that made images was killed; is there enough memory?") from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _cut_one(name: str, view: View, size: int, tiles: int, stimulus: Stimulus) -> ImageArray:
-    try:
-        return cut(stimulus.load(), view, size, tiles, stimulus.places or stimulus.id)
-    except Exception as error:
-        line = f"{name}: cannot make the image {stimulus.id}: {type(error).__name__}: {error}"
-        raise UserError(line.replace("\n", " ")) from None
-
-
-def _reported(made: Iterator[ImageArray], job: Job, notify: Notify) -> Iterator[ImageArray]:
-    start = said = time.monotonic()
-    for done, image in enumerate(made, start=1):
-        yield image
-        now = time.monotonic()
-        if now - said > REPORT_SECONDS or (done == len(job) and said > start):
-            left = (now - start) / done * (len(job) - done)
-            notify(f"{job.name}: {done:,} of {len(job):,} images made, about {left:.0f} s left")
-            said = now
-
-
-def _written(job: Job, made: Iterator[ImageArray]) -> None:
-    """Write the array row by row to a temporary file and rename it: a full disk is an error, not a crash."""
-    target = job.target
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")  # containers repeat process ids
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target)
-        with open(temporary, "wb") as file:
-            first = next(made)
-            shape = (len(job), *first.shape)
-            header = {"descr": first.dtype.str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            _write(file, job, first, first)
-            for image in made:
-                _write(file, job, first, image)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise _refusal(job, error) from None
-    finally:
-        with suppress(OSError):  # gone where all went well, never there where nothing could be written
-            temporary.unlink()
-
-
-def _write(file: BinaryIO, job: Job, first: ImageArray, image: ImageArray) -> None:
-    if image.dtype != first.dtype or image.shape != first.shape:
-        raise UserError(
-            f"{job.name}: images of one benchmark are all uint8 or all float32; "
-            f"found {first.dtype} {first.shape} and {image.dtype} {image.shape}"
-        )
-    file.write(np.ascontiguousarray(image).data)
-
-
-def _remove_stale(target: Path) -> None:
-    for left in target.parent.glob(f".{target.name}.*"):
+    Args:
+        cache: folder whose ``stimuli/`` is looked at.
+        keep: files of this run.
+        say: takes the line.
+    """
+    now = time.time()
+    files = []
+    for path in (cache / FOLDER).glob("*/*.npy"):
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                left.unlink()
+            if not path.name.endswith(IDS):
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+    files.sort()
+    total = sum(size for _, size, _ in files)
+    removed, freed = 0, 0
+    for used, size, path in files:
+        old = now - used > UNUSED_DAYS * 86400
+        if path in keep or now - used < IN_USE_SECONDS or not (old or total - freed > MOST_BYTES):
+            continue
+        with suppress(OSError):
+            path.unlink()
+            path.with_name(path.name.removesuffix(".npy") + IDS).unlink(missing_ok=True)
+            with suppress(OSError):
+                path.parent.rmdir()  # where it is empty now
+            removed, freed = removed + 1, freed + size
+    if removed:
+        notify(
+            f"stimuli: removed {removed} file{'s' if removed > 1 else ''} ({freed / 2**30:.1f} GiB) from "
+            f"{cache / FOLDER}: not used for {UNUSED_DAYS} days, or beyond {MOST_BYTES / 2**30:.0f} GiB"
+        )
 
 
-def _refusal(job: Job, error: OSError) -> UserError:
-    why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"{error.strerror or error}"
-    return UserError(
-        f"paths.cache: cannot write {job.target}: {why}; "
-        "free space there or choose another folder with paths.cache=<folder>"
-    )
-
-
-if __name__ == "__main__":
-    main()
+def _ids(path: Path) -> list[bytes]:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError):  # damaged: as if it were not there
+        return []
+    return [row.tobytes() for row in array]

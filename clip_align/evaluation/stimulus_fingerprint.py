@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a stimulus is, as text: when anything about an image changes, its text does too.
+"""What a stimulus is, as text: when anything that its image is made from changes, its text does too.
 
-It covers the id, the function that makes the image with its module's source, its arguments, and size and
-time of files among them. Not covered: code that the function calls in other modules; a benchmark's ``version``
-stands for that.
+It covers the id, the name of the function that makes the image, its arguments, size and time of files among them,
+and what a function has bound. The source of functions is not covered, so that a comment or another line in their
+module makes nothing again: a benchmark's ``version``, or a number among the arguments, stands for that. Only functions
+without a name of their own (lambdas, functions in functions, those of ``__main__``) are known by their code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import pickle
-import sys
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -25,55 +25,68 @@ from clip_align.evaluation.stimulus import Stimulus
 
 DECODERS = ("jpg", "jpg_2000", "webp", "zlib")
 PLAIN = (str, bytes, bool, int, float, type(None))
-Sources = dict[str, str]
+CUTTING = 1  # raised whenever the views give other pixels of the same image
 
 
-def fingerprint(stimuli: Iterable[Stimulus], version: int = 1) -> str:
-    """16 hexadecimal digits of all stimuli, the benchmark's version and the versions of the decoders."""
-    decoders = [PIL.__version__, np.__version__, *(str(features.version(f)) for f in DECODERS)]
-    digest = hashlib.sha256(repr((version, decoders)).encode())
-    sources: Sources = {}
-    for stimulus in stimuli:
-        digest.update(repr((stimulus.id, stimulus.places)).encode())
-        digest.update(_described(stimulus.load, sources).encode())
-    return digest.hexdigest()[:16]
+def fingerprint(stimulus: Stimulus, version: int = 1) -> bytes:
+    """16 bytes of one stimulus, a version, and the versions of the decoders and of the views."""
+    return hashlib.sha256(f"{_decoders()} {version} {stimulus.id!r} {maker(stimulus)}".encode()).digest()[:16]
 
 
 def maker(stimulus: Stimulus) -> str:
     """How one stimulus is made: two benchmarks that name the same stimulus have to agree on it."""
-    return f"{_described(stimulus.load, {})} {stimulus.places}"
+    return f"{_described(stimulus.load)} {stimulus.places!r}"
 
 
-def _described(value: Any, sources: Sources) -> str:
+@lru_cache(maxsize=1)
+def _decoders() -> str:
+    return repr((CUTTING, PIL.__version__, np.__version__, *(str(features.version(f)) for f in DECODERS)))
+
+
+def _described(value: Any) -> str:
     """A maker or one of its arguments, as text that is the same in every process."""
     if isinstance(value, PLAIN):
         return repr(value)
     if isinstance(value, partial):
-        return "partial" + _described([value.func, list(value.args), dict(value.keywords)], sources)
+        return "partial" + _described([value.func, list(value.args), dict(value.keywords)])
     if isinstance(value, Path):
         return _file(value)
     if isinstance(value, np.ndarray):
         return f"array {value.dtype} {value.shape} {_digest(value.tobytes())}"
     if isinstance(value, Mapping):
-        return _described([[k, value[k]] for k in sorted(value, key=repr)], sources)
+        return _described([[k, value[k]] for k in sorted(value, key=repr)])
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_described(v, sources) for v in value)}]"
+        return f"[{', '.join(_described(v) for v in value)}]"
     if isinstance(value, FunctionType | BuiltinFunctionType | MethodType | type):
-        return _function(value, sources)
+        return _function(value)
     try:
         return f"{type(value).__qualname__} {_digest(pickle.dumps(value))}"
     except (pickle.PicklingError, AttributeError, TypeError):
         return repr(value)  # with its address at worst: then the images are made again
 
 
-def _function(value: Any, sources: Sources) -> str:
-    """Name and module source; what it has bound: defaults, closure, object."""
+def _function(value: Any) -> str:
+    """Its name, its code where the name is not its own, and what it has bound: defaults, closure, object."""
     cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
     bound = [getattr(value, "__defaults__", None), getattr(value, "__kwdefaults__", None), cells]
     if isinstance(value, MethodType):
         bound.append(value.__self__)
-    module = str(value.__module__)
-    return f"{module}.{value.__qualname__} {_source(module, sources)} {_described(bound, sources)}"
+    name = f"{value.__module__}.{value.__qualname__}"
+    code = getattr(value, "__code__", None)
+    if isinstance(code, CodeType) and ("<" in name or value.__module__ == "__main__"):
+        name += f" {_code(code)}"
+    return f"{name} {_described(bound)}"
+
+
+def _code(code: CodeType) -> str:
+    """The instructions of a function with its names and constants."""
+    return _digest(repr((code.co_code, code.co_names, [_constant(c) for c in code.co_consts])).encode())
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, CodeType):
+        return _code(value)
+    return repr(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)  # sets have no order
 
 
 def _file(path: Path) -> str:
@@ -82,14 +95,6 @@ def _file(path: Path) -> str:
     except OSError:
         return f"missing {path}"
     return f"file {path.name} {status.st_size} {status.st_mtime_ns}" if path.is_file() else f"folder {path}"
-
-
-def _source(module: str, known: Sources) -> str:
-    if module not in known:
-        path = getattr(sys.modules.get(module), "__file__", None)
-        code = Path(path).read_bytes() if path and path.endswith(".py") and Path(path).is_file() else b""
-        known[module] = _digest(code)
-    return known[module]
 
 
 def _digest(data: bytes) -> str:

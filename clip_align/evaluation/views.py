@@ -17,12 +17,24 @@ from PIL import Image
 from clip_align.evaluation.stimulus import ImageArray, View
 
 VIEWS: tuple[View, ...] = get_args(View)
-TILED_BELOW_PX = 128
+CROPPED_FROM_PX = 128  # smaller models see an image's middle too coarsely
 
 
-def chosen_view(asked: View | None, size: int) -> View:
-    """The view a stimulus is seen under: the one asked for, else by the model's input size in pixels."""
-    return asked or ("tiles" if size < TILED_BELOW_PX else "resize_crop")
+def chosen_view(asked: View | None, size: int, places: str | None) -> View:
+    """The view a stimulus is seen under: the one asked for, else by the model's input size in px and its places."""
+    if asked or size >= CROPPED_FROM_PX:
+        return asked or "resize_crop"
+    return "tiles" if places else "squash"
+
+
+def kept(image: ImageArray, view: View, size: int, tiles: int, places: str) -> ImageArray:
+    """What is kept of an image: its own pixels [1, H, W, 3] where it is smaller than the input, else as `cut`.
+
+    Enlarging it later gives what `cut` gives (`enlarge.enlarged`), from a fraction of the bytes.
+    """
+    if view != "tiles" and _is_picture(image) and max(image.shape[:2]) <= size:
+        return image[None]
+    return cut(image, view, size, tiles, places)
 
 
 def cut(image: ImageArray, view: View, size: int, tiles: int, places: str) -> ImageArray:
@@ -34,7 +46,7 @@ def cut(image: ImageArray, view: View, size: int, tiles: int, places: str) -> Im
     tiles: squares at the image's own resolution, at places drawn from the name ``places`` and the
         image's shape alone. Averaging happens on distances, not here.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.float32):
+    if not _is_picture(image):
         raise ValueError(f"an image is uint8 or float32 [H, W, 3], got {image.dtype} {image.shape}")
     if view in ("native", "squash"):
         return _resized(image, size, size)[None]
@@ -55,6 +67,10 @@ def tile_corners(height: int, width: int, size: int, tiles: int, places: str) ->
     seed = int.from_bytes(hashlib.sha256(places.encode()).digest()[:8], "little")
     draw = np.random.Generator(np.random.PCG64(seed)).random((tiles, 2))
     return np.floor(draw * [height - size + 1, width - size + 1]).astype(np.int64)
+
+
+def _is_picture(image: ImageArray) -> bool:
+    return image.ndim == 3 and image.shape[2] == 3 and image.dtype in (np.uint8, np.float32)
 
 
 def _short_side(height: int, width: int, size: int) -> tuple[int, int]:

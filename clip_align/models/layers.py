@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outputs of the image tower's blocks, in one pass, for every architecture that can be trained offline."""
+"""Outputs of the image tower's layers, handed over one by one in a single pass, so that no two have to be kept.
+
+Layer k is the output of block k, k from 1. A block is a transformer block, a stage of timm's and open_clip's
+convolutional networks (the stem of a ResNet is its first), a convolution or residual block of the tiny model.
+Layer 0 is what enters block 1: the embedding of the patches, with positions (and the norm before the blocks,
+where there is one), in transformers and ConvNeXt; the normalized image itself in towers that begin with a block.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -11,51 +18,105 @@ from torch import nn
 
 from clip_align.errors import RunError
 
+Take = Callable[[int, torch.Tensor], None]
+
 
 def layer_count(model: nn.Module) -> int | None:
-    """Number of blocks of the model's image tower; None where it does not give out its blocks.
+    """Number of the last layer of the model's image tower; None where it does not give out its blocks."""
+    blocks = _blocks(model)
+    return len(blocks) if blocks else None
 
-    A block is a transformer block, a stage of timm's and open_clip's convolutional networks (the stem
-    of a ResNet is its first), a convolution or residual block of the tiny model.
-    """
+
+def prefix_tokens(model: nn.Module) -> int:
+    """How many tokens of a layer stand before those of the patches: the class token and registers; 0 without any."""
     visual: Any = getattr(model, "visual", None)
-    if not hasattr(visual, "forward_intermediates"):
-        return None
-    if hasattr(visual, "blocks"):
-        return len(visual.blocks)
-    if hasattr(visual, "transformer"):
-        return len(visual.transformer.resblocks)
     if hasattr(visual, "trunk"):
-        return len(visual.trunk.feature_info)
-    if hasattr(visual, "attnpool"):
-        return 5  # open_clip's ResNets: stem, layer1 … layer4
-    return None
+        return int(getattr(visual.trunk, "num_prefix_tokens", 0) or 0)
+    return int(hasattr(visual, "class_embedding"))
 
 
-def block_features(model: nn.Module, images: torch.Tensor, blocks: Sequence[int]) -> dict[int, torch.Tensor]:
-    """Outputs of the blocks numbered from 1, each flattened to [N, D]; ``images`` [N, 3, S, S], normalized.
+def encode_layers(model: nn.Module, images: torch.Tensor, layers: Iterable[int], take: Take) -> torch.Tensor:
+    """The image embeddings [N, D] of ``model.encode_image``; each layer goes to ``take`` as soon as it is there.
 
-    Transformers: all tokens, the class token (where there is one) first, D = tokens x width. Convolutional
-    towers: the map, D = channels x height x width. Nothing is normed. RunError for a block there is not.
+    Args:
+        model: has ``encode_image`` and, where layers are read, an image tower that gives out its blocks.
+        images: [N, 3, S, S], normalized.
+        layers: numbers from 0 to `layer_count`.
+        take: called with a layer's number and its tokens [N, T, width]. Tokens before the patches come first;
+            patches and the places of convolutional maps follow row by row. Nothing is normed.
+
+    RunError for a layer there is not.
     """
-    count = layer_count(model)
-    wrong = [b for b in blocks if count is None or not 1 <= b <= count]
+    numbers = sorted(set(layers))
+    blocks = _blocks(model) if numbers else []
+    wrong = [n for n in numbers if not blocks or not 0 <= n <= len(blocks)]
     if wrong:
-        has = f"blocks 1 to {count}" if count else "no blocks that it gives out"
-        raise RunError(f"layers: no block {wrong[0]}: {type(model).__name__}'s image tower has {has}")
-    # The last block is always asked for: open_clip 3.3's ResNet otherwise ends early and fails in its head.
-    numbers = sorted({b - 1 for b in blocks} | {(count or 1) - 1})
-    visual: Any = model.visual
-    form = {"output_fmt": "NLC", "output_extra_tokens": True} if _has_class_token(visual) else {"output_fmt": "NCHW"}
-    found = visual.forward_intermediates(images, indices=numbers, **form)
-    outputs, first = found["image_intermediates"], found.get("image_intermediates_prefix")
-    if first is not None:
-        outputs = [torch.cat(parts, dim=1) for parts in zip(first, outputs, strict=True)]  # [N, tokens, width]
-    by_number = dict(zip(numbers, outputs, strict=True))
-    return {b: by_number[b - 1].flatten(1) for b in blocks}
+        has = f"layers 0 to {len(blocks)}" if blocks else "no layers that it gives out"
+        raise RunError(f"layers: no layer {wrong[0]}: {type(model).__name__}'s image tower has {has}")
+    length_first = _length_first(model)
+    channels_last = _channels_last(model)
+
+    def hook(number: int, output: Any) -> None:
+        take(number, _as_tokens(output, length_first, channels_last))
+
+    with ExitStack() as hooks:
+        for number in numbers:
+            handle = (
+                blocks[0].register_forward_pre_hook(lambda _, inputs: hook(0, inputs[0]))
+                if number == 0
+                else blocks[number - 1].register_forward_hook(lambda _, __, output, n=number: hook(n, output))
+            )
+            hooks.callback(handle.remove)
+        embeddings: torch.Tensor = model.encode_image(images)  # type: ignore[operator]
+    return embeddings
 
 
-def _has_class_token(visual: Any) -> bool:
-    if hasattr(visual, "trunk"):
-        return int(getattr(visual.trunk, "num_prefix_tokens", 0)) > 0
-    return hasattr(visual, "class_embedding")
+def layer_features(model: nn.Module, images: torch.Tensor, layers: Sequence[int]) -> dict[int, torch.Tensor]:
+    """All tokens [N, T, width] of the layers numbered from 0, in the order asked for; see `encode_layers`."""
+    found: dict[int, torch.Tensor] = {}
+    encode_layers(model, images, layers, found.__setitem__)
+    return {number: found[number] for number in layers}
+
+
+def _blocks(model: nn.Module) -> Sequence[nn.Module]:
+    """The modules whose outputs are the layers; the first one's input is layer 0."""
+    visual: Any = getattr(model, "visual", None)
+    if hasattr(visual, "trunk"):  # timm says itself which of its modules put out features
+        return [visual.trunk.get_submodule(about["module"]) for about in getattr(visual.trunk, "feature_info", ())]
+    if hasattr(visual, "transformer"):
+        return list(visual.transformer.resblocks)
+    if hasattr(visual, "attnpool"):  # open_clip's ResNets; the stem is a method, which begins and ends with these
+        return [_Stem(visual.conv1, visual.avgpool), visual.layer1, visual.layer2, visual.layer3, visual.layer4]
+    return list(getattr(visual, "blocks", ()))
+
+
+class _Stem(nn.Module):
+    """Several modules in a row as one: hooks on its input and output go to the first and the last of them."""
+
+    def __init__(self, first: nn.Module, last: nn.Module) -> None:
+        super().__init__()
+        self.register_forward_pre_hook = first.register_forward_pre_hook  # type: ignore[method-assign]
+        self.register_forward_hook = last.register_forward_hook  # type: ignore[method-assign]
+
+
+def _length_first(model: nn.Module) -> bool:
+    """Whether the blocks see tokens as [T, N, width]: open_clip's older transformers."""
+    transformer = getattr(getattr(model, "visual", None), "transformer", None)
+    return not getattr(transformer, "batch_first", True)
+
+
+def _channels_last(model: nn.Module) -> bool:
+    """Whether the blocks' maps are [N, H, W, C]: timm's Swin."""
+    trunk = getattr(getattr(model, "visual", None), "trunk", None)
+    return bool(getattr(trunk, "output_fmt", "NCHW") == "NHWC")
+
+
+def _as_tokens(output: Any, length_first: bool, channels_last: bool) -> torch.Tensor:
+    tensor: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
+    if tensor.ndim == 3:
+        return tensor.transpose(0, 1) if length_first else tensor
+    if tensor.ndim != 4:
+        raise RunError(
+            f"layers: a block puts out {tuple(tensor.shape)}; tokens [N, T, D] or maps [N, C, H, W] are read"
+        )
+    return tensor.flatten(1, 2) if channels_last else tensor.flatten(2).transpose(1, 2)

@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Distances between the embeddings of two images: what a model's judgement of a pair is.
 
-All take features of the references and of the distorted images, float32 [P, V, D] (P pairs, V
-tiles of the view, D features, not normalized), and return float64 [P]: the distance of each tile,
-then the mean over the tiles. Averaging distances rather than embeddings keeps changes of opposite
-sign in different tiles from cancelling. 0 = the same to the model; larger = more different. Where
-features are not finite the distance is NaN; where the model gives every image the same features
-all distances are 0: a score over either is undefined, and says so.
+`PairDifferences` holds what all of them need and is what an evaluation reduces pairs to on the device; the functions
+below take embeddings that are at hand.
+
+They take features of the references and of the distorted images, float32 [P, V, D] (P pairs, V tiles of the view,
+D features, not normalized), and return float64 [P]: the distance of each tile, then the mean over the tiles.
+Averaging distances rather than embeddings keeps changes of opposite sign in different tiles from cancelling.
+0 = the same to the model; larger = more different. Where features are not finite the distance is NaN; where the
+model gives every image the same features all distances are 0: a score over either is undefined, and says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.metrics.vectors import FLOAT32_NOISE, unit
+from clip_align.metrics.vectors import FLOAT32_NOISE
 
 Distance = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
 DistanceName = Literal["normalised_euclidean", "euclidean", "cosine"]
@@ -44,19 +47,86 @@ class Divisor:
         return int(np.count_nonzero(~self.kept))
 
 
-def divisor(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> Divisor:
-    """The divisor of ``normalised_euclidean``, to be taken once from the full set of pairs.
+@dataclass(frozen=True, eq=False)
+class PairDifferences:
+    """All that the distances of pairs of images need, however many tokens a layer has.
 
-    ref, dist: [P, V, D]. Features below 1e-6 of the median feature's mean squared difference, and
-    those that differ by no more than float32 rounding, are marked as not kept. Non-finite features
-    are kept, so that they show as NaN distances rather than vanish.
+    square: float64 [P, V, D], squared difference of each feature, mean over the tokens.
+    norms: float64 [P, V, 2], lengths of the reference and of the other, all tokens in one vector.
+    size: float64 [D], mean square of each feature over the references' tokens.
+    tokens: number of tokens; 1 for an embedding.
+
+    The mean over the tokens comes first, as in the authors' normalized distance: a distance over all tokens in one
+    vector, each place a feature of its own, is another measure.
     """
+
+    square: NDArray[np.float64]
+    norms: NDArray[np.float64]
+    size: NDArray[np.float64]
+    tokens: int = 1
+
+    def __len__(self) -> int:
+        return len(self.square)
+
+    @cached_property
+    def divisor(self) -> Divisor:
+        """The divisor of ``normalised_euclidean`` over these pairs: the full set of a benchmark.
+
+        Features below 1e-6 of the median feature's mean squared difference, and those that differ by no more than
+        float32 rounding, are not kept. Non-finite features are, so that they show as NaN distances rather than vanish.
+        """
+        square = self.square.mean(axis=(0, 1))  # [D]
+        with np.errstate(invalid="ignore"):  # the second: where all features are dead
+            dead = (square < DEAD_BELOW_MEDIAN * np.median(square)) | (square <= FLOAT32_NOISE**2 * self.size)
+        return Divisor(square, ~dead)
+
+    @property
+    def dots(self) -> NDArray[np.float64]:
+        """Dot products [P, V] of the references and the others, all tokens in one vector."""
+        whole = self.square.sum(axis=2) * self.tokens
+        return np.asarray((np.square(self.norms).sum(axis=2) - whole) / 2)
+
+    def distance(self, name: DistanceName) -> NDArray[np.float64]:
+        """The distance of that name, float64 [P], mean over the tiles; the set's own divisor where it needs one."""
+        if name == "normalised_euclidean":
+            return self.normalised_euclidean()
+        return self.euclidean() if name == "euclidean" else self.cosine()
+
+    def normalised_euclidean(self, of: Divisor | None = None) -> NDArray[np.float64]:
+        """See the function of this name. of: the divisor, where it is known already."""
+        of = self.divisor if of is None else of
+        if not of.kept.any():
+            return np.zeros(len(self))
+        weighted = self.square[:, :, of.kept] / of.mean_square[of.kept]
+        return np.asarray(np.sqrt(weighted.mean(axis=2)).mean(axis=1))
+
+    def euclidean(self) -> NDArray[np.float64]:
+        """See the function of this name; the mean is over features and tokens."""
+        return np.asarray(np.sqrt(self.square.mean(axis=2)).mean(axis=1))
+
+    def cosine(self) -> NDArray[np.float64]:
+        """See the function of this name; all tokens in one vector.
+
+        |a/|a| - b/|b||^2 / 2 = (|a - b|^2 - (|a| - |b|)^2) / (2 |a| |b|): without the cancellation of 1 - cosine.
+        """
+        whole, lengths = self.square.sum(axis=2) * self.tokens, self.norms
+        with np.errstate(invalid="ignore", divide="ignore"):
+            chord = (whole - np.square(lengths[:, :, 0] - lengths[:, :, 1])) / (2 * lengths.prod(axis=2))
+            tiles = np.where(lengths.prod(axis=2) > 0, np.maximum(chord, 0), np.nan)
+        return np.asarray(tiles.mean(axis=1))
+
+
+def differences(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> PairDifferences:
+    """The differences of embeddings [P, V, D], one token each."""
     _check(ref, dist)
-    square = np.square(_difference(ref, dist)).mean(axis=(0, 1))  # [D]
-    size = np.square(ref.astype(np.float64)).mean(axis=(0, 1))  # [D]
-    with np.errstate(invalid="ignore"):  # the second: where all features are dead
-        dead = (square < DEAD_BELOW_MEDIAN * np.median(square)) | (square <= FLOAT32_NOISE**2 * size)
-    return Divisor(square, ~dead)
+    norms = np.stack([np.linalg.norm(x.astype(np.float64), axis=2) for x in (ref, dist)], axis=2)
+    size = np.square(ref.astype(np.float64)).mean(axis=(0, 1))
+    return PairDifferences(np.square(_difference(ref, dist)), norms, size)
+
+
+def divisor(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> Divisor:
+    """The divisor of ``normalised_euclidean`` [P, V, D], to be taken once from the full set of pairs."""
+    return differences(ref, dist).divisor
 
 
 def normalised_euclidean(
@@ -69,29 +139,20 @@ def normalised_euclidean(
     already. Invariant to the scale of each feature. Without any feature that changes: 0 for every pair.
     Hernández-Cámara et al. 2024 ("Measuring Human-CLIP Alignment at Different Abstraction Levels", published code).
     """
-    of = divisor(ref, dist) if of is None else of
-    if not of.kept.any():
-        return np.zeros(len(ref))
-    weighted = np.square(_difference(ref, dist)[:, :, of.kept]) / of.mean_square[of.kept]
-    return np.asarray(np.sqrt(weighted.mean(axis=2)).mean(axis=1))
+    return differences(ref, dist).normalised_euclidean(of)
 
 
 def euclidean(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> NDArray[np.float64]:
     """Root of the mean over features of the squared difference, mean over tiles; unit of the features."""
-    _check(ref, dist)
-    return np.asarray(np.sqrt(np.square(_difference(ref, dist)).mean(axis=2)).mean(axis=1))
+    return differences(ref, dist).euclidean()
 
 
 def cosine(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> NDArray[np.float64]:
     """1 - cosine of the angle between the two embeddings, mean over tiles; 0 to 2, NaN for a zero vector.
 
-    Computed as half the squared distance of the unit vectors, which is the same number without the
-    cancellation: exactly 0 for equal vectors, and good to full precision for nearly equal ones.
+    Exactly 0 for equal vectors, and good to full precision for nearly equal ones.
     """
-    _check(ref, dist)
-    return np.asarray(
-        (np.square(unit(ref.astype(np.float64)) - unit(dist.astype(np.float64))).sum(axis=2) / 2).mean(axis=1)
-    )
+    return differences(ref, dist).cosine()
 
 
 DISTANCES: dict[DistanceName, Distance] = {

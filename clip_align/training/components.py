@@ -21,8 +21,8 @@ from clip_align.data.sampling_plan import Cursor
 from clip_align.data.training_data import TrainingData
 from clip_align.data.world.shards import ensure_held_out, ensure_world
 from clip_align.evaluation.evaluated_model import EvaluatedModel
-from clip_align.evaluation.prepare import planned
-from clip_align.evaluation.stimulus_cache import ensure
+from clip_align.evaluation.prepare import files_of, jobs_of, planned
+from clip_align.evaluation.render_stimuli import ensure
 from clip_align.models.build import ClipModel, build_model
 from clip_align.models.words import WordTokenizer
 from clip_align.processes.torchrun import under_torchrun
@@ -107,10 +107,10 @@ def _stimuli(
     notify: Callable[[str], None],
 ) -> dict[str, list[str]]:
     """Make all images, once a machine, while everything can still be refused; their files by benchmark."""
-    jobs = {callback.key: list(planned(callback, evaluated_model, cache)[0].values()) for callback in callbacks}
+    jobs = jobs_of([planned(callback, evaluated_model) for callback in callbacks], cache)
     if layout.local_rank == 0:
-        ensure([job for of_one in jobs.values() for job in of_one], notify)
-    return {key: [str(job.target.relative_to(cache)) for job in of_one] for key, of_one in jobs.items()}
+        ensure(jobs.values(), notify)
+    return {callback.key: [] for callback in callbacks} | files_of(jobs)
 
 
 def _words(config: Config, data: TrainingData) -> list[str] | None:

@@ -98,7 +98,7 @@ class Pairs(PerceptualCallback):
 
     def stimuli(self) -> Iterable[Stimulus]:
         for name in (*self.ids[0], *self.ids[1]):
-            yield Stimulus(name, partial(random_image, name))
+            yield Stimulus(name, partial(random_image, name), places=name)
 
     def items(self, features: Features) -> Items:
         a, b = (features[ids] for ids in self.ids)
@@ -117,7 +117,7 @@ class Named(PerceptualCallback):
 
     def stimuli(self) -> Iterable[Stimulus]:
         for name in self.ids:
-            yield Stimulus(name, partial(random_image, name))
+            yield Stimulus(name, partial(random_image, name), places=name)
 
     def prompts(self) -> Mapping[str, Sequence[str]]:
         return {name: [f"a {name}", f"the {name} here"] for name in ("star", "disc", "ring")}

@@ -350,7 +350,7 @@ def test_the_name_defaults_to_the_file_of_the_class() -> None:
         ({"batch_size": 0}, "human/pairs: batch_size is 0; it must be at least 1 image"),
         ({"view": "fisheye"}, "human/pairs: unknown view fisheye; valid: resize_crop, squash, native, tiles"),
         ({"name": "My Pairs"}, "human/My Pairs: a name is lower-case letters, digits and underscores"),
-        ({"layers": ()}, "human/pairs: layers is []; give projection or numbers of blocks"),
+        ({"layers": ()}, "human/pairs: layers is []; give projection, all or numbers from 0"),
     ],
 )
 def test_wrong_base_arguments_are_one_line(arguments: dict[str, Any], line: str) -> None:

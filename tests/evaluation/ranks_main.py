@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from open_clip.model import CLIP
 from torch import nn
 
 from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.evaluation.items import Items
+from clip_align.evaluation.weights import swapped
+from clip_align.perception.distances import DISTANCES
 from clip_align.processes.ranks import Ranks
 
 
@@ -29,6 +33,24 @@ def resnet() -> nn.Module:
     text = {"context_length": 4, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
     torch.manual_seed(0)
     return CLIP(embed_dim=16, vision_cfg=vision, text_cfg=text)
+
+
+class Shared(stubs.Pairs):
+    """Pairs with one reference, declared: several batches need it, and so do several ranks."""
+
+    def pairs(self) -> list[tuple[str, str]]:
+        return [(self.ids[0][0], other) for other in self.ids[1]]
+
+    def items(self, features: Any) -> Items:
+        values = {name: -features.pairs.distance(name) for name in DISTANCES}
+        return Items(values, np.arange(len(self.ids[1])) % 5)
+
+
+@contextlib.contextmanager
+def halved(model: nn.Module) -> Iterator[None]:
+    """Another set of weights; its buffers differ between the ranks, as the model's do."""
+    with swapped(model, {name: tensor.detach() / 2 for name, tensor in model.state_dict().items() if tensor.ndim}):
+        yield
 
 
 def evaluated_models() -> dict[str, EvaluatedModel]:
@@ -50,16 +72,26 @@ def event(whom: EvaluatedModel, cache: Path, ranks: Ranks) -> dict[str, Any]:
         if ranks.rank and buffer.is_floating_point():
             buffer.add_(torch.rand_like(buffer))
     before = [b.clone() for b in whom.model.buffers()]
-    callbacks = [stubs.Pairs(pairs=40), stubs.Named()]
+    layers = ("projection", "all") if hasattr(whom.model.visual, "attnpool") else ("projection",)
+    callbacks = [stubs.Pairs(pairs=40), stubs.Named(), Shared(pairs=40, name="shared", layers=layers)]
     heard: list[Any] = []
     made, record = stubs.evaluator(
-        callbacks, whom, cache, ranks, batch_size=32, listeners=[lambda s, v: heard.append(dict(v))]
-    )
+        callbacks, whom, cache, ranks, batch_size=32, listeners=[lambda s, v: heard.append(dict(v))],
+        weights={"raw": contextlib.nullcontext, "ema": partial(halved, whom.model)},
+    )  # fmt: skip
     scores = made.evaluate(0, [c.key for c in callbacks], contextlib.nullcontext)
     same = all(torch.equal(a, b) for a, b in zip(before, whom.model.buffers(), strict=True))
     fields = record.scores() if ranks.rank == 0 else None
     items = record.items.get(("human/pairs", 0), {}).get("value", np.zeros(0)).tolist()
-    return {"scores": dict(scores or {}), "heard": heard, "buffers_restored": same, "fields": fields, "items": items}
+    shared = {name: values.tolist() for name, values in record.items.get(("human/shared", 0), {}).items()}
+    return {
+        "scores": dict(scores or {}),
+        "heard": heard,
+        "buffers_restored": same,
+        "fields": fields,
+        "items": items,
+        "shared": shared,
+    }
 
 
 class FailsOn(stubs.StubModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ import torch
 from random_images import random_image
 
 from clip_align.errors import RunError, UserError
-from clip_align.evaluation.encode import gathered, normalized
 from clip_align.evaluation.features import Features
+from clip_align.evaluation.inputs import Source, input_images, normalized
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.prepare import images_per_event
 from clip_align.evaluation.stimulus import Stimulus
@@ -67,7 +68,7 @@ def test_features_are_the_models_own(tmp_path: Path) -> None:
     tiles = cut(random_image("named/3"), "tiles", stubs.SIZE, 4, "named/3")
     whom.model.eval()
     with torch.no_grad():
-        expected = whom.model.encode_image(normalized(tiles, whom))  # type: ignore[operator]
+        expected = whom.model.encode_image(normalized(torch.from_numpy(tiles), whom))  # type: ignore[operator]
         words = whom.model.encode_text(whom.tokenizer(["a disc", "the disc here"]))  # type: ignore[operator,misc]
     unit = torch.nn.functional.normalize
     assert seen[0][["named/3"]].shape == (1, 4, 12)
@@ -169,8 +170,8 @@ def test_prompts_need_the_projection(tmp_path: Path) -> None:
         stubs.evaluator([stubs.Named(layers=(1,))], stubs.evaluated_model(), tmp_path)
 
 
-def test_a_block_that_is_not_there_is_refused_before_step_0(tmp_path: Path) -> None:
-    line = "human/pairs: layers: no block 1; this model's image tower has no blocks that it gives out"
+def test_a_layer_that_is_not_there_is_refused_before_step_0(tmp_path: Path) -> None:
+    line = "human/pairs: layers: no layer 1; this model's image tower has no layers that it gives out"
     with pytest.raises(UserError, match=line):
         stubs.evaluator([stubs.Pairs(layers=(1,))], stubs.evaluated_model(), tmp_path)
 
@@ -216,7 +217,7 @@ def test_one_id_for_two_different_images_is_refused(tmp_path: Path) -> None:
     class Other(stubs.Pairs):
         def stimuli(self) -> Any:
             for stimulus in super().stimuli():
-                yield Stimulus(stimulus.id, partial(random_image, stimulus.id, 30, 30))
+                yield replace(stimulus, load=partial(random_image, stimulus.id, 30, 30))
 
     with pytest.raises(
         UserError, match="human/other and human/pairs name the stimulus pairs/a0 and make it differently"
@@ -237,11 +238,12 @@ def test_stimuli_are_named_once(tmp_path: Path, names: tuple[str, ...], line: st
 def test_batches_of_bytes_and_floats_mix() -> None:
     bytes_ = np.full((2, 1, 4, 4, 3), 51, np.uint8)
     floats = np.full((2, 1, 4, 4, 3), 0.2, np.float32)
-    mixed = gathered([bytes_, floats], np.array([[0, 1], [1, 0], [0, 0]]))
-    assert mixed.dtype == np.float32
-    assert np.allclose(mixed, 0.2)
-    only = gathered([bytes_, floats], np.array([[0, 1], [0, 0]]))
-    assert only.dtype == np.uint8
+    sources = [Source(bytes_, "native"), Source(floats, "native")]
+    mixed = input_images(sources, np.array([[0, 1], [1, 0], [0, 0]]), 4, torch.device("cpu"))
+    assert mixed.dtype == torch.float32
+    assert torch.allclose(mixed, torch.tensor(0.2))
+    only = input_images(sources, np.array([[0, 1], [0, 0]]), 4, torch.device("cpu"))
+    assert only.dtype == torch.uint8
     a, b = (normalized(x, stubs.evaluated_model()) for x in (mixed[:1], only[:1]))
     assert torch.allclose(a, b, atol=1e-6)
     assert torch.allclose(a, torch.tensor((0.2 - 0.5) / 0.25), atol=1e-6)
@@ -250,9 +252,9 @@ def test_batches_of_bytes_and_floats_mix() -> None:
 def test_the_models_memory_format_is_respected() -> None:
     plain, last = stubs.evaluated_model(), stubs.evaluated_model()
     last.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    image_list = np.zeros((2, stubs.SIZE, stubs.SIZE, 3), np.uint8)
-    assert normalized(image_list, plain).is_contiguous()
-    assert normalized(image_list, last).is_contiguous(memory_format=torch.channels_last)
+    pixels = torch.zeros(2, stubs.SIZE, stubs.SIZE, 3, dtype=torch.uint8)
+    assert normalized(pixels, plain).is_contiguous()
+    assert normalized(pixels, last).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_runs_precision_is_used_and_features_are_float32(tmp_path: Path) -> None:

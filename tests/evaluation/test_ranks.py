@@ -29,6 +29,10 @@ def test_scores_and_items_are_the_same_bit_for_bit(answers: dict[str, Any], mode
     one, many = answers[f"{model}/1"][0], answers[f"{model}/{world}"]
     assert many[0]["fields"] == one["fields"]
     assert many[0]["items"] == one["items"]
+    assert many[0]["shared"] == one["shared"]
+    assert {"euclidean", "euclidean@ema"} <= set(one["shared"])
+    assert ("euclidean@layer_5@ema" in one["shared"]) == (model == "resnet")
+    assert one["shared"]["euclidean"] != one["shared"]["euclidean@ema"]
     assert len(one["items"]) == 40
 
 

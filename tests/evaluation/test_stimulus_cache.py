@@ -1,203 +1,179 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Images are kept once per part, at the smaller of their own and the model's size, and forgotten when not used."""
+
 from __future__ import annotations
 
-import errno
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import stubs
+import torch
+from random_images import random_image
 
-from clip_align.errors import UserError
-from clip_align.evaluation import stimulus_cache as images
-from clip_align.evaluation.stimulus import ImageArray, Stimulus
-from clip_align.evaluation.stimulus_cache import Job, ensure, load, plan
-from clip_align.evaluation.stimulus_fingerprint import fingerprint
+from clip_align.callbacks.base import Features, Items, PerceptualCallback, Stimulus
+from clip_align.evaluation import stimulus_cache
+from clip_align.evaluation.enlarge import enlarged
+from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.evaluation.prepare import files_of, jobs_of, planned
+from clip_align.evaluation.render_stimuli import ensure
+from clip_align.evaluation.stimulus import View
+from clip_align.evaluation.stimulus_cache import IDS, Job, load, prune
 from clip_align.evaluation.views import cut
 
-Maker = Callable[[str], Callable[..., object]]
-MAKER = """
-import sys, numpy as np
-def flat(value, height=40, width=50):
-    assert "torch" not in sys.modules, "torch was imported"
-    return np.full((height, width, 3), value, np.uint8)
-def light(value):
-    return np.full((8, 8, 3), value / 255, np.float32)
-def broken(value):
-    raise OSError("no such image")
-def killed(value):
-    import os
-    os.kill(os.getpid(), 9)
-def slow(value):
-    import time
-    time.sleep(30)
-"""
+DAY = 86400
 
 
-@pytest.fixture
-def maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
-    """A module of somebody's own, importable in other processes too."""
-    (tmp_path / "my_maker.py").write_text(MAKER)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("my_maker", None)
-    import my_maker  # type: ignore[import-not-found]
+class Shows(PerceptualCallback):
+    """Some images of a part."""
 
-    return lambda name: getattr(my_maker, name)
+    family: ClassVar[str] = "noise"
 
+    def __init__(self, images: int, part: str | None = "random/test", side: int = 12, **base: object) -> None:
+        super().__init__(**base)  # type: ignore[arg-type]
+        self.ids = [f"random/{i}" for i in range(images)]
+        self.part, self.side = part, side
 
-def job(cache: Path, maker: Maker, name: str = "flat", n: int = 20) -> Job:
-    stimuli = [Stimulus(f"s{i}", partial(maker(name), i)) for i in range(n)]  # type: ignore[arg-type]
-    return plan(cache, "human/mine", 1, stimuli, "tiles", 16, 3)
+    def stimuli(self) -> Iterable[Stimulus]:
+        for name in self.ids:
+            yield Stimulus(name, partial(random_image, name, self.side, self.side), part=self.part)
 
-
-def test_images_are_made_once_in_another_process(tmp_path: Path, maker: Maker) -> None:
-    said: list[str] = []
-    order = job(tmp_path / "cache", maker)
-    ensure([order], said.append)
-    array = load(order)
-    assert array.shape == (20, 3, 16, 16, 3)
-    assert array.dtype == np.uint8
-    assert array[:, 0, 0, 0, 0].tolist() == list(range(20))
-    assert not any("this process only" in line for line in said)
-    changed = order.target.stat().st_mtime_ns
-    ensure([order], said.append)
-    assert order.target.stat().st_mtime_ns == changed
-    assert [p.name for p in order.target.parent.iterdir()] == ["tiles-16-3.npy"]  # nothing temporary left
+    def items(self, features: Features) -> Items:
+        return Items(features[self.ids].mean(axis=(1, 2)), np.arange(len(self.ids)))
 
 
-def test_two_processes_with_one_id_make_the_same_images(tmp_path: Path, maker: Maker) -> None:
-    """Ids of processes repeat between the containers that share a cache."""
-    order = job(tmp_path, maker, "light", n=4)
-
-    def overtaken() -> Iterator[ImageArray]:
-        yield from images._cut_all(order, 1)
-        images._written(order, images._cut_all(order, 1))
-
-    images._written(order, overtaken())
-    assert (255 * load(order)[:, 0, 0, 0, 0]).round().tolist() == [0, 1, 2, 3]
+def job(cache: Path, names: Iterable[str], view: View = "squash", size: int = 64, side: int = 20) -> Job:
+    stimuli = tuple(Stimulus(name, partial(random_image, name, side, side)) for name in names)
+    return Job("random/test", stimuli, view, size, 1, 0, cache)
 
 
-def test_float_images_are_kept_as_float(tmp_path: Path, maker: Maker) -> None:
-    order = plan(tmp_path, "human/mine", 1, [Stimulus("a", partial(maker("light"), 51))], "native", 8, 4)  # type: ignore[arg-type]
+def made(order: Job) -> Path:
     ensure([order], str)
-    assert load(order).dtype == np.float32
-    assert np.allclose(load(order), 0.2)
+    return order.target
 
 
-def test_what_only_this_process_can_make_is_made_here(tmp_path: Path) -> None:
+def test_benchmarks_share_the_images_of_a_part(tmp_path: Path) -> None:
+    many, few = Shows(6, name="many"), Shows(4, name="few")
+    jobs = jobs_of([planned(callback, stubs.evaluated_model()) for callback in (many, few)], tmp_path)
+    ensure(jobs.values(), str)
+    files = [path for path in (tmp_path / "stimuli").rglob("*.npy") if not path.name.endswith(IDS)]
+    assert len(files) == 1
+    assert files_of(jobs) == {f"noise/{name}": [str(files[0].relative_to(tmp_path))] for name in ("many", "few")}
+    assert len(np.load(files[0])) == 6
+
+
+def test_a_benchmark_without_a_part_keeps_its_own(tmp_path: Path) -> None:
+    callbacks = [Shows(4, None, name=name) for name in ("one", "two")]
+    jobs = jobs_of([planned(callback, stubs.evaluated_model()) for callback in callbacks], tmp_path)
+    assert sorted(job.folder.name for job in jobs.values()) == ["noise-one", "noise-two"]
+
+
+def test_a_file_that_has_more_serves_a_run_that_needs_less(tmp_path: Path) -> None:
+    target = made(job(tmp_path, "abcd"))
+    fewer = job(tmp_path, "ca")
+    ensure([fewer], lambda line: pytest.fail(f"made again: {line}"))
+    images, rows = load(fewer)
+    assert np.array_equal(images[rows][0, 0], random_image("c", 20, 20))
+    assert [p for p in target.parent.iterdir() if not p.name.endswith(IDS)] == [target]
+    assert made(job(tmp_path, "ab", side=21)) != target  # other pixels by these names
+
+
+def test_small_images_are_kept_at_their_own_size_and_large_ones_at_the_models(tmp_path: Path) -> None:
+    for side, kept in ((20, 20), (64, 64), (80, 64)):
+        order = job(tmp_path, "ab", side=side)
+        made(order)
+        assert load(order)[0].shape == (2, 1, kept, kept, 3)
+
+
+def test_images_of_several_sizes_are_kept_at_the_models(tmp_path: Path) -> None:
+    stimuli = tuple(Stimulus(str(n), partial(random_image, str(n), n, n)) for n in (20, 30))
+    order = Job("random/test", stimuli, "squash", 64, 1, 0, tmp_path)
+    made(order)
+    images, rows = load(order)
+    assert np.array_equal(images[rows][1], cut(random_image("30", 30, 30), "squash", 64, 1, ""))
+
+
+@pytest.mark.parametrize("view", ["squash", "resize_crop", "native"])
+def test_enlarging_while_encoding_gives_what_enlarging_before_gives(tmp_path: Path, view: View) -> None:
+    """So that a number never depends on what else a cache holds."""
+    order = job(tmp_path, "abc", view)
+    made(order)
+    images, _ = load(order)
+    before = np.concatenate([cut(random_image(name, 20, 20), view, 64, 1, "") for name in "abc"])
+    assert np.array_equal(enlarged(torch.from_numpy(images[:, 0]), view, 64).numpy(), before)
+
+
+def test_an_event_is_the_same_from_small_and_from_large_files(tmp_path: Path) -> None:
+    model = stubs.StubModel()
+    whom = EvaluatedModel(model, stubs.SIZE, (0.5,) * 3, (0.25,) * 3)
+    small = stubs.evaluated([Shows(6, name="x")], whom, tmp_path / "small")
+
+    class AtModelSize(Shows):
+        def stimuli(self) -> Iterable[Stimulus]:
+            for name in self.ids:
+                yield Stimulus(name, partial(_large, name))
+
+    large = stubs.evaluated([AtModelSize(6, name="x")], whom, tmp_path / "large")
+    assert small == large
+
+
+def _large(name: str) -> np.ndarray:
+    return cut(random_image(name, 12, 12), "squash", stubs.SIZE, 1, "")[0]
+
+
+def test_what_is_not_used_for_long_goes_with_a_line(tmp_path: Path) -> None:
+    old, new = made(job(tmp_path, "a")), made(job(tmp_path, "b"))
+    _aged(old, 61), _aged(new, 59)
     said: list[str] = []
-    order = plan(tmp_path, "human/mine", 1, [Stimulus("a", lambda: np.zeros((8, 8, 3), np.uint8))], "native", 8, 4)
-    ensure([order], said.append)
-    assert load(order).shape == (1, 1, 8, 8, 3)
-    assert said == ["human/mine: its images can be made in this process only, one by one"]
+    prune(tmp_path, [], said.append)
+    assert not old.exists()
+    assert not old.with_name(old.stem + IDS).exists()
+    assert new.exists()
+    assert said == [
+        f"stimuli: removed 1 file (0.0 GiB) from {tmp_path / 'stimuli'}: not used for 60 days, or beyond 30 GiB"
+    ]
+    prune(tmp_path, [], lambda line: pytest.fail(line))
 
 
-def test_a_broken_image_is_one_line_that_names_it(tmp_path: Path, maker: Maker) -> None:
-    order = job(tmp_path, maker, "broken", 3)
-    with pytest.raises(UserError) as caught:
-        ensure([order], str)
-    assert caught.value.lines == ("human/mine: cannot make the image s0: OSError: no such image",)
-    assert not order.target.exists()
+def test_beyond_a_total_size_the_least_recently_used_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [made(job(tmp_path, name)) for name in "abc"]
+    for days, path in zip((1, 3, 2), paths, strict=True):
+        _aged(path, days)
+    monkeypatch.setattr(stimulus_cache, "MOST_BYTES", 2 * paths[0].stat().st_size)
+    prune(tmp_path, [], str)
+    assert [path.exists() for path in paths] == [True, False, True]
+    monkeypatch.setattr(stimulus_cache, "MOST_BYTES", 0)
+    prune(tmp_path, [paths[2]], str)  # this run's own stays
+    assert [path.exists() for path in paths] == [False, False, True]
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(images, "_write", full)
-    order = plan(tmp_path, "human/mine", 1, [Stimulus("a", lambda: np.zeros((8, 8, 3), np.uint8))], "native", 8, 4)
-    with pytest.raises(UserError, match=r"paths\.cache: cannot write .*: the disk is full; free space there") as caught:
-        ensure([order], str)
-    assert len(caught.value.lines) == 1
-    assert list(order.target.parent.iterdir()) == []
+def test_what_another_run_has_just_made_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made(job(tmp_path, "a"))
+    monkeypatch.setattr(stimulus_cache, "MOST_BYTES", 0)
+    prune(tmp_path, [], str)
+    assert path.exists()
 
 
-def test_a_cache_that_cannot_be_used_is_one_line(tmp_path: Path, maker: Maker) -> None:
-    (tmp_path / "cache").write_text("a file, not a folder")
-    with pytest.raises(UserError, match=r"paths\.cache: cannot write .*choose another folder"):
-        ensure([job(tmp_path / "cache", maker, n=1)], str)
+def test_a_load_counts_as_use(tmp_path: Path) -> None:
+    order = job(tmp_path, "a")
+    _aged(made(order), 61)
+    load(order)
+    prune(tmp_path, [], lambda line: pytest.fail(line))
 
 
-def test_mixed_kinds_of_images_are_refused(tmp_path: Path) -> None:
-    kinds = [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.float32)]
-    stimuli = [Stimulus(str(i), lambda kind=kind: kind) for i, kind in enumerate(kinds)]  # type: ignore[misc]
-    with pytest.raises(UserError, match="all uint8 or all float32"):
-        ensure([plan(tmp_path, "human/mine", 1, stimuli, "native", 8, 4)], str)
+def test_a_damaged_list_of_rows_is_as_none(tmp_path: Path) -> None:
+    target = made(job(tmp_path, "ab"))
+    target.with_name(target.stem + IDS).write_bytes(b"no array")
+    assert made(job(tmp_path, "a")) != target
 
 
-def test_the_fingerprint_follows_whatever_changes_an_image(tmp_path: Path) -> None:
-    file = tmp_path / "a.png"
-    file.write_bytes(b"one")
-
-    def of(identity: str = "a", view: str = "x", places: str | None = None, version: int = 1) -> str:
-        return fingerprint([Stimulus(identity, partial(cut, file, view=view), places=places)], version)  # type: ignore[arg-type]
-
-    first = of()
-    assert of() == first
-    assert len({first, of("b"), of(view="y"), of(places="p"), of(version=2)}) == 5
-    file.write_bytes(b"other")
-    assert of() != first
-    bound = [fingerprint([Stimulus("a", lambda kind=kind: kind)]) for kind in (1, 2)]  # type: ignore[misc]
-    assert bound[0] != bound[1]
-    arrays = [fingerprint([Stimulus("a", partial(cut, np.full(3, v)))]) for v in (1, 2)]  # type: ignore[arg-type]
-    assert arrays[0] != arrays[1]
-
-
-def test_the_process_and_its_workers_end_with_their_parent(tmp_path: Path, maker: Maker) -> None:
-    code = f"""
-import sys; sys.path.insert(0, {str(tmp_path)!r})
-import my_maker
-from functools import partial
-from pathlib import Path
-from clip_align.evaluation.stimulus_cache import ensure, plan
-from clip_align.evaluation.stimulus import Stimulus
-stimuli = [Stimulus(str(i), partial(my_maker.slow, i)) for i in range(64)]
-ensure([plan(Path({str(tmp_path)!r}), "human/mine", 1, stimuli, "native", 8, 4)], print)
-"""
-    marker = f"clip-align-test-{os.getpid()}"
-    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "MARKER": marker})
-    try:
-        assert _until(lambda: len(_alive(marker)) >= 3)  # the caller, the process, a worker
-    finally:
-        process.kill()
-        process.wait()
-    assert _until(lambda: not _alive(marker))
-    assert not [p for p in (tmp_path / "stimuli").rglob("*") if p.is_file()]  # nothing half-written
-
-
-def test_a_worker_that_is_killed_is_one_line(tmp_path: Path, maker: Maker) -> None:
-    with pytest.raises(UserError, match="human/mine: a process that made images was killed; is there enough memory"):
-        ensure([job(tmp_path, maker, "killed")], str)
-
-
-def test_a_file_that_cannot_be_read_says_what_to_do(tmp_path: Path, maker: Maker) -> None:
-    order = job(tmp_path, maker, n=1)
-    ensure([order], str)
-    order.target.write_bytes(order.target.read_bytes()[:40])
-    with pytest.raises(UserError, match=r"cannot be read .*; delete this file, it is made again"):
-        load(order)
-
-
-def _alive(marker: str) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if marker.encode() in (folder / "environ").read_bytes() and "Z" not in (folder / "stat").read_text():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
-def _until(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
+def _aged(path: Path, days: float) -> None:
+    then = time.time() - days * DAY
+    os.utime(path, (then, then))

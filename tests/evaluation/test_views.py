@@ -13,9 +13,11 @@ def image(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def test_the_view_follows_the_input_size() -> None:
-    assert chosen_view(None, 32) == chosen_view(None, 127) == "tiles"
-    assert chosen_view(None, 128) == chosen_view(None, 224) == "resize_crop"
-    assert chosen_view("native", 32) == "native"
+    assert chosen_view(None, 32, "I01") == chosen_view(None, 127, "I01") == "tiles"
+    assert chosen_view(None, 32, None) == chosen_view(None, 127, None) == "squash"
+    for places in ("I01", None):
+        assert chosen_view(None, 128, places) == chosen_view(None, 224, places) == "resize_crop"
+        assert chosen_view("native", 32, places) == "native"
 
 
 @pytest.mark.parametrize("shape", [(96, 130), (131, 70), (64, 64)])

@@ -132,7 +132,7 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
             ["+callbacks.world.name=My-World", "+callbacks.world.layers=[projection,last]"],
             [
                 "callbacks.world.name: 'My-World' is not of the right form: lower-case letters, digits, underscores",
-                "callbacks.world.layers[1]: 'last' is not a whole number or projection",
+                "callbacks.world.layers[1]: 'last' is not a whole number or projection or all",
             ],
         ),
         (

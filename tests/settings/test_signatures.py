@@ -149,7 +149,7 @@ def test_lines_for_callbacks(package: Path) -> None:
     assert errors == [
         "callbacks.bad.n: 'two' is not a whole number",
         "callbacks.bad.distanse: unknown key; valid under callbacks.bad: batch_size, every_n_steps, layers, mean, "
-        "model, n, name, root, std, tokenizer, view",
+        "model, n, name, root, std, tokenizer, tokens, view",
         "callbacks.bad.layers: 'all' is not a list: callbacks.bad.layers=[…]",
         "callbacks.bad.batch_size: 0 is out of range; it must be at least 1",
         "callbacks.bad.root: not given; the callback needs it: callbacks.bad.root=…",

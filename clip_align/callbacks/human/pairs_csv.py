@@ -55,7 +55,8 @@ class PairsCsv(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
-    version: ClassVar[int] = 2  # 1: transparency was dropped
+    # 2: transparency lies on white; tokens of a layer are averaged before they are compared
+    version: ClassVar[int] = 2
     human_data: ClassVar[str] = "opinions from the csv named in the options"
     stand_in: ClassVar[str] = "none"
     source: ClassVar[str] = "the csv named in the options"
@@ -77,25 +78,27 @@ class PairsCsv(PerceptualCallback):
             raise UserError(f"{self.key}: higher_opinion is {higher_opinion}; valid: {', '.join(get_args(Meaning))}")
         self.distance, self.tiles = distance, tiles
         self.sign = 1.0 if higher_opinion == "better" else -1.0
-        self.pairs = read_pairs(Path(csv).expanduser(), Path(root).expanduser() if root else None, cluster, self.key)
-        check_images(self.pairs, self.key)
-        self.scores = _scores(distance, len({pair.cluster for pair in self.pairs}), cluster or "reference")
+        self.rows = read_pairs(Path(csv).expanduser(), Path(root).expanduser() if root else None, cluster, self.key)
+        check_images(self.rows, self.key)
+        self.scores = _scores(distance, len({pair.cluster for pair in self.rows}), cluster or "reference")
 
     def stimuli(self) -> Iterator[Stimulus]:
         """Each image once. All share their places, so that both images of a pair do, whatever pairs there are."""
-        for path in dict.fromkeys(path for pair in self.pairs for path in (pair.reference, pair.distorted)):
+        for path in dict.fromkeys(path for pair in self.rows for path in (pair.reference, pair.distorted)):
             yield Stimulus(str(path), partial(read_rgb, path), places="pairs_csv")
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """The rows."""
+        return [(str(pair.reference), str(pair.distorted)) for pair in self.rows]
 
     def items(self, features: Features) -> Items:
         """One item a row, named by its line in the file."""
-        ref = features[[str(pair.reference) for pair in self.pairs]]  # [P, V, D]
-        dist = features[[str(pair.distorted) for pair in self.pairs]]
-        model, notes = minus_distances(ref, dist, self.distance)
+        model, notes = minus_distances(features, self.distance)
         return Items(
             model,
-            self.sign * np.array([pair.opinion for pair in self.pairs]),
-            ids=[f"line {pair.line}: {pair.distorted.name}" for pair in self.pairs],
-            clusters={"cluster": np.array([pair.cluster for pair in self.pairs])},
+            self.sign * np.array([pair.opinion for pair in self.rows]),
+            ids=[f"line {pair.line}: {pair.distorted.name}" for pair in self.rows],
+            clusters={"cluster": np.array([pair.cluster for pair in self.rows])},
             notes=notes,
         )
 

@@ -44,7 +44,7 @@ class TID2013Remade(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 2: layers are compared token by token; the projection's numbers are those of 1
     human_data: ClassVar[str] = "TID2013's mean opinion scores of its own images, values unmodified"
     stand_in: ClassVar[str] = (
         "the images: 16 of TID2013's 24 distortion types re-made on crops of the same Kodak photographs; "
@@ -74,13 +74,15 @@ class TID2013Remade(PerceptualCallback):
                 tid2013_remade.pair_id(*pair), partial(make, *pair), places=tid2013_remade.reference_id(pair[0])
             )
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """Each photograph with its 80 distorted versions."""
+        return [(tid2013_remade.reference_id(name[0]), tid2013_remade.pair_id(*name)) for name in self._names]
+
     def items(self, features: Features) -> Items:
         """One item a pair: minus its distances, and the opinion."""
         of = tid2013_remade.pairs()
         ids = [tid2013_remade.pair_id(*pair) for pair in self._names]
-        ref = features[[tid2013_remade.reference_id(number) for number, _, _ in self._names]]  # [1920, V, D]
-        dist = features[ids]
-        model, notes = minus_distances(ref, dist, self.distance)
+        model, notes = minus_distances(features, self.distance)
         notes |= _over_types(model[self.distance], of)
         clusters = {"reference": np.array([f"I{number:02d}" for number in of.reference]), "type": of.type}
         return Items(model, of.opinion, ids, clusters, {"level": of.level}, notes)

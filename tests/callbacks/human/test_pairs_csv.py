@@ -13,6 +13,7 @@ from PIL import Image
 from clip_align.callbacks.human.pairs_csv import PairsCsv
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
+from clip_align.perception.distances import differences
 
 ROWS = [("a.png", "a1.png", "5"), ("a.png", "a2.png", "3.5"), ("b.png", "b1.png", "4"), ("b.png", "b2.png", "1e0")]
 
@@ -31,10 +32,10 @@ def write(folder: Path, rows: list[tuple[str, ...]], header: str = "reference,di
 
 
 def seen(callback: PairsCsv, value: dict[str, float]) -> Features:
-    ids = [s.id for s in callback.stimuli()]
-    angle = np.array([value.get(Path(i).name, 0.0) for i in ids])
-    images = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)[:, None]
-    return Features(images, {name: i for i, name in enumerate(ids)}, np.zeros((0, 0), np.float32))
+    angle = np.array([[value.get(Path(i).name, 0.0) for i in pair] for pair in callback.pairs()])
+    images = np.stack([np.cos(angle), np.sin(angle)], axis=2).astype(np.float32)[:, :, None]  # [P, 2, V, D]
+    nothing = np.zeros((0, 0), np.float32)
+    return Features(nothing[None], {}, nothing, differences(images[:, 0], images[:, 1]))
 
 
 def refused(folder: Path, **options: object) -> str:
@@ -73,11 +74,11 @@ def test_constant_model_has_no_score(folder: Path) -> None:
 
 def test_clusters_are_the_reference_or_a_column(folder: Path) -> None:
     items = PairsCsv(csv=str(folder / "pairs.csv"))
-    assert [p.cluster for p in items.pairs] == ["a.png", "a.png", "b.png", "b.png"]
+    assert [p.cluster for p in items.rows] == ["a.png", "a.png", "b.png", "b.png"]
     assert items.scores[0].unit == "2 clusters by reference, jackknife, t(1)"
     write(folder, [(*row, str(i)) for i, row in enumerate(ROWS)], "reference,distorted,opinion,scene")
     items = PairsCsv(csv=str(folder / "pairs.csv"), cluster="scene")
-    assert [p.cluster for p in items.pairs] == ["0", "1", "2", "3"]
+    assert [p.cluster for p in items.rows] == ["0", "1", "2", "3"]
     assert items.scores[0].unit == "4 clusters by scene, jackknife, t(3)"
 
 
@@ -108,7 +109,7 @@ def test_root_extra_columns_blanks_and_a_byte_order_mark(folder: Path) -> None:
     text = "\ufeffnote,opinion, reference, distorted\nx,5,a.png,a1.png\n\ny,4,a.png,a2.png\nz,3,b.png,b1.png\n"
     (folder / "pairs.csv").write_text(text, encoding="utf-8")
     callback = PairsCsv(csv=str(folder / "pairs.csv"), root=str(image_list))
-    assert [p.line for p in callback.pairs] == [2, 4, 5]
+    assert [p.line for p in callback.rows] == [2, 4, 5]
 
 
 def test_the_same_pair_may_be_rated_twice(folder: Path) -> None:

@@ -12,16 +12,15 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from clip_align.callbacks import pair_scores
 from clip_align.callbacks.human.tid2013_remade import TID2013Remade
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.metrics.estimate import Estimate
-from clip_align.perception import distances, photographs
+from clip_align.perception import photographs
 from clip_align.perception.baselines import table
-from clip_align.perception.distances import divisor
-from clip_align.perception.tid2013_remade import pair_id, pairs, reference_id
+from clip_align.perception.distances import PairDifferences, differences
+from clip_align.perception.tid2013_remade import pairs
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,14 +32,16 @@ def callback() -> TID2013Remade:
 
 def seen(angle: NDArray[np.float64], tiles: int = 2) -> Features:
     """Features on the unit circle, every distorted image turned away from its reference by an angle [1920]."""
-    of = pairs()
-    ids = [reference_id(n) for n in photographs.NUMBERS]
-    ids += [pair_id(*name) for name in zip(of.reference.tolist(), of.type.tolist(), of.level.tolist(), strict=True)]
     all_ = np.concatenate([np.zeros(24), angle])
     plane = np.stack([np.cos(all_), np.sin(all_)], axis=1).astype(np.float32)  # [1944, 2]
-    return Features(
-        np.repeat(plane[:, None], tiles, axis=1), {name: i for i, name in enumerate(ids)}, np.zeros((0, 0), np.float32)
-    )
+    return compared(np.repeat(plane[:, None], tiles, axis=1))
+
+
+def compared(images: NDArray[np.float32]) -> Features:
+    """Features as an evaluation gives them, of embeddings [1944, V, D] of photographs and distorted ones."""
+    references = images[pairs().reference - 1]
+    nothing = np.zeros((0, 0), np.float32)
+    return Features(np.zeros((0, 1, 0), np.float32), {}, nothing, differences(references, images[24:]))
 
 
 def scored(callback: TID2013Remade, items: Items) -> dict[str, Estimate]:
@@ -98,8 +99,9 @@ def test_an_observer_of_the_level_alone(callback: TID2013Remade) -> None:
 
 def test_features_without_a_score_are_undefined_with_a_reason(callback: TID2013Remade) -> None:
     constant = seen(np.zeros(1920))
-    broken = seen(pairs().level / 10)
-    broken.images[100] = np.nan
+    angle = pairs().level / 10
+    angle[100] = np.nan
+    broken = seen(angle)
     for features, word in ((constant, "equal"), (broken, "not finite")):
         for name, estimate in scored(callback, callback.items(features)).items():
             assert estimate.value is None, name
@@ -176,12 +178,17 @@ def test_yaml_gives_the_class_its_defaults() -> None:
     assert all("#" in line for line in text.splitlines() if keys(line))
 
 
-def test_the_divisor_is_taken_once(callback: TID2013Remade, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes over all features of all pairs, and the note of what it drops needs no second one."""
-    taken = []
-    for module in (pair_scores, distances):
-        monkeypatch.setattr(module, "divisor", lambda ref, dist: taken.append(divisor(ref, dist)) or taken[-1])
-    features = seen(pairs().opinion / 10)
-    features.images[..., 1] = 1.0  # a dead feature
+def test_the_divisor_is_taken_once_and_dead_features_are_counted(callback: TID2013Remade) -> None:
+    angle = np.concatenate([np.zeros(24), pairs().opinion / 10]).astype(np.float32)
+    features = compared(np.stack([angle, np.ones_like(angle)], axis=1)[:, None])
     assert callback.items(features).notes["dropped_features"] == 1
-    assert len(taken) == 1
+    assert isinstance(features.pairs, PairDifferences)
+    assert features.pairs.divisor is features.pairs.divisor
+
+
+def test_pairs_are_each_photograph_with_its_80_images(callback: TID2013Remade) -> None:
+    declared = callback.pairs()
+    assert len(declared) == len(set(declared)) == 1920
+    assert declared[0] == ("tid2013_remade/I01", "tid2013_remade/I01_01_1")
+    assert all(other.startswith(f"{reference}_") for reference, other in declared)
+    assert [other for _, other in declared] == list(callback.items(seen(pairs().opinion / 10)).ids)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -13,13 +14,18 @@ from clip_align.config import WorldData, conf_dir
 from clip_align.data.world.captions import PROMPTS, captions, class_prompts, with_article
 from clip_align.data.world.colours import COLOURS
 from clip_align.data.world.grid import GAP_PX, ORDINARY_ROWS, grid
-from clip_align.data.world.recipe import Recipe
+from clip_align.data.world.recipe import VERSION, Recipe
 from clip_align.data.world.render import block_size, render
 from clip_align.data.world.scenes import CLASSES, HELD_OUT_SIZES, draw_scenes
 from clip_align.data.world.shapes import SHAPES
 from clip_align.data.world.textures import TEXTURES
 
 RECIPE = Recipe(size=16)
+WORLD_1 = [  # mean level of each image: training, test
+    [126.0, 117.8, 130.5, 141.5, 129.4, 106.9, 103.4, 176.9],
+    [131.1, 111.4, 170.8, 150.9, 151.2, 118.3, 144.9, 114.8],
+]
+CAPTIONS_1 = "436e4e0b3b0b7e6c"
 
 
 def test_reliability_is_the_share_of_typical_textures() -> None:
@@ -139,3 +145,15 @@ def test_defaults_are_those_that_users_type() -> None:
 def test_the_grid_shows_every_shape_in_every_texture() -> None:
     image = grid(RECIPE)
     assert image.shape == ((ORDINARY_ROWS + 16) * 16 + GAP_PX, 16 * 16, 3)
+
+
+def test_the_version_stands_for_these_images_and_captions() -> None:
+    """What changes them has to raise `recipe.VERSION`: caches know a world by it. Rounding may differ by a level."""
+    scenes = draw_scenes(RECIPE, "train", range(8))
+    images = render(RECIPE, scenes, held_out=False)
+    held_out = render(RECIPE, draw_scenes(RECIPE, "test", range(8)), held_out=True)
+    text = "\n".join(captions(RECIPE, scenes))
+    found = [part.reshape(8, -1).mean(axis=1).round(1).tolist() for part in (images, held_out)]
+    assert VERSION == 1
+    assert np.allclose(found, WORLD_1, atol=0.3)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == CAPTIONS_1

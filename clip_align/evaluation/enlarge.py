@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring images that are kept at their own size to the model's, to the bit as Pillow would have.
+
+Measured (256 images of noise, 32 to 224 px, against Pillow's bicubic): torch's antialiased bicubic differs by up to 2
+of 255 on uint8 and by up to 26 on float32 rounded at the end, because Pillow rounds and clips between its two passes.
+Then a number would depend on whether a cache keeps an image small or enlarged. So the device does Pillow's own
+fixed-point arithmetic, as two matrix products in float64, which hold its integers exactly; a CPU has Pillow itself do
+it, which is six times faster there.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clip_align.evaluation.stimulus import View
+from clip_align.evaluation.views import cut
+
+BITS = 22  # of Pillow's coefficients behind the point: 32 less 8 of a pixel and 2 to spare
+HALF = 1 << (BITS - 1)
+
+
+def enlarged(images: torch.Tensor, view: View, size: int) -> torch.Tensor:
+    """Images [B, h, w, 3], uint8 or float32 in [0, 1], as the view cuts them: [B, size, size, 3].
+
+    Args:
+        images: as they are kept, on the device where they are wanted; neither side larger than ``size``.
+        view: ``squash``, ``native`` or ``resize_crop``; tiles are kept as they are seen.
+        size: side of the model's input in px.
+    """
+    if images.device.type in ("cpu", "mps"):  # mps has no float64
+        made = [cut(image, view, size, 1, "")[0] for image in images.cpu().numpy()]
+        return torch.from_numpy(np.stack(made)).to(images.device)
+    height, width = images.shape[1:3]
+    if view != "resize_crop":
+        return _resized(images, size, size)
+    short = (size, int(size * width / height)) if height <= width else (int(size * height / width), size)
+    whole = _resized(images, *short)
+    top, left = (round((side - size) / 2) for side in short)
+    return whole[:, top : top + size, left : left + size]
+
+
+def _resized(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Pillow's two passes, first along the rows; a side that keeps its length is left alone."""
+    x = images.permute(0, 3, 1, 2).double()  # [B, 3, h, w]
+    is_bytes = images.dtype == torch.uint8
+    for side, target, dim in ((images.shape[2], width, 3), (images.shape[1], height, 2)):
+        if side == target:
+            continue
+        weights = torch.from_numpy(_weights(side, target)).to(x.device)
+        if is_bytes:
+            weights = torch.trunc(weights * (1 << BITS) + weights.sign() / 2)
+        x = x @ weights.T if dim == 3 else weights @ x
+        x = torch.floor((x + HALF) / (1 << BITS)).clamp_(0, 255) if is_bytes else x.float().double()
+    x = x.permute(0, 2, 3, 1)
+    return x.to(torch.uint8) if is_bytes else x.clamp_(0, 1).float()
+
+
+@lru_cache(maxsize=16)
+def _weights(inputs: int, outputs: int) -> NDArray[np.float64]:
+    """Pillow's bicubic weights [outputs, inputs], each row summing to 1."""
+    scale = max(inputs / outputs, 1.0)
+    weights = np.zeros((outputs, inputs))
+    for place in range(outputs):
+        center = (place + 0.5) * inputs / outputs
+        low = max(int(center - 2 * scale + 0.5), 0)
+        high = min(int(center + 2 * scale + 0.5), inputs)
+        row = [_bicubic((i - center + 0.5) / scale) for i in range(low, high)]
+        weights[place, low:high] = np.array(row) / math.fsum(row)
+    return weights
+
+
+def _bicubic(x: float, a: float = -0.5) -> float:
+    x = abs(x)
+    if x < 1:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+    return (((x - 5) * x + 8) * x - 4) * a if x < 2 else 0.0

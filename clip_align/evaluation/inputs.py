@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From kept images to the model's input: gathered from their files, enlarged, normalized on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clip_align.evaluation.enlarge import enlarged
+from clip_align.evaluation.evaluated_model import EvaluatedModel
+from clip_align.evaluation.stimulus import View
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Images [N, V, h, w, 3] as they are kept, uint8 or float32 in [0, 1], and the view under which they are seen.
+
+    h and w are the model's input size, or smaller: then the images are enlarged while they are encoded.
+    """
+
+    images: NDArray[np.generic]
+    view: View
+
+
+def input_images(sources: Sequence[Source], rows: NDArray[np.int64], size: int, device: torch.device) -> torch.Tensor:
+    """The images [B, size, size, 3] of ``rows`` (source, place in its N * V); float32 as soon as one of them is."""
+    used = np.unique(rows[:, 0])
+    parts = {s: _at_size(sources[s], rows[rows[:, 0] == s, 1], size, device) for s in used}
+    if len(used) == 1:
+        return parts[used[0]]
+    floats = any(part.dtype == torch.float32 for part in parts.values())
+    batch = torch.empty((len(rows), size, size, 3), dtype=torch.float32 if floats else torch.uint8, device=device)
+    for s, part in parts.items():
+        places = torch.from_numpy(np.flatnonzero(rows[:, 0] == s)).to(device)
+        batch[places] = part.float() / 255 if floats and part.dtype == torch.uint8 else part
+    return batch
+
+
+def _at_size(source: Source, places: NDArray[np.int64], size: int, device: torch.device) -> torch.Tensor:
+    tiles = source.images.shape[1]
+    images = torch.from_numpy(source.images[places // tiles, places % tiles]).to(device)
+    return images if tuple(images.shape[1:3]) == (size, size) else enlarged(images, source.view, size)
+
+
+def normalized(pixels: torch.Tensor, evaluated_model: EvaluatedModel) -> torch.Tensor:
+    """Pixels [B, S, S, 3] as the model's input [B, 3, S, S], in its memory format, on its device."""
+    parameter = next(p for p in evaluated_model.model.parameters() if p.is_floating_point())
+    scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
+    images = pixels.to(parameter.device, torch.float32, copy=True)
+    mean = (
+        torch.tensor(evaluated_model.mean, dtype=torch.float32, device=images.device) * scale
+    )  # whatever torch's default is
+    std = torch.tensor(evaluated_model.std, dtype=torch.float32, device=images.device) * scale
+    images = images.sub_(mean).div_(std).to(parameter.dtype).permute(0, 3, 1, 2)  # a channels_last tensor as it is
+    return images if _channels_last(evaluated_model.model) else images.contiguous()
+
+
+def _channels_last(model: torch.nn.Module) -> bool:
+    kernels = (p for p in model.parameters() if p.ndim == 4)
+    return any(p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in kernels)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluate observers without an embedding (PSNR, SSIM, …) on the pairs that a benchmark declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.errors import UserError
+from clip_align.evaluation.benchmark import Benchmark
+from clip_align.evaluation.event import BenchmarkResult
+from clip_align.evaluation.features import Features
+from clip_align.evaluation.stimulus import ImageArray, Stimulus
+from clip_align.metrics.estimate import undefined
+from clip_align.perception.distances import DistanceName
+
+# how different two images [H, W, 3] are: larger = more different (for a quality measure: minus its value)
+Observer = Callable[[ImageArray, ImageArray], float]
+
+
+@dataclass(frozen=True, eq=False)
+class ObservedPairs:
+    """Pairs as an observer sees them: its one distance stands for all."""
+
+    distances: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.distances)
+
+    def distance(self, name: DistanceName) -> NDArray[np.float64]:
+        """The observer's distances [P], whichever is asked for."""
+        return self.distances
+
+
+def observed(benchmark: Benchmark, observer: Observer) -> BenchmarkResult:
+    """Items and scores of a benchmark whose pairs ``observer`` compares, at the images' own size.
+
+    UserError where the benchmark declares no pairs; undefined, with the reason, where the items are.
+    """
+    pairs = [(reference, other) for reference, other in benchmark.pairs()]
+    if not pairs:
+        raise UserError(f"{benchmark.key}: declares no pairs(), so that nothing but a model can be evaluated on it")
+    stimuli = {stimulus.id: stimulus for stimulus in benchmark.stimuli()}
+    distances = _distances(pairs, stimuli, observer)
+    nothing = np.zeros((0, 0), np.float32)
+    items = benchmark.items(Features(nothing[None], {}, nothing, ObservedPairs(distances)))
+    estimates = {s.name: undefined(items.reason) if items.reason else s.compute(items) for s in benchmark.scores}
+    return BenchmarkResult(estimates, dict(items.notes), items)
+
+
+def _distances(
+    pairs: list[tuple[str, str]], stimuli: Mapping[str, Stimulus], observer: Observer
+) -> NDArray[np.float64]:
+    """One reference is read at a time, as pairs of one stand together in most benchmarks."""
+    distances, last, image = np.empty(len(pairs)), None, None
+    for number, (reference, other) in enumerate(pairs):
+        if reference != last or image is None:
+            last, image = reference, stimuli[reference].load()
+        distances[number] = observer(image, stimuli[other].load())
+    return distances

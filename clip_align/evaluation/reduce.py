@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reduce pairs of images on the device to what distances need, so that a layer's tokens never leave it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+CHUNK_ELEMENTS = 2**20  # of the float64 copies made at a time, 8 MiB each; much larger ones fragment the heap
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """Pairs of one batch in one layer.
+
+    square: float64 [P, D], squared differences, mean over the tokens. norms: float64 [P, 2], lengths of both.
+    sizes: float64 [R, D], mean square of each feature over the tokens, of some rows. tokens: how many there were.
+    """
+
+    square: Array
+    norms: Array
+    sizes: Array
+    tokens: int
+
+
+def reduced(features: torch.Tensor, pairs: torch.Tensor, rows: torch.Tensor) -> Reduced:
+    """Differences of pairs of rows, and the sizes of the ``rows`` named.
+
+    Args:
+        features: [B, T, D] on any device.
+        pairs: int64 [P, 2], places among the B of the reference and of the other.
+        rows: int64 [R], places among the B.
+
+    Differences and sums are taken in float64 (float32 on devices without it). Each pair is summed by itself, so
+    other pairs beside it do not change its bits.
+    """
+    tokens, width = features.shape[1:]
+    exact = torch.float32 if features.device.type == "mps" else torch.float64
+    at_a_time = max(1, CHUNK_ELEMENTS // (tokens * width))
+    square, norms = [], []
+    for part in torch.split(pairs.to(features.device), at_a_time):
+        a, b = features[part[:, 0]].to(exact), features[part[:, 1]].to(exact)
+        norms.append(torch.stack([x.square().sum(dim=(1, 2)).sqrt() for x in (a, b)], dim=1))
+        square.append(a.sub_(b).square_().mean(dim=1))
+    sizes = [
+        features[part].to(exact).square_().mean(dim=1) for part in torch.split(rows.to(features.device), at_a_time)
+    ]
+    return Reduced(_on_host(square, width), _on_host(norms, 2), _on_host(sizes, width), tokens)
+
+
+def _on_host(parts: list[torch.Tensor], width: int) -> Array:
+    if not parts:
+        return np.zeros((0, width))
+    array: Array = torch.cat(parts).double().cpu().numpy()
+    return array
