@@ -61,18 +61,6 @@ def ensure_held_out(
     return folder
 
 
-def nearest_neighbour_accuracy(world: World | Path) -> float | None:
-    """Share of the test set whose nearest training image, in pixels, shows the same shape: a baseline, 0 … 1.
-
-    ``world`` or its folder; None where only the held-out sets were rendered.
-    """
-    facts = (world.folder if isinstance(world, World) else world) / "world.json"
-    if not facts.is_file():
-        return None  # a folder that was put together by hand
-    accuracy: float | None = json.loads(facts.read_text())["nearest_neighbour_accuracy"]
-    return accuracy
-
-
 def rendered(settings: object, cache: Path) -> Path | None:
     """The folder of the world of ``settings`` where it is rendered already; nothing is made."""
     recipe = Recipe.of(settings)
