@@ -14,15 +14,23 @@ def infonce(
 ) -> torch.Tensor:
     """Mean cross-entropy of finding the text of each image and the image of each text among all ranks' rows.
 
-    ``image`` and ``text`` are embeddings [b, D] of this rank's pairs, normed here; ``logit_scale`` is the
-    model's parameter, the logarithm of the factor. Local rows are compared with the gathered columns of all
-    ``world`` ranks, so the mean of the ranks' gradients (what DDP takes) is that of the whole batch: nothing
-    is multiplied by the number of ranks. Computed in float32 (float64 for float64 embeddings) whatever
-    autocast says. Returns a scalar in [0, inf), lower = better, ln(world * b) for a model that knows
-    nothing; not finite when an embedding is not.
+    Args:
+        image: image embeddings [b, D] of this rank's pairs, of any length: they are normalized here.
+        text: text embeddings [b, D], row k belonging to image k.
+        logit_scale: the model's parameter, a scalar: the logarithm of the factor of the cosines.
+        rank: this process's number, 0 to world - 1.
+        world: number of ranks; each brings b pairs.
+
+    Returns:
+        A scalar in [0, inf), lower = better; ln(world * b) for constant embeddings. Not finite where an embedding is
+        not. Local rows are compared with the gathered columns of all ranks, so the mean of the ranks' gradients, which
+        DDP takes, is that of the whole batch: nothing is multiplied by the number of ranks.
+
+    ValueError where image and text differ in shape; RunError where b differs among the ranks.
     """
     if image.shape != text.shape:
         raise ValueError(f"image and text embeddings differ in shape: {tuple(image.shape)}, {tuple(text.shape)}")
+    # In float32 (float64 for float64) under autocast too: bfloat16 logits of up to 100 have a resolution of .5.
     with torch.autocast(image.device.type, enabled=False):
         dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
         image = functional.normalize(image.to(dtype), dim=-1)
@@ -31,6 +39,7 @@ def infonce(
         if world > 1:
             images, texts = gather_rows(torch.cat([image, text], dim=1)).chunk(2, dim=1)  # one collective for both
         scale = logit_scale.to(dtype).exp()
+        # the matching column of local row k is row k of this rank's block
         own = torch.arange(len(image), device=image.device) + rank * len(image)
         to_texts = functional.cross_entropy(scale * image @ texts.T, own)  # [b, world * b]
         to_images = functional.cross_entropy(scale * text @ images.T, own)
