@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image files as observers saw them: upright, 8-bit sRGB."""
+"""Image files as human observers saw them: upright, 8-bit sRGB."""
 
 from __future__ import annotations
 
