@@ -32,10 +32,14 @@ class World:
 
 
 def ensure_world(settings: object, cache: Path, progress: Callable[[str], None]) -> World:
-    """The world that ``settings`` (``config.data``, see `Recipe`) describe, from the cache or rendered now.
+    """The world that ``settings`` describe, from the cache or rendered now.
 
-    ``progress`` is given a line to show, some twice a second while it is rendered. UserError when the cache cannot be
-    written or its disk is full; nothing half-written stays.
+    Args:
+        settings: an object with the attributes of `Recipe`, such as ``config.data``.
+        cache: folder of the caches; the world lies under ``world/``.
+        progress: called with a line to show, about twice a second while the world is rendered.
+
+    UserError when the cache cannot be written or its disk is full; nothing half-written stays.
     """
     recipe = Recipe.of(settings)
     folder = _folder(recipe, cache)
@@ -49,12 +53,17 @@ def ensure_held_out(
 ) -> Path:
     """The folder of the held-out sets alone, for models that are trained on something else; about 2 s where new.
 
-    ``settings`` None: those of the default world. Where that world is rendered already its sets are used.
+    Args:
+        cache: folder of the caches.
+        settings: as in `ensure_world`; None for the default world. Where that world is rendered its sets are used.
+        progress: as in `ensure_world`.
+
+    UserError as in `ensure_world`.
     """
     recipe = Recipe() if settings is None else Recipe.of(settings)
     folder = _folder(recipe, cache)
     if not _exists(recipe, folder):
-        recipe = replace(recipe, images=0)
+        recipe = replace(recipe, images=0)  # the sets do not depend on the number of training images
         folder = _folder(recipe, cache)
         if not _exists(recipe, folder):
             _render(recipe, folder, progress)
@@ -82,6 +91,7 @@ def _exists(recipe: Recipe, folder: Path) -> bool:
 def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> None:
     """Run `clip_align.data.world.build` and pass its progress on."""
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # one process a core
+    # the project first: the process must render with this code, also from a checkout that is not installed
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
     process = subprocess.Popen(
         [sys.executable, "-m", "clip_align.data.world.build"],
@@ -99,14 +109,14 @@ def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> No
         process.stdin.write(json.dumps({"recipe": recipe.to_json(), "folder": str(folder)}))
         process.stdin.close()
         for line in process.stdout:
-            if not line.startswith("{"):
+            if not line.startswith("{"):  # a warning or a traceback: shown if rendering fails
                 other.append(line.strip())
                 continue
             last = json.loads(line)
             if "done" in last:
                 first = first or (time.monotonic(), last["done"])
                 progress(_progress_line(last["done"], last["total"], first))
-    finally:
+    finally:  # an error or Ctrl-C here must not leave a renderer behind
         if process.poll() is None and not last.get("finished"):
             process.terminate()
         process.stdout.close()
@@ -120,6 +130,7 @@ def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> No
 
 
 def _progress_line(done: int, total: int, first: tuple[float, int]) -> str:
+    # of the images since the first report, before which tables are made
     seconds, count = time.monotonic() - first[0], done - first[1]
     left = f", about {seconds / count * (total - done):.0f} s left" if count and done < total else ""
     return f"world: {done:,} of {total:,} images rendered{left}"
