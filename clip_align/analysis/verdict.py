@@ -98,7 +98,7 @@ def _peak(history: History, benchmark: Mapping[str, Any], name: str, margin: flo
         return _without("the items have no levels")
     steps = _regular_steps(history, benchmark)
     if steps is None:
-        return _without("the record does not say which evaluations are the regular ones")
+        return _without("the record does not name the interval of the regular evaluations")
     known = {s: t for t, s in enumerate(items.steps) if s not in undefined_at}
     model: NDArray[np.float64] = np.full((len(steps), len(items.human)), np.nan)
     for row, step in enumerate(steps):

@@ -110,7 +110,7 @@ def _cells(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike) -> Cells:
     c, n, answer = np.asarray(clean), np.asarray(noisy), np.asarray(right)
     if not c.shape == n.shape == answer.shape or c.ndim != 1:
         raise ValueError(f"decisions and answers must be lists of one length, got {c.shape}, {n.shape}, {answer.shape}")
-    before, after = c == answer, n == answer  # what right counts as is the class alone: -1 never equals one
+    before, after = c == answer, n == answer  # -1, no decision, equals no class: wrong
     tables = (before & after, before & ~after, ~before & after, ~before & ~after)
     return np.array([np.count_nonzero(t) for t in tables], dtype=np.float64)
 
@@ -135,7 +135,7 @@ def _paired(ratio: Ratio, cells: Cells) -> Estimate:
     half = _half_width(ratio, cells) if n > 1 else None
     if half is None:
         return Estimate(value)
-    if half == 0:  # all images in one cell, or in two that a ratio does not tell apart
+    if half == 0:  # all images in one cell, or in two of which the ratio is the same
         padded = cells + 0.5
         half, middle = _half_width(ratio, padded) or 0.0, float(ratio(padded))
         return Estimate(value, min(value, middle - half), max(value, middle + half))

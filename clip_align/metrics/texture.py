@@ -107,7 +107,12 @@ def texture_bias(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classe
     reason = why_gate_closed(choice, shape, texture, classes)
     if reason:
         return undefined(reason)
-    return _estimate(_raw, choice, shape, texture)
+
+    def statistic(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        both = sums[..., 0] + sums[..., 1]
+        return np.where(both > 0, sums[..., 1] / np.where(both > 0, both, 1.0), np.nan)
+
+    return _estimate(statistic, choice, shape, texture)
 
 
 def texture_bias_corrected(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> Estimate:
@@ -155,20 +160,20 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
     reason = why_no_decisions(c)
     if reason:
         return reason
-    answers = np.bincount(c[c >= 0].astype(np.intp), minlength=1)  # by class, without -1
-    if answers.max() >= LARGEST_FRACTION * answers.sum():
-        return f"one class takes {100 * answers.max() / answers.sum():.0f} % of the answers"
+    decisions = np.bincount(c[c >= 0].astype(np.intp), minlength=1)  # by class, without -1
+    if decisions.max() >= LARGEST_FRACTION * decisions.sum():
+        return f"one class takes {100 * decisions.max() / decisions.sum():.0f} % of the decisions"
     hits = _fraction((c == s) | (c == t), _pairs(s, t))
     if hits.value is None or hits.value < FEWEST_HITS:
         return (
-            f"only {100 * (hits.value or 0):.0f} % of the answers name the shape or the texture; "
+            f"only {100 * (hits.value or 0):.0f} % of the decisions name the shape or the texture; "
             f"a bias needs {100 * FEWEST_HITS:.0f} %"
         )
     if hits.low is None:
         return NO_INTERVAL
     if hits.low <= 2 / classes:
         named, chance = 100 * hits.value, 200 / classes
-        return f"the fraction of answers that name a cue ({named:.0f} %) is not above chance ({chance:.1f} %)"
+        return f"the fraction of decisions that name a cue ({named:.0f} %) is not above chance ({chance:.1f} %)"
     return None
 
 
@@ -189,18 +194,13 @@ def _fraction(hit: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Estimate:
     return Estimate(value, max(0.0, low), min(1.0, high))
 
 
-def _raw(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    both = sums[..., 0] + sums[..., 1]
-    return np.where(both > 0, sums[..., 1] / np.where(both > 0, both, 1.0), np.nan)
-
-
 def _estimate(statistic: Statistic, choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
     c, s, t = _conflict(choice, shape, texture)
-    answered_other = (c != s) & (c != t) & (c >= 0)  # no answer is no guess
-    sums = cluster_sums(np.column_stack((c == s, c == t, answered_other)), _pairs(s, t))
+    other = (c != s) & (c != t) & (c >= 0)  # no decision is no guess
+    sums = cluster_sums(np.column_stack((c == s, c == t, other)), _pairs(s, t))
     value = float(statistic(sums.sum(axis=0)))
     if not np.isfinite(value):
-        return undefined("nothing is left of the answers for shape and texture beyond guesses")
+        return undefined("nothing is left of the decisions for shape and texture beyond guesses")
     half = jackknife_of_sums(statistic, sums)
     if half is None:
         return undefined(NO_INTERVAL)

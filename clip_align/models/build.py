@@ -114,7 +114,7 @@ def _no_warnings() -> Iterator[None]:
 
 
 def _without_captioning(model: Any) -> None:
-    """Leave the decoder's weights as they are: DDP waits for gradients of whatever requires one.
+    """Leave the decoder's weights as they are: DDP waits for a gradient of every parameter that requires one.
 
     CoCa's towers normalize their embeddings by default; the others' do not, and the loss does it for all.
     """

@@ -13,7 +13,7 @@ EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """An image file as uint8 [H, W, 3]: upright as its EXIF tag says, grey repeated, transparency dropped.
+    """An image file as uint8 [H, W, 3]: turned upright by its EXIF orientation, grey repeated, transparency dropped.
 
     ValueError for more than 8 bits a sample, which would be clipped rather than scaled; OSError where it
     cannot be decoded.

@@ -91,8 +91,8 @@ def _object_coordinates(scenes: Scenes, scale: Reals, x: Reals, y: Reals) -> tup
 def _texture_fraction(scenes: Scenes, x: Reals, y: Reals) -> Reals:
     """Fraction of the first colour at each fine pixel, 0 … 1.
 
-    A texture keeps its own grain and its own upright whatever the size and pose of the object that wears it: that makes
-    it the quicker cue, and leaves nothing of a pose to be read from it.
+    The scale and orientation of a texture do not depend on the size and pose of its object. So texture is the cue that
+    is learned first, and carries no information on the pose.
     """
     draws, cells = scenes.draws, textures.CELLS
     turn = _between(draws["texture_turn"], -TEXTURE_TURN, TEXTURE_TURN)
