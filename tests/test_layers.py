@@ -16,7 +16,7 @@ PACKAGE = ROOT / "clip_align"
 
 # Lower rooms first; a module imports from rooms before its own, or from its own room.
 ROOMS = (
-    ("errors",),
+    ("errors", "spelling"),
     ("structure", "processes"),
     ("open_clip_names", "runs"),
     ("record", "place"),
