@@ -21,7 +21,7 @@ from types import FrameType
 from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TERMINATED, TOO_MANY_FILES, UserError
 from clip_align.processes import torchrun
 from clip_align.processes.stop_signals import handled
-from clip_align.structure import nearest
+from clip_align.spelling import nearest
 
 COMMANDS = {  # each is clip_align/commands/<name>.py with main(arguments) -> exit code
     "train": "train a CLIP and watch its agreement with human vision evolve",

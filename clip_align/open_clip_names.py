@@ -12,7 +12,7 @@ import importlib.util
 import json
 from pathlib import Path
 
-from clip_align.structure import nearest
+from clip_align.spelling import nearest
 
 NEEDS_NETWORK = ("hf_model_name", "hf_tokenizer_name")
 

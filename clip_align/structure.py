@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import types
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from clip_align.errors import Missing
+from clip_align.spelling import nearest, unknown_key
 
 T = TypeVar("T")
 INVALID = object()  # stands for a value that was refused; the reason is in the list of errors
@@ -103,43 +103,6 @@ def key(
 ) -> T:
     """A field with a default and its `Range`."""
     return dataclasses.field(default=default, metadata={"range": Range(low, high, above, below)})
-
-
-def nearest(word: str, valid: Iterable[str]) -> str | None:
-    """The valid word most like ``word``, None where none is alike.
-
-    Of dotted keys those with the same parent are compared by their last part, then all as a whole, then all by
-    their last part, so that ``max_steps`` finds ``trainer.max_steps``.
-    """
-    known = list(valid)
-    begun = [k for k in known if k.startswith(word)]
-    if len(begun) == 1 and len(word) > 1:
-        return begun[0]
-    parent, _, last = word.rpartition(".")
-    siblings = [k for k in known if k.rpartition(".")[0] == parent]
-    others = [k for k in known if k not in siblings]
-    tails = {k.rpartition(".")[2]: k for k in reversed(known)}
-    for compared, words in (
-        (last, {k.rpartition(".")[2]: k for k in siblings}),
-        (word, {k: k for k in others}),
-        (last, tails),
-    ):
-        found = difflib.get_close_matches(compared, words, 1, 0.6)
-        if found:
-            return words[found[0]]
-    return None
-
-
-def unknown_key(path: str, valid: Iterable[str]) -> str:
-    """The line for a key that does not exist."""
-    known = sorted(valid)
-    guess = nearest(path, known)
-    if guess:
-        return f"{path}: unknown key; did you mean {guess}?"
-    parent = path.rpartition(".")[0]
-    start = f"{parent}." if parent else ""
-    below = {k.removeprefix(start).partition(".")[0] for k in known if k.startswith(start)} - {"_target_"}
-    return f"{path}: unknown key; valid {'under ' + parent if parent else 'here'}: {', '.join(sorted(below)) or 'none'}"
 
 
 def build(cls: type[T], plain: object, path: str, errors: list[str]) -> T | None:

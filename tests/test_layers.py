@@ -16,8 +16,8 @@ PACKAGE = ROOT / "clip_align"
 
 # Lower rooms first; a module imports from rooms before its own, or from its own room.
 ROOMS = (
-    ("errors",),
-    ("structure", "torchrun", "parent", "processes"),
+    ("errors", "spelling"),
+    ("structure", "processes"),
     ("open_clip_names", "runs"),
     ("record",),
     ("config",),

@@ -22,7 +22,7 @@ __all__ = ["MOST_GROUPS", "bundles", "jackknife", "leave_one_out", "leave_one_ou
 Index = NDArray[np.intp]
 Statistic = Callable[[Index], float]
 
-MOST_GROUPS = 64
+MOST_GROUPS = 64  # bounds the cost where every item is a cluster of its own; t(63) is the normal quantile to 2 %
 NOT_DEFINED = "the score has no value"
 
 
@@ -31,10 +31,13 @@ def jackknife(
 ) -> Estimate:
     """Value of ``statistic`` over all items with its 95 % jackknife interval, t with clusters - 1 degrees of freedom.
 
-    statistic: from the indices of the items kept (ascending) to a float, NaN where undefined.
-    clusters: [N] labels; more than 64 of them are left out in 64 seeded bundles.
-    reason: what to say where the value is NaN. limits: of the score; the interval is cut to them.
-    Without an interval (None, None) with fewer than two clusters or where a deletion has no value.
+    Args:
+        statistic: from the indices of the items kept (ascending) to a float, NaN where undefined.
+        clusters: labels [N]; more than 64 of them are left out in 64 seeded bundles.
+        reason: reason of the undefined estimate where the value is NaN.
+        limits: lowest and highest possible value of the score; the interval is cut to them.
+
+    No interval (None, None) with fewer than two clusters or where a deletion has no value.
     """
     groups = bundles(clusters)
     value = statistic(np.arange(len(groups)))
@@ -50,13 +53,21 @@ def jackknife(
 def two_way_jackknife(statistic: Statistic, first: ArrayLike, second: ArrayLike, reason: str | None = None) -> Estimate:
     """Value of a correlation with an interval over two crossed kinds of clusters (references and types).
 
+    Args:
+        statistic: from the indices of the items kept (ascending) to a correlation in [-1, 1], NaN where undefined.
+        first: labels [N] of one kind, bundled as in ``jackknife``.
+        second: labels [N] of the other.
+        reason: reason of the undefined estimate where the value is NaN.
+
     The jackknife variances of both are added on the scale of Fisher's z, where the interval is symmetric; t with
-    min(clusters) - 1 degrees of freedom. For new images and other distortion types.
+    min(clusters) - 1 degrees of freedom. It is the interval for new images and other distortion types. No interval
+    with fewer than two clusters of a kind, where a deletion has no value, and at a correlation of +-1.
     """
     both = [bundles(first), bundles(second)]
     value = statistic(np.arange(len(both[0])))
     if not math.isfinite(value):
         return undefined(reason or NOT_DEFINED)
+    # a deletion may be perfectly correlated, where Fisher's z is infinite
     left = [np.clip(leave_one_out(statistic, g), -1 + 1e-12, 1 - 1e-12) for g in both]
     variances = [delete_one_variance(np.arctanh(v)) for v in left]
     if any(v is None for v in variances) or abs(value) >= 1 - 1e-12:
@@ -76,7 +87,7 @@ def leave_one_out(statistic: Statistic, clusters: ArrayLike) -> NDArray[np.float
 def leave_one_out_range(statistic: Statistic, clusters: ArrayLike) -> tuple[float, float, Hashable, Hashable]:
     """Lowest and highest value with one cluster left out, and the labels left out then; NaN where none is defined.
 
-    Over the distortion types this is the honest answer to "does one type make the score?".
+    Over the distortion types it shows how much the score depends on a single type.
     """
     labels = np.unique(np.asarray(clusters))
     values = leave_one_out(statistic, clusters)
@@ -87,7 +98,7 @@ def leave_one_out_range(statistic: Statistic, clusters: ArrayLike) -> tuple[floa
 
 
 def bundles(clusters: ArrayLike, most: int = MOST_GROUPS) -> Index:
-    """Numbers of the clusters [N], from 0; more than ``most`` are dealt at random (seeded) into ``most`` bundles.
+    """Numbers of the clusters [N], from 0; more than ``most`` are distributed at random (seeded) over ``most`` bundles.
 
     Leaving out bundles instead of single clusters estimates the same variance at a bounded cost.
     """
@@ -95,5 +106,6 @@ def bundles(clusters: ArrayLike, most: int = MOST_GROUPS) -> Index:
     n = int(group.max(initial=-1)) + 1
     if n <= most:
         return group
-    dealt = np.random.default_rng(0).permutation(np.arange(n) % most)
-    return np.asarray(dealt[group])
+    # bundle sizes differ by one at most; neighbours in label order, often alike, are separated
+    bundle = np.random.default_rng(0).permutation(np.arange(n) % most)
+    return np.asarray(bundle[group])

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Did a score rise and then fall in this run? A rule that does not call jitter a decline.
+"""Did a score rise and then fall in this run? A rule whose false alarms on jitter are rare.
 
 The peak of a noisy curve lies above its last point even where nothing fell: with the peak chosen and tested on the
 same evaluations, a rise followed by a plateau is called a decline in a third to most of simulated runs. Here the peak
 window (five consecutive regular evaluations) is chosen on every second evaluation and a random half of the references,
 and measured, minus the end (the last window), on the other evaluations and the other half; the roles are exchanged and
 the results averaged over 40 halvings. Its variance is that of the same procedure over resampled references plus the
-noise of the training itself: .6 times the mean squared second difference of the curve over 6 (the second difference of
-white noise has 6 times its variance). The interval is the bootstrap mean +- 1.96 times the root. tests/analysis/
-test_peak.py holds the rates of false alarms and the power.
+noise of the training itself, which all references have in common so that resampling them does not show it: .6 times the
+mean squared second difference of the curve over 6 (the second difference of white noise has 6 times its variance). The
+interval is the bootstrap mean +- 1.96 times the root. tests/analysis/test_peak.py holds the rates of false alarms and
+the power.
 
 A resample draws references; all copies of one lie in the same half, so that the two halves stay independent.
 """
@@ -53,7 +54,7 @@ class Peak:
     start, end: mean of the first two evaluations, of the last five. peak_from, peak_to: steps that hold the windows of
         the middle 90 % of all choices. smallest_detectable_fall: found in 80 % of such runs.
     naive_fall: from the highest to the last evaluation, chosen and tested on the same ones. For the record alone.
-    evaluations: those counted; left_out: regular ones without a value; dropped_resamples: share without a value.
+    evaluations: those counted; left_out: regular ones without a value; dropped_resamples: fraction without a value.
     """
 
     word: Word | None
@@ -80,10 +81,18 @@ def peak(
     flat_margin: float = 0.03,
     seed: int = 0,
 ) -> Peak:
-    """The rule for srocc (or, with the levels ``within`` [N], for within-level srocc) on items.
+    """The rule for srocc (or, given ``within``, for within-level srocc) on items.
 
-    model: [T, N] values at the regular evaluations, whose ascending ``steps`` are [T]; human: [N]; clusters: [N] labels
-    of what is resampled (references); more than 40 are dealt into 40 bundles.
+    Args:
+        model: values [T, N] at the regular evaluations; NaN rows where an evaluation is missing.
+        human: values [N].
+        clusters: labels [N] of what is resampled (references); more than 40 are distributed over 40 bundles.
+        steps: the evaluations' optimizer steps [T], ascending.
+        within: levels [N] for within-level srocc; None for srocc over all items.
+        flat_margin: change of the score below which it counts as flat, > 0.
+        seed: of the halvings and resamples.
+
+    Without a verdict, for a reason, with fewer than 20 evaluations or 8 clusters. ValueError where T differs.
     """
     values = np.asarray(model, dtype=np.float64)
     if values.shape[:1] != (len(steps),):
@@ -97,6 +106,7 @@ def peak(
 
 def _rule(curves: Curves, steps: Sequence[int], margin: float, seed: int) -> Peak:
     everyone = np.arange(curves.clusters)
+    # one generator for all evaluations: the same resamples everywhere, so that differences keep their covariance
     generator = np.random.default_rng(seed)
     drawn = generator.multinomial(curves.clusters, np.full(curves.clusters, 1 / curves.clusters), size=RESAMPLES)
     weights = np.vstack([np.ones(curves.clusters), drawn])  # the first row: the references as they are
@@ -148,6 +158,7 @@ def _cross_fit(curves: Curves, weights: Floats, halves: Sequence[Index], kept: I
         lost = np.isnan(sides[0]).any(axis=1) | np.isnan(sides[1]).any(axis=1)
         for role in (0, 1):
             measured = sides[1 - role]
+            # chosen on one half and every second evaluation, measured on what had no part in the choice
             choice = np.argmax(sides[role] @ windows[role].T, axis=1)
             values = measured @ windows[1 - role].T
             top = np.take_along_axis(values, choice[:, None], axis=1)[:, 0]
@@ -157,6 +168,7 @@ def _cross_fit(curves: Curves, weights: Floats, halves: Sequence[Index], kept: I
     rise, fall, choice = (np.stack(v, axis=1) for v in (rises, falls, choices))
     most = np.isnan(rise).mean(axis=1) < 0.5
     there = np.where(np.isnan(rise), 0.0, 1.0)
+    # not nanmean, which warns about rows without any value
     mean = [np.where(most, np.nansum(v, axis=1) / np.maximum(there.sum(axis=1), 1), np.nan) for v in (rise, fall)]
     return mean[0], mean[1], choice
 

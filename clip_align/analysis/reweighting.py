@@ -36,7 +36,12 @@ class Curves(Protocol):
     evaluations: int
 
     def values(self, weights: Floats, members: Index, evaluations: Index) -> Floats:
-        """The score [M, E] at some evaluations [E] of the clusters ``members`` [K] taken ``weights`` [M, K] times.
+        """The score [M, E] under M weightings of some clusters.
+
+        Args:
+            weights: how often each cluster is taken [M, K], whole numbers >= 0.
+            members: numbers of the clusters [K], ascending; all others have weight 0.
+            evaluations: numbers of the evaluations [E].
 
         NaN where it is undefined, as it is for a half of which no cluster was drawn.
         """
@@ -46,8 +51,13 @@ class Curves(Protocol):
 class RankCurves:
     """Spearman correlation of the model's values with people's; with ``level`` the mean of those of the levels.
 
-    model: [T, N]; human: [N]; cluster: [N] numbers from 0; level: [N] labels or None. An evaluation that has no value
-    (constant or not finite, overall or in one of the levels) is NaN under all weights.
+    Args:
+        model: values [T, N] at T evaluations.
+        human: values [N].
+        cluster: numbers [N] of the items' clusters, from 0.
+        level: labels [N], or None for one correlation over all items.
+
+    An evaluation that has no value (constant or not finite, overall or in one of the levels) is NaN under all weights.
     """
 
     def __init__(self, model: ArrayLike, human: ArrayLike, cluster: ArrayLike, level: ArrayLike | None = None) -> None:
@@ -59,17 +69,17 @@ class RankCurves:
         self._levels = [_forms(x[:, i], y[i], group[i], self._triples) for i in parts]
 
     def values(self, weights: Floats, members: Index, evaluations: Index) -> Floats:
-        """See ``Curves``; ``members`` ascending."""
+        """The score [M, E]; ``weights`` [M, K], ``members`` [K] ascending, ``evaluations`` [E] as in ``Curves``."""
         columns, (a, b, c) = self._triples.among(members)
         products = weights[:, a] * weights[:, b] * weights[:, c]  # [M, C]
         total = np.zeros((len(weights), len(evaluations)))
         for form in self._levels:
-            items = weights @ form.items[members]
+            items = weights @ form.items[members]  # number of items of each resample [M]
             middle = (items**3 / 4)[:, None]  # square of the mean rank, times the items
             both = products @ form.both[np.ix_(evaluations, columns)].T - middle
             own = products @ form.model[np.ix_(evaluations, columns)].T - middle
             human = products @ form.human[columns][:, None] - middle
-            with np.errstate(invalid="ignore", divide="ignore"):
+            with np.errstate(invalid="ignore", divide="ignore"):  # both branches of where are computed
                 total += np.where((own > 0) & (human > 0), both / np.sqrt(own * human), np.nan)
         return total / len(self._levels)
 
@@ -81,7 +91,7 @@ class _Triples:
         self.members = np.array(list(combinations_with_replacement(range(clusters), 3)))  # [C, 3]
         self._column = np.zeros((clusters,) * 3, dtype=np.intp)
         self._column[tuple(self.members.T)] = np.arange(len(self.members))
-        # each product gathers all orders of its three; two or three equal ones would be counted double or six times
+        # a product sums the six orders of its three factors; with two or three equal ones some orders coincide
         kinds = 1 + (np.diff(self.members, axis=1) > 0).sum(axis=1)
         self._fraction = np.array([1 / 6, 1 / 2, 1.0])[kinds - 1]
 
@@ -127,8 +137,9 @@ def _below(values: Floats, group: Index, clusters: int) -> Floats:
     """How many items of each cluster lie below each item, equal ones counted half: [N, clusters]."""
     order = np.argsort(values, kind="stable")
     edges = tie_edges(values[order])
-    upto = np.zeros((len(values) + 1, clusters))
+    upto = np.zeros((len(values) + 1, clusters))  # row k: items of each cluster among the k lowest
     np.cumsum(group[order][:, None] == np.arange(clusters), axis=0, out=upto[1:])
     counts = np.empty((len(values), clusters))
+    # mean of "below" and "below or equal": that is what makes the midrank linear in the weights
     counts[order] = np.repeat((upto[edges[:-1]] + upto[edges[1:]]) / 2, np.diff(edges), axis=0)
     return counts

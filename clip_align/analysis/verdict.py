@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verdicts at the end of a run: did a score rise and fall, as fields of the record and as one paragraph.
 
-Only scores that declare a margin below which a change counts as flat get one, and only srocc and within-level srocc
-have the rule. One run can show that its curve fell by more than its own jitter, hence "in this run"; a decline without
-these words needs several seeds.
+A score gets one where it declares the margin below which a change counts as flat; the rule exists for srocc and
+within-level srocc. One run can show that its curve fell by more than its own jitter, hence "in this run"; that training
+in general makes the score decline needs several seeds.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _peak(history: History, benchmark: BenchmarkLine, name: str, margin: float, 
     statistic, _, layer = name.partition("@")
     path = f"{benchmark['key']}/{name}"
     undefined_at = dict(_undefined(history, path))
-    if items is None:  # lost, unless no evaluation ever had a value to keep them for
+    if items is None:  # lost, unless there never was a value: items are kept with values only
         valued = any(line.get(path) is not None for line in history.evaluations)
         return _without(MISSING if valued else next(reversed(undefined_at.values()), MISSING))
     columns = [n for n in items.model if n.partition("@")[2] == layer]
@@ -100,7 +100,7 @@ def _peak(history: History, benchmark: BenchmarkLine, name: str, margin: float, 
         return _without("the items have no levels")
     steps = _regular_steps(history, benchmark)
     if steps is None:
-        return _without("the record does not say which evaluations are the regular ones")
+        return _without("the record does not name the interval of the regular evaluations")
     known = {s: t for t, s in enumerate(items.steps) if s not in undefined_at}
     model: NDArray[np.float64] = np.full((len(steps), len(items.human)), np.nan)
     for row, step in enumerate(steps):

@@ -8,7 +8,13 @@ from clip_align.metrics.estimate import Estimate
 
 
 def sentence(found: Peak, margin: float, subject: str) -> str:
-    """The course in words: rise, fall since, what is excluded, what could have been shown, and where the peak lies."""
+    """The course in words: rise, fall since, what is excluded, what could have been shown, and where the peak lies.
+
+    Args:
+        found: the result of the rule.
+        margin: change of the score below which it counts as flat, as the rule used it.
+        subject: the score's name as the sentence begins with it.
+    """
     if found.word is None:
         return f"{subject}: no verdict: {found.reason}."
     top = (found.start or 0.0) + (found.rise.value or 0.0)
@@ -56,6 +62,6 @@ def _span(estimate: Estimate, sign: str = "") -> str:
 def _n(value: float | None, digits: int = 3) -> str:
     """``.537``, ``-.012``: a score without its leading zero; differences here are often below .01."""
     text = f"{value or 0.0:.{digits}f}"
-    if float(text) == 0:
+    if float(text) == 0:  # -.0004 is rounded to "-0.000"
         text = text.removeprefix("-")
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text

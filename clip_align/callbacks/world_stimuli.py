@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from clip_align.data.world.captions import class_prompts
 from clip_align.data.world.held_out import HeldOut, held_out, image
+from clip_align.data.world.nearest_neighbour import nearest_neighbour_accuracy
 from clip_align.data.world.shapes import SHAPES
-from clip_align.data.world.shards import ensure_held_out, nearest_neighbour_accuracy
+from clip_align.data.world.shards import ensure_held_out
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.stimulus import Stimulus

@@ -10,7 +10,7 @@ from pathlib import Path
 from clip_align.config import PathsConfig
 from clip_align.errors import UserError, visible
 from clip_align.runs.folder import RunFolder, resolve_run, unusable
-from clip_align.structure import nearest
+from clip_align.spelling import nearest
 
 KEYS = ("output", "paths.runs", "two_way")
 HELP = """python -m clip_align report <run> [<run> ...] [output=<folder>] [two_way=true] [paths.runs=<folder>]

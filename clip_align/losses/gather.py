@@ -12,7 +12,9 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from clip_align.errors import RunError
 
-_agreed: WeakKeyDictionary[Any, tuple[int, ...]] = WeakKeyDictionary()  # process group -> shape found equal on all
+# Process group -> shape last found equal on all ranks: the check costs a collective and a synchronization with the
+# device, so it is made when the shape changes, not at every step. Weak: a destroyed group takes its entry along.
+_agreed: WeakKeyDictionary[Any, tuple[int, ...]] = WeakKeyDictionary()
 
 
 class _GatherRows(torch.autograd.Function):
@@ -40,9 +42,9 @@ class _GatherRows(torch.autograd.Function):
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     """Rows [b, …] of every rank as [world * b, …], rank 0's first; differentiable.
 
-    Backward sums over ranks what each rank's loss says about the rows gathered from here. With a loss
-    that is a mean over local rows, the mean over ranks that DDP takes is then the gradient of the whole
-    batch. Every rank must bring the same shape (checked when it is new to this process group: RunError).
+    Backward sums, over ranks, the gradient of each rank's loss with respect to the rows gathered from here. With a loss
+    that is a mean over local rows, the mean over ranks that DDP takes is then the gradient of the whole batch. RunError
+    where the ranks' shapes differ (checked when a shape is new to this process group).
     """
     gathered: torch.Tensor = _uncompiled(rows)
     return gathered

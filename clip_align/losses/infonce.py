@@ -31,6 +31,7 @@ def infonce(
     """
     if image.shape != text.shape:
         raise ValueError(f"image and text embeddings differ in shape: {tuple(image.shape)}, {tuple(text.shape)}")
+    # In float32 (float64 for float64) under autocast too: bfloat16 logits of up to 100 have a resolution of .5.
     with torch.autocast(image.device.type, enabled=False):
         dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
         image = functional.normalize(image.to(dtype), dim=-1)
@@ -39,6 +40,7 @@ def infonce(
         if world > 1:
             images, texts = gather_rows(torch.cat([image, text], dim=1)).chunk(2, dim=1)  # one collective for both
         scale = logit_scale.to(dtype).exp()
+        # the matching column of local row k is row k of this rank's block
         own = torch.arange(len(image), device=image.device) + rank * len(image)
         to_texts = functional.cross_entropy(scale * image @ texts.T, own)  # [b, world * b]
         to_images = functional.cross_entropy(scale * text @ images.T, own)

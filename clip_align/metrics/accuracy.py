@@ -11,39 +11,40 @@ from numpy.typing import ArrayLike, NDArray
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.vectors import FLOAT32_NOISE, unit
 
-__all__ = ["NO_CHOICE", "accuracy", "choices", "wilson"]
+__all__ = ["NO_CHOICE", "accuracy", "choices", "why_no_decisions", "wilson"]
 
 NO_CHOICE = -1
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
-EQUAL_COSINES = 1e-12  # in float64
+EQUAL_COSINES = 1e-12  # far above the rounding of a float64 dot product of unit vectors
 
 
 def choices(images: ArrayLike, prompts: ArrayLike) -> NDArray[np.signedinteger]:
     """Zero-shot decisions [N]: for images [N, D] the class whose prompt embedding [K, D] has the largest cosine.
 
-    int8 for up to 127 classes, int16 beyond.
-    The first class wins a tie. -1 (no decision) where an image's cosines are not finite or all equal, and for all
-    images where every one of them has the same embedding: such a model has not looked.
+    Class indices, int8 for up to 127 classes, int16 beyond; the first class wins a tie. -1 (no decision) where an
+    image's cosines are not finite or all equal, and for all images where all of them have the same embedding: a
+    collapsed model would otherwise be scored on the one class that it always returns.
     """
     x, p = np.asarray(images, dtype=np.float64), np.asarray(prompts, dtype=np.float64)
     kind = np.int8 if len(p) <= np.iinfo(np.int8).max else np.int16
     if not len(x) or not len(p):
         return np.full(len(x), NO_CHOICE, dtype=kind)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # such rows become -1 below
         x, p = unit(x), unit(p)
         cosines = x @ p.T  # [N, K]
         finite = np.asarray(np.isfinite(cosines).all(axis=1))
-        asked = finite & (np.ptp(np.where(finite[:, None], cosines, 0.0), axis=1) > EQUAL_COSINES)
-    looked = x[asked]
-    if len(looked) > 1 and np.ptp(looked, axis=0).max() <= FLOAT32_NOISE:
-        asked[:] = False
-    return np.where(asked, np.argmax(np.where(asked[:, None], cosines, 0.0), axis=1), NO_CHOICE).astype(kind)
+        decided = finite & (np.ptp(np.where(finite[:, None], cosines, 0.0), axis=1) > EQUAL_COSINES)
+    directions = x[decided]
+    if len(directions) > 1 and np.ptp(directions, axis=0).max() <= FLOAT32_NOISE:
+        decided[:] = False
+    # argmax of a row with NaN is the NaN: such rows are replaced first
+    return np.where(decided, np.argmax(np.where(decided[:, None], cosines, 0.0), axis=1), NO_CHOICE).astype(kind)
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a fraction of ``hits`` in ``n`` independent trials (Wilson 1927); (0, 1) when n is 0.
+    """95 % interval of a fraction of ``hits`` in ``n`` independent trials; (0, 1) when n is 0.
 
-    Unlike resampling it keeps a width at 0 and 1.
+    Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212. Unlike resampling it keeps a width at 0 and 1.
     """
     if n <= 0:
         return 0.0, 1.0
@@ -54,7 +55,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def accuracy(decisions: ArrayLike, right: ArrayLike) -> Estimate:
-    """Share of right decisions with its Wilson interval; decisions and right answers [N], class indices.
+    """Fraction of right decisions, in [0, 1], with its Wilson interval; decisions and right answers [N], class indices.
 
     No decision (-1) is a wrong one; undefined where there are no images or no decisions at all.
     """

@@ -76,7 +76,9 @@ def krocc(x: ArrayLike, y: ArrayLike) -> float:
     ra, rb = np.unique(a, return_inverse=True)[1], np.unique(b, return_inverse=True)[1]  # dense ranks from 0
     order = np.lexsort((rb, ra))
     pairs = n * (n - 1) // 2
+    # the last argument: one label for each pair of values
     tied_a, tied_b, tied_both = _tied(ra), _tied(rb), _tied(ra * (int(rb.max()) + 1) + rb)
+    # Knight 1966: sorted by a, disagreeing pairs are inversions of b; pairs tied in either list count for neither
     agree_minus_disagree = pairs - tied_a - tied_b + tied_both - 2 * _inversions(rb[order])
     # two roots: the product of the counts may leave the range in which floats hold every integer
     value = agree_minus_disagree / math.sqrt(pairs - tied_a) / math.sqrt(pairs - tied_b)
@@ -84,10 +86,15 @@ def krocc(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def within_level_srocc(x: ArrayLike, y: ArrayLike, level: ArrayLike) -> float:
-    """Mean over the levels of the srocc of the items of that level: their ordering at equal level.
+    """Mean over the levels of the srocc of the items of that level: their ordering at equal level, in [-1, 1].
 
-    level: [N], any labels. A level without a value (a single item, all equal) leaves the whole score NaN: a mean over
-    the others would be another score.
+    Args:
+        x: model values [N].
+        y: human values [N].
+        level: labels [N] of any type.
+
+    NaN where one level has no value (fewer than three items, all equal): a mean over the others would be another
+    score. ValueError where the lengths differ.
     """
     a, b = _pair(x, y)
     groups = _groups(level, len(a))
@@ -95,9 +102,14 @@ def within_level_srocc(x: ArrayLike, y: ArrayLike, level: ArrayLike) -> float:
 
 
 def content_srocc(x: ArrayLike, y: ArrayLike, condition: ArrayLike) -> float:
-    """srocc of both lists minus the means of their conditions: what is left once the distortion is known.
+    """srocc of both lists minus the means of their conditions: what is left once the distortion is known; [-1, 1].
 
-    condition: [N], any labels (type and level together). NaN too where the means explain all of one list.
+    Args:
+        x: model values [N].
+        y: human values [N].
+        condition: labels [N] of any type (distortion type and level together).
+
+    NaN where ``why_undefined`` has a reason, and where the means explain all of one list.
     """
     a, b = _pair(x, y)
     if why_undefined(a, b):
@@ -109,8 +121,14 @@ def content_srocc(x: ArrayLike, y: ArrayLike, condition: ArrayLike) -> float:
 def level_shuffled(x: ArrayLike, y: ArrayLike, level: ArrayLike) -> float:
     """Mean srocc of x with y over all shuffles of y inside the levels: what knowing the level alone gives this model.
 
+    Args:
+        x: model values [N].
+        y: human values [N].
+        level: labels [N] of any type.
+
     The exact mean, not that of some shuffles: they leave the set of ranks as it is, so that the mean of the
-    correlation is the correlation of x's ranks with the mean rank of each level, on y's scale.
+    correlation is the correlation of x's ranks with the mean rank of each level, on y's scale. In [-1, 1]; NaN where
+    ``why_undefined`` has a reason.
     """
     a, b = _pair(x, y)
     if why_undefined(a, b):
@@ -125,20 +143,30 @@ def type_permutation_sd(
 ) -> tuple[float, float]:
     """Standard deviations of (srocc, within-level srocc) over all permutations of the types of y, the same everywhere.
 
-    The null of a model that knows levels and images but not which distortion is which: with few types a
-    within-level value of two such deviations is what luck can give. kind, level, cluster: [N] labels that together
-    name each item once and are completely crossed; (NaN, NaN) where they are not. Exact: the score is a sum over the
-    types of a matrix entry chosen by the permutation, whose variance is known (Hoeffding 1951).
+    The null distribution of a model that knows levels and images but not which distortion is which: with few types, a
+    within-level value of two such deviations can arise by chance.
+
+    Args:
+        x: model values [N].
+        y: human values [N].
+        kind: labels [N] of the distortion type.
+        level: labels [N].
+        cluster: labels [N], of the reference image. The three labels name each item once and are completely crossed;
+            (NaN, NaN) where they are not.
+
+    Exact, without drawing permutations: the score is a sum over the types of a matrix entry that the permutation
+    chooses, whose variance has a closed form (Hoeffding, Ann. Math. Stat. 22, 1951, 558-566).
     """
     a, b = _pair(x, y)
     axes = [np.unique(np.asarray(v), return_inverse=True)[1].ravel() for v in (level, kind, cluster)]
     shape = tuple(int(v.max()) + 1 for v in axes) if len(a) else (0, 0, 0)
     if why_undefined(a, b) or shape[1] < 2 or len(a) != math.prod(shape):
         return math.nan, math.nan
-    order = np.lexsort(axes[::-1])
+    order = np.lexsort(axes[::-1])  # sorted by level, then type, then cluster, so that a reshape crosses them
     if len(np.unique(np.ravel_multi_index(axes, shape))) != len(a):
         return math.nan, math.nan
     crossed_a, crossed_b = (v[order].reshape(shape) for v in (a, b))  # [levels, types, clusters]
+    # for the pooled score all levels are one group, and a type's items are those of all its levels
     pooled = (v.transpose(1, 0, 2).reshape(1, shape[1], -1) for v in (crossed_a, crossed_b))
     return _permutation_sd(*pooled), _permutation_sd(crossed_a, crossed_b)
 
@@ -155,6 +183,7 @@ def _centred(v: NDArray[np.float64]) -> NDArray[np.float64]:
     # is much where they differ by little.
     v = np.ldexp(v, -int(np.frexp(np.abs(v).max())[1]))
     v = v - v.mean()
+    # a second time, now for spread: the squares of small differences about a large mean must not underflow
     top = np.abs(v).max()
     return v / top if top > 0 else v
 
@@ -175,6 +204,7 @@ def _permutation_sd(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
             return math.nan
         rx, ry = (_centred(midranks(v.ravel())).reshape(x.shape) for v in (x, y))
         table += rx @ ry.T / (np.linalg.norm(rx) * np.linalg.norm(ry)) / len(a)
+    # Hoeffding: the variance of a permuted sum is that of the doubly centred table
     table += table.mean() - table.mean(axis=0) - table.mean(axis=1, keepdims=True)
     return math.sqrt(float((table**2).sum()) / (len(table) - 1))
 
@@ -185,6 +215,7 @@ def _groups(labels: ArrayLike, n: int) -> list[NDArray[np.intp]]:
         raise ValueError(f"one label an item is needed: {n} items, labels of shape {values.shape}")
     inverse = np.unique(values, return_inverse=True)[1].ravel()
     order = np.argsort(inverse, kind="stable")
+    # split of an empty list would be one empty group
     return np.split(order, np.cumsum(np.bincount(inverse))[:-1]) if n else []
 
 
@@ -199,11 +230,11 @@ def _inversions(ranks: NDArray[np.intp]) -> int:
     small: NDArray[np.unsignedinteger] = ranks.astype(kind)
     total = 0
     for bit in reversed(range(int(small.max()).bit_length())):
-        one = ((small >> bit) & 1).astype(np.int64)
+        one = ((small >> bit) & 1).astype(np.int64)  # uint16 sums would overflow
         before = np.cumsum(one)
         prefix = small >> (bit + 1)  # equal prefixes lie together, in their first order
         starts = np.flatnonzero(np.concatenate(([True], prefix[1:] != prefix[:-1])))
         base = np.repeat(before[starts] - one[starts], np.diff(np.append(starts, len(small))))
-        total += int(((before - base) * (1 - one)).sum())
+        total += int(((before - base) * (1 - one)).sum())  # for each 0: the ones before it among equal prefixes
         small = small[np.argsort(small >> bit, kind="stable")]
     return total

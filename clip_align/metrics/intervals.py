@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals of scores that depend on counts alone: exact delete-one-cluster jackknife on sums of counts."""
+"""Intervals of scores that depend on counts alone: exact delete-one-cluster jackknife on sums of counts.
+
+A score of sums needs no second pass over the items: leaving a cluster out is a subtraction.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def cluster_sums(columns: ArrayLike, clusters: ArrayLike) -> NDArray[np.float64]
     values = np.asarray(columns, dtype=np.float64)
     index = np.unique(np.asarray(clusters), return_inverse=True)[1].ravel()
     sums = np.zeros((int(index.max()) + 1 if len(index) else 0, values.shape[1]))
-    np.add.at(sums, index, values)
+    np.add.at(sums, index, values)  # sums[index] += values would add only the last of each cluster
     return sums
 
 
@@ -36,7 +39,7 @@ def jackknife_of_sums(statistic: Statistic, sums: NDArray[np.float64]) -> float 
     ``statistic`` takes [..., C] and returns [...]. Each cluster is left out once; t with clusters - 1 degrees of
     freedom. None where fewer than two clusters or one of the deletions has no value.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):  # a deletion without a value is found below
         left = statistic(sums.sum(axis=0) - sums)
     variance = delete_one_variance(left)
     return None if variance is None else t95(len(sums) - 1) * math.sqrt(variance)

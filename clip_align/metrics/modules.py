@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scores as torchmetrics Metrics, for training code that keeps its metrics that way.
+"""The scores as torchmetrics Metrics, for training code that keeps its metrics that way; see docs/metrics.md.
 
 States are lists of float64 and int64 tensors with the items' numbers; ``compute`` gathers them, sorts by number,
 drops repeated items (a sampler's padding) and calls the pure numpy function. So the value is the same on any number
@@ -41,14 +41,14 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 class ItemMetric(Metric):
-    """A score over numbered items. A subclass names the columns and says what is computed of them.
+    """A score over numbered items. A subclass names the columns in ``columns`` and computes the score in ``value``.
 
     ``set_dtype``, and ``.to(dtype)`` of the metric or of a module that holds it, convert what it has seen so far, so
     that values which differ by less than the rounding of that type are tied: call ``reset()`` after them.
     """
 
     columns: ClassVar[Mapping[str, torch.dtype]]
-    full_state_update = False
+    full_state_update = False  # forward() may compute a batch's value from that batch alone
     is_differentiable = False
 
     def __init__(self, **kwargs: Any) -> None:
@@ -61,17 +61,25 @@ class ItemMetric(Metric):
         raise NotImplementedError
 
     def update(self, item: Tensor, *values: Tensor) -> None:
-        """Adds items: their numbers (whole, unique over all ranks) and one tensor [n] for each of ``columns``."""
+        """Add items.
+
+        Args:
+            item: their numbers [n], integers; the same item has the same number on all ranks, and is counted once.
+            values: one tensor [n] for each of ``columns``, in their order.
+
+        ValueError for another number of tensors or unequal lengths.
+        """
         if len(values) != len(self.columns):
             raise ValueError(f"{type(self).__name__} takes {', '.join(self.columns)}; got {len(values)} tensors")
         for name, tensor in zip(("item", *self.columns), (item, *values), strict=True):
             if tensor.shape != item.shape or item.ndim != 1:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the item numbers {tuple(item.shape)}")
+            # float64 at once: differences below float32's rounding decide ranks
             getattr(self, name).append(tensor.detach().to(self._kind(name)))
 
     def compute(self) -> Tensor:
         """The score as a float64 scalar, NaN where it is undefined."""
-        _, first = np.unique(self._column("item"), return_index=True)
+        _, first = np.unique(self._column("item"), return_index=True)  # sorted, so that any deal gives the same bits
         if not len(first):
             return torch.tensor(torch.nan, dtype=torch.float64)
         score = self.value({name: self._column(name)[first] for name in self.columns})
@@ -83,12 +91,12 @@ class ItemMetric(Metric):
 
     def _column(self, name: str) -> NDArray[Any]:
         state: list[Tensor] | Tensor = getattr(self, name)
-        tensors = [state] if isinstance(state, Tensor) else state
+        tensors = [state] if isinstance(state, Tensor) else state  # a tensor after torchmetrics has gathered
         empty = np.empty(0, dtype=np.int64 if self._kind(name) is torch.int64 else np.float64)
         return np.concatenate([empty, *(t.cpu().numpy() for t in tensors)])
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        """Gathers. A rank that saw nothing must send an empty tensor of the right type: the default is float32."""
+        """Gather. A rank that saw nothing must send an empty tensor of the right type: the default is float32."""
         for name in ("item", *self.columns):
             if not len(getattr(self, name)):
                 setattr(self, name, [torch.empty(0, dtype=self._kind(name), device=self.device)])
@@ -102,7 +110,7 @@ class Srocc(ItemMetric):
     higher_is_better = True
 
     def value(self, columns: Columns) -> float:
-        """Of the gathered columns."""
+        """Score of the gathered columns."""
         return correlation.srocc(columns["model"], columns["human"])
 
 
@@ -110,7 +118,7 @@ class Plcc(Srocc):
     """Linear correlation; ``update(item, model, human)``; see ``correlation.plcc``."""
 
     def value(self, columns: Columns) -> float:
-        """Of the gathered columns."""
+        """Score of the gathered columns."""
         return correlation.plcc(columns["model"], columns["human"])
 
 
@@ -118,7 +126,7 @@ class Krocc(Srocc):
     """Kendall's tau-b; ``update(item, model, human)``; see ``correlation.krocc``."""
 
     def value(self, columns: Columns) -> float:
-        """Of the gathered columns."""
+        """Score of the gathered columns."""
         return correlation.krocc(columns["model"], columns["human"])
 
 
@@ -129,7 +137,7 @@ class WithinLevelSrocc(ItemMetric):
     higher_is_better = True
 
     def value(self, columns: Columns) -> float:
-        """Of the gathered columns."""
+        """Score of the gathered columns."""
         return correlation.within_level_srocc(columns["model"], columns["human"], columns["level"])
 
 
@@ -140,53 +148,59 @@ class ContentSrocc(ItemMetric):
     higher_is_better = True
 
     def value(self, columns: Columns) -> float:
-        """Of the gathered columns."""
+        """Score of the gathered columns."""
         return correlation.content_srocc(columns["model"], columns["human"], columns["condition"])
 
 
 class Accuracy(ItemMetric):
-    """Share of right decisions; ``update(item, choice, right)``, class indices, choice -1 for none."""
+    """Fraction of right decisions; ``update(item, choice, right)``, class indices, choice -1 for none."""
 
     columns: ClassVar[Mapping[str, torch.dtype]] = {"choice": torch.int64, "right": torch.int64}
     higher_is_better = True
 
     def value(self, columns: Columns) -> Estimate:
-        """Of the gathered columns."""
+        """Score of the gathered columns."""
         return decisions.accuracy(columns["choice"], columns["right"])
 
 
-class TextureBias(ItemMetric):
-    """T/(S+T), NaN while the gate is closed; ``update(item, choice, shape, texture)``; see ``texture.texture_bias``."""
-
-    columns: ClassVar[Mapping[str, torch.dtype]] = dict.fromkeys(("choice", "shape", "texture"), torch.int64)
+class _AmongClasses(ItemMetric):
+    """A score whose chance or correction depends on the number of classes that the model chooses among."""
 
     def __init__(self, classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.classes = classes
 
+
+class TextureBias(_AmongClasses):
+    """T/(S+T), NaN while the gate is closed; ``update(item, choice, shape, texture)``; see ``texture.texture_bias``.
+
+    Neither direction is better; ``classes``: the number of classes that the model chooses among.
+    """
+
+    columns: ClassVar[Mapping[str, torch.dtype]] = dict.fromkeys(("choice", "shape", "texture"), torch.int64)
+
     def value(self, columns: Columns) -> Estimate:
-        """Of the gathered columns."""
+        """Score of the gathered columns."""
         return texture.texture_bias(**columns, classes=self.classes)
 
 
 class TextureBiasCorrected(TextureBias):
-    """The same without guesses; see ``texture.texture_bias_corrected``."""
+    """Texture bias corrected for guesses, at least 3 classes; see ``texture.texture_bias_corrected``."""
 
     def value(self, columns: Columns) -> Estimate:
-        """Of the gathered columns."""
+        """Score of the gathered columns."""
         return texture.texture_bias_corrected(**columns, classes=self.classes)
 
 
-class CorrectedDrop(ItemMetric):
-    """Share of the above-chance accuracy lost; ``update(item, clean, noisy, right)``; see ``noise.corrected_drop``."""
+class CorrectedDrop(_AmongClasses):
+    """Fraction of the above-chance accuracy lost; ``update(item, clean, noisy, right)``; see ``noise.corrected_drop``.
+
+    ``classes``: the number of classes that the model chooses among.
+    """
 
     columns: ClassVar[Mapping[str, torch.dtype]] = dict.fromkeys(("clean", "noisy", "right"), torch.int64)
     higher_is_better = False
 
-    def __init__(self, classes: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.classes = classes
-
     def value(self, columns: Columns) -> Estimate:
-        """Of the gathered columns."""
+        """Score of the gathered columns."""
         return noise.corrected_drop(**columns, classes=self.classes)

@@ -20,25 +20,39 @@ from clip_align.metrics.intervals import t95
 
 __all__ = ["corrected_drop", "drop", "relative_drop", "relative_drop_limit"]
 
-WIDEST = 0.5  # 95 % interval of the corrected drop
-MEANINGLESS = 2.0  # a width that tells a reader nothing: the divisor is hardly above 0
+WIDEST = 0.5  # width of the 95 % interval of the corrected drop up to which it is reported
+MEANINGLESS = 2.0  # a width from which on the divisor, not the number of images, is what is uncertain
 
-# right before and after, lost, gained, wrong before and after
-Cells = NDArray[np.float64]
+Cells = NDArray[np.float64]  # counts [..., 4]: right before and after, lost, gained, wrong before and after
 Ratio = Callable[[Cells], NDArray[np.float64]]
 
 
 def drop(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike) -> Estimate:
     """Accuracy lost, c - n, in [-1, 1], with its paired interval.
 
-    clean, noisy: decisions [N] about the same images; right: the right classes [N]. No decision (-1) is wrong.
+    Args:
+        clean: decisions [N] without noise, class indices; no decision (-1) counts as wrong.
+        noisy: decisions [N] about the same images with noise, likewise.
+        right: the right classes [N].
+
+    Undefined without images, or where one of the two has no decisions at all; ValueError for unequal lengths.
     """
     reason = why_no_decisions(clean) or why_no_decisions(noisy)
     return undefined(reason) if reason else _paired(_drop, _cells(clean, noisy, right))
 
 
 def corrected_drop(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike, classes: int) -> Estimate:
-    """(c - n)/(c - 1/K) with its paired interval; undefined while c is at chance or the interval wider than .5."""
+    """(c - n)/(c - 1/K) with its paired interval: the fraction of the above-chance accuracy that is lost.
+
+    Args:
+        clean: decisions [N] without noise, class indices; no decision (-1) counts as wrong.
+        noisy: decisions [N] about the same images with noise, likewise.
+        right: the right classes [N].
+        classes: K, the number of classes that the model chooses among; chance is 1/K.
+
+    0 = nothing lost, 1 = only chance is left, below 0 where noise helps. Undefined where ``drop`` is, while c is not
+    above chance, and while the interval is wider than .5.
+    """
     reason = why_no_decisions(clean) or why_no_decisions(noisy)
     if reason:
         return undefined(reason)
@@ -50,6 +64,7 @@ def corrected_drop(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike, classes
 
     def ratio(v: Cells) -> NDArray[np.float64]:
         beyond = _clean(v) - 1 / classes
+        # NaN, not a division by 0: a deletion without a value leaves the interval out
         return np.where(beyond > 0, _drop(v) / np.where(beyond > 0, beyond, 1.0), np.nan)
 
     estimate = _paired(ratio, cells)
@@ -65,7 +80,16 @@ def corrected_drop(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike, classes
 
 
 def relative_drop(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike, classes: int) -> Estimate:
-    """(c - n)/c with its paired interval; undefined where the corrected drop is. At most ``relative_drop_limit``."""
+    """(c - n)/c with its paired interval, the published definition; undefined where the corrected drop is.
+
+    Args:
+        clean: decisions [N] without noise, class indices; no decision (-1) counts as wrong.
+        noisy: decisions [N] about the same images with noise, likewise.
+        right: the right classes [N].
+        classes: K, the number of classes that the model chooses among.
+
+    At most ``relative_drop_limit`` unless noise leaves less than chance.
+    """
     gate = corrected_drop(clean, noisy, right, classes)
     if gate.value is None:
         return undefined(str(gate.reason))
@@ -86,7 +110,7 @@ def _cells(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike) -> Cells:
     c, n, answer = np.asarray(clean), np.asarray(noisy), np.asarray(right)
     if not c.shape == n.shape == answer.shape or c.ndim != 1:
         raise ValueError(f"decisions and answers must be lists of one length, got {c.shape}, {n.shape}, {answer.shape}")
-    before, after = c == answer, n == answer
+    before, after = c == answer, n == answer  # -1, no decision, equals no class: wrong
     tables = (before & after, before & ~after, ~before & after, ~before & ~after)
     return np.array([np.count_nonzero(t) for t in tables], dtype=np.float64)
 
@@ -111,7 +135,7 @@ def _paired(ratio: Ratio, cells: Cells) -> Estimate:
     half = _half_width(ratio, cells) if n > 1 else None
     if half is None:
         return Estimate(value)
-    if half == 0:
+    if half == 0:  # all images in one cell, or in two of which the ratio is the same
         padded = cells + 0.5
         half, middle = _half_width(ratio, padded) or 0.0, float(ratio(padded))
         return Estimate(value, min(value, middle - half), max(value, middle + half))
@@ -122,9 +146,9 @@ def _half_width(ratio: Ratio, cells: Cells) -> float | None:
     n = float(cells.sum())
     there = cells > 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        left = ratio(cells - np.eye(4))[there]
+        left = ratio(cells - np.eye(4))[there]  # one image less in each cell that has one
     if not np.isfinite(left).all():
         return None
-    fraction = cells[there] / n
+    fraction = cells[there] / n  # the deletions of a cell are equal: weighted instead of repeated
     spread = float((fraction * (left - (fraction * left).sum()) ** 2).sum())
     return t95(n - 1) * math.sqrt((n - 1) * spread)

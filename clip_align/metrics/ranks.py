@@ -23,5 +23,6 @@ def midranks(x: ArrayLike) -> NDArray[np.float64]:
         return np.empty(0)
     edges = tie_edges(values[order])
     ranks = np.empty(len(values))
+    # ranks start + 1 … end of a group have the mean (start + end + 1)/2
     ranks[order] = np.repeat((edges[:-1] + edges[1:] + 1) / 2, np.diff(edges))
     return ranks

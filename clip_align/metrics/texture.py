@@ -27,15 +27,18 @@ __all__ = [
     "why_gate_closed",
 ]
 
-FEWEST_HITS = 0.25  # (S+T)/n below this: the answers hardly follow either cue
-LARGEST_FRACTION = 0.9  # of the answers in one class: a collapsed model has a bias of exactly .5
-WIDEST = 0.4  # 95 % interval of the corrected bias
+FEWEST_HITS = 0.25  # (S+T)/n below this: the decisions hardly follow either cue
+LARGEST_FRACTION = 0.9  # of the decisions in one class: a collapsed model has a bias of exactly .5
+WIDEST = 0.4  # width of the 95 % interval of the corrected bias up to which it is reported
 NO_INTERVAL = "no interval: too few class pairs"
 
 
 @dataclass(frozen=True)
 class CueCounts:
-    """Decisions about the n conflict images: for the shape, for the texture, for neither (no answer included)."""
+    """Numbers of decisions about the n conflict images.
+
+    ``shape``, ``texture``: for the class of either cue; ``neither``: all others, of which ``no_answer`` (-1).
+    """
 
     shape: int
     texture: int
@@ -49,24 +52,54 @@ class CueCounts:
 
 
 def counts(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> CueCounts:
-    """Counts over the images whose shape and texture differ; all three [N] class indices, choice -1 = no answer."""
+    """Counts over the images whose shape and texture differ.
+
+    Args:
+        choice: decisions [N], class indices; -1 = no decision.
+        shape: class [N] of each image's shape.
+        texture: class [N] of each image's texture.
+
+    ValueError for lists of unequal length.
+    """
     c, s, t = _conflict(choice, shape, texture)
     for_shape, for_texture = int(np.count_nonzero(c == s)), int(np.count_nonzero(c == t))
     return CueCounts(for_shape, for_texture, len(c) - for_shape - for_texture, int(np.count_nonzero(c < 0)))
 
 
 def shape_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
-    """S/n with its interval over class pairs; chance 1/K; undefined without conflict images or decisions."""
+    """S/n, the fraction of decisions for the shape, with its interval over class pairs; chance 1/K.
+
+    Args:
+        choice: decisions [N], class indices; -1 = no decision.
+        shape: class [N] of each image's shape.
+        texture: class [N] of each image's texture.
+
+    Undefined without conflict images or decisions.
+    """
     return _hits(choice, shape, texture, 0)
 
 
 def texture_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
-    """T/n, likewise."""
+    """T/n, the fraction of decisions for the texture, with its interval over class pairs; chance 1/K.
+
+    Args:
+        choice: decisions [N], class indices; -1 = no decision.
+        shape: class [N] of each image's shape.
+        texture: class [N] of each image's texture.
+
+    Undefined without conflict images or decisions.
+    """
     return _hits(choice, shape, texture, 1)
 
 
 def texture_bias(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> Estimate:
-    """T/(S+T) in [0, 1], as published, with its interval over class pairs.
+    """T/(S+T) in [0, 1], as published (Geirhos et al. 2019), with its interval over class pairs.
+
+    Args:
+        choice: decisions [N], class indices; -1 = no decision.
+        shape: class [N] of each image's shape.
+        texture: class [N] of each image's texture.
+        classes: K, the number of classes that the model chooses among.
 
     Undefined while this evaluation's own gate is closed (``why_gate_closed``). Guesses pull it to .5, by less and less
     while a model learns: see ``texture_bias_corrected`` before reading a trend.
@@ -74,11 +107,22 @@ def texture_bias(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classe
     reason = why_gate_closed(choice, shape, texture, classes)
     if reason:
         return undefined(reason)
-    return _estimate(_raw, choice, shape, texture)
+
+    def statistic(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        both = sums[..., 0] + sums[..., 1]
+        return np.where(both > 0, sums[..., 1] / np.where(both > 0, both, 1.0), np.nan)
+
+    return _estimate(statistic, choice, shape, texture)
 
 
 def texture_bias_corrected(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> Estimate:
-    """(T - g)/(S + T - 2g), where g = N/(K - 2) answers for each cue are guesses, estimated from the N for neither.
+    """(T - g)/(S + T - 2g), where g = N/(K - 2) decisions for each cue are guesses, estimated from the N for neither.
+
+    Args:
+        choice: decisions [N], class indices; -1 = no decision.
+        shape: class [N] of each image's shape.
+        texture: class [N] of each image's texture.
+        classes: K, the number of classes that the model chooses among; ValueError below 3.
 
     Not forced into [0, 1]: an unbiased estimate may leave it. Undefined while the gate is closed, where nothing is
     left beyond guesses, and while its 95 % interval over class pairs is wider than .4.
@@ -101,29 +145,35 @@ def texture_bias_corrected(choice: ArrayLike, shape: ArrayLike, texture: ArrayLi
 
 
 def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> str | None:
-    """Why a bias would say nothing at this evaluation, in words; None where the gate is open.
+    """Why a bias is not interpretable at this evaluation, in words; None where the gate is open.
 
-    Open when at least a quarter of the answers name one of the two cues, the lower bound of that share over class
-    pairs exceeds chance (2/K), and no class takes 90 % of the answers.
+    Args:
+        choice: decisions [N], class indices; -1 = no decision.
+        shape: class [N] of each image's shape.
+        texture: class [N] of each image's texture.
+        classes: K, the number of classes that the model chooses among.
+
+    Open when at least a quarter of the decisions are for one of the two cues, the lower bound of that fraction over
+    class pairs exceeds chance (2/K), and no class takes 90 % of the decisions.
     """
     c, s, t = _conflict(choice, shape, texture)
     reason = why_no_decisions(c)
     if reason:
         return reason
-    answers = np.bincount(c[c >= 0].astype(np.intp), minlength=1)
-    if answers.max() >= LARGEST_FRACTION * answers.sum():
-        return f"one class takes {100 * answers.max() / answers.sum():.0f} % of the answers"
+    decisions = np.bincount(c[c >= 0].astype(np.intp), minlength=1)  # by class, without -1
+    if decisions.max() >= LARGEST_FRACTION * decisions.sum():
+        return f"one class takes {100 * decisions.max() / decisions.sum():.0f} % of the decisions"
     hits = _fraction((c == s) | (c == t), _pairs(s, t))
     if hits.value is None or hits.value < FEWEST_HITS:
         return (
-            f"only {100 * (hits.value or 0):.0f} % of the answers name the shape or the texture; "
+            f"only {100 * (hits.value or 0):.0f} % of the decisions name the shape or the texture; "
             f"a bias needs {100 * FEWEST_HITS:.0f} %"
         )
     if hits.low is None:
         return NO_INTERVAL
     if hits.low <= 2 / classes:
         named, chance = 100 * hits.value, 200 / classes
-        return f"the fraction of answers that name a cue ({named:.0f} %) is not above chance ({chance:.1f} %)"
+        return f"the fraction of decisions that name a cue ({named:.0f} %) is not above chance ({chance:.1f} %)"
     return None
 
 
@@ -134,7 +184,7 @@ def _hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cue: int) -> 
 
 
 def _fraction(hit: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Estimate:
-    """Share of hits, its interval over clusters: none for one cluster, Wilson's where a jackknife has no width."""
+    """Fraction of hits, its interval over clusters: none for one cluster, Wilson's where a jackknife has no width."""
     sums = cluster_sums(np.column_stack((hit, np.ones(len(hit)))), clusters)
     half = jackknife_of_sums(lambda v: v[..., 0] / v[..., 1], sums)
     value = float(hit.mean())
@@ -144,23 +194,19 @@ def _fraction(hit: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Estimate:
     return Estimate(value, max(0.0, low), min(1.0, high))
 
 
-def _raw(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    both = sums[..., 0] + sums[..., 1]
-    return np.where(both > 0, sums[..., 1] / np.where(both > 0, both, 1.0), np.nan)
-
-
 def _estimate(statistic: Statistic, choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
     c, s, t = _conflict(choice, shape, texture)
-    answered_other = (c != s) & (c != t) & (c >= 0)  # no answer is no guess
-    sums = cluster_sums(np.column_stack((c == s, c == t, answered_other)), _pairs(s, t))
+    other = (c != s) & (c != t) & (c >= 0)  # no decision is no guess
+    sums = cluster_sums(np.column_stack((c == s, c == t, other)), _pairs(s, t))
     value = float(statistic(sums.sum(axis=0)))
     if not np.isfinite(value):
-        return undefined("nothing is left of the answers for shape and texture beyond guesses")
+        return undefined("nothing is left of the decisions for shape and texture beyond guesses")
     half = jackknife_of_sums(statistic, sums)
     if half is None:
         return undefined(NO_INTERVAL)
-    if half == 0:
+    if half == 0:  # the bias of all class pairs is 0, or 1: the jackknife has no width there
         low, high = wilson(int((c == t).sum()), int(((c == s) | (c == t)).sum()))
+        # Wilson's interval is that of the raw bias, and need not hold the corrected value
         return Estimate(value, min(value, low), max(value, high))
     return Estimate(value, value - half, value + half)
 

@@ -27,7 +27,7 @@ Triple = tuple[float, float, float]
 class ClipModel:
     """A model and what goes with it.
 
-    model: has ``encode_image`` ([N, 3, S, S] -> [N, D], not normed), ``encode_text`` and ``logit_scale``.
+    model: has ``encode_image`` ([N, 3, S, S] -> [N, D], not of unit length), ``encode_text`` and ``logit_scale``.
     tokenizer: texts -> int64 [N, context]; picklable.
     image_size: S in pixels. mean, std: of the channels on [0, 1], the model's own.
     layers: number of blocks that ``models.layers.block_features`` gives; None where there are none.
@@ -45,9 +45,12 @@ class ClipModel:
 def build_model(config: ModelConfig, words: Sequence[str] | None = None, device: str = "cpu") -> ClipModel:
     """The configured model; its weights are drawn from torch's global generator, which the caller seeds.
 
-    ``words`` is the tiny model's vocabulary (others have open_clip's own). ``device="meta"`` builds
-    shapes without values: what a dry run counts. UserError for a name that is unknown or needs the
-    network, and for an image size that the architecture cannot take.
+    Args:
+        config: the model part of the configuration.
+        words: vocabulary of the tiny model; others have open_clip's own tokenizer.
+        device: where the weights are made; "meta" builds shapes without values, which a dry run counts.
+
+    UserError for a name that is unknown or needs the network, and for an image size that the architecture cannot take.
     """
     if config.kind == "tiny":
         return _tiny(config, words, device)
@@ -101,7 +104,7 @@ def _open_clip(name: str, image_size: int | None, device: str) -> ClipModel:
 
 @contextlib.contextmanager
 def _no_warnings() -> Iterator[None]:
-    """open_clip warns through the root logger that the weights are random, which is what was asked for."""
+    """open_clip warns through the root logger that the weights are random, which is intended here."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -111,9 +114,9 @@ def _no_warnings() -> Iterator[None]:
 
 
 def _without_captioning(model: Any) -> None:
-    """Leave the decoder's weights as they are: DDP waits for gradients of whatever requires one.
+    """Leave the decoder's weights as they are: DDP waits for a gradient of every parameter that requires one.
 
-    CoCa's towers norm their embeddings unless told otherwise; here they answer like all the others.
+    CoCa's towers normalize their embeddings by default; the others' do not, and the loss does it for all.
     """
     model.encode_image = partial(model.encode_image, normalize=False)
     model.encode_text = partial(model.encode_text, normalize=False)
@@ -133,7 +136,7 @@ def _check_size(built: ClipModel) -> None:
             f"model.image_size: {built.name} cannot take images of {built.image_size} px ({_first(error)}); "
             "leave it null for the architecture's own size"
         ) from error
-    finally:
+    finally:  # module by module: train() would also change those that are kept in eval mode
         for module, training in modes:
             module.training = training
 
@@ -144,7 +147,7 @@ def _first(error: Exception) -> str:
 
 def _described(model: Any, tokenizer: Tokenizer, name: str) -> ClipModel:
     size = model.visual.image_size
-    size = size[0] if isinstance(size, tuple | list) else size
+    size = size[0] if isinstance(size, tuple | list) else size  # open_clip's towers have either; all are square
     mean, std = _triple(model.visual.image_mean), _triple(model.visual.image_std)
     return ClipModel(model, tokenizer, int(size), mean, std, name, layer_count(model))
 

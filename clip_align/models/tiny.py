@@ -17,14 +17,11 @@ from torch import nn
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS = 64, 2, 2
 WIDTHS = (32, 64, 128)
 STRIDE = 8  # three stages, each halving the image
-MEAN, STD = (
-    (0.5, 0.5, 0.5),
-    (0.25, 0.25, 0.25),
-)  # of pixels in [0, 1]; near the world's own
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # of pixels in [0, 1]; near the world's own
 
 
 class _Convolution(nn.Sequential):
-    """3x3 convolution, normalization over channels and places, GELU."""
+    """3x3 convolution, normalization over channels and positions, GELU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__(
@@ -33,7 +30,7 @@ class _Convolution(nn.Sequential):
 
 
 class _Residual(nn.Module):
-    """Two convolutions with a way around them."""
+    """Two convolutions with a skip connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -48,7 +45,7 @@ class _Residual(nn.Module):
 
 
 class ConvTower(nn.Module):
-    """Image tower: [B, 3, S, S] normalized pixels to [B, embed_dim], not normed; S a multiple of 8."""
+    """Image tower: [B, 3, S, S] normalized pixels to [B, embed_dim], not of unit length; S a multiple of 8."""
 
     def __init__(self, embed_dim: int, image_size: int) -> None:
         super().__init__()
@@ -64,7 +61,7 @@ class ConvTower(nn.Module):
         )
         self.norm = nn.LayerNorm(c)
         self.projection = nn.Linear(c, embed_dim, bias=False)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # as the images in forward: convolutions need not convert
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Embeddings [B, embed_dim]."""
@@ -85,10 +82,18 @@ class ConvTower(nn.Module):
         intermediates_only: bool = False,
         **formats: Any,
     ) -> dict[str, torch.Tensor | list[torch.Tensor]]:
-        """open_clip's interface to the blocks' outputs (always NCHW): all, the last n, or those numbered.
+        """open_clip's interface to the blocks' outputs, always [B, C, H, W].
 
-        ``formats`` are open_clip's further options; those about tokens and final norms have nothing
-        to act on here, a layout other than NCHW is refused.
+        Args:
+            x: normalized images [B, 3, S, S].
+            indices: None for all blocks, n for the last n, a list for the blocks with these numbers from 0.
+            intermediates_only: leave out the final embedding.
+            formats: open_clip's further options; those about tokens and final norms have nothing to act on here.
+
+        Returns:
+            ``image_intermediates``, a list, and ``image_features`` [B, embed_dim] unless left out.
+
+        ValueError for a layout other than NCHW.
         """
         if formats.get("output_fmt", "NCHW") != "NCHW":
             raise ValueError("the tiny model's intermediates are NCHW")
@@ -111,9 +116,15 @@ class ConvTower(nn.Module):
 def build_tiny(embed_dim: int, image_size: int, vocabulary_size: int, context: int) -> CLIP:
     """The tiny CLIP with random weights (torch's generator), about 0.6 M parameters.
 
-    ``vocabulary_size`` counts the special ids too (`WordTokenizer.vocab_size`); ``context`` is the
-    number of ids a text has. ``visual`` is a `ConvTower`; everything else is open_clip's own model.
+    Args:
+        embed_dim: width of both embeddings.
+        image_size: side of the images in px, a multiple of 8 (else ValueError).
+        vocabulary_size: number of token ids, the special ones included (`WordTokenizer.vocab_size`).
+        context: number of ids of a text.
+
+    ``visual`` is a `ConvTower`; everything else is open_clip's own model.
     """
+    # CLIP always builds an image tower: the smallest possible one, replaced below
     unused = {"layers": 1, "width": 16, "head_width": 16, "image_size": STRIDE, "patch_size": STRIDE}
     text = {
         "context_length": context,

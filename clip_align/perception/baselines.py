@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What needs no model: PSNR, SSIM, the distortion's level or type alone, and what people themselves reach.
+"""Scores without a model: PSNR, SSIM, the distortion's level or type alone, and ceilings from human data.
 
 ``python -m clip_align.perception.baselines [file]`` makes all re-made images and writes the table
 ``data/tid2013_remade_baselines.csv`` (half a minute on two cores). Scores are computed from that table and the
-embedded opinions when they are asked for: no baseline is typed in. The ceilings are, and tests recompute them.
+embedded opinions at each call: no baseline is a literal. The ceilings are literals, and tests recompute them.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     mean_x, mean_y = _smooth(x), _smooth(y)
     var_x, var_y = _smooth(x * x) - mean_x * mean_x, _smooth(y * y) - mean_y * mean_y
     cov = _smooth(x * y) - mean_x * mean_y
+    # about mid-grey the variances lose no digits of float32 to the mean; the means themselves need it back
     mean_x += np.float32(128)
     mean_y += np.float32(128)
     c1, c2 = np.float32((0.01 * psnr.PEAK) ** 2), np.float32((0.03 * psnr.PEAK) ** 2)
@@ -63,7 +64,13 @@ def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 
 def measure(number: int, type: int, level: int) -> tuple[float, float, float]:
-    """PSNR over RGB, PSNR of luminance (dB), SSIM of one re-made image against its photograph."""
+    """PSNR over RGB, PSNR of luminance (dB), SSIM of one re-made image against its photograph.
+
+    Args:
+        number: of the photograph, 1 to 24.
+        type: TID2013's number of the distortion.
+        level: 1 (mild) to 5 (strong).
+    """
     clean, made = image(number), image(number, type, level)
     return psnr.psnr(clean, made), psnr_luminance(clean, made), ssim(clean, made)
 
@@ -103,6 +110,7 @@ def others_mean(of: Pairs, condition: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean opinion of the same condition over the other references, per pair [N]; condition: labels [N]."""
     labels = np.unique(condition, return_inverse=True)[1]
     sums, counts = np.bincount(labels, weights=of.opinion), np.bincount(labels)
+    # leave out all pairs of the same reference and condition, e.g. the five levels of a type
     own = labels * (int(of.reference.max()) + 1) + of.reference
     own_sums, own_counts = np.bincount(own, weights=of.opinion), np.bincount(own)
     return np.asarray((sums[labels] - own_sums[own]) / (counts[labels] - own_counts[own]))

@@ -47,11 +47,17 @@ def reach(
 ) -> float:
     """The strength whose PSNR is ``target_db``, by secants on its logarithm.
 
-    psnr_at: PSNR in dB at a positive strength, falling as the strength rises.
-    start: first guess; ``slope``: dB per e-fold of strength, used for the first step (additive noise
-    without clipping: -8.7).
-    Returns the nearest strength tried when the tolerance is not met within ``evaluations`` (a curve
-    with steps). Strengths are rounded to six digits, so that the last bit of a logarithm does not decide.
+    Args:
+        psnr_at: PSNR in dB at a positive strength, falling as the strength rises.
+        target_db: PSNR to reach.
+        start: first guess of the strength, > 0.
+        slope: dB per e-fold of strength for the first step (additive noise without clipping: -8.7).
+        tolerance_db: the search ends within this distance of the target.
+        evaluations: most calls of ``psnr_at``.
+
+    Returns:
+        The nearest strength tried, also where the tolerance is not met (a curve with steps). Strengths are rounded to
+        six digits, so that the last bit of a logarithm, which differs among machines, does not decide.
     """
     strength, tried = _six_digits(start), dict[float, float]()
     while len(tried) < evaluations and strength not in tried:
@@ -67,8 +73,15 @@ def reach_whole(
 ) -> int:
     """The whole number in [lowest, highest] whose PSNR is nearest to ``target_db`` of those tried.
 
-    psnr_at: PSNR in dB, on the whole rising with the number (colours of a palette), by 1.8 dB a doubling until two
-    are known. Ends within the tolerance, or where no untried number lies between one too small and one too large.
+    Args:
+        psnr_at: PSNR in dB, on the whole rising with the number (colours of a palette), by about 1.8 dB a doubling.
+        target_db: PSNR to reach.
+        start: first guess, in [lowest, highest].
+        lowest: smallest possible number, > 0.
+        highest: largest possible number.
+        tolerance_db: the search ends within this distance of the target.
+
+    It also ends where no untried number lies between one too small and one too large.
     """
     tried: dict[int, float] = {}
     number = start
@@ -81,6 +94,7 @@ def reach_whole(
         if large - small < 2:
             break
         if small in tried and large in tried:
+            # PSNR is nearly linear in the logarithm of the number
             fraction = (target_db - tried[small]) / (tried[large] - tried[small])
             number = round(small * (large / small) ** fraction)
         else:
@@ -97,6 +111,7 @@ def _next(tried: dict[float, float], target: float, slope: float) -> float:
         slope = measured if measured < 0 else slope
     step = (target - tried[last]) / slope if math.isfinite(tried[last]) else math.inf
     guess = last * math.exp(min(max(step, -math.log(16)), math.log(16)))
+    # outside the bracket of what is known, bisect it: secants leave it on a curve with steps
     too_weak = [s for s, db in tried.items() if db > target]
     too_strong = [s for s, db in tried.items() if db < target]
     if too_weak and too_strong and not max(too_weak) < guess < min(too_strong):

@@ -55,15 +55,27 @@ def reference_id(number: int) -> str:
 
 
 def pair_id(number: int, type: int, level: int) -> str:
-    """Id of a distorted image as a stimulus, and of its pair, ``tid2013_remade/I01_08_3``."""
+    """Id of a distorted image as a stimulus, and of its pair, ``tid2013_remade/I01_08_3``.
+
+    Args:
+        number: of the photograph, 1 to 24.
+        type: TID2013's number of the distortion.
+        level: 1 (mild) to 5 (strong).
+    """
     return f"{reference_id(number)}_{type:02d}_{level}"
 
 
 def image(number: int, type: int | None = None, level: int | None = None, *, recipe: int = RECIPE) -> NDArray[np.uint8]:
     """A photograph, or one of its distorted versions, uint8 [384, 512, 3]; the same at every call.
 
-    recipe: version of the recipes; named in the arguments so that a cache of images made by other ones is not
-    taken for these. ValueError for another version than the one here.
+    Args:
+        number: of the photograph, 1 to 24.
+        type: TID2013's number of the distortion; None for the photograph itself.
+        level: 1 (mild) to 5 (strong); None for the photograph itself.
+        recipe: version of the recipes; an argument because caches key images by their arguments, so that images of
+            another version are not taken for these.
+
+    ValueError for another version than the one here.
     """
     if recipe != RECIPE:
         raise ValueError(f"images of recipe version {recipe} cannot be made here, only of {RECIPE}")

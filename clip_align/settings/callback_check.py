@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from clip_align.errors import Missing
 from clip_align.runs.provenance import versions
 from clip_align.settings.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
-from clip_align.structure import INVALID, Range, check_range, convert, plain, unknown_key
+from clip_align.spelling import unknown_key
+from clip_align.structure import INVALID, Range, check_range, convert, plain
 
 if TYPE_CHECKING:
     from clip_align.config import CallbackConfig

@@ -31,7 +31,8 @@ from clip_align.errors import UserError
 from clip_align.settings import override_check
 from clip_align.settings.callback_check import takes
 from clip_align.settings.quoting import as_text, numbers_as_text, quoted
-from clip_align.structure import flat, join, nearest, unknown_key
+from clip_align.spelling import nearest, unknown_key
+from clip_align.structure import flat, join
 
 PRIMARY = "config"
 OWNERS: dict[str, dict[str, type]] = {  # whose keys a user may type without having chosen the option

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_align.settings.quoting import as_typed
-from clip_align.structure import nearest
+from clip_align.spelling import nearest
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

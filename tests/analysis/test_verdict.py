@@ -95,7 +95,7 @@ def test_a_record_without_an_interval_gives_no_verdict(tmp_path: Path) -> None:
     history = read(tmp_path)
     history.events.clear()
     line = verdicts(history, lambda key: read_items(tmp_path, key))[0]
-    assert line["reason"] == "the record does not say which evaluations are the regular ones"
+    assert line["reason"] == "the record does not name the interval of the regular evaluations"
 
 
 def test_an_undefined_evaluation_is_left_out(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import checks
+import gloo_ranks
 import shipped
-import stubs
 
 from clip_align.processes.ranks import Ranks
 
@@ -24,7 +24,7 @@ def events(data: Path, cache: Path, ranks: Ranks) -> dict[str, dict[str, Any] | 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = partial(events, Path(sys.argv[1]), Path(folder))
-        answers = {world: stubs.on_ranks(world, work) for world in (1, 2)}
+        answers = {world: gloo_ranks.on_ranks(world, work) for world in (1, 2)}
     print(json.dumps(answers))
 
 

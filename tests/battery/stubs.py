@@ -4,11 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import multiprocessing
-import os
-import tempfile
-import traceback
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -182,34 +177,3 @@ def evaluated(
     made, record = evaluator(callbacks, whom, cache, **settings)
     made.evaluate(0, [c.key for c in callbacks], contextlib.nullcontext)
     return record.scores()
-
-
-def on_ranks(world: int, work: Callable[[Ranks], Any]) -> list[Any]:
-    """What ``work`` returns on each of ``world`` gloo ranks, or the text of what it raised. Forks: call it before
-    torch has computed anything in this process."""  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        context = multiprocessing.get_context("fork")
-        processes = [context.Process(target=_rank, args=(rank, world, Path(folder), work)) for rank in range(world)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(120)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        answers = [Path(folder) / f"{rank}.json" for rank in range(world)]
-        return [json.loads(a.read_text()) if a.exists() else "hung" for a in answers]
-
-
-def _rank(rank: int, world: int, folder: Path, work: Callable[[Ranks], Any]) -> None:
-    torch.set_num_threads(1)
-    try:
-        if world > 1:
-            torch.distributed.init_process_group(
-                "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=world
-            )
-        answer = work(Ranks())
-    except Exception as error:
-        answer = {"raised": f"{type(error).__name__}: {error}", "where": traceback.format_exc()}
-    (folder / f"{rank}.tmp").write_text(json.dumps(answer))
-    os.replace(folder / f"{rank}.tmp", folder / f"{rank}.json")

@@ -92,10 +92,10 @@ def test_texture_bias_is_null_for_guesses_and_for_a_model_with_one_answer(world:
     guess = np.random.default_rng(0).integers(0, K, 960)
     guessing = scores_of(callback, lambda name, row: int(guess[row]))
     assert guessing["texture_bias"].value is None
-    assert "of the answers name the shape or the texture" in str(guessing["texture_bias"].reason)
+    assert "of the decisions name the shape or the texture" in str(guessing["texture_bias"].reason)
     assert guessing["texture_hits"].value is not None
     stuck = scores_of(callback, lambda name, row: 3 + (row == 0))
-    assert str(stuck["texture_bias"].reason) == "one class takes 100 % of the answers"
+    assert str(stuck["texture_bias"].reason) == "one class takes 100 % of the decisions"
 
 
 def test_bias_is_drawn_after_two_evaluations_running(world: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "battery"))
 
+import gloo_ranks
 import numpy as np
 import stubs
 import torch
@@ -141,12 +142,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
         for world in (1, 2, 3):
-            ranks = stubs.on_ranks(world, partial(events, cache))
+            ranks = gloo_ranks.on_ranks(world, partial(events, cache))
             for name in ("group_norm", "batch_norm", "resnet"):
                 answers[f"{name}/{world}"] = [rank.get(name, rank) for rank in ranks]
         for who in ("0", "1", "items", "interrupt"):
-            answers[f"fails/{who}"] = stubs.on_ranks(2, partial(failing, who, cache))
-        answers["unprepared"] = stubs.on_ranks(2, partial(unprepared, cache))
+            answers[f"fails/{who}"] = gloo_ranks.on_ranks(2, partial(failing, who, cache))
+        answers["unprepared"] = gloo_ranks.on_ranks(2, partial(unprepared, cache))
     print(json.dumps(answers))
 
 

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run by test_modules.py: every Metric on 1, 2 and 3 gloo ranks (forked here, after the one slow import)."""
+"""Run by test_modules.py: every Metric on 1, 2 and 3 gloo ranks."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
+from gloo_ranks import on_ranks
 
 from clip_align.metrics import modules as m
+from clip_align.processes.ranks import Ranks
 
 N = 240
 
@@ -49,36 +47,16 @@ def fractions(world: int) -> list[np.ndarray]:
     return [*first[:-1], np.concatenate((first[-1], order[:11]))]
 
 
-def rank_main(rank: int, world: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store-{world}", rank=rank, world_size=world)
-    data, fraction, values = columns(), torch.from_numpy(fractions(world)[rank]), {}
+def on_rank(ranks: Ranks) -> dict[str, list[object]]:
+    """Value and type of every Metric."""
+    data, fraction, values = columns(), torch.from_numpy(fractions(ranks.world)[ranks.rank]), {}
     for metric in metrics():
         for part in torch.split(fraction, 50) if len(fraction) else ():
             metric.update(part, *(data[name][part] for name in metric.columns))
         values[type(metric).__name__] = [metric.compute().item(), str(metric.compute().dtype)]
         metric.reset()
-    (folder / f"{world}-{rank}.json").write_text(json.dumps(values))
-    dist.destroy_process_group()
-
-
-def main(folder: Path) -> int:
-    torch.set_num_threads(1)
-    failed = 0
-    for world in (1, 2, 3):
-        children = []
-        for rank in range(world):
-            child = os.fork()
-            if child == 0:
-                code = 1
-                try:
-                    rank_main(rank, world, folder)
-                    code = 0
-                finally:
-                    os._exit(code)
-            children.append(child)
-        failed += sum(os.waitpid(child, 0)[1] != 0 for child in children)
-    return failed
+    return values
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    print(json.dumps({world: on_ranks(world, on_rank) for world in (1, 2, 3)}))

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
+import gloo_ranks
 import pytest
 import torch
 
@@ -22,12 +18,7 @@ SCRIPT = Path(__file__).with_name("modules_on_ranks.py")
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("modules_on_ranks", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return gloo_ranks.load(SCRIPT)
 
 
 def expected(script: ModuleType) -> dict[str, float | None]:
@@ -46,17 +37,19 @@ def expected(script: ModuleType) -> dict[str, float | None]:
     }
 
 
-def test_one_two_and_three_ranks_give_the_same_bits(script: ModuleType, tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path)], env=environment, timeout=240, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
+def test_one_two_and_three_ranks_give_the_same_bits(script: ModuleType) -> None:
     wanted = {name: [value, "torch.float64"] for name, value in expected(script).items()}
     assert not any(value is None for value in expected(script).values())
-    for world in (1, 2, 3):
-        for rank in range(world):
-            assert json.loads((tmp_path / f"{world}-{rank}.json").read_text()) == wanted, (world, rank)
+    assert gloo_ranks.run(SCRIPT) == {str(world): [wanted] * world for world in (1, 2, 3)}
+
+
+def test_in_lightning_on_one_and_two_ranks() -> None:
+    """As a user has them: logged by a LightningModule, items dealt and repeated by Lightning's own sampler."""
+    found = gloo_ranks.run(SCRIPT.with_name("lightning_on_ranks.py"))
+    logged = found["1"]
+    assert logged["val/srocc"] == pytest.approx(logged["scipy"], abs=1e-12)
+    assert logged["val/accuracy"] == logged["fraction right"]
+    assert found["2"] == logged
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")

@@ -134,14 +134,14 @@ def test_chance_never_opens_the_gate() -> None:
     for seed in range(200):
         assert t.why_gate_closed(*observer(seed, 0, 0), classes=16) is not None
     reason = t.texture_bias(*observer(0, 0, 0), classes=16).reason
-    assert reason == "only 14 % of the answers name the shape or the texture; a bias needs 25 %"
+    assert reason == "only 14 % of the decisions name the shape or the texture; a bias needs 25 %"
 
 
 def test_gate_needs_the_lower_bound_above_chance() -> None:
     choice, shape, texture = (v[:12] for v in observer(3, 0.3, 0.3, images=1))
     choice = np.where(np.arange(12) < 4, shape, 15)
     reason = t.why_gate_closed(choice, shape, texture, classes=16)
-    assert reason == "the fraction of answers that name a cue (33 %) is not above chance (12.5 %)"
+    assert reason == "the fraction of decisions that name a cue (33 %) is not above chance (12.5 %)"
 
 
 def test_chance_is_that_of_naming_either_cue() -> None:
@@ -151,7 +151,7 @@ def test_chance_is_that_of_naming_either_cue() -> None:
     named = t.shape_hits(choice, shape, texture)
     assert (named.value, named.low) == pytest.approx((5 / 12, 0.0895), abs=5e-5)
     reason = t.why_gate_closed(choice, shape, texture, classes=16)
-    assert reason == "the fraction of answers that name a cue (42 %) is not above chance (12.5 %)"
+    assert reason == "the fraction of decisions that name a cue (42 %) is not above chance (12.5 %)"
     assert t.texture_bias(choice, shape, texture, classes=16).value is None
     assert t.why_gate_closed(choice, shape, texture, classes=24) is None  # 2/24 is below the bound
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gloo_ranks
 import pytest
-import stubs
 import torch
 from human_stub import HumanStub
 
@@ -186,7 +186,7 @@ def not_finite(ranks: Ranks) -> dict[str, Any]:
 
 
 def test_a_bad_loss_on_one_rank_names_that_ranks_samples_everywhere() -> None:
-    answers = stubs.on_ranks(3, not_finite)
+    answers = gloo_ranks.on_ranks(3, not_finite)
     keys = [f"r1-s4-{n}" for n in range(4)]
     line = (
         f"train/loss is nan at step 4; samples: {', '.join(keys)}; last good checkpoint: step-000000002.ckpt; "

@@ -24,11 +24,12 @@ _LEAVES = 900
 def _cloudy(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
     """1/f noise [side, side, 3]: strong in lightness, weaker in colour."""
     f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
-    f[0, 0] = np.inf
+    f[0, 0] = np.inf  # no mean: it is drawn below
     spectrum = np.fft.rfft2(rng.standard_normal((3, side, side))) / f
     fields = np.fft.irfft2(spectrum, s=(side, side))
     fields /= fields.std(axis=(1, 2), keepdims=True)
     light, first, second = fields
+    # two colour axes, red against green and green against blue, weaker than lightness as in natural scenes
     colour = np.stack([light + 0.5 * first, light - 0.25 * first + 0.35 * second, light - 0.5 * second], axis=-1)
     mean = rng.uniform(0.3, 0.7) + rng.uniform(-0.1, 0.1, 3)
     return (mean + rng.uniform(0.1, 0.2) * colour).astype(np.float32)
@@ -37,6 +38,7 @@ def _cloudy(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
 def _leafy(rng: np.random.Generator, side: int, image: int) -> NDArray[np.float32]:
     """Discs of one colour each, the later ones in front; radii with density r^-3."""
     smallest, largest = (r * image for r in _RADII)
+    # inverse of the distribution function of the density r^-3 from ``smallest`` on
     radii = np.minimum(smallest / np.sqrt(1 - rng.random(_LEAVES)), largest)
     centres = rng.uniform(0, side, (_LEAVES, 2))
     colours = rng.uniform(0.3, 0.7) + rng.uniform(-0.1, 0.1, 3) + rng.normal(0, 0.13, (_LEAVES, 1))
@@ -56,6 +58,7 @@ def canvases(recipe: Recipe, part: str) -> NDArray[np.uint8]:
     """Canvases [2, n, side, side, 3] of both kinds, in the order of `BACKGROUNDS`; ``part``: train or held_out."""
     image = recipe.size * 2
     side = CANVAS_FACTOR * image
+    # larger images have larger canvases, and fewer, so that memory stays the same
     count = max(2, round(COUNT[part] * (32 / recipe.size) ** 2)) if recipe.size > 32 else COUNT[part]
     made = [
         [_cloudy(recipe.generator(CANVASES[part], 0, k), side) for k in range(count)],

@@ -31,6 +31,7 @@ from clip_align.data.world import shapes, textures
 from clip_align.data.world.backgrounds import canvases
 from clip_align.data.world.captions import captions
 from clip_align.data.world.held_out import render_held_out, save_held_out
+from clip_align.data.world.nearest_neighbour import Nearest, accuracy, nearer, nearest
 from clip_align.data.world.recipe import SHARD_IMAGES, Recipe
 from clip_align.data.world.render import block_size, render
 from clip_align.data.world.scenes import HELD_OUT_SIZES, Scenes, draw_scenes
@@ -38,7 +39,6 @@ from clip_align.processes.all_cores import cores, half_made, pool_of_workers, re
 
 COMPARED_TOGETHER = 64  # training images, with all test images: one by one takes long, a whole shard much memory
 STOP = -(1 << 40)
-Nearest = tuple[NDArray[np.float32], NDArray[np.int64]]  # per test image: squared distance, shape of the nearest
 
 _recipe: Recipe
 _test: NDArray[np.float32]  # test images [T, S * S * 3]
@@ -69,7 +69,7 @@ def _write_shard(folder: Path, number: int) -> Nearest:
     rows = range(number * SHARD_IMAGES, min((number + 1) * SHARD_IMAGES, _recipe.images))
     block = block_size(_recipe)
     together = -(-COMPARED_TOGETHER // block) * block
-    nearest: list[Nearest] = []
+    found: list[Nearest] = []
     with (
         (folder / f"{number:05d}.tar").open("wb") as file,
         TarWriter(file, encoder=False, mtime=0) as tar,  # a fixed time: the same bytes whenever they are rendered
@@ -78,10 +78,10 @@ def _write_shard(folder: Path, number: int) -> Nearest:
             some = rows[first - rows.start :][:together]
             made = [_write_block(tar, number, some[start:][:block]) for start in range(0, len(some), block)]
             pixels, labels = zip(*made, strict=True)
-            nearest.append(_nearest(np.concatenate(pixels), np.concatenate(labels)))
+            found.append(nearest(_test, np.concatenate(pixels), np.concatenate(labels)))
     counts = {"count": len(rows), "successes": len(rows), "failed_to_download": 0, "failed_to_resize": 0}
     (folder / f"{number:05d}_stats.json").write_text(json.dumps(counts))
-    return reduce(_nearer, nearest)
+    return reduce(nearer, found)
 
 
 def _write_block(tar: TarWriter, number: int, rows: range) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -99,26 +99,6 @@ def _add_samples(tar: TarWriter, keys: Sequence[str], images: NDArray[np.uint8],
         Image.fromarray(images[row]).save(png, "png", compress_level=1)
         about = json.dumps({"caption": caption, **scenes.names(row)})
         tar.write({"__key__": key, "png": png.getvalue(), "txt": caption.encode(), "json": about.encode()})
-
-
-def _nearest(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Nearest:
-    """The nearest of ``pixels`` [n, D] to each test image: squared Euclidean distance of pixel values, and label."""
-    train = pixels.astype(np.float32) / np.float32(255)
-    squares = (train**2).sum(axis=1) - 2 * _test @ train.T  # [T, n], less the test image's own square
-    closest = squares.argmin(axis=1)
-    return squares[np.arange(len(_test)), closest], labels[closest]
-
-
-def _nearer(one: Nearest, other: Nearest) -> Nearest:
-    """The nearest in both; ``one`` where they are equally near."""
-    nearer = other[0] < one[0]
-    return np.where(nearer, other[0], one[0]), np.where(nearer, other[1], one[1])
-
-
-def _accuracy(nearest: Sequence[Nearest], truth: NDArray[np.int8]) -> float | None:
-    if not nearest:
-        return None  # held-out sets alone
-    return float((reduce(_nearer, nearest)[1] == truth).mean())
 
 
 def _notify(**fields: object) -> None:
@@ -153,8 +133,8 @@ def _render_all(recipe: Recipe, folder: Path) -> None:
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    accuracy = _accuracy([shard.result() for shard in shards], labels[:, 0])
-    facts = {"recipe": json.loads(recipe.to_json()), "nearest_neighbour_accuracy": accuracy}
+    baseline = accuracy([shard.result() for shard in shards], labels[:, 0])
+    facts = {"recipe": json.loads(recipe.to_json()), "nearest_neighbour_accuracy": baseline}
     (folder / "world.json").write_text(json.dumps(facts, indent=1))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captions of the world's images, and the prompts that ask a model for their class in the same words."""
+"""Captions of the world's images, and the zero-shot prompts of their classes in the same words."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def class_prompts(names: Sequence[str] = SHAPES) -> dict[str, list[str]]:
 
 
 def captions(recipe: Recipe, scenes: Scenes) -> list[str]:
-    """One caption a scene: always the shape; colour, texture and background each with its own probability."""
-    lots = scenes.lots
-    template = pick(lots["template"], len(PROMPTS))
+    """One caption per scene: always the shape; colour, texture and background each with its own probability."""
+    draws = scenes.draws
+    template = pick(draws["template"], len(PROMPTS))
     words = {
-        "colour": lots["colour_word"] < recipe.colour_words,
-        "texture": lots["texture_word"] < recipe.texture_words,
-        "background": lots["background_word"] < recipe.background_words,
+        "colour": draws["colour_word"] < recipe.colour_words,
+        "texture": draws["texture_word"] < recipe.texture_words,
+        "background": draws["background_word"] < recipe.background_words,
     }
     made = []
     for row in range(len(scenes)):
@@ -48,6 +48,6 @@ def captions(recipe: Recipe, scenes: Scenes) -> list[str]:
         text = PROMPTS[template[row]].format(with_article(" ".join(noun)))
         if words["background"][row]:
             phrases = PHRASES[BACKGROUNDS[scenes.background[row]]]
-            text += " " + phrases[int(lots["phrase"][row] * len(phrases))]
+            text += " " + phrases[int(draws["phrase"][row] * len(phrases))]
         made.append(text)
     return made

@@ -39,6 +39,7 @@ def partner(first: NDArray[np.int64], draw: NDArray[np.float64]) -> NDArray[np.i
 def set_apart(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     """``second`` [N, 3], made darker or lighter until it differs from ``first`` by CONTRAST in luma."""
     difference = (second - first) @ _WEIGHTS
+    # further apart in the direction in which they already differ; the same amount in R, G, B changes luma by it
     wanted = np.sign(difference) * np.maximum(np.abs(difference), CONTRAST)
     moved: NDArray[np.float32] = np.clip(second + (wanted - difference)[:, None], 0, 1)
     return moved

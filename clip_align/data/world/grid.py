@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws the world to look at: above, ordinary training images; below, each shape (row) in each texture (column).
+"""Draws an overview of the world: above, training images; below, each shape (row) in each texture (column).
 
     python -m clip_align.data.world.grid docs/world.png [key=value …]
 
@@ -29,6 +29,7 @@ ZOOM = 2
 def grid(recipe: Recipe) -> NDArray[np.uint8]:
     """One image [H, W, 3] of ORDINARY_ROWS rows of training images and 16 rows of shapes by textures."""
     ordinary = render(recipe, draw_scenes(recipe, "train", range(ORDINARY_ROWS * CLASSES)), held_out=False)
+    # other rows than above, so that no image is shown twice
     scenes = draw_scenes(replace(recipe, occlusion=0.0), "train", range(1000, 1000 + CLASSES**2))
     shape, texture = np.divmod(np.arange(CLASSES**2), CLASSES)
     crossed = render(recipe, replace(scenes, shape=shape, texture=texture), held_out=False)

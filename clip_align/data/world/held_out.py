@@ -4,7 +4,7 @@
 test: every shape equally often, textures as reliable as in training.
 random_texture: every shape equally often, textures at random.
 cue_conflict: every ordered pair of classes A, B four times, the shape of A filled with the texture typical of B,
-nothing in front. Classes go round in turn, so the first n images of a set are balanced too.
+nothing in front. Classes follow each other in turn, so the first n images of a set are balanced too.
 """
 
 from __future__ import annotations
@@ -45,7 +45,15 @@ def held_out(folder: Path, part: str) -> HeldOut:
 
 
 def image(folder: Path, part: str, index: int) -> NDArray[np.uint8]:
-    """One image of a set, uint8 [S, S, 3] sRGB."""
+    """One image of a set, uint8 [S, S, 3] sRGB.
+
+    Args:
+        folder: `World.held_out`.
+        part: test, random_texture or cue_conflict.
+        index: number of the image in the set, from 0.
+
+    FileNotFoundError where the set is not there.
+    """
     return np.array(_images(folder, part)[index])
 
 
@@ -67,7 +75,16 @@ def render_held_out(recipe: Recipe, part: str) -> tuple[NDArray[np.uint8], NDArr
 
 
 def save_held_out(folder: Path, part: str, images: NDArray[np.uint8], labels: NDArray[np.int8]) -> None:
-    """Write a set where `held_out` finds it."""
+    """Write a set where `held_out` finds it.
+
+    Args:
+        folder: an existing folder.
+        part: test, random_texture or cue_conflict.
+        images: uint8 [N, S, S, 3].
+        labels: int8 [N, 4], columns as LABELS.
+
+    OSError, with its number, where the disk is full.
+    """
     for name, array in ((part, images), (f"{part}-labels", labels)):
         content = io.BytesIO()  # numpy's own writing to a full disk raises an error without a number
         np.save(content, array)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in an image: its class, texture, colours and background, and the lots for all else.
+"""What is in an image: its class, texture, colours and background, and the random numbers for everything else.
 
 Every image has random numbers of its own, seeded by the world's seed, the set and the image's number. So an image
 is the same whichever process makes it, and beside whichever others.
@@ -20,7 +20,7 @@ from clip_align.data.world.shapes import SHAPES
 from clip_align.data.world.textures import TEXTURES
 
 Numbers = NDArray[np.int64]
-Lots = NDArray[np.float64]  # uniform in [0, 1)
+Draws = NDArray[np.float64]  # random numbers, uniform in [0, 1)
 CLASSES = len(SHAPES)  # class k is shape k; the texture typical of it is texture k
 REPEATS = 4  # cue-conflict images of each ordered pair of classes
 HELD_OUT_SIZES = {"test": 512, "random_texture": 240, "cue_conflict": REPEATS * CLASSES * (CLASSES - 1)}
@@ -32,7 +32,8 @@ _LIGHT = ("shade", "shade_turn", "contrast", "brightness", "noise")
 _PLACE = ("canvas", "left", "top", "flips")
 _COVER = ("cover_turn", "cover_depth", "cover_kind", "cover_canvas", "cover_left", "cover_top", "cover_flips")
 _CAPTION = ("template", "colour_word", "texture_word", "background_word", "phrase")
-_LOTS = (*_LABELS, *_POSE, *_COLOURS, *_LIGHT, *_PLACE, *_COVER, *_CAPTION)
+# In the order in which an image's generator makes them: another order, or a name more in between, is another world.
+_DRAWS = (*_LABELS, *_POSE, *_COLOURS, *_LIGHT, *_PLACE, *_COVER, *_CAPTION)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +41,8 @@ class Scenes:
     """N scenes, one row each.
 
     shape, texture, first, second, background: numbers [N] into SHAPES, TEXTURES, COLOURS (both) and BACKGROUNDS.
-    occluded: whether something lies in front [N]. lots: by name, [N] uniform in [0, 1), for all that the renderer and
-    the captions still have to choose. generators: each image's own, for its sensor noise.
+    occluded: whether something lies in front [N]. draws: random numbers by name, [N] uniform in [0, 1), for what the
+    renderer and the captions choose. generators: each image's own, for its sensor noise.
     """
 
     shape: Numbers
@@ -50,7 +51,7 @@ class Scenes:
     second: Numbers
     background: Numbers
     occluded: NDArray[np.bool_]
-    lots: Mapping[str, Lots]
+    draws: Mapping[str, Draws]
     generators: Sequence[np.random.Generator]
 
     def __len__(self) -> int:
@@ -69,37 +70,44 @@ class Scenes:
 
 
 def draw_scenes(recipe: Recipe, part: str, rows: Sequence[int]) -> Scenes:
-    """The scenes with numbers ``rows`` of a set: train, test, random_texture or cue_conflict."""
+    """The scenes of some images of a set; each depends on its own number alone.
+
+    Args:
+        recipe: the world's parameters.
+        part: train, test, random_texture or cue_conflict (else KeyError).
+        rows: numbers of the images in the set, from 0 [N].
+    """
     generators = [recipe.generator(SETS[part], row) for row in rows]
-    columns = np.stack([generator.random(len(_LOTS)) for generator in generators], axis=1)  # [names, N]
-    lots = dict(zip(_LOTS, columns, strict=True))
-    shape, texture = _cues(recipe, part, np.asarray(rows), lots)
-    first = pick(lots["first"], len(COLOURS))
+    columns = np.stack([generator.random(len(_DRAWS)) for generator in generators], axis=1)  # [names, N]
+    draws = dict(zip(_DRAWS, columns, strict=True))
+    shape, texture = _cues(recipe, part, np.asarray(rows), draws)
+    first = pick(draws["first"], len(COLOURS))
     return Scenes(
         shape=shape,
         texture=texture,
         first=first,
-        second=partner(first, lots["second"]),
-        background=pick(lots["background"], len(BACKGROUNDS)),
-        occluded=(lots["occluded"] < recipe.occlusion) & (part != "cue_conflict"),
-        lots=lots,
+        second=partner(first, draws["second"]),
+        background=pick(draws["background"], len(BACKGROUNDS)),
+        occluded=(draws["occluded"] < recipe.occlusion) & (part != "cue_conflict"),
+        draws=draws,
         generators=generators,
     )
 
 
-def pick(lots: Lots, count: int) -> Numbers:
-    """Lots in [0, 1) as numbers 0 … count - 1."""
-    return (lots * count).astype(np.int64)
+def pick(draws: Draws, count: int) -> Numbers:
+    """Random numbers in [0, 1) as integers 0 … count - 1, equally probable."""
+    return (draws * count).astype(np.int64)
 
 
-def _cues(recipe: Recipe, part: str, rows: Numbers, lots: Mapping[str, Lots]) -> tuple[Numbers, Numbers]:
+def _cues(recipe: Recipe, part: str, rows: Numbers, draws: Mapping[str, Draws]) -> tuple[Numbers, Numbers]:
     """Shape and texture of each scene; the held-out sets go through the classes in turn, so any prefix is balanced."""
     if part == "cue_conflict":
+        # all ordered pairs of different classes: an offset of 1 to 15 for each round through the shapes
         pair = rows % (CLASSES * (CLASSES - 1))
         shape = pair % CLASSES
         return shape, (shape + 1 + pair // CLASSES) % CLASSES
-    shape = pick(lots["shape"], CLASSES) if part == "train" else rows % CLASSES
+    shape = pick(draws["shape"], CLASSES) if part == "train" else rows % CLASSES
     if part == "random_texture":
-        return shape, pick(lots["other_texture"], CLASSES)
-    other = (shape + 1 + pick(lots["other_texture"], CLASSES - 1)) % CLASSES
-    return shape, np.where(lots["typical"] < recipe.texture_reliability, shape, other)
+        return shape, pick(draws["other_texture"], CLASSES)
+    other = (shape + 1 + pick(draws["other_texture"], CLASSES - 1)) % CLASSES
+    return shape, np.where(draws["typical"] < recipe.texture_reliability, shape, other)

@@ -2,7 +2,7 @@
 """The sixteen shapes, as tables of signed distance: negative inside, in units of the shape's half-width.
 
 Coordinates: x to the right, y downwards, every shape within -1 … 1. A table covers -EXTENT … EXTENT; one look-up
-a pixel then gives any pose of any shape, with soft edges.
+per pixel then gives any pose of any shape, with soft edges.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _polygon(points: Sequence[tuple[float, float]]) -> Field:
         ex, ey = bx - ax, by - ay
         along = np.clip(((_X - ax) * ex + (_Y - ay) * ey) / (ex * ex + ey * ey), 0.0, 1.0)
         nearest = np.minimum(nearest, (_X - ax - along * ex) ** 2 + (_Y - ay - along * ey) ** 2)
-        if ey != 0.0:
+        if ey != 0.0:  # a horizontal edge crosses no horizontal ray
             crossed = (ay > _Y) != (by > _Y)
             inside ^= crossed & (ax + (_Y - ay) / ey * ex > _X)
     return np.where(inside, -1.0, 1.0) * np.sqrt(nearest)
@@ -44,7 +44,7 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> Field:
 
 
 def _union(*parts: Field) -> Field:
-    nearest: Field = np.minimum.reduce(parts)
+    nearest: Field = np.minimum.reduce(parts)  # exact at the outline; inside, distances may be too small
     return nearest
 
 
@@ -62,7 +62,7 @@ def _around(radius: Callable[[Field], Field], corners: int) -> Field:
 
 def _heart() -> Field:
     t = np.arange(48) / 48 * 2 * np.pi
-    x = 16 * np.sin(t) ** 3
+    x = 16 * np.sin(t) ** 3  # the well-known heart curve, scaled below to -1 … 1
     y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
     return _polygon(list(zip((x / 17).tolist(), ((-y - 2.5) / 15.5).tolist(), strict=True)))
 

@@ -29,10 +29,14 @@ class World:
 
 
 def ensure_world(settings: object, cache: Path, progress: Callable[[str], None]) -> World:
-    """The world that ``settings`` (``config.data``, see `Recipe`) describe, from the cache or rendered now.
+    """The world that ``settings`` describe, from the cache or rendered now.
 
-    ``progress`` is given a line to show, some twice a second while it is rendered. UserError when the cache cannot be
-    written or its disk is full; nothing half-written stays.
+    Args:
+        settings: an object with the attributes of `Recipe`, such as ``config.data``.
+        cache: folder of the caches; the world lies under ``world/``.
+        progress: called with a line to show, about twice a second while the world is rendered.
+
+    UserError when the cache cannot be written or its disk is full; nothing half-written stays.
     """
     recipe = Recipe.of(settings)
     folder = _folder(recipe, cache)
@@ -46,28 +50,21 @@ def ensure_held_out(
 ) -> Path:
     """The folder of the held-out sets alone, for models that are trained on something else; about 2 s where new.
 
-    ``settings`` None: those of the default world. Where that world is rendered already its sets are used.
+    Args:
+        cache: folder of the caches.
+        settings: as in `ensure_world`; None for the default world. Where that world is rendered its sets are used.
+        progress: as in `ensure_world`.
+
+    UserError as in `ensure_world`.
     """
     recipe = Recipe() if settings is None else Recipe.of(settings)
     folder = _folder(recipe, cache)
     if not _exists(recipe, folder):
-        recipe = replace(recipe, images=0)
+        recipe = replace(recipe, images=0)  # the sets do not depend on the number of training images
         folder = _folder(recipe, cache)
         if not _exists(recipe, folder):
             _render(recipe, folder, progress)
     return folder
-
-
-def nearest_neighbour_accuracy(world: World | Path) -> float | None:
-    """Share of the test set whose nearest training image, in pixels, shows the same shape: a baseline, 0 … 1.
-
-    ``world`` or its folder; None where only the held-out sets were rendered.
-    """
-    facts = (world.folder if isinstance(world, World) else world) / "world.json"
-    if not facts.is_file():
-        return None  # a folder that was put together by hand
-    accuracy: float | None = json.loads(facts.read_text())["nearest_neighbour_accuracy"]
-    return accuracy
 
 
 def rendered(settings: object, cache: Path) -> Path | None:
@@ -98,7 +95,7 @@ def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> No
         process.stdin.write(json.dumps({"recipe": recipe.to_json(), "folder": str(folder)}))
         process.stdin.close()
         for line in process.stdout:
-            if not line.startswith("{"):
+            if not line.startswith("{"):  # a warning or a traceback: shown if rendering fails
                 other.append(line.strip())
                 continue
             last = json.loads(line)
@@ -114,6 +111,7 @@ def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> No
 
 
 def _progress_line(done: int, total: int, first: tuple[float, int]) -> str:
+    # of the images since the first report, before which tables are made
     seconds, count = time.monotonic() - first[0], done - first[1]
     left = f", about {seconds / count * (total - done):.0f} s left" if count and done < total else ""
     return f"world: {done:,} of {total:,} images rendered{left}"

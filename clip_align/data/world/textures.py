@@ -34,6 +34,7 @@ def _noise(seed: int, blur_p: float, blur_q: float) -> Field:
     """Periodic smooth noise, mean 0, standard deviation 1; blur as a fraction of a period."""
     white = np.random.default_rng(seed).standard_normal((CELLS, CELLS))
     f = np.fft.fftfreq(CELLS, d=PERIODS / CELLS)
+    # Gaussian blur as a product in the frequency domain: periodic, as the table has to be
     keep = np.exp(-2 * np.pi**2 * ((f[None, :] * blur_p) ** 2 + (f[:, None] * blur_q) ** 2))
     smooth = np.fft.ifft2(np.fft.fft2(white) * keep).real
     return np.asarray((smooth - smooth.mean()) / smooth.std(), dtype=np.float64)
@@ -42,6 +43,7 @@ def _noise(seed: int, blur_p: float, blur_q: float) -> Field:
 def _cracked() -> Field:
     """Cells around seeded points, dark where two cells meet."""
     points = np.random.default_rng(5).random((20, 2)) * PERIODS
+    # distances on the torus: the shorter way round, so that cells continue on all sides
     offset = np.abs(np.stack([_P, _Q], -1)[:, :, None] - points)  # [CELLS, CELLS, 20, 2]
     distance = np.sort(np.hypot(*np.moveaxis(np.minimum(offset, PERIODS - offset), -1, 0)), axis=-1)
     return _light(distance[..., 1] - distance[..., 0] > 0.16)
@@ -87,5 +89,5 @@ TEXTURES: tuple[str, ...] = tuple(_MAKERS)
 
 @cache
 def texture_tables() -> NDArray[np.uint8]:
-    """Share of the first colour [16, CELLS, CELLS], 0 … 255, in the order of `TEXTURES`."""
+    """Fraction of the first colour [16, CELLS, CELLS], 0 … 255, in the order of `TEXTURES`."""
     return np.stack([np.round(255 * make()) for make in _MAKERS.values()]).astype(np.uint8)

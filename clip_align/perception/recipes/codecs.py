@@ -37,17 +37,23 @@ def jpeg2000(pixels: ImageArray, target_db: float) -> ImageArray:
         )
         return psnr.psnr(made[strength], pixels)
 
-    start = 10 ** (-(target_db + 0.2) / 10)
+    start = 10 ** (-(target_db + 0.2) / 10)  # relative error power: a strength that lowers the PSNR
     return made[psnr.reach(psnr_at, target_db, start, slope=-10 / math.log(10), tolerance_db=0.04, evaluations=5)]
 
 
 def noisy_jpeg(pixels: ImageArray, target_db: float, quality: float, rng: np.random.Generator) -> ImageArray:
     """Type 21: the noise of type 1, then JPEG; the amplitude is searched, 0 where the coder alone is below.
 
-    Both together are to have the PSNR; on busy images JPEG at that quality has less by itself.
+    Args:
+        pixels: uint8 [H, W, 3].
+        target_db: PSNR over R, G, B of noise and coder together; on busy images JPEG at that quality has less by
+            itself.
+        quality: IJG quality, 1 to 100.
+        rng: generator of the noise.
     """
     noise = rng.standard_normal(pixels.shape, dtype=np.float32)
     coded = jpeg(pixels, quality)
+    # independent errors add up: what the coder leaves of the target is the noise's variance, and the first guess
     missing = psnr.to_mean_square(target_db) - psnr.to_mean_square(psnr.psnr(coded, pixels))
     if missing <= 0:
         return coded
@@ -76,6 +82,7 @@ def palette(pixels: ImageArray, target_db: float) -> ImageArray:
         made[colours] = np.asarray(dithered.convert("RGB"))
         return psnr.psnr(made[colours], pixels)
 
+    # 3 colours at 21 dB and about a doubling per 2 dB: a first guess that saves evaluations, the search decides
     start = round(min(2 ** (1.6 + 0.48 * (target_db - 21)), COLOURS[1]))
     return made[psnr.reach_whole(psnr_at, target_db, start, *COLOURS, tolerance_db=0.1)]
 

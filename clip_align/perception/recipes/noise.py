@@ -2,7 +2,7 @@
 """Noise of a given PSNR: types 1, 2, 3, 5, 6 and 19 of TID2013, re-made.
 
 A pattern is drawn once; only its amplitude is searched, so that the PSNR over R, G, B after rounding and
-clipping is the one asked for.
+clipping is the requested one, to .01 dB. Definitions: Ponomarenko et al. 2015 (see distortions.py).
 """
 
 from __future__ import annotations
@@ -17,12 +17,24 @@ Plane = NDArray[np.float32]
 
 
 def gaussian(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
-    """Type 1: independent Gaussian noise in R, G and B."""
+    """Type 1: independent Gaussian noise in R, G and B.
+
+    Args:
+        image: uint8 [H, W, 3].
+        target_db: PSNR over R, G, B to reach.
+        rng: generator of the pattern.
+    """
     return add(image, _normal(rng, image.shape), target_db)
 
 
 def colour(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
-    """Type 2: Gaussian noise in Y, Cb, Cr (full-range BT.601) with standard deviations 1 : 2 : 2."""
+    """Type 2: Gaussian noise in Y, Cb, Cr (full-range BT.601) with standard deviations 1 : 2 : 2.
+
+    Args:
+        image: uint8 [H, W, 3].
+        target_db: PSNR over R, G, B to reach.
+        rng: generator of the pattern.
+    """
     y, cb, cr = np.moveaxis(_normal(rng, image.shape), 2, 0)
     f = np.float32
     cb, cr = cb * f(2), cr * f(2)
@@ -31,29 +43,55 @@ def colour(image: ImageArray, target_db: float, rng: np.random.Generator) -> Ima
 
 
 def correlated(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
-    """Type 3: the noise of type 1 after a 3 x 3 mean filter in each channel."""
+    """Type 3: the noise of type 1 after a 3 x 3 mean filter in each channel.
+
+    Args:
+        image: uint8 [H, W, 3].
+        target_db: PSNR over R, G, B to reach.
+        rng: generator of the pattern.
+    """
     return add(image, _mean_3x3(_framed(rng, image)), target_db)
 
 
 def high_frequency(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
-    """Type 5: the noise of type 1 minus its 3 x 3 mean."""
+    """Type 5: the noise of type 1 minus its 3 x 3 mean.
+
+    Args:
+        image: uint8 [H, W, 3].
+        target_db: PSNR over R, G, B to reach.
+        rng: generator of the pattern.
+    """
     noise = _framed(rng, image)
     return add(image, noise[1:-1, 1:-1] - _mean_3x3(noise), target_db)
 
 
 def multiplicative(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
-    """Type 19: each sample times 1 + s n, n Gaussian, independent in the channels; s is searched."""
+    """Type 19: each sample times 1 + s n, n Gaussian, independent in the channels; s is searched.
+
+    Args:
+        image: uint8 [H, W, 3].
+        target_db: PSNR over R, G, B to reach.
+        rng: generator of the pattern.
+
+    ValueError for a black image.
+    """
     return add(image, _normal(rng, image.shape) * image, target_db)
 
 
 def impulse(image: ImageArray, target_db: float, rng: np.random.Generator) -> ImageArray:
     """Type 6: each sample of each channel replaced by 0 or 255 with probability p; p follows from the target.
 
+    Args:
+        image: uint8 [H, W, 3].
+        target_db: PSNR over R, G, B to reach.
+        rng: generator of the pattern.
+
     Samples are taken in a random order until their squared errors add up to the target.
     """
     draw = rng.random(image.size, dtype=np.float32)
     error = np.where(rng.integers(0, 2, image.size, dtype=np.uint8), 255, 0).astype(np.float32) - image.ravel()
     total = psnr.to_mean_square(target_db) * image.size
+    # twice as many as are needed on average: sorting these alone is much faster than sorting all samples
     likely = np.flatnonzero(draw < 2 * total / np.square(error).sum(dtype=np.float64))
     order = likely[np.argsort(draw[likely], kind="stable")]
     chosen = order[: np.searchsorted(np.cumsum(np.square(error[order], dtype=np.float64)), total)]
@@ -65,13 +103,18 @@ def impulse(image: ImageArray, target_db: float, rng: np.random.Generator) -> Im
 def add(image: ImageArray, pattern: Plane, target_db: float) -> ImageArray:
     """Image plus the pattern at the amplitude that gives the PSNR, rounded and clipped.
 
+    Args:
+        image: uint8 [H, W, 3].
+        pattern: float32 [H, W, 3], of any amplitude.
+        target_db: PSNR over R, G, B to reach.
+
     ValueError where the pattern is empty (type 19 on a black image): no amplitude has that PSNR.
     """
     power = float(np.square(pattern).mean(dtype=np.float64))
     if power == 0:
-        raise ValueError("the pattern to be added is 0 everywhere: no amplitude reaches the PSNR asked for")
+        raise ValueError("the pattern to be added is 0 everywhere: no amplitude reaches the requested PSNR")
     clean, out = image.astype(np.float32), np.empty(image.shape, dtype=np.float32)
-    error = np.empty_like(out)
+    error = np.empty_like(out)  # both are re-used at every amplitude
 
     def psnr_at(amplitude: float) -> float:
         np.multiply(pattern, np.float32(amplitude), out=out)
@@ -80,6 +123,7 @@ def add(image: ImageArray, pattern: Plane, target_db: float) -> ImageArray:
         np.clip(out, 0, 255, out=out)
         return psnr.from_mean_square(psnr.mean_square(np.subtract(out, clean, out=error)))
 
+    # the last amplitude tried is not always the nearest: ``out`` is made again
     psnr_at(psnr.reach(psnr_at, target_db, (psnr.to_mean_square(target_db) / power) ** 0.5))
     return out.astype(np.uint8)
 

@@ -31,7 +31,7 @@ def aberration(image: ImageArray, target_db: float) -> ImageArray:
         out[::-1, ::-1, 2] = moved(image[::-1, ::-1, 2], shift_px)
         return psnr.psnr(out, image)
 
-    psnr_at(psnr.reach(psnr_at, target_db, start=1.0))
+    psnr_at(psnr.reach(psnr_at, target_db, start=1.0))  # the last shift tried is not always the nearest
     return out
 
 
@@ -39,6 +39,7 @@ def moved(plane: NDArray[np.uint8], shift_px: float) -> NDArray[np.uint8]:
     """Plane [H, W] moved right and down by a number of pixels >= 0, bilinear, rounded."""
     whole = int(shift_px)
     part = np.float32(shift_px - whole)
+    # one more row and column than needed: the neighbours of the first ones
     wide = np.pad(plane, ((whole + 1, 0), (whole + 1, 0)), mode="edge").astype(np.float32)
     height, width = plane.shape
     wide = wide[: height + 1, : width + 1]

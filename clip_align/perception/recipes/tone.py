@@ -15,7 +15,7 @@ STEPS = range(8, 130)  # of the quantiser, grey values
 
 def quantisation(image: ImageArray, target_db: float) -> ImageArray:
     """Type 7: uniform quantiser in each channel, middle of the step put out; the step nearest to the PSNR."""
-    counts = np.bincount(image.ravel(), minlength=256)
+    counts = np.bincount(image.ravel(), minlength=256)  # the error follows from the histogram: no image per step
     values = np.arange(256)
 
     def table(step: int) -> NDArray[np.uint8]:

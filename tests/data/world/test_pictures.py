@@ -93,7 +93,7 @@ def test_noise_is_that_of_the_recipe() -> None:
     a, b = (
         render(recipe, s, held_out=False).astype(float) / 255 for recipe, s in zip((quiet, loud), scenes, strict=True)
     )
-    sigma = 0.04 * scenes[1].lots["noise"]
+    sigma = 0.04 * scenes[1].draws["noise"]
     measured = (b - a).std(axis=(1, 2, 3))
     assert measured == pytest.approx(np.hypot(sigma, 1 / 255 / 6**0.5), rel=0.1, abs=0.002)  # and rounding of both
 

@@ -27,7 +27,7 @@ from clip_align.data.world import recipe
 from clip_align.data.world.held_out import held_out, image
 from clip_align.data.world.recipe import Recipe
 from clip_align.data.world.shapes import SHAPES
-from clip_align.data.world.shards import World, ensure_held_out, ensure_world, nearest_neighbour_accuracy
+from clip_align.data.world.shards import World, ensure_held_out, ensure_world
 from clip_align.errors import UserError
 from clip_align.processes import all_cores
 from clip_align.processes.stop_signals import STOP_SIGNALS
@@ -88,7 +88,6 @@ def test_held_out_sets_alone_are_those_of_the_world(world: World, cache: Path, t
         path.name for path in world.folder.iterdir() if not path.name.startswith("00000")
     )
     assert (folder / "test.npy").read_bytes() == (world.held_out / "test.npy").read_bytes()
-    assert nearest_neighbour_accuracy(folder) is None
 
 
 def test_any_number_of_processes_gives_the_same_bytes(
@@ -110,24 +109,6 @@ def test_parameters_and_the_version_make_another_world(monkeypatch: pytest.Monke
     monkeypatch.setattr(recipe, "VERSION", recipe.VERSION + 1)
     assert SMALL.fingerprint() not in prints
     assert Recipe.from_json(SMALL.to_json()) == SMALL
-
-
-def test_nearest_neighbour_agrees_with_a_plain_search(world: World) -> None:
-    images, labels = [], []
-    with tarfile.open(world.shards[0]) as tar:
-        for member in tar.getmembers():
-            content = tar.extractfile(member).read()  # type: ignore[union-attr]
-            if member.name.endswith(".png"):
-                images.append(np.asarray(Image.open(io.BytesIO(content))).ravel().astype(float))
-            elif member.name.endswith(".json"):
-                labels.append(SHAPES.index(json.loads(content)["shape"]))
-    test = held_out(world.held_out, "test")
-    train = np.stack(images)
-    right = [
-        labels[int(((train - array.ravel()) ** 2).sum(axis=1).argmin())] == shape
-        for array, shape in zip(test.images, test.shape, strict=True)
-    ]
-    assert nearest_neighbour_accuracy(world) == nearest_neighbour_accuracy(world.folder) == np.mean(right)
 
 
 def test_held_out_images_are_read_without_torch() -> None:
@@ -296,10 +277,3 @@ def test_a_renderer_that_a_signal_ends_cleans_up(tmp_path: Path, number: signal.
     process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else 143)
     assert list((tmp_path / "w").iterdir()) == []
-
-
-@pytest.mark.slow
-def test_default_world_is_not_trivial(tmp_path: Path) -> None:
-    accuracy = nearest_neighbour_accuracy(ensure_world(Recipe(), tmp_path, lambda line: None))
-    assert accuracy is not None
-    assert 1 / 16 < accuracy < 0.5
