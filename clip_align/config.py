@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clip_align import structure
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.structure import key
 
 
@@ -208,45 +208,47 @@ def to_plain(config: Config) -> dict[str, Any]:
 
 def from_plain(plain: Mapping[str, Any]) -> Config:
     """The configuration that ``to_plain`` wrote (or the resolved yaml); UserError with every error."""
-    errors: list[str] = []
+    errors: list[Problem] = []
     config = read(plain, errors)
     if errors or config is None:
         raise UserError(*errors)
     return config
 
 
-def read(plain: Mapping[str, Any], errors: list[str]) -> Config | None:
+def read(plain: Mapping[str, Any], errors: list[Problem]) -> Config | None:
     """The configuration in ``plain``; where ``errors`` grows, defaults stand in for what was refused."""
     return structure.build(Config, plain, "", errors)
 
 
-def _data(value: object, path: str, errors: list[str]) -> Any:
+def _data(value: object, path: str, errors: list[Problem]) -> Any:
     kinds: dict[str, type[DataConfig]] = {"world": WorldData, "webdataset": ShardData, "folder": FolderData}
     kind = value.get("kind") if isinstance(value, Mapping) else None
     if kind not in kinds:
-        errors.append(f"{path}.kind: {structure.shown(kind)} is not one of {', '.join(kinds)}; choose with {path}=…")
+        what = f"{structure.shown(kind)} is not one of {', '.join(kinds)}; choose with {path}=…"
+        errors.append(Problem(f"{path}.kind", what))
         return structure.INVALID
     return structure.build(kinds[str(kind)], value, path, errors)
 
 
-def _sources(value: object, path: str, errors: list[str]) -> tuple[Source, ...]:
+def _sources(value: object, path: str, errors: list[Problem]) -> tuple[Source, ...]:
     """One path, a list of paths, or a list of ``{shards, weight}``."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, (list, tuple)) or not value:
-        errors.append(f"{path}: {structure.shown(value)} is not a path or a list: {path}='/a/x-{{000..003}}.tar'")
+        what = f"{structure.shown(value)} is not a path or a list: {path}='/a/x-{{000..003}}.tar'"
+        errors.append(Problem(path, what))
         return ()
     plain = [{"shards": v} if isinstance(v, str) else v for v in value]
     built: list[Source | None] = [structure.build(Source, v, f"{path}[{i}]", errors) for i, v in enumerate(plain)]
     return tuple(s for s in built if s is not None)
 
 
-def _callback(value: object, path: str, errors: list[str]) -> Any:
+def _callback(value: object, path: str, errors: list[Problem]) -> Any:
     """From ``{_target_, key: value, …}`` (yaml) or ``{target, arguments}`` (``to_plain``)."""
     if isinstance(value, Mapping) and set(value) == {"target", "arguments"}:
         return CallbackConfig(str(value["target"]), dict(value["arguments"]))
     if not isinstance(value, Mapping) or not isinstance(value.get("_target_"), str):
-        errors.append(f"{path}: not a callback; its yaml names a class: _target_: package.module.Class")
+        errors.append(Problem(path, "not a callback; its yaml names a class: _target_: package.module.Class"))
         return structure.INVALID
     return CallbackConfig(value["_target_"], {str(k): v for k, v in value.items() if k != "_target_"})
 

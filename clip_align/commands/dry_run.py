@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_align.commands.early_checks import place_problem
+from clip_align.commands.early_checks import place_problems
 from clip_align.config import Config, WorldData
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.processes import torchrun
 from clip_align.runs.folder import user_cache
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 
-def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
+def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
     """Print what is found and what the run will cost; UserError with everything that is missing.
 
-    ``absent``: lines about what the configuration names and is not there; what they are about is left out.
+    ``absent``: what the configuration names and is not there; it is left out.
     """
     if torchrun.rank() != 0:  # the first rank says it for all
         return 0
@@ -41,13 +41,13 @@ def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
     from clip_align.training.components import use_threads
     from clip_align.training.launch_ranks import rank_layout
 
-    missing = [*absent, *filter(None, [place_problem(config)])]
+    missing = [*absent, *place_problems(config.name, config.resume, config.paths.runs)]
     config = _without(config, absent)
     print("dry run: nothing is trained", flush=True)
     try:
         layout = rank_layout(config.trainer, torch.cuda.device_count(), os.environ)
     except UserError as error:
-        raise UserError(*missing, *error.lines) from None
+        raise UserError(*missing, *error.problems) from None
     use_threads(config, layout)
     _found("trainer", f"{layout.world} rank{'s' if layout.world > 1 else ''} on the {'GPU' if layout.gpu else 'CPU'}")
     start = _start(config, layout, missing)
@@ -63,13 +63,13 @@ def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
     return 0
 
 
-def _about(section: str, lines: Sequence[str]) -> list[str]:
-    """The names under ``section`` that lines are about: world for callbacks.world.view."""
-    keys = [line.partition(":")[0].split(".") for line in lines]
+def _about(section: str, problems: Sequence[Problem]) -> list[str]:
+    """The names under ``section`` that problems are about: world for callbacks.world.view."""
+    keys = [problem.key.split(".") for problem in problems]
     return [key[1] for key in keys if key[0] == section and len(key) > 1]
 
 
-def _without(config: Config, absent: Sequence[str]) -> Config:
+def _without(config: Config, absent: Sequence[Problem]) -> Config:
     """The configuration without the callbacks that cannot be built."""
     left = {name: callback for name, callback in config.callbacks.items() if name not in _about("callbacks", absent)}
     return replace(config, callbacks=left)
@@ -83,14 +83,14 @@ def _costs(what: str, about: str) -> None:
     print(f"cost     {what}: {about}", flush=True)
 
 
-def _start(config: Config, layout: RankLayout, missing: list[str]) -> RunStart:
+def _start(config: Config, layout: RankLayout, missing: list[Problem]) -> RunStart:
     """Where the run would begin; at its beginning where that cannot be told, so that the rest is checked."""
     from clip_align.training.resume import RunStart, run_start, steps_of
 
     try:
         start = run_start(config, layout.world)
     except UserError as error:
-        missing.extend(error.lines)
+        missing.extend(error.problems)
         return RunStart(config, config.optimizer, steps_of(config, layout.world))
     for line in start.lines:
         print(line, flush=True)
@@ -99,18 +99,18 @@ def _start(config: Config, layout: RankLayout, missing: list[str]) -> RunStart:
     return start
 
 
-def _cache(config: Config, stack: ExitStack, missing: list[str]) -> Path:
+def _cache(config: Config, stack: ExitStack, missing: list[Problem]) -> Path:
     """The cache that the run would use; a temporary one where that cannot be used, so that the rest is checked."""
     try:
         cache, line = user_cache(config.paths.cache)
     except UserError as error:
-        missing.extend(error.lines)
+        missing.extend(error.problems)
         return Path(stack.enter_context(tempfile.TemporaryDirectory()))
     _found("paths.cache", line or str(cache))
     return cache
 
 
-def _data(config: Config, layout: RankLayout, cache: Path, missing: list[str]) -> int | None:
+def _data(config: Config, layout: RankLayout, cache: Path, missing: list[Problem]) -> int | None:
     """Samples of an epoch, None where the data are not in order."""
     if isinstance(config.data, WorldData):
         from clip_align.data.world.shards import rendered
@@ -135,13 +135,13 @@ def _data(config: Config, layout: RankLayout, cache: Path, missing: list[str]) -
         for line in data.check():
             _found("data", line.removeprefix("data: "))
     except UserError as error:
-        missing.extend(error.lines)
+        missing.extend(error.problems)
         return None
     return data.samples
 
 
 def _callbacks(
-    config: Config, cache: Path, stack: ExitStack, missing: list[str], absent: Sequence[str]
+    config: Config, cache: Path, stack: ExitStack, missing: list[Problem], absent: Sequence[Problem]
 ) -> list[PerceptualCallback]:
     """Those that find their data, built as the run would build them."""
     from clip_align.callbacks.build import build_callbacks
@@ -160,7 +160,7 @@ def _callbacks(
         try:
             (one,) = build_callbacks({name: callback}, given)
         except UserError as error:
-            missing.extend(error.lines)
+            missing.extend(error.problems)
             continue
         built.append(one)
         images = images_per_event([one], _size(config))
@@ -169,7 +169,7 @@ def _callbacks(
         try:
             best_direction(config.checkpoint, built)
         except UserError as error:
-            missing.extend(error.lines)
+            missing.extend(error.problems)
     return built
 
 
@@ -185,7 +185,7 @@ def _cost(
     layout: RankLayout,
     samples: int | None,
     callbacks: Sequence[PerceptualCallback],
-    missing: list[str],
+    missing: list[Problem],
 ) -> None:
     from clip_align.commands.cost import cost
     from clip_align.evaluation.prepare import images_per_event
@@ -199,7 +199,7 @@ def _cost(
     try:
         found = cost(config, layout)
     except UserError as error:
-        missing.extend(error.lines)
+        missing.extend(error.problems)
         return
 
     def events_of(some: Sequence[PerceptualCallback]) -> list[int]:

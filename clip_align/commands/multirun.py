@@ -20,14 +20,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from clip_align.commands.early_checks import data_problems
+from clip_align.commands.early_checks import seen
 from clip_align.config import Config
-from clip_align.errors import FAILED, TERMINATED, UserError
+from clip_align.errors import FAILED, TERMINATED, Problem, UserError
 from clip_align.processes import torchrun
 from clip_align.runs.folder import bad_name
 from clip_align.runs.place import unusable_run
 from clip_align.settings.compose import PRIMARY, Sweep, hydra, sweep
-from clip_align.settings.load_config import load
+from clip_align.settings.load_config import load_with_problems
 
 AFTER_CTRL_C_S = 1.5  # a terminal has sent Ctrl-C to the job too; a second one comes too soon to be a hard stop
 
@@ -103,22 +103,23 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _checked(found: Sweep) -> list[Config]:
     """Every combination's configuration; UserError with all mistakes of all of them, each once."""
-    errors: dict[str, None] = {}
+    errors: list[Problem] = []
     configs = []
     if torchrun.under_torchrun():
-        errors["--multirun: not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"] = None
+        what = "not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"
+        errors.append(Problem("--multirun", what))
     if any(_key(o) == "resume" for o in found.typed):
-        errors["resume: not with --multirun; continue with one run at a time: resume=<name>/<number>"] = None
+        errors.append(Problem("resume", "not with --multirun; continue with one run at a time: resume=<name>/<number>"))
     for key in sorted({"name", "paths.runs"}.intersection(found.swept)):
-        errors[f"{key}: one value for a whole sweep; its runs are <name>/0, <name>/1, …"] = None
+        errors.append(Problem(key, "one value for a whole sweep; its runs are <name>/0, <name>/1, …"))
     for overrides in found.jobs:
-        try:
-            configs.append(load(overrides))
-            errors.update(dict.fromkeys(data_problems(configs[-1])))
-        except UserError as error:
-            errors.update(dict.fromkeys(error.lines))
+        config, problems = load_with_problems(overrides)
+        errors += problems
+        if config is not None:
+            configs.append(config)
+            errors += seen(config, problems, place=False)
     if errors:
-        raise UserError(*errors)
+        raise UserError(*dict.fromkeys(errors))
     return configs
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clip_align.commands.early_checks import cache_problems, data_problems, place_problem
-from clip_align.config import Config
+from clip_align.commands.early_checks import seen
 from clip_align.errors import UserError
 from clip_align.processes import torchrun
-from clip_align.settings.load_config import load_with_missing
+from clip_align.settings.load_config import load_with_problems
 
 MULTIRUN = ("--multirun", "-m")
 HELP = ("--help", "-h")
@@ -29,24 +28,16 @@ def main(arguments: Sequence[str]) -> int:
         from clip_align.commands.multirun import multirun
 
         return multirun(overrides)
-    config, missing = load_with_missing(overrides)
-    if config.dry_run:
+    config, problems = load_with_problems(overrides)
+    if config is not None and config.dry_run and all(problem.missing for problem in problems):
         from clip_align.commands.dry_run import dry_run
 
-        return dry_run(config, missing)
-    refuse_early(config)
+        return dry_run(config, problems)
+    # The first rank alone looks at folders and files: the others may come when it has begun to write.
+    if config is not None and torchrun.rank() == 0:
+        problems += seen(config, problems)
+    if problems or config is None:
+        raise UserError(*problems)
     from clip_align.training.run import run  # torch and Lightning: seconds
 
     return run(config, ["clip-align", "train", *arguments])
-
-
-def refuse_early(config: Config) -> None:
-    """Raise UserError for data, a run or a cache that cannot be used, before anything slow is imported.
-
-    On the first rank only: the others may come when it has begun to write.
-    """
-    if torchrun.rank() != 0:
-        return
-    errors = [*data_problems(config), *filter(None, [place_problem(config)]), *cache_problems(config)]
-    if errors:
-        raise UserError(*errors)

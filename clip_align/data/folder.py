@@ -12,12 +12,12 @@ from typing import TextIO
 from clip_align.config import FolderData
 from clip_align.data.bad_samples import NO_IMAGE, BadSample, Causes
 from clip_align.data.captions import clean
-from clip_align.data.progress import Progress, followed
+from clip_align.data.progress import Show, followed
 from clip_align.data.samples import FolderSamples
 from clip_align.errors import UserError
 
 
-def folder_samples(data: FolderData, progress: Progress = lambda line: None) -> tuple[FolderSamples, Causes]:
+def folder_samples(data: FolderData, progress: Show = lambda line: None) -> tuple[FolderSamples, Causes]:
     """The rows with a caption and an image file that exists, and what was left out.
 
     The first line names the columns; fields are separated by commas (tabs where the first line has a tab and no

@@ -14,7 +14,7 @@ from pathlib import Path
 from clip_align.config import DataConfig, FolderData, Source, WorldData
 from clip_align.data.bad_samples import Causes, too_many
 from clip_align.data.folder import folder_samples
-from clip_align.data.progress import Progress, followed
+from clip_align.data.progress import Show, followed
 from clip_align.data.samples import Samples, TarSamples
 from clip_align.data.shard_index import ShardIndex, shard_index
 from clip_align.data.shard_patterns import shard_paths
@@ -46,7 +46,7 @@ class Found:
         return self.bad.total / max(1, self.bad.total + len(self.samples))
 
 
-def find(data: DataConfig, cache: Path, progress: Progress) -> Found:
+def find(data: DataConfig, cache: Path, progress: Show) -> Found:
     """Look at all shards (or the csv). UserError with a line for everything that must be repaired before step 0."""
     if isinstance(data, FolderData):
         samples, bad = folder_samples(data, progress)
@@ -67,7 +67,7 @@ def _tars(
     paths: Sequence[Sequence[str]],
     sources: Sequence[Source],
     cache: Path,
-    progress: Progress,
+    progress: Show,
     notes: Sequence[str] = (),
 ) -> Found:
     flat = [path for part in paths for path in part]
@@ -88,14 +88,14 @@ def _tars(
     )
 
 
-def _indexes(paths: Sequence[str], cache: Path, progress: Progress) -> list[ShardIndex]:
+def _indexes(paths: Sequence[str], cache: Path, progress: Show) -> list[ShardIndex]:
     indexes: list[ShardIndex] = []
     errors: list[str] = []
     for path in followed(paths, "indexing shards", progress):
         try:
             indexes.append(_checked(path, cache))
         except UserError as error:
-            if error.lines[0].startswith("paths.cache"):
+            if error.problems[0].key == "paths.cache":
                 raise
             errors += error.lines
     if errors:

@@ -26,7 +26,7 @@ from clip_align.data.bad_samples import DAMAGED, NO_CAPTION, NO_IMAGE, NOT_AN_IM
 from clip_align.data.captions import caption_of
 from clip_align.data.file_reader import open_file
 from clip_align.data.tar_members import Member, tar_members
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.runs.folder import write_atomic
 
 FORMAT = 2  # raised when an index of the same file would come out differently
@@ -84,10 +84,9 @@ def shard_index(path: str, cache: Path) -> ShardIndex:
         try:
             write_atomic(cached, _packed(index))
         except OSError as error:
-            raise UserError(
-                f"paths.cache: the index of {path} cannot be written to {cached.parent}: {error.strerror}; "
-                "free some space or choose another folder with paths.cache=…"
-            ) from error
+            what = f"the index of {path} cannot be written to {cached.parent}: {error.strerror}"
+            advice = "free some space or choose another folder with paths.cache=…"
+            raise UserError(Problem("paths.cache", f"{what}; {advice}")) from error
     return index
 
 

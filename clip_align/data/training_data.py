@@ -14,7 +14,7 @@ from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import decoder_name
 from clip_align.data.inventory import Found, find
 from clip_align.data.loader import Batches, Loader, Tokenizer
-from clip_align.data.progress import Progress
+from clip_align.data.progress import Show
 from clip_align.data.sampling_plan import Cursor, Plan
 from clip_align.data.sampling_plan import Tasks as _Tasks
 from clip_align.errors import UserError
@@ -40,7 +40,7 @@ class TrainingData:
         world_size: int,
         cache: Path,
         accumulate: int = 1,
-        progress: Progress = lambda line: None,
+        progress: Show = lambda line: None,
     ) -> None:
         self.data, self.image_size, self.tokenizer = data, image_size, tokenizer
         self.seed, self.rank, self.world_size, self.accumulate = seed, rank, world_size, accumulate

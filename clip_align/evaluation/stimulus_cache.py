@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -33,13 +33,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from clip_align.data.progress import Progress, Show, loaded
 from clip_align.errors import UserError
 from clip_align.evaluation.stimulus import ImageArray, Stimulus, View
 from clip_align.evaluation.stimulus_fingerprint import fingerprint
 from clip_align.evaluation.views import cut
 from clip_align.processes.parent import end_with_parent, when_parent_ends
 
-Notify = Callable[[str], None]
 NOT_IMPORTABLE = 3  # exit code of the process: make these images where they were asked for
 REPORT_SECONDS = 2.0
 STALE_SECONDS = 3600.0  # a temporary file so old belongs to a process that was killed
@@ -70,7 +70,7 @@ def plan(cache: Path, name: str, version: int, stimuli: Sequence[Stimulus], view
     return Job(name, tuple(stimuli), view, size, tiles, cache / "stimuli" / folder / f"{stem}.npy")
 
 
-def ensure(jobs: Sequence[Job], notify: Notify) -> None:
+def ensure(jobs: Sequence[Job], notify: Show) -> None:
     """Make what is missing; UserError, one line, where it cannot be made. Files are whole or absent."""
     missing = [job for job in jobs if not _there(job)]
     portable = [job for job in missing if _portable(job)]
@@ -110,7 +110,7 @@ def _portable(job: Job) -> bool:
     return b"__main__" not in packed  # pickle names a function by its module
 
 
-def _in_own_process(jobs: Sequence[Job], notify: Notify) -> bool:
+def _in_own_process(jobs: Sequence[Job], notify: Show) -> bool:
     """Run the jobs in our own command; False where it cannot import what makes the images."""
     with tempfile.TemporaryDirectory(prefix="clip-align-") as folder, open(Path(folder) / "errors", "w+") as errors:
         order = Path(folder) / "job.pickle"
@@ -129,7 +129,7 @@ def _in_own_process(jobs: Sequence[Job], notify: Notify) -> bool:
         )
         try:
             for line in process.stdout or ():
-                notify(line.rstrip())
+                notify(loaded(line))
             process.wait()
         finally:
             _ended(process)
@@ -168,13 +168,18 @@ def main() -> None:
     code = 0
     try:
         for job in jobs:
-            _written(job, _reported(_cut_all(job, _cores()), job, partial(print, flush=True)))
+            _written(job, _reported(_cut_all(job, _cores()), job, _print))
     except UserError as error:
         print(str(error).replace("\n", " "), file=sys.stderr, flush=True)
         code = error.exit_code
     except (KeyboardInterrupt, BrokenPipeError, _Stopped):
         code = 128 + signal.SIGTERM
     os._exit(code)  # without waiting for workers: they end with this process
+
+
+def _print(what: str | Progress) -> None:
+    """For the parent, which shows it."""
+    print(what.dumped() if isinstance(what, Progress) else what, flush=True)
 
 
 class _Stopped(BaseException):
@@ -219,14 +224,14 @@ def _cut_one(name: str, view: View, size: int, tiles: int, stimulus: Stimulus) -
         raise UserError(line.replace("\n", " ")) from None
 
 
-def _reported(made: Iterator[ImageArray], job: Job, notify: Notify) -> Iterator[ImageArray]:
+def _reported(made: Iterator[ImageArray], job: Job, notify: Show) -> Iterator[ImageArray]:
     start = said = time.monotonic()
     for done, image in enumerate(made, start=1):
         yield image
         now = time.monotonic()
         if now - said > REPORT_SECONDS or (done == len(job) and said > start):
             left = (now - start) / done * (len(job) - done)
-            notify(f"{job.name}: {done:,} of {len(job):,} images made, about {left:.0f} s left")
+            notify(Progress(job.name, done, len(job), "images made", left))
             said = now
 
 

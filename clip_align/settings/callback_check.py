@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from clip_align.errors import Missing
+from clip_align.errors import Problem
 from clip_align.runs.provenance import versions
 from clip_align.settings.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
 from clip_align.structure import INVALID, Range, check_range, convert, plain, unknown_key
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from clip_align.config import CallbackConfig
 
 
-def checked(callbacks: Mapping[str, CallbackConfig], errors: list[str]) -> dict[str, CallbackConfig]:
+def checked(callbacks: Mapping[str, CallbackConfig], errors: list[Problem]) -> dict[str, CallbackConfig]:
     """The callbacks with their arguments as the annotations ask: 1e2 is the whole number 100 for the callback too.
 
     ``errors`` grows by a line for every class that is not one, unknown key, wrong type, range, and doubled name.
@@ -28,7 +28,8 @@ def checked(callbacks: Mapping[str, CallbackConfig], errors: list[str]) -> dict[
         by_name[str(callback.arguments.get("name") or name)].append(name)
     for name, keys in by_name.items():
         if len(keys) > 1:
-            errors.append(f"callbacks: {' and '.join(keys)} are both named {name}; give one of them another name")
+            what = f"{' and '.join(keys)} are both named {name}; give one of them another name"
+            errors.append(Problem("callbacks", what))
     return found
 
 
@@ -40,7 +41,7 @@ def takes(target: str, argument: str) -> bool:
         return False
 
 
-def _checked(path: str, callback: CallbackConfig, errors: list[str]) -> CallbackConfig:
+def _checked(path: str, callback: CallbackConfig, errors: list[Problem]) -> CallbackConfig:
     parameters = _parameters(path, callback.target, errors)
     if parameters is None:
         return callback
@@ -54,11 +55,12 @@ def _checked(path: str, callback: CallbackConfig, errors: list[str]) -> Callback
         _check_markers(parameters["name"], path.removeprefix("callbacks."), path, errors)
     for name, parameter in parameters.items():
         if parameter.required and name not in callback.arguments:
-            errors.append(Missing(f"{path}.{name}: not given; the callback needs it: {path}.{name}=…"))
+            what = f"not given; the callback needs it: {path}.{name}=…"
+            errors.append(Problem(f"{path}.{name}", what, missing=True))
     return replace(callback, arguments=arguments)
 
 
-def _parameters(path: str, target: str, errors: list[str]) -> Mapping[str, Parameter] | None:
+def _parameters(path: str, target: str, errors: list[Problem]) -> Mapping[str, Parameter] | None:
     """Arguments of the class that ``path`` names, None and a line where it is no callback."""
     try:
         parameters = constructor(target)
@@ -66,16 +68,17 @@ def _parameters(path: str, target: str, errors: list[str]) -> Mapping[str, Param
         if target.startswith("clip_align.") and missing.why == NO_MODULE:
             release = versions()["clip-align"] or "this version"
             off = f"leave it out: ~callbacks.{path.removeprefix('callbacks.')}"
-            errors.append(Missing(f"{path}: its loader is not part of clip-align {release} yet; {off}"))
+            errors.append(Problem(path, f"its loader is not part of clip-align {release} yet; {off}", missing=True))
         else:
-            errors.append(f"{path}._target_: {target}: {missing.why}; is its package installed in this environment?")
+            what = f"{target}: {missing.why}; is its package installed in this environment?"
+            errors.append(Problem(f"{path}._target_", what))
         return None
     if parameters is None:
-        errors.append(f"{path}._target_: {target} is not a perceptual callback, a subclass of {BASE}")
+        errors.append(Problem(f"{path}._target_", f"{target} is not a perceptual callback, a subclass of {BASE}"))
     return parameters
 
 
-def _argument(parameter: Parameter, value: object, where: str, errors: list[str]) -> Any:
+def _argument(parameter: Parameter, value: object, where: str, errors: list[Problem]) -> Any:
     """A value as its annotation asks, in the form that yaml files and checkpoints take."""
     before = len(errors)
     converted = convert(parameter.hint, value, where, errors)
@@ -84,9 +87,9 @@ def _argument(parameter: Parameter, value: object, where: str, errors: list[str]
     return value if converted is INVALID else plain(converted)
 
 
-def _check_markers(parameter: Parameter, value: object, where: str, errors: list[str]) -> None:
+def _check_markers(parameter: Parameter, value: object, where: str, errors: list[Problem]) -> None:
     for marker in parameter.markers:
         if isinstance(marker, Range):
             check_range(value, marker, where, errors)
-        elif line := marker.problem(value, where):
-            errors.append(line)
+        elif problem := marker.problem(value, where):
+            errors.append(problem)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from clip_align.data.progress import Progress
 from clip_align.record.record import History
-from clip_align.tracking.console_lines import PROGRESS, Lines
+from clip_align.tracking.console_lines import Lines
 from clip_align.tracking.run_status import Status
 
 if TYPE_CHECKING:
@@ -44,19 +45,18 @@ class ConsoleMirror:
         self._live: Live | None = None
         self._drawn_at = self._train_at = float("-inf")
 
-    def notify(self, text: str) -> None:
+    def notify(self, what: str | Progress) -> None:
         """A line about the preparation: a series of progress is kept calm, below the live display; else ``show``."""
-        progress = PROGRESS.search(text)
-        if progress is None:
-            self.show(text)
+        if not isinstance(what, Progress):
+            self.show(what)
             return
         if self._live is None:
-            self._lines(text)
+            self._lines(what)
         else:
-            self._work = text if progress["done"] != progress["total"] else ""
+            self._work = "" if what.finished else str(what)
             self._redraw(force=not self._work)
-        if self._logged.due(text):
-            self._write_log(text)
+        if self._logged.due(what):
+            self._write_log(str(what))
 
     def show(self, text: str) -> None:
         """A line for the reader, above the live display, and in the log, whatever it says."""

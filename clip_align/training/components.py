@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from clip_align.callbacks.best_checkpoint import higher_is_better
 from clip_align.callbacks.build import build_callbacks
 from clip_align.config import CheckpointConfig, Config, WorldData
 from clip_align.data.loader import Loader
+from clip_align.data.progress import Show
 from clip_align.data.sampling_plan import Cursor
 from clip_align.data.training_data import TrainingData
 from clip_align.data.world.shards import ensure_held_out, ensure_world
@@ -53,7 +54,7 @@ class RunComponents:
     higher_is_better: bool | None = None
 
 
-def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Callable[[str], None]) -> RunComponents:
+def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Show) -> RunComponents:
     """Read, check and build everything that ``start`` needs on this rank; UserError with what is wrong."""
     config = start.config
     use_threads(config, layout)
@@ -95,7 +96,7 @@ def _stimuli(
     evaluated_model: EvaluatedModel,
     cache: Path,
     layout: RankLayout,
-    notify: Callable[[str], None],
+    notify: Show,
 ) -> dict[str, list[str]]:
     """Make all images, once a machine, while everything can still be refused; their files by benchmark."""
     jobs = {callback.key: list(planned(callback, evaluated_model, cache)[0].values()) for callback in callbacks}
@@ -111,7 +112,7 @@ def _words(config: Config, data: TrainingData) -> list[str] | None:
     return list(WordTokenizer.from_captions(data.captions(MOST_CAPTIONS), config.model.vocabulary, 3).words)
 
 
-def _world(config: Config, cache: Path, notify: Callable[[str], None]) -> Path | None:
+def _world(config: Config, cache: Path, notify: Show) -> Path | None:
     """Held-out images of the world that is trained on; else of the default one, where a benchmark shows them."""
     if isinstance(config.data, WorldData):
         return ensure_world(config.data, cache, notify).held_out

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from clip_align.callbacks.base import attach
 from clip_align.config import Config, from_plain, to_plain
+from clip_align.data.progress import Progress, Show
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.schedule import event_steps
@@ -98,7 +99,7 @@ def _begun(config: Config, layout: RankLayout, run_end: RunEnd) -> tuple[RunStar
     return start, _ready(start, layout, notify)
 
 
-def _ready(start: RunStart, layout: RankLayout, notify: Callable[[str], None]) -> RunComponents:
+def _ready(start: RunStart, layout: RankLayout, notify: Show) -> RunComponents:
     cache, line = user_cache(start.config.paths.cache)
     if line:
         notify(line)
@@ -162,5 +163,5 @@ def _trained(
     return loop
 
 
-def _silent(line: str) -> None:
+def _silent(what: str | Progress) -> None:
     """What rank 0 says is said once."""

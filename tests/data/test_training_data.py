@@ -303,7 +303,7 @@ def test_progress_is_told_while_shards_are_indexed(shards: Any, make: Make, monk
     data = make(shards.folder)
     data._progress = lines.append
     data.check()
-    assert lines == ["indexing shards: 1 of 2", "indexing shards: 2 of 2"]
+    assert list(map(str, lines)) == ["indexing shards: 1 of 2", "indexing shards: 2 of 2"]
 
 
 def test_a_folder_with_a_csv(shards: Any, tokenizer: Any, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clip_align.data.progress import Progress, Show
 from clip_align.data.world.recipe import Recipe
 from clip_align.errors import UserError
 
@@ -31,7 +31,7 @@ class World:
     held_out: Path
 
 
-def ensure_world(settings: object, cache: Path, progress: Callable[[str], None]) -> World:
+def ensure_world(settings: object, cache: Path, progress: Show) -> World:
     """The world that ``settings`` (``config.data``, see `Recipe`) describe, from the cache or rendered now.
 
     ``progress`` is given a line to show, some twice a second while it is rendered. UserError when the cache cannot be
@@ -44,9 +44,7 @@ def ensure_world(settings: object, cache: Path, progress: Callable[[str], None])
     return World(folder, sorted(folder.glob("[0-9]*.tar")), folder)
 
 
-def ensure_held_out(
-    cache: Path, settings: object | None = None, progress: Callable[[str], None] = lambda line: None
-) -> Path:
+def ensure_held_out(cache: Path, settings: object | None = None, progress: Show = lambda line: None) -> Path:
     """The folder of the held-out sets alone, for models that are trained on something else; about 2 s where new.
 
     ``settings`` None: those of the default world. Where that world is rendered already its sets are used.
@@ -91,7 +89,7 @@ def _exists(recipe: Recipe, folder: Path) -> bool:
         raise _refusal(folder, error.errno, error.strerror or str(error)) from error
 
 
-def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> None:
+def _render(recipe: Recipe, folder: Path, progress: Show) -> None:
     """Run `clip_align.data.world.build` and pass its progress on."""
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # one process a core
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
@@ -117,7 +115,7 @@ def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> No
             last = json.loads(line)
             if "done" in last:
                 first = first or (time.monotonic(), last["done"])
-                progress(_progress_line(last["done"], last["total"], first))
+                progress(_progress(last["done"], last["total"], first))
     finally:
         if process.poll() is None and not last.get("finished"):
             process.terminate()
@@ -131,10 +129,9 @@ def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> No
         )
 
 
-def _progress_line(done: int, total: int, first: tuple[float, int]) -> str:
+def _progress(done: int, total: int, first: tuple[float, int]) -> Progress:
     seconds, count = time.monotonic() - first[0], done - first[1]
-    left = f", about {seconds / count * (total - done):.0f} s left" if count and done < total else ""
-    return f"world: {done:,} of {total:,} images rendered{left}"
+    return Progress("world", done, total, "images rendered", seconds / count * (total - done) if count else None)
 
 
 def _refusal(folder: Path, number: int | None, reason: str) -> UserError:
