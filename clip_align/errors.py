@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 REFUSED = 2  # before step 0: config, data, missing files, unusable cache
 FAILED = 1  # during the run
@@ -69,6 +74,20 @@ class RunError(UserError):
     """The same, for a failure while the run is under way (exit code 1)."""
 
     exit_code = FAILED
+
+
+def both(first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
+    """The results of two pieces of work; where one or both raise UserError, one with the problems of both."""
+    problems: list[Problem] = []
+    results: list[Any] = []
+    for work in (first, second):
+        try:
+            results.append(work())
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+    return results[0], results[1]
 
 
 def _one_line(text: str) -> str:

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from clip_align.errors import Problem, RunError, UserError, related
+from clip_align.errors import Problem, RunError, UserError, both, related
 
 
 def test_a_problem_prints_its_key_or_what_was_typed_in_one_line() -> None:
@@ -44,3 +44,17 @@ def test_problems_stay_apart_between_processes(kind: type[UserError]) -> None:
 )
 def test_related_keys(one: str, other: str, same: bool) -> None:
     assert related(one, other) is related(other, one) is same
+
+
+def test_both_do_their_work_and_report_together() -> None:
+    def fails(*problems: Problem) -> int:
+        raise UserError(*problems)
+
+    assert both(lambda: 1, lambda: "b") == (1, "b")
+    a, b = Problem("a", "x"), Problem("b", "y")
+    with pytest.raises(UserError) as caught:
+        both(lambda: fails(a), lambda: fails(b, a))
+    assert caught.value.problems == (a, b)
+    with pytest.raises(UserError) as caught:
+        both(lambda: 1, lambda: fails(b))
+    assert caught.value.problems == (b,)

@@ -21,6 +21,7 @@ from clip_align.data.progress import Show
 from clip_align.data.sampling_plan import Cursor
 from clip_align.data.training_data import TrainingData
 from clip_align.data.world.shards import ensure_held_out, ensure_world
+from clip_align.errors import both
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.prepare import planned
 from clip_align.evaluation.stimulus_cache import ensure
@@ -61,7 +62,10 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Show) -> R
     data = TrainingData(
         config.data, None, None, config.seed, layout.rank, layout.world, cache, config.trainer.accumulate, notify
     )
-    for line in data.check():
+    lines, callbacks = both(
+        data.check, lambda: build_callbacks(config.callbacks, {"world": _world(config, cache, notify)})
+    )
+    for line in lines:
         notify(line)
     cursor, others = start.cursor(data.found.fingerprint)
     if others:
@@ -71,7 +75,6 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Show) -> R
     clip = build_model(config.model, words)
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
     loader = data.loader(Cursor(*cursor), pin_memory=layout.gpu)
-    callbacks = build_callbacks(config.callbacks, {"world": _world(config, cache, notify)})
     higher = best_direction(config.checkpoint, callbacks)
     evaluated_model = EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
     stimuli = _stimuli(callbacks, evaluated_model, cache, layout, notify)
