@@ -7,13 +7,14 @@ beside the fields, combinations in ``config_check``. Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from clip_align import structure
-from clip_align.errors import Problem, UserError
+from clip_align.errors import Finding, Problem, UserError
+from clip_align.kinds import SOURCES, TRACKERS
 from clip_align.structure import key
 
 
@@ -26,11 +27,15 @@ class Source:
 
 
 @dataclass(frozen=True)
-class DataCommon:
-    """What every kind of training data has. ``batch_size`` is per rank; ``crop_scale`` is the fraction of the
-    area a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in memory.
+class DataConfig:
+    """What every kind of training data has; a kind is a subclass with its own options (``clip_align.data.sources``).
+
+    ``kind``: its module's name there, dotted for a module elsewhere. ``batch_size`` is per rank; ``crop_scale`` is the
+    fraction of the area that a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in
+    memory.
     """
 
+    kind: str = ""
     batch_size: int = key(128, low=1)
     workers: int = key(0, low=0)
     flip: bool = True
@@ -38,45 +43,20 @@ class DataCommon:
     max_bad_share: float = key(0.1, low=0.0, high=1.0)
     memory_mb: int = key(512, low=0)
     window_shards: int = key(16, low=1)
+    noise_option: ClassVar[str | None] = None  # the option that is the sigma of noise in training images, on [0, 1]
 
+    def __post_init__(self) -> None:
+        """A kind is called after its module."""
+        if not self.kind:
+            object.__setattr__(self, "kind", type(self).__module__.removeprefix(f"{SOURCES.package}."))
 
-@dataclass(frozen=True)
-class WorldData(DataCommon):
-    """The embedded world: rendered once, then read like any other shards."""
+    def combinations(self, batches: int) -> Iterator[Finding]:
+        """What single values cannot say. ``batches``: of one optimizer step, over all ranks as far as known."""
+        yield from backwards("data.crop_scale", self.crop_scale)
 
-    kind: Literal["world"] = "world"
-    images: int = key(20_000, low=16)
-    size: int = key(32, low=16, high=512)
-    texture_reliability: float = key(0.75, low=0.0, high=1.0)
-    sensor_noise: float = key(0.02, low=0.0, below=0.04)  # the smallest sigma that noise callbacks test
-    occlusion: float = key(0.15, low=0.0, high=1.0)
-    scale: tuple[float, float] = key((0.65, 0.95), above=0.0, high=1.0)
-    texture_words: float = key(0.5, low=0.0, high=1.0)
-    colour_words: float = key(0.5, low=0.0, high=1.0)
-    background_words: float = key(0.2, low=0.0, high=1.0)
-    image_seed: int = key(0, low=0)
-
-
-@dataclass(frozen=True)
-class ShardData(DataCommon):
-    """WebDataset shards as img2dataset writes them."""
-
-    kind: Literal["webdataset"] = "webdataset"
-    shards: tuple[Source, ...] = ()
-
-
-@dataclass(frozen=True)
-class FolderData(DataCommon):
-    """Images and a csv of captions; image paths are relative to ``root``, None = the csv's folder."""
-
-    kind: Literal["folder"] = "folder"
-    csv: str = ""
-    root: str | None = None
-    image_column: str = "image"
-    caption_column: str = "caption"
-
-
-DataConfig = WorldData | ShardData | FolderData
+    def absent(self) -> Iterator[Problem]:
+        """Files that can be looked for in the first second and are not there."""
+        yield from ()
 
 
 @dataclass(frozen=True)
@@ -137,6 +117,18 @@ class CallbackConfig:
 
 
 @dataclass(frozen=True)
+class KindConfig:
+    """One of several kinds of a thing (``clip_align.kinds``), and the options of its constructor."""
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """As its yaml is written."""
+        return {"kind": self.kind, **self.options}
+
+
+@dataclass(frozen=True)
 class CheckpointConfig:
     """``best`` is the record's key whose best value is kept in a file of its own; None = none."""
 
@@ -147,21 +139,22 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """Mirrors of the record. ``mode`` is wandb's (online, offline, disabled); None = decided from the login."""
+    """Mirrors of the record: ``kinds`` are those that are on, each with its own options, the rest is for all of them.
 
-    wandb: bool = True
-    tensorboard: bool = False
-    csv: bool = False
+    ``mode`` is wandb's (online, offline, disabled); None = decided from the login.
+    """
+
+    kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"wandb": {}})
     project: str = "clip-align"
     entity: str | None = None
     group: str | None = None
     tags: tuple[str, ...] = ()
     mode: Literal["online", "offline", "disabled"] | None = None
 
-    @property
-    def kinds(self) -> tuple[Literal["wandb", "tensorboard", "csv"], ...]:
-        """The trackers that are on."""
-        return tuple(k for k in ("wandb", "tensorboard", "csv") if getattr(self, k))
+    def to_plain(self) -> dict[str, Any]:
+        """As the yaml files are written: ``csv: true``, or a mapping where there are options."""
+        common = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "kinds"}
+        return {**{kind: dict(options) or True for kind, options in self.kinds.items()}, **common}
 
 
 @dataclass(frozen=True)
@@ -181,15 +174,16 @@ class Config:
     seed: int = key(0, low=0, high=2**32 - 1)
     resume: str | None = None
     dry_run: bool = False
-    data: DataConfig = WorldData()
+    data: DataConfig = field(default_factory=lambda: SOURCES.build("world", {}))
     model: ModelConfig = ModelConfig()
+    loss: KindConfig = KindConfig("infonce")
     optimizer: OptimizerConfig = OptimizerConfig()
     trainer: TrainerConfig = TrainerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     callbacks: Mapping[str, CallbackConfig] = field(default_factory=dict)
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracker: TrackerConfig = TrackerConfig()
-    intervention: Literal["none"] = "none"
+    intervention: KindConfig = KindConfig("none")
     paths: PathsConfig = PathsConfig()
 
 
@@ -220,14 +214,51 @@ def read(plain: Mapping[str, Any], errors: list[Problem]) -> Config | None:
     return structure.build(Config, plain, "", errors)
 
 
+def backwards(path: str, span: tuple[float, float]) -> Iterator[Finding]:
+    """A finding for two ends of a span in the wrong order."""
+    low, high = span
+    if low > high:
+        yield Finding(Problem(path, f"[{low}, {high}] runs backwards; the smaller share comes first"))
+
+
 def _data(value: object, path: str, errors: list[Problem]) -> Any:
-    kinds: dict[str, type[DataConfig]] = {"world": WorldData, "webdataset": ShardData, "folder": FolderData}
     kind = value.get("kind") if isinstance(value, Mapping) else None
-    if kind not in kinds:
-        what = f"{structure.shown(kind)} is not one of {', '.join(kinds)}; choose with {path}=…"
+    if not isinstance(kind, str) or SOURCES.target(kind) is None:
+        what = f"{structure.shown(kind)} is not one of {', '.join(SOURCES.names())}; choose with {path}=…"
         errors.append(Problem(f"{path}.kind", what))
         return structure.INVALID
-    return structure.build(kinds[str(kind)], value, path, errors)
+    return structure.build(SOURCES.load(kind), value, path, errors)
+
+
+def _kind(value: object, path: str, errors: list[Problem]) -> Any:
+    """From ``{kind, option: value, …}``, or the name of a kind alone, as older runs stored it."""
+    plain = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(plain, Mapping) or not isinstance(plain.get("kind"), str):
+        errors.append(Problem(path, f"{structure.shown(value)} does not name a kind; choose with {path}=…"))
+        return structure.INVALID
+    return KindConfig(plain["kind"], {str(k): v for k, v in plain.items() if k != "kind"})
+
+
+def _tracker(value: object, path: str, errors: list[Problem]) -> Any:
+    """Keys that are no common ones name trackers: true, false, or the options of one that is on."""
+    if not isinstance(value, Mapping):
+        errors.append(Problem(path, f"{structure.shown(value)} is not a group of keys"))
+        return structure.INVALID
+    own = {f.name for f in fields(TrackerConfig)} - {"kinds"}
+    kinds: dict[str, Mapping[str, Any]] = {}
+    for name in map(str, value):
+        switch = value[name]
+        options = switch if isinstance(switch, Mapping) else {}
+        if name in own or switch is None or switch is False:
+            continue
+        if TRACKERS.target(str(options.get("kind", name))) is None:
+            errors.append(structure.unknown_key(f"{path}.{name}", [f"{path}.{n}" for n in (*own, *TRACKERS.names())]))
+        elif switch is not True and not isinstance(switch, Mapping):
+            errors.append(Problem(f"{path}.{name}", f"{structure.shown(switch)} is not true, false or a group of keys"))
+        else:
+            kinds[name] = dict(options)
+    common = structure.build(TrackerConfig, {k: v for k, v in value.items() if k in own}, path, errors)
+    return replace(common or TrackerConfig(), kinds=kinds)
 
 
 def _sources(value: object, path: str, errors: list[Problem]) -> tuple[Source, ...]:
@@ -253,4 +284,7 @@ def _callback(value: object, path: str, errors: list[Problem]) -> Any:
     return CallbackConfig(value["_target_"], {str(k): v for k, v in value.items() if k != "_target_"})
 
 
-structure.SPECIAL.update({DataConfig: _data, tuple[Source, ...]: _sources, CallbackConfig: _callback})
+structure.SPECIAL.update(
+    {DataConfig: _data, tuple[Source, ...]: _sources, CallbackConfig: _callback, KindConfig: _kind}
+)
+structure.SPECIAL[TrackerConfig] = _tracker

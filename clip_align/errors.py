@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -37,6 +37,16 @@ class Problem:
         """The line for the user."""
         start = self.key if self.shown is None else self.shown
         return _one_line(f"{start}: {self.text}" if start else self.text)
+
+
+class Finding(NamedTuple):
+    """A problem of several keys together: it holds only where all that it was concluded from could be read.
+
+    reads: those keys; none: the problem's own.
+    """
+
+    problem: Problem
+    reads: tuple[str, ...] = ()
 
 
 def related(one: str, other: str) -> bool:

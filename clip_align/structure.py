@@ -216,7 +216,12 @@ def check_range(value: object, limits: Range, path: str, errors: list[Problem]) 
 
 
 def plain(value: object) -> Any:
-    """Dataclasses as dicts, tuples as lists: what yaml and ``torch.load(weights_only=True)`` take."""
+    """Dataclasses as dicts, tuples as lists: what yaml and ``torch.load(weights_only=True)`` take.
+
+    A class that is written in another form than its fields' has a method ``to_plain``.
+    """
+    if hasattr(value, "to_plain"):
+        return plain(value.to_plain())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):

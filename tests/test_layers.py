@@ -17,8 +17,8 @@ PACKAGE = ROOT / "clip_align"
 # Lower rooms first; a module imports from rooms before its own, or from its own room.
 ROOMS = (
     ("errors",),
-    ("structure", "processes"),
-    ("open_clip_names", "runs"),
+    ("structure", "source_code", "torchrun", "parent"),
+    ("open_clip_names", "kinds", "provenance", "run_folder", "record_items", "record_lines"),
     ("record", "place"),
     ("config",),
     ("settings",),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_align.commands.early_checks import place_problems
-from clip_align.config import Config, WorldData
+from clip_align.config import Config
 from clip_align.errors import Problem, UserError
 from clip_align.processes import torchrun
 from clip_align.runs.folder import user_cache
@@ -112,14 +112,12 @@ def _cache(config: Config, stack: ExitStack, missing: list[Problem]) -> Path:
 
 def _data(config: Config, layout: RankLayout, cache: Path, missing: list[Problem]) -> int | None:
     """Samples of an epoch, None where the data are not in order."""
-    if isinstance(config.data, WorldData):
-        from clip_align.data.world.shards import rendered
-
-        state = "rendered" if rendered(config.data, cache) else "to be rendered once into the cache"
-        _found("data", f"the embedded world, {config.data.images:,} images of {config.data.size} px, {state}")
-        return config.data.images
+    from clip_align.data.sources.base import source
     from clip_align.data.training_data import TrainingData
 
+    if known := source(config.data).described(cache):
+        _found("data", known[0])
+        return known[1]
     data = TrainingData(
         config.data,
         None,
@@ -145,6 +143,7 @@ def _callbacks(
 ) -> list[PerceptualCallback]:
     """Those that find their data, built as the run would build them."""
     from clip_align.callbacks.build import build_callbacks
+    from clip_align.data.sources.base import source
     from clip_align.data.world.shards import ensure_held_out, rendered
     from clip_align.evaluation.prepare import images_per_event
     from clip_align.training.components import best_direction
@@ -153,8 +152,8 @@ def _callbacks(
     given: dict[str, Path] = {}
     for name, callback in config.callbacks.items():
         if "world" in callback.arguments and not given:  # 2 s to render where there is none yet
-            there = rendered(config.data, cache) if isinstance(config.data, WorldData) else None
-            settings = config.data if isinstance(config.data, WorldData) else None
+            settings = source(config.data).world
+            there = rendered(settings, cache) if settings is not None else None
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory())) if there is None else cache
             given = {"world": there or ensure_held_out(temporary, settings)}
         try:

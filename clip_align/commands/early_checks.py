@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clip_align.config import Config, DataConfig, FolderData, ShardData
-from clip_align.data.shard_patterns import shard_paths
+from clip_align.config import Config
 from clip_align.errors import Problem, UserError, related
 from clip_align.runs.folder import user_cache
 from clip_align.runs.place import unusable_run, unwritable
@@ -28,23 +27,12 @@ def seen(config: Config, found: Sequence[Problem], place: bool = True) -> list[P
     def read(*keys: str) -> bool:
         return not any(related(problem.key, key) for problem in found for key in keys)
 
-    problems = [problem for problem in data_problems(config.data) if read(problem.key)]
+    problems = [problem for problem in config.data.absent() if read(problem.key)]
     if place and read("name", "resume", "paths.runs"):
         problems += place_problems(config.name, config.resume, config.paths.runs)
     if place and read("paths.cache"):
         problems += cache_problems(config.paths.cache)
     return problems
-
-
-def data_problems(data: DataConfig) -> Iterator[Problem]:
-    """Shards, or a csv, that are not there."""
-    if isinstance(data, ShardData):
-        try:
-            shard_paths(data.shards)
-        except UserError as error:
-            yield from error.problems
-    elif isinstance(data, FolderData) and not Path(data.csv).expanduser().is_file():
-        yield Problem("data.csv", f"no such file: {data.csv}; name a csv with data.csv=…", missing=True)
 
 
 def place_problems(name: str | None, resume: str | None, runs: str) -> Iterator[Problem]:

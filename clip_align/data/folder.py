@@ -7,9 +7,8 @@ import csv
 import os
 import stat
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
-from clip_align.config import FolderData
 from clip_align.data.bad_samples import NO_IMAGE, BadSample, Causes
 from clip_align.data.captions import clean
 from clip_align.data.progress import Show, followed
@@ -17,7 +16,27 @@ from clip_align.data.samples import FolderSamples
 from clip_align.errors import UserError
 
 
-def folder_samples(data: FolderData, progress: Show = lambda line: None) -> tuple[FolderSamples, Causes]:
+class Settings(Protocol):
+    """What says where the images are: ``data.csv`` and its fellows."""
+
+    @property
+    def csv(self) -> str:
+        """Path of the csv."""
+
+    @property
+    def root(self) -> str | None:
+        """Folder that image paths are relative to; None: the csv's."""
+
+    @property
+    def image_column(self) -> str:
+        """Column with the image's path."""
+
+    @property
+    def caption_column(self) -> str:
+        """Column with the caption."""
+
+
+def folder_samples(data: Settings, progress: Show = lambda line: None) -> tuple[FolderSamples, Causes]:
     """The rows with a caption and an image file that exists, and what was left out.
 
     The first line names the columns; fields are separated by commas (tabs where the first line has a tab and no
@@ -55,7 +74,7 @@ def _size(root: Path, image: str) -> int:
     return status.st_size
 
 
-def _rows(path: Path, data: FolderData) -> list[tuple[str, str | None]]:
+def _rows(path: Path, data: Settings) -> list[tuple[str, str | None]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _columns(file, path, data)
@@ -65,7 +84,7 @@ def _rows(path: Path, data: FolderData) -> list[tuple[str, str | None]]:
         raise UserError(f"data.csv: {path} is no csv in UTF-8 ({error})") from error
 
 
-def _columns(file: TextIO, path: Path, data: FolderData) -> list[tuple[str, str | None]]:
+def _columns(file: TextIO, path: Path, data: Settings) -> list[tuple[str, str | None]]:
     first = file.readline()
     delimiter = "\t" if "\t" in first and "," not in first else ","
     file.seek(0)

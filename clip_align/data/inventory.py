@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from clip_align.config import DataConfig, FolderData, Source, WorldData
+from clip_align.config import Source
 from clip_align.data.bad_samples import Causes, too_many
-from clip_align.data.folder import folder_samples
 from clip_align.data.progress import Show, followed
-from clip_align.data.samples import Samples, TarSamples
+from clip_align.data.samples import FolderSamples, Samples, TarSamples
 from clip_align.data.shard_index import ShardIndex, shard_index
-from clip_align.data.shard_patterns import shard_paths
-from clip_align.data.world.shards import ensure_world
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 
 LINES = 10  # errors about single shards that are shown
 
@@ -46,30 +43,35 @@ class Found:
         return self.bad.total / max(1, self.bad.total + len(self.samples))
 
 
-def find(data: DataConfig, cache: Path, progress: Show) -> Found:
-    """Look at all shards (or the csv). UserError with a line for everything that must be repaired before step 0."""
-    if isinstance(data, FolderData):
-        samples, bad = folder_samples(data, progress)
-        about = _fingerprint(chain(samples.names, samples.captions, samples.sizes))
-        found = Found(samples, (0,), (1.0,), bad, _left_out(bad), about)
-    elif isinstance(data, WorldData):
-        world = ensure_world(data, cache, progress)
-        found = _tars([[str(path) for path in world.shards]], [Source(str(world.folder))], cache, progress)
-    else:
-        paths, notes = shard_paths(data.shards)
-        found = _tars(paths, data.shards, cache, progress, notes)
-    if found.bad_fraction > data.max_bad_share:
-        raise UserError(f"data: {too_many(found.bad_fraction, data.max_bad_share, found.bad)}")
+def enough(found: Found, max_bad_share: float) -> Found:
+    """What was found; UserError where more of it than ``max_bad_share`` cannot be used."""
+    if found.bad_fraction > max_bad_share:
+        raise UserError(Problem("data", too_many(found.bad_fraction, max_bad_share, found.bad)))
     return found
 
 
-def _tars(
+def in_folder(samples: FolderSamples, bad: Causes) -> Found:
+    """Images in a folder and their captions."""
+    about = _fingerprint(chain(samples.names, samples.captions, samples.sizes))
+    return Found(samples, (0,), (1.0,), bad, _left_out(bad), about)
+
+
+def tars(
     paths: Sequence[Sequence[str]],
     sources: Sequence[Source],
     cache: Path,
     progress: Show,
     notes: Sequence[str] = (),
 ) -> Found:
+    """What is in the tars of several sources.
+
+    Args:
+        paths: of each source's tars.
+        sources: with their weights.
+        cache: folder for indexes.
+        progress: takes progress now and then.
+        notes: what the user should know already.
+    """
     flat = [path for part in paths for path in part]
     indexes = _indexes(flat, cache, progress)
     bad = Causes()

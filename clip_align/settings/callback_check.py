@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clip_align.errors import Problem
 from clip_align.runs.provenance import versions
+from clip_align.settings import arguments
 from clip_align.settings.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
-from clip_align.structure import INVALID, Range, check_range, convert, plain, unknown_key
 
 if TYPE_CHECKING:
     from clip_align.config import CallbackConfig
@@ -45,19 +45,14 @@ def _checked(path: str, callback: CallbackConfig, errors: list[Problem]) -> Call
     parameters = _parameters(path, callback.target, errors)
     if parameters is None:
         return callback
-    arguments: dict[str, Any] = {}
-    for name, value in callback.arguments.items():
-        if name in parameters:
-            arguments[name] = _argument(parameters[name], value, f"{path}.{name}", errors)
-        else:
-            errors.append(unknown_key(f"{path}.{name}", [f"{path}.{known}" for known in parameters]))
+    given = arguments.checked(path, parameters, callback.arguments, errors)
     if "name" in parameters and callback.arguments.get("name") is None:  # then it is the key
-        _check_markers(parameters["name"], path.removeprefix("callbacks."), path, errors)
+        arguments.check_markers(parameters["name"], path.removeprefix("callbacks."), path, errors)
     for name, parameter in parameters.items():
         if parameter.required and name not in callback.arguments:
             what = f"not given; the callback needs it: {path}.{name}=…"
             errors.append(Problem(f"{path}.{name}", what, missing=True))
-    return replace(callback, arguments=arguments)
+    return replace(callback, arguments=given)
 
 
 def _parameters(path: str, target: str, errors: list[Problem]) -> Mapping[str, Parameter] | None:
@@ -76,20 +71,3 @@ def _parameters(path: str, target: str, errors: list[Problem]) -> Mapping[str, P
     if parameters is None:
         errors.append(Problem(f"{path}._target_", f"{target} is not a perceptual callback, a subclass of {BASE}"))
     return parameters
-
-
-def _argument(parameter: Parameter, value: object, where: str, errors: list[Problem]) -> Any:
-    """A value as its annotation asks, in the form that yaml files and checkpoints take."""
-    before = len(errors)
-    converted = convert(parameter.hint, value, where, errors)
-    if len(errors) == before:
-        _check_markers(parameter, converted, where, errors)
-    return value if converted is INVALID else plain(converted)
-
-
-def _check_markers(parameter: Parameter, value: object, where: str, errors: list[Problem]) -> None:
-    for marker in parameter.markers:
-        if isinstance(marker, Range):
-            check_range(value, marker, where, errors)
-        elif problem := marker.problem(value, where):
-            errors.append(problem)

@@ -8,8 +8,11 @@ once, and only when that fails part by part: which option does not fit, which ke
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import os
 import re
+import typing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -28,20 +31,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from clip_align import config as schema
 from clip_align.errors import Problem, UserError
+from clip_align.kinds import SOURCES, TRACKERS
 from clip_align.settings import override_check
 from clip_align.settings.callback_check import takes
 from clip_align.settings.quoting import as_text, numbers_as_text, quoted
 from clip_align.structure import flat, join, nearest, unknown_key
 
 PRIMARY = "config"
-OWNERS: dict[str, dict[str, type]] = {  # whose keys a user may type without having chosen the option
-    "data": {"world": schema.WorldData, "webdataset": schema.ShardData, "folder": schema.FolderData},
-    "model": {"tiny": schema.ModelConfig},
-}
-TEXTS = (  # keys whose value is a text, also where it looks like a number: name=2024_01
-    *("name", "resume", "paths.runs", "paths.cache", "data.csv", "data.root", "data.image_column"),
-    *("data.caption_column", "tracker.project", "tracker.entity", "tracker.group", "tracker.tags"),
-)
 MISTAKES = (  # the last four for overrides of a form that nobody foresaw, such as a number for a group
     *(HydraException, OmegaConfBaseException, yaml.YAMLError),
     *(ValueError, TypeError, AttributeError, AssertionError),
@@ -152,9 +148,11 @@ def parse(overrides: Iterable[str], errors: list[Problem], loader: ConfigLoader)
         if not equals and not key.startswith("~"):
             errors.append(Problem(typed, "not of the form key=value; groups are chosen the same way: model=tiny"))
             continue
-        if key.lstrip("+") in TEXTS:
+        if key.lstrip("+") in texts():
             value = numbers_as_text(value)
             typed = f"{key}={value}"
+        if key.startswith("tracker.") and TRACKERS.target(key.partition(".")[2]) is not None:
+            key, typed = f"++{key}", f"++{typed}"  # a switch is there only where its tracker was chosen
         for attempt in dict.fromkeys((typed, *_attempts(key, value))) if equals else (typed,):
             try:
                 parsed.append(parser.parse_override(attempt))
@@ -165,6 +163,22 @@ def parse(overrides: Iterable[str], errors: list[Problem], loader: ConfigLoader)
         else:
             errors.append(_unreadable(parser, typed, key, reason))
     return parsed
+
+
+@functools.cache
+def texts() -> frozenset[str]:
+    """Keys whose value is a text, also where it looks like a number: name=2024_01."""
+    found = []
+    for name, hint in typing.get_type_hints(schema.Config).items():
+        sections = [SOURCES.load(kind) for kind in SOURCES.names()] if name == SOURCES.group else [hint]
+        for section in filter(dataclasses.is_dataclass, sections):
+            found += [f"{name}.{key}" for key, inner in typing.get_type_hints(section).items() if _is_text(inner)]
+        found += [name] if _is_text(hint) else []
+    return frozenset(found)
+
+
+def _is_text(hint: Any) -> bool:
+    return hint in (str, str | None, tuple[str, ...])
 
 
 def _unreadable(parser: OverridesParser, typed: str, key: str, reason: str) -> Problem:
@@ -294,7 +308,7 @@ def _together(chosen: list[str], lines: list[str], errors: list[Problem]) -> lis
 def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictConfig, delete: bool) -> Problem:
     """The problem of a key that is not there, or not with the options chosen."""
     group, _, name = key.partition(".")
-    for option, owner in OWNERS.get(group, {}).items():
+    for option, owner in _owners(group):
         if name != "kind" and name in {f.name for f in fields(owner)}:
             chosen = f"{group}={base[group].kind}"
             return Problem(key, f"only with {group}={option}, and this is {chosen}; type {group}={option} too")
@@ -308,6 +322,14 @@ def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictC
             return Problem(key, f"taken by the class, but not in its yaml; add it by typing +{key}=…")
     leaves = [k for k, v in known.items() if delete or not isinstance(v, dict)]
     return unknown_key(key, [*leaves, *(g for g in groups if "/" not in g)])
+
+
+def _owners(group: str) -> Iterator[tuple[str, type]]:
+    """Options of a group, and the dataclasses of the keys that a user may type without having chosen the option."""
+    if group == "model":
+        yield "tiny", schema.ModelConfig
+    elif group == SOURCES.group:
+        yield from ((kind, SOURCES.load(kind)) for kind in SOURCES.names())
 
 
 def group_names(loader: ConfigLoader, lines: Sequence[str] = ()) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from clip_align.config import Config, read
 from clip_align.errors import Problem, UserError
-from clip_align.settings import callback_check
+from clip_align.settings import callback_check, kind_check
 from clip_align.settings.compose import compose
 from clip_align.settings.config_check import problems
 from clip_align.settings.resume_config import resumed
@@ -37,6 +37,7 @@ def load_with_problems(overrides: Sequence[str]) -> tuple[Config | None, list[Pr
     errors: list[Problem] = []
     config = read(resumed(compose(overrides), overrides, errors), errors)
     if config is not None:
+        config = kind_check.checked(config, errors)
         config = replace(config, callbacks=callback_check.checked(config.callbacks, errors))
         errors += problems(config, [problem.key for problem in errors])
     wrong = {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 SEVERAL = ("callbacks", "tracker")  # groups of which any number of options may be chosen
-KINDS = ("data", "model", "trainer")  # groups whose options say which kind they are
+KINDS = ("data", "loss", "model", "trainer", "intervention")  # groups whose options say which kind they are
 HYDRA = ("hydra.searchpath", "hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
 
 

@@ -14,6 +14,7 @@ from clip_align import config as schema
 from clip_align.errors import Problem, UserError
 from clip_align.runs.folder import RunFolder, resolve_run
 from clip_align.settings.compose import Composed, compose
+from clip_align.settings.override_check import KINDS
 from clip_align.settings.quoting import as_typed
 from clip_align.structure import convert, flat, plain, shown
 
@@ -100,9 +101,8 @@ def _context(stored: Mapping[str, Any]) -> Iterator[str]:
 
     Callbacks key by key, not by the names of their yaml files: some may have come without one (+callbacks.mine=…).
     """
-    yield f"data={stored['data']['kind']}"
-    yield f"model={stored['model']['kind']}"
-    yield f"trainer={stored['trainer']['kind']}"
+    for group in KINDS:  # an option has the name of its module, also where that is in another package
+        yield f"{group}={stored[group]['kind'].rpartition('.')[2]}"
     yield f"evaluation.every_n_steps={stored['evaluation']['every_n_steps']}"
     yield "callbacks=[]"
     for name, callback in stored["callbacks"].items():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.runs.folder import write_atomic
+from clip_align.tracking.base import TrackedRun, Tracker
 
 FILES = {"evaluation": "evaluations.csv", "train": "train.csv"}
 
@@ -32,6 +33,14 @@ class CsvMirror:
 
     def close(self, status: str) -> None:
         """Nothing is left to write: every row is on the disk."""
+
+
+class Csv(Tracker):
+    """``tracker=csv``."""
+
+    def mirror(self, run: TrackedRun) -> CsvMirror:
+        """Two tables in the run's folder."""
+        return CsvMirror(run.folder.path)
 
 
 class Table:

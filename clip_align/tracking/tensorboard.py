@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.record.record import History
+from clip_align.tracking.base import TrackedRun, Tracker
 from clip_align.tracking.headline_scores import Headlines
 
 FOLDER = "tensorboard"
@@ -61,3 +62,11 @@ class TensorBoardMirror:
         self._resumed = False
         log = SessionLog(status=SessionLog.START)
         self._writer.add_event(Event(wall_time=time.time(), step=samples, session_log=log))
+
+
+class TensorBoard(Tracker):
+    """``tracker=tensorboard``."""
+
+    def mirror(self, run: TrackedRun) -> TensorBoardMirror:
+        """Event files in the run's folder."""
+        return TensorBoardMirror(run.folder.path, run.past)

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from clip_align.config import OptimizerConfig
-from clip_align.losses.infonce import infonce
+from clip_align.losses.base import StepLoss
+from clip_align.losses.infonce import InfoNCE
 from clip_align.training import optimizer as optim
+from clip_align.training.interventions.base import Intervention
 from clip_align.training.loss_check import PendingLosses
 
 LOGIT_SCALE = math.log(1 / 0.07)  # Radford et al. 2021, section 2.5: initial temperature .07
@@ -25,10 +27,11 @@ Batch = dict[str, Any]  # image uint8 [B, 3, S, S], text int64 [B, L], cursor, k
 
 
 class CLIPModule(pl.LightningModule):
-    """A model with ``encode_image``, ``encode_text`` and ``logit_scale``, trained with InfoNCE.
+    """A model with ``encode_image``, ``encode_text`` and ``logit_scale``.
 
     mean, std: normalization of the channels on [0, 1]. steps: optimizer steps of the whole run.
-    fused: False under a gradient scaler. ``losses`` and ``grad_norm`` (before clipping, of the last step)
+    fused: False under a gradient scaler. loss: InfoNCE unless given. intervention: none unless given.
+    ``losses`` and ``grad_norm`` (before clipping, of the last step) stay on the device until somebody reads them.
     stay on the device until somebody reads them.
     """
 
@@ -43,10 +46,13 @@ class CLIPModule(pl.LightningModule):
         optimizer: OptimizerConfig,
         steps: int,
         fused: bool = True,
+        loss: StepLoss | None = None,
+        intervention: Intervention | None = None,
     ) -> None:
         super().__init__()
         self.model: Any = cast(Any, model)
         self.settings, self.steps, self.fused = optimizer, steps, fused
+        self.loss, self.intervention = loss or InfoNCE(), intervention or Intervention()
         self.losses = PendingLosses()
         self.grad_norm: Tensor | None = None
         shift = torch.tensor(mean).view(1, 3, 1, 1) * 255.0  # pixels stay uint8 until they are on the device
@@ -58,10 +64,11 @@ class CLIPModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this rank's rows against the columns of all ranks; the gradient's mean over ranks is the whole's."""
+        batch = self.intervention.batch(batch, self.step_under_way)
         image = (batch["image"] - self.shift) * self.scale  # [B, 3, S, S], float
         image = self.model.encode_image(image)  # [B, D], not normed
         text = self.model.encode_text(batch["text"])  # [B, D]
-        loss = infonce(image, text, self.model.logit_scale, *ranks())  # float32, outside autocast
+        loss: Tensor = self.loss(image, text, self.model.logit_scale, *ranks())  # float32, outside autocast
         self.losses.add(self.step_under_way, loss, batch["keys"])
         return loss
 
@@ -105,6 +112,7 @@ class CLIPModule(pl.LightningModule):
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         with torch.no_grad():
             self.model.logit_scale.clamp_(0.0, LOGIT_SCALE_MAX)
+            self.intervention.stepped(self.model, self.step_under_way)
 
 
 def ranks() -> tuple[int, int]:

@@ -15,12 +15,13 @@ import torch
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.best_checkpoint import higher_is_better
 from clip_align.callbacks.build import build_callbacks
-from clip_align.config import CheckpointConfig, Config, WorldData
+from clip_align.config import CheckpointConfig, Config
 from clip_align.data.loader import Loader
 from clip_align.data.progress import Show
 from clip_align.data.sampling_plan import Cursor
+from clip_align.data.sources.base import source
 from clip_align.data.training_data import TrainingData
-from clip_align.data.world.shards import ensure_held_out, ensure_world
+from clip_align.data.world.shards import ensure_held_out
 from clip_align.errors import both
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.prepare import planned
@@ -117,10 +118,9 @@ def _words(config: Config, data: TrainingData) -> list[str] | None:
 
 def _world(config: Config, cache: Path, notify: Show) -> Path | None:
     """Held-out images of the world that is trained on; else of the default one, where a benchmark shows them."""
-    if isinstance(config.data, WorldData):
-        return ensure_world(config.data, cache, notify).held_out
-    shown = any("world" in callback.target for callback in config.callbacks.values())
-    return ensure_held_out(cache, progress=notify) if shown else None
+    settings = source(config.data).world  # rendered by now, where the data are the world
+    shown = settings is not None or any("world" in callback.target for callback in config.callbacks.values())
+    return ensure_held_out(cache, settings, progress=notify) if shown else None
 
 
 def use_threads(config: Config, layout: RankLayout) -> None:

@@ -19,6 +19,7 @@ from clip_align.data.progress import Progress, Show
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.schedule import event_steps
+from clip_align.kinds import INTERVENTIONS, LOSSES
 from clip_align.processes.ranks import Ranks
 from clip_align.runs.folder import user_cache
 from clip_align.tracking.console_lines import Lines
@@ -131,7 +132,9 @@ def _trained(
     """Train to the last step, or until a signal."""
     config, clip = start.config, components.clip
     fused = config.trainer.precision != "16-mixed"
-    module = CLIPModule(clip.model, clip.mean, clip.std, start.optimizer, start.max_steps, fused)
+    loss = LOSSES.build(config.loss.kind, config.loss.options)
+    intervention = INTERVENTIONS.build(config.intervention.kind, config.intervention.options)
+    module = CLIPModule(clip.model, clip.mean, clip.std, start.optimizer, start.max_steps, fused, loss, intervention)
     if config.trainer.compile:
         compile_towers(clip.model)
     run_position = RunPosition(global_batch(config, layout.world), components.cursor, start.wall_seconds, start.step)

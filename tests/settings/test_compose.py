@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from clip_align.config import Config, FolderData, ShardData, Source
+from clip_align.config import Config, Source
+from clip_align.data.sources.folder import FolderData
+from clip_align.data.sources.webdataset import ShardData
 from clip_align.settings.load_config import load
 from tests.settings.refusals import errors, options
 
@@ -158,8 +160,8 @@ def test_lists_of_callbacks_and_trackers() -> None:
     assert list(load(["callbacks=[world,world_noise]"]).callbacks) == ["world", "world_noise"]
     assert load(["callbacks=[]"]).callbacks == load(["callbacks=none"]).callbacks == {}
     assert "world_noise" not in load(["~callbacks.world_noise"]).callbacks
-    assert load(["tracker=[wandb,csv]"]).tracker.kinds == ("wandb", "csv")
-    assert load(["tracker=none", "tracker.project=x"]).tracker.kinds == ()
+    assert load(["tracker=[wandb,csv]"]).tracker.kinds == {"wandb": {}, "csv": {}}
+    assert load(["tracker=none", "tracker.project=x"]).tracker.kinds == {}
 
 
 def test_a_search_path_given_on_the_command_line_brings_its_own_options(tmp_path: Path) -> None:

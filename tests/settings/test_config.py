@@ -44,13 +44,12 @@ EXTRA = {
 }
 
 
+GROUPS = ("data", "loss", "model", "optimizer", "trainer", "evaluation", "tracker", "intervention")
+
+
 @pytest.mark.parametrize(
     "option",
-    [
-        f"{group}={option}"
-        for group in ("data", "model", "optimizer", "trainer", "evaluation", "tracker", "intervention", "experiment")
-        for option in options(group)
-    ]
+    [f"{group}={option}" for group in (*GROUPS, "experiment") for option in options(group)]
     + [f"callbacks={option}" for option in options("callbacks") if option not in LATER],
 )
 def test_every_shipped_yaml_composes_and_passes_the_checks(option: str) -> None:

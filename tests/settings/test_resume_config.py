@@ -49,7 +49,7 @@ def test_what_may_change_changes(runs: str) -> None:
         "callbacks=[world,world_noise]", "callbacks.world.every_n_steps=14",
     )  # fmt: skip
     assert (config.trainer.max_steps, config.data.workers) == (90, 1)
-    assert (config.tracker.kinds, config.tracker.tags) == (("csv",), ("x",))
+    assert (config.tracker.kinds, config.tracker.tags) == ({"csv": {}}, ("x",))
     assert config.callbacks["world_noise"].arguments["every_n_steps"] == 7  # the run's own, not today's default
     assert config.callbacks["world"].arguments["every_n_steps"] == 14
 

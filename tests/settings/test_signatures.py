@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import pytest
 
+from clip_align import source_code
 from clip_align.config import CallbackConfig
 from clip_align.errors import Problem
-from clip_align.settings import callback_check, signatures
+from clip_align.settings import callback_check
 from clip_align.settings.signatures import NotFoundError, constructor
 from clip_align.structure import Distinct, Existing, Holds, Matches, Range
 
@@ -26,10 +27,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     (folder / "__init__.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    signatures.read_source.cache_clear()
+    source_code.read_source.cache_clear()
     yield folder
     assert "outside_pkg" not in sys.modules
-    signatures.read_source.cache_clear()
+    source_code.read_source.cache_clear()
 
 
 def write(folder: Path, name: str, text: str) -> None:
