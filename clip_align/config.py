@@ -7,6 +7,7 @@ beside the fields, combinations in ``config_check``. Nothing here imports torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from clip_align import structure
 from clip_align.errors import Finding, Problem, UserError
 from clip_align.kinds import SOURCES, TRACKERS
 from clip_align.structure import key
+
+CALLBACK = re.compile(r"[A-Za-z_]\w*")  # a name that can be typed in an override
 
 
 @dataclass(frozen=True)
@@ -276,8 +279,19 @@ def _sources(value: object, path: str, errors: list[Problem]) -> tuple[Source, .
 
 def _callback(value: object, path: str, errors: list[Problem]) -> Any:
     """From ``{_target_, key: value, …}`` (yaml) or ``{target, arguments}`` (``to_plain``)."""
+    name = path.removeprefix("callbacks.")
+    if not CALLBACK.fullmatch(name):
+        errors.append(Problem("callbacks", f"{structure.shown(name)} is no name; use letters, digits, underscores"))
+        return structure.INVALID
     if isinstance(value, Mapping) and set(value) == {"target", "arguments"}:
-        return CallbackConfig(str(value["target"]), dict(value["arguments"]))
+        arguments = value["arguments"]
+        if not isinstance(value["target"], str) or not isinstance(arguments, Mapping):
+            errors.append(Problem(path, "not a callback; target is a class, arguments are a group of keys"))
+            return structure.INVALID
+        if odd := [key for key in map(str, arguments) if not CALLBACK.fullmatch(key)]:
+            errors.append(Problem(path, f"{structure.shown(odd[0])} is no key; use letters, digits, underscores"))
+            return structure.INVALID
+        return CallbackConfig(value["target"], dict(arguments))
     if not isinstance(value, Mapping) or not isinstance(value.get("_target_"), str):
         errors.append(Problem(path, "not a callback; its yaml names a class: _target_: package.module.Class"))
         return structure.INVALID

@@ -44,12 +44,20 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
     missing = [*absent, *place_problems(config.name, config.resume, config.paths.runs)]
     config = _without(config, absent)
     print("dry run: nothing is trained", flush=True)
+    gpus = torch.cuda.device_count()
+    elsewhere = gpus == 0 and (config.trainer.kind == "gpu" or config.trainer.precision == "16-mixed")
+    trainer = replace(config.trainer, kind="cpu", precision="32") if elsewhere else config.trainer
     try:
-        layout = rank_layout(config.trainer, torch.cuda.device_count(), os.environ)
+        layout = rank_layout(trainer, gpus, os.environ)
     except UserError as error:
         raise UserError(*missing, *error.problems) from None
     use_threads(config, layout)
-    _found("trainer", f"{layout.world} rank{'s' if layout.world > 1 else ''} on the {'GPU' if layout.gpu else 'CPU'}")
+    if elsewhere:
+        print("note     trainer: the run needs a GPU, and torch finds none on this machine", flush=True)
+    else:
+        _found(
+            "trainer", f"{layout.world} rank{'s' if layout.world > 1 else ''} on the {'GPU' if layout.gpu else 'CPU'}"
+        )
     start = _start(config, layout, missing)
     if not start.done:
         with ExitStack() as stack:
@@ -57,7 +65,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
             samples = None if _about("data", absent) else _data(config, layout, cache, missing)
             if not _about("model", absent):  # its size says what callbacks show it
                 callbacks = _callbacks(config, cache, stack, missing, absent)
-                _cost(start, layout, samples, callbacks, missing)
+                _cost(start, layout, samples, callbacks, missing, elsewhere)
     if missing:
         raise UserError(*dict.fromkeys(missing))
     return 0
@@ -185,8 +193,19 @@ def _cost(
     samples: int | None,
     callbacks: Sequence[PerceptualCallback],
     missing: list[Problem],
+    elsewhere: bool,
 ) -> None:
-    from clip_align.commands.cost import cost
+    """Print what the run will take.
+
+    Args:
+        start: with the configuration and the run's length.
+        here: the ranks.
+        samples: of an epoch; None where they are not known.
+        callbacks: those that can be built.
+        missing: grows where the model cannot be built.
+        elsewhere: the run needs a GPU that is not here: what a step takes cannot be tried.
+    """
+    from clip_align.commands.cost import cost, untried
     from clip_align.evaluation.prepare import images_per_event
     from clip_align.evaluation.schedule import event_steps
     from clip_align.training.resume import global_batch
@@ -196,7 +215,7 @@ def _cost(
     epochs = f", {steps * batch / samples:.3g} epochs" if samples else ""
     _costs("steps", f"{steps:,} of {batch:,} samples, {steps * batch:,} samples in all{epochs}")
     try:
-        found = cost(config, layout)
+        found = untried(config.model) if elsewhere else cost(config, layout)
     except UserError as error:
         missing.extend(error.problems)
         return
@@ -209,7 +228,8 @@ def _cost(
     most = images_per_event(callbacks, found.size_px)
     _costs("evaluations", f"{len(events)}, the largest of {most:,} images at {found.size_px} px, tiles counted")
     if found.step_seconds is None or found.image_seconds is None:
-        _costs("time", f"not estimated: {_gib(found.memory)} for the weights and their moments are not free now")
+        why = f"{_gib(found.memory)} for the weights and their moments are not free now"
+        _costs("time", f"not estimated: {'only a GPU could tell' if elsewhere else why}")
     else:
         training, watching = steps * found.step_seconds, encoded * found.image_seconds / layout.world
         _costs(
@@ -217,7 +237,8 @@ def _cost(
             f"{_duration(training + watching)} (estimated from a step of {found.tried} samples), of it "
             f"{_duration(watching)} for evaluations; reading data, making images and scores come on top",
         )
-    _costs("memory", f"{_gib(found.memory)} a rank (estimated: weights, gradients, moments, activations)")
+    parts = "weights, gradients, moments" + ("; activations come on top" if elsewhere else ", activations")
+    _costs("memory", f"{_gib(found.memory)} a rank (estimated: {parts})")
     kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)
     _costs("disk", f"{_gib(kept * found.checkpoint)} for {kept} checkpoints (estimated)")
 

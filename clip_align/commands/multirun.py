@@ -8,6 +8,7 @@ group, tracker and signal handlers of one do not reach the next, and so that oth
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -41,6 +42,10 @@ def multirun(overrides: Sequence[str]) -> int:
     _refuse_place(runs, name, len(jobs))
     print(f"sweep {runs / name}: {len(jobs)} run{'s' if len(jobs) > 1 else ''}, one after the other", flush=True)
     settings = [o for o in found.typed if _key(o) != "name"]
+    if "WANDB_RUN_ID" in os.environ:
+        print(f"sweep {runs / name}: WANDB_RUN_ID is ignored: each run has a wandb run of its own", flush=True)
+    if all(config.dry_run for config in configs):  # nothing is trained, so no folder is made either
+        return max(_run(jobs[n], f"{name}/{n}") for n in range(len(jobs)))
     with hydra():
         entered = GlobalHydra.instance().hydra
         if entered is None:
@@ -59,8 +64,13 @@ def job(config: DictConfig) -> int:
     settings = HydraConfig.get()
     number, name = int(settings.job.num), str(config.name)
     overrides = [str(o) for o in settings.overrides.task if _key(str(o)) != "name"]
-    print(f"sweep: {name}/{number}: {' '.join(overrides)}", flush=True)
-    process = subprocess.Popen(command(overrides, f"{name}/{number}"))
+    return _run(overrides, f"{name}/{number}")
+
+
+def _run(overrides: Sequence[str], name: str) -> int:
+    print(f"sweep: {name}: {' '.join(overrides)}", flush=True)
+    environment = {key: value for key, value in os.environ.items() if key != "WANDB_RUN_ID"}
+    process = subprocess.Popen(command(overrides, name), env=environment)
     with _forwarded(process):
         return process.wait()
 
@@ -114,10 +124,10 @@ def _checked(found: Sweep) -> list[Config]:
         errors.append(Problem(key, "one value for a whole sweep; its runs are <name>/0, <name>/1, …"))
     for overrides in found.jobs:
         config, problems = load_with_problems(overrides)
-        errors += problems
+        errors += [p for p in problems if not (p.missing and config is not None and config.dry_run)]
         if config is not None:
             configs.append(config)
-            errors += seen(config, problems, place=False)
+            errors += [] if config.dry_run else seen(config, problems, place=False)
     if errors:
         raise UserError(*dict.fromkeys(errors))
     return configs

@@ -3,24 +3,35 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from clip_align.commands.early_checks import seen
+from clip_align.config import to_plain
 from clip_align.errors import UserError
 from clip_align.processes import torchrun
-from clip_align.settings.load_config import load_with_problems
+from clip_align.runs.provenance import version
+from clip_align.settings.load_config import load, load_with_problems
 
 MULTIRUN = ("--multirun", "-m")
 HELP = ("--help", "-h")
+SUMMARY = "train a CLIP and watch its agreement with human vision evolve"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train as the ``key=value`` arguments say; returns the exit code."""
     if any(a in HELP for a in arguments):
-        from clip_align.commands.train_help import text
+        from clip_align.commands.train_help import of_group, text
 
-        print(text())
+        asked = [a for a in arguments if a not in HELP]
+        print("\n\n".join(map(of_group, asked)) if asked else text())
         return 0
+    if "--version" in arguments:
+        print(version())
+        return 0
+    if "--cfg" in arguments:
+        return show([a for a in arguments if a not in ("--cfg", "job")])  # Hydra's form: --cfg job
     if problem := torchrun.problem():
         raise UserError(problem)
     overrides = [a for a in arguments if a not in MULTIRUN]
@@ -40,4 +51,28 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(*problems)
     from clip_align.training.run import run  # torch and Lightning: seconds
 
-    return run(config, ["clip-align", "train", *arguments])
+    return run(config, typed(arguments, sys.orig_argv))
+
+
+def show(overrides: Sequence[str]) -> int:
+    """Print the configuration that the overrides make, as a run's ``config.yaml`` has it."""
+    import yaml  # type: ignore[import-untyped]  # Hydra brings it
+
+    print(yaml.safe_dump(to_plain(load(overrides)), sort_keys=False, allow_unicode=True), end="")
+    return 0
+
+
+def typed(arguments: Sequence[str], process: Sequence[str]) -> list[str]:
+    """The command as the user typed it.
+
+    Args:
+        arguments: behind ``train``.
+        process: words that this process was started with, the interpreter first.
+    """
+    words = list(process)
+    ours = words[-1].endswith("train.py") or words[-1] == "train" if not arguments else True
+    if not ours or (arguments and words[-len(arguments) :] != list(arguments)):  # somebody's own program
+        return ["clip-align", "train", *arguments]
+    if len(words) > 1 and Path(words[1]).name == "clip-align":  # the console script, which the interpreter runs
+        return ["clip-align", *words[2:]]
+    return ["python", *words[1:]]

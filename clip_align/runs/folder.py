@@ -184,7 +184,7 @@ def resolve_run(runs: str | Path, name_or_path: str | Path) -> RunFolder:
             path = path.parent / path.read_text().strip()
         if is_run(path):
             return RunFolder(path.resolve() if path.is_symlink() else path)
-        if of_sweep := sorted((p for p in path.glob("*") if is_run(p)), key=_in_order) if path != Path(runs) else []:
+        if of_sweep := _members(path) if path != Path(runs) else []:
             names = ", ".join(f"{name_or_path}/{p.name}" for p in of_sweep[:5])
             raise UserError(
                 f"{name_or_path}: a sweep of {len(of_sweep)}, not a run; its runs: {names}{_more(of_sweep)}"
@@ -195,6 +195,20 @@ def resolve_run(runs: str | Path, name_or_path: str | Path) -> RunFolder:
     names = ", ".join(p.name for p in there[:5])
     known = f"runs there, newest first: {names}{_more(there)}" if there else f"no runs in {runs}"
     raise UserError(f"{name_or_path}: no run of this name in {runs} and no such run folder; {known}")
+
+
+def sweep_runs(runs: str | Path, name_or_path: str | Path) -> list[RunFolder]:
+    """The runs of a sweep, by its name under ``runs`` or its folder; none where it is no sweep."""
+    for path in (Path(runs) / name_or_path, Path(name_or_path).expanduser()):
+        if is_run(path):
+            return []
+        if path.resolve() != Path(runs).resolve() and (members := _members(path)):
+            return [RunFolder(member) for member in members]
+    return []
+
+
+def _members(path: Path) -> list[Path]:
+    return sorted((p for p in path.glob("*") if is_run(p)), key=_in_order)
 
 
 def is_run(path: Path) -> bool:

@@ -41,6 +41,15 @@ def takes(target: str, argument: str) -> bool:
         return False
 
 
+def not_in_this_release(target: str) -> bool:
+    """Whether a class of this package is announced, but its module is not there."""
+    try:
+        constructor(target)
+    except NotFoundError as missing:
+        return target.startswith("clip_align.") and missing.why == NO_MODULE
+    return False
+
+
 def _checked(path: str, callback: CallbackConfig, errors: list[Problem]) -> CallbackConfig:
     parameters = _parameters(path, callback.target, errors)
     if parameters is None:
@@ -60,7 +69,7 @@ def _parameters(path: str, target: str, errors: list[Problem]) -> Mapping[str, P
     try:
         parameters = constructor(target)
     except NotFoundError as missing:
-        if target.startswith("clip_align.") and missing.why == NO_MODULE:
+        if not_in_this_release(target):
             release = versions()["clip-align"] or "this version"
             off = f"leave it out: ~callbacks.{path.removeprefix('callbacks.')}"
             errors.append(Problem(path, f"its loader is not part of clip-align {release} yet; {off}", missing=True))

@@ -38,6 +38,8 @@ from clip_align.settings.quoting import as_text, numbers_as_text, quoted
 from clip_align.structure import flat, join, nearest, unknown_key
 
 PRIMARY = "config"
+DASHES = "no dashes but --help, --version, --cfg and --multirun"
+EPOCHS = ("epoch", "epochs", "max_epochs", "num_epochs", "n_epochs", "nepochs")
 MISTAKES = (  # the last four for overrides of a form that nobody foresaw, such as a number for a group
     *(HydraException, OmegaConfBaseException, yaml.YAMLError),
     *(ValueError, TypeError, AttributeError, AssertionError),
@@ -143,7 +145,7 @@ def parse(overrides: Iterable[str], errors: list[Problem], loader: ConfigLoader)
     for typed in overrides:
         key, equals, value = typed.partition("=")
         if key.startswith("-"):
-            errors.append(Problem(typed, "no dashes but --help and --multirun; settings are typed as key=value"))
+            errors.append(Problem(typed, f"{DASHES}; settings are typed as key=value"))
             continue
         if not equals and not key.startswith("~"):
             errors.append(Problem(typed, "not of the form key=value; groups are chosen the same way: model=tiny"))
@@ -320,6 +322,9 @@ def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictC
             return Problem(key, f"no callback of this name{hint}")
         if "." in name and takes(str(base.callbacks[callback].get("_target_")), name.partition(".")[2]):
             return Problem(key, f"taken by the class, but not in its yaml; add it by typing +{key}=…")
+    if key.rpartition(".")[2].lower() in EPOCHS:
+        what = "a run's length is trainer.max_steps (optimizer steps) or trainer.samples (epochs x samples of the data)"
+        return Problem(key, f"unknown key; {what}: one epoch of 20,000 images is trainer.samples=20000")
     leaves = [k for k, v in known.items() if delete or not isinstance(v, dict)]
     return unknown_key(key, [*leaves, *(g for g in groups if "/" not in g)])
 

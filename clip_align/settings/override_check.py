@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clip_align import open_clip_names
 from clip_align.errors import Problem
 from clip_align.settings.quoting import as_typed
 from clip_align.structure import nearest
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 SEVERAL = ("callbacks", "tracker")  # groups of which any number of options may be chosen
 KINDS = ("data", "loss", "model", "trainer", "intervention")  # groups whose options say which kind they are
+OUTSIDE = (
+    "one of a package of your own is there once the package, with its search-path plugin, is installed: "
+    "pip install -e <its folder>"
+)
 HYDRA = ("hydra.searchpath", "hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
 
 
@@ -112,6 +117,17 @@ def _chosen(group: str, value: Any, there: Sequence[str]) -> Iterator[Problem]:
         return
     for option in map(as_bare, value if isinstance(value, list) else [value]):
         if option not in there:
-            guess = nearest(option, there)
-            hint = f"did you mean {group}={guess}? " if guess else ""
-            yield Problem(group, f"no such option; {hint}valid: {', '.join(there)}", shown=f"{group}={option}")
+            what = f"no such option; {_hint(group, option, there)}valid: {', '.join(there)}"
+            own = f"; {OUTSIDE}" if group == "callbacks" and nearest(option, there) is None else ""
+            yield Problem(group, what + own, shown=f"{group}={option}")
+
+
+def _hint(group: str, option: str, there: Sequence[str]) -> str:
+    """What may have been meant by an option that is not there; open_clip's names are no options, but near."""
+    guess = nearest(option.lower().replace("-", "_").replace("/", "_"), there)
+    guesses = [f"{group}={guess}"] if guess else []
+    if group == "model":
+        known = {name.lower(): name for name in open_clip_names.offline_names()}
+        architecture = known.get(option.lower().replace("/", "-")) or known.get(option.lower().replace("_", "-"))
+        guesses += [f"model.name={architecture}"] if architecture else []
+    return f"did you mean {' or '.join(guesses)}? " if guesses else ""
