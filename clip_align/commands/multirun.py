@@ -45,7 +45,9 @@ def multirun(overrides: Sequence[str]) -> int:
     if "WANDB_RUN_ID" in os.environ:
         print(f"sweep {runs / name}: WANDB_RUN_ID is ignored: each run has a wandb run of its own", flush=True)
     if all(config.dry_run for config in configs):  # nothing is trained, so no folder is made either
-        return max(_run(jobs[n], f"{name}/{n}") for n in range(len(jobs)))
+        return max(
+            _run([o for o in words if _key(o) != "name"], f"{name}/{number}") for number, words in enumerate(jobs)
+        )
     with hydra():
         entered = GlobalHydra.instance().hydra
         if entered is None:

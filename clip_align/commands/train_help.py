@@ -85,8 +85,8 @@ def of_group(asked: str) -> str:
     off = unusable(group)
     for name in chosen:
         path = conf_dir() / group / f"{name}.yaml"
-        mark = f" (not in this release: {LATER})" if name in off else ""
-        lines += ["", f"{group}={name}{mark}", *_wrapped(yaml_keys.about(path), "  ")]
+        mark = [f"  († not in this release: {LATER})"] if name in off else []
+        lines += ["", f"{group}={name}", *mark, *_wrapped(yaml_keys.about(path), "  ")]
         lines += _table(yaml_keys.keys(path, group))
     if group == "model":
         lines += ["", "model.name: these names of open_clip need no network"]
