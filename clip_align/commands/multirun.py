@@ -45,9 +45,8 @@ def multirun(overrides: Sequence[str]) -> int:
     if "WANDB_RUN_ID" in os.environ:
         print(f"sweep {runs / name}: WANDB_RUN_ID is ignored: each run has a wandb run of its own", flush=True)
     if all(config.dry_run for config in configs):  # nothing is trained, so no folder is made either
-        return max(
-            _run([o for o in words if _key(o) != "name"], f"{name}/{number}") for number, words in enumerate(jobs)
-        )
+        unnamed = [[o for o in overrides if _key(o) != "name"] for overrides in jobs]
+        return max(_run(overrides, f"{name}/{number}") for number, overrides in enumerate(unnamed))
     with hydra():
         entered = GlobalHydra.instance().hydra
         if entered is None:
