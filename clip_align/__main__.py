@@ -18,15 +18,13 @@ import traceback
 from collections.abc import Sequence
 from types import FrameType
 
+from clip_align.commands.names import commands
 from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TERMINATED, TOO_MANY_FILES, UserError
 from clip_align.processes import torchrun
 from clip_align.processes.stop_signals import handled
+from clip_align.runs.provenance import version
 from clip_align.spelling import nearest
 
-COMMANDS = {  # each is clip_align/commands/<name>.py with main(arguments) -> exit code
-    "train": "train a CLIP and watch its agreement with human vision evolve",
-    "report": "draw the figure and the page of a run again, or compare several runs",
-}
 LATER = ("evaluate", "verify", "bench", "sync")
 
 
@@ -98,17 +96,20 @@ def _defect(error: Exception) -> int:
 def _dispatch(given: list[str]) -> int:
     if not given:
         print(_usage(), file=sys.stderr)
-        raise UserError(f"no command given; valid: {', '.join(COMMANDS)}")
+        raise UserError(f"no command given; valid: {', '.join(commands())}")
     if given[0] in ("--help", "-h", "help"):
         print(_usage())
         return 0
-    command, rest = given[0], given[1:]
-    if command in LATER:
-        raise UserError(f"{command}: not in this release; there are: {', '.join(COMMANDS)}")
-    if command not in COMMANDS:
-        guess = nearest(command, COMMANDS)
+    if given[0] == "--version":
+        print(version())
+        return 0
+    command, rest, known = given[0], given[1:], commands()
+    if command not in known:
+        if command in LATER:
+            raise UserError(f"{command}: not in this release; there are: {', '.join(known)}")
+        guess = nearest(command, known)
         hint = f"did you mean {guess}? " if guess else ""
-        raise UserError(f"{command}: no such command; {hint}valid: {', '.join(COMMANDS)}")
+        raise UserError(f"{command}: no such command; {hint}valid: {', '.join(known)}")
     module = importlib.import_module(f"clip_align.commands.{command}")
     code: int = module.main(rest)
     return code
@@ -116,8 +117,8 @@ def _dispatch(given: list[str]) -> int:
 
 def _usage() -> str:
     lines = ["python -m clip_align <command> [subject …] [key=value …]", ""]
-    lines += [f"  {name:8} {what}" for name, what in COMMANDS.items()]
-    return "\n".join([*lines, "", "python -m clip_align <command> --help says more."])
+    lines += [f"  {name:10} {what}" for name, what in commands().items()]
+    return "\n".join([*lines, "", "python -m clip_align <command> --help says more; --version prints the version."])
 
 
 def _complain(error: BaseException | None, lines: Sequence[str]) -> None:

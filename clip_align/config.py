@@ -7,14 +7,19 @@ beside the fields, combinations in ``config_check``. Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from clip_align import structure
-from clip_align.errors import UserError
+from clip_align.errors import Finding, Problem, UserError
+from clip_align.kinds import SOURCES, TRACKERS
+from clip_align.spelling import unknown_key
 from clip_align.structure import key
+
+CALLBACK = re.compile(r"[A-Za-z_]\w*")  # a name that can be typed in an override
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,16 @@ class Source:
 
 
 @dataclass(frozen=True)
-class DataCommon:
-    """What every kind of training data has. ``batch_size`` is per rank; ``crop_scale`` is the fraction of the
-    area a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in memory; images beyond
-    ``max_image_mb`` (of the file) or ``max_megapixels`` are bad samples, captions are cut at ``max_caption_chars``.
+class DataConfig:
+    """What every kind of training data has; a kind is a subclass with its own options (``clip_align.data.sources``).
+
+    ``kind``: its module's name there, dotted for a module elsewhere. ``batch_size`` is per rank; ``crop_scale`` is the
+    fraction of the area that a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in
+    memory; images beyond ``max_image_mb`` (of the file) or ``max_megapixels`` are bad samples, captions are cut at
+    ``max_caption_chars``.
     """
 
+    kind: str = ""
     batch_size: int = key(128, low=1)
     workers: int = key(0, low=0)
     flip: bool = True
@@ -42,45 +51,20 @@ class DataCommon:
     max_caption_chars: int = key(2000, low=16)
     memory_mb: int = key(512, low=0)
     window_shards: int = key(16, low=1)
+    noise_option: ClassVar[str | None] = None  # the option that is the sigma of noise in training images, on [0, 1]
 
+    def __post_init__(self) -> None:
+        """A kind is called after its module."""
+        if not self.kind:
+            object.__setattr__(self, "kind", type(self).__module__.removeprefix(f"{SOURCES.package}."))
 
-@dataclass(frozen=True)
-class WorldData(DataCommon):
-    """The embedded world: rendered once, then read like any other shards."""
+    def combinations(self, batches: int) -> Iterator[Finding]:
+        """What single values cannot say. ``batches``: of one optimizer step, over all ranks as far as known."""
+        yield from backwards("data.crop_scale", self.crop_scale)
 
-    kind: Literal["world"] = "world"
-    images: int = key(20_000, low=16)
-    size: int = key(32, low=16, high=512)
-    texture_reliability: float = key(0.75, low=0.0, high=1.0)
-    sensor_noise: float = key(0.02, low=0.0, below=0.04)  # the smallest sigma that noise callbacks test
-    occlusion: float = key(0.15, low=0.0, high=1.0)
-    scale: tuple[float, float] = key((0.65, 0.95), above=0.0, high=1.0)
-    texture_words: float = key(0.5, low=0.0, high=1.0)
-    colour_words: float = key(0.5, low=0.0, high=1.0)
-    background_words: float = key(0.2, low=0.0, high=1.0)
-    image_seed: int = key(0, low=0)
-
-
-@dataclass(frozen=True)
-class ShardData(DataCommon):
-    """WebDataset shards as img2dataset writes them."""
-
-    kind: Literal["webdataset"] = "webdataset"
-    shards: tuple[Source, ...] = ()
-
-
-@dataclass(frozen=True)
-class FolderData(DataCommon):
-    """Images and a csv of captions; image paths are relative to ``root``, None = the csv's folder."""
-
-    kind: Literal["folder"] = "folder"
-    csv: str = ""
-    root: str | None = None
-    image_column: str = "image"
-    caption_column: str = "caption"
-
-
-DataConfig = WorldData | ShardData | FolderData
+    def absent(self) -> Iterator[Problem]:
+        """Files that can be looked for in the first second and are not there."""
+        yield from ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +132,18 @@ class CallbackConfig:
 
 
 @dataclass(frozen=True)
+class KindConfig:
+    """One of several kinds of a thing (``clip_align.kinds``), and the options of its constructor."""
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """As its yaml is written."""
+        return {"kind": self.kind, **self.options}
+
+
+@dataclass(frozen=True)
 class CheckpointConfig:
     """``every_n_steps`` None = by the run's length. ``best`` is the record's key whose best value is kept in a file of
     its own; None = none. ``background``: large files are written while training continues.
@@ -161,21 +157,22 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """Mirrors of the record. ``mode`` is wandb's (online, offline, disabled); None = decided from the login."""
+    """Mirrors of the record: ``kinds`` are those that are on, each with its own options, the rest is for all of them.
 
-    wandb: bool = True
-    tensorboard: bool = False
-    csv: bool = False
+    ``mode`` is wandb's (online, offline, disabled); None = decided from the login.
+    """
+
+    kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"wandb": {}})
     project: str = "clip-align"
     entity: str | None = None
     group: str | None = None
     tags: tuple[str, ...] = ()
     mode: Literal["online", "offline", "disabled"] | None = None
 
-    @property
-    def kinds(self) -> tuple[Literal["wandb", "tensorboard", "csv"], ...]:
-        """The trackers that are on."""
-        return tuple(k for k in ("wandb", "tensorboard", "csv") if getattr(self, k))
+    def to_plain(self) -> dict[str, Any]:
+        """As the yaml files are written: ``csv: true``, or a mapping where there are options."""
+        common = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "kinds"}
+        return {**{kind: dict(options) or True for kind, options in self.kinds.items()}, **common}
 
 
 @dataclass(frozen=True)
@@ -195,15 +192,16 @@ class Config:
     seed: int = key(0, low=0, high=2**32 - 1)
     resume: str | None = None
     dry_run: bool = False
-    data: DataConfig = WorldData()
+    data: DataConfig = field(default_factory=lambda: SOURCES.build("world", {}))
     model: ModelConfig = ModelConfig()
+    loss: KindConfig = KindConfig("infonce")
     optimizer: OptimizerConfig = OptimizerConfig()
     trainer: TrainerConfig = TrainerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     callbacks: Mapping[str, CallbackConfig] = field(default_factory=dict)
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracker: TrackerConfig = TrackerConfig()
-    intervention: Literal["none"] = "none"
+    intervention: KindConfig = KindConfig("none")
     paths: PathsConfig = PathsConfig()
 
 
@@ -222,47 +220,100 @@ def to_plain(config: Config) -> dict[str, Any]:
 
 def from_plain(plain: Mapping[str, Any]) -> Config:
     """The configuration that ``to_plain`` wrote (or the resolved yaml); UserError with every error."""
-    errors: list[str] = []
+    errors: list[Problem] = []
     config = read(plain, errors)
     if errors or config is None:
         raise UserError(*errors)
     return config
 
 
-def read(plain: Mapping[str, Any], errors: list[str]) -> Config | None:
+def read(plain: Mapping[str, Any], errors: list[Problem]) -> Config | None:
     """The configuration in ``plain``; where ``errors`` grows, defaults stand in for what was refused."""
     return structure.build(Config, plain, "", errors)
 
 
-def _data(value: object, path: str, errors: list[str]) -> Any:
-    kinds: dict[str, type[DataConfig]] = {"world": WorldData, "webdataset": ShardData, "folder": FolderData}
+def backwards(path: str, span: tuple[float, float]) -> Iterator[Finding]:
+    """A finding for two ends of a span in the wrong order."""
+    low, high = span
+    if low > high:
+        yield Finding(Problem(path, f"[{low}, {high}] runs backwards; the smaller fraction comes first"))
+
+
+def _data(value: object, path: str, errors: list[Problem]) -> Any:
     kind = value.get("kind") if isinstance(value, Mapping) else None
-    if kind not in kinds:
-        errors.append(f"{path}.kind: {structure.shown(kind)} is not one of {', '.join(kinds)}; choose with {path}=…")
+    if not isinstance(kind, str) or SOURCES.target(kind) is None:
+        what = f"{structure.shown(kind)} is not one of {', '.join(SOURCES.names())}; choose with {path}=…"
+        errors.append(Problem(f"{path}.kind", what))
         return structure.INVALID
-    return structure.build(kinds[str(kind)], value, path, errors)
+    return structure.build(SOURCES.load(kind), value, path, errors)
 
 
-def _sources(value: object, path: str, errors: list[str]) -> tuple[Source, ...]:
+def _kind(value: object, path: str, errors: list[Problem]) -> Any:
+    """From ``{kind, option: value, …}``, or the name of a kind alone, as older runs stored it."""
+    plain = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(plain, Mapping) or not isinstance(plain.get("kind"), str):
+        errors.append(Problem(path, f"{structure.shown(value)} does not name a kind; choose with {path}=…"))
+        return structure.INVALID
+    return KindConfig(plain["kind"], {str(k): v for k, v in plain.items() if k != "kind"})
+
+
+def _tracker(value: object, path: str, errors: list[Problem]) -> Any:
+    """Keys that are no common ones name trackers: true, false, or the options of one that is on."""
+    if not isinstance(value, Mapping):
+        errors.append(Problem(path, f"{structure.shown(value)} is not a group of keys"))
+        return structure.INVALID
+    own = {f.name for f in fields(TrackerConfig)} - {"kinds"}
+    kinds: dict[str, Mapping[str, Any]] = {}
+    for name in map(str, value):
+        switch = value[name]
+        options = switch if isinstance(switch, Mapping) else {}
+        if name in own or switch is None or switch is False:
+            continue
+        if TRACKERS.target(str(options.get("kind", name))) is None:
+            errors.append(unknown_key(f"{path}.{name}", [f"{path}.{n}" for n in (*own, *TRACKERS.names())]))
+        elif switch is not True and not isinstance(switch, Mapping):
+            errors.append(Problem(f"{path}.{name}", f"{structure.shown(switch)} is not true, false or a group of keys"))
+        else:
+            kinds[name] = dict(options)
+    common = structure.build(TrackerConfig, {k: v for k, v in value.items() if k in own}, path, errors)
+    return replace(common or TrackerConfig(), kinds=kinds)
+
+
+def _sources(value: object, path: str, errors: list[Problem]) -> tuple[Source, ...]:
     """One path, a list of paths, or a list of ``{shards, weight}``."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, (list, tuple)) or not value:
-        errors.append(f"{path}: {structure.shown(value)} is not a path or a list: {path}='/a/x-{{000..003}}.tar'")
+        what = f"{structure.shown(value)} is not a path or a list: {path}='/a/x-{{000..003}}.tar'"
+        errors.append(Problem(path, what))
         return ()
     plain = [{"shards": v} if isinstance(v, str) else v for v in value]
     built: list[Source | None] = [structure.build(Source, v, f"{path}[{i}]", errors) for i, v in enumerate(plain)]
     return tuple(s for s in built if s is not None)
 
 
-def _callback(value: object, path: str, errors: list[str]) -> Any:
+def _callback(value: object, path: str, errors: list[Problem]) -> Any:
     """From ``{_target_, key: value, …}`` (yaml) or ``{target, arguments}`` (``to_plain``)."""
+    name = path.removeprefix("callbacks.")
+    if not CALLBACK.fullmatch(name):
+        errors.append(Problem("callbacks", f"{structure.shown(name)} is no name; use letters, digits, underscores"))
+        return structure.INVALID
     if isinstance(value, Mapping) and set(value) == {"target", "arguments"}:
-        return CallbackConfig(str(value["target"]), dict(value["arguments"]))
+        arguments = value["arguments"]
+        if not isinstance(value["target"], str) or not isinstance(arguments, Mapping):
+            errors.append(Problem(path, "not a callback; target is a class, arguments are a group of keys"))
+            return structure.INVALID
+        if odd := [key for key in map(str, arguments) if not CALLBACK.fullmatch(key)]:
+            errors.append(Problem(path, f"{structure.shown(odd[0])} is no key; use letters, digits, underscores"))
+            return structure.INVALID
+        return CallbackConfig(value["target"], dict(arguments))
     if not isinstance(value, Mapping) or not isinstance(value.get("_target_"), str):
-        errors.append(f"{path}: not a callback; its yaml names a class: _target_: package.module.Class")
+        errors.append(Problem(path, "not a callback; its yaml names a class: _target_: package.module.Class"))
         return structure.INVALID
     return CallbackConfig(value["_target_"], {str(k): v for k, v in value.items() if k != "_target_"})
 
 
-structure.SPECIAL.update({DataConfig: _data, tuple[Source, ...]: _sources, CallbackConfig: _callback})
+structure.SPECIAL.update(
+    {DataConfig: _data, tuple[Source, ...]: _sources, CallbackConfig: _callback, KindConfig: _kind}
+)
+structure.SPECIAL[TrackerConfig] = _tracker

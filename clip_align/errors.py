@@ -3,7 +3,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 REFUSED = 2  # before step 0: config, data, missing files, unusable cache
 FAILED = 1  # during the run
@@ -19,29 +26,87 @@ TOO_MANY_FILES = (
 _DIRECTION = frozenset(map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 
 
-class Missing(str):
-    """A line about something that is not there, not about a mistake in what was typed: a dry run continues with it."""
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, as data: nothing has to be read back out of its sentence.
+
+    key: dotted name of what is wrong (``trainer.max_steps``), "" where there is no such name. text: what is wrong, what
+    would be valid, what to do. missing: it is about something that is not there, not about a mistake in what was typed,
+    so a dry run reports it and continues. shown: what the line begins with where that is not the key
+    (``model=vit_b_23`` for the key ``model``).
+    """
+
+    key: str
+    text: str
+    missing: bool = False
+    shown: str | None = None
+
+    def __str__(self) -> str:
+        """The line for the user."""
+        start = self.key if self.shown is None else self.shown
+        return visible(f"{start}: {self.text}" if start else self.text)
+
+
+class Finding(NamedTuple):
+    """A problem of several keys together: it holds only where all that it was concluded from could be read.
+
+    reads: those keys; none: the problem's own.
+    """
+
+    problem: Problem
+    reads: tuple[str, ...] = ()
+
+
+def related(one: str, other: str) -> bool:
+    """Whether two keys are the same, or one is inside the other: ``data.scale[1]`` and ``data.scale`` or ``data``."""
+    parts, others = re.split(r"[.\[]", one), re.split(r"[.\[]", other)
+    shorter = min(len(parts), len(others))
+    return parts[:shorter] == others[:shorter]
 
 
 class UserError(Exception):
-    """One or more errors, a line each: what, where, what would be valid, what to do.
+    """One or more problems, a line each: what, where, what would be valid, what to do.
 
-    Raised before step 0 (exit code 2). ``lines`` keeps the errors apart, so that all of them
-    can be reported at once. ``on_all_ranks``: every rank of the run raises it, so that one may say it for all.
+    Raised before step 0 (exit code 2). ``problems`` keeps them apart, so that all of them can be reported at once; a
+    text stands for a problem without a key. ``on_all_ranks``: every rank of the run raises it, so one may report it for
+    all.
     """
 
     exit_code = REFUSED
     on_all_ranks = False
 
-    def __init__(self, *lines: str) -> None:
-        self.lines = tuple(type(line)(visible(line)) for line in lines)  # a Missing stays one
+    def __init__(self, *problems: Problem | str) -> None:
+        self.problems = tuple(p if isinstance(p, Problem) else Problem("", p) for p in problems)
         super().__init__("\n".join(self.lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The problems as they are printed."""
+        return tuple(map(str, self.problems))
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[Problem, ...], dict[str, object]]:
+        """Processes hand it to each other with its problems apart."""
+        return type(self), self.problems, self.__dict__
 
 
 class RunError(UserError):
     """The same, for a failure while the run is under way (exit code 1)."""
 
     exit_code = FAILED
+
+
+def both(first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
+    """The results of two pieces of work; where one or both raise UserError, one with the problems of both."""
+    problems: list[Problem] = []
+    results: list[Any] = []
+    for work in (first, second):
+        try:
+            results.append(work())
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+    return results[0], results[1]
 
 
 def visible(text: str) -> str:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from clip_align.errors import Problem
+
 __all__ = ["nearest", "unknown_key"]
 
 
@@ -34,16 +36,17 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
     return None
 
 
-def unknown_key(path: str, valid: Iterable[str]) -> str:
-    """The error line for a key that does not exist: the nearest valid key, else the valid keys beside it.
+def unknown_key(path: str, valid: Iterable[str]) -> Problem:
+    """What is wrong with a key that does not exist: the nearest valid key is given, else the valid keys beside it.
 
     ``path`` and ``valid`` are dotted keys.
     """
     known = sorted(valid)
     guess = nearest(path, known)
     if guess:
-        return f"{path}: unknown key; did you mean {guess}?"
+        return Problem(path, f"unknown key; did you mean {guess}?")
     parent = path.rpartition(".")[0]
     start = f"{parent}." if parent else ""
     below = {k.removeprefix(start).partition(".")[0] for k in known if k.startswith(start)} - {"_target_"}
-    return f"{path}: unknown key; valid {'under ' + parent if parent else 'here'}: {', '.join(sorted(below)) or 'none'}"
+    where = f"under {parent}" if parent else "here"
+    return Problem(path, f"unknown key; valid {where}: {', '.join(sorted(below)) or 'none'}")

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from clip_align.errors import Missing
+from clip_align.errors import Problem
 from clip_align.spelling import nearest, unknown_key
 
 T = TypeVar("T")
 INVALID = object()  # stands for a value that was refused; the reason is in the list of errors
 NUMBER = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-SPECIAL: dict[Any, Callable[[Any, str, list[str]], Any]] = {}  # classes with a reader of their own
+SPECIAL: dict[Any, Callable[[Any, str, list[Problem]], Any]] = {}  # classes with a reader of their own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Holds:
 
     file: str
 
-    def problem(self, value: object, path: str) -> str | None:
-        """The line for a value that is not so."""
+    def problem(self, value: object, path: str) -> Problem | None:
+        """What is wrong with a value that is not so."""
         if not isinstance(value, str) or (Path(value).expanduser() / self.file).is_file():
             return None
-        return Missing(f"{path}: no {self.file} in {value}; give the folder that holds it, or null")
+        return Problem(path, f"no {self.file} in {value}; give the folder that holds it, or null", missing=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Existing:
 
     kind: Literal["file", "folder"]
 
-    def problem(self, value: object, path: str) -> str | None:
-        """The line for a value that is not so."""
+    def problem(self, value: object, path: str) -> Problem | None:
+        """What is wrong with a value that is not so."""
         if not isinstance(value, str):
             return None
         place = Path(value).expanduser()
         if value and (place.is_file() if self.kind == "file" else place.is_dir()):
             return None
-        return Missing(f"{path}: no such {self.kind}: {shown(value)}; type {path}=/path/of/the/{self.kind}")
+        return Problem(path, f"no such {self.kind}: {shown(value)}; type {path}=/path/of/the/{self.kind}", missing=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,25 +72,25 @@ class Matches:
     pattern: str
     words: str
 
-    def problem(self, value: object, path: str) -> str | None:
-        """The line for a value that is not so."""
+    def problem(self, value: object, path: str) -> Problem | None:
+        """What is wrong with a value that is not so."""
         if not isinstance(value, str) or re.fullmatch(self.pattern, value):
             return None
-        return f"{path}: {shown(value)} is not of the right form: {self.words}"
+        return Problem(path, f"{shown(value)} is not of the right form: {self.words}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Distinct:
     """In an annotation: a list with something in it, each value once."""
 
-    def problem(self, value: object, path: str) -> str | None:
-        """The line for a value that is not so."""
+    def problem(self, value: object, path: str) -> Problem | None:
+        """What is wrong with a value that is not so."""
         if not isinstance(value, (list, tuple)):
             return None
         if not value:
-            return f"{path}: [] is empty; give at least one value"
+            return Problem(path, "[] is empty; give at least one value")
         twice = next((v for i, v in enumerate(value) if v in value[:i]), None)
-        return None if twice is None else f"{path}: {shown(twice)} is there twice; give each value once"
+        return None if twice is None else Problem(path, f"{shown(twice)} is there twice; give each value once")
 
 
 def key(
@@ -105,14 +105,14 @@ def key(
     return dataclasses.field(default=default, metadata={"range": Range(low, high, above, below)})
 
 
-def build(cls: type[T], plain: object, path: str, errors: list[str]) -> T | None:
+def build(cls: type[T], plain: object, path: str, errors: list[Problem]) -> T | None:
     """A ``cls`` from a mapping. What is refused goes into ``errors``, and its default stands in for it.
 
     So the rest can be checked too; whoever calls looks at ``errors`` before using the result. None when
     something without a default is missing.
     """
     if not isinstance(plain, Mapping):
-        errors.append(f"{path or 'config'}: {shown(plain)} is not a group of keys")
+        errors.append(Problem(path or "config", f"{shown(plain)} is not a group of keys"))
         return None
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
@@ -131,18 +131,18 @@ def build(cls: type[T], plain: object, path: str, errors: list[str]) -> T | None
     missing = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
     for name in missing:
         if name not in plain:
-            errors.append(f"{join(path, name)}: not given")
+            errors.append(Problem(join(path, name), "not given", missing=True))
     return cls(**values) if set(missing) <= set(values) else None
 
 
-def convert(hint: Any, value: object, path: str, errors: list[str]) -> Any:
+def convert(hint: Any, value: object, path: str, errors: list[Problem]) -> Any:
     """``value`` as the annotation asks, or INVALID and a line in ``errors``.
 
     Whole numbers are taken for numbers, whole-valued floats (1e6) for whole numbers, numbers for texts;
     nothing else is converted.
     """
     if value == "???":
-        errors.append(Missing(f"{path}: not given; this key has no default: {path}=…"))
+        errors.append(Problem(path, f"not given; this key has no default: {path}=…", missing=True))
         return INVALID
     if hint in SPECIAL:
         return SPECIAL[hint](value, path, errors)
@@ -162,7 +162,7 @@ def convert(hint: Any, value: object, path: str, errors: list[str]) -> Any:
     return _scalar(hint, value, path, errors)
 
 
-def check_range(value: object, limits: Range, path: str, errors: list[str]) -> None:
+def check_range(value: object, limits: Range, path: str, errors: list[Problem]) -> None:
     """A line for every number in ``value``, one or several, that is out of range; texts and the like have none."""
     for number in value if isinstance(value, (list, tuple)) else (value,):
         if isinstance(number, bool) or not isinstance(number, (int, float)):
@@ -174,11 +174,16 @@ def check_range(value: object, limits: Range, path: str, errors: list[str]) -> N
             or (limits.below is not None and number >= limits.below)
             or (limits.multiple is not None and not _is_whole(number / limits.multiple))
         ):
-            errors.append(f"{path}: {number} is out of range; {_range(limits)}")
+            errors.append(Problem(path, f"{number} is out of range; {_range(limits)}"))
 
 
 def plain(value: object) -> Any:
-    """Dataclasses as dicts, tuples as lists: what yaml and ``torch.load(weights_only=True)`` take."""
+    """Dataclasses as dicts, tuples as lists: what yaml and ``torch.load(weights_only=True)`` take.
+
+    A class that is written in another form than its fields' has a method ``to_plain``.
+    """
+    if hasattr(value, "to_plain"):
+        return plain(value.to_plain())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):
@@ -217,12 +222,12 @@ def flat(value: object, path: str = "") -> dict[str, Any]:
     return keys
 
 
-def _scalar(hint: Any, value: object, path: str, errors: list[str]) -> Any:
+def _scalar(hint: Any, value: object, path: str, errors: list[Problem], alternative: str = "") -> Any:
     if hint is bool and isinstance(value, bool):
         return value
     if not isinstance(value, bool) and value is not None:
         if hint in (int, float) and isinstance(value, float) and not math.isfinite(value):
-            errors.append(f"{path}: {value} is not a finite number")
+            errors.append(Problem(path, f"{value} is not a finite number{alternative}"))
             return INVALID
         if hint is int and isinstance(value, (int, float)) and value == int(value):
             return int(value)
@@ -232,27 +237,25 @@ def _scalar(hint: Any, value: object, path: str, errors: list[str]) -> Any:
             return str(value)
     if hint not in NUMBER:  # an annotation this module does not know: the class itself checks it
         return value
-    errors.append(f"{path}: {shown(value)} is not {NUMBER[hint]}")
+    errors.append(Problem(path, f"{shown(value)} is not {NUMBER[hint]}{alternative}"))
     return INVALID
 
 
-def _union(hints: tuple[Any, ...], value: object, path: str, errors: list[str]) -> Any:
+def _union(hints: tuple[Any, ...], value: object, path: str, errors: list[Problem]) -> Any:
     if value is None and type(None) in hints:
         return None
     rest = [h for h in hints if h is not type(None)]
     if len(rest) == 1:
-        found: list[str] = []
-        result = convert(rest[0], value, path, found)
-        just_the_type = len(found) == 1 and found[0].startswith(f"{path}: {shown(value)} is not a")
-        errors.extend([f"{found[0]} or null"] if just_the_type and type(None) in hints else found)
-        return result
+        if rest[0] in NUMBER:
+            return _scalar(rest[0], value, path, errors, " or null" if type(None) in hints else "")
+        return convert(rest[0], value, path, errors)
     for hint in rest:
-        attempt: list[str] = []
+        attempt: list[Problem] = []
         result = convert(hint, value, path, attempt)
         if not attempt:
             return result
     names = " or ".join(_named(h) for h in rest)
-    errors.append(f"{path}: {shown(value)} is not {names}")
+    errors.append(Problem(path, f"{shown(value)} is not {names}"))
     return INVALID
 
 
@@ -262,19 +265,19 @@ def _named(hint: Any) -> str:
     return NUMBER.get(hint, getattr(hint, "__name__", str(hint)))
 
 
-def _literal(choices: tuple[Any, ...], value: object, path: str, errors: list[str]) -> Any:
+def _literal(choices: tuple[Any, ...], value: object, path: str, errors: list[Problem]) -> Any:
     for choice in choices:
         if choice == value or (isinstance(choice, str) and not isinstance(value, bool) and choice == str(value)):
             return choice
     guess = nearest(str(value), [str(c) for c in choices])
     hint = f"; did you mean {guess}?" if guess else ""
-    errors.append(f"{path}: {shown(value)} is not one of {', '.join(map(str, choices))}{hint}")
+    errors.append(Problem(path, f"{shown(value)} is not one of {', '.join(map(str, choices))}{hint}"))
     return INVALID
 
 
-def _sequence(arguments: tuple[Any, ...], value: object, path: str, errors: list[str]) -> Any:
+def _sequence(arguments: tuple[Any, ...], value: object, path: str, errors: list[Problem]) -> Any:
     if not isinstance(value, (list, tuple)):
-        errors.append(f"{path}: {shown(value)} is not a list: {path}=[…]")
+        errors.append(Problem(path, f"{shown(value)} is not a list: {path}=[…]"))
         return INVALID
     if (len(arguments) == 2 and arguments[1] is Ellipsis) or len(arguments) == 1:
         hints: list[Any] = [arguments[0]] * len(value)
@@ -282,14 +285,14 @@ def _sequence(arguments: tuple[Any, ...], value: object, path: str, errors: list
         hints = list(arguments)
     if len(hints) != len(value):
         form = f"{path}=[{','.join('…' * len(hints))}]"
-        errors.append(f"{path}: {plural(len(value), 'value')} given, {len(hints)} needed: {form}")
+        errors.append(Problem(path, f"{plural(len(value), 'value')} given, {len(hints)} needed: {form}"))
         return INVALID
     return tuple(convert(h, v, f"{path}[{i}]", errors) for i, (h, v) in enumerate(zip(hints, value, strict=True)))
 
 
-def _mapping(arguments: tuple[Any, ...], value: object, path: str, errors: list[str]) -> Any:
+def _mapping(arguments: tuple[Any, ...], value: object, path: str, errors: list[Problem]) -> Any:
     if not isinstance(value, Mapping):
-        errors.append(f"{path}: {shown(value)} is not a group of keys")
+        errors.append(Problem(path, f"{shown(value)} is not a group of keys"))
         return INVALID
     hint = arguments[1] if len(arguments) == 2 else Any
     converted = {str(k): convert(hint, v, join(path, str(k)), errors) for k, v in value.items()}

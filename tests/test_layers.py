@@ -17,8 +17,8 @@ PACKAGE = ROOT / "clip_align"
 # Lower rooms first; a module imports from rooms before its own, or from its own room.
 ROOMS = (
     ("errors", "spelling"),
-    ("structure", "processes"),
-    ("open_clip_names", "runs"),
+    ("structure", "source_code", "processes"),
+    ("open_clip_names", "kinds", "runs"),
     ("record",),
     ("config",),
     ("settings",),

@@ -10,7 +10,7 @@ from typing import Any
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.config import CallbackConfig
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.evaluation.prepare import refuse_same_keys
 
 
@@ -24,13 +24,13 @@ def build_callbacks(
     UserError with a line for each callback that cannot be built.
     """
     built: list[PerceptualCallback] = []
-    errors: list[str] = []
+    errors: list[Problem] = []
     values: dict[str, Any] = {}
     for name, config in configs.items():
         try:
             built.append(_built(name, config, given or {}, values))
         except UserError as error:
-            errors.extend(error.lines)
+            errors.extend(error.problems)
     if errors:
         raise UserError(*errors)
     refuse_same_keys(built)

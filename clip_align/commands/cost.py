@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from clip_align.config import Config
+from clip_align.config import Config, ModelConfig
 from clip_align.losses.infonce import infonce
 from clip_align.models.build import ClipModel, build_model
 from clip_align.training.free_memory import free_bytes
@@ -68,6 +68,14 @@ def cost(config: Config, layout: RankLayout) -> Cost:
         tried=tried,
         size_px=clip.image_size,
     )
+
+
+def untried(config: ModelConfig) -> Cost:
+    """What the size of a model tells alone, where nothing can be tried: memory is without activations."""
+    words = [f"word{i}" for i in range(config.vocabulary)] if config.kind == "tiny" else None
+    shape = build_model(config, words, device="meta")
+    parameters = sum(p.numel() for p in shape.model.parameters())
+    return Cost(parameters, parameters * BYTES_A_PARAMETER, None, None, 0, shape.image_size)
 
 
 class _Trial(NamedTuple):

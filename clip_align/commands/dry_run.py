@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_align.commands.early_checks import place_problem
-from clip_align.config import Config, WorldData
-from clip_align.errors import UserError
+from clip_align.commands.early_checks import place_problems
+from clip_align.config import Config
+from clip_align.errors import Problem, UserError
 from clip_align.processes import torchrun
 from clip_align.runs.folder import user_cache
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 
-def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
+def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
     """Print what is found and what the run will cost; UserError with everything that is missing.
 
-    ``absent``: lines about what the configuration names and is not there; what they are about is left out.
+    ``absent``: what the configuration names and is not there; it is left out.
     """
     if torchrun.rank() != 0:  # the first rank says it for all
         return 0
@@ -42,15 +42,23 @@ def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
     from clip_align.training.components import use_threads
     from clip_align.training.launch_ranks import rank_layout
 
-    missing = [*absent, *filter(None, [place_problem(config)])]
+    missing = [*absent, *place_problems(config.name, config.resume, config.paths.runs)]
     config = _without(config, absent)
     print("dry run: nothing is trained", flush=True)
+    gpus = torch.cuda.device_count()
+    elsewhere = gpus == 0 and (config.trainer.kind == "gpu" or config.trainer.precision == "16-mixed")
+    trainer = replace(config.trainer, kind="cpu", precision="32") if elsewhere else config.trainer
     try:
-        layout = rank_layout(config.trainer, torch.cuda.device_count(), os.environ)
+        layout = rank_layout(trainer, gpus, os.environ)
     except UserError as error:
-        raise UserError(*missing, *error.lines) from None
+        raise UserError(*missing, *error.problems) from None
     use_threads(config.trainer.threads, layout)
-    _found("trainer", f"{layout.world} rank{'s' if layout.world > 1 else ''} on the {'GPU' if layout.gpu else 'CPU'}")
+    if elsewhere:
+        print("note     trainer: the run needs a GPU, and torch finds none on this machine", flush=True)
+    else:
+        _found(
+            "trainer", f"{layout.world} rank{'s' if layout.world > 1 else ''} on the {'GPU' if layout.gpu else 'CPU'}"
+        )
     start = _start(config, layout, missing)
     if not start.done:
         with ExitStack() as stack:
@@ -58,20 +66,20 @@ def dry_run(config: Config, absent: Sequence[str] = ()) -> int:
             samples = None if _about("data", absent) else _data(start, config, layout, cache, missing)
             if not _about("model", absent):  # its size says what callbacks show it
                 callbacks = _callbacks(start.config, cache, stack, missing, absent)
-                _cost(start, layout, samples, cache, callbacks, missing)
+                _cost(start, layout, samples, cache, callbacks, missing, elsewhere)
                 _shared_memory(start.config, layout, missing)
     if missing:
         raise UserError(*dict.fromkeys(missing))
     return 0
 
 
-def _about(section: str, lines: Sequence[str]) -> list[str]:
-    """The names under ``section`` that lines are about: world for callbacks.world.view."""
-    keys = [line.partition(":")[0].split(".") for line in lines]
+def _about(section: str, problems: Sequence[Problem]) -> list[str]:
+    """The names under ``section`` that problems are about: world for callbacks.world.view."""
+    keys = [problem.key.split(".") for problem in problems]
     return [key[1] for key in keys if key[0] == section and len(key) > 1]
 
 
-def _without(config: Config, absent: Sequence[str]) -> Config:
+def _without(config: Config, absent: Sequence[Problem]) -> Config:
     """The configuration without the callbacks that cannot be built."""
     left = {name: callback for name, callback in config.callbacks.items() if name not in _about("callbacks", absent)}
     return replace(config, callbacks=left)
@@ -85,7 +93,7 @@ def _costs(what: str, about: str) -> None:
     print(f"cost     {what}: {about}", flush=True)
 
 
-def _start(config: Config, layout: RankLayout, missing: list[str]) -> RunStart:
+def _start(config: Config, layout: RankLayout, missing: list[Problem]) -> RunStart:
     """Where the run would begin; at its beginning where that cannot be told, so that the rest is checked."""
     from clip_align.training.default_intervals import with_default_intervals
     from clip_align.training.resume import RunStart, global_batch, run_start, steps_of
@@ -93,7 +101,7 @@ def _start(config: Config, layout: RankLayout, missing: list[str]) -> RunStart:
     try:
         start = run_start(config, layout.world)
     except UserError as error:
-        missing.extend(error.lines)
+        missing.extend(error.problems)
         batch = global_batch(config.data.batch_size, layout.world, config.trainer.accumulate)
         steps = steps_of(config.trainer.max_steps, config.trainer.samples, batch)
         return RunStart(with_default_intervals(config, steps), config.optimizer, steps)
@@ -104,27 +112,25 @@ def _start(config: Config, layout: RankLayout, missing: list[str]) -> RunStart:
     return start
 
 
-def _cache(config: Config, stack: ExitStack, missing: list[str]) -> Path:
+def _cache(config: Config, stack: ExitStack, missing: list[Problem]) -> Path:
     """The cache that the run would use; a temporary one where that cannot be used, so that the rest is checked."""
     try:
         cache, line = user_cache(config.paths.cache)
     except UserError as error:
-        missing.extend(error.lines)
+        missing.extend(error.problems)
         return Path(stack.enter_context(tempfile.TemporaryDirectory()))
     _found("paths.cache", line or str(cache))
     return cache
 
 
-def _data(start: RunStart, config: Config, layout: RankLayout, cache: Path, missing: list[str]) -> int | None:
+def _data(start: RunStart, config: Config, layout: RankLayout, cache: Path, missing: list[Problem]) -> int | None:
     """Samples of an epoch, None where the data are not in order."""
-    if isinstance(config.data, WorldData):
-        from clip_align.data.world.shards import rendered
-
-        state = "rendered" if rendered(config.data, cache) else "to be rendered once into the cache"
-        _found("data", f"the embedded world, {config.data.images:,} images of {config.data.size} px, {state}")
-        return config.data.images
+    from clip_align.data.sources.base import source
     from clip_align.data.training_data import TrainingData
 
+    if known := source(config.data).described(cache):
+        _found("data", known[0])
+        return known[1]
     data = TrainingData(
         config.data,
         None,
@@ -141,16 +147,17 @@ def _data(start: RunStart, config: Config, layout: RankLayout, cache: Path, miss
             _found("data", line.removeprefix("data: "))
         start.cursor(data.found.fingerprint)  # whether a resumed run may be trained on these
     except UserError as error:
-        missing.extend(error.lines)
+        missing.extend(error.problems)
         return None
     return data.samples
 
 
 def _callbacks(
-    config: Config, cache: Path, stack: ExitStack, missing: list[str], absent: Sequence[str]
+    config: Config, cache: Path, stack: ExitStack, missing: list[Problem], absent: Sequence[Problem]
 ) -> list[PerceptualCallback]:
     """Those that find their data, built as the run would build them."""
     from clip_align.callbacks.build import build_callbacks
+    from clip_align.data.sources.base import source
     from clip_align.data.world.shards import ensure_held_out, rendered
     from clip_align.evaluation.prepare import images_per_event
     from clip_align.training.components import best_direction
@@ -159,14 +166,14 @@ def _callbacks(
     given: dict[str, Path] = {}
     for name, callback in config.callbacks.items():
         if "world" in callback.arguments and not given:  # 2 s to render where there is none yet
-            there = rendered(config.data, cache) if isinstance(config.data, WorldData) else None
-            settings = config.data if isinstance(config.data, WorldData) else None
+            settings = source(config.data).world
+            there = rendered(settings, cache) if settings is not None else None
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory())) if there is None else cache
             given = {"world": there or ensure_held_out(temporary, settings)}
         try:
             (one,) = build_callbacks({name: callback}, given)
         except UserError as error:
-            missing.extend(error.lines)
+            missing.extend(error.problems)
             continue
         built.append(one)
         images = images_per_event([one], _size(config))
@@ -175,7 +182,7 @@ def _callbacks(
         try:
             best_direction(config.checkpoint, built)
         except UserError as error:
-            missing.extend(error.lines)
+            missing.extend(error.problems)
     return built
 
 
@@ -191,7 +198,7 @@ def _shape(config: Config) -> ClipModel:
     return build_model(config.model, ["word"] if config.model.kind == "tiny" else None, device="meta")
 
 
-def _shared_memory(config: Config, layout: RankLayout, missing: list[str]) -> None:
+def _shared_memory(config: Config, layout: RankLayout, missing: list[Problem]) -> None:
     """What batches under way take of /dev/shm."""
     from clip_align.data.shared_memory import batch_bytes, batches_under_way, mib, shared_memory_problem
 
@@ -214,9 +221,21 @@ def _cost(
     samples: int | None,
     cache: Path,
     callbacks: Sequence[PerceptualCallback],
-    missing: list[str],
+    missing: list[Problem],
+    elsewhere: bool,
 ) -> None:
-    from clip_align.commands.cost import cost
+    """Print what the run will take.
+
+    Args:
+        start: with the configuration and the run's length.
+        layout: the ranks.
+        samples: of an epoch; None where they are not known.
+        cache: folder of indexes and rendered worlds.
+        callbacks: those that can be built.
+        missing: grows where the model cannot be built.
+        elsewhere: the run needs a GPU that is not here: what a step takes cannot be tried.
+    """
+    from clip_align.commands.cost import cost, untried
     from clip_align.evaluation.prepare import images_per_event
     from clip_align.evaluation.schedule import event_steps
     from clip_align.training.resume import contrastive_batch, global_batch
@@ -228,9 +247,9 @@ def _cost(
     each = f"{steps:,} of {batch:,} samples (each contrasted with {contrast:,})"
     _costs("steps", f"{each}, {steps * batch:,} samples in all{epochs}")
     try:
-        found = cost(config, layout)
+        found = untried(config.model) if elsewhere else cost(config, layout)
     except UserError as error:
-        missing.extend(error.lines)
+        missing.extend(error.problems)
         return
 
     def events_of(some: Sequence[PerceptualCallback]) -> list[int]:
@@ -241,7 +260,8 @@ def _cost(
     most = images_per_event(callbacks, found.size_px)
     _costs("evaluations", f"{len(events)}, the largest of {most:,} images at {found.size_px} px, tiles counted")
     if found.step_seconds is None or found.image_seconds is None:
-        _costs("time", f"not estimated: {_gib(found.memory)} for the weights and their moments are not free now")
+        why = f"{_gib(found.memory)} for the weights and their moments are not free now"
+        _costs("time", f"not estimated: {'only a GPU could tell' if elsewhere else why}")
     else:
         watching = encoded * found.image_seconds / layout.world
         parts = [(watching, f"{_duration(watching)} for evaluations")]
@@ -253,7 +273,8 @@ def _cost(
             f"{_duration(total)} (estimated from a step of {found.tried} samples), of it "
             f"{', '.join(text for _, text in parts)}; making images and scores comes on top",
         )
-    _costs("memory", f"{_gib(found.memory)} a rank (estimated: weights, gradients, moments, activations)")
+    counted = "weights, gradients, moments" + ("; activations come on top" if elsewhere else ", activations")
+    _costs("memory", f"{_gib(found.memory)} a rank (estimated: {counted})")
     kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)
     _costs("disk", f"{_gib(kept * found.checkpoint)} for {kept} checkpoints (estimated)")
 

@@ -1,39 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a run can be refused in the first second: its data, its folder and its cache, looked for without torch."""
+"""What of a run can be refused in the first second, all at once: its data, its folder and its cache.
+
+Nothing here imports torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clip_align.config import Config, FolderData, ShardData
-from clip_align.data.shard_patterns import shard_paths
-from clip_align.errors import UserError
+from clip_align.config import Config
+from clip_align.errors import Problem, UserError, related
 from clip_align.runs.folder import user_cache
 from clip_align.runs.place import unusable_run, unwritable
 
 
-def data_problems(config: Config) -> Iterator[str]:
-    """A line for shards, or a csv, that are not there."""
-    if isinstance(config.data, ShardData):
+def seen(config: Config, found: Sequence[Problem], place: bool = True) -> list[Problem]:
+    """What else can be seen to be wrong with a configuration, apart from what follows from ``found``.
+
+    Args:
+        config: defaults stand in it for what was refused.
+        found: what is known to be wrong.
+        place: look at the run's folder and the cache too; no run is made.
+    """
+
+    def read(*keys: str) -> bool:
+        return not any(related(problem.key, key) for problem in found for key in keys)
+
+    problems = [problem for problem in config.data.absent() if read(problem.key)]
+    if place and read("name", "resume", "paths.runs"):
+        problems += place_problems(config.name, config.resume, config.paths.runs)
+    if place and read("paths.cache"):
+        problems += cache_problems(config.paths.cache)
+    return problems
+
+
+def place_problems(name: str | None, resume: str | None, runs: str) -> Iterator[Problem]:
+    """A run's folder that cannot be made, or be written where a run is resumed (``resume``: its folder)."""
+    problem = unusable_run(Path(runs), name) if resume is None else unwritable(Path(resume), Path(runs))
+    if problem is not None:
+        yield problem
+
+
+def cache_problems(cache: str | None) -> Iterator[Problem]:
+    """A cache folder that was given and cannot be used."""
+    if cache is not None:
         try:
-            shard_paths(config.data.shards)
+            user_cache(cache)
         except UserError as error:
-            yield from error.lines
-    elif isinstance(config.data, FolderData) and not Path(config.data.csv).expanduser().is_file():
-        yield f"data.csv: no such file: {config.data.csv}; name a csv with data.csv=…"
-
-
-def place_problem(config: Config) -> str | None:
-    """The line for a run whose folder cannot be made, or be written where it continues."""
-    runs = Path(config.paths.runs)
-    return unusable_run(runs, config.name) if config.resume is None else unwritable(Path(config.resume), runs)
-
-
-def cache_problems(config: Config) -> Iterator[str]:
-    """A line for a cache folder that was given and cannot be used."""
-    if config.paths.cache is not None:
-        try:
-            user_cache(config.paths.cache)
-        except UserError as error:
-            yield from error.lines
+            yield from error.problems

@@ -8,6 +8,7 @@ group, tracker and signal handlers of one do not reach the next, and so that oth
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -20,15 +21,15 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from clip_align.commands.early_checks import data_problems
+from clip_align.commands.early_checks import seen
 from clip_align.config import Config
-from clip_align.errors import FAILED, TERMINATED, UserError
+from clip_align.errors import FAILED, TERMINATED, Problem, UserError
 from clip_align.processes import torchrun
 from clip_align.processes.stop_signals import handled
 from clip_align.runs.folder import bad_name
 from clip_align.runs.place import unusable_run
 from clip_align.settings.compose import PRIMARY, Sweep, hydra, sweep
-from clip_align.settings.load_config import load
+from clip_align.settings.load_config import load_with_problems
 
 AFTER_CTRL_C_S = 1.5  # a terminal has sent Ctrl-C to the job too; a second one comes too soon to be a hard stop
 
@@ -42,6 +43,11 @@ def multirun(overrides: Sequence[str]) -> int:
     _refuse_place(runs, name, len(jobs))
     print(f"sweep {runs / name}: {len(jobs)} run{'s' if len(jobs) > 1 else ''}, one after the other", flush=True)
     settings = [o for o in found.typed if _key(o) != "name"]
+    if "WANDB_RUN_ID" in os.environ:
+        print(f"sweep {runs / name}: WANDB_RUN_ID is ignored: each run has a wandb run of its own", flush=True)
+    if all(config.dry_run for config in configs):  # nothing is trained, so no folder is made either
+        unnamed = [[o for o in overrides if _key(o) != "name"] for overrides in jobs]
+        return max(_run(overrides, f"{name}/{number}") for number, overrides in enumerate(unnamed))
     with hydra():
         entered = GlobalHydra.instance().hydra
         if entered is None:
@@ -60,8 +66,13 @@ def job(config: DictConfig) -> int:
     settings = HydraConfig.get()
     number, name = int(settings.job.num), str(config.name)
     overrides = [str(o) for o in settings.overrides.task if _key(str(o)) != "name"]
-    print(f"sweep: {name}/{number}: {' '.join(overrides)}", flush=True)
-    process = subprocess.Popen(command(overrides, f"{name}/{number}"))
+    return _run(overrides, f"{name}/{number}")
+
+
+def _run(overrides: Sequence[str], name: str) -> int:
+    print(f"sweep: {name}: {' '.join(overrides)}", flush=True)
+    environment = {key: value for key, value in os.environ.items() if key != "WANDB_RUN_ID"}
+    process = subprocess.Popen(command(overrides, name), env=environment)
     with _forwarded(process):
         return process.wait()
 
@@ -105,22 +116,23 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _checked(found: Sweep) -> list[Config]:
     """Every combination's configuration; UserError with all mistakes of all of them, each once."""
-    errors: dict[str, None] = {}
+    errors: list[Problem] = []
     configs = []
     if torchrun.under_torchrun():
-        errors["--multirun: not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"] = None
+        what = "not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"
+        errors.append(Problem("--multirun", what))
     if any(_key(o) == "resume" for o in found.typed):
-        errors["resume: not with --multirun; continue with one run at a time: resume=<name>/<number>"] = None
+        errors.append(Problem("resume", "not with --multirun; continue with one run at a time: resume=<name>/<number>"))
     for key in sorted({"name", "paths.runs"}.intersection(found.swept)):
-        errors[f"{key}: one value for a whole sweep; its runs are <name>/0, <name>/1, …"] = None
+        errors.append(Problem(key, "one value for a whole sweep; its runs are <name>/0, <name>/1, …"))
     for overrides in found.jobs:
-        try:
-            configs.append(load(overrides))
-            errors.update(dict.fromkeys(data_problems(configs[-1])))
-        except UserError as error:
-            errors.update(dict.fromkeys(error.lines))
+        config, problems = load_with_problems(overrides)
+        errors += [p for p in problems if not (p.missing and config is not None and config.dry_run)]
+        if config is not None:
+            configs.append(config)
+            errors += [] if config.dry_run else seen(config, problems, place=False)
     if errors:
-        raise UserError(*errors)
+        raise UserError(*dict.fromkeys(errors))
     return configs
 
 

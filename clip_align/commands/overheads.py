@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from clip_align.config import DataConfig, WorldData
+from clip_align.config import DataConfig
+from clip_align.data.sources.base import source
 from clip_align.data.training_data import TrainingData
 from clip_align.data.world.shards import rendered
 from clip_align.errors import UserError
@@ -36,7 +37,8 @@ def sample_seconds(data: DataConfig, clip: ClipModel, seed: int, cache: Path) ->
         seed: of the order of samples.
         cache: folder of indexes and rendered worlds.
     """
-    if isinstance(data, WorldData) and rendered(data, cache) is None:
+    world = source(data).world
+    if world is not None and rendered(world, cache) is None:
         return None
     alone = replace(data, batch_size=min(BATCH, data.batch_size), workers=0)
     with suppress(UserError):  # what is wrong with the data has its own line

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clip_align.config import PathsConfig
-from clip_align.errors import UserError, visible
-from clip_align.runs.folder import RunFolder, resolve_run, unusable
+from clip_align.errors import Problem, UserError, visible
+from clip_align.runs.folder import RunFolder, resolve_run, sweep_runs, unusable
 from clip_align.spelling import nearest
 
+SUMMARY = "draw the figure and the page of a run again, or compare several runs"
 KEYS = ("output", "paths.runs", "two_way")
 HELP = """python -m clip_align report <run> [<run> ...] [output=<folder>] [two_way=true] [paths.runs=<folder>]
 
 A run is a name under paths.runs (default: runs; `latest` is the newest) or a folder.
   one run         writes curves.png and report.html into it, or into output=
                   two_way=true also draws the intervals over other distortions
+  a sweep         is its runs
   several runs    overlays them in output= (default: <paths.runs>/compare-<date>)
 A verdict about rise and fall that the record lacks is worked out from the run's items."""
 
@@ -68,15 +70,15 @@ def _refuse(names: Sequence[str], options: dict[str, str]) -> None:
 
 
 def _resolved(runs: Path, names: Sequence[str]) -> list[RunFolder]:
-    """The runs named, each once; UserError with a line for each that is not there."""
+    """The runs named, of a sweep all, each once; UserError with a line for each that is not there."""
     found: dict[Path, RunFolder] = {}
-    errors: list[str] = []
+    errors: list[Problem] = []
     for name in names:
         try:
-            run = resolve_run(runs, name)
-            found.setdefault(run.path.resolve(), run)
+            for run in sweep_runs(runs, name) or [resolve_run(runs, name)]:
+                found.setdefault(run.path.resolve(), run)
         except UserError as error:
-            errors += error.lines
+            errors += error.problems
     if errors:
         raise UserError(*errors)
     return list(found.values())

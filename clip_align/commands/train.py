@@ -5,24 +5,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clip_align.commands.early_checks import cache_problems, data_problems, place_problem
-from clip_align.config import Config
+from clip_align.commands.early_checks import seen
+from clip_align.config import to_plain
 from clip_align.errors import UserError
 from clip_align.processes import torchrun
-from clip_align.runs.provenance import remember_sweep, typed_command
-from clip_align.settings.load_config import load_with_missing
+from clip_align.runs.provenance import remember_sweep, typed_command, version
+from clip_align.settings.load_config import load, load_with_problems
 
 MULTIRUN = ("--multirun", "-m")
 HELP = ("--help", "-h")
+SUMMARY = "train a CLIP and watch its agreement with human vision evolve"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train as the ``key=value`` arguments say; returns the exit code."""
     if any(a in HELP for a in arguments):
-        from clip_align.commands.train_help import text
+        from clip_align.commands.train_help import of_group, text
 
-        print(text())
+        asked = [a for a in arguments if a not in HELP]
+        print("\n\n".join(map(of_group, asked)) if asked else text())
         return 0
+    if "--version" in arguments:
+        print(version())
+        return 0
+    if "--cfg" in arguments:
+        return show([a for a in arguments if a not in ("--cfg", "job")])  # Hydra's form: --cfg job
     if problem := torchrun.problem():
         raise UserError(problem)
     overrides = [a for a in arguments if a not in MULTIRUN]
@@ -31,24 +38,24 @@ def main(arguments: Sequence[str]) -> int:
 
         remember_sweep(typed_command(arguments))
         return multirun(overrides)
-    config, missing = load_with_missing(overrides)
-    if config.dry_run:
+    config, problems = load_with_problems(overrides)
+    if config is not None and config.dry_run and all(problem.missing for problem in problems):
         from clip_align.commands.dry_run import dry_run
 
-        return dry_run(config, missing)
-    refuse_early(config)
+        return dry_run(config, problems)
+    # The first rank alone looks at folders and files: the others may come when it has begun to write.
+    if config is not None and torchrun.rank() == 0:
+        problems += seen(config, problems)
+    if problems or config is None:
+        raise UserError(*problems)
     from clip_align.training.run import run  # torch and Lightning: seconds
 
     return run(config, typed_command(arguments))
 
 
-def refuse_early(config: Config) -> None:
-    """Raise UserError for data, a run or a cache that cannot be used, before anything slow is imported.
+def show(overrides: Sequence[str]) -> int:
+    """Print the configuration that the overrides make, as a run's ``config.yaml`` has it."""
+    import yaml  # type: ignore[import-untyped]  # Hydra brings it
 
-    On the first rank only: the others may come when it has begun to write.
-    """
-    if torchrun.rank() != 0:
-        return
-    errors = [*data_problems(config), *filter(None, [place_problem(config)]), *cache_problems(config)]
-    if errors:
-        raise UserError(*errors)
+    print(yaml.safe_dump(to_plain(load(overrides)), sort_keys=False, allow_unicode=True), end="")
+    return 0

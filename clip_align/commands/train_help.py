@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``train --help`` says: groups with their options, common keys, examples; read from the yaml files."""
+"""What ``train --help`` prints: groups with their options, common keys, examples; read from the yaml files."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
+from clip_align import open_clip_names
 from clip_align.config import conf_dir
+from clip_align.errors import UserError
+from clip_align.settings import yaml_keys
+from clip_align.settings.callback_check import not_in_this_release
 from clip_align.settings.compose import group_names, hydra, options
+from clip_align.spelling import nearest
 
 KEYS = (
     ("trainer.max_steps=1300", "optimizer steps; or trainer.samples=1e6"),
     ("data.batch_size=128", "samples per rank and step"),
     ("data.shards='/a/x-{000..003}.tar'", "with data=webdataset: as typed, or a list [a,b]"),
     ("data.csv=/a/captions.csv", "with data=folder: images and captions"),
-    ("model.name=RN50x4", "any of open_clip's 95 names that need no network"),
+    ("model.name=RN50x4", "an open_clip name that needs no network; --help model lists them"),
     ("optimizer.lr=1e-3", "also optimizer.schedule=cosine|constant, optimizer.warmup_steps"),
     ("trainer.precision=bf16-mixed", "32, bf16-mixed, 16-mixed"),
     ("callbacks=[standard,pairs_csv]", "what is watched; callbacks=[] for nothing, ~callbacks.<name> for one less"),
@@ -24,7 +30,11 @@ KEYS = (
     ("name=mine seed=1", "the run is runs/mine; paths.runs and paths.cache move folders"),
     ("resume=mine", "continue with a run; resume=auto name=mine: continue if there is one"),
     ("dry_run=true", "what is found and missing, and what the run will cost"),
+    ("--help <group>", "its options and every key with default and unit, e.g. --help data"),
+    ("--cfg", "print the configuration that the other words make, and stop"),
+    ("--version", "print the version"),
 )
+LATER = "its loader, and what to download, come with a later one; the name is kept for it"
 EXAMPLES = (
     "python train.py",
     "python train.py model=vit_b_32 data=webdataset data.shards='/data/{0000..0099}.tar' trainer.samples=1e8",
@@ -34,13 +44,16 @@ EXAMPLES = (
 
 
 def text() -> str:
-    """The whole help; a star marks what is chosen by default."""
+    """The whole help; a star marks what is chosen by default, a dagger what this release cannot run."""
     lines = ["python train.py [--multirun] [group=option …] [key=value …]", "", "Groups (* = default):"]
     defaults = _defaults()
     with hydra() as loader:
         for group in group_names(loader):
-            names = [f"{o}*" if o in defaults.get(group, ()) else o for o in options(group, loader)]
+            known = options(group, loader)
+            off = unusable(group)
+            names = [f"{o}{'*' if o in defaults.get(group, ()) else ''}{'†' if o in off else ''}" for o in known]
             lines += textwrap.wrap(" ".join(names), 104, initial_indent=f"  {group:13}", subsequent_indent=" " * 15)
+    lines += [f"  † not in this release: {LATER}"] if any(unusable(group) for group in yaml_keys.groups()) else []
     lines += ["", "Common keys:", *(f"  {key:36} {what}" for key, what in KEYS)]
     lines += ["", "Examples:", *(f"  {example}" for example in EXAMPLES)]
     lines += ["", f"Every key with its unit: the yaml files in {conf_dir()}"]
@@ -55,3 +68,65 @@ def _defaults() -> dict[str, list[str]]:
             for group, value in OmegaConf.to_container(entry).items():  # type: ignore[union-attr]
                 chosen[str(group)] = [str(v) for v in value] if isinstance(value, list) else [str(value)]
     return chosen
+
+
+def of_group(asked: str) -> str:
+    """The options of a group (``data``) or one of them (``data=world``): every key with its default and unit."""
+    group, _, option = asked.partition("=")
+    sections = {key.name for key in yaml_keys.keys(conf_dir() / "config.yaml") if not key.default}
+    valid = sorted({*yaml_keys.groups(), *sections})
+    if group not in valid or (option and option not in yaml_keys.options(group)):
+        known = [f"{group}={o}" for o in yaml_keys.options(group)] if group in valid else valid
+        guess = nearest(asked, known)
+        hint = f"did you mean {guess}? " if guess else ""
+        raise UserError(f"--help {asked}: no such group or option; {hint}valid: {', '.join(known)}")
+    lines = [] if option else _of_every_option(group)
+    chosen = [option] if option else yaml_keys.options(group) if group in yaml_keys.groups() else []
+    off = unusable(group)
+    for name in chosen:
+        path = conf_dir() / group / f"{name}.yaml"
+        mark = [f"  († not in this release: {LATER})"] if name in off else []
+        lines += ["", f"{group}={name}", *mark, *_wrapped(yaml_keys.about(path), "  ")]
+        lines += _table(yaml_keys.keys(path, group))
+    if group == "model":
+        lines += ["", "model.name: these names of open_clip need no network"]
+        lines += _wrapped(" ".join(open_clip_names.offline_names()), "  ")
+    return "\n".join(lines).lstrip("\n")
+
+
+def unusable(group: str) -> set[str]:
+    """Options of a group whose callbacks, or some of them, have no loader yet."""
+    there = {name: conf_dir() / "callbacks" / f"{name}.yaml" for name in yaml_keys.options("callbacks")}
+    off = {name for name, path in there.items() if any(map(not_in_this_release, yaml_keys.targets(path)))}
+    if group == "callbacks":
+        return off
+    chosen = {
+        name: OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{name}.yaml"))
+        for name in (yaml_keys.options(group) if group == "experiment" else ())
+    }
+    return {
+        name
+        for name, content in chosen.items()
+        if isinstance(content, dict)
+        for entry in content.get("defaults", ())
+        if isinstance(entry, dict) and off.intersection(entry.get("override /callbacks") or ())
+    }
+
+
+def _of_every_option(group: str) -> list[str]:
+    keys = yaml_keys.common(group)
+    return [f"{group}: with every option" if group in yaml_keys.groups() else group, *_table(keys)] if keys else []
+
+
+def _table(keys: Sequence[yaml_keys.Key]) -> list[str]:
+    """A line a key; what is said about it below its column where that is long."""
+    lines = []
+    for key in keys:
+        if key.default:
+            start = f"  {f'{key.name}={key.default}':44} "
+            lines += textwrap.wrap(f"{start}{key.about}".rstrip(), 118, subsequent_indent=" " * 47) or [start]
+    return lines
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, 110, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)

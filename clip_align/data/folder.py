@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Protocol
 
-from clip_align.config import FolderData
 from clip_align.data.bad_samples import NO_IMAGE, BadSample, Causes
 from clip_align.data.captions import clean
-from clip_align.data.progress import Progress, followed
+from clip_align.data.progress import Show, followed
 from clip_align.data.samples import FolderSamples
 from clip_align.data.table import ColumnsMissingError, read_columns
 from clip_align.errors import UserError
@@ -19,7 +19,31 @@ MIB = 2**20
 _HINT = 'quote captions that hold commas ("one, two"), or separate the fields with tabs'
 
 
-def folder_samples(data: FolderData, progress: Progress = lambda line: None) -> tuple[FolderSamples, Causes]:
+class Settings(Protocol):
+    """What says where the images are: ``data.csv`` and its fellows."""
+
+    @property
+    def csv(self) -> str:
+        """Path of the csv."""
+
+    @property
+    def root(self) -> str | None:
+        """Folder that image paths are relative to; None: the csv's."""
+
+    @property
+    def image_column(self) -> str:
+        """Column with the image's path."""
+
+    @property
+    def caption_column(self) -> str:
+        """Column with the caption."""
+
+    @property
+    def max_image_mb(self) -> int:
+        """Size above which an image file is a bad sample."""
+
+
+def folder_samples(data: Settings, progress: Show = lambda line: None) -> tuple[FolderSamples, Causes]:
     """The rows with a caption and an image file that exists, and what was left out.
 
     `table.read_columns` says what a csv may look like. UserError when it or a column is missing, a row does not fit
@@ -57,7 +81,7 @@ def _size(root: Path, image: str) -> int:
     return status.st_size
 
 
-def _rows(path: Path, data: FolderData) -> list[tuple[str, str | None]]:
+def _rows(path: Path, data: Settings) -> list[tuple[str, str | None]]:
     """Image and caption of each row."""
     try:
         rows = read_columns(path, (data.image_column, data.caption_column), "data.csv", _HINT)

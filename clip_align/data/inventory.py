@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from clip_align.config import DataConfig, FolderData, Source, WorldData
+from clip_align.config import Source
 from clip_align.data.bad_samples import Causes, too_many
 from clip_align.data.file_reader import open_file
-from clip_align.data.folder import folder_samples
 from clip_align.data.indexing import ensure_indexed
-from clip_align.data.progress import Progress
-from clip_align.data.samples import Samples, TarSamples
+from clip_align.data.progress import Show
+from clip_align.data.samples import FolderSamples, Samples, TarSamples
 from clip_align.data.shard_index import CacheError, ShardIndex, shard_index
-from clip_align.data.shard_patterns import shard_paths
-from clip_align.data.world.shards import ensure_world
-from clip_align.errors import UserError, visible
+from clip_align.errors import Problem, UserError, visible
 
 MIB = 2**20
 LINES = 10  # errors about single shards that are shown
@@ -49,32 +46,37 @@ class Found:
         return self.bad.total / max(1, self.bad.total + len(self.samples))
 
 
-def find(data: DataConfig, cache: Path, progress: Progress) -> Found:
-    """Look at all shards (or the csv). UserError with a line for everything that must be repaired before step 0."""
-    if isinstance(data, FolderData):
-        samples, bad = folder_samples(data, progress)
-        about = _fingerprint(chain(samples.names, samples.texts, samples.sizes))
-        found = Found(samples, (0,), (1.0,), bad, _left_out(bad), about)
-    elif isinstance(data, WorldData):
-        world = ensure_world(data, cache, progress)
-        shards = [[str(path) for path in world.shards]]
-        found = _tars(shards, [Source(str(world.folder))], cache, progress, data.max_image_mb)
-    else:
-        paths, notes = shard_paths(data.shards)
-        found = _tars(paths, data.shards, cache, progress, data.max_image_mb, notes)
-    if found.bad_fraction > data.max_bad_share:
-        raise UserError(f"data: {too_many(found.bad_fraction, data.max_bad_share, found.bad)}")
+def enough(found: Found, max_bad_share: float) -> Found:
+    """What was found; UserError where more of it than ``max_bad_share`` cannot be used."""
+    if found.bad_fraction > max_bad_share:
+        raise UserError(Problem("data", too_many(found.bad_fraction, max_bad_share, found.bad)))
     return found
 
 
-def _tars(
+def in_folder(samples: FolderSamples, bad: Causes) -> Found:
+    """Images in a folder and their captions."""
+    about = _fingerprint(chain(samples.names, samples.texts, samples.sizes))
+    return Found(samples, (0,), (1.0,), bad, _left_out(bad), about)
+
+
+def tars(
     paths: Sequence[Sequence[str]],
     sources: Sequence[Source],
     cache: Path,
-    progress: Progress,
+    progress: Show,
     max_image_mb: int,
     notes: Sequence[str] = (),
 ) -> Found:
+    """What is in the tars of several sources.
+
+    Args:
+        paths: of each source's tars.
+        sources: with their weights.
+        cache: folder for indexes.
+        progress: takes progress now and then.
+        max_image_mb: size above which an image is a bad sample.
+        notes: what the user should know already.
+    """
     flat = [path for part in paths for path in part]
     indexes = _indexes(flat, cache, progress)
     bad = Causes()
@@ -93,19 +95,19 @@ def _tars(
     )
 
 
-def _indexes(paths: Sequence[str], cache: Path, progress: Progress) -> list[ShardIndex]:
+def _indexes(paths: Sequence[str], cache: Path, progress: Show) -> list[ShardIndex]:
     ensure_indexed(paths, cache, progress)
     indexes: list[ShardIndex] = []
-    errors: list[str] = []
+    errors: list[Problem] = []
     for path in paths:
         try:
             indexes.append(_checked(path, cache))
         except CacheError:
             raise
         except UserError as error:
-            errors += error.lines
+            errors += error.problems
     if errors:
-        more = [f"data.shards: … and {len(errors) - LINES:,} more like these"] if len(errors) > LINES else []
+        more = [Problem("data.shards", f"… and {len(errors) - LINES:,} more like these")] if len(errors) > LINES else []
         raise UserError(*errors[:LINES], *more)
     return indexes
 

@@ -36,7 +36,7 @@ from clip_align.data.bad_samples import (
 from clip_align.data.captions import MOST_TEXT_BYTES, captions_of
 from clip_align.data.file_reader import open_file
 from clip_align.data.tar_members import CUT_OR_DAMAGED, Member, TarRefusedError, tar_members
-from clip_align.errors import UserError, visible
+from clip_align.errors import Problem, UserError, visible
 from clip_align.runs.folder import write_atomic
 
 FORMAT = 3  # raised when an index of the same file would come out differently
@@ -98,10 +98,9 @@ def shard_index(path: str, cache: Path) -> ShardIndex:
         try:
             write_atomic(cached, _packed(index))
         except OSError as error:
-            raise CacheError(
-                f"paths.cache: the index of {path} cannot be written to {cached.parent}: {error.strerror}; "
-                "free some space or choose another folder with paths.cache=…"
-            ) from error
+            what = f"the index of {path} cannot be written to {cached.parent}: {error.strerror}"
+            advice = "free some space or choose another folder with paths.cache=…"
+            raise CacheError(Problem("paths.cache", f"{what}; {advice}")) from error
     return index
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from clip_align.config import Source
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -22,13 +22,13 @@ def shard_paths(sources: Sequence[Source]) -> tuple[list[list[str]], list[str]]:
     A pattern may hold braces (``{000..003}``), wildcards, or name a folder, meaning its ``*.tar``. UserError
     with a line per source that names something remote, or nothing that is there.
     """
-    errors: list[str] = []
+    errors: list[Problem] = []
     found: list[list[str]] = []
     for source in sources:
         try:
             found.append(_expanded(source.shards))
         except UserError as error:
-            errors += error.lines
+            errors += error.problems
     if errors:
         raise UserError(*errors)
     return _without_repeats(found)
@@ -36,17 +36,17 @@ def shard_paths(sources: Sequence[Source]) -> tuple[list[list[str]], list[str]]:
 
 def _expanded(pattern: str) -> list[str]:
     if _REMOTE.match(pattern):
-        raise UserError(
-            f"data.shards: '{pattern}' is not a local path; shards are read from local disks only: "
+        raise _refusal(
+            f"'{pattern}' is not a local path; shards are read from local disks only: "
             "copy them there and name the folder, '/folder/{000..003}.tar' or '/folder/*.tar'"
         )
     if not pattern.strip():
-        raise UserError("data.shards: empty; name tars like '/folder/{000..003}.tar' or '/folder/*.tar'")
+        raise _refusal("empty; name tars like '/folder/{000..003}.tar' or '/folder/*.tar'")
     plain = os.path.expanduser(pattern)
     parts = [plain] if os.path.exists(plain) else list(dict.fromkeys(expanded_braces(plain)))
     missing = [part for part in parts if not _matches(part)]
     if missing:
-        raise UserError(_nothing(pattern, missing, len(parts)))
+        raise _refusal(_nothing(pattern, missing, len(parts)))
     return [path for part in parts for path in _matches(part)]
 
 
@@ -73,7 +73,11 @@ def expanded_braces(pattern: str) -> list[str]:
 
 
 def _unclear(pattern: str) -> UserError:
-    return UserError(f"data.shards: the braces in '{pattern}' are no range and no list; write {{000..003}} or {{a,b}}")
+    return _refusal(f"the braces in '{pattern}' are no range and no list; write {{000..003}} or {{a,b}}")
+
+
+def _refusal(text: str) -> UserError:
+    return UserError(Problem("data.shards", text))
 
 
 def _matches(part: str) -> list[str]:
@@ -93,7 +97,7 @@ def _nothing(pattern: str, missing: list[str], parts: int) -> str:
     else:
         what = f"no such shard: {os.path.abspath(first)}"
     more = f" (nor {len(missing) - 1:,} others of the {parts:,} in '{pattern}')" if len(missing) > 1 else ""
-    return f"data.shards: {what}{more}; name tars that exist, like '/folder/{{000..003}}.tar' or '/folder/*.tar'"
+    return f"{what}{more}; name tars that exist, like '/folder/{{000..003}}.tar' or '/folder/*.tar'"
 
 
 def _without_repeats(found: list[list[str]]) -> tuple[list[list[str]], list[str]]:

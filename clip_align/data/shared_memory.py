@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from clip_align.errors import Problem
+
 PREFETCH = 2  # torch's default prefetch_factor
 IN_TRAINING = 2  # the batch that is trained on, and the next one
 PAGE = 4096  # each tensor is a file of its own
@@ -41,8 +43,8 @@ def free_shared_memory(folder: Path = FOLDER) -> int | None:
     return found.f_bavail * found.f_frsize
 
 
-def shared_memory_problem(bytes_per_batch: int, workers: int, local_ranks: int) -> str | None:
-    """The line for batches that do not fit, with how many workers would; None where they do, or nobody can tell.
+def shared_memory_problem(bytes_per_batch: int, workers: int, local_ranks: int) -> Problem | None:
+    """The problem of batches that do not fit, with how many workers would; None where they do, or nobody can tell.
 
     Args:
         bytes_per_batch: as `batch_bytes` has it.
@@ -55,11 +57,12 @@ def shared_memory_problem(bytes_per_batch: int, workers: int, local_ranks: int) 
         return None
     fitting = next((w for w in range(workers - 1, 0, -1) if _fits(bytes_per_batch, w, local_ranks, free)), 0)
     ranks = f" on {local_ranks} ranks" if local_ranks > 1 else ""
-    return (
-        f"data.workers: {workers} workers{ranks} need {mib(needed)} of shared memory (/dev/shm) for "
+    return Problem(
+        "data.workers",
+        f"{workers} workers{ranks} need {mib(needed)} of shared memory (/dev/shm) for "
         f"{batches_under_way(workers) * local_ranks} batches of {mib(bytes_per_batch)}, and {mib(free)} are free; "
         f"take data.workers={fitting} or a smaller data.batch_size, or give the container more "
-        f"(docker run --shm-size={-(-needed * 5 // 4 // 2**30)}g, or --ipc=host)"
+        f"(docker run --shm-size={-(-needed * 5 // 4 // 2**30)}g, or --ipc=host)",
     )
 
 

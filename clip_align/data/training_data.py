@@ -12,11 +12,12 @@ import numpy as np
 from clip_align.config import DataConfig
 from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA, decoder_name
-from clip_align.data.inventory import Found, find
+from clip_align.data.inventory import Found, enough
 from clip_align.data.loader import Batches, Loader, Tokenizer
-from clip_align.data.progress import Progress
+from clip_align.data.progress import Show
 from clip_align.data.sampling_plan import Cursor, Plan
 from clip_align.data.sampling_plan import Tasks as _Tasks
+from clip_align.data.sources.base import source
 from clip_align.data.vocabulary import SAMPLED, unknown_words
 from clip_align.errors import UserError
 
@@ -41,16 +42,17 @@ class TrainingData:
         world_size: int,
         cache: Path,
         accumulate: int = 1,
-        progress: Progress = lambda line: None,
+        progress: Show = lambda line: None,
     ) -> None:
-        self.data, self.image_size, self.tokenizer = data, image_size, tokenizer
+        self.data = source(data)
+        self.image_size, self.tokenizer = image_size, tokenizer
         self.seed, self.rank, self.world_size, self.accumulate = seed, rank, world_size, accumulate
         self._cache, self._progress = cache, progress
 
     @cached_property
     def found(self) -> Found:
         """What is there; looked up once. UserError with a line for everything that must be repaired first."""
-        return find(self.data, self._cache, self._progress)
+        return enough(self.data.find(self._cache, self._progress), self.data.max_bad_share)
 
     @cached_property
     def plan(self) -> Plan:
@@ -141,11 +143,10 @@ class TrainingData:
 
     def _summary(self) -> str:
         plan, blocks = self.plan, len(self.found.samples.blocks)
-        where = f"{blocks:,} {'shard' if blocks == 1 else 'shards'}" if self.data.kind != "folder" else "a folder"
         left = f", {plan.remainder:,} samples left over" if plan.remainder else ""
         return (
-            f"data: {self.samples:,} samples in {where}; an epoch is {plan.batches_per_epoch:,} batches of "
-            f"{plan.global_batch:,}{left}"
+            f"data: {self.samples:,} samples in {self.data.place(blocks)}; "
+            f"an epoch is {plan.batches_per_epoch:,} batches of {plan.global_batch:,}{left}"
         )
 
     def _mix(self) -> list[str]:

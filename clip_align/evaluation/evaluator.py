@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from clip_align.data.progress import Progress, Show
 from clip_align.errors import RunError, UserError
 from clip_align.evaluation.benchmark import Benchmark, described
 from clip_align.evaluation.encode import Context, EncodedFeatures, encode
@@ -32,7 +33,7 @@ def _never() -> bool:
     return False
 
 
-def _to_stderr(line: str) -> None:
+def _to_stderr(line: str | Progress) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -65,7 +66,7 @@ class EvaluationSettings:
     evaluated_model: EvaluatedModel | None = None
     position: Callable[[int], Position] | None = None
     interrupted: Callable[[], bool] = _never
-    notify: Callable[[str], None] = _to_stderr
+    notify: Show = _to_stderr
     listeners: Sequence[Listener] = ()
     weights: Mapping[str, Swap] = field(default_factory=lambda: dict(OWN))
 
@@ -212,6 +213,6 @@ class Evaluator:
         times = {"time/evaluation_seconds": seconds, "time/evaluation_fraction": min(1.0, spent / elapsed)}
         record.append("evaluation", position, {**as_fields(results), **times})
 
-    def _notify(self, line: str) -> None:
+    def _notify(self, line: str | Progress) -> None:
         if self.ranks.rank == 0:
             self.settings.notify(line)

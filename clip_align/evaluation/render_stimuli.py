@@ -28,13 +28,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from clip_align.data.progress import Progress, Show, loaded
 from clip_align.errors import UserError
 from clip_align.evaluation.stimulus import ImageArray, Stimulus, View
 from clip_align.evaluation.stimulus_cache import Job, found, prune, write_ids
 from clip_align.evaluation.views import cut, kept
 from clip_align.processes.parent import end_with_parent, when_parent_ends
 
-Notify = Callable[[str], None]
 NOT_IMPORTABLE = 3  # exit code of the process: make these images where they were asked for
 REPORT_SECONDS = 2.0
 STALE_SECONDS = 3600.0  # a temporary file so old belongs to a process that was killed
@@ -42,7 +42,7 @@ CHUNK = 16  # images that a worker is given at a time
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process per core
 
 
-def ensure(jobs: Iterable[Job], notify: Notify) -> None:
+def ensure(jobs: Iterable[Job], notify: Show) -> None:
     """Make what is missing, then prune; UserError, one line, where it cannot be made. Files are whole or absent."""
     jobs = list({id(job): job for job in jobs}.values())
     missing = [job for job in jobs if _found(job) is None]
@@ -73,7 +73,7 @@ def _portable(job: Job) -> bool:
     return b"__main__" not in packed  # pickle names a function by its module
 
 
-def _in_own_process(jobs: Sequence[Job], notify: Notify) -> bool:
+def _in_own_process(jobs: Sequence[Job], notify: Show) -> bool:
     """Run the jobs in our own command; False where it cannot import what makes the images."""
     with tempfile.TemporaryDirectory(prefix="clip-align-") as folder, open(Path(folder) / "errors", "w+") as errors:
         order = Path(folder) / "job.pickle"
@@ -92,7 +92,7 @@ def _in_own_process(jobs: Sequence[Job], notify: Notify) -> bool:
         )
         try:
             for line in process.stdout or ():
-                notify(line.rstrip())
+                notify(loaded(line))
             process.wait()
         finally:
             _ended(process)
@@ -131,13 +131,18 @@ def main() -> None:
     code = 0
     try:
         for job in jobs:
-            _made(job, _cores(), partial(print, flush=True))
+            _made(job, _cores(), _print)
     except UserError as error:
         print(str(error).replace("\n", " "), file=sys.stderr, flush=True)
         code = error.exit_code
     except (KeyboardInterrupt, BrokenPipeError, _Stopped):
         code = 128 + signal.SIGTERM
     os._exit(code)  # without waiting for workers: they end with this process
+
+
+def _print(what: str | Progress) -> None:
+    """For the parent, which shows it."""
+    print(what.dumped() if isinstance(what, Progress) else what, flush=True)
 
 
 class _Stopped(BaseException):
@@ -164,7 +169,7 @@ class _MixedSizesError(Exception):
     """Some images are smaller than the input, and not all of one size."""
 
 
-def _made(job: Job, processes: int, notify: Notify) -> None:
+def _made(job: Job, processes: int, notify: Show) -> None:
     """Make a job's file: of the images' own pixels where all are of one size below the input's, else cut."""
     try:
         _written(job, _reported(_all_images(job, processes, kept), job, notify))
@@ -196,14 +201,14 @@ def _one_image(
         raise UserError(line.replace("\n", " ")) from None
 
 
-def _reported(made: Iterator[ImageArray], job: Job, notify: Notify) -> Iterator[ImageArray]:
+def _reported(made: Iterator[ImageArray], job: Job, notify: Show) -> Iterator[ImageArray]:
     start = said = time.monotonic()
     for done, image in enumerate(made, start=1):
         yield image
         now = time.monotonic()
         if now - said > REPORT_SECONDS or (done == len(job) and said > start):
             left = (now - start) / done * (len(job) - done)
-            notify(f"{job.name}: {done:,} of {len(job):,} images made, about {left:.0f} s left")
+            notify(Progress(job.name, done, len(job), "images made", left))
             said = now
 
 

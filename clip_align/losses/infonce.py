@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from clip_align.losses.base import StepLoss
 from clip_align.losses.gather import gather_rows
 
 
@@ -45,3 +46,13 @@ def infonce(
         to_texts = functional.cross_entropy(scale * image @ texts.T, own)  # [b, world * b]
         to_images = functional.cross_entropy(scale * text @ images.T, own)
         return (to_texts + to_images) / 2
+
+
+class InfoNCE(StepLoss):
+    """`infonce`, without options."""
+
+    def forward(
+        self, image: torch.Tensor, text: torch.Tensor, logit_scale: torch.Tensor, rank: int = 0, world: int = 1
+    ) -> torch.Tensor:
+        """See `infonce`."""
+        return infonce(image, text, logit_scale, rank, world)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*(/[A-Za-z0-9_][A-Za-z0-9._+=-]*)*")
 
@@ -119,12 +119,13 @@ def leftovers(folder: Path, older_s: float = 0.0) -> list[Path]:
     return sorted(left)
 
 
-def bad_name(name: str) -> str | None:
+def bad_name(name: str) -> Problem | None:
     """Why ``name`` cannot name a run, or None."""
     if name == "latest" or name.split("/")[0] == "latest":
-        return "name: 'latest' is the link to the newest run; choose another name"
+        return Problem("name", "'latest' is the link to the newest run; choose another name")
     if not NAME.fullmatch(name):
-        return f"name: '{name}' cannot name a folder; use letters, digits and . _ - + =, with / between folders"
+        allowed = "letters, digits and . _ - + =, with / between folders"
+        return Problem("name", f"'{name}' cannot name a folder; use {allowed}")
     return None
 
 
@@ -134,9 +135,11 @@ def run_name(run: RunFolder, runs: str | Path) -> str:
     return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
 
 
-def used_name(folder: RunFolder, name: str) -> str:
-    """The line for a name that another run has."""
-    return f"name: {folder.path} already holds a run; continue with it by resume={name}, or choose another name=…"
+def used_name(folder: RunFolder, name: str) -> Problem:
+    """The problem of a name that another run has."""
+    return Problem(
+        "name", f"{folder.path} already holds a run; continue with it by resume={name}, or choose another name=…"
+    )
 
 
 def new_run(runs: str | Path, name: str | None, experiment: str) -> RunFolder:
@@ -198,7 +201,7 @@ def resolve_run(runs: str | Path, name_or_path: str | Path) -> RunFolder:
             path = path.parent / path.read_text().strip()
         if is_run(path):
             return RunFolder(path.resolve() if path.is_symlink() else path)
-        if of_sweep := sorted((p for p in path.glob("*") if is_run(p)), key=_in_order) if path != Path(runs) else []:
+        if of_sweep := _members(path) if path != Path(runs) else []:
             names = ", ".join(f"{name_or_path}/{p.name}" for p in of_sweep[:5])
             raise UserError(
                 f"{name_or_path}: a sweep of {len(of_sweep)}, not a run; its runs: {names}{_more(of_sweep)}"
@@ -209,6 +212,20 @@ def resolve_run(runs: str | Path, name_or_path: str | Path) -> RunFolder:
     names = ", ".join(p.name for p in there[:5])
     known = f"runs there, newest first: {names}{_more(there)}" if there else f"no runs in {runs}"
     raise UserError(f"{name_or_path}: no run of this name in {runs} and no such run folder; {known}")
+
+
+def sweep_runs(runs: str | Path, name_or_path: str | Path) -> list[RunFolder]:
+    """The runs of a sweep, by its name under ``runs`` or its folder; none where it is no sweep."""
+    for path in (Path(runs) / name_or_path, Path(name_or_path).expanduser()):
+        if is_run(path):
+            return []
+        if path.resolve() != Path(runs).resolve() and (members := _members(path)):
+            return [RunFolder(member) for member in members]
+    return []
+
+
+def _members(path: Path) -> list[Path]:
+    return sorted((p for p in path.glob("*") if is_run(p)), key=_in_order)
 
 
 def is_run(path: Path) -> bool:
@@ -259,7 +276,9 @@ def user_cache(explicit: str | None) -> tuple[Path, str | None]:
         folder = Path(explicit).expanduser().absolute()
         problem = unusable(folder)
         if problem:
-            raise UserError(f"paths.cache: {folder} cannot be used ({problem}); give a folder that can be written")
+            raise UserError(
+                Problem("paths.cache", f"{folder} cannot be used ({problem}); give a folder that can be written")
+            )
         return folder, None
     with contextlib.suppress(ImportError, OSError, RuntimeError, KeyError):  # no home: platformdirs may fail
         import platformdirs
@@ -296,15 +315,17 @@ def _make(runs: Path, name: str, unique: bool) -> RunFolder:
         except FileExistsError:
             if unique:  # another run of the same second
                 continue
-            raise UserError(f"name: {folder.path} is a file; choose another name=…") from None
+            raise UserError(Problem("name", f"{folder.path} is a file; choose another name=…")) from None
         except OSError as error:
             reason = error.strerror or error
-            raise UserError(f"paths.runs: {folder.path} cannot be made ({reason}); set paths.runs=…") from None
+            raise UserError(
+                Problem("paths.runs", f"{folder.path} cannot be made ({reason}); set paths.runs=…")
+            ) from None
         problem = unusable(folder.path)
         if problem:
-            raise UserError(f"paths.runs: {folder.path} cannot be used ({problem}); set paths.runs=…")
+            raise UserError(Problem("paths.runs", f"{folder.path} cannot be used ({problem}); set paths.runs=…"))
         return folder
-    raise UserError(f"paths.runs: no free name like {name} in {runs}")
+    raise UserError(Problem("paths.runs", f"no free name like {name} in {runs}"))
 
 
 def unusable(folder: Path) -> str | None:
@@ -332,4 +353,4 @@ def _temporary_cache() -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix="clip-align-cache-"))
     except OSError as error:
-        raise UserError(f"paths.cache: no folder can be written ({error}); set paths.cache=…") from None
+        raise UserError(Problem("paths.cache", f"no folder can be written ({error}); set paths.cache=…")) from None

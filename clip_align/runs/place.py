@@ -6,17 +6,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from clip_align.errors import Problem
 from clip_align.runs.folder import RunFolder, is_run, used_name
 
 LONGEST_BYTES = 255  # of a file's name, on the file systems in use
 
 
-def unusable_run(runs: Path, name: str | None) -> str | None:
-    """The line for a place where no new run can be made, None where one can; ``name`` None: one of its own."""
+def unusable_run(runs: Path, name: str | None) -> Problem | None:
+    """The problem of a place where no new run can be made, None where one can; ``name`` None: one of its own."""
     folder = runs / name if name is not None else runs
     if long := next((part for part in folder.parts if len(os.fsencode(part)) > LONGEST_BYTES), None):
         key, size = "name" if part_of(name, long) else "paths.runs", len(os.fsencode(long))
-        return f"{key}: {long[:20]}… is {size} bytes long; a folder's name has at most {LONGEST_BYTES}"
+        return Problem(key, f"{long[:20]}… is {size} bytes long; a folder's name has at most {LONGEST_BYTES}")
     if problem := unwritable(folder, runs):
         return problem
     if name is None:
@@ -25,7 +26,7 @@ def unusable_run(runs: Path, name: str | None) -> str | None:
         if parent == runs:
             break
         if is_run(parent):
-            return f"name: {parent} is a run, and holds no others; choose another name=…"
+            return Problem("name", f"{parent} is a run, and holds no others; choose another name=…")
     return used_name(RunFolder(folder), name) if RunFolder(folder).has_steps else None
 
 
@@ -34,13 +35,13 @@ def part_of(name: str | None, part: str) -> bool:
     return name is not None and part in name.split("/")
 
 
-def unwritable(folder: Path, runs: Path) -> str | None:
-    """The line for a folder that is there and cannot be written, or cannot be made."""
+def unwritable(folder: Path, runs: Path) -> Problem | None:
+    """The problem of a folder that is there and cannot be written, or cannot be made."""
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(p))
     key = "name" if runs.absolute() in there.parents else "paths.runs"
     instead = "choose another name=…" if key == "name" else "set paths.runs=…"
     if not there.is_dir():
-        return f"{key}: {there} is not a folder; {instead}"
+        return Problem(key, f"{there} is not a folder; {instead}")
     if not os.access(there, os.W_OK | os.X_OK):
-        return f"{key}: {there} cannot be written; {instead}"
+        return Problem(key, f"{there} cannot be written; {instead}")
     return None

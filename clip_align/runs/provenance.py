@@ -134,6 +134,14 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+def version() -> str:
+    """Name and version of this program, as ``--version`` prints it."""
+    try:
+        return f"clip-align {importlib.metadata.version('clip-align')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "clip-align (not installed as a package)"
+
+
 def hardware() -> dict[str, Any]:
     """Machine, processor, usable cores, and GPUs when torch is already loaded (never loads it)."""
     affinity = getattr(os, "sched_getaffinity", None)

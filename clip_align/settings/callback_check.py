@@ -6,19 +6,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from clip_align.errors import Missing
+from clip_align.errors import Problem
 from clip_align.runs.provenance import versions
+from clip_align.settings import arguments
 from clip_align.settings.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
-from clip_align.spelling import unknown_key
-from clip_align.structure import INVALID, Range, check_range, convert, plain
 
 if TYPE_CHECKING:
     from clip_align.config import CallbackConfig
 
 
-def checked(callbacks: Mapping[str, CallbackConfig], errors: list[str]) -> dict[str, CallbackConfig]:
+def checked(callbacks: Mapping[str, CallbackConfig], errors: list[Problem]) -> dict[str, CallbackConfig]:
     """The callbacks with their arguments as the annotations ask: 1e2 is the whole number 100 for the callback too.
 
     ``errors`` grows by a line for every class that is not one, unknown key, wrong type, range, and doubled name.
@@ -29,7 +28,8 @@ def checked(callbacks: Mapping[str, CallbackConfig], errors: list[str]) -> dict[
         by_name[str(callback.arguments.get("name") or name)].append(name)
     for name, keys in by_name.items():
         if len(keys) > 1:
-            errors.append(f"callbacks: {' and '.join(keys)} are both named {name}; give one of them another name")
+            what = f"{' and '.join(keys)} are both named {name}; give one of them another name"
+            errors.append(Problem("callbacks", what))
     return found
 
 
@@ -41,55 +41,44 @@ def takes(target: str, argument: str) -> bool:
         return False
 
 
-def _checked(path: str, callback: CallbackConfig, errors: list[str]) -> CallbackConfig:
+def not_in_this_release(target: str) -> bool:
+    """Whether a class of this package is announced, but its module is not there."""
+    try:
+        constructor(target)
+    except NotFoundError as missing:
+        return target.startswith("clip_align.") and missing.why == NO_MODULE
+    return False
+
+
+def _checked(path: str, callback: CallbackConfig, errors: list[Problem]) -> CallbackConfig:
     parameters = _parameters(path, callback.target, errors)
     if parameters is None:
         return callback
-    arguments: dict[str, Any] = {}
-    for name, value in callback.arguments.items():
-        if name == "every_n_steps" and name in parameters and value is None:  # the run's, which its length may decide
-            arguments[name] = None
-        elif name in parameters:
-            arguments[name] = _argument(parameters[name], value, f"{path}.{name}", errors)
-        else:
-            errors.append(unknown_key(f"{path}.{name}", [f"{path}.{known}" for known in parameters]))
+    given = dict(callback.arguments)
+    followed = [n for n in ("every_n_steps",) if n in parameters and n in given and given[n] is None]
+    given |= arguments.checked(path, parameters, {k: v for k, v in given.items() if k not in followed}, errors)
     if "name" in parameters and callback.arguments.get("name") is None:  # then it is the key
-        _check_markers(parameters["name"], path.removeprefix("callbacks."), path, errors)
+        arguments.check_markers(parameters["name"], path.removeprefix("callbacks."), path, errors)
     for name, parameter in parameters.items():
         if parameter.required and name not in callback.arguments:
-            errors.append(Missing(f"{path}.{name}: not given; the callback needs it: {path}.{name}=…"))
-    return replace(callback, arguments=arguments)
+            what = f"not given; the callback needs it: {path}.{name}=…"
+            errors.append(Problem(f"{path}.{name}", what, missing=True))
+    return replace(callback, arguments=given)
 
 
-def _parameters(path: str, target: str, errors: list[str]) -> Mapping[str, Parameter] | None:
+def _parameters(path: str, target: str, errors: list[Problem]) -> Mapping[str, Parameter] | None:
     """Arguments of the class that ``path`` names, None and a line where it is no callback."""
     try:
         parameters = constructor(target)
     except NotFoundError as missing:
-        if target.startswith("clip_align.") and missing.why == NO_MODULE:
+        if not_in_this_release(target):
             release = versions()["clip-align"] or "this version"
             off = f"leave it out: ~callbacks.{path.removeprefix('callbacks.')}"
-            errors.append(Missing(f"{path}: its loader is not part of clip-align {release} yet; {off}"))
+            errors.append(Problem(path, f"its loader is not part of clip-align {release} yet; {off}", missing=True))
         else:
-            errors.append(f"{path}._target_: {target}: {missing.why}; is its package installed in this environment?")
+            what = f"{target}: {missing.why}; is its package installed in this environment?"
+            errors.append(Problem(f"{path}._target_", what))
         return None
     if parameters is None:
-        errors.append(f"{path}._target_: {target} is not a perceptual callback, a subclass of {BASE}")
+        errors.append(Problem(f"{path}._target_", f"{target} is not a perceptual callback, a subclass of {BASE}"))
     return parameters
-
-
-def _argument(parameter: Parameter, value: object, where: str, errors: list[str]) -> Any:
-    """A value as its annotation asks, in the form that yaml files and checkpoints take."""
-    before = len(errors)
-    converted = convert(parameter.hint, value, where, errors)
-    if len(errors) == before:
-        _check_markers(parameter, converted, where, errors)
-    return value if converted is INVALID else plain(converted)
-
-
-def _check_markers(parameter: Parameter, value: object, where: str, errors: list[str]) -> None:
-    for marker in parameter.markers:
-        if isinstance(marker, Range):
-            check_range(value, marker, where, errors)
-        elif line := marker.problem(value, where):
-            errors.append(line)

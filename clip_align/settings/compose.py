@@ -8,8 +8,11 @@ once, and only when that fails part by part: which option does not fit, which ke
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import os
 import re
+import typing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -27,7 +30,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clip_align import config as schema
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
+from clip_align.kinds import SOURCES, TRACKERS
 from clip_align.settings import override_check
 from clip_align.settings.callback_check import takes
 from clip_align.settings.quoting import as_text, numbers_as_text, quoted
@@ -35,14 +39,8 @@ from clip_align.spelling import nearest, unknown_key
 from clip_align.structure import flat, join
 
 PRIMARY = "config"
-OWNERS: dict[str, dict[str, type]] = {  # whose keys a user may type without having chosen the option
-    "data": {"world": schema.WorldData, "webdataset": schema.ShardData, "folder": schema.FolderData},
-    "model": {"tiny": schema.ModelConfig},
-}
-TEXTS = (  # keys whose value is a text, also where it looks like a number: name=2024_01
-    *("name", "resume", "paths.runs", "paths.cache", "data.csv", "data.root", "data.image_column"),
-    *("data.caption_column", "tracker.project", "tracker.entity", "tracker.group", "tracker.tags"),
-)
+DASHES = "no dashes but --help, --version, --cfg and --multirun"
+EPOCHS = ("epoch", "epochs", "max_epochs", "num_epochs", "n_epochs", "nepochs")
 MISTAKES = (  # the last four for overrides of a form that nobody foresaw, such as a number for a group
     *(HydraException, OmegaConfBaseException, yaml.YAMLError),
     *(ValueError, TypeError, AttributeError, AssertionError),
@@ -63,7 +61,7 @@ class Composed:
     plain: dict[str, Any] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    errors: tuple[str, ...] = ()
+    errors: tuple[Problem, ...] = ()
 
 
 def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
@@ -71,7 +69,7 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
 
     ``context`` are further overrides, taken before the others, and only if what they choose exists.
     """
-    errors: list[str] = [*override_check.split_by_the_shell(overrides)]
+    errors: list[Problem] = [*override_check.split_by_the_shell(overrides)]
     with hydra() as loader:
         parsed = _accepted_form(parse(overrides, errors, loader), errors, loader)
         if context:
@@ -110,7 +108,7 @@ def sweep(overrides: Sequence[str]) -> Sweep:
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    errors: list[str] = []
+    errors: list[Problem] = []
     with hydra() as loader:
         parsed = parse(overrides, errors, loader)
         lines, several = [str(o.input_line) for o in parsed], [o for o in parsed if o.is_sweep_override()]
@@ -118,10 +116,12 @@ def sweep(overrides: Sequence[str]) -> Sweep:
         if any(o.key_or_group == "hydra/sweeper" for o in parsed) and not errors:
             return Sweep(lines, [[str(o.input_line) for o in parsed if not o.is_sweep_override()]], swept)
         if not several and not errors:
-            errors.append("--multirun: nothing to sweep over; give a key several values, seed=1,2, or leave it out")
+            what = "nothing to sweep over; give a key several values, seed=1,2, or leave it out"
+            errors.append(Problem("--multirun", what))
         try:
-            empty = [str(o.input_line) for o in several if not list(o.sweep_string_iterator())]
-            errors.extend(f"{line}: no value to sweep over; give several, such as seed=1,2" for line in empty)
+            empty = [o for o in several if not list(o.sweep_string_iterator())]
+            what = "no value to sweep over; give several, such as seed=1,2"
+            errors.extend(Problem(o.key_or_group, what, shown=str(o.input_line)) for o in empty)
             if errors:
                 raise UserError(*errors)
             (combinations,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
@@ -134,26 +134,28 @@ def sweep(overrides: Sequence[str]) -> Sweep:
 def hydra() -> Iterator[ConfigLoader]:
     """Hydra on our yaml files, without a job, a folder or a log."""
     if not (schema.conf_dir() / f"{PRIMARY}.yaml").is_file():
-        raise UserError(f"conf: no {PRIMARY}.yaml in {schema.conf_dir()}; install clip-align again")
+        raise UserError(Problem("conf", f"no {PRIMARY}.yaml in {schema.conf_dir()}; install clip-align again"))
     with initialize_config_dir(str(schema.conf_dir()), job_name="clip_align", version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
 
 
-def parse(overrides: Iterable[str], errors: list[str], loader: ConfigLoader) -> list[Override]:
+def parse(overrides: Iterable[str], errors: list[Problem], loader: ConfigLoader) -> list[Override]:
     """Overrides as Hydra reads them, values with braces quoted first; a line for each that cannot be read."""
     parser = OverridesParser.create(config_loader=loader)
     parsed: list[Override] = []
     for typed in overrides:
         key, equals, value = typed.partition("=")
         if key.startswith("-"):
-            errors.append(f"{typed}: no dashes but --help and --multirun; settings are typed as key=value")
+            errors.append(Problem(typed, f"{DASHES}; settings are typed as key=value"))
             continue
         if not equals and not key.startswith("~"):
-            errors.append(f"{typed}: not of the form key=value; groups are chosen the same way: model=tiny")
+            errors.append(Problem(typed, "not of the form key=value; groups are chosen the same way: model=tiny"))
             continue
-        if key.lstrip("+") in TEXTS:
+        if key.lstrip("+") in texts():
             value = numbers_as_text(value)
             typed = f"{key}={value}"
+        if key.startswith("tracker.") and TRACKERS.target(key.partition(".")[2]) is not None:
+            key, typed = f"++{key}", f"++{typed}"  # a switch is there only where its tracker was chosen
         for attempt in dict.fromkeys((typed, *_attempts(key, value))) if equals else (typed,):
             try:
                 parsed.append(parser.parse_override(attempt))
@@ -166,13 +168,30 @@ def parse(overrides: Iterable[str], errors: list[str], loader: ConfigLoader) -> 
     return parsed
 
 
-def _unreadable(parser: OverridesParser, typed: str, key: str, reason: str) -> str:
-    """The line for an override that cannot be parsed: with any other value it could, or the key is at fault."""
+@functools.cache
+def texts() -> frozenset[str]:
+    """Keys whose value is a text, also where it looks like a number: name=2024_01."""
+    found = []
+    for name, hint in typing.get_type_hints(schema.Config).items():
+        sections = [SOURCES.load(kind) for kind in SOURCES.names()] if name == SOURCES.group else [hint]
+        for section in filter(dataclasses.is_dataclass, sections):
+            found += [f"{name}.{key}" for key, inner in typing.get_type_hints(section).items() if _is_text(inner)]
+        found += [name] if _is_text(hint) else []
+    return frozenset(found)
+
+
+def _is_text(hint: Any) -> bool:
+    return hint in (str, str | None, tuple[str, ...])
+
+
+def _unreadable(parser: OverridesParser, typed: str, key: str, reason: str) -> Problem:
+    """The problem of an override that cannot be parsed: with any other value it could, or the key is at fault."""
     try:
         parser.parse_override(f"{key}=0")
     except HydraException:
-        return f"{typed}: '{key}' is not a key; keys are names with a dot between two, like trainer.max_steps"
-    return f"{typed}: cannot be read ({reason}); put the value in quotes: '{key}=\"…\"'"
+        what = f"'{key}' is not a key; keys are names with a dot between two, like trainer.max_steps"
+        return Problem(key, what, shown=typed)
+    return Problem(key.lstrip("+~"), f"cannot be read ({reason}); put the value in quotes: '{key}=\"…\"'", shown=typed)
 
 
 def _attempts(key: str, value: str) -> Iterator[str]:
@@ -201,7 +220,7 @@ def _valid_context(context: Sequence[str], parsed: Sequence[Override], loader: C
     lines = [str(o.input_line) for o in parsed]
     groups = group_names(loader, lines)
     anew = [o.key_or_group for o in parsed if o.is_add() or (o.key_or_group in groups and not o.is_delete())]
-    unused: list[str] = []
+    unused: list[Problem] = []
     own = [
         o
         for o in parse(context, unused, loader)
@@ -222,13 +241,14 @@ def one_line(error: BaseException) -> str:
     return re.split(r" (?:See https?:|To append to your config|full_key:|Set the environment variable)", text)[0]
 
 
-def _accepted_form(parsed: Sequence[Override], errors: list[str], loader: ConfigLoader) -> list[Override]:
+def _accepted_form(parsed: Sequence[Override], errors: list[Problem], loader: ConfigLoader) -> list[Override]:
     """The overrides that mean something, each on its own; a line for the others."""
     accepted: list[Override] = []
     for override in sorted(parsed, key=lambda o: not override_check.of_hydra(o.key_or_group)):
         lines = [str(o.input_line) for o in accepted]  # where to search comes before what is to be found there
         if override.is_sweep_override():
-            wrong = [f"{override.input_line}: several values; add --multirun to sweep, or write a list as [a,b]"]
+            what = "several values; add --multirun to sweep, or write a list as [a,b]"
+            wrong = [Problem(override.key_or_group, what, shown=str(override.input_line))]
         else:
             wrong = _form_problems(override, lines, loader)
         errors.extend(wrong)
@@ -236,7 +256,7 @@ def _accepted_form(parsed: Sequence[Override], errors: list[str], loader: Config
     return [override for override in parsed if override in accepted]
 
 
-def _form_problems(override: Override, lines: Sequence[str], loader: ConfigLoader) -> list[str]:
+def _form_problems(override: Override, lines: Sequence[str], loader: ConfigLoader) -> list[Problem]:
     found = override_check.problems(override, group_names(loader, lines), lambda g: options(g, loader, lines))
     return list(found)
 
@@ -250,7 +270,7 @@ def _composed(lines: Sequence[str]) -> DictConfig:
 
 
 def _diagnosed(
-    parsed: Sequence[Override], context: Sequence[str], loader: ConfigLoader, errors: list[str]
+    parsed: Sequence[Override], context: Sequence[str], loader: ConfigLoader, errors: list[Problem]
 ) -> DictConfig:
     """The configuration without the wrong overrides, each of which gets its line."""
     lines = [str(o.input_line) for o in parsed]
@@ -274,7 +294,7 @@ def _diagnosed(
     return _composed(_together(chosen, values, errors))
 
 
-def _together(chosen: list[str], lines: list[str], errors: list[str]) -> list[str]:
+def _together(chosen: list[str], lines: list[str], errors: list[Problem]) -> list[str]:
     """``chosen`` and those of the lines that compose with it, all at once or else one by one; errors for the others."""
     with contextlib.suppress(NotComposedError):
         _composed([*chosen, *lines])
@@ -284,27 +304,38 @@ def _together(chosen: list[str], lines: list[str], errors: list[str]) -> list[st
             _composed([*chosen, line])
             chosen = [*chosen, line]
         except NotComposedError as error:
-            errors.append(f"{line}: {error}")
+            errors.append(Problem(line.partition("=")[0].lstrip("+~"), str(error), shown=line))
     return chosen
 
 
-def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictConfig, delete: bool) -> str:
-    """The line for a key that is not there, or not with the options chosen."""
+def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictConfig, delete: bool) -> Problem:
+    """The problem of a key that is not there, or not with the options chosen."""
     group, _, name = key.partition(".")
-    for option, owner in OWNERS.get(group, {}).items():
+    for option, owner in _owners(group):
         if name != "kind" and name in {f.name for f in fields(owner)}:
             chosen = f"{group}={base[group].kind}"
-            return f"{key}: only with {group}={option}, and this is {chosen}; type {group}={option} too"
+            return Problem(key, f"only with {group}={option}, and this is {chosen}; type {group}={option} too")
     if group == "callbacks" and name:
         there, callback = list(base.callbacks), name.partition(".")[0]
         if callback not in there:
             guess = nearest(callback, there)
             hint = f"; did you mean callbacks.{guess}?" if guess else f"; chosen are: {', '.join(there) or 'none'}"
-            return f"{key}: no callback of this name{hint}"
+            return Problem(key, f"no callback of this name{hint}")
         if "." in name and takes(str(base.callbacks[callback].get("_target_")), name.partition(".")[2]):
-            return f"{key}: taken by the class, but not in its yaml; add it by typing +{key}=…"
+            return Problem(key, f"taken by the class, but not in its yaml; add it by typing +{key}=…")
+    if key.rpartition(".")[2].lower() in EPOCHS:
+        what = "a run's length is trainer.max_steps (optimizer steps) or trainer.samples (epochs x samples of the data)"
+        return Problem(key, f"unknown key; {what}: one epoch of 20,000 images is trainer.samples=20000")
     leaves = [k for k, v in known.items() if delete or not isinstance(v, dict)]
     return unknown_key(key, [*leaves, *(g for g in groups if "/" not in g)])
+
+
+def _owners(group: str) -> Iterator[tuple[str, type]]:
+    """Options of a group, and the dataclasses of the keys that a user may type without having chosen the option."""
+    if group == "model":
+        yield "tiny", schema.ModelConfig
+    elif group == SOURCES.group:
+        yield from ((kind, SOURCES.load(kind)) for kind in SOURCES.names())
 
 
 def group_names(loader: ConfigLoader, lines: Sequence[str] = ()) -> list[str]:
@@ -317,14 +348,14 @@ def _searchpath(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if line.lstrip("+").startswith("hydra.searchpath")]
 
 
-def _resolved(config: DictConfig, errors: list[str]) -> dict[str, Any]:
+def _resolved(config: DictConfig, errors: list[Problem]) -> dict[str, Any]:
     """Plain values, references followed; a wrong one costs its own key and, without a line, those that refer to it."""
     wrong: dict[str, str] = {}
     plain = _plain(config, "", wrong)
     as_typed = flat(OmegaConf.to_container(config, resolve=False)) if wrong else {}
     for key, reason in wrong.items():
         if not any(f"${{{other}}}" in str(as_typed[key]) for other in wrong):
-            errors.append(f"{key}: {reason}")
+            errors.append(Problem(key, reason))
     return {key: value for key, value in plain.items() if key != "hydra"}
 
 

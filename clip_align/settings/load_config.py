@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clip_align.config import Config, read
-from clip_align.errors import Missing, UserError
-from clip_align.settings import callback_check
+from clip_align.errors import Problem, UserError
+from clip_align.settings import callback_check, kind_check
 from clip_align.settings.compose import compose
 from clip_align.settings.config_check import problems
 from clip_align.settings.resume_config import resumed
@@ -23,26 +23,24 @@ def load(overrides: Sequence[str]) -> Config:
     ``resume=<run>`` takes that run's configuration and changes only what may change in it; the result's
     ``resume`` is then the run's folder. ``resume=auto`` becomes that, or None for a fresh start.
     """
-    config, missing = load_with_missing(overrides)
-    if missing:
-        raise UserError(*missing)
+    config, found = load_with_problems(overrides)
+    if found or config is None:
+        raise UserError(*found)
     return config
 
 
-def load_with_missing(overrides: Sequence[str]) -> tuple[Config, list[str]]:
-    """The same; with ``dry_run=true`` lines about what is not there come beside the configuration.
+def load_with_problems(overrides: Sequence[str]) -> tuple[Config | None, list[Problem]]:
+    """The configuration, and everything that is wrong with it.
 
-    Defaults stand in for it then. Mistakes are refused as ever, and whatever is missing with them.
+    Defaults stand in for what was refused, so that whoever asks can look at the rest; None where nothing can.
     """
-    errors: list[str] = []
+    errors: list[Problem] = []
     config = read(resumed(compose(overrides), overrides, errors), errors)
     if config is not None:
-        wrong = {line.partition(":")[0].partition(".")[0] for line in errors}
-        errors += [p for p in problems(config) if p.partition(":")[0].partition(".")[0] not in wrong]
+        config = kind_check.checked(config, errors)
         config = replace(config, callbacks=callback_check.checked(config.callbacks, errors))
-    said = {line.partition(":")[0].partition("=")[0] for line in errors if ": not given" not in line}
-    errors = [e for e in errors if e.partition(": not given")[0] not in said]  # typed, and complained about
-    lines = list(dict.fromkeys(errors))
-    if config is None or (lines and not (config.dry_run and all(isinstance(line, Missing) for line in lines))):
-        raise UserError(*lines)
-    return config, lines
+        errors += problems(config, [problem.key for problem in errors])
+    wrong = {
+        problem.key for problem in errors if not problem.missing
+    }  # what was typed, and refused, is not missing too
+    return config, list(dict.fromkeys(p for p in errors if not (p.missing and p.key in wrong)))

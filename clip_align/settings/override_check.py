@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clip_align import open_clip_names
+from clip_align.errors import Problem
 from clip_align.settings.quoting import as_typed
 from clip_align.spelling import nearest
 
@@ -15,12 +17,16 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 SEVERAL = ("callbacks", "tracker")  # groups of which any number of options may be chosen
-KINDS = ("data", "model", "trainer")  # groups whose options say which kind they are
+KINDS = ("data", "loss", "model", "trainer", "intervention")  # groups whose options say which kind they are
+OUTSIDE = (
+    "one of a package of your own is there once the package, with its search-path plugin, is installed: "
+    "pip install -e <its folder>"
+)
 HYDRA = ("hydra.searchpath", "hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
 
 
-def problems(override: Override, groups: Sequence[str], options: Callable[[str], Sequence[str]]) -> Iterator[str]:
-    """A line for everything wrong with the form of an override, or with the options that it chooses.
+def problems(override: Override, groups: Sequence[str], options: Callable[[str], Sequence[str]]) -> Iterator[Problem]:
+    """Everything wrong with the form of an override, or with the options that it chooses.
 
     ``options``: names of the options of a group.
     """
@@ -33,16 +39,18 @@ def problems(override: Override, groups: Sequence[str], options: Callable[[str],
         yield from _chosen(key, override.value(), options(key))
     elif key in [f"{group}.kind" for group in KINDS]:
         group = key.partition(".")[0]
-        yield f"{line}: follows from the option that is chosen; type {group}={as_bare(override.value())}"
+        what = f"follows from the option that is chosen; type {group}={as_bare(override.value())}"
+        yield Problem(group, what, shown=line)
 
 
-def split_by_the_shell(overrides: Sequence[str]) -> Iterator[str]:
+def split_by_the_shell(overrides: Sequence[str]) -> Iterator[Problem]:
     """A line where a shell has made many words of one with braces: Hydra would take the last of them."""
     shards = [typed for typed in overrides if typed.lstrip("+").startswith("data.shards=")]
     if len(shards) > 1:
-        yield (
-            f"data.shards: typed {len(shards)} times, as a shell does with braces; "
-            "put it in quotes: data.shards='/folder/{000..003}.tar'"
+        yield Problem(
+            "data.shards",
+            f"typed {len(shards)} times, as a shell does with braces; "
+            "put it in quotes: data.shards='/folder/{000..003}.tar'",
         )
 
 
@@ -56,7 +64,7 @@ def as_bare(value: object) -> str:
     return value if isinstance(value, str) else as_typed(value)
 
 
-def _taken_away(key: str, groups: Sequence[str]) -> Iterator[str]:
+def _taken_away(key: str, groups: Sequence[str]) -> Iterator[Problem]:
     group, _, name = key.partition(".")
     if group == "callbacks" and name and "." not in name:
         return
@@ -66,19 +74,22 @@ def _taken_away(key: str, groups: Sequence[str]) -> Iterator[str]:
         instead = f"choose another option: {key}=…"
     else:
         instead = "a key that is not typed has its default"
-    yield f"~{key}: only callbacks can be taken away: ~callbacks.<name>; {instead}"
+    yield Problem(key, f"only callbacks can be taken away: ~callbacks.<name>; {instead}", shown=f"~{key}")
 
 
-def _of_hydra(key: str, value: Any, line: str) -> Iterator[str]:
+def _of_hydra(key: str, value: Any, line: str) -> Iterator[Problem]:
     if not any(key == known or key.startswith(f"{known}.") for known in HYDRA):
-        yield f"{line}: without effect, as Hydra only composes; of its keys type hydra.searchpath, launcher, sweeper"
+        what = "without effect, as Hydra only composes; of its keys type hydra.searchpath, launcher, sweeper"
+        yield Problem(key, what, shown=line)
     elif key == "hydra.searchpath":
         if not isinstance(value, list):
-            yield f"{key}: {as_bare(value)} is not a list: hydra.searchpath=[file:///folder,pkg://package.folder]"
+            what = "is not a list: hydra.searchpath=[file:///folder,pkg://package.folder]"
+            yield Problem(key, f"{as_bare(value)} {what}")
             return
         for place in map(str, value):
             if not _is_there(place):
-                yield f"{key}: no such place {place}; give folders of groups: file:///folder or pkg://package.folder"
+                what = "give folders of groups: file:///folder or pkg://package.folder"
+                yield Problem(key, f"no such place {place}; {what}")
 
 
 def _is_there(place: str) -> bool:
@@ -91,21 +102,32 @@ def _is_there(place: str) -> bool:
     return Path(path).is_dir() if scheme in ("file", "") else True
 
 
-def _chosen(group: str, value: Any, there: Sequence[str]) -> Iterator[str]:
+def _chosen(group: str, value: Any, there: Sequence[str]) -> Iterator[Problem]:
     if isinstance(value, dict):
         keys = " ".join(f"{group}.{name}={as_bare(inner)}" for name, inner in value.items())
         none = f"for none {group}=[]" if group in SEVERAL else f"valid: {', '.join(there)}"
         what = f"type its keys: {keys}" if keys else none
-        yield f"{group}: a group takes names of options, not a mapping; {what}"
+        yield Problem(group, f"a group takes names of options, not a mapping; {what}")
         return
     if isinstance(value, list) and group not in SEVERAL:
-        yield f"{group}: one option, not a list; valid: {', '.join(there)}"
+        yield Problem(group, f"one option, not a list; valid: {', '.join(there)}")
         return
     if value is None and group in SEVERAL:
-        yield f"{group}=null: no such option; for none {group}=[]"
+        yield Problem(group, f"no such option; for none {group}=[]", shown=f"{group}=null")
         return
     for option in map(as_bare, value if isinstance(value, list) else [value]):
         if option not in there:
-            guess = nearest(option, there)
-            hint = f"did you mean {group}={guess}? " if guess else ""
-            yield f"{group}={option}: no such option; {hint}valid: {', '.join(there)}"
+            what = f"no such option; {_hint(group, option, there)}valid: {', '.join(there)}"
+            own = f"; {OUTSIDE}" if group == "callbacks" and nearest(option, there) is None else ""
+            yield Problem(group, what + own, shown=f"{group}={option}")
+
+
+def _hint(group: str, option: str, there: Sequence[str]) -> str:
+    """What may have been meant by an option that is not there; open_clip's names are no options, but near."""
+    guess = nearest(option.lower().replace("-", "_").replace("/", "_"), there)
+    guesses = [f"{group}={guess}"] if guess else []
+    if group == "model":
+        known = {name.lower(): name for name in open_clip_names.offline_names()}
+        architecture = known.get(option.lower().replace("/", "-")) or known.get(option.lower().replace("_", "-"))
+        guesses += [f"model.name={architecture}"] if architecture else []
+    return f"did you mean {' or '.join(guesses)}? " if guesses else ""

@@ -11,9 +11,10 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]  # Hydra brings it
 
 from clip_align import config as schema
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.runs.folder import RunFolder, is_run, resolve_run
 from clip_align.settings.compose import Composed, compose
+from clip_align.settings.override_check import KINDS
 from clip_align.settings.quoting import as_typed
 from clip_align.structure import convert, flat, plain, shown
 
@@ -24,7 +25,7 @@ OF_THE_CALL = ("resume", "name", "dry_run", "paths")  # about this call, not abo
 CHANGEABLE = "trainer.max_steps or samples, data.workers, tracker, callbacks and where the data lie"
 
 
-def resumed(composed: Composed, overrides: Sequence[str], errors: list[str]) -> dict[str, Any]:
+def resumed(composed: Composed, overrides: Sequence[str], errors: list[Problem]) -> dict[str, Any]:
     """The stored configuration of the run that ``resume=`` names, with the changes that are allowed.
 
     Any other key that was typed with another value than the run has is refused by name; with the same value
@@ -59,10 +60,10 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[str]) -> 
     return result
 
 
-def _find(new: Mapping[str, Any], asked: str, errors: list[str]) -> RunFolder | None:
+def _find(new: Mapping[str, Any], asked: str, errors: list[Problem]) -> RunFolder | None:
     runs, name = str(new.get("paths", {}).get("runs", "runs")), new.get("name")
     if not asked:
-        errors.append("resume: which run? type resume=<name>, or name=<name> resume=auto")
+        errors.append(Problem("resume", "which run? type resume=<name>, or name=<name> resume=auto"))
         return None
     if asked == "auto":
         folder = RunFolder(Path(runs) / str(name))
@@ -70,7 +71,7 @@ def _find(new: Mapping[str, Any], asked: str, errors: list[str]) -> RunFolder | 
     try:
         return _of_checkpoint(runs, asked) or resolve_run(runs, asked)
     except UserError as error:
-        errors.extend(f"resume: {line}" for line in error.lines)
+        errors.extend(Problem("resume", line) for line in error.lines)
         return None
 
 
@@ -96,27 +97,27 @@ def _of_checkpoint(runs: str, asked: str) -> RunFolder | None:
     return run
 
 
-def _other_name(new: Mapping[str, Any], asked: str, run: RunFolder) -> Iterator[str]:
+def _other_name(new: Mapping[str, Any], asked: str, run: RunFolder) -> Iterator[Problem]:
     """A line for a name beside ``resume`` that is another run's."""
     name, runs = new.get("name"), Path(str(new.get("paths", {}).get("runs", "runs")))
     if name is not None and (runs / str(name)).resolve() != run.path.resolve():
-        yield f"name: {name} with resume={asked}; a resumed run keeps its name: leave name out"
+        yield Problem("name", f"{name} with resume={asked}; a resumed run keeps its name: leave name out")
 
 
-def _stored(run: RunFolder, errors: list[str]) -> dict[str, Any] | None:
+def _stored(run: RunFolder, errors: list[Problem]) -> dict[str, Any] | None:
     """A run's configuration, complete and checked."""
-    where = f"resume: {run.config_yaml}"
+    refused = "cannot be read ({}); without it the run cannot continue"
     try:
         loaded = yaml.safe_load(run.config_yaml.read_text(encoding="utf-8"))
         if isinstance(loaded, dict):
             return schema.to_plain(schema.from_plain(loaded))
         what = "empty" if loaded is None else "keys and values are not in it"
-        errors.append(f"{where} cannot be read ({what}); without it the run cannot continue")
+        errors.append(Problem("resume", f"{run.config_yaml} {refused.format(what)}"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
-        errors.append(f"{where} cannot be read ({reason}); without it the run cannot continue")
+        errors.append(Problem("resume", f"{run.config_yaml} {refused.format(reason)}"))
     except UserError as error:
-        errors.extend(f"{where}: {line}" for line in error.lines)
+        errors.extend(Problem("resume", f"{run.config_yaml}: {line}") for line in error.lines)
     return None
 
 
@@ -125,9 +126,8 @@ def _context(stored: Mapping[str, Any]) -> Iterator[str]:
 
     Callbacks key by key, not by the names of their yaml files: some may have come without one (+callbacks.mine=…).
     """
-    yield f"data={stored['data']['kind']}"
-    yield f"model={stored['model']['kind']}"
-    yield f"trainer={stored['trainer']['kind']}"
+    for group in KINDS:  # an option has the name of its module, also where that is in another package
+        yield f"{group}={stored[group]['kind'].rpartition('.')[2]}"
     yield f"evaluation.every_n_steps={as_typed(stored['evaluation']['every_n_steps'])}"
     yield "callbacks=[]"
     for name, callback in stored["callbacks"].items():
@@ -137,7 +137,7 @@ def _context(stored: Mapping[str, Any]) -> Iterator[str]:
 
 def _normal(section: str, value: object) -> Any:
     """A section in the form a stored configuration has; as it is where it is not valid (checked elsewhere)."""
-    found: list[str] = []
+    found: list[Problem] = []
     built = convert(typing.get_type_hints(schema.Config).get(section, Any), value, section, found)
     return plain(value if found else built)
 
@@ -167,19 +167,20 @@ def _callbacks(new: Mapping[str, Any], stored: Mapping[str, Any], typed: Sequenc
     return result
 
 
-def _other_sources(new: object, stored: object, run: RunFolder) -> Iterator[str]:
-    """A line for shards whose number of sources, or weights, would change with their place."""
+def _other_sources(new: object, stored: object, run: RunFolder) -> Iterator[Problem]:
+    """A problem for shards whose number of sources, or weights, would change with their place."""
     if not isinstance(new, list) or not isinstance(stored, list):
         return
     weights = [[source["weight"] for source in sources if isinstance(source, Mapping)] for sources in (new, stored)]
     if weights[0] != weights[1]:
-        yield (
-            f"data.shards: sources with weights {shown(weights[0])} are not what {run.path.name} was started with "
+        what = (
+            f"sources with weights {shown(weights[0])} are not what {run.path.name} was started with "
             f"({shown(weights[1])}); when a run is resumed its shards may lie elsewhere, but not be mixed otherwise"
         )
+        yield Problem("data.shards", what)
 
 
-def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: RunFolder) -> Iterator[str]:
+def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: RunFolder) -> Iterator[Problem]:
     """A line for everything under a typed key that may not change and would."""
     if key.partition(".")[0] in (*OF_THE_CALL, *SECTIONS):
         return
@@ -188,7 +189,8 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
         changes = not isinstance(old, Mapping) and old != after.get(name, old)
         under = key == "experiment" or name == key or name.startswith(f"{key}.")
         if changes and under and name not in MAY_CHANGE and name.partition(".")[0] not in (*OF_THE_CALL, *SECTIONS):
-            yield (
-                f"{name}: {shown(after[name])} is not what {run.path.name} was started with ({shown(old)}); "
-                f"when a run continues, only {CHANGEABLE} may change"
+            yield Problem(
+                name,
+                f"{shown(after[name])} is not what {run.path.name} was started with ({shown(old)}); "
+                f"when a run continues, only {CHANGEABLE} may change",
             )

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import functools
-import importlib.machinery
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Union
 
+from clip_align.source_code import Source, derives, dotted, lineage, lookup, read_source
 from clip_align.structure import Distinct, Existing, Holds, Matches, Range
 
 NO_MODULE = "no such module"
@@ -40,15 +37,6 @@ class Parameter:
     markers: tuple[Marker, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A module's source, by its dotted name."""
-
-    name: str
-    tree: ast.Module
-    is_package: bool
-
-
 class NotFoundError(Exception):
     """``why``: no such module, or no such class in it."""
 
@@ -57,8 +45,8 @@ class NotFoundError(Exception):
         self.why = why
 
 
-def constructor(target: str) -> Mapping[str, Parameter] | None:
-    """Arguments of a callback class and of its bases; None when it is no subclass of PerceptualCallback.
+def constructor(target: str, base: str = BASE) -> Mapping[str, Parameter] | None:
+    """Arguments of a class and of its bases; None when it is no subclass of ``base`` (PerceptualCallback).
 
     NotFoundError when there is no such module or class.
     """
@@ -69,43 +57,9 @@ def constructor(target: str) -> Mapping[str, Parameter] | None:
     found = lookup(source, class_name)
     if found is None or not isinstance(found[1], ast.ClassDef):
         raise NotFoundError(f"no class {class_name} in {module_name}")
-    line = list(_lineage(*found, seen=set()))
-    if not any(f"{place.name}.{node.name}" == BASE for place, node in line):
+    if not derives(*found, base):
         return None
-    return _parameters(line)
-
-
-@functools.cache
-def read_source(name: str) -> Source | None:
-    """The module ``name``, parsed; None where it has no readable source."""
-    path = _locate(name)
-    if path is None:
-        return None
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return None
-    return Source(name, tree, path.name == "__init__.py")
-
-
-def lookup(source: Source, name: str, depth: int = 0) -> tuple[Source, ast.ClassDef | ast.expr] | None:
-    """What ``name`` (dots allowed) means at the top of a module: a class or an expression, imports followed."""
-    if depth > 10:  # a circle of imports
-        return None
-    head, _, rest = name.partition(".")
-    for node in _statements(source.tree.body):
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return source, node
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            return source, node.value
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
-            return (source, node.value) if node.value is not None else None
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            for full in _imported(source, node, head):
-                found = _follow(f"{full}.{rest}" if rest else full, depth)
-                if found is not None:
-                    return found
-    return None
+    return _parameters(list(lineage(*found, base)))
 
 
 def hint_of(source: Source, node: ast.expr | None, depth: int = 0) -> Any:
@@ -123,89 +77,14 @@ def hint_of(source: Source, node: ast.expr | None, depth: int = 0) -> Any:
         return _union([hint_of(source, node.left, depth + 1), hint_of(source, node.right, depth + 1)])
     if isinstance(node, ast.Subscript):
         inner = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
-        return _generic(source, _dotted(node.value).rpartition(".")[2], inner, depth)
-    name = _dotted(node)
+        return _generic(source, dotted(node.value).rpartition(".")[2], inner, depth)
+    name = dotted(node)
     if name.rpartition(".")[2] in PLAIN:
         return PLAIN[name.rpartition(".")[2]]
     found = lookup(source, name) if name else None
     if found is None or isinstance(found[1], ast.ClassDef):
         return Any
     return hint_of(found[0], found[1], depth + 1)
-
-
-def _locate(name: str) -> Path | None:
-    """Source file of a module, without importing its parents."""
-    first, *others = name.split(".")
-    try:
-        spec = importlib.util.find_spec(first)
-    except (ImportError, ValueError):
-        return None
-    for i in range(len(others)):
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        where = list(spec.submodule_search_locations)
-        spec = importlib.machinery.PathFinder.find_spec(".".join([first, *others[: i + 1]]), where)
-    origin = spec.origin if spec is not None else None
-    return Path(origin) if origin and origin.endswith(".py") else None
-
-
-def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Top-level statements, those under ``if`` (TYPE_CHECKING) and ``try`` too."""
-    for node in body:
-        yield node
-        if isinstance(node, ast.If):
-            yield from _statements([*node.body, *node.orelse])
-        elif isinstance(node, ast.Try):
-            yield from _statements([*node.body, *(s for h in node.handlers for s in h.body), *node.orelse])
-
-
-def _imported(source: Source, node: ast.Import | ast.ImportFrom, head: str) -> Iterator[str]:
-    """Full dotted names that an import statement binds to ``head``."""
-    for alias in node.names:
-        if isinstance(node, ast.Import):
-            if alias.asname == head:
-                yield alias.name
-            elif alias.asname is None and alias.name.partition(".")[0] == head:
-                yield head
-        elif (alias.asname or alias.name) == head:
-            parents = source.name.split(".")
-            upwards = node.level - 1 if source.is_package else node.level
-            start = parents[: len(parents) - upwards] if node.level else []
-            yield ".".join([*start, *([node.module] if node.module else []), alias.name])
-
-
-def _follow(full: str, depth: int) -> tuple[Source, ast.ClassDef | ast.expr] | None:
-    """A full dotted name: the longest part that is a module, the rest looked up in it."""
-    parts = full.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        module = read_source(".".join(parts[:cut]))
-        if module is not None:
-            return lookup(module, ".".join(parts[cut:]), depth + 1)
-    return None
-
-
-def _dotted(node: ast.expr) -> str:
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        before = _dotted(node.value)
-        return f"{before}.{node.attr}" if before else ""
-    return ""
-
-
-def _lineage(source: Source, node: ast.ClassDef | ast.expr, seen: set[str]) -> Iterator[tuple[Source, ast.ClassDef]]:
-    """A class and its bases, depth first, up to PerceptualCallback (what is above it imports Lightning)."""
-    if not isinstance(node, ast.ClassDef) or f"{source.name}.{node.name}" in seen:
-        return
-    seen.add(f"{source.name}.{node.name}")
-    yield source, node
-    if f"{source.name}.{node.name}" == BASE:
-        return
-    for base in node.bases:
-        named = base.value if isinstance(base, ast.Subscript) else base  # Base[T]
-        found = lookup(source, _dotted(named))
-        if found is not None:
-            yield from _lineage(*found, seen=seen)
 
 
 def _parameters(line: Sequence[tuple[Source, ast.ClassDef]]) -> dict[str, Parameter]:
@@ -234,10 +113,10 @@ def _parameter(source: Source, argument: ast.arg, required: bool) -> Parameter:
 
 def _markers(node: ast.expr | None) -> Iterator[Marker]:
     """What stands behind the type in ``Annotated[…]``, where its limits are literals; the rest is not ours."""
-    if not isinstance(node, ast.Subscript) or _dotted(node.value).rpartition(".")[2] != "Annotated":
+    if not isinstance(node, ast.Subscript) or dotted(node.value).rpartition(".")[2] != "Annotated":
         return
     for marker in node.slice.elts[1:] if isinstance(node.slice, ast.Tuple) else ():
-        kind = MARKERS.get(_dotted(marker.func).rpartition(".")[2]) if isinstance(marker, ast.Call) else None
+        kind = MARKERS.get(dotted(marker.func).rpartition(".")[2]) if isinstance(marker, ast.Call) else None
         if kind is None or not isinstance(marker, ast.Call):
             continue
         with contextlib.suppress(ValueError, TypeError):

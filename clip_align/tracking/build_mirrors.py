@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from clip_align.config import Config, to_plain
+from clip_align.kinds import TRACKERS
 from clip_align.record.record import History, Mirror
 from clip_align.report.live_report import LiveReport
 from clip_align.runs.folder import RunFolder
+from clip_align.tracking.base import TrackedRun, Tracker
 from clip_align.tracking.console import ConsoleMirror
 
 
@@ -25,30 +25,14 @@ def mirrors(config: Config, folder: RunFolder, past: History, interactive: bool)
     """
     console = ConsoleMirror(folder.path, interactive, past)
     chosen: list[Mirror] = [LiveReport(folder.path, console.show)]  # before wandb, which takes its last figure
-    for kind in config.tracker.kinds:
+    run = TrackedRun(folder, past, config.tracker, to_plain(config), console.show)
+    for name, options in config.tracker.kinds.items():
+        own = {key: value for key, value in options.items() if key != "kind"}
         try:
-            tracker = _tracker(kind, config, folder, past, console.show)
+            tracker: Tracker = TRACKERS.build(str(options.get("kind", name)), own)
+            mirror = tracker.mirror(run)
         except Exception as error:  # a tracker may fail in any way; training continues without it
-            console.show(f"warning: tracker {kind} is off ({' '.join(str(error).split()) or type(error).__name__})")
+            console.show(f"warning: tracker {name} is off ({' '.join(str(error).split()) or type(error).__name__})")
             continue
-        chosen += [] if tracker is None else [tracker]
+        chosen += [] if mirror is None else [mirror]
     return [*chosen, console]
-
-
-def _tracker(
-    kind: str, config: Config, folder: RunFolder, past: History, notify: Callable[[str], None]
-) -> Mirror | None:
-    if kind == "csv":
-        from clip_align.tracking.csv import CsvMirror
-
-        return CsvMirror(folder.path)
-    if kind == "tensorboard":
-        from clip_align.tracking.tensorboard import TensorBoardMirror
-
-        return TensorBoardMirror(folder, to_plain(config), past, notify)
-    from clip_align.tracking.wandb_mirror import WandbMirror, mode
-
-    if mode(config.tracker.mode) == "disabled":
-        notify("wandb: disabled")
-        return None
-    return WandbMirror(folder, config.tracker, to_plain(config), notify)

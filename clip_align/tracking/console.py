@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
+from clip_align.data.progress import Progress
 from clip_align.errors import visible
 from clip_align.record.record import History, Mirror
 from clip_align.record.schema import AnyLine, EventLine, VerdictLine
-from clip_align.tracking.console_lines import PROGRESS, Lines
+from clip_align.tracking.console_lines import Lines
 from clip_align.tracking.run_status import ENDS, Status
 
 if TYPE_CHECKING:
@@ -47,20 +48,18 @@ class ConsoleMirror(Mirror):
         self._drawn_at = self._train_at = float("-inf")
         self._dark = False  # the screen could not be written
 
-    def notify(self, text: str) -> None:
+    def notify(self, what: str | Progress) -> None:
         """A line about the preparation: a series of progress is kept calm, below the live display; else ``show``."""
-        text = visible(text)
-        progress = PROGRESS.search(text)
-        if progress is None:
-            self.show(text)
+        if not isinstance(what, Progress):
+            self.show(what)
             return
         if self._live is None:
-            self._on_screen(partial(self._lines, text))
+            self._on_screen(partial(self._lines, what))
         else:
-            self._work = text if progress["done"] != progress["total"] else ""
+            self._work = "" if what.finished else visible(str(what))
             self._redraw(force=not self._work)
-        if self._logged.due(text):
-            self._write_log(text)
+        if self._logged.due(what):
+            self._write_log(visible(str(what)))
 
     def show(self, text: str) -> None:
         """A line for the reader, above the live display, and in the log, whatever it says.

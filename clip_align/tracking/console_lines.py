@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import shutil
 import sys
 import time
 from collections.abc import Callable
 from typing import TextIO
 
+from clip_align.data.progress import Progress
 from clip_align.errors import visible
 
-PROGRESS = re.compile(r"(?<![\d,.])(?P<done>\d[\d,]*) of (?P<total>\d[\d,]*)")
 QUIET_SECONDS = 10.0
 
 
@@ -33,29 +32,25 @@ class Lines:
         self._at = float("-inf")
         self._open = False  # the terminal's last line may be overwritten
 
-    def __call__(self, text: str) -> None:
+    def __call__(self, what: str | Progress) -> None:
         """Print a line, or hold a line of progress back. Control characters in it are shown, not obeyed."""
-        text = visible(text)
-        found = PROGRESS.search(text)
-        if found is None:
-            self.plain(text)
+        if not isinstance(what, Progress):
+            self.plain(what)
         elif can_redraw(self._stream):
             width = shutil.get_terminal_size().columns
-            self._open = found["done"] != found["total"]
-            print(f"\r\x1b[2K{text[: width - 1]}", end="" if self._open else "\n", file=self._stream, flush=True)
-        elif self.due(text):
-            print(text, file=self._stream, flush=True)
+            self._open = not what.finished
+            print(
+                f"\r\x1b[2K{str(what)[: width - 1]}", end="\n" if what.finished else "", file=self._stream, flush=True
+            )
+        elif self.due(what):
+            print(what, file=self._stream, flush=True)
 
-    def due(self, text: str) -> bool:
-        """Whether a line of progress is to be shown where lines cannot be overwritten; True for all others."""
-        found = PROGRESS.search(text)
-        if found is None:
-            return True
-        what = text[: found.start()]
-        new, done = what != self._series, found["done"] == found["total"]
-        if not (new or done or self._clock() - self._at >= QUIET_SECONDS):
+    def due(self, progress: Progress) -> bool:
+        """Whether a line of progress is to be shown where lines cannot be overwritten."""
+        new = progress.what != self._series
+        if not (new or progress.finished or self._clock() - self._at >= QUIET_SECONDS):
             return False
-        self._series, self._at = what, self._clock()
+        self._series, self._at = progress.what, self._clock()
         return True
 
     def plain(self, text: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from clip_align.record.record import Mirror
 from clip_align.record.schema import AnyLine
 from clip_align.runs.folder import write_atomic
+from clip_align.tracking.base import TrackedRun, Tracker
 
 FILES = {"evaluation": "evaluations.csv", "train": "train.csv"}
 
@@ -36,6 +37,14 @@ class CsvMirror(Mirror):
         """Remove the rows after ``step``."""
         for table in self._tables.values():
             table.cut(step)
+
+
+class Csv(Tracker):
+    """``tracker=csv``."""
+
+    def mirror(self, run: TrackedRun) -> CsvMirror:
+        """Two tables in the run's folder."""
+        return CsvMirror(run.folder.path)
 
 
 class Table:

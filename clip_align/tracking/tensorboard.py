@@ -15,6 +15,7 @@ from typing import Any, cast
 from clip_align.record.record import History, Mirror
 from clip_align.record.schema import AnyLine, VerdictLine
 from clip_align.runs.folder import RunFolder
+from clip_align.tracking.base import TrackedRun, Tracker
 from clip_align.tracking.headline_scores import Headlines
 
 FOLDER = "tensorboard"
@@ -126,3 +127,11 @@ class TensorBoardMirror(Mirror):
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         self._writer.add_event(Event(wall_time=time.time(), step=self._samples, summary=Summary(value=values)))
+
+
+class TensorBoard(Tracker):
+    """``tracker=tensorboard``."""
+
+    def mirror(self, run: TrackedRun) -> TensorBoardMirror:
+        """Event files in the run's folder."""
+        return TensorBoardMirror(run.folder, run.config, run.past, run.notify)

@@ -22,9 +22,10 @@ from clip_align.processes.child import be_nice, words
 from clip_align.record.record import Mirror, deliver
 from clip_align.record.schema import AnyLine, VerdictLine
 from clip_align.runs.folder import RunFolder, write_atomic
+from clip_align.tracking.base import TrackedRun, Tracker
 from clip_align.tracking.follow_file import Tail
 from clip_align.tracking.headline_scores import Headlines
-from clip_align.tracking.wandb_mirror import hints
+from clip_align.tracking.wandb_mirror import WandbMirror, hints, mode
 
 INIT_SECONDS = 60.0
 IMAGE_SECONDS = 60.0  # between the first two copies of the figure; the distance doubles after each one
@@ -45,6 +46,17 @@ def main(arguments: list[str]) -> int:
             status = last.removeprefix("end ").strip() if last else "failed"
             mirrored.run.finish(exit_code=EXIT_CODES.get(status, 1))
             return 0
+
+
+class Wandb(Tracker):
+    """``tracker=wandb``, in the run's own process: it only starts the other one."""
+
+    def mirror(self, run: TrackedRun) -> WandbMirror | None:
+        """Its place of work is the run's folder; nothing where wandb is disabled."""
+        if mode(run.settings.mode) == "disabled":
+            run.notify("wandb: disabled")
+            return None
+        return WandbMirror(run.folder, run.settings, run.config, run.notify)
 
 
 class Mirrored(Mirror):

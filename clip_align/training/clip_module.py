@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from clip_align.config import OptimizerConfig
-from clip_align.losses.infonce import infonce
+from clip_align.losses.base import StepLoss
+from clip_align.losses.infonce import InfoNCE
 from clip_align.training import optimizer as optim
+from clip_align.training.interventions.base import Intervention
 from clip_align.training.loss_check import PendingLosses
 
 LOGIT_SCALE = math.log(1 / 0.07)  # Radford et al. 2021, section 2.5: initial temperature .07
@@ -25,7 +27,7 @@ Batch = dict[str, Any]  # image uint8 [B, 3, S, S], text int64 [B, L], cursor, k
 
 
 class CLIPModule(pl.LightningModule):
-    """A model with ``encode_image``, ``encode_text`` and ``logit_scale``, trained with InfoNCE.
+    """A model with ``encode_image``, ``encode_text`` and ``logit_scale``.
 
     ``losses`` and ``grad_norm`` (before clipping, of the last step) stay on the device until somebody reads them.
 
@@ -41,6 +43,8 @@ class CLIPModule(pl.LightningModule):
         optimizer: rate, schedule, decay and clipping.
         steps: optimizer steps of the whole run.
         fused: False under a gradient scaler.
+        loss: InfoNCE unless given.
+        intervention: none unless given.
     """
 
     shift: Tensor  # [1, 3, 1, 1], of pixels on 0 to 255
@@ -54,10 +58,13 @@ class CLIPModule(pl.LightningModule):
         optimizer: OptimizerConfig,
         steps: int,
         fused: bool = True,
+        loss: StepLoss | None = None,
+        intervention: Intervention | None = None,
     ) -> None:
         super().__init__()
         self.model: Any = cast(Any, model)
         self.settings, self.steps, self.fused = optimizer, steps, fused
+        self.loss, self.intervention = loss or InfoNCE(), intervention or Intervention()
         self.losses = PendingLosses()
         self.grad_norm: Tensor | None = None
         self.rate = 0.0  # that the last step took, or would have taken
@@ -72,10 +79,11 @@ class CLIPModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this rank's rows against the columns of all ranks; the gradient's mean over ranks is the whole's."""
+        batch = self.intervention.batch(batch, self.step_under_way)
         image = (batch["image"] - self.shift) * self.scale  # [B, 3, S, S], float
         image = self.model.encode_image(image)  # [B, D], not normed
         text = self.model.encode_text(batch["text"])  # [B, D]
-        loss = infonce(image, text, self.model.logit_scale, *ranks())  # float32, outside autocast
+        loss: Tensor = self.loss(image, text, self.model.logit_scale, *ranks())  # float32, outside autocast
         self.losses.add(self.step_under_way, loss, batch["keys"])
         return loss
 
@@ -125,6 +133,7 @@ class CLIPModule(pl.LightningModule):
         self.skipped += not self._taken
         with torch.no_grad():
             self.model.logit_scale.clamp_(0.0, LOGIT_SCALE_MAX)
+            self.intervention.stepped(self.model, self.step_under_way)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """A step that was skipped takes nothing from the warm-up or the decay."""

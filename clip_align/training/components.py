@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,14 @@ import torch
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.best_checkpoint import higher_is_better
 from clip_align.callbacks.build import build_callbacks
-from clip_align.config import CheckpointConfig, Config, WorldData
+from clip_align.config import CheckpointConfig, Config
 from clip_align.data.loader import Loader
+from clip_align.data.progress import Show
 from clip_align.data.sampling_plan import Cursor
+from clip_align.data.sources.base import source
 from clip_align.data.training_data import TrainingData
-from clip_align.data.world.shards import ensure_held_out, ensure_world
+from clip_align.data.world.shards import ensure_held_out
+from clip_align.errors import both
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.prepare import files_of, jobs_of, planned
 from clip_align.evaluation.render_stimuli import ensure
@@ -53,21 +56,24 @@ class RunComponents:
     higher_is_better: bool | None = None
 
 
-def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Callable[[str], None]) -> RunComponents:
+def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Show) -> RunComponents:
     """Read, check and build everything that ``start`` needs on this rank; UserError with what is wrong.
 
     Args:
         start: where the run begins, the same on all ranks.
-        here: this rank's place among the others.
+        layout: this rank's place among the others.
         cache: folder of rendered worlds, indexes and stimuli.
-        say: takes a line for the user.
+        notify: takes a line for the user.
     """
     config = start.config
     use_threads(config.trainer.threads, layout)
     data = TrainingData(
         config.data, None, None, config.seed, layout.rank, layout.world, cache, config.trainer.accumulate, notify
     )
-    for line in data.check():
+    lines, callbacks = both(
+        data.check, lambda: build_callbacks(config.callbacks, {"world": _world(config, cache, notify)})
+    )
+    for line in lines:
         notify(line)
     cursor, others = start.cursor(data.found.fingerprint)
     if others:
@@ -79,7 +85,6 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Callable[[
     for line in data.check_words():
         notify(line)
     loader = data.loader(Cursor(*cursor), pin_memory=layout.gpu)
-    callbacks = build_callbacks(config.callbacks, {"world": _world(config, cache, notify)})
     higher = best_direction(config.checkpoint, callbacks)
     evaluated_model = EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
     stimuli = _stimuli(callbacks, evaluated_model, cache, layout, notify)
@@ -104,7 +109,7 @@ def _stimuli(
     evaluated_model: EvaluatedModel,
     cache: Path,
     layout: RankLayout,
-    notify: Callable[[str], None],
+    notify: Show,
 ) -> dict[str, list[str]]:
     """Make all images, once a machine, while everything can still be refused; their files by benchmark."""
     jobs = jobs_of([planned(callback, evaluated_model) for callback in callbacks], cache)
@@ -120,12 +125,11 @@ def _words(config: Config, data: TrainingData) -> list[str] | None:
     return list(WordTokenizer.from_captions(data.captions(MOST_CAPTIONS), config.model.vocabulary, 3).words)
 
 
-def _world(config: Config, cache: Path, notify: Callable[[str], None]) -> Path | None:
+def _world(config: Config, cache: Path, notify: Show) -> Path | None:
     """Held-out images of the world that is trained on; else of the default one, where a benchmark shows them."""
-    if isinstance(config.data, WorldData):
-        return ensure_world(config.data, cache, notify).held_out
-    shown = any("world" in callback.target for callback in config.callbacks.values())
-    return ensure_held_out(cache, progress=notify) if shown else None
+    settings = source(config.data).world  # rendered by now, where the data are the world
+    shown = settings is not None or any("world" in callback.target for callback in config.callbacks.values())
+    return ensure_held_out(cache, settings, progress=notify) if shown else None
 
 
 def use_threads(threads: int | None, layout: RankLayout) -> None:

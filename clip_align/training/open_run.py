@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from clip_align.config import Config, to_plain
+from clip_align.data.progress import Show
 from clip_align.errors import UserError
 from clip_align.evaluation.schedule import event_steps
 from clip_align.record.record import Position, Record, read
@@ -50,7 +51,7 @@ class OpenedRun:
     run: RunFolder
     record: Record
     evaluation_costs: EvaluationCosts
-    notify: Callable[[str], None]
+    notify: Show
 
 
 def open_run(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +15,12 @@ import torch.distributed as dist
 
 from clip_align.callbacks.base import attach
 from clip_align.config import Config, from_plain, to_plain
+from clip_align.data.progress import Progress, Show
 from clip_align.data.shared_memory import batch_bytes, shared_memory_problem
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.schedule import event_steps
+from clip_align.kinds import INTERVENTIONS, LOSSES
 from clip_align.processes.ranks import Ranks
 from clip_align.processes.stop_signals import exit_code
 from clip_align.runs.folder import user_cache
@@ -115,7 +117,7 @@ def _begun(config: Config, layout: RankLayout, run_end: RunEnd) -> tuple[RunStar
     return start, _ready(start, layout, notify)
 
 
-def _ready(start: RunStart, layout: RankLayout, notify: Callable[[str], None]) -> RunComponents:
+def _ready(start: RunStart, layout: RankLayout, notify: Show) -> RunComponents:
     cache, line = user_cache(start.config.paths.cache)
     if line:
         notify(line)
@@ -154,7 +156,9 @@ def _trained(
     """Train to the last step, or until a signal."""
     config, clip = start.config, components.clip
     fused = config.trainer.precision != "16-mixed"
-    module = CLIPModule(clip.model, clip.mean, clip.std, start.optimizer, start.max_steps, fused)
+    loss = LOSSES.build(config.loss.kind, config.loss.options)
+    intervention = INTERVENTIONS.build(config.intervention.kind, config.intervention.options)
+    module = CLIPModule(clip.model, clip.mean, clip.std, start.optimizer, start.max_steps, fused, loss, intervention)
     if config.trainer.compile:
         compile_towers(clip.model)
     batch = global_batch(config.data.batch_size, layout.world, config.trainer.accumulate)
@@ -202,5 +206,5 @@ def _trained(
     return loop
 
 
-def _silent(line: str) -> None:
+def _silent(what: str | Progress) -> None:
     """What rank 0 says is said once."""

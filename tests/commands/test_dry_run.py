@@ -187,3 +187,18 @@ def test_shared_memory_that_workers_need_and_do_not_find_is_missing(
         "(docker run --shm-size=1g, or --ipc=host)",
     )
     assert "cost     shared memory: 7.8 MiB for 20 batches under way" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", ["trainer=gpu", "trainer.precision=16-mixed"])
+def test_a_run_for_a_gpu_is_estimated_where_there_is_none(
+    key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    folders = [f"paths.cache={tmp_path}", f"paths.runs={tmp_path}/runs"]
+    config = load([key, "model=vit_b_32", "callbacks=[]", "checkpoint.best=null", *folders])
+    assert dry_run(config) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "note     trainer: the run needs a GPU, and torch finds none on this machine" in lines
+    assert "cost     time: not estimated: only a GPU could tell" in lines
+    assert any(line.startswith("cost     memory: 2.3 GiB a rank (estimated: weights") for line in lines), lines
+    assert any(line.startswith("cost     disk: ") for line in lines)

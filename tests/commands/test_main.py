@@ -233,14 +233,14 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
 
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["trian"]) == 2
-    assert capsys.readouterr().err == "trian: no such command; did you mean train? valid: train, report\n"
+    assert capsys.readouterr().err == "trian: no such command; did you mean train? valid: train, completion, report\n"
     assert program.main(["verify", "a"]) == 2
-    assert capsys.readouterr().err == "verify: not in this release; there are: train, report\n"
+    assert capsys.readouterr().err == "verify: not in this release; there are: train, completion, report\n"
     assert program.main([]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("python -m clip_align <command>")
-    assert err.endswith("\nno command given; valid: train, report\n")
+    assert err.endswith("\nno command given; valid: train, completion, report\n")
     assert program.main(["--help"]) == 0
     assert "train" in capsys.readouterr().out
 
@@ -275,5 +275,6 @@ def test_an_outside_package_brings_a_callback(tmp_path: Path) -> None:
     assert code == 2
     assert err == [
         "callbacks=my_pairs: no such option; valid: cifar100, cue_conflict, none, pairs_csv, standard, tid2013, "
-        "tid2013_remade, world, world_cue_conflict, world_noise"
+        "tid2013_remade, world, world_cue_conflict, world_noise; one of a package of your own is there once the "
+        "package, with its search-path plugin, is installed: pip install -e <its folder>"
     ]

@@ -16,6 +16,7 @@ import pytest
 
 from clip_align.commands import multirun
 from clip_align.errors import UserError
+from clip_align.settings.override_check import OUTSIDE
 
 JOB = (
     "import pathlib, sys; "
@@ -98,7 +99,7 @@ def test_every_combination_is_checked_before_the_first_starts(tmp_path: Path, mo
     ]
     assert refused("callbacks=3,4", "name=a") == [
         f"callbacks={n}: no such option; valid: cifar100, cue_conflict, none, pairs_csv, standard, tid2013, "
-        "tid2013_remade, world, world_cue_conflict, world_noise" for n in (3, 4)
+        f"tid2013_remade, world, world_cue_conflict, world_noise; {OUTSIDE}" for n in (3, 4)
     ]  # fmt: skip
     (tmp_path / "runs" / "a" / "1").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "1" / "metrics.jsonl").write_text("{}\n")
@@ -166,3 +167,25 @@ def test_a_real_sweep_trains_each_run_in_its_own_folder(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "runs"]  # no outputs/, no multirun/, no *.log
     stored = [json.loads((tmp_path / "runs" / "s" / n / "provenance.json").read_text()) for n in "01"]
     assert [(s["status"], s["exit_code"], s["seed"]) for s in stored] == [("done", 0, 1), ("done", 0, 2)]
+
+
+def test_a_dry_run_of_a_sweep_looks_at_each_run_and_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(multirun, "command", stand_in("import sys; print(sys.argv[1:]); sys.exit(2)"))
+    assert multirun.multirun(["name=x", "seed=0,1", "dry_run=true", "data=folder", "callbacks=[]"]) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert "['seed=1', 'dry_run=True', 'data=folder', 'callbacks=[]', 'name=x/1'" in capfd.readouterr().out
+
+
+def test_runs_of_a_sweep_do_not_share_a_wandb_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_RUN_ID", "abc")
+    monkeypatch.setattr(multirun, "command", stand_in("import os; print('id', os.environ.get('WANDB_RUN_ID'))"))
+    assert multirun.multirun(["name=x", "seed=0,1", "callbacks=[]"]) == 0
+    out = capfd.readouterr().out.splitlines()
+    assert out[1] == "sweep runs/x: WANDB_RUN_ID is ignored: each run has a wandb run of its own"
+    assert out.count("id None") == 2

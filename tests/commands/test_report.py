@@ -11,6 +11,7 @@ import pytest
 
 from clip_align.commands.report import main
 from clip_align.errors import UserError
+from clip_align.report import compare
 
 
 def test_one_run_by_name_writes_into_it(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -97,3 +98,21 @@ def test_the_command_itself_refuses_an_unknown_run(tmp_path: Path) -> None:
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "compare-<date>" in capsys.readouterr().out
+
+
+def test_a_sweep_is_its_runs(tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[list[str]] = []
+
+    def write(runs: list[Path], output: Path) -> None:
+        compared.append([f"{path.parent.name}/{path.name}" for path in runs])
+
+    monkeypatch.setattr(compare, "write", write)
+    for number in range(2):
+        synthetic.run(tmp_path / "seeds" / str(number), last=60)
+    synthetic.run(tmp_path / "b", last=60)
+    for names in (["seeds"], [f"{tmp_path}/seeds", "seeds/1"], ["b", "seeds"]):
+        assert main([*names, f"paths.runs={tmp_path}", f"output={tmp_path}/out"]) == 0
+    both = ["seeds/0", "seeds/1"]
+    assert compared == [both, both, [f"{tmp_path.name}/b", *both]]
+    with pytest.raises(UserError, match="no run of this name"):
+        main(["seed", f"paths.runs={tmp_path}"])

@@ -69,7 +69,8 @@ def shards(tmp_path: Path) -> Shards:
 def make(tmp_path: Path, tokenizer: Any) -> Callable[..., Any]:
     """``make(*patterns, rank=…, ranks=…, seed=…, **keys of the configuration)``."""
 
-    from clip_align.config import ShardData, Source
+    from clip_align.config import Source
+    from clip_align.data.sources.webdataset import ShardData
     from clip_align.data.training_data import TrainingData
 
     def build(*patterns: Any, rank: int = 0, ranks: int = 1, seed: int = 0, accumulate: int = 1, **keys: Any) -> Any:

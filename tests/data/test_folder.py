@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from clip_align.config import FolderData
 from clip_align.data.folder import folder_samples
+from clip_align.data.sources.folder import FolderData
 from clip_align.errors import UserError
 
 
@@ -52,7 +52,7 @@ def test_progress_is_told_while_images_are_looked_for(folder: Path, monkeypatch:
     monkeypatch.setattr("clip_align.data.progress.SECONDS", -1)
     lines: list[str] = []
     folder_samples(table(folder, "image,caption\na.png,a\nb.png,b\n"), lines.append)
-    assert lines == ["looking for images: 1 of 2", "looking for images: 2 of 2"]
+    assert list(map(str, lines)) == ["looking for images: 1 of 2", "looking for images: 2 of 2"]
 
 
 def test_what_is_no_file_is_no_image(folder: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from clip_align.config import ShardData, Source
+from clip_align.config import Source
+from clip_align.data.sources.webdataset import ShardData
 from clip_align.data.training_data import TrainingData
 from clip_align.errors import UserError
 

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from clip_align.config import FolderData, Source, WorldData
+from clip_align.config import Source
 from clip_align.data.loader import Batch
 from clip_align.data.samples import TarSamples
 from clip_align.data.sampling_plan import Cursor
+from clip_align.data.sources.folder import FolderData
+from clip_align.data.sources.world import WorldData
 from clip_align.data.training_data import TrainingData
 from clip_align.data.world.shards import World
 from clip_align.errors import RunError, UserError
@@ -446,7 +448,7 @@ def test_progress_is_told_while_shards_are_indexed(shards: Any, make: Make, monk
     data = make(shards.folder)
     data._progress = lines.append
     data.check()
-    assert lines == ["indexing shards: 1 of 2", "indexing shards: 2 of 2"]
+    assert list(map(str, lines)) == ["indexing shards: 1 of 2", "indexing shards: 2 of 2"]
 
 
 def test_a_folder_with_a_csv(shards: Any, tokenizer: Any, tmp_path: Path) -> None:
@@ -484,7 +486,7 @@ def test_the_worlds_shards_are_read_like_any_others(
         asked.extend((data, cache))
         return World(shards.folder, paths, shards.folder)
 
-    monkeypatch.setattr("clip_align.data.inventory.ensure_world", ensure)
+    monkeypatch.setattr("clip_align.data.world.shards.ensure_world", ensure)
     data = TrainingData(settings, 8, tokenizer, 0, 0, 1, tmp_path / "cache")
     assert data.check() == ("data: 11 samples in 2 shards; an epoch is 2 batches of 4, 3 samples left over",)
     assert asked == [settings, tmp_path / "cache"]

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from clip_align.config import Config, FolderData, ShardData, Source
+from clip_align.config import Config, Source
+from clip_align.data.sources.folder import FolderData
+from clip_align.data.sources.webdataset import ShardData
 from clip_align.settings.load_config import load
+from clip_align.settings.override_check import OUTSIDE
 from tests.settings.refusals import errors, options
 
 CALLBACKS_THERE = "valid: " + ", ".join(options("callbacks"))
@@ -31,8 +34,8 @@ OF_HYDRA = "without effect, as Hydra only composes; of its keys type hydra.searc
             "trainer=4: no such option; valid: auto, cpu, ddp, gpu",
             "seed: -1 is out of range; it must be at least 0 and at most 4294967295",
         ]),
-        (["callbacks=[1]"], [f"callbacks=1: no such option; {CALLBACKS_THERE}"]),
-        (["callbacks=[world,[a]]"], [f"callbacks=['a']: no such option; {CALLBACKS_THERE}"]),
+        (["callbacks=[1]"], [f"callbacks=1: no such option; {CALLBACKS_THERE}; {OUTSIDE}"]),
+        (["callbacks=[world,[a]]"], [f"callbacks=['a']: no such option; {CALLBACKS_THERE}; {OUTSIDE}"]),
         (["callbacks={}"], ["callbacks: a group takes names of options, not a mapping; for none callbacks=[]"]),
         (
             ["trainer={max_steps:3000,precision:'32'}"],
@@ -158,8 +161,8 @@ def test_lists_of_callbacks_and_trackers() -> None:
     assert list(load(["callbacks=[world,world_noise]"]).callbacks) == ["world", "world_noise"]
     assert load(["callbacks=[]"]).callbacks == load(["callbacks=none"]).callbacks == {}
     assert "world_noise" not in load(["~callbacks.world_noise"]).callbacks
-    assert load(["tracker=[wandb,csv]"]).tracker.kinds == ("wandb", "csv")
-    assert load(["tracker=none", "tracker.project=x"]).tracker.kinds == ()
+    assert load(["tracker=[wandb,csv]"]).tracker.kinds == {"wandb": {}, "csv": {}}
+    assert load(["tracker=none", "tracker.project=x"]).tracker.kinds == {}
 
 
 def test_a_search_path_given_on_the_command_line_brings_its_own_options(tmp_path: Path) -> None:

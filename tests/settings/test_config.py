@@ -15,6 +15,7 @@ import yaml
 from clip_align import config
 from clip_align.config import CallbackConfig, Config, from_plain, to_plain
 from clip_align.errors import UserError
+from clip_align.settings.compose import DASHES
 from clip_align.settings.load_config import load
 from clip_align.training.default_intervals import evaluation_every
 from tests.settings.refusals import errors, options
@@ -46,13 +47,12 @@ EXTRA = {
 }
 
 
+GROUPS = ("data", "loss", "model", "optimizer", "trainer", "evaluation", "tracker", "intervention")
+
+
 @pytest.mark.parametrize(
     "option",
-    [
-        f"{group}={option}"
-        for group in ("data", "model", "optimizer", "trainer", "evaluation", "tracker", "intervention", "experiment")
-        for option in options(group)
-    ]
+    [f"{group}={option}" for group in (*GROUPS, "experiment") for option in options(group)]
     + [f"callbacks={option}" for option in options("callbacks") if option not in LATER],
 )
 def test_every_shipped_yaml_composes_and_passes_the_checks(option: str) -> None:
@@ -81,6 +81,28 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
         (["trainer.max_stepz=3"], ["trainer.max_stepz: unknown key; did you mean trainer.max_steps?"]),
         (["max_steps=3"], ["max_steps: unknown key; did you mean trainer.max_steps?"]),
         (["modle=tiny"], ["modle: unknown key; did you mean model?"]),
+        *(
+            (
+                [f"{key}=1"],
+                [
+                    f"{key}: unknown key; a run's length is trainer.max_steps (optimizer steps) or trainer.samples "
+                    "(epochs x samples of the data): one epoch of 20,000 images is trainer.samples=20000"
+                ],
+            )
+            for key in ("epochs", "trainer.max_epochs")
+        ),
+        *(
+            (
+                [f"model={typed}"],
+                [
+                    f"model={typed}: no such option; did you mean {meant}? "
+                    "valid: open_clip, rn101, rn50, tiny, vit_b_16, vit_b_32, vit_l_14"
+                ],
+            )
+            for typed, meant in (
+                ("ViT-B-32", "model=vit_b_32 or model.name=ViT-B-32"), ("RN50x4", "model=rn50 or model.name=RN50x4"),
+            )
+        ),
         (["+trainer.max_stepz=3"], ["trainer.max_stepz: unknown key; did you mean trainer.max_steps?"]),
         (
             ["model=vit_b_23"],
@@ -294,7 +316,7 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
         (["trainer.precision=8\n16\t"], [
             "trainer.precision: '8\\n16\\t' is not one of 32, bf16-mixed, 16-mixed"
         ]),
-        (["--lr=3"], ["--lr=3: no dashes but --help and --multirun; settings are typed as key=value"]),
+        (["--lr=3"], [f"--lr=3: {DASHES}; settings are typed as key=value"]),
     ],
 )  # fmt: skip
 def test_one_clear_line(overrides: Sequence[str], lines: list[str]) -> None:

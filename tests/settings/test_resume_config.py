@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from clip_align.config import Config, to_plain
 from clip_align.errors import UserError
-from clip_align.settings.load_config import load
+from clip_align.settings.load_config import load, load_with_problems
 
 STARTED = ["name=a", "callbacks=[world]", "evaluation.every_n_steps=7", "trainer.max_steps=50", "seed=3"]
 ONLY = (
@@ -52,7 +54,7 @@ def test_what_may_change_changes(runs: str) -> None:
         "callbacks=[world,world_noise]", "callbacks.world.every_n_steps=14",
     )  # fmt: skip
     assert (config.trainer.max_steps, config.data.workers) == (90, 1)
-    assert (config.tracker.kinds, config.tracker.tags) == (("csv",), ("x",))
+    assert (config.tracker.kinds, config.tracker.tags) == ({"csv": {}}, ("x",))
     assert config.callbacks["world_noise"].arguments["every_n_steps"] == 7  # the run's own, not today's default
     assert config.callbacks["world"].arguments["every_n_steps"] == 14
 
@@ -230,3 +232,46 @@ def test_a_checkpoint_without_its_run(runs: str, tmp_path: Path) -> None:
     assert lines(runs, "resume=a/checkpoints/step-000000030.ckpt") == [
         "resume: a/checkpoints/step-000000030.ckpt: no such checkpoint; name the run that it belongs to: resume=<run>"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("world.every_n_steps=3", "'world.every_n_steps=3'"), ("~world", "'~world'"), ("", "''"), ("a b", "'a b'")],
+)
+def test_a_callback_named_like_an_override_is_refused_by_name(runs: str, name: str, shown: str) -> None:
+    path = Path(runs.partition("=")[2]) / "a" / "config.yaml"
+    stored = yaml.safe_load(path.read_text())
+    stored["callbacks"][name] = stored["callbacks"]["world"]
+    path.write_text(yaml.safe_dump(stored))
+    assert lines(runs, "resume=a", "callbacks.world.every_n_steps=5") == [
+        f"resume: {path}: callbacks: {shown} is no name; use letters, digits, underscores"
+    ]
+
+
+TEXTS = ("", "x", "a=b", "~world", "${seed}", "${nothing}", "???")
+ODD = (None, True, -1, 1.5, float("nan"), *TEXTS, [], [1], {}, {"a": 1})
+KEYS = ("a=b", "~a", "", "a.b", "kind", "target", 3, "x")
+SEEDS = [*range(8), *(pytest.param(n, marks=pytest.mark.slow) for n in range(8, 100))]
+
+
+def changed(value: Any, draw: random.Random) -> Any:
+    """A stored configuration with one thing in it changed: a value, a key, or a key taken away."""
+    if not isinstance(value, dict) or not value or draw.random() < 0.1:
+        return draw.choice(ODD)
+    key = draw.choice(list(value))
+    kind = draw.random()
+    if kind < 0.15:
+        return {k: v for k, v in value.items() if k != key}
+    if kind < 0.35:
+        return {**value, draw.choice(KEYS): draw.choice((*ODD, value[key]))}
+    return {**value, key: changed(value[key], draw)}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_stored_configuration_is_read_or_refused_by_name(runs: str, seed: int) -> None:
+    path, draw = Path(runs.partition("=")[2]) / "a" / "config.yaml", random.Random(seed)
+    path.write_text(yaml.safe_dump(changed(yaml.safe_load(path.read_text()), draw)))
+    typed = draw.choice([[], ["callbacks.world.every_n_steps=5"], ["trainer.max_steps=60"], ["tracker.project=x"]])
+    config, found = load_with_problems([runs, "resume=a", *typed])
+    assert found or config is not None
+    assert all("\n" not in str(problem) and problem.text for problem in found)

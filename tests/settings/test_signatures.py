@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 import pytest
 
+from clip_align import source_code
 from clip_align.config import CallbackConfig
-from clip_align.settings import callback_check, signatures
+from clip_align.errors import Problem
+from clip_align.settings import callback_check
 from clip_align.settings.signatures import NotFoundError, constructor
 from clip_align.structure import Distinct, Existing, Holds, Matches, Range
 
@@ -25,10 +27,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     (folder / "__init__.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    signatures.read_source.cache_clear()
+    source_code.read_source.cache_clear()
     yield folder
     assert "outside_pkg" not in sys.modules
-    signatures.read_source.cache_clear()
+    source_code.read_source.cache_clear()
 
 
 def write(folder: Path, name: str, text: str) -> None:
@@ -90,11 +92,11 @@ def test_markers_say_what_is_wrong_with_a_value(tmp_path: Path) -> None:
         (Distinct(), [[1], (0.1, 0.2), None]),
     ):  # fmt: skip
         assert [marker.problem(value, "k") for value in right] == [None] * len(right)
-    assert file.problem(f"{tmp_path}", "k") == f"k: no such file: '{tmp_path}'; type k=/path/of/the/file"
-    assert folder.problem("", "k") == "k: no such folder: ''; type k=/path/of/the/folder"
-    assert word.problem("a1", "k") == "k: 'a1' is not of the right form: lower-case letters"
-    assert Distinct().problem([], "k") == "k: [] is empty; give at least one value"
-    assert Distinct().problem([1, 2, 1.0], "k") == "k: 1.0 is there twice; give each value once"
+    assert str(file.problem(f"{tmp_path}", "k")) == f"k: no such file: '{tmp_path}'; type k=/path/of/the/file"
+    assert str(folder.problem("", "k")) == "k: no such folder: ''; type k=/path/of/the/folder"
+    assert str(word.problem("a1", "k")) == "k: 'a1' is not of the right form: lower-case letters"
+    assert str(Distinct().problem([], "k")) == "k: [] is empty; give at least one value"
+    assert str(Distinct().problem([1, 2, 1.0], "k")) == "k: 1.0 is there twice; give each value once"
 
 
 def test_bases_are_followed_through_modules_and_aliases(package: Path) -> None:
@@ -144,9 +146,9 @@ def test_lines_for_callbacks(package: Path) -> None:
         "gone": CallbackConfig("not_installed_pkg.m.C"),
         "later": CallbackConfig("clip_align.callbacks.human.not_there_yet.C"),
     }
-    errors: list[str] = []
+    errors: list[Problem] = []
     callback_check.checked(configured, errors)
-    assert errors == [
+    assert [str(problem) for problem in errors] == [
         "callbacks.bad.n: 'two' is not a whole number",
         "callbacks.bad.distanse: unknown key; valid under callbacks.bad: batch_size, every_n_steps, layers, mean, "
         "model, n, name, root, std, tokenizer, tokens, view",
@@ -170,7 +172,7 @@ def test_arguments_become_what_the_annotations_ask_for(package: Path) -> None:
         "    def __init__(self, csv: str, low: float, sizes: tuple[int, ...] = (), **base): ...\n",
     )
     given = {"csv": 123, "low": 1, "sizes": [2.0, 3], "every_n_steps": 100.0}
-    errors: list[str] = []
+    errors: list[Problem] = []
     found = callback_check.checked({"c": CallbackConfig("outside_pkg.m.C", given)}, errors)
     assert errors == []
     assert found["c"].arguments == {"csv": "123", "low": 1.0, "sizes": [2, 3], "every_n_steps": 100}

@@ -23,11 +23,11 @@ def names(tracker: TrackerConfig, folder: Path) -> list[str]:
 
 
 def test_console_and_live_report_are_always_there(tmp_path: Path) -> None:
-    assert names(TrackerConfig(wandb=False), tmp_path) == ["LiveReport", "ConsoleMirror"]
+    assert names(TrackerConfig(kinds={}), tmp_path) == ["LiveReport", "ConsoleMirror"]
 
 
 def test_trackers_by_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = names(TrackerConfig(wandb=True, mode="disabled", csv=True, tensorboard=True), tmp_path)
+    chosen = names(TrackerConfig({"wandb": {}, "tensorboard": {}, "csv": {}}, mode="disabled"), tmp_path)
     assert chosen == ["LiveReport", "TensorBoardMirror", "CsvMirror", "ConsoleMirror"]
     assert "wandb: disabled" in capsys.readouterr().out
 
@@ -37,7 +37,7 @@ def test_a_tracker_that_cannot_start_is_one_line(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "sideways")
     (tmp_path / "tensorboard").write_text("in the way")
-    assert names(TrackerConfig(wandb=True, tensorboard=True), tmp_path) == ["LiveReport", "ConsoleMirror"]
+    assert names(TrackerConfig({"wandb": {}, "tensorboard": {}}), tmp_path) == ["LiveReport", "ConsoleMirror"]
     lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("warning")]
     assert len(lines) == 2
     assert lines[0].startswith("warning: tracker wandb is off (WANDB_MODE: 'sideways'")

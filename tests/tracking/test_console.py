@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from clip_align.data.progress import Progress
 from clip_align.record.lines import as_read
 from clip_align.record.record import deliver, read
 from clip_align.tracking.console import ConsoleMirror
@@ -134,7 +135,7 @@ def test_preparation_is_one_row_below_the_live_display(
     mirror = ConsoleMirror(tmp_path, interactive=True, clock=Clock())
     mirror.line(next(iter(synthetic.lines(0))))
     for done in range(1, 6):
-        mirror.notify(f"images: {done} of 5 made")
+        mirror.notify(Progress("images", done, 5, "made"))
         assert mirror._work == ("" if done == 5 else f"images: {done} of 5 made")
     mirror.close("done")
     logged = (tmp_path / "train.log").read_text(encoding="utf-8").splitlines()

@@ -7,11 +7,11 @@ import errno
 import json
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clip_align.data.progress import Progress, Show
 from clip_align.data.world.recipe import Recipe
 from clip_align.errors import UserError
 from clip_align.processes.all_cores import own_process
@@ -28,7 +28,7 @@ class World:
     held_out: Path
 
 
-def ensure_world(settings: object, cache: Path, progress: Callable[[str], None]) -> World:
+def ensure_world(settings: object, cache: Path, progress: Show) -> World:
     """The world that ``settings`` describe, from the cache or rendered now.
 
     Args:
@@ -45,9 +45,7 @@ def ensure_world(settings: object, cache: Path, progress: Callable[[str], None])
     return World(folder, sorted(folder.glob("[0-9]*.tar")), folder)
 
 
-def ensure_held_out(
-    cache: Path, settings: object | None = None, progress: Callable[[str], None] = lambda line: None
-) -> Path:
+def ensure_held_out(cache: Path, settings: object | None = None, progress: Show = lambda line: None) -> Path:
     """The folder of the held-out sets alone, for models that are trained on something else; about 2 s where new.
 
     Args:
@@ -85,7 +83,7 @@ def _exists(recipe: Recipe, folder: Path) -> bool:
         raise _refusal(folder, error.errno, error.strerror or str(error)) from error
 
 
-def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> None:
+def _render(recipe: Recipe, folder: Path, progress: Show) -> None:
     """Run `clip_align.data.world.build` and pass its progress on."""
     first: tuple[float, int] | None = None  # seconds and images at the first report: tables are made before it
     other, last = deque[str](maxlen=5), dict[str, Any]()
@@ -101,7 +99,7 @@ def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> No
             last = json.loads(line)
             if "done" in last:
                 first = first or (time.monotonic(), last["done"])
-                progress(_progress_line(last["done"], last["total"], first))
+                progress(_progress(last["done"], last["total"], first))
     if "error" in last:
         raise _refusal(folder, last["errno"], last["error"])
     if not last.get("finished"):
@@ -110,11 +108,10 @@ def _render(recipe: Recipe, folder: Path, progress: Callable[[str], None]) -> No
         )
 
 
-def _progress_line(done: int, total: int, first: tuple[float, int]) -> str:
+def _progress(done: int, total: int, first: tuple[float, int]) -> Progress:
     # of the images since the first report, before which tables are made
     seconds, count = time.monotonic() - first[0], done - first[1]
-    left = f", about {seconds / count * (total - done):.0f} s left" if count and done < total else ""
-    return f"world: {done:,} of {total:,} images rendered{left}"
+    return Progress("world", done, total, "images rendered", seconds / count * (total - done) if count else None)
 
 
 def _refusal(folder: Path, number: int | None, reason: str) -> UserError:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from clip_align.config import WorldData, conf_dir
+from clip_align.config import conf_dir
+from clip_align.data.sources.world import WorldData
 from clip_align.data.world.captions import PROMPTS, captions, class_prompts, with_article
 from clip_align.data.world.colours import COLOURS
 from clip_align.data.world.grid import GAP_PX, ORDINARY_ROWS, grid

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images in a folder, and a csv of their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clip_align.data.sources.base import DataSource
+from clip_align.errors import Finding, Problem
+
+if TYPE_CHECKING:
+    from clip_align.data.inventory import Found
+    from clip_align.data.progress import Show
+
+
+@dataclass(frozen=True)
+class FolderData(DataSource):
+    """``csv``: its path. Image paths are relative to ``root``, None = the csv's folder."""
+
+    csv: str = ""
+    root: str | None = None
+    image_column: str = "image"
+    caption_column: str = "caption"
+
+    def combinations(self, batches: int) -> Iterator[Finding]:
+        """A csv is needed."""
+        yield from super().combinations(batches)
+        if not self.csv:
+            yield Finding(Problem("data.csv", "not given; type data.csv=/path/captions.csv", missing=True))
+
+    def absent(self) -> Iterator[Problem]:
+        """The csv."""
+        if not Path(self.csv).expanduser().is_file():
+            yield Problem("data.csv", f"no such file: {self.csv}; name a csv with data.csv=…")
+
+    def find(self, cache: Path, show: Show) -> Found:
+        """The rows with an image."""
+        from clip_align.data.folder import folder_samples
+        from clip_align.data.inventory import in_folder
+
+        return in_folder(*folder_samples(self, show))
+
+    def place(self, shards: int) -> str:
+        """Not in shards."""
+        return "a folder"

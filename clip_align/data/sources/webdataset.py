@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WebDataset shards as img2dataset writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clip_align.config import Source
+from clip_align.data.sources.base import DataSource
+from clip_align.errors import Finding, Problem, UserError
+
+if TYPE_CHECKING:
+    from clip_align.data.inventory import Found
+    from clip_align.data.progress import Show
+
+
+@dataclass(frozen=True)
+class ShardData(DataSource):
+    """``shards``: one path or pattern, or a list of them, each with a weight where it has one."""
+
+    shards: tuple[Source, ...] = ()
+
+    def combinations(self, batches: int) -> Iterator[Finding]:
+        """Shards that cannot be read from here."""
+        yield from super().combinations(batches)
+        if not self.shards:
+            yield Finding(Problem("data.shards", "not given; type data.shards='/a/x-{000..003}.tar'", missing=True))
+        for source in self.shards:
+            if not source.shards.strip():
+                yield Finding(Problem("data.shards", "empty; type data.shards='/a/x-{000..003}.tar'"))
+            if source.shards.startswith("pipe:") or "://" in source.shards:
+                what = f"{source.shards} is not a local path; download the shards first"
+                yield Finding(Problem("data.shards", what))
+
+    def absent(self) -> Iterator[Problem]:
+        """Tars that no path or pattern names."""
+        from clip_align.data.shard_patterns import shard_paths
+
+        try:
+            shard_paths(self.shards)
+        except UserError as error:
+            yield from error.problems
+
+    def find(self, cache: Path, show: Show) -> Found:
+        """The samples of all tars, from their indexes."""
+        from clip_align.data.inventory import tars
+        from clip_align.data.shard_patterns import shard_paths
+
+        paths, notes = shard_paths(self.shards)
+        return tars(paths, self.shards, cache, show, self.max_image_mb, notes)

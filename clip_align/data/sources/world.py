@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded world: rendered once, then read like any other shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from clip_align.config import Source, backwards
+from clip_align.data.sources.base import DataSource
+from clip_align.errors import Finding, Problem
+from clip_align.structure import key
+
+if TYPE_CHECKING:
+    from clip_align.data.inventory import Found
+    from clip_align.data.progress import Show
+
+
+@dataclass(frozen=True)
+class WorldData(DataSource):
+    """``size`` is the side of an image in px; ``scale`` the object's half-width as a fraction of half the image."""
+
+    images: int = key(20_000, low=16)
+    size: int = key(32, low=16, high=512)
+    texture_reliability: float = key(0.75, low=0.0, high=1.0)
+    sensor_noise: float = key(0.02, low=0.0, below=0.04)  # the smallest sigma that noise callbacks test
+    occlusion: float = key(0.15, low=0.0, high=1.0)
+    scale: tuple[float, float] = key((0.65, 0.95), above=0.0, high=1.0)
+    texture_words: float = key(0.5, low=0.0, high=1.0)
+    colour_words: float = key(0.5, low=0.0, high=1.0)
+    background_words: float = key(0.2, low=0.0, high=1.0)
+    image_seed: int = key(0, low=0)
+    noise_option: ClassVar[str | None] = "sensor_noise"
+
+    def combinations(self, batches: int) -> Iterator[Finding]:
+        """Spans, and a batch that the world cannot fill."""
+        yield from super().combinations(batches)
+        yield from backwards("data.scale", self.scale)
+        batch = self.batch_size * batches
+        if batch > self.images:
+            most = self.images // batches
+            what = f"a global batch of {batch} is larger than the data, {self.images} images; at most {most} here"
+            reads = ("data.batch_size", "data.images", "trainer.accumulate", "trainer.devices")
+            yield Finding(Problem("data.batch_size", what), reads)
+
+    def find(self, cache: Path, show: Show) -> Found:
+        """The shards of the world, rendered where they are not there yet."""
+        from clip_align.data.inventory import tars
+        from clip_align.data.world.shards import ensure_world
+
+        rendered = ensure_world(self, cache, show)
+        paths = [[str(path) for path in rendered.shards]]
+        return tars(paths, [Source(str(rendered.folder))], cache, show, self.max_image_mb)
+
+    def described(self, cache: Path) -> tuple[str, int] | None:
+        """Known without rendering anything."""
+        from clip_align.data.world.shards import rendered
+
+        state = "rendered" if rendered(self, cache) else "to be rendered once into the cache"
+        return f"the embedded world, {self.images:,} images of {self.size} px, {state}", self.images
+
+    @property
+    def world(self) -> object | None:
+        """These settings are the world's."""
+        return self

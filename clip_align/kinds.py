@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run can be made of: losses, data sources, trackers, interventions.
+
+A kind is one module and one yaml of its name; the table is what the folder holds. So adding one touches those two
+files and nothing else. A package of one's own has its modules elsewhere: there the yaml's ``kind`` is the module's
+dotted name. Modules are found and checked by their source, and imported only to be used.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clip_align.source_code import derives, read_source
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Table:
+    """The kinds of one thing.
+
+    group: whose options choose between them (``loss=…``). package: holds their modules, each with one subclass of
+    ``base``, which is given by its dotted name.
+    """
+
+    group: str
+    package: str
+    base: str
+
+    def names(self) -> list[str]:
+        """The kinds that ship, in alphabetical order."""
+        folder = PACKAGE.joinpath(*self.package.split(".")[1:])
+        return sorted(path.stem for path in folder.glob("*.py") if self.target(path.stem) is not None)
+
+    def target(self, kind: str) -> str | None:
+        """Dotted name of the class that is this kind, None where there is none; nothing is imported."""
+        return _target(kind if "." in kind else f"{self.package}.{kind}", self.base)
+
+    def load(self, kind: str) -> Any:
+        """The class that is this kind; KeyError where there is none."""
+        target = self.target(kind)
+        if target is None:
+            raise KeyError(f"{self.group}: no kind {kind}")
+        module, _, name = target.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+    def build(self, kind: str, options: Mapping[str, Any]) -> Any:
+        """An object of this kind with its options, those of its yaml."""
+        return self.load(kind)(**options)
+
+
+@functools.cache
+def _target(module: str, base: str) -> str | None:
+    if not all(part.isidentifier() for part in module.split(".")):
+        return None
+    source = read_source(module)
+    if source is None:
+        return None
+    for node in source.tree.body:
+        if isinstance(node, ast.ClassDef) and f"{module}.{node.name}" != base and derives(source, node, base):
+            return f"{module}.{node.name}"
+    return None
+
+
+LOSSES = Table("loss", "clip_align.losses", "clip_align.losses.base.Loss")
+SOURCES = Table("data", "clip_align.data.sources", "clip_align.data.sources.base.DataSource")
+TRACKERS = Table("tracker", "clip_align.tracking", "clip_align.tracking.base.Tracker")
+INTERVENTIONS = Table(
+    "intervention", "clip_align.training.interventions", "clip_align.training.interventions.base.Intervention"
+)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a loss is: one module here and one yaml of its name in ``conf/loss``."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+
+class StepLoss(nn.Module):
+    """A loss over pairs of embeddings. The arguments of its constructor are the keys of its yaml.
+
+    Parameters of its own are trained with the model's and saved in checkpoints.
+    """
+
+    @abstractmethod
+    def forward(self, image: Tensor, text: Tensor, logit_scale: Tensor, rank: int = 0, world: int = 1) -> Tensor:
+        """The loss of this rank's pairs, a scalar; the mean of the ranks' gradients is the whole batch's.
+
+        Args:
+            image: embeddings [b, D], not normalized; row i belongs to row i of ``text``.
+            text: embeddings [b, D], not normalized.
+            logit_scale: the model's parameter, the logarithm of the factor on cosines.
+            rank: this process's.
+            world: number of ranks, each with b pairs.
+        """

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modules read from their source: nothing is imported, so nothing slow or foreign runs.
+
+Names are followed through imports, and classes through their bases.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.machinery
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A module's source, by its dotted name."""
+
+    name: str
+    tree: ast.Module
+    is_package: bool
+
+
+@functools.cache
+def read_source(name: str) -> Source | None:
+    """The module ``name``, parsed; None where it has no readable source."""
+    path = located(name)
+    if path is None:
+        return None
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+    return Source(name, tree, path.name == "__init__.py")
+
+
+def lookup(source: Source, name: str, depth: int = 0) -> tuple[Source, ast.ClassDef | ast.expr] | None:
+    """What ``name`` (dots allowed) means at the top of a module: a class or an expression, imports followed."""
+    if depth > 10:  # a circle of imports
+        return None
+    head, _, rest = name.partition(".")
+    for node in _statements(source.tree.body):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return source, node
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return source, node.value
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
+            return (source, node.value) if node.value is not None else None
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for full in _imported(source, node, head):
+                found = _follow(f"{full}.{rest}" if rest else full, depth)
+                if found is not None:
+                    return found
+    return None
+
+
+def located(name: str) -> Path | None:
+    """Source file of a module, found without importing its parents; None where there is none."""
+    first, *others = name.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        return None
+    for i in range(len(others)):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        where = list(spec.submodule_search_locations)
+        spec = importlib.machinery.PathFinder.find_spec(".".join([first, *others[: i + 1]]), where)
+    origin = spec.origin if spec is not None else None
+    return Path(origin) if origin and origin.endswith(".py") else None
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Top-level statements, those under ``if`` (TYPE_CHECKING) and ``try`` too."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If):
+            yield from _statements([*node.body, *node.orelse])
+        elif isinstance(node, ast.Try):
+            yield from _statements([*node.body, *(s for h in node.handlers for s in h.body), *node.orelse])
+
+
+def _imported(source: Source, node: ast.Import | ast.ImportFrom, head: str) -> Iterator[str]:
+    """Full dotted names that an import statement binds to ``head``."""
+    for alias in node.names:
+        if isinstance(node, ast.Import):
+            if alias.asname == head:
+                yield alias.name
+            elif alias.asname is None and alias.name.partition(".")[0] == head:
+                yield head
+        elif (alias.asname or alias.name) == head:
+            parents = source.name.split(".")
+            upwards = node.level - 1 if source.is_package else node.level
+            start = parents[: len(parents) - upwards] if node.level else []
+            yield ".".join([*start, *([node.module] if node.module else []), alias.name])
+
+
+def _follow(full: str, depth: int) -> tuple[Source, ast.ClassDef | ast.expr] | None:
+    """A full dotted name: the longest part that is a module, the rest looked up in it."""
+    parts = full.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module = read_source(".".join(parts[:cut]))
+        if module is not None:
+            return lookup(module, ".".join(parts[cut:]), depth + 1)
+    return None
+
+
+def dotted(node: ast.expr) -> str:
+    """``a.b.c`` as it is written; empty for any other expression."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        before = dotted(node.value)
+        return f"{before}.{node.attr}" if before else ""
+    return ""
+
+
+def lineage(
+    source: Source, node: ast.ClassDef | ast.expr, top: str, seen: set[str] | None = None
+) -> Iterator[tuple[Source, ast.ClassDef]]:
+    """A class and its bases, depth first, up to the class ``top`` (what is above it may import anything)."""
+    seen = set() if seen is None else seen
+    if not isinstance(node, ast.ClassDef) or f"{source.name}.{node.name}" in seen:
+        return
+    seen.add(f"{source.name}.{node.name}")
+    yield source, node
+    if f"{source.name}.{node.name}" == top:
+        return
+    for base in node.bases:
+        named = base.value if isinstance(base, ast.Subscript) else base  # Base[T]
+        found = lookup(source, dotted(named))
+        if found is not None:
+            yield from lineage(*found, top, seen)
+
+
+def derives(source: Source, node: ast.ClassDef | ast.expr, top: str) -> bool:
+    """Whether ``top`` is the class or one of its bases."""
+    return any(f"{place.name}.{one.name}" == top for place, one in lineage(source, node, top))
