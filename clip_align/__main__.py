@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain(None, ["interrupted"])
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read what we print has seen enough, and cannot be told anything
+    except BrokenPipeError:  # the reader of our output is gone, and any message would go there
         _discard_output()
         return FAILED
     except OSError as error:
@@ -122,7 +122,7 @@ def _usage() -> str:
 
 
 def _complain(error: BaseException | None, lines: Sequence[str]) -> None:
-    if torchrun.rank() != 0:  # every rank finds the same: it is said once
+    if torchrun.rank() != 0:  # every rank finds the same: it is reported once
         return
     if error is not None and os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exception(error)

@@ -71,7 +71,7 @@ def cost(config: Config, layout: RankLayout) -> Cost:
 
 
 def untried(config: ModelConfig) -> Cost:
-    """What the size of a model tells alone, where nothing can be tried: memory is without activations."""
+    """What follows from the size of a model alone, where nothing can be tried: memory is without activations."""
     words = [f"word{i}" for i in range(config.vocabulary)] if config.kind == "tiny" else None
     shape = build_model(config, words, device="meta")
     parameters = sum(p.numel() for p in shape.model.parameters())

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from clip_align.data.bad_samples import NO_IMAGE, BadSample, Causes
 from clip_align.data.captions import clean
-from clip_align.data.progress import Show, followed
+from clip_align.data.progress import Notify, followed
 from clip_align.data.samples import FolderSamples
 from clip_align.data.table import ColumnsMissingError, read_columns
 from clip_align.errors import UserError
@@ -20,7 +20,7 @@ _HINT = 'quote captions that hold commas ("one, two"), or separate the fields wi
 
 
 class Settings(Protocol):
-    """What says where the images are: ``data.csv`` and its fellows."""
+    """The options that locate images and captions: ``data.csv`` and those beside it."""
 
     @property
     def csv(self) -> str:
@@ -43,7 +43,7 @@ class Settings(Protocol):
         """Size above which an image file is a bad sample."""
 
 
-def folder_samples(data: Settings, progress: Show = lambda line: None) -> tuple[FolderSamples, Causes]:
+def folder_samples(data: Settings, progress: Notify = lambda line: None) -> tuple[FolderSamples, Causes]:
     """The rows with a caption and an image file that exists, and what was left out.
 
     `table.read_columns` says what a csv may look like. UserError when it or a column is missing, a row does not fit

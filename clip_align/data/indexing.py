@@ -24,7 +24,7 @@ from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import IO
 
-from clip_align.data.progress import Follower, Show
+from clip_align.data.progress import Follower, Notify
 from clip_align.data.shard_index import CacheError, is_indexed, shard_index
 from clip_align.errors import UserError
 from clip_align.processes.parent import end_with_parent
@@ -34,7 +34,7 @@ WAITING_SECONDS = 15.0  # between two lines about waiting
 WHAT = "indexing shards"
 
 
-def ensure_indexed(paths: Sequence[str], cache: Path, progress: Show) -> None:
+def ensure_indexed(paths: Sequence[str], cache: Path, progress: Notify) -> None:
     """Make the indexes that are not in the cache yet; what is wrong with a shard shows when its index is read.
 
     Other ranks of this machine that come here meanwhile wait, and find them made. CacheError when the cache cannot be
@@ -68,7 +68,7 @@ def _index(cache: Path, path: str) -> None:
 
 
 @contextmanager
-def _alone(folder: Path, progress: Show) -> Iterator[None]:
+def _alone(folder: Path, progress: Notify) -> Iterator[None]:
     """No other process of this machine is inside for the same folder; where there are no locks, perhaps one is."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

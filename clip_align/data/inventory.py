@@ -15,7 +15,7 @@ from clip_align.config import Source
 from clip_align.data.bad_samples import Causes, too_many
 from clip_align.data.file_reader import open_file
 from clip_align.data.indexing import ensure_indexed
-from clip_align.data.progress import Show
+from clip_align.data.progress import Notify
 from clip_align.data.samples import FolderSamples, Samples, TarSamples
 from clip_align.data.shard_index import CacheError, ShardIndex, shard_index
 from clip_align.errors import Problem, UserError, visible
@@ -42,7 +42,7 @@ class Found:
 
     @property
     def bad_fraction(self) -> float:
-        """Share of the samples found that were left out."""
+        """Fraction of the samples found that were left out."""
         return self.bad.total / max(1, self.bad.total + len(self.samples))
 
 
@@ -63,7 +63,7 @@ def tars(
     paths: Sequence[Sequence[str]],
     sources: Sequence[Source],
     cache: Path,
-    progress: Show,
+    progress: Notify,
     max_image_mb: int,
     notes: Sequence[str] = (),
 ) -> Found:
@@ -95,7 +95,7 @@ def tars(
     )
 
 
-def _indexes(paths: Sequence[str], cache: Path, progress: Show) -> list[ShardIndex]:
+def _indexes(paths: Sequence[str], cache: Path, progress: Notify) -> list[ShardIndex]:
     ensure_indexed(paths, cache, progress)
     indexes: list[ShardIndex] = []
     errors: list[Problem] = []

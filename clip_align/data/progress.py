@@ -52,14 +52,14 @@ def loaded(line: str) -> Progress | str:
         return line.rstrip()
 
 
-Show = Callable[[str | Progress], None]  # shows a line, or how far something is
+Notify = Callable[[str | Progress], None]  # shows a line, or how far something is
 
 
 class Follower:
-    """Reports now and then how much is done. what: is being done. total: number of items. show: takes the reports."""
+    """Reports now and then how much is done. what: is being done. total: number of items. notify: takes the reports."""
 
-    def __init__(self, what: str, total: int, show: Show) -> None:
-        self.what, self.total, self.show = what, total, show
+    def __init__(self, what: str, total: int, notify: Notify) -> None:
+        self.what, self.total, self.notify = what, total, notify
         self.done = 0
         self._began = self._last = time.monotonic()
 
@@ -70,12 +70,12 @@ class Follower:
         if now - self._last > SECONDS:
             self._last = now
             left = seconds_left(self.done, self.total, now - self._began)
-            self.show(Progress(self.what, self.done, self.total, left_seconds=left))
+            self.notify(Progress(self.what, self.done, self.total, left_seconds=left))
 
 
-def followed(items: Sequence[T], what: str, show: Show) -> Iterator[T]:
-    """The items one by one; ``show`` gets how many are done, now and then."""
-    follower = Follower(what, len(items), show)
+def followed(items: Sequence[T], what: str, notify: Notify) -> Iterator[T]:
+    """The items one by one; ``notify`` gets how many are done, now and then."""
+    follower = Follower(what, len(items), notify)
     for item in items:
         yield item
         follower.step()

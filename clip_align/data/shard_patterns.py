@@ -17,7 +17,7 @@ _REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(://|:$)|^pipe:")
 
 
 def shard_paths(sources: Sequence[Source]) -> tuple[list[list[str]], list[str]]:
-    """Paths of the tars of each source, in order, and what to tell the user: shards listed twice, used once.
+    """Paths of the tars of each source, in order, and notes for the user: shards listed twice, used once.
 
     A pattern may hold braces (``{000..003}``), wildcards, or name a folder, meaning its ``*.tar``. UserError
     with a line per source that names something remote, or nothing that is there.

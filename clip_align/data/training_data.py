@@ -14,7 +14,7 @@ from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA, decoder_name
 from clip_align.data.inventory import Found, enough
 from clip_align.data.loader import Batches, Loader, Tokenizer
-from clip_align.data.progress import Show
+from clip_align.data.progress import Notify
 from clip_align.data.sampling_plan import Cursor, Plan
 from clip_align.data.sampling_plan import Tasks as _Tasks
 from clip_align.data.sources.base import source
@@ -42,7 +42,7 @@ class TrainingData:
         world_size: int,
         cache: Path,
         accumulate: int = 1,
-        progress: Show = lambda line: None,
+        progress: Notify = lambda line: None,
     ) -> None:
         self.data = source(data)
         self.image_size, self.tokenizer = image_size, tokenizer

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clip_align.data.progress import Progress, Show
+from clip_align.data.progress import Notify, Progress
 from clip_align.errors import RunError, UserError
 from clip_align.evaluation.benchmark import Benchmark, described
 from clip_align.evaluation.encode import Context, EncodedFeatures, encode
@@ -50,7 +50,7 @@ class EvaluationSettings:
     position: where a step is (samples seen, epoch, seconds); None: counted from the batches.
     interrupted: asked on every rank equally often, before an event and between its batches; has to answer
         alike on all ranks. Once it says True the event is dropped: nothing is recorded for that step.
-    say: takes progress lines, on rank 0.
+    notify: takes lines and progress, on rank 0.
     weights: sets of weights that every event encodes with, by name: what to enter around the model so that it has
         them, in place, put back to the bit (`weights.swapped`). Plain keys are of the first set; others have
         theirs with a suffix, ``…/srocc@<name>``.
@@ -66,7 +66,7 @@ class EvaluationSettings:
     evaluated_model: EvaluatedModel | None = None
     position: Callable[[int], Position] | None = None
     interrupted: Callable[[], bool] = _never
-    notify: Show = _to_stderr
+    notify: Notify = _to_stderr
     listeners: Sequence[Listener] = ()
     weights: Mapping[str, Swap] = field(default_factory=lambda: dict(OWN))
 

@@ -28,7 +28,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from clip_align.data.progress import Progress, Show, loaded
+from clip_align.data.progress import Notify, Progress, loaded
 from clip_align.errors import UserError
 from clip_align.evaluation.stimulus import ImageArray, Stimulus, View
 from clip_align.evaluation.stimulus_cache import Job, found, prune, write_ids
@@ -42,7 +42,7 @@ CHUNK = 16  # images that a worker is given at a time
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process per core
 
 
-def ensure(jobs: Iterable[Job], notify: Show) -> None:
+def ensure(jobs: Iterable[Job], notify: Notify) -> None:
     """Make what is missing, then prune; UserError, one line, where it cannot be made. Files are whole or absent."""
     jobs = list({id(job): job for job in jobs}.values())
     missing = [job for job in jobs if _found(job) is None]
@@ -73,7 +73,7 @@ def _portable(job: Job) -> bool:
     return b"__main__" not in packed  # pickle names a function by its module
 
 
-def _in_own_process(jobs: Sequence[Job], notify: Show) -> bool:
+def _in_own_process(jobs: Sequence[Job], notify: Notify) -> bool:
     """Run the jobs in our own command; False where it cannot import what makes the images."""
     with tempfile.TemporaryDirectory(prefix="clip-align-") as folder, open(Path(folder) / "errors", "w+") as errors:
         order = Path(folder) / "job.pickle"
@@ -169,7 +169,7 @@ class _MixedSizesError(Exception):
     """Some images are smaller than the input, and not all of one size."""
 
 
-def _made(job: Job, processes: int, notify: Show) -> None:
+def _made(job: Job, processes: int, notify: Notify) -> None:
     """Make a job's file: of the images' own pixels where all are of one size below the input's, else cut."""
     try:
         _written(job, _reported(_all_images(job, processes, kept), job, notify))
@@ -201,7 +201,7 @@ def _one_image(
         raise UserError(line.replace("\n", " ")) from None
 
 
-def _reported(made: Iterator[ImageArray], job: Job, notify: Show) -> Iterator[ImageArray]:
+def _reported(made: Iterator[ImageArray], job: Job, notify: Notify) -> Iterator[ImageArray]:
     start = said = time.monotonic()
     for done, image in enumerate(made, start=1):
         yield image

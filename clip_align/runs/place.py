@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a run can be put where it shall go, told without making anything."""
+"""Whether a run can be put where it shall go, found out without making anything."""
 
 from __future__ import annotations
 

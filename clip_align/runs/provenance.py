@@ -106,7 +106,7 @@ def git_remote() -> str | None:
 
 
 def _checkout() -> Path | None:
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]  # where the package lies
     # An installed package inside somebody else's repository does not come from that repository.
     return root if (root / ".git").exists() else None
 

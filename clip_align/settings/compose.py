@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was typed to one nested mapping, by Hydra's compose API; every mistake becomes a line.
 
-Hydra stops at its first error. So what can be told from an override alone is refused first; the rest is composed at
+Hydra stops at its first error. So what is wrong with an override alone is refused first; the rest is composed at
 once, and only when that fails part by part: which option does not fit, which key is unknown.
 """
 

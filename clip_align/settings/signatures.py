@@ -27,7 +27,7 @@ MAPPINGS = ("Mapping", "dict", "Dict")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument of a constructor: its type as far as it can be told (else Any), and whether it has a default.
+    """One argument of a constructor: its type as far as it can be read (else Any), and whether it has a default.
 
     markers: the ``Range``, ``Holds``, … of an ``Annotated[…]``.
     """

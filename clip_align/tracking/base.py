@@ -18,7 +18,7 @@ class TrackedRun:
     """What a tracker knows of its run.
 
     past: what the record holds of a resumed run, empty for a new one. settings: keys that trackers share, such as
-    ``tracker.project``. config: the whole configuration in plain values. say: shows a line to the user.
+    ``tracker.project``. config: the whole configuration in plain values. notify: shows a line to the user.
     """
 
     folder: RunFolder

@@ -17,7 +17,7 @@ from clip_align.callbacks.best_checkpoint import higher_is_better
 from clip_align.callbacks.build import build_callbacks
 from clip_align.config import CheckpointConfig, Config
 from clip_align.data.loader import Loader
-from clip_align.data.progress import Show
+from clip_align.data.progress import Notify
 from clip_align.data.sampling_plan import Cursor
 from clip_align.data.sources.base import source
 from clip_align.data.training_data import TrainingData
@@ -56,7 +56,7 @@ class RunComponents:
     higher_is_better: bool | None = None
 
 
-def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Show) -> RunComponents:
+def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) -> RunComponents:
     """Read, check and build everything that ``start`` needs on this rank; UserError with what is wrong.
 
     Args:
@@ -109,7 +109,7 @@ def _stimuli(
     evaluated_model: EvaluatedModel,
     cache: Path,
     layout: RankLayout,
-    notify: Show,
+    notify: Notify,
 ) -> dict[str, list[str]]:
     """Make all images, once a machine, while everything can still be refused; their files by benchmark."""
     jobs = jobs_of([planned(callback, evaluated_model) for callback in callbacks], cache)
@@ -125,7 +125,7 @@ def _words(config: Config, data: TrainingData) -> list[str] | None:
     return list(WordTokenizer.from_captions(data.captions(MOST_CAPTIONS), config.model.vocabulary, 3).words)
 
 
-def _world(config: Config, cache: Path, notify: Show) -> Path | None:
+def _world(config: Config, cache: Path, notify: Notify) -> Path | None:
     """Held-out images of the world that is trained on; else of the default one, where a benchmark shows them."""
     settings = source(config.data).world  # rendered by now, where the data are the world
     shown = settings is not None or any("world" in callback.target for callback in config.callbacks.values())
@@ -138,9 +138,9 @@ def use_threads(threads: int | None, layout: RankLayout) -> None:
     ``threads`` of this rank, as configured; None shares.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = os.environ.get("OMP_NUM_THREADS", "") if not under_torchrun() else ""
-    fraction = int(told) if told.isdigit() and int(told) > 0 else cores // layout.local_world
-    torch.set_num_threads(threads or max(1, fraction))
+    requested = os.environ.get("OMP_NUM_THREADS", "") if not under_torchrun() else ""
+    own = int(requested) if requested.isdigit() and int(requested) > 0 else cores // layout.local_world
+    torch.set_num_threads(threads or max(1, own))
 
 
 def seed_everything(seed: int) -> None:

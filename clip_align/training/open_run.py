@@ -14,7 +14,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from clip_align.config import Config, to_plain
-from clip_align.data.progress import Show
+from clip_align.data.progress import Notify
 from clip_align.errors import UserError
 from clip_align.evaluation.schedule import event_steps
 from clip_align.record.record import Position, Record, read
@@ -46,12 +46,12 @@ KEPT_ASIDE = ("metrics.jsonl", "items", "checkpoints", "curves.png", "report.htm
 
 @dataclass(frozen=True, eq=False)
 class OpenedRun:
-    """What rank 0 has beside the others. say: a line for the user, also into train.log."""
+    """What rank 0 has beside the others. notify: a line for the user, also into train.log."""
 
     run: RunFolder
     record: Record
     evaluation_costs: EvaluationCosts
-    notify: Show
+    notify: Notify
 
 
 def open_run(

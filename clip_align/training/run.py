@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from clip_align.callbacks.base import attach
 from clip_align.config import Config, from_plain, to_plain
-from clip_align.data.progress import Progress, Show
+from clip_align.data.progress import Notify, Progress
 from clip_align.data.shared_memory import batch_bytes, shared_memory_problem
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluator import EvaluationSettings
@@ -117,7 +117,7 @@ def _begun(config: Config, layout: RankLayout, run_end: RunEnd) -> tuple[RunStar
     return start, _ready(start, layout, notify)
 
 
-def _ready(start: RunStart, layout: RankLayout, notify: Show) -> RunComponents:
+def _ready(start: RunStart, layout: RankLayout, notify: Notify) -> RunComponents:
     cache, line = user_cache(start.config.paths.cache)
     if line:
         notify(line)

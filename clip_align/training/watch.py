@@ -104,10 +104,10 @@ class Watch:
     ``given_up``: why the workers were ended, for the main thread's error; empty where a signal came, or nothing.
 
     Args:
-        limits: seconds until a line is said, and until the run ends.
+        limits: seconds until a line is shown, and until the run ends.
         signals: of this process; an ordered end that does not come is given up.
         peers: the other ranks; None where there are none.
-        say: takes a line, on rank 0.
+        notify: takes a line, on rank 0.
         end_workers: ends the processes that make batches, so that waiting for one becomes an error; False where
             there are none.
         end: ends this process, from a thread, with a reason; does not return.

@@ -16,7 +16,7 @@ import pytest
 
 from clip_align.data import indexing as module
 from clip_align.data.indexing import ensure_indexed
-from clip_align.data.progress import time_left
+from clip_align.data.progress import Progress, seconds_left
 from clip_align.data.shard_index import CacheError, is_indexed, read_index, shard_index
 from tests.data.stream import Make
 
@@ -33,10 +33,10 @@ def test_processes_fill_the_cache(shards: Any, tmp_path: Path, at_once: None, mo
     paths = [str(path) for path in shards.good(3, 4, 5, 6)]
     (shards.folder / "zero.tar").touch()
     paths.insert(2, str(shards.folder / "zero.tar"))
-    lines: list[str] = []
+    lines: list[str | Progress] = []
     monkeypatch.setattr(module, "_index", lambda cache, path: pytest.fail("indexed in this process"))
     ensure_indexed(paths, tmp_path / "cache", lines.append)
-    assert lines == [f"indexing shards: {n} of 5" for n in range(1, 6)]
+    assert list(map(str, lines)) == [f"indexing shards: {n} of 5" for n in range(1, 6)]
     assert [is_indexed(path, tmp_path / "cache") for path in paths] == [True, True, False, True, True]
     for path in (*paths[:2], *paths[3:]):
         made, expected = shard_index(path, tmp_path / "cache"), read_index(path)
@@ -88,7 +88,7 @@ def test_a_cache_that_cannot_be_written(shards: Any, tmp_path: Path, at_once: No
 def test_another_rank_waits_with_a_word_and_finds_all_made(shards: Any, tmp_path: Path) -> None:
     paths, cache = [str(path) for path in shards.good(3, 4)], tmp_path / "cache"
     (cache / "index").mkdir(parents=True)
-    lines: list[str] = []
+    lines: list[str | Progress] = []
     with open(cache / "index" / "lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         other = threading.Thread(target=ensure_indexed, args=(paths, cache, lines.append))
@@ -118,4 +118,5 @@ def test_another_rank_waits_with_a_word_and_finds_all_made(shards: Any, tmp_path
     ],
 )
 def test_time_left(done: int, total: int, seconds: float, says: str) -> None:
-    assert time_left(done, total, seconds) == says
+    report = Progress("a", done, total, left_seconds=seconds_left(done, total, seconds))
+    assert str(report) == f"a: {done:,} of {total:,}{says}"

@@ -34,7 +34,7 @@ def test_without_workers_nothing_is_handed_over() -> None:
 def test_the_paper_experiments_need_is_that_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_memory, "free_shared_memory", lambda folder=None: 64 * MIB)
     one = batch_bytes(512, 224, 77)
-    assert shared_memory_problem(one, 8, 8) == (
+    assert str(shared_memory_problem(one, 8, 8)) == (
         "data.workers: 8 workers on 8 ranks need 10.4 GiB of shared memory (/dev/shm) for 144 batches of 73.8 MiB, and "
         "64.0 MiB are free; take data.workers=0 or a smaller data.batch_size, or give the container more "
         "(docker run --shm-size=13g, or --ipc=host)"
@@ -49,7 +49,7 @@ def test_the_number_of_workers_that_fits_is_advised(
     problem = shared_memory_problem(MIB, 2, 1)
     assert (problem is None) == fits
     if problem is not None:
-        assert f"take data.workers={advised} or" in problem
+        assert f"take data.workers={advised} or" in problem.text
 
 
 def test_where_nobody_can_tell_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

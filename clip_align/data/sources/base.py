@@ -16,7 +16,7 @@ from clip_align.config import DataConfig
 
 if TYPE_CHECKING:
     from clip_align.data.inventory import Found
-    from clip_align.data.progress import Show
+    from clip_align.data.progress import Notify
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class DataSource(DataConfig, ABC):
     """Training data of one kind. Fields are the keys under ``data`` that only this kind has."""
 
     @abstractmethod
-    def find(self, cache: Path, show: Show) -> Found:
+    def find(self, cache: Path, notify: Notify) -> Found:
         """All samples that can be used, found without decoding an image.
 
         Args:
             cache: folder for what is worth keeping, such as an index.
-            show: takes lines and progress now and then.
+            notify: takes lines and progress now and then.
 
         Raises:
             UserError: a problem for everything that must be repaired before step 0.

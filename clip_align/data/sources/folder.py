@@ -13,7 +13,7 @@ from clip_align.errors import Finding, Problem
 
 if TYPE_CHECKING:
     from clip_align.data.inventory import Found
-    from clip_align.data.progress import Show
+    from clip_align.data.progress import Notify
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class FolderData(DataSource):
         if not Path(self.csv).expanduser().is_file():
             yield Problem("data.csv", f"no such file: {self.csv}; name a csv with data.csv=…")
 
-    def find(self, cache: Path, show: Show) -> Found:
+    def find(self, cache: Path, notify: Notify) -> Found:
         """The rows with an image."""
         from clip_align.data.folder import folder_samples
         from clip_align.data.inventory import in_folder
 
-        return in_folder(*folder_samples(self, show))
+        return in_folder(*folder_samples(self, notify))
 
     def place(self, shards: int) -> str:
         """Not in shards."""

@@ -14,7 +14,7 @@ from clip_align.errors import Finding, Problem, UserError
 
 if TYPE_CHECKING:
     from clip_align.data.inventory import Found
-    from clip_align.data.progress import Show
+    from clip_align.data.progress import Notify
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class ShardData(DataSource):
         except UserError as error:
             yield from error.problems
 
-    def find(self, cache: Path, show: Show) -> Found:
+    def find(self, cache: Path, notify: Notify) -> Found:
         """The samples of all tars, from their indexes."""
         from clip_align.data.inventory import tars
         from clip_align.data.shard_patterns import shard_paths
 
         paths, notes = shard_paths(self.shards)
-        return tars(paths, self.shards, cache, show, self.max_image_mb, notes)
+        return tars(paths, self.shards, cache, notify, self.max_image_mb, notes)

@@ -15,7 +15,7 @@ from clip_align.structure import key
 
 if TYPE_CHECKING:
     from clip_align.data.inventory import Found
-    from clip_align.data.progress import Show
+    from clip_align.data.progress import Notify
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class WorldData(DataSource):
             reads = ("data.batch_size", "data.images", "trainer.accumulate", "trainer.devices")
             yield Finding(Problem("data.batch_size", what), reads)
 
-    def find(self, cache: Path, show: Show) -> Found:
+    def find(self, cache: Path, notify: Notify) -> Found:
         """The shards of the world, rendered where they are not there yet."""
         from clip_align.data.inventory import tars
         from clip_align.data.world.shards import ensure_world
 
-        rendered = ensure_world(self, cache, show)
+        rendered = ensure_world(self, cache, notify)
         paths = [[str(path) for path in rendered.shards]]
-        return tars(paths, [Source(str(rendered.folder))], cache, show, self.max_image_mb)
+        return tars(paths, [Source(str(rendered.folder))], cache, notify, self.max_image_mb)
 
     def described(self, cache: Path) -> tuple[str, int] | None:
         """Known without rendering anything."""

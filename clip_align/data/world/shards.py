@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clip_align.data.progress import Progress, Show
+from clip_align.data.progress import Notify, Progress
 from clip_align.data.world.recipe import Recipe
 from clip_align.errors import UserError
 from clip_align.processes.all_cores import own_process
@@ -28,7 +28,7 @@ class World:
     held_out: Path
 
 
-def ensure_world(settings: object, cache: Path, progress: Show) -> World:
+def ensure_world(settings: object, cache: Path, progress: Notify) -> World:
     """The world that ``settings`` describe, from the cache or rendered now.
 
     Args:
@@ -45,7 +45,7 @@ def ensure_world(settings: object, cache: Path, progress: Show) -> World:
     return World(folder, sorted(folder.glob("[0-9]*.tar")), folder)
 
 
-def ensure_held_out(cache: Path, settings: object | None = None, progress: Show = lambda line: None) -> Path:
+def ensure_held_out(cache: Path, settings: object | None = None, progress: Notify = lambda line: None) -> Path:
     """The folder of the held-out sets alone, for models that are trained on something else; about 2 s where new.
 
     Args:
@@ -83,7 +83,7 @@ def _exists(recipe: Recipe, folder: Path) -> bool:
         raise _refusal(folder, error.errno, error.strerror or str(error)) from error
 
 
-def _render(recipe: Recipe, folder: Path, progress: Show) -> None:
+def _render(recipe: Recipe, folder: Path, progress: Notify) -> None:
     """Run `clip_align.data.world.build` and pass its progress on."""
     first: tuple[float, int] | None = None  # seconds and images at the first report: tables are made before it
     other, last = deque[str](maxlen=5), dict[str, Any]()
