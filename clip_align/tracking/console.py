@@ -74,7 +74,7 @@ class ConsoleMirror(Mirror):
         self._write_log(text)
 
     def line(self, line: AnyLine) -> None:
-        """Notify one line of the record."""
+        """Show one line of the record."""
         self._status.take(line)
         kind = line["kind"]
         if kind == "train":
@@ -91,7 +91,7 @@ class ConsoleMirror(Mirror):
         self._redraw(force=kind != "train")
 
     def rewind(self, step: int, samples: int) -> None:
-        """Notify scores up to ``step`` only."""
+        """Show scores up to ``step`` only."""
         self._status.rewind(step)
 
     def close(self, status: str) -> None:
