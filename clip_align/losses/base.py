@@ -8,7 +8,7 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 
-class StepLoss(nn.Module):
+class Loss(nn.Module):
     """A loss over pairs of embeddings. The arguments of its constructor are the keys of its yaml.
 
     Parameters of its own are trained with the model's and saved in checkpoints.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from clip_align.losses.base import StepLoss
+from clip_align.losses.base import Loss
 from clip_align.losses.gather import gather_rows
 
 
@@ -48,7 +48,7 @@ def infonce(
         return (to_texts + to_images) / 2
 
 
-class InfoNCE(StepLoss):
+class InfoNCE(Loss):
     """`infonce`, without options."""
 
     def forward(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from clip_align.config import OptimizerConfig
-from clip_align.losses.base import StepLoss
+from clip_align.losses.base import Loss
 from clip_align.losses.infonce import InfoNCE
 from clip_align.training import optimizer as optim
 from clip_align.training.interventions.base import Intervention
@@ -58,7 +58,7 @@ class CLIPModule(pl.LightningModule):
         optimizer: OptimizerConfig,
         steps: int,
         fused: bool = True,
-        loss: StepLoss | None = None,
+        loss: Loss | None = None,
         intervention: Intervention | None = None,
     ) -> None:
         super().__init__()
