@@ -152,14 +152,13 @@ class EventLeader:
     def _asked(self, module: LightningModule) -> list[tuple[Participant, EvaluatedModel]]:
         """Whom each callback asks; the same object for the same model, so that it is asked once."""
         known: dict[tuple[Any, ...], EvaluatedModel] = {}
-        wanted = {_own(c) for c in self.callbacks if c.prompts()}
         for callback in self.callbacks:
             who = _own(callback)
             if who not in known:
-                known[who] = self._evaluated_model(module, callback, prompts=who in wanted)
+                known[who] = self._evaluated_model(module, callback)
         return [(callback, known[_own(callback)]) for callback in self.callbacks]
 
-    def _evaluated_model(self, module: LightningModule, callback: Participant, prompts: bool) -> EvaluatedModel:
+    def _evaluated_model(self, module: LightningModule, callback: Participant) -> EvaluatedModel:
         shared = self._settings.evaluated_model
         if shared is not None and _own(callback) == _NOTHING_OWN:
             return shared
@@ -170,7 +169,6 @@ class EventLeader:
             tokenizer=callback.tokenizer or (found.tokenizer if found else None),
             mean=found.mean if found and callback.mean is None else callback.mean,
             std=found.std if found and callback.std is None else callback.std,
-            prompts=prompts,
         )
 
     def _open_record(self, trainer: Trainer, evaluator: Evaluator) -> None:

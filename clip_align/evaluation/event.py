@@ -6,8 +6,9 @@ The functions here know benchmarks, features and ranks; not Lightning, not the r
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,9 @@ from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.encode import PROJECTION, Array, EncodedFeatures, EncodingRequest, Layer
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
+from clip_align.evaluation.scoring import BenchmarkResult, ContractError, all_undefined, estimates, merged
 from clip_align.evaluation.stimulus import View
-from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.metrics.estimate import Estimate
 from clip_align.metrics.vectors import FLOAT32_NOISE, unit
 
 
@@ -33,16 +35,6 @@ class PreparedBenchmark:
     stimulus_images: Mapping[View, tuple[Sequence[str], NDArray[np.generic]]]
     prompts: Mapping[str, tuple[str, ...]]
     reason: str | None = None
-
-
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """What an event says about one benchmark: estimates by score (``srocc``, ``srocc@layer_6``), further numbers,
-    and the items with the values of all layers, None where there are none."""  # fmt: skip
-
-    estimates: Mapping[str, Estimate]
-    notes: Mapping[str, float] = field(default_factory=dict)
-    items: Items | None = None
 
 
 class StimulusUnion:
@@ -111,37 +103,55 @@ def why_unusable(features: Features) -> str | None:
 
 
 def outcome(union: StimulusUnion, prepared: PreparedBenchmark, answer: EncodedFeatures) -> BenchmarkResult:
-    """Items and scores of one benchmark in all its layers; RunError names the benchmark that failed."""
+    """Items and scores of one benchmark in all its layers; ContractError where it returns what cannot be recorded."""
     benchmark = prepared.benchmark
     if prepared.reason is not None:
-        return BenchmarkResult(_all_undefined(benchmark, prepared.reason))
-    estimates: dict[str, Estimate] = {}
+        return BenchmarkResult(_in_all_layers(benchmark, prepared.reason))
+    found: dict[str, Estimate] = {}
     notes: dict[str, float] = {}
     by_layer: dict[str, Items] = {}
     for layer in benchmark.layers:
         features, suffix = union.features(prepared, layer, answer), layer_suffix(layer)
         reason = why_unusable(features)
         if reason is None:
-            by_layer[suffix] = items = benchmark.items(features)
-            notes.update({name + suffix: value for name, value in items.notes.items()})
-            reason = items.reason
-        for score in benchmark.scores:
-            estimates[score.name + suffix] = undefined(reason) if reason else score.compute(by_layer[suffix])
-    return BenchmarkResult(estimates, notes, _merged(by_layer))
+            items = benchmark.items(features)
+            of_layer = estimates(benchmark, items)
+            by_layer[suffix] = items
+            notes.update({name + suffix: float(value) for name, value in items.notes.items()})
+        else:
+            of_layer = all_undefined(benchmark, reason)
+        found.update({name + suffix: estimate for name, estimate in of_layer.items()})
+    return BenchmarkResult(found, notes, merged(by_layer))
 
 
 def benchmark_results(
     union: StimulusUnion, due: Iterable[PreparedBenchmark], answer: EncodedFeatures
 ) -> dict[str, BenchmarkResult]:
-    """All due benchmarks by key. An error in a benchmark's own code ends the run with its key."""
+    """All due benchmarks by key. One that raises is null at this event, with what it raised as the reason.
+
+    RunError with the benchmark's key where it breaks the contract at its first event; later on that counts as raising.
+    """
     results: dict[str, BenchmarkResult] = {}
     for prepared in due:
+        benchmark = prepared.benchmark
         try:
-            results[prepared.benchmark.key] = outcome(union, prepared, answer)
+            results[benchmark.key] = outcome(union, prepared, answer)
+        except ContractError as error:
+            if not benchmark.scored:
+                raise RunError(f"{benchmark.key}: {error}".replace("\n", " ")) from error
+            results[benchmark.key] = failed(benchmark, error)
         except Exception as error:
-            what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            raise RunError(f"{prepared.benchmark.key}: {what}".replace("\n", " ")) from error
+            results[benchmark.key] = failed(benchmark, error)
+        else:
+            benchmark.scored = benchmark.scored or results[benchmark.key].items is not None
     return results
+
+
+def failed(benchmark: Benchmark, error: Exception) -> BenchmarkResult:
+    """Every score of the benchmark null in all layers, because of what was raised."""
+    what = str(error) if isinstance(error, (UserError, ContractError)) else f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error))
+    return BenchmarkResult(_in_all_layers(benchmark, " ".join(f"failed: {what}".split())), failure=trace)
 
 
 def layer_suffix(layer: Layer) -> str:
@@ -149,19 +159,9 @@ def layer_suffix(layer: Layer) -> str:
     return "" if layer == PROJECTION else f"@layer_{layer}"
 
 
-def _all_undefined(benchmark: Benchmark, reason: str) -> dict[str, Estimate]:
-    return {s.name + layer_suffix(layer): undefined(reason) for layer in benchmark.layers for s in benchmark.scores}
-
-
-def _merged(by_layer: Mapping[str, Items]) -> Items | None:
-    """One table of items with the model's values in all layers."""
-    if not by_layer:
-        return None
-    first = next(iter(by_layer.values()))
-    if any(items.ids != first.ids for items in by_layer.values()):
-        raise ValueError("items differ between layers")
-    model = {name + suffix: values for suffix, items in by_layer.items() for name, values in items.model.items()}
-    return Items(model, first.human, first.ids, first.clusters, first.conditions)
+def _in_all_layers(benchmark: Benchmark, reason: str) -> dict[str, Estimate]:
+    one = all_undefined(benchmark, reason)
+    return {name + layer_suffix(layer): estimate for layer in benchmark.layers for name, estimate in one.items()}
 
 
 def as_fields(results: Mapping[str, BenchmarkResult]) -> dict[str, float | str | None]:

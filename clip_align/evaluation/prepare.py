@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from clip_align.errors import UserError
 from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.encode import PROJECTION
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.event import PreparedBenchmark
+from clip_align.evaluation.model_info import ModelInfo, model_info
 from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.evaluation.stimulus_cache import Job, load, plan
 from clip_align.evaluation.stimulus_fingerprint import maker
@@ -19,12 +21,12 @@ from clip_align.evaluation.views import VIEWS, chosen_view
 NAMED_WORDS = 5  # unknown words that a reason names
 
 Jobs = Mapping[View, Job]
+T = TypeVar("T")
 
 
 def planned(benchmark: Benchmark, evaluated_model: EvaluatedModel, cache: Path) -> tuple[Jobs, str | None]:
-    """The benchmark's images by view, or no images and the reason why the model cannot be asked."""
-    reason = why_not_evaluable(benchmark, evaluated_model)
-    refuse_missing_blocks(benchmark, evaluated_model)
+    """The benchmark's images by view, or none and the reason why its scores are null for this model."""
+    reason = benchmark.null_reason = why_null(benchmark, evaluated_model)
     if reason:
         return {}, reason
     groups = by_view(benchmark, evaluated_model.image_size)
@@ -48,13 +50,13 @@ def refuse_conflicts(plans: Mapping[str, tuple[Jobs, str | None]]) -> None:
 def opened(benchmark: Benchmark, jobs: Jobs, reason: str | None) -> PreparedBenchmark:
     """The benchmark with its images, once they are made."""
     images = {view: ([s.id for s in job.stimuli], load(job)) for view, job in jobs.items()}
-    prompts = {name: tuple(texts) for name, texts in benchmark.prompts().items()}
+    prompts = {} if reason else {name: tuple(texts) for name, texts in benchmark.prompts().items()}
     return PreparedBenchmark(benchmark, images, prompts, reason)
 
 
 def by_view(benchmark: Benchmark, size: int) -> dict[View, list[Stimulus]]:
     """The stimuli under the view each is seen in: the callback's, else its own, else by size in pixels."""
-    stimuli = list(benchmark.stimuli())
+    stimuli = _called(benchmark, "stimuli", lambda: list(benchmark.stimuli()))
     ids = [stimulus.id for stimulus in stimuli]
     if not ids:
         raise UserError(f"{benchmark.key}: names no stimuli; check its data")
@@ -76,41 +78,63 @@ def by_view(benchmark: Benchmark, size: int) -> dict[View, list[Stimulus]]:
     return groups
 
 
-def why_not_evaluable(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> str | None:
-    """Why this model cannot be asked by prompts: words that its tokenizer never saw. UserError for a wrong set-up."""
-    prompts = benchmark.prompts()
-    if not prompts:
-        return None
-    if any(layer != PROJECTION for layer in benchmark.layers):
+def why_null(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> str | None:
+    """Let the benchmark adapt to the model; the reason why its scores are null for it, None where they are not.
+
+    A reason of its own, layers or a tokenizer that the model lacks, prompts with words that its tokenizer never saw.
+    UserError for what the user asked for and cannot have.
+    """
+    info = model_info(evaluated_model)
+    if benchmark.adapted is None or benchmark.adapted[0] != info:
+        benchmark.adapted = (info, _called(benchmark, "adapt", lambda: benchmark.adapt(info)))
+    reason = benchmark.adapted[1]
+    prompts = _called(benchmark, "prompts", benchmark.prompts) if reason is None else {}
+    if prompts and any(layer != PROJECTION for layer in benchmark.layers):
         raise UserError(f"{benchmark.key}: decisions by prompts need the projection; remove its layers=…")
+    missing = _missing_layer(benchmark, info)
+    if missing and benchmark.layers_given:
+        raise UserError(f"{benchmark.key}: {missing}")
+    if reason is not None or missing or not prompts:
+        return (reason or "it gives no reason") if reason is not None else missing
     if evaluated_model.tokenizer is None:
-        raise UserError(f"{benchmark.key}: its prompts need a tokenizer; pass tokenizer=…")
-    unknown: Callable[[list[str]], list[str]] | None = getattr(evaluated_model.tokenizer, "unknown", None)
-    words = unknown([text for texts in prompts.values() for text in texts]) if unknown else []
-    if not words:
-        return None
+        return evaluated_model.no_tokenizer
+    words = info.unknown([text for texts in prompts.values() for text in texts])
+    return unknown_words(words) if words else None
+
+
+def unknown_words(words: Sequence[str]) -> str:
+    """The reason why prompts cannot be embedded: words that the tokenizer does not know, the first few named."""
     named = ", ".join(words[:NAMED_WORDS]) + (", …" if len(words) > NAMED_WORDS else "")
     return f"{len(words)} prompt word{'s are' if len(words) > 1 else ' is'} unknown to the tokenizer: {named}"
 
 
-def refuse_missing_blocks(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> None:
-    """UserError where ``layers`` names a block that the model's image tower does not have."""
-    blocks = [layer for layer in benchmark.layers if isinstance(layer, int)]
-    if not blocks:
-        return
-    from clip_align.models.layers import layer_count  # only where blocks are asked for
+def _missing_layer(benchmark: Benchmark, model: ModelInfo) -> str | None:
+    wrong = [layer for layer in benchmark.layers if layer not in model.layers]
+    if not wrong:
+        return None
+    count = max((layer for layer in model.layers if isinstance(layer, int)), default=0)
+    has = f"blocks 1 to {count}" if count else "no blocks that it gives out"
+    return f"layers: no block {wrong[0]}; this model's image tower has {has}"
 
-    count = layer_count(evaluated_model.model)
-    wrong = [block for block in blocks if count is None or not 1 <= block <= count]
-    if wrong:
-        has = f"blocks 1 to {count}" if count else "no blocks that it gives out"
-        raise UserError(f"{benchmark.key}: layers: no block {wrong[0]}; this model's image tower has {has}")
+
+def _called(benchmark: Benchmark, name: str, call: Callable[[], T]) -> T:
+    """What a method of the benchmark returns; an error in it is named by benchmark and method."""
+    try:
+        return call()
+    except UserError:
+        raise
+    except Exception as error:
+        line = f"{benchmark.key}: {name}() failed: {type(error).__name__}: {error}"
+        raise UserError(" ".join(line.split())) from error
 
 
 def images_per_event(benchmarks: Iterable[Benchmark], size: int) -> int:
-    """Images that an event of all ``benchmarks`` encodes at an input size in pixels, tiles counted, none twice."""
+    """Images that an event of all ``benchmarks`` encodes at an input size in pixels, tiles counted, none twice.
+
+    Those that are null for their model encode none.
+    """
     seen: set[tuple[str, View, int]] = set()
-    for benchmark in benchmarks:
+    for benchmark in (b for b in benchmarks if b.null_reason is None):
         for view, stimuli in by_view(benchmark, size).items():
             seen |= {(s.id, view, benchmark.tiles if view == "tiles" else 1) for s in stimuli}
     return sum(tiles for _, _, tiles in seen)

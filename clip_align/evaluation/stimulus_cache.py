@@ -34,7 +34,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from clip_align.errors import UserError
-from clip_align.evaluation.stimulus import ImageArray, Stimulus, View
+from clip_align.evaluation.stimulus import ImageArray, Stimulus, View, valid_image
 from clip_align.evaluation.stimulus_fingerprint import fingerprint
 from clip_align.evaluation.views import cut
 from clip_align.processes.parent import end_with_parent, when_parent_ends
@@ -213,7 +213,7 @@ def _cut_all(job: Job, processes: int) -> Iterator[ImageArray]:
 
 def _cut_one(name: str, view: View, size: int, tiles: int, stimulus: Stimulus) -> ImageArray:
     try:
-        return cut(stimulus.load(), view, size, tiles, stimulus.places or stimulus.id)
+        return cut(valid_image(stimulus.load()), view, size, tiles, stimulus.places or stimulus.id)
     except Exception as error:
         line = f"{name}: cannot make the image {stimulus.id}: {type(error).__name__}: {error}"
         raise UserError(line.replace("\n", " ")) from None

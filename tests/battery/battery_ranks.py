@@ -10,15 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import checks
 import shipped
-import stubs
 
 from clip_align.processes.ranks import Ranks
+from clip_align.testing import battery, stubs
 
 
 def events(data: Path, cache: Path, ranks: Ranks) -> dict[str, dict[str, Any] | None]:
-    return {name: checks.event_fields(shipped.build(name, data), cache, ranks) for name in shipped.names()}
+    return {name: battery.event_fields(shipped.build(name, data), cache, ranks) for name in shipped.names()}
 
 
 def main() -> None:

@@ -117,14 +117,12 @@ def test_the_same_pair_may_be_rated_twice(folder: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    assert refused(tmp_path) == (
-        "human/pairs_csv: csv: no such file …/pairs.csv; give a csv with the columns reference, distorted, opinion"
-    )
+    assert refused(tmp_path) == ("PairsCsv.csv: no such file: '…/pairs.csv'; type PairsCsv.csv=/path/of/the/file")
 
 
 def test_missing_root(folder: Path) -> None:
     assert refused(folder, root=str(folder / "nowhere")) == (
-        "human/pairs_csv: root: no such folder …/nowhere; give the folder that the csv's paths are relative to"
+        "PairsCsv.root: no such folder: '…/nowhere'; type PairsCsv.root=/path/of/the/folder"
     )
 
 
@@ -187,4 +185,4 @@ def test_csv_in_another_encoding(folder: Path) -> None:
 
 
 def test_meaning_of_opinions_is_closed(folder: Path) -> None:
-    assert refused(folder, higher_opinion="up") == "human/pairs_csv: higher_opinion is up; valid: better, worse"
+    assert refused(folder, higher_opinion="up") == "PairsCsv.higher_opinion: 'up' is not one of better, worse"
