@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -181,6 +182,7 @@ class EventLeader:
         if record is None:
             return
         self._own_record = evaluator.record = record
+        evaluator.log = partial(_append, record.folder / "train.log")
         position, end = self._position(trainer.global_step), trainer.max_steps
         every, early = min(c.every_n_steps for c in self.callbacks), self._settings.early_steps
         record.append(
@@ -237,6 +239,11 @@ def _own(callback: Participant) -> tuple[Any, ...]:
     std = tuple(callback.std) if callback.std is not None else None
     model = None if callback.model is None else id(callback.model)
     return model, None if callback.tokenizer is None else id(callback.tokenizer), mean, std
+
+
+def _append(path: Path, text: str) -> None:
+    with suppress(OSError), path.open("a", encoding="utf-8") as file:  # the record itself reports a full disk
+        file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
 def _default_cache(ranks: Ranks) -> Path:

@@ -93,6 +93,7 @@ class Evaluator:
         self.settings, self.ranks, self.position = settings, ranks, position
         self.record = settings.record  # may be given until the first event
         self.listeners: list[Listener] = list(settings.listeners)
+        self.log = settings.log
         self._evaluated_models = {benchmark.key: evaluated_model for benchmark, evaluated_model in asked}
         self.benchmarks = {benchmark.key: benchmark for benchmark, _ in asked}
         self._prepared: dict[str, PreparedBenchmark] = {}
@@ -258,9 +259,7 @@ class Evaluator:
         self._warned.add(f"{key}: {reason}")
         message = f"{key}: {reason}; its scores are null at step {position.global_step}, training continues"
         self.record.append("event", position, {"event": "warning", "message": message})
-        self.settings.log(
-            f"{key}: traceback of what it raised at step {position.global_step}\n{result.failure.rstrip()}"
-        )
+        self.log(f"{key}: traceback of what it raised at step {position.global_step}\n{result.failure.rstrip()}")
 
     def _notify(self, line: str) -> None:
         if self.ranks.rank == 0:

@@ -66,6 +66,10 @@ class ConsoleMirror:
             self._live.console.print(text, markup=False, highlight=False)
         self._write_log(text)
 
+    def log(self, text: str) -> None:
+        """Text for train.log alone."""
+        self._write_log(text)
+
     def line(self, line: Mapping[str, Any]) -> None:
         """Show one line of the record."""
         self._status.take(line)
