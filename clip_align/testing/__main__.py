@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     try:
         config = _config(arguments[0], arguments[1:])
-        key = _built(config).key
+        callback = battery.adapted(lambda: _built(config))
     except UserError as error:
         print(*error.lines, sep="\n", file=sys.stderr)
         return error.exit_code
@@ -49,7 +49,11 @@ def main(arguments: Sequence[str]) -> int:
                 failed += 1
                 what = str(error) if isinstance(error, battery.CheckFailedError) else f"{type(error).__name__}: {error}"
                 print(f"FAILED   {check.__name__}: {' '.join(what.split())}", flush=True)
-    print(f"{key}: {f'{failed} of {len(battery.CHECKS) + 1} checks failed' if failed else 'all checks passed'}")
+    if callback.null_reason is not None:
+        print(f"note     it is null for the battery's model, so that its items were not seen: {callback.null_reason}")
+    print(
+        f"{callback.key}: {f'{failed} of {len(battery.CHECKS) + 1} checks failed' if failed else 'all checks passed'}"
+    )
     return 1 if failed else 0
 
 

@@ -37,6 +37,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from clip_align.callbacks.base import EvaluationSettings, PerceptualCallback, Stimulus, attach
 from clip_align.evaluation import event
 from clip_align.evaluation.description import described
+from clip_align.evaluation.prepare import why_null
 from clip_align.evaluation.scoring import NAME, all_scores, refuse_names
 from clip_align.evaluation.stimulus import valid_image
 from clip_align.processes.ranks import Ranks
@@ -71,9 +72,16 @@ def cheap(callback: PerceptualCallback) -> PerceptualCallback:
     return callback
 
 
+def adapted(make: Make) -> PerceptualCallback:
+    """A callback that has adapted to the stub model, as before its stimuli are named; ``null_reason`` says whether."""
+    callback = make()
+    callback.null_reason = why_null(callback, stubs.evaluated_model())
+    return callback
+
+
 def says_what_it_is(make: Make, folder: Path) -> None:
     """Version, human data, stand-in, source, licence; per score a label, a direction, chance and limits."""
-    callback = make()
+    callback = adapted(make)
     about = described(callback, 8)
     require(json.loads(json.dumps(about)) == about, f"{callback.key}: its benchmark line is not plain JSON")
     require(callback.version >= 1, f"{callback.key}: version is {callback.version}; it counts from 1")
@@ -93,7 +101,10 @@ def says_what_it_is(make: Make, folder: Path) -> None:
 
 def eight_images(make: Make, folder: Path) -> None:
     """The first eight real stimuli: images, the same twice, that another process can make."""
-    stimuli = list(itertools.islice(make().stimuli(), 8))
+    callback = adapted(make)
+    if callback.null_reason is not None:  # then nothing is encoded
+        return
+    stimuli = list(itertools.islice(callback.stimuli(), 8))
     require(stimuli, "stimuli() names none")
     require(len({s.id for s in stimuli}) == len(stimuli), "two stimuli have the same id")
     for stimulus in stimuli:
