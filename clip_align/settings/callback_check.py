@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from clip_align.errors import Missing
 from clip_align.runs.provenance import versions
-from clip_align.settings.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
+from clip_align.settings.signatures import (
+    BASE,
+    NO_MODULE,
+    NotFoundError,
+    Parameter,
+    check_markers,
+    class_text,
+    constructor,
+)
 from clip_align.spelling import unknown_key
-from clip_align.structure import INVALID, Range, check_range, convert, plain
+from clip_align.structure import INVALID, convert, plain
 
 if TYPE_CHECKING:
     from clip_align.config import CallbackConfig
@@ -21,16 +29,32 @@ if TYPE_CHECKING:
 def checked(callbacks: Mapping[str, CallbackConfig], errors: list[str]) -> dict[str, CallbackConfig]:
     """The callbacks with their arguments as the annotations ask: 1e2 is the whole number 100 for the callback too.
 
-    ``errors`` grows by a line for every class that is not one, unknown key, wrong type, range, and doubled name.
+    ``errors`` grows by a line for every class that is not one, unknown key, wrong type and range, and for two that
+    would write the same curves.
     """
     found = {name: _checked(f"callbacks.{name}", callback, errors) for name, callback in callbacks.items()}
-    by_name: dict[str, list[str]] = defaultdict(list)
+    by_key: dict[str, list[str]] = defaultdict(list)
     for name, callback in callbacks.items():
-        by_name[str(callback.arguments.get("name") or name)].append(name)
-    for name, keys in by_name.items():
-        if len(keys) > 1:
-            errors.append(f"callbacks: {' and '.join(keys)} are both named {name}; give one of them another name")
+        if key := record_key(name, callback.target, callback.arguments):
+            by_key[key].append(name)
+    for key, names in by_key.items():
+        if len(names) > 1:
+            errors.append(f"callbacks: {' and '.join(names)} would both write {key}; give one of them another name")
     return found
+
+
+def record_key(name: str, target: str, arguments: Mapping[str, Any]) -> str | None:
+    """``family/name`` of a callback as configured; None where its class does not say its family as a text.
+
+    Args:
+        name: its key in the config, which is its name unless it is given another one.
+        target: its class. arguments: of its constructor.
+    """
+    try:
+        family = class_text(target, "family")
+    except NotFoundError:
+        return None
+    return f"{family}/{arguments.get('name') or name}" if family else None
 
 
 def takes(target: str, argument: str) -> bool:
@@ -54,7 +78,7 @@ def _checked(path: str, callback: CallbackConfig, errors: list[str]) -> Callback
         else:
             errors.append(unknown_key(f"{path}.{name}", [f"{path}.{known}" for known in parameters]))
     if "name" in parameters and callback.arguments.get("name") is None:  # then it is the key
-        _check_markers(parameters["name"], path.removeprefix("callbacks."), path, errors)
+        check_markers(parameters["name"], path.removeprefix("callbacks."), path, errors)
     for name, parameter in parameters.items():
         if parameter.required and name not in callback.arguments:
             errors.append(Missing(f"{path}.{name}: not given; the callback needs it: {path}.{name}=…"))
@@ -83,13 +107,5 @@ def _argument(parameter: Parameter, value: object, where: str, errors: list[str]
     before = len(errors)
     converted = convert(parameter.hint, value, where, errors)
     if len(errors) == before:
-        _check_markers(parameter, converted, where, errors)
+        check_markers(parameter, converted, where, errors)
     return value if converted is INVALID else plain(converted)
-
-
-def _check_markers(parameter: Parameter, value: object, where: str, errors: list[str]) -> None:
-    for marker in parameter.markers:
-        if isinstance(marker, Range):
-            check_range(value, marker, where, errors)
-        elif line := marker.problem(value, where):
-            errors.append(line)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from clip_align.structure import Distinct, Existing, Holds, Matches, Range
+from clip_align.structure import Distinct, Existing, Holds, Matches, Range, check_range
 
 NO_MODULE = "no such module"
 BASE = "clip_align.callbacks.base.PerceptualCallback"
@@ -62,30 +62,81 @@ def constructor(target: str) -> Mapping[str, Parameter] | None:
 
     NotFoundError when there is no such module or class.
     """
-    module_name, _, class_name = target.rpartition(".")
-    source = read_source(module_name) if module_name else None
-    if source is None:
-        raise NotFoundError(NO_MODULE)
-    found = lookup(source, class_name)
-    if found is None or not isinstance(found[1], ast.ClassDef):
-        raise NotFoundError(f"no class {class_name} in {module_name}")
-    line = list(_lineage(*found, seen=set()))
+    line = list(_lineage(*_found_class(target), seen=set()))
     if not any(f"{place.name}.{node.name}" == BASE for place, node in line):
         return None
     return _parameters(line)
 
 
+def class_text(target: str, attribute: str) -> str | None:
+    """The text that a class, or the nearest of its bases, assigns to an attribute; None where it is no plain text.
+
+    NotFoundError when there is no such module or class.
+    """
+    for source, node in _lineage(*_found_class(target), seen=set()):
+        value = dict(_assignments(node.body)).get(attribute)
+        if value is None:
+            continue
+        found = lookup(source, value.id) if isinstance(value, ast.Name) else None
+        text = found[1] if found is not None else value
+        return text.value if isinstance(text, ast.Constant) and isinstance(text.value, str) else None
+    return None
+
+
+def check_markers(parameter: Parameter, value: object, where: str, errors: list[str]) -> None:
+    """``errors`` grows by a line for each limit in the parameter's ``Annotated[…]`` that the value breaks."""
+    for marker in parameter.markers:
+        if isinstance(marker, Range):
+            check_range(value, marker, where, errors)
+        elif line := marker.problem(value, where):
+            errors.append(line)
+
+
 @functools.cache
 def read_source(name: str) -> Source | None:
     """The module ``name``, parsed; None where it has no readable source."""
+    try:
+        return parsed(name)
+    except NotFoundError:
+        return None
+
+
+def parsed(name: str) -> Source:
+    """The module ``name``, parsed; NotFoundError where there is none, and with file and line where it is no Python."""
     path = _locate(name)
     if path is None:
-        return None
+        raise NotFoundError(NO_MODULE)
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return None
+    except SyntaxError as error:
+        raise NotFoundError(f"its module is no valid Python: {error.msg} ({path}, line {error.lineno})") from None
+    except (OSError, ValueError) as error:  # a file that may not be read, bytes that are no UTF-8, a null byte
+        raise NotFoundError(f"its module cannot be read: {error} ({path})") from None
     return Source(name, tree, path.name == "__init__.py")
+
+
+def _found_class(target: str) -> tuple[Source, ast.ClassDef]:
+    module_name, _, class_name = target.rpartition(".")
+    if not module_name:
+        raise NotFoundError(NO_MODULE)
+    found = lookup(read_source(module_name) or parsed(module_name), class_name)  # the latter says what is wrong
+    if found is None or not isinstance(found[1], ast.ClassDef):
+        raise NotFoundError(f"no class {class_name} in {module_name}")
+    return found[0], found[1]
+
+
+def _assignments(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
+    """Names with their values in assignments: ``a = x``, ``a: T = x``, and ``a, b = x, y`` pair by pair."""
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            yield node.target.id, node.value
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            pairs = [(target, node.value)]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = list(zip(target.elts, node.value.elts, strict=False))
+            yield from ((name.id, value) for name, value in pairs if isinstance(name, ast.Name))
 
 
 def lookup(source: Source, name: str, depth: int = 0) -> tuple[Source, ast.ClassDef | ast.expr] | None:
