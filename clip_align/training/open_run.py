@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,16 @@ KEPT_ASIDE = ("metrics.jsonl", "items", "checkpoints", "curves.png", "report.htm
 
 @dataclass(frozen=True, eq=False)
 class OpenedRun:
-    """What rank 0 has beside the others. say: a line for the user, also into train.log."""
+    """What rank 0 has beside the others.
+
+    say: takes a line for the user, also into train.log. log: takes text for train.log alone.
+    """
 
     run: RunFolder
     record: Record
     evaluation_costs: EvaluationCosts
     notify: Show
+    log: Callable[[str], None]
 
 
 def open_run(
@@ -81,7 +85,7 @@ def open_run(
     record = Record(run.path, [evaluation_costs, *watching])
     record.append("event", _position(start, components), _beginning(start, components, layout, run))
     console: Any = watching[-1]
-    return OpenedRun(run, record, evaluation_costs, console.notify)
+    return OpenedRun(run, record, evaluation_costs, console.notify, console.log)
 
 
 def folder_of(start: RunStart) -> RunFolder:

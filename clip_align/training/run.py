@@ -197,6 +197,7 @@ def _trained(
         position=lambda step: run_position.position(),
         interrupted=interrupted,
         notify=opened.notify if opened else _silent,
+        log=opened.log if opened else _silent,
         listeners=(loop.checkpoints.evaluated,),
     )
     attach(components.callbacks, settings)

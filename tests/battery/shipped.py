@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from random_images import random_image
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
 from clip_align.data.world.held_out import save_held_out
 from clip_align.settings.load_config import load
+from clip_align.testing.random_images import random_image
 
 CLASSES = 16
 
