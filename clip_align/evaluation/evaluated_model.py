@@ -47,7 +47,7 @@ def find_model(
     std: Sequence[float] | None = None,
     prompts: bool = False,
 ) -> EvaluatedModel:
-    """The subject inside somebody else's training module; UserError where it cannot be found.
+    """The model under evaluation inside somebody else's training module; UserError where it cannot be found.
 
     The model is the argument, else the module itself, else its only child with ``encode_image``;
     size from ``visual.image_size``; mean and std from the arguments or ``visual``, else OpenAI's with

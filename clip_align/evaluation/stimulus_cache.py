@@ -124,7 +124,7 @@ def prune(cache: Path, keep: Sequence[Path], notify: Callable[[str], None]) -> N
     Args:
         cache: folder whose ``stimuli/`` is looked at.
         keep: files of this run.
-        say: takes the line.
+        notify: takes the line.
     """
     now = time.time()
     files = []

@@ -36,7 +36,7 @@ MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
 class RunComponents:
     """All that training is made of, on this rank.
 
-    cursor: epoch and number of the first batch. subject: the model as benchmarks ask it. stimuli: files of their
+    cursor: epoch and number of the first batch. evaluated_model: the model as benchmarks ask it. stimuli: files of their
     images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None.
     higher_is_better: the direction of ``checkpoint.best``; None where there is no such score.
     """
@@ -58,9 +58,9 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Callable[[
 
     Args:
         start: where the run begins, the same on all ranks.
-        here: this rank's place among the others.
+        layout: this rank's place among the others.
         cache: folder of rendered worlds, indexes and stimuli.
-        say: takes a line for the user.
+        notify: takes a line for the user.
     """
     config = start.config
     use_threads(config.trainer.threads, layout)
