@@ -4,7 +4,7 @@
 A training of our own builds the callbacks, attaches what they share, and hands them to its Trainer::
 
     callbacks = build_callbacks(config.callbacks, given={"world": world.folder})
-    attach(callbacks, EvaluationSettings(cache=..., record=record, subject=Subject(...), ...))
+    attach(callbacks, EvaluationSettings(cache=..., record=record, evaluated_model=EvaluatedModel(...), ...))
     Trainer(callbacks=[signals, *callbacks, checkpoint])     # signals first, so that its flag is set first
 
 ``given`` fills constructor arguments of these names that the config leaves at their default. In a foreign
@@ -165,7 +165,7 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         self.null_reason: str | None = None
         self.settings: EvaluationSettings | None = None
         self.last_step: int | None = None  # of the last evaluation
-        self.carried: Mapping[str, Any] = {}  # what a conductor left, or a checkpoint held, for the next one
+        self.carried: Mapping[str, Any] = {}  # what an event leader left, or a checkpoint held, for the next one
         self._leader: EventLeader | None = None
 
     @property
@@ -237,7 +237,7 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         self.carried = {key: value for key, value in state_dict.items() if key != "last_step"}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Join the conductor of this trainer."""
+        """Join the event leader of this trainer."""
         if stage == "fit":
             event_leader_of(trainer)
 
@@ -294,7 +294,7 @@ def perceptual_callbacks(trainer: Trainer) -> list[PerceptualCallback]:
 
 
 def event_leader_of(trainer: Trainer) -> EventLeader:
-    """The one conductor of a trainer's perceptual callbacks; made where there is none yet."""
+    """The one event leader of a trainer's perceptual callbacks; made where there is none yet."""
     callbacks = perceptual_callbacks(trainer)
     if not callbacks:
         raise UserError("callbacks: no perceptual callback in this Trainer, so that there is nothing to evaluate")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One conductor for all perceptual callbacks of a trainer: it asks the trainer where it is and runs the events."""
+"""One leader for all perceptual callbacks of a trainer: it asks the trainer where it is and runs the events."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def encode(
     """Rank 0 gets the answers by set of weights, the others empty ones; None on all ranks when ``interrupted()``.
 
     Args:
-        subject: the model, in evaluation mode and without gradients (`undisturbed.evaluating`).
+        evaluated_model: the model, in evaluation mode and without gradients (`evaluation_mode.evaluating`).
         request: what is to be encoded.
         batch_size: images or texts at a time.
         ranks: this process among the others.

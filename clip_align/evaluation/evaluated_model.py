@@ -64,7 +64,7 @@ def find_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> EvaluatedModel:
-    """The subject inside somebody else's training module; UserError where it cannot be found.
+    """The model under evaluation inside somebody else's training module; UserError where it cannot be found.
 
     The model is the argument, else the module itself, else its only child with ``encode_image``;
     size from ``visual.image_size``; mean and std from the arguments or ``visual``, else OpenAI's with

@@ -53,11 +53,11 @@ class EvaluationSettings:
     batch_size: images encoded at a time, on every rank; the smallest of it and those that callbacks give, else 256.
     early_steps: extra evaluations of the human and zero-shot families, below their ``every_n_steps``.
     max_steps: the last step where it is known; None: the trainer's ``max_steps``.
-    subject: the model with size, normalization and tokenizer; None: found in the module.
+    evaluated_model: the model with size, normalization and tokenizer; None: found in the module.
     position: where a step is (samples seen, epoch, seconds); None: counted from the batches.
     interrupted: asked on every rank equally often, before an event and between its batches; has to answer
         alike on all ranks. Once it says True the event is dropped: nothing is recorded for that step.
-    say: takes progress lines, on rank 0.
+    notify: takes progress lines, on rank 0.
     weights: sets of weights that every event encodes with, by name: what to enter around the model so that it has
         them, in place, put back to the bit (`weights.swapped`). Plain keys are of the first set; others have
         theirs with a suffix, ``…/srocc@<name>``.

@@ -95,8 +95,8 @@ class Record:
 
         Args:
             kind: ``benchmark``, ``train``, ``evaluation``, ``verdict`` or ``event``.
-            where: position in the run.
-            fields: the line's further keys (`record_schema`).
+            position: position in the run.
+            fields: the line's further keys (`record.schema`).
         """
         line = {"kind": kind, **vars(position), **{k: _json_value(v) for k, v in fields.items()}}
         self._position = position

@@ -46,7 +46,7 @@ class TensorBoardMirror(Mirror):
             folder: the run's.
             config: its configuration as plain values.
             past: what the record held before (a resumed run).
-            say: gets the line about how to watch it.
+            notify: gets the line about how to watch it.
         """
         import yaml  # type: ignore[import-untyped]
         from tensorboard.summary.writer.event_file_writer import EventFileWriter

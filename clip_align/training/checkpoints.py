@@ -33,7 +33,7 @@ class Checkpoints(pl.Callback):
         max_steps: optimizer steps of the whole run.
         carried: what every file holds besides the state of training (config as plain python, words, …).
         ranks: of this run; all of them save together, the first one writes.
-        poll: knows of signals, and checks the losses before a save.
+        stop_check: knows of signals, and checks the losses before a save.
         progress: knows the step, and whether it is whole.
         writer: writes the files; the Trainer's plugin.
         record: of the first rank, None on the others.

@@ -39,8 +39,8 @@ MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
 class RunComponents:
     """All that training is made of, on this rank.
 
-    cursor: epoch and number of the first batch. subject: the model as benchmarks ask it. stimuli: files of their
-    images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None.
+    cursor: epoch and number of the first batch. evaluated_model: the model as benchmarks ask it. stimuli: files of
+    their images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None.
     higher_is_better: the direction of ``checkpoint.best``; None where there is no such score.
     """
 

@@ -104,7 +104,7 @@ def join_process_group(layout: RankLayout, stall_limit_s: float) -> Peers | None
     The wait for the first rank, which prepares what is made once, may be long; collectives of training may not.
 
     Args:
-        here: this process's place.
+        layout: this process's place.
         stall_limit_s: seconds after which a run that waits is ended.
 
     Returns:

@@ -66,8 +66,8 @@ def open_run(
     Args:
         run: the folder that `folder_of` has made.
         start: where the run begins.
-        ready: what it is made of: data, model, callbacks.
-        here: the first rank's place.
+        components: what it is made of: data, model, callbacks.
+        layout: the first rank's place.
         argv: the command as typed.
     """
     config = start.config

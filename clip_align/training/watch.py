@@ -107,7 +107,7 @@ class Watch:
         limits: seconds until a line is said, and until the run ends.
         signals: of this process; an ordered end that does not come is given up.
         peers: the other ranks; None where there are none.
-        say: takes a line, on rank 0.
+        notify: takes a line, on rank 0.
         end_workers: ends the processes that make batches, so that waiting for one becomes an error; False where
             there are none.
         end: ends this process, from a thread, with a reason; does not return.

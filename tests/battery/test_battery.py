@@ -20,7 +20,6 @@ import stubs
 from clip_align.callbacks.build import build_callbacks
 from clip_align.errors import UserError
 from clip_align.evaluation.prepare import images_per_event
-from clip_align.settings.load_config import load
 from clip_align.testing import battery
 
 warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -50,7 +49,7 @@ def test_a_yaml_without_its_module_is_announced_as_such(name: str, data: Path) -
 
 
 def test_an_event_of_the_default_run_encodes_at_most_10_000_images(data: Path) -> None:
-    callbacks = build_callbacks(load([]).callbacks, {"world": data / "world"})
+    callbacks = build_callbacks(shipped.configured([]).callbacks, {"world": data / "world"})
     assert len(callbacks) == 4
     assert 1_000 < images_per_event(callbacks, 32) <= 10_000
 
