@@ -32,7 +32,7 @@ from clip_align.runs.folder import (
 from clip_align.runs.provenance import provenance
 from clip_align.tracking.build_mirrors import mirrors
 from clip_align.tracking.console_lines import can_redraw
-from clip_align.training.checkpoint import set_aside
+from clip_align.training.checkpoint_files import set_aside
 from clip_align.training.components import RunComponents
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.resume import RunStart, contrastive_batch, global_batch

@@ -18,7 +18,7 @@ from clip_align.data import shared_memory
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, write_provenance
 from clip_align.settings.load_config import load
-from clip_align.training.checkpoint import OWN
+from clip_align.training.checkpoint_files import OWN
 from clip_align.training.launch_ranks import RankLayout
 
 ONE = RankLayout(0, 0, 1, 1, gpu=False)

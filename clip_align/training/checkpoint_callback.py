@@ -14,7 +14,7 @@ from clip_align.callbacks.best_checkpoint import beats, best_file
 from clip_align.errors import RunError
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
-from clip_align.training.checkpoint import OWN, point_last, step_file, step_files
+from clip_align.training.checkpoint_files import OWN, point_last, step_file, step_files
 from clip_align.training.checkpoint_writer import CheckpointError, CheckpointWriter, Order
 from clip_align.training.loss_check import finite_weights, first_bad
 from clip_align.training.random_states import random_states, set_random_states
