@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Sequence
 from types import FrameType
 
-from clip_align.commands.names import commands
+from clip_align.commands.command_names import commands
 from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TERMINATED, TOO_MANY_FILES, UserError
 from clip_align.processes import torchrun
 from clip_align.processes.stop_signals import handled

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+NO_MODULE = "no such module"
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -24,16 +26,30 @@ class Source:
     is_package: bool
 
 
+class UnreadableError(Exception):
+    """Why a module's source cannot be read: there is none, or it is no valid Python."""
+
+
 @functools.cache
 def read_source(name: str) -> Source | None:
     """The module ``name``, parsed; None where it has no readable source."""
+    try:
+        return parsed(name)
+    except UnreadableError:
+        return None
+
+
+def parsed(name: str) -> Source:
+    """The module ``name``, parsed; UnreadableError where there is none, with file and line where it is no Python."""
     path = located(name)
     if path is None:
-        return None
+        raise UnreadableError(NO_MODULE)
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return None
+    except SyntaxError as error:
+        raise UnreadableError(f"its module is no valid Python: {error.msg} ({path}, line {error.lineno})") from None
+    except (OSError, ValueError) as error:  # a file that may not be read, bytes that are no UTF-8, a null byte
+        raise UnreadableError(f"its module cannot be read: {error} ({path})") from None
     return Source(name, tree, path.name == "__init__.py")
 
 

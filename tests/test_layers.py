@@ -31,6 +31,7 @@ ROOMS = (
     ("evaluation",),
     ("report",),
     ("callbacks",),
+    ("testing",),
     ("tracking",),
     ("training",),
     ("commands",),
@@ -44,7 +45,7 @@ MAY_IMPORT_TORCH = {"metrics/modules.py", "processes/ranks.py"}
 ONLY_IN = {
     "wandb": lambda module: module == "tracking/wandb.py",
     "hydra": lambda module: module == "settings/compose.py" or module.startswith("commands/"),
-    "pytorch_lightning": lambda module: module.split("/")[0] in {"callbacks", "training", "commands"},
+    "pytorch_lightning": lambda module: module.split("/")[0] in {"callbacks", "testing", "training", "commands"},
 }
 
 

@@ -4,7 +4,7 @@
 A training of our own builds the callbacks, attaches what they share, and hands them to its Trainer::
 
     callbacks = build_callbacks(config.callbacks, given={"world": world.folder})
-    attach(callbacks, EvaluationSettings(cache=..., record=record, subject=Subject(...), ...))
+    attach(callbacks, EvaluationSettings(cache=..., record=record, evaluated_model=EvaluatedModel(...), ...))
     Trainer(callbacks=[signals, *callbacks, checkpoint])     # signals first, so that its flag is set first
 
 ``given`` fills constructor arguments of these names that the config leaves at their default. In a foreign
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -33,10 +34,11 @@ from clip_align.errors import UserError
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
-from clip_align.evaluation.reading import ALL, PROJECTION, TOKENS, Layer, MapReader, Tokens
+from clip_align.evaluation.model_info import ModelInfo
+from clip_align.evaluation.reading import Layer, MapReader, Tokens
 from clip_align.evaluation.score import Panel, Score
 from clip_align.evaluation.stimulus import Stimulus, View
-from clip_align.evaluation.views import VIEWS
+from clip_align.settings.annotations import as_typed, checked, parameters_of
 from clip_align.structure import Distinct, Matches, Range
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Features",
     "Items",
     "MapReader",
+    "ModelInfo",
     "PerceptualCallback",
     "Score",
     "Stimulus",
@@ -63,7 +66,32 @@ PANELS: Mapping[str, Panel] = {
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 
-class PerceptualCallback(Callback):
+class CheckedArguments(ABCMeta):
+    """Constructors whose arguments are checked as a config's are, before any of the class's own code runs."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Construct; UserError with a line for each argument that its annotation refuses.
+
+        The arguments are kept as they were given, with all defaults: the options in the record.
+        """
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        bound = signature.bind_partial(None, *args, **kwargs)
+        given = _by_name(bound)
+        taken, errors = checked(parameters_of(cls, PerceptualCallback), given, cls.__name__)
+        if errors:
+            raise UserError(*errors)
+        names = [
+            p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        in_order = [taken[name] for name, _ in zip(names[1:], args, strict=False)]
+        self = super().__call__(*in_order, *args[len(in_order) :], **{name: taken[name] for name in kwargs})
+        bound.apply_defaults()
+        self._options = {name: _plain(value) for name, value in {**_by_name(bound), **taken}.items()}
+        self.layers_given = "layers" in given
+        return self
+
+
+class PerceptualCallback(Callback, metaclass=CheckedArguments):
     """A benchmark under the key ``family/name``: name the stimuli, turn features into items.
 
     Subclasses set ``family``, ``version`` (raised whenever the same weights would give another number) and,
@@ -73,12 +101,21 @@ class PerceptualCallback(Callback):
     for the run's own precision, so that the model is asked in float32. Their constructors read and check the
     data, raise `UserError`, and pass ``**base`` on.
 
-    Base arguments: ``name`` (default: the file name of the module that defines the class), ``every_n_steps``
-    (optimizer steps between evaluations), ``model`` (default: found in the trained module), ``tokenizer``
-    (texts to int64 [N, context]), ``mean`` and ``std`` of the channels on [0, 1], ``view`` of all stimuli,
-    ``layers`` (``"projection"``, numbers of layers from 0, ``"all"`` of these, names among ``readers``), ``tokens`` of
-    numbered layers (``all`` in their order, the ``class`` token, the ``mean`` of the patches'), ``batch_size`` (images
-    at a time).
+    A class that depends on what a model can be asked overrides `adapt`. All constructors' arguments are checked by
+    their annotations (`clip_align.structure`: ``Range``, ``Holds``, …), from a config and from Python alike.
+
+    Args:
+        name: last part of the key; default: the config's key, in Python the file name of the module that defines the
+            class.
+        every_n_steps: optimizer steps between evaluations.
+        model: the model under evaluation; default: found in the trained module.
+        tokenizer: texts to int64 [N, context]; default: the training's, else open_clip's for its own vocabulary.
+        mean, std: of the channels on [0, 1]; default: the model's own.
+        view: of all stimuli; default: each stimulus's own.
+        layers: ``"projection"``, numbers of layers from 0, ``"all"`` of these, names among ``readers``; each other
+            than the projection has curves of its own, ``…/srocc@layer_6``.
+        tokens: of numbered layers: ``all`` in their order, the ``class`` token, the ``mean`` of the patches'.
+        batch_size: images at a time.
 
     ``readers``: functions of the model and its input that make maps [B, h, w], by the name that ``layers`` uses; a
     class with readers annotates ``layers`` with their names in its own constructor.
@@ -95,17 +132,8 @@ class PerceptualCallback(Callback):
     tiles: int = 4
     full_precision: bool = False
     readers: Mapping[str, MapReader] = MappingProxyType({})
-    _options: Mapping[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> PerceptualCallback:
-        """Remember the arguments: they are the options in the record."""
-        self = super().__new__(cls)
-        given = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
-        given.apply_defaults()
-        named = {k: v for k, v in given.arguments.items() if k != "self"}
-        named.update(named.pop("base", {}))
-        self._options = {k: _plain(v) for k, v in named.items()}
-        return self
+    layers_given: bool = False
+    _options: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
@@ -124,31 +152,20 @@ class PerceptualCallback(Callback):
         self.name = name or _file_name(type(self))
         if getattr(self, "family", None) not in PANELS:
             raise UserError(f"{type(self).__name__}: family must be one of {', '.join(PANELS)}")
-        wrong = []
-        if not NAME.fullmatch(self.name):
-            wrong.append(f"{self.key}: a name is lower-case letters, digits and underscores")
-        if every_n_steps < 1:
-            wrong.append(f"{self.key}: every_n_steps is {every_n_steps}; it must be at least 1 optimizer step")
-        if batch_size is not None and batch_size < 1:
-            wrong.append(f"{self.key}: batch_size is {batch_size}; it must be at least 1 image")
-        if view is not None and view not in VIEWS:
-            wrong.append(f"{self.key}: unknown view {view}; valid: {', '.join(VIEWS)}")
-        chosen: tuple[Layer, ...] = tuple(layers)
-        named = (PROJECTION, ALL, *self.readers)
-        if not chosen or any(layer not in named and not isinstance(layer, int) for layer in chosen):
-            wrong.append(f"{self.key}: layers is {list(chosen)}; give {', '.join(named)} or numbers from 0")
-        if tokens not in TOKENS:
-            wrong.append(f"{self.key}: unknown tokens {tokens}; valid: {', '.join(TOKENS)}")
-        if wrong:
-            raise UserError(*wrong)
+        if not NAME.fullmatch(self.name):  # that of a module may be anything
+            raise UserError(f"{self.key}: a name is lower-case letters, digits and underscores; give name=…")
         self.every_n_steps, self.batch_size = every_n_steps, batch_size
         self.model, self.tokenizer, self.mean, self.std = model, tokenizer, mean, std
         self.view = view
-        self.layers = chosen
+        self.layers: tuple[Layer, ...] = tuple(layers)
         self.tokens: Tokens = tokens
+        self.tables: dict[str, tuple[str, ...]] = {}  # the rest is the evaluation's: see its Benchmark
+        self.scored = False
+        self.adapted: tuple[ModelInfo, str | None] | None = None
+        self.null_reason: str | None = None
         self.settings: EvaluationSettings | None = None
         self.last_step: int | None = None  # of the last evaluation
-        self.carried: Mapping[str, Any] = {}  # what a conductor left, or a checkpoint held, for the next one
+        self.carried: Mapping[str, Any] = {}  # what an event leader left, or a checkpoint held, for the next one
         self._leader: EventLeader | None = None
 
     @property
@@ -165,6 +182,18 @@ class PerceptualCallback(Callback):
     def shown_in(self) -> Panel:
         """The panel of the figure that it is drawn in."""
         return self.panel or PANELS[self.family]
+
+    def adapt(self, model: ModelInfo) -> str | None:
+        """Choose classes, scores, layers and stimuli by what the model can be asked; called before all of them.
+
+        Whatever is set here (``self.scores`` with their chance and unit, ``self.layers``) is what the record describes.
+        It is called again when the callback meets another model, and so sets attributes, never adds to them.
+
+        Returns:
+            Why this benchmark says nothing about the model: its scores are null with that reason, and nothing is
+            encoded for it. None where it can be asked.
+        """
+        return None
 
     def stimuli(self) -> Iterable[Stimulus]:
         """Every image of the benchmark, each once."""
@@ -208,7 +237,7 @@ class PerceptualCallback(Callback):
         self.carried = {key: value for key, value in state_dict.items() if key != "last_step"}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Join the conductor of this trainer."""
+        """Join the event leader of this trainer."""
         if stage == "fit":
             event_leader_of(trainer)
 
@@ -265,7 +294,7 @@ def perceptual_callbacks(trainer: Trainer) -> list[PerceptualCallback]:
 
 
 def event_leader_of(trainer: Trainer) -> EventLeader:
-    """The one conductor of a trainer's perceptual callbacks; made where there is none yet."""
+    """The one event leader of a trainer's perceptual callbacks; made where there is none yet."""
     callbacks = perceptual_callbacks(trainer)
     if not callbacks:
         raise UserError("callbacks: no perceptual callback in this Trainer, so that there is nothing to evaluate")
@@ -281,6 +310,18 @@ def attach(callbacks: Iterable[PerceptualCallback], settings: EvaluationSettings
         callback.settings = settings
 
 
+def _by_name(bound: inspect.BoundArguments) -> dict[str, Any]:
+    """Arguments by name, without self; those that a constructor takes as ``**base`` among them."""
+    kinds = {name: parameter.kind for name, parameter in bound.signature.parameters.items()}
+    named: dict[str, Any] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        if kinds[name] is inspect.Parameter.VAR_KEYWORD:
+            named.update(value)
+        elif kinds[name] is not inspect.Parameter.VAR_POSITIONAL:
+            named[name] = value
+    return named
+
+
 def _file_name(cls: type) -> str:
     """Name of the module file that defines the class; the class's own in snake case where there is no file."""
     try:
@@ -291,10 +332,9 @@ def _file_name(cls: type) -> str:
 
 def _plain(value: Any) -> Any:
     """An argument as the record can hold it."""
+    value = as_typed(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else type(value).__name__
+    return [_plain(v) for v in value] if isinstance(value, list) else type(value).__name__

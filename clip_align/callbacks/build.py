@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import importlib
-import inspect
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +12,7 @@ from clip_align.callbacks.base import PerceptualCallback
 from clip_align.config import CallbackConfig
 from clip_align.errors import Problem, UserError
 from clip_align.evaluation.prepare import refuse_same_keys
+from clip_align.settings.annotations import parameters_of
 
 
 def build_callbacks(
@@ -39,7 +40,7 @@ def build_callbacks(
 
 def _built(name: str, config: CallbackConfig, given: Mapping[str, Any], values: dict[str, Any]) -> PerceptualCallback:
     cls = _class(name, config.target)
-    known = inspect.signature(cls.__init__).parameters
+    known = parameters_of(cls, PerceptualCallback)
     arguments = {"name": name, **config.arguments}
     for wanted in (k for k in given if k in known and arguments.get(k) is None):
         if wanted not in values:
@@ -56,12 +57,33 @@ def _built(name: str, config: CallbackConfig, given: Mapping[str, Any], values: 
 def _class(name: str, target: str) -> type[PerceptualCallback]:
     module, _, attribute = target.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"callbacks.{name}: _target_ {target} cannot be imported ({error}); "
-            "is the package installed in this environment?"
-        ) from error
+        loaded = importlib.import_module(module) if module else None
+    except Exception as error:  # whatever code a module runs when it is imported
+        raise UserError(f"callbacks.{name}: {_why_not_imported(module, error)}") from error
+    found = getattr(loaded, attribute, None)
+    if found is None:
+        raise UserError(f"callbacks.{name}: _target_ {target}: no class {attribute} in {module or 'no module'}")
     if not (isinstance(found, type) and issubclass(found, PerceptualCallback)):
         raise UserError(f"callbacks.{name}: _target_ {target} is not a subclass of PerceptualCallback")
     return found
+
+
+def _why_not_imported(module: str, error: Exception) -> str:
+    """A module that is not there, or the error that it raises: what, in which file and line of its package."""
+    absent = error.name if isinstance(error, ModuleNotFoundError) else None
+    if absent is not None and f"{module}.".startswith(f"{absent}."):
+        return f"no module {absent}; is the package installed in this environment?"
+    place = _place_in(module.partition(".")[0], error)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{module} cannot be imported: {what}{f' ({place})' if place else ''}"
+
+
+def _place_in(package: str, error: Exception) -> str | None:
+    """File and line of the innermost code of ``package`` that the error passed through."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    place = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] == package:
+            place = f"{frame.f_code.co_filename}, line {line}"
+    return place

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One conductor for all perceptual callbacks of a trainer: it asks the trainer where it is and runs the events."""
+"""One leader for all perceptual callbacks of a trainer: it asks the trainer where it is and runs the events."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -152,14 +153,13 @@ class EventLeader:
     def _asked(self, module: LightningModule) -> list[tuple[Participant, EvaluatedModel]]:
         """Whom each callback asks; the same object for the same model, so that it is asked once."""
         known: dict[tuple[Any, ...], EvaluatedModel] = {}
-        wanted = {_own(c) for c in self.callbacks if c.prompts()}
         for callback in self.callbacks:
             who = _own(callback)
             if who not in known:
-                known[who] = self._evaluated_model(module, callback, prompts=who in wanted)
+                known[who] = self._evaluated_model(module, callback)
         return [(callback, known[_own(callback)]) for callback in self.callbacks]
 
-    def _evaluated_model(self, module: LightningModule, callback: Participant, prompts: bool) -> EvaluatedModel:
+    def _evaluated_model(self, module: LightningModule, callback: Participant) -> EvaluatedModel:
         shared = self._settings.evaluated_model
         if shared is not None and _own(callback) == _NOTHING_OWN:
             return shared
@@ -170,7 +170,6 @@ class EventLeader:
             tokenizer=callback.tokenizer or (found.tokenizer if found else None),
             mean=found.mean if found and callback.mean is None else callback.mean,
             std=found.std if found and callback.std is None else callback.std,
-            prompts=prompts,
         )
 
     def _open_record(self, trainer: Trainer, evaluator: Evaluator) -> None:
@@ -183,6 +182,7 @@ class EventLeader:
         if record is None:
             return
         self._own_record = evaluator.record = record
+        evaluator.log = partial(_append, record.folder / "train.log")
         position, end = self._position(trainer.global_step), trainer.max_steps
         every, early = min(c.every_n_steps for c in self.callbacks), self._settings.early_steps
         record.append(
@@ -239,6 +239,11 @@ def _own(callback: Participant) -> tuple[Any, ...]:
     std = tuple(callback.std) if callback.std is not None else None
     model = None if callback.model is None else id(callback.model)
     return model, None if callback.tokenizer is None else id(callback.tokenizer), mean, std
+
+
+def _append(path: Path, text: str) -> None:
+    with suppress(OSError), path.open("a", encoding="utf-8") as file:  # the record itself reports a full disk
+        file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
 def _default_cache(ranks: Ranks) -> Path:

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.analysis.jackknife import jackknife, two_way_jackknife
-from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.metrics.correlation import why_undefined
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.perception.distances import DISTANCES, DistanceName, PairDifferences
 
-__all__ = ["Labels", "check_arguments", "minus_distances", "others", "over_items"]
+__all__ = ["Labels", "minus_distances", "others", "over_items"]
 
 Labels = Callable[[Items], NDArray[np.generic]]
 NO_SPREAD = "within one group of items all values are equal"
@@ -51,17 +50,6 @@ def _estimate(
     if two_way:
         return two_way_jackknife(kept, clusters[0], clusters[1], NO_SPREAD)
     return jackknife(kept, clusters[0], NO_SPREAD)
-
-
-def check_arguments(key: str, distance: str, tiles: int) -> None:
-    """UserError for a distance that is not there, or fewer than one tile an image."""
-    wrong = []
-    if distance not in DISTANCES:
-        wrong.append(f"{key}: unknown distance {distance}; valid: {', '.join(DISTANCES)}")
-    if tiles < 1:
-        wrong.append(f"{key}: tiles is {tiles}; it must be at least 1 place an image")
-    if wrong:
-        raise UserError(*wrong)
 
 
 def minus_distances(

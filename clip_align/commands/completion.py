@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clip_align.commands.names import commands
+from clip_align.commands.command_names import commands
 from clip_align.config import PathsConfig, conf_dir
 from clip_align.errors import UserError
 from clip_align.runs.folder import is_run

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,10 @@ from clip_align.processes import torchrun
 from clip_align.runs.folder import user_cache
 
 if TYPE_CHECKING:
+    import torch
+
     from clip_align.callbacks.base import PerceptualCallback
+    from clip_align.evaluation.evaluated_model import EvaluatedModel
     from clip_align.models.build import ClipModel
     from clip_align.training.launch_ranks import RankLayout
     from clip_align.training.resume import RunStart
@@ -63,10 +66,13 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
     if not start.done:
         with ExitStack() as stack:
             cache = _cache(config, stack, missing)
-            samples = None if _about("data", absent) else _data(start, config, layout, cache, missing)
-            if not _about("model", absent):  # its size says what callbacks show it
-                callbacks = _callbacks(start.config, cache, stack, missing, absent)
-                _cost(start, layout, samples, cache, callbacks, missing, elsewhere)
+            data = None if _about("data", absent) else _data(start, config, layout, cache, missing)
+            if not _about("model", absent):  # its size, layers and words say what callbacks show it
+                words = _words(start, data)
+                if words is None and data is not None and config.model.kind == "tiny":
+                    print("note     words: not known before the world is rendered; prompts are not checked", flush=True)
+                callbacks = _callbacks(start.config, words, cache, stack, missing, absent)
+                _cost(start, layout, data.samples if data else None, cache, callbacks, missing, elsewhere)
                 _shared_memory(start.config, layout, missing)
     if missing:
         raise UserError(*dict.fromkeys(missing))
@@ -123,14 +129,22 @@ def _cache(config: Config, stack: ExitStack, missing: list[Problem]) -> Path:
     return cache
 
 
-def _data(start: RunStart, config: Config, layout: RankLayout, cache: Path, missing: list[Problem]) -> int | None:
-    """Samples of an epoch, None where the data are not in order."""
+@dataclass(frozen=True)
+class Found:
+    """Data that are in order. samples: of an epoch. captions: some of them; None where there are none to read yet."""
+
+    samples: int
+    captions: Callable[[int], Iterable[str]] | None
+
+
+def _data(start: RunStart, config: Config, layout: RankLayout, cache: Path, missing: list[Problem]) -> Found | None:
+    """The training data; None where they are not in order."""
     from clip_align.data.sources.base import source
     from clip_align.data.training_data import TrainingData
 
     if known := source(config.data).described(cache):
         _found("data", known[0])
-        return known[1]
+        return Found(known[1], None)
     data = TrainingData(
         config.data,
         None,
@@ -149,21 +163,44 @@ def _data(start: RunStart, config: Config, layout: RankLayout, cache: Path, miss
     except UserError as error:
         missing.extend(error.problems)
         return None
-    return data.samples
+    return Found(data.samples, data.captions)
+
+
+def _words(start: RunStart, data: Found | None) -> list[str] | None:
+    """Words that the tiny model's tokenizer would know, from the run or the captions; None where they cannot be had."""
+    from clip_align.training.components import tiny_words
+
+    if start.words is not None or start.config.model.kind != "tiny":
+        return start.words
+    if data is None or data.captions is None:
+        return None
+    return tiny_words(start.config.model, data.captions)
 
 
 def _callbacks(
-    config: Config, cache: Path, stack: ExitStack, missing: list[Problem], absent: Sequence[Problem]
+    config: Config,
+    words: Sequence[str] | None,
+    cache: Path,
+    stack: ExitStack,
+    missing: list[Problem],
+    absent: Sequence[Problem],
 ) -> list[PerceptualCallback]:
-    """Those that find their data, built as the run would build them."""
+    """Those that find their data, built as the run would build them, adapted to the model that it would train.
+
+    Args:
+        config: of the run. words: that a tiny model knows, None where that cannot be told yet.
+        cache: where the world may be rendered already. stack: removes what is made for the dry run alone.
+        missing: grows by what a callback does not find. absent: lines about callbacks that were left out before.
+    """
     from clip_align.callbacks.build import build_callbacks
     from clip_align.data.sources.base import source
     from clip_align.data.world.shards import ensure_held_out, rendered
-    from clip_align.evaluation.prepare import images_per_event
+    from clip_align.evaluation.prepare import images_per_event, why_null
     from clip_align.training.components import best_direction
 
     built: list[PerceptualCallback] = []
     given: dict[str, Path] = {}
+    evaluated_model = _evaluated_model(config, words)
     for name, callback in config.callbacks.items():
         if "world" in callback.arguments and not given:  # 2 s to render where there is none yet
             settings = source(config.data).world
@@ -172,11 +209,15 @@ def _callbacks(
             given = {"world": there or ensure_held_out(temporary, settings)}
         try:
             (one,) = build_callbacks({name: callback}, given)
+            one.null_reason = why_null(one, evaluated_model)
         except UserError as error:
             missing.extend(error.problems)
             continue
         built.append(one)
-        images = images_per_event([one], _size(config))
+        if one.null_reason is not None:
+            print(f"null     callbacks.{name}: {one.key} in the whole run: {one.null_reason}", flush=True)
+            continue
+        images = images_per_event([one], evaluated_model.image_size)
         _found(f"callbacks.{name}", f"{one.key}, {images:,} images an event, every {one.every_n_steps:,} steps")
     if len(built) == len(config.callbacks) and not _about("callbacks", absent):
         try:
@@ -184,11 +225,6 @@ def _callbacks(
         except UserError as error:
             missing.extend(error.problems)
     return built
-
-
-def _size(config: Config) -> int:
-    """Side of the model's input in pixels."""
-    return _shape(config).image_size
 
 
 def _shape(config: Config) -> ClipModel:
@@ -213,6 +249,24 @@ def _shared_memory(config: Config, layout: RankLayout, missing: list[Problem]) -
     batches = batches_under_way(workers) * layout.local_world
     _costs("shared memory", f"{mib(one * batches)} for {batches} batches under way")
     missing.extend(filter(None, [shared_memory_problem(one, workers, layout.local_world)]))
+
+
+class _AnyWords:
+    """A tokenizer that nobody calls, of a model whose words are not known yet."""
+
+    def __call__(self, texts: list[str]) -> torch.Tensor:
+        raise NotImplementedError
+
+
+def _evaluated_model(config: Config, words: Sequence[str] | None) -> EvaluatedModel:
+    """The model that would be trained, without its weights; where its words are not known it knows all."""
+    from clip_align.evaluation.evaluated_model import EvaluatedModel
+    from clip_align.models.build import build_model
+
+    tiny = config.model.kind == "tiny"
+    clip = build_model(config.model, (words or ["word"]) if tiny else None, device="meta")
+    tokenizer = clip.tokenizer if words is not None or not tiny else _AnyWords()
+    return EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, tokenizer)
 
 
 def _cost(

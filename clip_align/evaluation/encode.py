@@ -24,7 +24,7 @@ from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluation_mode import gradients_kept
 from clip_align.evaluation.inputs import Source, input_images, normalized
 from clip_align.evaluation.reading import PROJECTION, MapReader, Reading, chosen_tokens
-from clip_align.evaluation.reduce import Reduced, reduced
+from clip_align.evaluation.reduce_pairs import Reduced, reduced
 from clip_align.evaluation.weights import OWN, Swap, WeightSet
 from clip_align.models.layers import encode_layers, prefix_tokens
 from clip_align.processes.ranks import Ranks
@@ -144,7 +144,7 @@ def encode(
     """Rank 0 gets the answers by set of weights, the others empty ones; None on all ranks when ``interrupted()``.
 
     Args:
-        subject: the model, in evaluation mode and without gradients (`undisturbed.evaluating`).
+        evaluated_model: the model, in evaluation mode and without gradients (`evaluation_mode.evaluating`).
         request: what is to be encoded.
         batch_size: images or texts at a time.
         ranks: this process among the others.

@@ -28,6 +28,7 @@ class EvaluatedModel:
     tokenizer: texts -> int64 [N, context]; None where there is none. May have ``unknown(texts)``,
         the words that it does not know.
     warnings: what had to be guessed, a line each.
+    no_tokenizer: where there is none, why, and what to do about it.
     """
 
     model: nn.Module
@@ -36,6 +37,23 @@ class EvaluatedModel:
     std: Triple
     tokenizer: Callable[[list[str]], torch.Tensor] | None = None
     warnings: tuple[str, ...] = ()
+    no_tokenizer: str = "its prompts need a tokenizer; pass tokenizer=…"
+
+
+class OpenClipTokenizer:
+    """open_clip's byte-pair tokenizer, imported once a text is tokenized: few benchmarks have prompts."""
+
+    def __init__(self, context_length: int) -> None:
+        self.context_length = context_length
+        self._tokenizer: Callable[[list[str]], torch.Tensor] | None = None
+
+    def __call__(self, texts: list[str]) -> torch.Tensor:
+        """Texts as int64 [N, context]."""
+        if self._tokenizer is None:
+            from open_clip import SimpleTokenizer  # slow to import
+
+            self._tokenizer = SimpleTokenizer(context_length=self.context_length)
+        return self._tokenizer(texts)
 
 
 def find_model(
@@ -45,13 +63,18 @@ def find_model(
     tokenizer: Callable[[list[str]], torch.Tensor] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    prompts: bool = False,
 ) -> EvaluatedModel:
-    """The subject inside somebody else's training module; UserError where it cannot be found.
+    """The model under evaluation inside somebody else's training module; UserError where it cannot be found.
 
     The model is the argument, else the module itself, else its only child with ``encode_image``;
     size from ``visual.image_size``; mean and std from the arguments or ``visual``, else OpenAI's with
-    a warning; a tokenizer is looked for only where ``prompts`` are used.
+    a warning; the tokenizer is the argument, else open_clip's where the model has its vocabulary, else none.
+
+    Args:
+        module: the training's module, or the model itself.
+        model: the model under evaluation, where it is not to be found in the module.
+        tokenizer: texts to int64 [N, context].
+        mean, std: of the channels, on [0, 1].
     """
     found = _with_encode_image(module) if model is None else model
     if not hasattr(found, "encode_image"):
@@ -63,9 +86,18 @@ def find_model(
     if mean is None or std is None:
         warnings.append("the model does not say how its images are normalized: OpenAI's mean and std are used")
         mean, std = OPENAI_MEAN if mean is None else mean, OPENAI_STD if std is None else std
-    if prompts and tokenizer is None:
-        tokenizer = _open_clip_tokenizer(found)
-    return EvaluatedModel(found, _image_size(found, visual), _triple(mean), _triple(std), tokenizer, tuple(warnings))
+    size, mean, std = _image_size(found, visual), _triple(mean), _triple(std)
+    if tokenizer is not None:
+        return EvaluatedModel(found, size, mean, std, tokenizer, tuple(warnings))
+    words = _vocabulary_size(found)
+    if words == OPENAI_WORDS:
+        own = OpenClipTokenizer(int(getattr(found, "context_length", None) or 77))
+        return EvaluatedModel(found, size, mean, std, own, tuple(warnings))
+    why = (
+        f"its prompts need a tokenizer, and a vocabulary of {words} words is not open_clip's ({OPENAI_WORDS}); "
+        "pass the callback tokenizer=…"
+    )
+    return EvaluatedModel(found, size, mean, std, None, tuple(warnings), why)
 
 
 def _with_encode_image(module: nn.Module) -> nn.Module:
@@ -100,18 +132,9 @@ def _triple(values: Sequence[float] | float) -> Triple:
     return triple
 
 
-def _open_clip_tokenizer(model: nn.Module) -> Callable[[list[str]], torch.Tensor]:
+def _vocabulary_size(model: nn.Module) -> int | None:
     words = getattr(model, "vocab_size", None)
     for holder in (model, getattr(model, "text", None)):
         embedding = getattr(holder, "token_embedding", None)
         words = embedding.num_embeddings if isinstance(embedding, nn.Embedding) else words
-    if words != OPENAI_WORDS:
-        raise UserError(
-            f"model: prompts need a tokenizer, and a vocabulary of {words} words is not open_clip's "
-            f"({OPENAI_WORDS}); pass the callback tokenizer=…"
-        )
-    from open_clip import SimpleTokenizer  # slow to import
-
-    context = getattr(model, "context_length", None) or 77
-    tokenizer: Callable[[list[str]], torch.Tensor] = SimpleTokenizer(context_length=int(context))
-    return tokenizer
+    return words

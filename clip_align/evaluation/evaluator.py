@@ -13,13 +13,16 @@ from pathlib import Path
 
 from clip_align.data.progress import Notify, Progress
 from clip_align.errors import RunError, UserError
-from clip_align.evaluation.benchmark import Benchmark, described
+from clip_align.evaluation.benchmark import Benchmark
+from clip_align.evaluation.description import described
 from clip_align.evaluation.encode import Context, EncodedFeatures, encode
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluation_mode import evaluating, same_random_state
-from clip_align.evaluation.event import BenchmarkResult, PreparedBenchmark, StimulusUnion, as_fields, benchmark_results
+from clip_align.evaluation.event import PreparedBenchmark, StimulusUnion, as_fields, benchmark_results, failed
+from clip_align.evaluation.items import Items
 from clip_align.evaluation.prepare import Plan, jobs_of, opened, planned, refuse_same_keys
 from clip_align.evaluation.render_stimuli import ensure
+from clip_align.evaluation.scoring import BenchmarkResult, ContractError, difference, refuse_names
 from clip_align.evaluation.weights import OWN, Swap
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Position, Record
@@ -37,6 +40,10 @@ def _to_stderr(line: str | Progress) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _nowhere(text: str) -> None:
+    """A training without a log of its own."""
+
+
 @dataclass(frozen=True)
 class EvaluationSettings:
     """What a training run hands to its callbacks (``callbacks.base.attach``); all but ``cache`` has a default.
@@ -46,7 +53,7 @@ class EvaluationSettings:
     batch_size: images encoded at a time, on every rank; the smallest of it and those that callbacks give, else 256.
     early_steps: extra evaluations of the human and zero-shot families, below their ``every_n_steps``.
     max_steps: the last step where it is known; None: the trainer's ``max_steps``.
-    subject: the model with size, normalization and tokenizer; None: found in the module.
+    evaluated_model: the model with size, normalization and tokenizer; None: found in the module.
     position: where a step is (samples seen, epoch, seconds); None: counted from the batches.
     interrupted: asked on every rank equally often, before an event and between its batches; has to answer
         alike on all ranks. Once it says True the event is dropped: nothing is recorded for that step.
@@ -54,6 +61,7 @@ class EvaluationSettings:
     weights: sets of weights that every event encodes with, by name: what to enter around the model so that it has
         them, in place, put back to the bit (`weights.swapped`). Plain keys are of the first set; others have
         theirs with a suffix, ``…/srocc@<name>``.
+    log: takes what is for the log alone (tracebacks of benchmarks that failed), on rank 0.
     listeners: called on all ranks with (step, scores by key, None where undefined) once an event is
         recorded; a best checkpoint saves here, with exactly the weights that were scored.
     """
@@ -67,6 +75,7 @@ class EvaluationSettings:
     position: Callable[[int], Position] | None = None
     interrupted: Callable[[], bool] = _never
     notify: Notify = _to_stderr
+    log: Callable[[str], None] = _nowhere
     listeners: Sequence[Listener] = ()
     weights: Mapping[str, Swap] = field(default_factory=lambda: dict(OWN))
 
@@ -96,11 +105,14 @@ class Evaluator:
         self.settings, self.ranks, self.position = settings, ranks, position
         self.record = settings.record  # may be given until the first event
         self.listeners: list[Listener] = list(settings.listeners)
+        self.log = settings.log
         self._evaluated_models = {benchmark.key: evaluated_model for benchmark, evaluated_model in asked}
-        self._benchmarks = {benchmark.key: benchmark for benchmark, _ in asked}
+        self.benchmarks = {benchmark.key: benchmark for benchmark, _ in asked}
         self._prepared: dict[str, PreparedBenchmark] = {}
         self._unions: dict[tuple[str, ...], StimulusUnion] = {}
-        self._introduced: dict[str, int | None] = {}  # number of items
+        self._introduced: dict[str, tuple[int | None, int]] = {}  # numbers of items, and of scores
+        self._first_items: dict[str, Items] = {}
+        self._warned: set[str] = set()
         self._started = time.monotonic()
         self._spent = 0.0
 
@@ -109,6 +121,9 @@ class Evaluator:
         ranks = self.ranks
         with same_random_state():
             plans = ranks.together(self._planned, UserError, "preparation")
+            for key, plan in plans.items():
+                if plan.reason is not None:
+                    self._notify(f"{key}: null in this run: {plan.reason}")
             jobs = ranks.together(lambda: jobs_of(plans.values(), self.settings.cache), UserError, "preparation")
             ranks.together(
                 lambda: ensure(jobs.values(), self._notify) if local_rank == 0 else None, UserError, "preparation"
@@ -127,7 +142,13 @@ class Evaluator:
         )
 
     def _planned(self) -> dict[str, Plan]:
-        return {key: planned(benchmark, self._evaluated_models[key]) for key, benchmark in self._benchmarks.items()}
+        plans: dict[str, Plan] = {}
+        for key, benchmark in self.benchmarks.items():
+            benchmark.scored = False
+            benchmark.tables.clear()
+            plans[key] = planned(benchmark, self._evaluated_models[key])
+            refuse_names(benchmark)
+        return plans
 
     def evaluate(self, step: int, due: Iterable[str], context: Context) -> Scores | None:
         """One event: ask, score, record and tell the listeners; None where it was interrupted.
@@ -177,7 +198,31 @@ class Evaluator:
     def _scored(
         self, union: StimulusUnion, group: Sequence[PreparedBenchmark], answers: Mapping[str, EncodedFeatures]
     ) -> dict[str, BenchmarkResult]:
-        return benchmark_results(union, group, answers) if self.ranks.rank == 0 else {}
+        if self.ranks.rank != 0:
+            return {}
+        return {key: self._same_items(key, result) for key, result in benchmark_results(union, group, answers).items()}
+
+    def _same_items(self, key: str, result: BenchmarkResult) -> BenchmarkResult:
+        """The outcome, or a failed one where its items are not those that the record has under this key."""
+        items = result.items
+        if items is None:
+            return result
+        before = self._first_items.get(key)
+        if before is None:
+            recorded = self.record and self.record.items_differ(
+                key, items.ids, items.clusters, items.conditions, items.human
+            )
+            if recorded:
+                line = f"its items are not those of {recorded}; a callback with other items needs another name=…"
+                return failed(self._prepared[key], list(self.settings.weights), ContractError(line))
+            self._first_items[key] = items
+        elif what := difference(before, items):
+            return failed(
+                self._prepared[key],
+                list(self.settings.weights),
+                ContractError(f"its items changed ({what}); they are fixed for a run"),
+            )
+        return result
 
     def _union(self, group: Sequence[PreparedBenchmark]) -> StimulusUnion:
         keys = tuple(prepared.benchmark.key for prepared in group)
@@ -186,7 +231,7 @@ class Evaluator:
         return self._unions[keys]
 
     def _batch_size(self) -> int:
-        given = (self.settings.batch_size, *(b.batch_size for b in self._benchmarks.values()))
+        given = (self.settings.batch_size, *(b.batch_size for b in self.benchmarks.values()))
         return min((size for size in given if size is not None), default=DEFAULT_BATCH_SIZE)
 
     def _recorded(
@@ -197,12 +242,10 @@ class Evaluator:
             return
         position = self.position(step)
         for prepared in due:
-            benchmark, items = prepared.benchmark, results[prepared.benchmark.key].items
-            n = self._introduced.get(benchmark.key)
-            if benchmark.key not in self._introduced or (n is None and items is not None):
-                n = None if items is None else len(items)  # not known while the model cannot be asked
-                record.append("benchmark", position, described(benchmark, n, next(iter(self.settings.weights))))
-                self._introduced[benchmark.key] = n
+            benchmark, result = prepared.benchmark, results[prepared.benchmark.key]
+            items = result.items
+            self._warn(benchmark.key, result, position)
+            self._introduce(record, benchmark, items, position)
             if items is not None:
                 every = benchmark.every_n_steps
                 record.write_items(
@@ -212,6 +255,29 @@ class Evaluator:
         spent = self._spent + seconds  # what is still to come of this event counts from the next one on
         times = {"time/evaluation_seconds": seconds, "time/evaluation_fraction": min(1.0, spent / elapsed)}
         record.append("evaluation", position, {**as_fields(results), **times})
+
+    def _introduce(self, record: Record, benchmark: Benchmark, items: Items | None, position: Position) -> None:
+        """The benchmark's line: at its first event, and again once its number of items or its scores are known."""
+        n = self._introduced.get(benchmark.key, (None, 0))[0] if items is None else len(items)
+        about = described(
+            benchmark, n, next(iter(self.settings.weights))
+        )  # n: not known while the model cannot be scored
+        known = n, len(about["scores"])
+        if self._introduced.get(benchmark.key) != known:
+            record.append("benchmark", position, about)
+            self._introduced[benchmark.key] = known
+
+    def _warn(self, key: str, result: BenchmarkResult, position: Position) -> None:
+        """One warning for each thing that a benchmark raises, and its traceback for the log."""
+        if result.failure is None or self.record is None:
+            return
+        reason = next(iter(result.estimates.values())).reason
+        if f"{key}: {reason}" in self._warned:
+            return
+        self._warned.add(f"{key}: {reason}")
+        message = f"{key}: {reason}; its scores are null at step {position.global_step}, training continues"
+        self.record.append("event", position, {"event": "warning", "message": message})
+        self.log(f"{key}: traceback of what it raised at step {position.global_step}\n{result.failure.rstrip()}")
 
     def _notify(self, line: str | Progress) -> None:
         if self.ranks.rank == 0:

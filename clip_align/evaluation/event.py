@@ -6,8 +6,9 @@ The functions here know benchmarks, features and ranks; not Lightning, not the r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from clip_align.evaluation.features import NO_PAIRS, Features
 from clip_align.evaluation.inputs import Source
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.reading import PROJECTION, Layer, Reading
-from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.evaluation.scoring import BenchmarkResult, ContractError, all_undefined, estimates, merged
+from clip_align.metrics.estimate import Estimate
 from clip_align.metrics.vectors import FLOAT32_NOISE, unit
 from clip_align.perception.distances import PairDifferences
 
@@ -49,16 +51,6 @@ class PreparedBenchmark:
     readings: Mapping[Layer, Reading]
     pairs: Sequence[tuple[str, str]] = ()
     reason: str | None = None
-
-
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """What an event says about one benchmark: estimates by score (``srocc``, ``srocc@layer_6``), further numbers,
-    and the items with the values of all layers, None where there are none."""  # fmt: skip
-
-    estimates: Mapping[str, Estimate]
-    notes: Mapping[str, float] = field(default_factory=dict)
-    items: Items | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,39 +171,65 @@ def why_unusable(features: Features) -> str | None:
 def outcome(
     union: StimulusUnion, prepared: PreparedBenchmark, answers: Mapping[str, EncodedFeatures]
 ) -> BenchmarkResult:
-    """Items and scores of one benchmark in all its layers, with every set of weights."""
+    """Items and scores of one benchmark in all its layers, with every set of weights.
+
+    ContractError where it returns what cannot be recorded.
+    """
     benchmark = prepared.benchmark
-    estimates: dict[str, Estimate] = {}
+    if prepared.reason is not None:
+        return BenchmarkResult(_everywhere(prepared, list(answers), prepared.reason))
+    found: dict[str, Estimate] = {}
     notes: dict[str, float] = {}
     by_suffix: dict[str, Items] = {}
-    for number, (weights, answer) in enumerate(answers.items()):
-        for layer in prepared.readings:
-            suffix = layer_suffix(layer) + (f"@{weights}" if number else "")  # the first set has the plain keys
-            reason = prepared.reason
-            if reason is None:
-                features = union.features(prepared, layer, answer)
-                reason = why_unusable(features)
-            if reason is None:
-                by_suffix[suffix] = items = benchmark.items(features)
-                notes.update({name + suffix: value for name, value in items.notes.items()})
-                reason = items.reason
-            for score in benchmark.scores:
-                estimates[score.name + suffix] = undefined(reason) if reason else score.compute(by_suffix[suffix])
-    return BenchmarkResult(estimates, notes, _merged(by_suffix))
+    for layer, weights, suffix in _variants(prepared, list(answers)):
+        features = union.features(prepared, layer, answers[weights])
+        reason = why_unusable(features)
+        if reason is None:
+            items = benchmark.items(features)
+            of_variant = estimates(benchmark, items)
+            by_suffix[suffix] = items
+            notes.update({name + suffix: float(value) for name, value in items.notes.items()})
+        else:
+            of_variant = all_undefined(benchmark, reason)
+        found.update({name + suffix: estimate for name, estimate in of_variant.items()})
+    return BenchmarkResult(found, notes, merged(by_suffix))
+
+
+def _variants(prepared: PreparedBenchmark, weights: Sequence[str]) -> Iterator[tuple[Layer, str, str]]:
+    """Layer, set of weights and suffix of the keys; plain keys belong to the first set."""
+    for number, name in enumerate(weights):
+        for layer in prepared.readings or prepared.benchmark.layers:
+            yield layer, name, layer_suffix(layer) + (f"@{name}" if number else "")
 
 
 def benchmark_results(
     union: StimulusUnion, due: Iterable[PreparedBenchmark], answers: Mapping[str, EncodedFeatures]
 ) -> dict[str, BenchmarkResult]:
-    """All due benchmarks by key. An error in a benchmark's own code ends the run with its key."""
+    """All due benchmarks by key. One that raises is null at this event, with what it raised as the reason.
+
+    RunError with the benchmark's key where it breaks the contract at its first event; later on that counts as raising.
+    """
     results: dict[str, BenchmarkResult] = {}
     for prepared in due:
+        benchmark = prepared.benchmark
         try:
-            results[prepared.benchmark.key] = outcome(union, prepared, answers)
+            results[benchmark.key] = outcome(union, prepared, answers)
+        except ContractError as error:
+            if not benchmark.scored:
+                raise RunError(f"{benchmark.key}: {error}".replace("\n", " ")) from error
+            results[benchmark.key] = failed(prepared, list(answers), error)
         except Exception as error:
-            what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            raise RunError(f"{prepared.benchmark.key}: {what}".replace("\n", " ")) from error
+            results[benchmark.key] = failed(prepared, list(answers), error)
+        else:
+            benchmark.scored = benchmark.scored or results[benchmark.key].items is not None
     return results
+
+
+def failed(prepared: PreparedBenchmark, weights: Sequence[str], error: Exception) -> BenchmarkResult:
+    """Every score of the benchmark null in all layers and with all sets of weights, because of what was raised."""
+    what = str(error) if isinstance(error, (UserError, ContractError)) else f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error))
+    return BenchmarkResult(_everywhere(prepared, weights, " ".join(f"failed: {what}".split())), failure=trace)
 
 
 def layer_suffix(layer: Layer) -> str:
@@ -221,15 +239,9 @@ def layer_suffix(layer: Layer) -> str:
     return f"@layer_{layer}" if isinstance(layer, int) else f"@{layer}"
 
 
-def _merged(by_suffix: Mapping[str, Items]) -> Items | None:
-    """One table of items with the model's values in all layers and with all sets of weights."""
-    if not by_suffix:
-        return None
-    first = next(iter(by_suffix.values()))
-    if any(items.ids != first.ids for items in by_suffix.values()):
-        raise ValueError("items differ between layers")
-    model = {name + suffix: values for suffix, items in by_suffix.items() for name, values in items.model.items()}
-    return Items(model, first.human, first.ids, first.clusters, first.conditions)
+def _everywhere(prepared: PreparedBenchmark, weights: Sequence[str], reason: str) -> dict[str, Estimate]:
+    one = all_undefined(prepared.benchmark, reason)
+    return {name + suffix: e for _, _, suffix in _variants(prepared, weights) for name, e in one.items()}
 
 
 def as_fields(results: Mapping[str, BenchmarkResult]) -> dict[str, float | str | None]:

@@ -75,6 +75,36 @@ class Items:
     def __len__(self) -> int:
         return len(self.human)
 
+    def where(self, rows: ArrayLike) -> Items:
+        """The items of some rows, with their columns; notes and reason stay. ``rows``: bool [N], or row numbers."""
+        chosen = np.asarray(rows)
+        if chosen.dtype == bool and chosen.shape != (len(self),):
+            raise ValueError(f"items: a mask of shape {chosen.shape} for {len(self)} items")
+        kept = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.intp)
+        return Items(
+            {name: values[kept] for name, values in self.model.items()},
+            self.human[kept],
+            [self.ids[row] for row in kept],
+            {name: labels[kept] for name, labels in self.clusters.items()},
+            {name: column[kept] for name, column in self.conditions.items()},
+            self.notes,
+            self.reason,
+        )
+
+    def column(self, name: str) -> Column:
+        """The clusters or conditions of this name [N]; KeyError, which names those there are, for another."""
+        columns = {**self.conditions, **self.clusters}
+        if name not in columns:
+            raise KeyError(f"the items have no column {name}; columns: {', '.join(columns) or 'none'}")
+        return columns[name]
+
+    def clustered(self, *names: str) -> Items:
+        """The same items with these kinds of clusters first: what intervals resample. Conditions may serve too."""
+        first = {name: self.column(name) for name in names}
+        rest = {name: labels for name, labels in self.clusters.items() if name not in first}
+        conditions = {name: column for name, column in self.conditions.items() if name not in first}
+        return Items(self.model, self.human, self.ids, {**first, **rest}, conditions, self.notes, self.reason)
+
 
 def _values(values: ArrayLike) -> Column:
     array = np.asarray(values)

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from clip_align.errors import UserError
 from clip_align.evaluation.benchmark import Benchmark
-from clip_align.evaluation.event import BenchmarkResult
 from clip_align.evaluation.features import Features
+from clip_align.evaluation.scoring import BenchmarkResult, estimates
 from clip_align.evaluation.stimulus import ImageArray, Stimulus
-from clip_align.metrics.estimate import undefined
 from clip_align.perception.distances import DistanceName
 
 # how different two images [H, W, 3] are: larger = more different (for a quality measure: minus its value)
@@ -47,8 +46,7 @@ def observed(benchmark: Benchmark, observer: Observer) -> BenchmarkResult:
     distances = _distances(pairs, stimuli, observer)
     nothing = np.zeros((0, 0), np.float32)
     items = benchmark.items(Features(nothing[None], {}, nothing, ObservedPairs(distances)))
-    estimates = {s.name: undefined(items.reason) if items.reason else s.compute(items) for s in benchmark.scores}
-    return BenchmarkResult(estimates, dict(items.notes), items)
+    return BenchmarkResult(estimates(benchmark, items), dict(items.notes), items)
 
 
 def _distances(

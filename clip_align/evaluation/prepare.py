@@ -6,13 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from clip_align.errors import UserError
 from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.event import Kept, PreparedBenchmark
 from clip_align.evaluation.inputs import Source
-from clip_align.evaluation.reading import PROJECTION, Layer, Reading, readings
+from clip_align.evaluation.model_info import ModelInfo, model_info
+from clip_align.evaluation.reading import ALL, PROJECTION, Layer, Reading, readings
 from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.evaluation.stimulus_cache import Job, found, load
 from clip_align.evaluation.stimulus_fingerprint import maker
@@ -20,6 +22,7 @@ from clip_align.evaluation.views import VIEWS, chosen_view
 
 NAMED_WORDS = 5  # unknown words that a reason names
 
+T = TypeVar("T")
 Group = tuple[str | None, View]  # a part, None for the benchmark's own, and the view
 
 
@@ -36,11 +39,11 @@ class Plan:
 
 
 def planned(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> Plan:
-    """The benchmark's stimuli and readings for this model, or no stimuli and the reason why it cannot be evaluated."""
-    reason = why_not_evaluable(benchmark, evaluated_model)
-    found = readings(benchmark.key, benchmark.layers, benchmark.tokens, benchmark.readers, evaluated_model.model)
+    """The benchmark's stimuli and readings for this model, or none and the reason why its scores are null for it."""
+    reason = benchmark.null_reason = why_null(benchmark, evaluated_model)
     if reason:
-        return Plan(benchmark, evaluated_model.image_size, {}, found, reason=reason)
+        return Plan(benchmark, evaluated_model.image_size, {}, {}, reason=reason)
+    found = readings(benchmark.key, benchmark.layers, benchmark.tokens, benchmark.readers, evaluated_model.model)
     stimuli = by_view(benchmark, evaluated_model.image_size)
     return Plan(benchmark, evaluated_model.image_size, stimuli, found, checked_pairs(benchmark, stimuli))
 
@@ -106,7 +109,7 @@ def _refuse_conflicts(plans: Sequence[Plan]) -> None:
 
 def by_view(benchmark: Benchmark, size: int) -> dict[Group, list[Stimulus]]:
     """The stimuli by part and the view each is seen in: the callback's, else its own, else by size in pixels."""
-    stimuli = list(benchmark.stimuli())
+    stimuli = _called(benchmark, "stimuli", lambda: list(benchmark.stimuli()))
     ids = [stimulus.id for stimulus in stimuli]
     if not ids:
         raise UserError(f"{benchmark.key}: names no stimuli; check its data")
@@ -133,7 +136,7 @@ def checked_pairs(benchmark: Benchmark, stimuli: Mapping[Group, Sequence[Stimulu
     """The pairs that the benchmark declares; UserError for one whose image is no stimulus."""
     if not callable(benchmark.pairs):
         raise UserError(f"{benchmark.key}: pairs is a method of benchmarks; give the attribute another name")
-    pairs = [(reference, other) for reference, other in benchmark.pairs()]
+    pairs = _called(benchmark, "pairs", lambda: [(reference, other) for reference, other in benchmark.pairs()])
     ids = {stimulus.id for group in stimuli.values() for stimulus in group}
     for pair in pairs:
         missing = next((name for name in pair if name not in ids), None)
@@ -149,27 +152,64 @@ def checked_pairs(benchmark: Benchmark, stimuli: Mapping[Group, Sequence[Stimulu
     return pairs
 
 
-def why_not_evaluable(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> str | None:
-    """Why this model cannot be asked by prompts: words that its tokenizer never saw. UserError for a wrong set-up."""
-    prompts = benchmark.prompts()
-    if not prompts:
-        return None
-    if any(layer != PROJECTION for layer in benchmark.layers):
+def why_null(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> str | None:
+    """Let the benchmark adapt to the model; the reason why its scores are null for it, None where they are not.
+
+    A reason of its own, layers or a tokenizer that the model lacks, prompts with words that its tokenizer never saw.
+    UserError for what the user asked for and cannot have.
+    """
+    info = model_info(evaluated_model)
+    if benchmark.adapted is None or benchmark.adapted[0] != info:
+        benchmark.adapted = (info, _called(benchmark, "adapt", lambda: benchmark.adapt(info)))
+    reason = benchmark.adapted[1]
+    prompts = _called(benchmark, "prompts", benchmark.prompts) if reason is None else {}
+    if prompts and any(layer != PROJECTION for layer in benchmark.layers):
         raise UserError(f"{benchmark.key}: decisions by prompts need the projection; remove its layers=…")
+    missing = _missing_layer(benchmark, info)
+    if missing and benchmark.layers_given:
+        raise UserError(f"{benchmark.key}: {missing}")
+    if reason is not None or missing or not prompts:
+        return (reason or "it gives no reason") if reason is not None else missing
     if evaluated_model.tokenizer is None:
-        raise UserError(f"{benchmark.key}: its prompts need a tokenizer; pass tokenizer=…")
-    unknown: Callable[[list[str]], list[str]] | None = getattr(evaluated_model.tokenizer, "unknown", None)
-    words = unknown([text for texts in prompts.values() for text in texts]) if unknown else []
-    if not words:
-        return None
+        return evaluated_model.no_tokenizer
+    words = info.unknown([text for texts in prompts.values() for text in texts])
+    return unknown_words(words) if words else None
+
+
+def unknown_words(words: Sequence[str]) -> str:
+    """The reason why prompts cannot be embedded: words that the tokenizer does not know, the first few named."""
     named = ", ".join(words[:NAMED_WORDS]) + (", …" if len(words) > NAMED_WORDS else "")
     return f"{len(words)} prompt word{'s are' if len(words) > 1 else ' is'} unknown to the tokenizer: {named}"
 
 
+def _missing_layer(benchmark: Benchmark, model: ModelInfo) -> str | None:
+    numbers = [layer for layer in model.layers if isinstance(layer, int)]
+    known = (*model.layers, *benchmark.readers, *([ALL] if numbers else []))
+    wrong = [layer for layer in benchmark.layers if layer not in known]
+    if not wrong:
+        return None
+    has = f"layers 0 to {max(numbers)}" if numbers else "no layers that it gives out"
+    return f"layers: no layer {wrong[0]}; this model's image tower has {has}"
+
+
+def _called(benchmark: Benchmark, name: str, call: Callable[[], T]) -> T:
+    """What a method of the benchmark returns; an error in it is named by benchmark and method."""
+    try:
+        return call()
+    except UserError:
+        raise
+    except Exception as error:
+        line = f"{benchmark.key}: {name}() failed: {type(error).__name__}: {error}"
+        raise UserError(" ".join(line.split())) from error
+
+
 def images_per_event(benchmarks: Iterable[Benchmark], size: int) -> int:
-    """Images that an event of all ``benchmarks`` encodes at an input size in pixels, tiles counted, none twice."""
+    """Images that an event of all ``benchmarks`` encodes at an input size in pixels, tiles counted, none twice.
+
+    Those that are null for their model encode none.
+    """
     seen: set[tuple[str, View, int]] = set()
-    for benchmark in benchmarks:
+    for benchmark in (b for b in benchmarks if b.null_reason is None):
         for (_, view), stimuli in by_view(benchmark, size).items():
             seen |= {(s.id, view, benchmark.tiles if view == "tiles" else 1) for s in stimuli}
     return sum(tiles for _, _, tiles in seen)

@@ -30,7 +30,7 @@ import numpy as np
 
 from clip_align.data.progress import Notify, Progress, loaded
 from clip_align.errors import UserError
-from clip_align.evaluation.stimulus import ImageArray, Stimulus, View
+from clip_align.evaluation.stimulus import ImageArray, Stimulus, View, valid_image
 from clip_align.evaluation.stimulus_cache import Job, found, prune, write_ids
 from clip_align.evaluation.views import cut, kept
 from clip_align.processes.parent import end_with_parent, when_parent_ends
@@ -195,7 +195,7 @@ def _one_image(
     how: Callable[..., ImageArray], name: str, view: View, size: int, tiles: int, stimulus: Stimulus
 ) -> ImageArray:
     try:
-        return how(stimulus.load(), view, size, tiles, stimulus.places or stimulus.id)
+        return how(valid_image(stimulus.load()), view, size, tiles, stimulus.places or stimulus.id)
     except Exception as error:
         line = f"{name}: cannot make the image {stimulus.id}: {type(error).__name__}: {error}"
         raise UserError(line.replace("\n", " ")) from None

@@ -33,6 +33,10 @@ class Score:
     drawn_after: at how many evaluations running it must be defined before figures, console and
         trackers show it (2 for texture bias: one evaluation above the gate may be luck).
     drawn_after_of: name of the benchmark's score whose evaluations running count for that; None: its own.
+    by: name of a column of the items (clusters or conditions): the score is recorded once more for each of its
+        values, over the items that have it, as a detail ``<name>_<by>_<value>`` (``srocc_type_jpeg``).
+    value: of such a detail, which value of ``by`` it is about; not for authors to give.
+    clusters: names of the items' clusters that its interval resamples, in this order; (): as the items have them.
     flat_margin: for the verdict about rise and fall at the end, the margin below which a change counts as
         flat; None: no verdict about this score.
     """
@@ -51,8 +55,15 @@ class Score:
     drawn_after_of: str | None = None
     flat_margin: float | None = None
     higher_is_better: bool | None = None
+    by: str | None = None
+    value: str | None = None
+    clusters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         low, high = self.axis
         if low >= high:
             raise ValueError(f"score {self.name}: axis is {self.axis}; give (low, high) with low < high")
+
+    def estimate(self, items: Items) -> Estimate:
+        """The score of the items, its interval over the clusters it names."""
+        return self.compute(items.clustered(*self.clusters) if self.clusters else items)

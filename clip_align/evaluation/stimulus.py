@@ -37,3 +37,16 @@ class Stimulus:
     view: View | None = None
     places: str | None = None
     part: str | None = None
+
+
+def valid_image(image: ImageArray) -> ImageArray:
+    """The image that a stimulus's ``load`` returned; ValueError for floats outside [0, 1]."""
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"an image is an array [H, W, 3], not {type(image).__name__}")
+    if image.dtype == np.float32 and image.size:
+        low, high = float(image.min()), float(image.max())
+        if not (low >= 0 and high <= 1):  # also where one of them is NaN
+            raise ValueError(
+                f"a float image is in [0, 1], this one in [{low:g}, {high:g}]; divide by 255, or give uint8"
+            )
+    return image

@@ -95,8 +95,8 @@ class Record:
 
         Args:
             kind: ``benchmark``, ``train``, ``evaluation``, ``verdict`` or ``event``.
-            where: position in the run.
-            fields: the line's further keys (`record_schema`).
+            position: position in the run.
+            fields: the line's further keys (`record.schema`).
         """
         line = {"kind": kind, **vars(position), **{k: _json_value(v) for k, v in fields.items()}}
         self._position = position
@@ -142,6 +142,27 @@ class Record:
             write_atomic(folder / step_file(step), npz(model))
         except OSError as error:
             raise RunError(f"items: {folder} cannot be written ({error.strerror or error}); free some space") from None
+
+    def items_differ(
+        self,
+        key: str,
+        ids: Sequence[str],
+        clusters: Mapping[str, ArrayLike],
+        conditions: Mapping[str, ArrayLike],
+        human: ArrayLike,
+    ) -> Path | None:
+        """The ``items.csv`` of this benchmark where it names other items; None where it does not, or is not there.
+
+        Args:
+            key: ``family/name``.
+            ids, clusters, conditions, human: of the items [N], as for `write_items`.
+        """
+        path = self.folder / ITEMS / key / "items.csv"
+        try:
+            before = path.read_bytes()
+        except OSError:  # none yet; what cannot be read costs the verdict, not the run
+            return None
+        return None if before == items_csv(ids, clusters, conditions, human).encode() else path
 
     def close(self, status: str) -> None:
         """Close every mirror, then the file."""

@@ -41,6 +41,9 @@ class ScoreEntry(TypedDict):
     drawn_after_of: str | None
     flat_margin: float | None
     higher_is_better: bool | None
+    by: str | None
+    value: str | None
+    clusters: list[str]
 
 
 class BenchmarkLine(Line):
@@ -54,6 +57,7 @@ class BenchmarkLine(Line):
     licence: str
     options: dict[str, Any]
     n: int | None
+    weights: str
     panel: str
     scores: list[ScoreEntry]
 
@@ -163,6 +167,9 @@ SCORE_DEFAULTS: Mapping[str, Any] = {
     "drawn_after_of": None,
     "flat_margin": None,
     "higher_is_better": None,
+    "by": None,
+    "value": None,
+    "clusters": [],
 }
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "benchmark": {
@@ -173,6 +180,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "licence": "",
         "options": {},
         "n": None,
+        "weights": "raw",
         "panel": "",  # its family
         "scores": (),
     },

@@ -16,12 +16,12 @@ from clip_align.record.schema import SHOWN, score_key
 from clip_align.report import sentences
 from clip_align.report.figures import png
 from clip_align.report.labels import interval, number
-from clip_align.report.look import NARROW
 from clip_align.report.page import TEMPLATE, alternative, command_of, inline, render
 from clip_align.report.panels import Panel, note_of, panels
 from clip_align.report.run_labels import run_labels, run_names
 from clip_align.report.score_curves import Point, curve_of, shown_scores
 from clip_align.report.score_variants import all_scores
+from clip_align.report.style import NARROW
 from clip_align.runs.folder import RunFolder, read_provenance, run_status, write_atomic
 
 FOOT = (

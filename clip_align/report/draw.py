@@ -18,10 +18,10 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from clip_align.report.labels import compress, count, sample_ticks, tick_texts, wrapped
-from clip_align.report.look import COLOURS, FAINT, INK, MUTED, TEXT_COLOURS, Layout
-from clip_align.report.margin import LINE, limits, places, write_names
+from clip_align.report.name_labels import LINE, limits, places, write_names
 from clip_align.report.panels import Panel
 from clip_align.report.score_curves import Curve
+from clip_align.report.style import COLOURS, FAINT, INK, MUTED, TEXT_COLOURS, Layout
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 2)), (0, (3, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

@@ -19,10 +19,10 @@ from clip_align.record.record import History
 from clip_align.record.schema import EventLine
 from clip_align.report.draw import draw
 from clip_align.report.labels import count, fitted, wrapped
-from clip_align.report.look import INK, MUTED, WIDE, Layout
-from clip_align.report.margin import fitting, inches
+from clip_align.report.name_labels import fitting, inches
 from clip_align.report.panels import Panel, panels
 from clip_align.report.score_variants import all_scores
+from clip_align.report.style import INK, MUTED, WIDE, Layout
 from clip_align.runs.folder import write_atomic
 
 HEAD, FOOT = 0.30, 0.30  # inches above and below the panels

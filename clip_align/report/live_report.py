@@ -17,7 +17,7 @@ from pathlib import Path
 from clip_align.processes.child import Child, be_nice, words
 from clip_align.record.record import Mirror
 from clip_align.record.schema import AnyLine
-from clip_align.report.look import REFRESH_SECONDS
+from clip_align.report.style import REFRESH_SECONDS
 from clip_align.runs.folder import RunFolder, read_provenance
 
 LIMIT_SECONDS = 5.0  # for the last redraw by the child, after which the parent draws itself

@@ -24,10 +24,10 @@ from clip_align.record.schema import BenchmarkLine, ScoreEntry, VerdictLine, com
 from clip_align.report import sentences
 from clip_align.report.figures import footnote, max_steps, png, run_title, started
 from clip_align.report.labels import count, duration, interval, number, short_home
-from clip_align.report.look import NARROW, REFRESH_SECONDS
 from clip_align.report.panels import Panel, panels
 from clip_align.report.score_curves import curve_of, shown_scores, tagged, tags
 from clip_align.report.score_variants import all_scores
+from clip_align.report.style import NARROW, REFRESH_SECONDS
 from clip_align.runs.folder import RunFolder, read_provenance, run_status, write_atomic
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")

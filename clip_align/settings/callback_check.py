@@ -6,12 +6,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clip_align.errors import Problem
 from clip_align.runs.provenance import versions
 from clip_align.settings import arguments
-from clip_align.settings.signatures import BASE, NO_MODULE, NotFoundError, Parameter, constructor
+from clip_align.settings.signatures import (
+    BASE,
+    NotFoundError,
+    Parameter,
+    class_text,
+    constructor,
+)
+from clip_align.source_code import NO_MODULE
 
 if TYPE_CHECKING:
     from clip_align.config import CallbackConfig
@@ -20,17 +27,33 @@ if TYPE_CHECKING:
 def checked(callbacks: Mapping[str, CallbackConfig], errors: list[Problem]) -> dict[str, CallbackConfig]:
     """The callbacks with their arguments as the annotations ask: 1e2 is the whole number 100 for the callback too.
 
-    ``errors`` grows by a line for every class that is not one, unknown key, wrong type, range, and doubled name.
+    ``errors`` grows by a line for every class that is not one, unknown key, wrong type and range, and for two that
+    would write the same curves.
     """
     found = {name: _checked(f"callbacks.{name}", callback, errors) for name, callback in callbacks.items()}
-    by_name: dict[str, list[str]] = defaultdict(list)
+    by_key: dict[str, list[str]] = defaultdict(list)
     for name, callback in callbacks.items():
-        by_name[str(callback.arguments.get("name") or name)].append(name)
-    for name, keys in by_name.items():
-        if len(keys) > 1:
-            what = f"{' and '.join(keys)} are both named {name}; give one of them another name"
+        if key := record_key(name, callback.target, callback.arguments):
+            by_key[key].append(name)
+    for key, names in by_key.items():
+        if len(names) > 1:
+            what = f"{' and '.join(names)} would both write {key}; give one of them another name"
             errors.append(Problem("callbacks", what))
     return found
+
+
+def record_key(name: str, target: str, arguments: Mapping[str, Any]) -> str | None:
+    """``family/name`` of a callback as configured; None where its class does not say its family as a text.
+
+    Args:
+        name: its key in the config, which is its name unless it is given another one.
+        target: its class. arguments: of its constructor.
+    """
+    try:
+        family = class_text(target, "family")
+    except NotFoundError:
+        return None
+    return f"{family}/{arguments.get('name') or name}" if family else None
 
 
 def takes(target: str, argument: str) -> bool:

@@ -13,14 +13,17 @@ import yaml  # type: ignore[import-untyped]  # Hydra brings it
 from clip_align import config as schema
 from clip_align.errors import Problem, UserError
 from clip_align.runs.folder import RunFolder, is_run, resolve_run
+from clip_align.settings.callback_check import record_key
 from clip_align.settings.compose import Composed, compose
 from clip_align.settings.override_check import KINDS
 from clip_align.settings.quoting import as_typed
-from clip_align.structure import convert, flat, plain, shown
+from clip_align.settings.signatures import NotFoundError, constructor
+from clip_align.structure import Existing, Holds, convert, flat, plain, shown
 
 PLACES = ("data.shards", "data.csv", "data.root")  # of the same data, which is checked when they have been read
 MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers", *PLACES)  # and all of these sections:
 SECTIONS = ("tracker", "callbacks")
+MAY_CHANGE_OF_CALLBACK = ("every_n_steps", "batch_size")  # all else may change its items
 OF_THE_CALL = ("resume", "name", "dry_run", "paths")  # about this call, not about the run
 CHANGEABLE = "trainer.max_steps or samples, data.workers, tracker, callbacks and where the data lie"
 
@@ -51,6 +54,8 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[Problem])
         errors.extend(_refused(key, new, stored, run))
     if new.get("data"):
         errors.extend(_other_sources(new["data"].get("shards"), stored["data"].get("shards"), run))
+    if isinstance(result.get("callbacks"), Mapping):
+        errors.extend(_other_items(result["callbacks"], stored["callbacks"], run.path.name))
     lengths = [
         k for k in ("max_steps", "samples") if f"trainer.{k}" in composed.typed and new["trainer"][k] is not None
     ]
@@ -178,6 +183,54 @@ def _other_sources(new: object, stored: object, run: RunFolder) -> Iterator[Prob
             f"({shown(weights[1])}); when a run is resumed its shards may lie elsewhere, but not be mixed otherwise"
         )
         yield Problem("data.shards", what)
+
+
+def _other_items(new: Mapping[str, Any], stored: Mapping[str, Any], run: str) -> Iterator[Problem]:
+    """A line for every option that would put other items under a key that the run has a curve for.
+
+    ``new``, ``stored``: callbacks by their key in the config, as plain values.
+    """
+    curves = {_curve(name, callback): callback for name, callback in stored.items()}
+    for name, callback in new.items():
+        if not isinstance(callback, Mapping) or _curve(name, callback) not in curves:
+            continue
+        before = curves[_curve(name, callback)]
+        path, another = f"callbacks.{name}", f"give it another name, +callbacks.{name}.name=…"
+        if callback.get("target") != before["target"]:
+            what = f"{run} was started with another class for this curve ({before['target']}); {another}"
+            yield Problem(path, what)
+            continue
+        moved = _movable(str(before["target"]))
+        for key in {**before["arguments"], **callback.get("arguments", {})}:
+            old, value = before["arguments"].get(key), callback["arguments"].get(key)
+            if key in (*MAY_CHANGE_OF_CALLBACK, "name") or old == value or (key in moved and _same_end(old, value)):
+                continue
+            what = (
+                f"{shown(value)} is not what {run} was started with ({shown(old)}), and this curve "
+                f"would continue with other items; {another}"
+            )
+            yield Problem(f"{path}.{key}", what)
+
+
+def _curve(name: str, callback: Mapping[str, Any]) -> tuple[str, str]:
+    """What two callbacks that write the same curves have in common: family (else class) and name."""
+    target = str(callback.get("target"))
+    key = record_key(name, target, callback.get("arguments") or {})
+    return ("", key) if key else (target, name)
+
+
+def _movable(target: str) -> set[str]:
+    """Arguments that are paths: the same files may be elsewhere when a run is resumed."""
+    try:
+        parameters = constructor(target) or {}
+    except NotFoundError:
+        return set()
+    return {name for name, p in parameters.items() if any(isinstance(m, Existing | Holds) for m in p.markers)}
+
+
+def _same_end(old: object, new: object) -> bool:
+    """Whether two paths end in the same name: moved, not another. The items are compared at the first event."""
+    return isinstance(old, str) and isinstance(new, str) and Path(old).name == Path(new).name
 
 
 def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: RunFolder) -> Iterator[Problem]:

@@ -13,10 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
-from clip_align.source_code import Source, derives, dotted, lineage, lookup, read_source
+from clip_align.source_code import (
+    NO_MODULE,
+    Source,
+    UnreadableError,
+    derives,
+    dotted,
+    lineage,
+    lookup,
+    parsed,
+    read_source,
+)
 from clip_align.structure import Distinct, Existing, Holds, Matches, Range
 
-NO_MODULE = "no such module"
 BASE = "clip_align.callbacks.base.PerceptualCallback"
 PLAIN: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool, "Path": str, "None": type(None)}
 Marker = Range | Holds | Existing | Matches | Distinct
@@ -50,16 +59,56 @@ def constructor(target: str, base: str = BASE) -> Mapping[str, Parameter] | None
 
     NotFoundError when there is no such module or class.
     """
-    module_name, _, class_name = target.rpartition(".")
-    source = read_source(module_name) if module_name else None
-    if source is None:
-        raise NotFoundError(NO_MODULE)
-    found = lookup(source, class_name)
-    if found is None or not isinstance(found[1], ast.ClassDef):
-        raise NotFoundError(f"no class {class_name} in {module_name}")
+    found = _found_class(target)
     if not derives(*found, base):
         return None
     return _parameters(list(lineage(*found, base)))
+
+
+def class_text(target: str, attribute: str) -> str | None:
+    """The text that a class, or the nearest of its bases, assigns to an attribute; None where it is no plain text.
+
+    NotFoundError when there is no such module or class.
+    """
+    for source, node in lineage(*_found_class(target), BASE):
+        value = dict(_assignments(node.body)).get(attribute)
+        if value is None:
+            continue
+        found = lookup(source, value.id) if isinstance(value, ast.Name) else None
+        text = found[1] if found is not None else value
+        return text.value if isinstance(text, ast.Constant) and isinstance(text.value, str) else None
+    return None
+
+
+def _parsed(module: str) -> Source:
+    try:
+        return parsed(module)
+    except UnreadableError as error:
+        raise NotFoundError(str(error)) from None
+
+
+def _found_class(target: str) -> tuple[Source, ast.ClassDef]:
+    module_name, _, class_name = target.rpartition(".")
+    if not module_name:
+        raise NotFoundError(NO_MODULE)
+    found = lookup(read_source(module_name) or _parsed(module_name), class_name)  # the latter says what is wrong
+    if found is None or not isinstance(found[1], ast.ClassDef):
+        raise NotFoundError(f"no class {class_name} in {module_name}")
+    return found[0], found[1]
+
+
+def _assignments(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
+    """Names with their values in assignments: ``a = x``, ``a: T = x``, and ``a, b = x, y`` pair by pair."""
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            yield node.target.id, node.value
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            pairs = [(target, node.value)]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = list(zip(target.elts, node.value.elts, strict=False))
+            yield from ((name.id, value) for name, value in pairs if isinstance(name, ast.Name))
 
 
 def hint_of(source: Source, node: ast.expr | None, depth: int = 0) -> Any:

@@ -73,6 +73,10 @@ class ConsoleMirror(Mirror):
             self._on_screen(partial(self._live.console.print, text, markup=False, highlight=False))
         self._write_log(text)
 
+    def log(self, text: str) -> None:
+        """Text for train.log alone."""
+        self._write_log(text)
+
     def line(self, line: AnyLine) -> None:
         """Show one line of the record."""
         self._status.take(line)

@@ -45,7 +45,7 @@ class WandbMirror(Mirror):
             folder: the run's, with its provenance written.
             tracker: mode, project, entity, group and tags.
             config: the run's configuration as plain values.
-            say: gets lines for the reader.
+            notify: gets lines for the reader.
         """
         self._notify = notify
         self._mode = mode(tracker.mode)

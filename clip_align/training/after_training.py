@@ -37,10 +37,10 @@ def after_training(
 
     Args:
         config: of the run.
-        ready: its callbacks, words, cache and the model under evaluation.
+        components: its callbacks, words, cache and the model under evaluation.
         opened: its folder and record.
         device: of the training, whose model Lightning has put away.
-        where: the last position, for the lines of the record.
+        run_position: the last position, for the lines of the record.
         signals: one that has come ends this after the batch under way.
     """
 

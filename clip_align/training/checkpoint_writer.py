@@ -18,7 +18,7 @@ from lightning_fabric.plugins.io import CheckpointIO
 
 from clip_align.errors import RunError
 from clip_align.runs.folder import replacing
-from clip_align.training.checkpoint import load, reason_of
+from clip_align.training.checkpoint_files import load, reason_of
 from clip_align.training.free_memory import free_host_bytes
 
 AT_ONCE = 64 * 2**20  # bytes: a smaller file is on the disk before a thread would have been worth it

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.best_checkpoint import higher_is_better
 from clip_align.callbacks.build import build_callbacks
-from clip_align.config import CheckpointConfig, Config
+from clip_align.config import CheckpointConfig, Config, ModelConfig
 from clip_align.data.loader import Loader
 from clip_align.data.progress import Notify
 from clip_align.data.sampling_plan import Cursor
@@ -39,8 +39,8 @@ MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
 class RunComponents:
     """All that training is made of, on this rank.
 
-    cursor: epoch and number of the first batch. subject: the model as benchmarks ask it. stimuli: files of their
-    images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None.
+    cursor: epoch and number of the first batch. evaluated_model: the model as benchmarks ask it. stimuli: files of
+    their images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None.
     higher_is_better: the direction of ``checkpoint.best``; None where there is no such score.
     """
 
@@ -78,7 +78,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     cursor, others = start.cursor(data.found.fingerprint)
     if others:
         notify(others)
-    words = start.words if start.words is not None else _words(config, data)
+    words = start.words if start.words is not None else tiny_words(config.model, data.captions)
     seed_everything(config.seed)
     clip = build_model(config.model, words)
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
@@ -118,11 +118,14 @@ def _stimuli(
     return {callback.key: [] for callback in callbacks} | files_of(jobs)
 
 
-def _words(config: Config, data: TrainingData) -> list[str] | None:
-    """The vocabulary of the tiny model, from the captions it will be trained on; others bring their own."""
-    if config.model.kind != "tiny":
+def tiny_words(model: ModelConfig, captions: Callable[[int], Iterable[str]]) -> list[str] | None:
+    """The vocabulary of the tiny model, from the captions it will be trained on; others bring their own.
+
+    ``captions``: as many of them as asked for, from all over the data.
+    """
+    if model.kind != "tiny":
         return None
-    return list(WordTokenizer.from_captions(data.captions(MOST_CAPTIONS), config.model.vocabulary, 3).words)
+    return list(WordTokenizer.from_captions(captions(MOST_CAPTIONS), model.vocabulary, 3).words)
 
 
 def _world(config: Config, cache: Path, notify: Notify) -> Path | None:

@@ -27,7 +27,7 @@ from clip_align.errors import UserError
 from clip_align.processes import torchrun
 from clip_align.settings.config_check import HALF_WITHOUT_GPU
 from clip_align.training.compilers import compiler_problem
-from clip_align.training.watch import Peers
+from clip_align.training.stall_watch import Peers
 
 PATIENCE = timedelta(hours=3)  # rank 0 may render or index while the others wait; who dies is seen otherwise
 BACKSTOP_S = 120.0  # training's collectives give up so long after `watch` would have ended the run by itself
@@ -104,7 +104,7 @@ def join_process_group(layout: RankLayout, stall_limit_s: float) -> Peers | None
     The wait for the first rank, which prepares what is made once, may be long; collectives of training may not.
 
     Args:
-        here: this process's place.
+        layout: this process's place.
         stall_limit_s: seconds after which a run that waits is ended.
 
     Returns:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from clip_align.runs.folder import (
 from clip_align.runs.provenance import provenance
 from clip_align.tracking.build_mirrors import mirrors
 from clip_align.tracking.console_lines import can_redraw
-from clip_align.training.checkpoint import set_aside
+from clip_align.training.checkpoint_files import set_aside
 from clip_align.training.components import RunComponents
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.resume import RunStart, contrastive_batch, global_batch
@@ -46,12 +46,16 @@ KEPT_ASIDE = ("metrics.jsonl", "items", "checkpoints", "curves.png", "report.htm
 
 @dataclass(frozen=True, eq=False)
 class OpenedRun:
-    """What rank 0 has beside the others. notify: a line for the user, also into train.log."""
+    """What rank 0 has beside the others.
+
+    notify: takes a line for the user, also into train.log. log: takes text for train.log alone.
+    """
 
     run: RunFolder
     record: Record
     evaluation_costs: EvaluationCosts
     notify: Notify
+    log: Callable[[str], None]
 
 
 def open_run(
@@ -62,8 +66,8 @@ def open_run(
     Args:
         run: the folder that `folder_of` has made.
         start: where the run begins.
-        ready: what it is made of: data, model, callbacks.
-        here: the first rank's place.
+        components: what it is made of: data, model, callbacks.
+        layout: the first rank's place.
         argv: the command as typed.
     """
     config = start.config
@@ -81,7 +85,7 @@ def open_run(
     record = Record(run.path, [evaluation_costs, *watching])
     record.append("event", _position(start, components), _beginning(start, components, layout, run))
     console: Any = watching[-1]
-    return OpenedRun(run, record, evaluation_costs, console.notify)
+    return OpenedRun(run, record, evaluation_costs, console.notify, console.log)
 
 
 def folder_of(start: RunStart) -> RunFolder:

@@ -13,9 +13,9 @@ import pytorch_lightning as pl
 import torch
 
 from clip_align.processes.ranks import Ranks
-from clip_align.training.checkpoint import point_last, step_file
+from clip_align.training.checkpoint_callback import Checkpoints
+from clip_align.training.checkpoint_files import point_last, step_file
 from clip_align.training.checkpoint_writer import Order
-from clip_align.training.checkpoints import Checkpoints
 from clip_align.training.loss_check import finite_weights
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from clip_align.config import Config, OptimizerConfig, PathsConfig, to_plain
 from clip_align.errors import UserError
 from clip_align.record.record import read
 from clip_align.runs.folder import RunFolder, read_provenance, run_name, used_name
-from clip_align.training.checkpoint import OWN, GivenUp, newest
+from clip_align.training.checkpoint_files import OWN, GivenUp, newest
 from clip_align.training.default_intervals import with_default_intervals
 
 

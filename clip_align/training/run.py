@@ -39,10 +39,10 @@ from clip_align.training.launch_ranks import (
 from clip_align.training.open_run import OpenedRun, folder_of, open_run
 from clip_align.training.resume import RunStart, global_batch, resume_command, run_start
 from clip_align.training.run_end import RunEnd
+from clip_align.training.stall_watch import Limits, Watch
 from clip_align.training.train_log import EvaluationCosts, RunPosition
 from clip_align.training.trainer import compile_towers
 from clip_align.training.training_loop import LoopContext, TrainingLoop, build_loop
-from clip_align.training.watch import Limits, Watch
 
 OTHERS_LATER_S = 30.0  # the first rank ends a run that waits too long: it can save, and say why
 
@@ -197,6 +197,7 @@ def _trained(
         position=lambda step: run_position.position(),
         interrupted=interrupted,
         notify=opened.notify if opened else _silent,
+        log=opened.log if opened else _silent,
         listeners=(loop.checkpoints.evaluated,),
     )
     attach(components.callbacks, settings)

@@ -19,10 +19,10 @@ from clip_align.processes.stop_signals import exit_code
 from clip_align.processes.torchrun import under_torchrun
 from clip_align.record.record import Position, Record
 from clip_align.runs.folder import RunFolder, write_provenance
-from clip_align.training.explain import explained, peer_is_gone
+from clip_align.training.error_lines import explained, peer_is_gone
 from clip_align.training.launch_ranks import ChildRanks
 from clip_align.training.signals import Signals
-from clip_align.training.watch import Watch
+from clip_align.training.stall_watch import Watch
 
 STATUS = {0: "done", INTERRUPTED: "interrupted", TERMINATED: "terminated"}  # any other code: failed
 REASON_S = 5.0  # for a failed rank to have said why

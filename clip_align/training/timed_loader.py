@@ -9,7 +9,7 @@ from typing import Any
 
 from clip_align.errors import RunError
 from clip_align.training.signals import Signals
-from clip_align.training.watch import Doing, Watch
+from clip_align.training.stall_watch import Doing, Watch
 
 GRACE_S = 1.0  # a signal to the whole group may kill a worker before this process has seen its own
 

@@ -35,7 +35,7 @@ def build_trainer(
 
     Args:
         config: precision and accumulation.
-        here: this rank's place among the others.
+        layout: this rank's place among the others.
         model: what is trained, looked at for BatchNorm.
         max_steps: optimizer steps of the whole run, those before a resume counted.
         callbacks: in the order in which they are called.

@@ -14,18 +14,18 @@ import pytorch_lightning as pl
 from clip_align.config import Config
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
+from clip_align.training.checkpoint_callback import Checkpoints
 from clip_align.training.checkpoint_writer import CheckpointWriter
-from clip_align.training.checkpoints import Checkpoints
 from clip_align.training.clip_module import CLIPModule
 from clip_align.training.default_intervals import checkpoint_every
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.rescue import Rescue
 from clip_align.training.signals import Signals
+from clip_align.training.stall_watch import Mark, Watch
 from clip_align.training.stop_check import StopCheck
 from clip_align.training.timed_loader import TimedLoader
 from clip_align.training.train_log import EvaluationCosts, LogSchedule, Progress, RunPosition, faster_data
 from clip_align.training.trainer import build_trainer
-from clip_align.training.watch import Mark, Watch
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.callbacks.base import PerceptualCallback
-from clip_align.evaluation.benchmark import described
+from clip_align.evaluation.description import described
 from clip_align.evaluation.encode import Context
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluator import EvaluationSettings, Evaluator, Scores

@@ -10,15 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import checks
 import gloo_ranks
 import shipped
 
 from clip_align.processes.ranks import Ranks
+from clip_align.testing import battery
 
 
 def events(data: Path, cache: Path, ranks: Ranks) -> dict[str, dict[str, Any] | None]:
-    return {name: checks.event_fields(shipped.build(name, data), cache, ranks) for name in shipped.names()}
+    return {name: battery.event_fields(shipped.build(name, data), cache, ranks) for name in shipped.names()}
 
 
 def main() -> None:

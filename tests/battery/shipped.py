@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from random_images import random_image
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
+from clip_align.config import Config
 from clip_align.data.world.held_out import save_held_out
 from clip_align.settings.load_config import load
+from clip_align.testing.random_images import random_image
+from clip_align.training.default_intervals import with_default_intervals
 
 CLASSES = 16
 
@@ -34,12 +37,17 @@ def names() -> list[str]:
     return [name for name, module in targets().items() if (ROOT / f"{module.replace('.', '/')}.py").is_file()]
 
 
+def configured(overrides: Sequence[str]) -> Config:
+    """What a run of 1,000 steps is made from: the steps between evaluations are numbers."""
+    return with_default_intervals(load(overrides), 1_000)
+
+
 def build(name: str, data: Path) -> PerceptualCallback:
     """The callback as ``callbacks=[name]`` makes it."""
     overrides = [f"callbacks=[{name}]"]
     if name == "pairs_csv":
         overrides.append(f"callbacks.pairs_csv.csv={data / 'pairs.csv'}")
-    return build_callbacks(load(overrides).callbacks, {"world": data / "world"})[0]
+    return build_callbacks(configured(overrides).callbacks, {"world": data / "world"})[0]
 
 
 def make_data(data: Path) -> None:

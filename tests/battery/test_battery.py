@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import checks
 import pytest
 import shipped
 import stubs
@@ -21,7 +20,7 @@ import stubs
 from clip_align.callbacks.build import build_callbacks
 from clip_align.errors import UserError
 from clip_align.evaluation.prepare import images_per_event
-from clip_align.settings.load_config import load
+from clip_align.testing import battery
 
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 NAMES = [*shipped.names(), "outside"]
@@ -35,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make(name: str, data: Path) -> checks.Make:
+def make(name: str, data: Path) -> battery.Make:
     return stubs.Pairs if name == "outside" else partial(shipped.build, name, data)
 
 
@@ -50,19 +49,19 @@ def test_a_yaml_without_its_module_is_announced_as_such(name: str, data: Path) -
 
 
 def test_an_event_of_the_default_run_encodes_at_most_10_000_images(data: Path) -> None:
-    callbacks = build_callbacks(load([]).callbacks, {"world": data / "world"})
+    callbacks = build_callbacks(shipped.configured([]).callbacks, {"world": data / "world"})
     assert len(callbacks) == 4
     assert 1_000 < images_per_event(callbacks, 32) <= 10_000
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
-def test_battery(check: Callable[[checks.Make, Path], None], make: checks.Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("check", battery.CHECKS, ids=lambda check: check.__name__)
+def test_battery(check: Callable[[battery.Make, Path], None], make: battery.Make, tmp_path: Path) -> None:
     check(make, tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_key_is_family_and_name(name: str, make: checks.Make) -> None:
+def test_key_is_family_and_name(name: str, make: battery.Make) -> None:
     callback = make()
     assert callback.key == f"{callback.family}/{'pairs' if name == 'outside' else name}"
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import stubs
@@ -346,17 +347,38 @@ def test_the_name_defaults_to_the_file_of_the_class() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"every_n_steps": 0}, "human/pairs: every_n_steps is 0; it must be at least 1 optimizer step"),
-        ({"batch_size": 0}, "human/pairs: batch_size is 0; it must be at least 1 image"),
-        ({"view": "fisheye"}, "human/pairs: unknown view fisheye; valid: resize_crop, squash, native, tiles"),
-        ({"name": "My Pairs"}, "human/My Pairs: a name is lower-case letters, digits and underscores"),
-        ({"layers": ()}, "human/pairs: layers is []; give projection, all or numbers from 0"),
+        ({"every_n_steps": 0}, "Pairs.every_n_steps: 0 is out of range; it must be at least 1"),
+        ({"every_n_steps": "often"}, "Pairs.every_n_steps: 'often' is not a whole number"),
+        ({"batch_size": 0}, "Pairs.batch_size: 0 is out of range; it must be at least 1"),
+        ({"view": "fisheye"}, "Pairs.view: 'fisheye' is not one of resize_crop, squash, native, tiles"),
+        (
+            {"name": "My Pairs"},
+            "Pairs.name: 'My Pairs' is not of the right form: lower-case letters, digits, underscores",
+        ),
+        ({"layers": ()}, "Pairs.layers: [] is empty; give at least one value"),
+        ({"layers": (1, "last")}, "Pairs.layers[1]: 'last' is not a whole number or projection"),
+        ({"mean": 0.5}, "Pairs.mean: 0.5 is not a list: Pairs.mean=[…] or null"),
     ],
 )
 def test_wrong_base_arguments_are_one_line(arguments: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError) as caught:
         stubs.Pairs(**arguments)
     assert caught.value.lines == (line,)
+
+
+def test_all_wrong_arguments_come_at_once() -> None:
+    with pytest.raises(UserError) as caught:
+        stubs.Pairs(2.5, every_n_steps=0, view="near")  # type: ignore[arg-type]
+    assert [line.partition(":")[0] for line in caught.value.lines] == [
+        "Pairs.pairs", "Pairs.every_n_steps", "Pairs.view",
+    ]  # fmt: skip
+
+
+def test_arguments_are_taken_as_a_config_takes_them() -> None:
+    callback = stubs.Pairs(4.0, every_n_steps=np.int64(7), layers=["projection"])  # type: ignore[arg-type]
+    assert len(callback.ids[0]) == 4
+    assert callback.options == {"pairs": 4, "prefix": "pairs", "every_n_steps": 7, "layers": ["projection"]}
+    assert (callback.layers_given, stubs.Pairs().layers_given) == (True, False)
 
 
 def test_callbacks_are_found_in_the_trainers_order(tmp_path: Path) -> None:

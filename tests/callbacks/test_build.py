@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,9 @@ def test_all_errors_come_at_once_a_line_each() -> None:
         )
     a, b, c, d, e = caught.value.lines
     assert a == "callbacks.a: _target_ pathlib.Path is not a subclass of PerceptualCallback"
-    assert b.startswith("callbacks.b: _target_ no_such_package.Mine cannot be imported (No module named")
-    assert c.startswith("callbacks.c: _target_ stubs.NoSuchClass cannot be imported (module 'stubs' has no attribute")
-    assert d == "human/d: every_n_steps is 0; it must be at least 1 optimizer step"
+    assert b == "callbacks.b: no module no_such_package; is the package installed in this environment?"
+    assert c == "callbacks.c: _target_ stubs.NoSuchClass: no class NoSuchClass in stubs"
+    assert d == "Pairs.every_n_steps: 0 is out of range; it must be at least 1"
     assert e.startswith("callbacks.e: ")
     assert "pears" in e
 
@@ -60,3 +61,37 @@ def test_given_arguments_fill_what_the_config_leaves_open_and_are_made_only_if_w
     assert asked == [1]
     own = build_callbacks({"w": config("stubs.Wants", world="/mine")}, {"world": world})
     assert own[0].world == "/mine"  # type: ignore[attr-defined]
+
+
+def test_keys_of_the_config_are_free_and_names_are_unique_within_a_family() -> None:
+    built = build_callbacks({"a": config(name="same"), "b-2": config("stubs.Named", name="same")})
+    assert [c.key for c in built] == ["human/same", "zero_shot/same"]
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("import not_there_either", "ModuleNotFoundError: No module named 'not_there_either'"),
+        ("from os import nothing_like_it", "ImportError: cannot import name 'nothing_like_it' from 'os'"),
+        ("x = 1 / 0", "ZeroDivisionError: division by zero"),
+        ("def f(:", "SyntaxError: invalid syntax"),
+        ("import sub_outside.helper", "RuntimeError: deeper"),
+    ],
+)
+def test_an_error_inside_a_module_is_shown_as_what_it_is(
+    code: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "sub_outside"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "helper.py").write_text("\n\nraise RuntimeError('deeper')\n")
+    (package / "bench.py").write_text(f"# a comment\n{code}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [n for n in sys.modules if n.startswith("sub_outside")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(UserError) as caught:
+        build_callbacks({"mine": config("sub_outside.bench.Mine")})
+    (line,) = caught.value.lines
+    assert line.startswith(f"callbacks.mine: sub_outside.bench cannot be imported: {what}")
+    place = ("helper.py", 3) if "helper" in code else ("bench.py", 2)
+    assert line.endswith(f"({package / place[0]}, line {place[1]})")

@@ -14,7 +14,7 @@ import shipped
 from clip_align.callbacks.base import NAME, PerceptualCallback
 from clip_align.callbacks.noise.world_noise import WorldNoise, hundredths, noisy_image
 from clip_align.callbacks.texture.world_cue_conflict import WorldCueConflict
-from clip_align.callbacks.world_stimuli import CLASSES
+from clip_align.callbacks.world_benchmark import CLASSES
 from clip_align.callbacks.zero_shot.world import World
 from clip_align.data.world.held_out import image
 from clip_align.data.world.scenes import HELD_OUT_SIZES
@@ -25,7 +25,6 @@ from clip_align.settings.signatures import constructor
 from clip_align.structure import Range
 
 K = 16
-SIGMAS = "noise/world_noise: sigmas is [{}]; give standard deviations on [0, 1], whole hundredths"
 Decide = Callable[[str, int], int]
 
 
@@ -78,7 +77,8 @@ def test_texture_bias_is_the_share_of_texture_decisions(world: Path, by_texture:
     callback = WorldCueConflict(world=world)
 
     def decide(name: str, row: int) -> int:
-        cue = callback.set.texture if row % 240 < by_texture * 240 else callback.set.shape
+        cues = callback.sets["cue_conflict"]
+        cue = cues.texture if row % 240 < by_texture * 240 else cues.shape
         return int(cue[row])
 
     found = scores_of(callback, decide)
@@ -109,7 +109,7 @@ def test_noise_drops_are_counted_on_the_same_images(world: Path) -> None:
     callback = WorldNoise(world=world)
 
     def decide(name: str, row: int) -> int:
-        right = int(callback.set.shape[index(name)])
+        right = int(callback.sets["test"].shape[index(name)])
         wrong = (right + 1) % K
         if name.startswith("world/"):
             return right if index(name) < 192 else wrong
@@ -130,10 +130,11 @@ def test_noise_drops_are_counted_on_the_same_images(world: Path) -> None:
 def test_the_relative_drop_comes_with_its_limit(world: Path) -> None:
     callback = WorldNoise(world=world)
     ids = [stimulus.id for stimulus in callback.stimuli()]
-    answers = [int(callback.set.shape[index(name)]) if index(name) < 128 else 0 for name in ids]
+    answers = [int(callback.sets["test"].shape[index(name)]) if index(name) < 128 else 0 for name in ids]
     images = np.eye(K, dtype=np.float32)[answers][:, None]
     items = callback.items(Features(images, {n: i for i, n in enumerate(ids)}, np.eye(K, dtype=np.float32)))
-    clean = float(np.mean(np.asarray(answers)[[n.startswith("world/") for n in ids]] == callback.set.shape[:256]))
+    right = callback.sets["test"].shape[:256]
+    clean = float(np.mean(np.asarray(answers)[[n.startswith("world/") for n in ids]] == right))
     assert items.notes == {"relative_drop_limit": pytest.approx(1 - 1 / (K * clean))}
 
 
@@ -176,23 +177,26 @@ def test_sigmas_are_named_in_hundredths() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"images": 250}, "noise/world_noise: images is 250; give a multiple of 16 up to 512"),
-        ({"images": 1024}, "noise/world_noise: images is 1024; give a multiple of 16 up to 512"),
-        ({"sigmas": []}, SIGMAS.format("")),
-        ({"sigmas": [0.105]}, SIGMAS.format("0.105")),
-        ({"sigmas": [8]}, SIGMAS.format("8")),
-        ({"rounding": "up"}, "noise/world_noise: rounding is up; valid: truncate, round"),
+        ({"images": 250}, "images: 250 is out of range; it must be at least 16 and at most 512 and a multiple of 16"),
+        ({"images": 1024}, "images: 1024 is out of range; it must be at least 16 and at most 512 and a multiple of 16"),
+        ({"images": 16.5}, "images: 16.5 is not a whole number"),
+        ({"sigmas": []}, "sigmas: [] is empty; give at least one value"),
+        ({"sigmas": [0.1, 0.1]}, "sigmas: 0.1 is there twice; give each value once"),
+        ({"sigmas": [0.105]}, "sigmas: 0.105 is out of range; it must be above 0 and below 1 and a multiple of 0.01"),
+        ({"sigmas": (8,)}, "sigmas: 8.0 is out of range; it must be above 0 and below 1 and a multiple of 0.01"),
+        ({"rounding": "up"}, "rounding: 'up' is not one of truncate, round"),
     ],
 )
 def test_wrong_arguments_are_one_line(world: Path, arguments: dict[str, object], line: str) -> None:
     with pytest.raises(UserError) as caught:
         WorldNoise(world=world, **arguments)  # type: ignore[arg-type]
-    assert caught.value.lines == (line,)
+    assert caught.value.lines == (f"WorldNoise.{line}",)
 
 
 @pytest.mark.parametrize("kind", [World, WorldCueConflict, WorldNoise])
 def test_a_folder_without_the_sets_is_one_line(kind: type[PerceptualCallback], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no held-out sets of the world in .*; leave world out, and they are made"):
+    line = rf"{kind.__name__}\.world: no test\.npy in .*; give the folder that holds it, or null"
+    with pytest.raises(UserError, match=line):
         kind(world=tmp_path)  # type: ignore[call-arg]
 
 

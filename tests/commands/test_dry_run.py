@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from clip_align.commands.cost import BYTES_A_PARAMETER, Cost, cost
 from clip_align.commands.dry_run import dry_run
@@ -17,7 +18,7 @@ from clip_align.data import shared_memory
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, write_provenance
 from clip_align.settings.load_config import load
-from clip_align.training.checkpoint import OWN
+from clip_align.training.checkpoint_files import OWN
 from clip_align.training.launch_ranks import RankLayout
 
 ONE = RankLayout(0, 0, 1, 1, gpu=False)
@@ -59,6 +60,41 @@ def test_everything_missing_is_named_at_once(tmp_path: Path, capsys: pytest.Capt
         "callbacks.pairs_csv.root", "name", "paths.cache", "data.shards", "human/mine",
     ]  # fmt: skip
     assert "cost     memory" in capsys.readouterr().out  # what can be told is told
+
+
+def captioned(folder: Path, captions: list[str]) -> list[str]:
+    """A csv of small images with these captions, as data."""
+    rows = ["image,caption"]
+    for number, caption in enumerate(captions):
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{caption}")
+    (folder / "captions.csv").write_text("\n".join(rows) + "\n")
+    return ["data=folder", f"data.csv={folder}/captions.csv", "data.batch_size=4", "trainer=cpu"]
+
+
+def test_what_will_be_null_is_told_before_the_run_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The words are those of the captions; a benchmark whose classes they do not name is null in the whole run."""
+    folders = [f"paths.cache={tmp_path}/cache", f"paths.runs={tmp_path}/runs"]
+    data = captioned(tmp_path, [f"a photo of a {name}" for name in ("cat", "dog", "bus", "star", "ring")])
+    assert dry_run(load([*data, "callbacks=[world,tid2013_remade]", *folders])) == 0
+    out = capsys.readouterr().out.splitlines()
+    null = [line for line in out if line.startswith("null ")]
+    assert null == [
+        "null     callbacks.world: zero_shot/world in the whole run: of its 16 classes 2 have words that the tokenizer "
+        "knows, at least 3 are needed; unknown: disc, square, triangle, cross, heart, …"
+    ]
+    found = [line for line in out if line.startswith("found    callbacks")]
+    assert [line.split(":")[0] for line in found] == ["found    callbacks.tid2013_remade"]
+    assert any(line.startswith("cost     evaluations: ") and "of 7,776 images" in line for line in out)
+
+
+def test_a_layer_that_was_typed_and_is_not_there_is_missing(tmp_path: Path) -> None:
+    folders = [f"paths.cache={tmp_path}/cache", f"paths.runs={tmp_path}/runs"]
+    config = load(["trainer=cpu", "callbacks=tid2013_remade", "+callbacks.tid2013_remade.layers=[99]", *folders])
+    with pytest.raises(UserError) as caught:
+        dry_run(config)
+    (line,) = caught.value.lines
+    assert line.startswith("human/tid2013_remade: layers: no block 99; this model's image tower has blocks 1 to ")
 
 
 def test_a_best_score_that_nobody_writes_is_missing(tmp_path: Path) -> None:

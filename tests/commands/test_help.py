@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from clip_align import __main__ as program
-from clip_align.commands import completion, names, train, train_help
+from clip_align.commands import command_names, completion, train, train_help
 from clip_align.config import Config, conf_dir, from_plain
 from clip_align.errors import UserError
 from clip_align.settings import yaml_keys
@@ -89,11 +89,11 @@ def test_cfg_prints_a_configuration_that_can_be_read_back(flag: list[str], capsy
 
 
 def test_commands_are_what_the_folder_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(names.commands()) == ["train", "completion", "report"]
+    assert list(command_names.commands()) == ["train", "completion", "report"]
     (tmp_path / "other.py").write_text('"""Not one."""\n')
     (tmp_path / "mine.py").write_text('SUMMARY = "do mine"\ndef main(arguments): return 0\n')
-    monkeypatch.setattr(names, "FOLDER", tmp_path)
-    assert names.commands() == {"mine": "do mine"}
+    monkeypatch.setattr(command_names, "FOLDER", tmp_path)
+    assert command_names.commands() == {"mine": "do mine"}
 
 
 @pytest.mark.parametrize(

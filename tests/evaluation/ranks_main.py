@@ -111,9 +111,17 @@ class Wrong(stubs.Pairs):
         raise KeyError("no such pair")
 
 
+class NoItems(stubs.Pairs):
+    def items(self, features: Any) -> Any:
+        return np.zeros(3)
+
+
+KINDS = {"items": Wrong, "contract": NoItems}
+
+
 def failing(who: str, cache: Path, ranks: Ranks) -> Any:
     model = FailsOn(int(who), ranks) if who.isdigit() else stubs.StubModel()
-    callbacks = [(Wrong if who == "items" else stubs.Pairs)(pairs=40)]
+    callbacks = [KINDS.get(who, stubs.Pairs)(pairs=40)]
     asked: list[int] = []
 
     def interrupted() -> bool:
@@ -145,7 +153,7 @@ def main() -> None:
             ranks = gloo_ranks.on_ranks(world, partial(events, cache))
             for name in ("group_norm", "batch_norm", "resnet"):
                 answers[f"{name}/{world}"] = [rank.get(name, rank) for rank in ranks]
-        for who in ("0", "1", "items", "interrupt"):
+        for who in ("0", "1", "items", "contract", "interrupt"):
             answers[f"fails/{who}"] = gloo_ranks.on_ranks(2, partial(failing, who, cache))
         answers["unprepared"] = gloo_ranks.on_ranks(2, partial(unprepared, cache))
     print(json.dumps(answers))

@@ -72,19 +72,22 @@ def test_a_size_that_cannot_be_used_is_refused(size: object, line: str) -> None:
         find_model(model)
 
 
-def test_a_tokenizer_is_needed_only_for_prompts() -> None:
-    assert find_model(stubs.StubModel()).tokenizer is None
+def test_a_model_without_a_tokenizer_says_why() -> None:
+    found = find_model(stubs.StubModel())
+    assert found.tokenizer is None
+    assert found.no_tokenizer == (
+        "its prompts need a tokenizer, and a vocabulary of None words is not open_clip's (49408); "
+        "pass the callback tokenizer=…"
+    )
     words = stubs.Words()
-    assert find_model(stubs.StubModel(), tokenizer=words, prompts=True).tokenizer is words
-    with pytest.raises(UserError, match=r"a vocabulary of None words is not open_clip's \(49408\); pass"):
-        find_model(stubs.StubModel(), prompts=True)
+    assert find_model(stubs.StubModel(), tokenizer=words).tokenizer is words
 
 
 def test_open_clips_own_vocabulary_finds_open_clips_tokenizer() -> None:
     model = stubs.StubModel()
     model.token_embedding = nn.Embedding(49408, 2)
     model.context_length = 10
-    tokenizer = find_model(model, prompts=True).tokenizer
+    tokenizer = find_model(model).tokenizer
     assert tokenizer is not None
     tokens = tokenizer(["a photo of a star"])
     assert tokens.shape == (1, 10)

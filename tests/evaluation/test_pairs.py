@@ -23,7 +23,7 @@ from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluation_mode import evaluating
 from clip_align.evaluation.event import StimulusUnion
 from clip_align.evaluation.reading import Reading
-from clip_align.evaluation.reduce import reduced
+from clip_align.evaluation.reduce_pairs import reduced
 from clip_align.metrics.vectors import unit
 from clip_align.models.layers import layer_features
 from clip_align.perception.distances import DISTANCES, PairDifferences
@@ -251,7 +251,7 @@ def test_the_reduction_of_a_pair_does_not_depend_on_the_others(monkeypatch: pyte
     features = torch.randn(9, 17, 32, generator=torch.Generator().manual_seed(0))
     pairs = torch.tensor([[0, i] for i in range(1, 9)])
     whole = reduced(features, pairs, torch.tensor([0]))
-    monkeypatch.setattr("clip_align.evaluation.reduce.CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr("clip_align.evaluation.reduce_pairs.CHUNK_ELEMENTS", 1)
     alone = reduced(features, pairs, torch.tensor([0]))
     assert np.array_equal(whole.square, alone.square)
     assert np.array_equal(whole.norms, alone.norms)

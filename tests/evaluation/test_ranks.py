@@ -51,16 +51,22 @@ def test_a_rank_that_fails_ends_the_run_on_all_with_its_reason(answers: dict[str
         assert answer["raised"] == f"RunError: {'' if rank == failing else f'rank {failing}: '}{reason}"
 
 
-def test_an_error_in_a_benchmark_names_it_on_all_ranks(answers: dict[str, Any]) -> None:
-    own, other = (answer["raised"] for answer in answers["fails/items"])
-    assert own == "RunError: human/pairs: KeyError: 'no such pair'"
-    assert other == "RunError: rank 0: human/pairs: KeyError: 'no such pair'"
+def test_a_benchmark_that_raises_is_null_on_all_ranks(answers: dict[str, Any]) -> None:
+    for rank, answer in enumerate(answers["fails/items"]):
+        assert answer["scores"] == {"human/pairs/srocc": None}
+        assert answer["lines"] == (3 if rank == 0 else 0)  # the benchmark, the warning, the evaluation
+
+
+def test_a_benchmark_that_breaks_the_contract_is_refused_on_all_ranks(answers: dict[str, Any]) -> None:
+    own, other = (answer["raised"] for answer in answers["fails/contract"])
+    assert own == "RunError: human/pairs: items() returned ndarray, not Items"
+    assert other == "RunError: rank 0: human/pairs: items() returned ndarray, not Items"
 
 
 def test_what_cannot_be_prepared_on_one_rank_is_refused_on_all(answers: dict[str, Any]) -> None:
     own, other = answers["unprepared"][1]["raised"], answers["unprepared"][0]["raised"]
-    assert own == "UserError: preparation: OSError: this machine has no images"
-    assert other == "UserError: rank 1: preparation: OSError: this machine has no images"
+    assert own == "UserError: human/pairs: stimuli() failed: OSError: this machine has no images"
+    assert other == "UserError: rank 1: human/pairs: stimuli() failed: OSError: this machine has no images"
 
 
 def test_an_interrupted_event_is_dropped_on_all_ranks_alike(answers: dict[str, Any]) -> None:

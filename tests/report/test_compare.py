@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from clip_align.report import compare
 from clip_align.report.draw import draw
-from clip_align.report.look import COLOURS, WIDE
+from clip_align.report.style import COLOURS, WIDE
 
 
 @pytest.fixture

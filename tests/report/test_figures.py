@@ -20,9 +20,9 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from clip_align.record.record import read
-from clip_align.report import compare, figures, margin, page
-from clip_align.report.look import MUTED, NARROW, WIDE, Layout
+from clip_align.report import compare, figures, name_labels, page
 from clip_align.report.panels import Panel, panels
+from clip_align.report.style import MUTED, NARROW, WIDE, Layout
 
 
 def image(path: Path) -> np.ndarray:
@@ -222,7 +222,7 @@ def test_no_curve_leaves_its_panel_and_no_interval_widens_the_axis(
     lines = [{**synthetic.where(s), **line, "human/mine/cc": v} for s, v in ((0, 0.1), (60, -0.3), (120, -0.4))]
     synthetic.write(tmp_path, [{**synthetic.where(0), **mine}, *lines])
     (panel,) = panels(read(tmp_path))
-    low, high = margin.limits(panel)
+    low, high = name_labels.limits(panel)
     assert -0.5 < low < -0.4
     assert 0.9 < high < 1.0
 
@@ -240,7 +240,7 @@ def test_intervals_outside_a_wrong_axis_do_not_squeeze_the_curve(synthetic: Modu
     line = {"kind": "evaluation", "human/mine/db/low": 24.0, "human/mine/db/high": 26.0, "human/mine/db": 25.0}
     synthetic.write(tmp_path, [{**synthetic.where(0), **mine}, *({**synthetic.where(s), **line} for s in (0, 60))])
     (panel,) = panels(read(tmp_path))
-    assert margin.limits(panel)[0] > 23
+    assert name_labels.limits(panel)[0] > 23
 
 
 @pytest.mark.slow

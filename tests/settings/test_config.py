@@ -339,8 +339,11 @@ def test_all_errors_at_once() -> None:
 
 
 def test_two_callbacks_of_one_name_are_refused() -> None:
-    assert errors("+callbacks.world_noise.name=world") == [
-        "callbacks: world_noise and world are both named world; give one of them another name"
+    both = load(["+callbacks.world_noise.name=world"]).callbacks  # of another family
+    assert {"world", "world_noise"} <= set(both)
+    again = "+callbacks.again={_target_:clip_align.callbacks.zero_shot.world.World,name:world}"
+    assert errors(again) == [
+        "callbacks: world and again would both write zero_shot/world; give one of them another name"
     ]
 
 

@@ -84,17 +84,72 @@ def test_a_callback_keeps_the_arguments_that_nobody_types_anew(tmp_path: Path) -
     noise = {**before["world_noise"], "every_n_steps": 20}
     assert go_on("callbacks.world_noise.every_n_steps=20") == {**before, "world_noise": noise}
     assert go_on("callbacks.mine.every_n_steps=3") == {**before, "mine": {**before["mine"], "every_n_steps": 3}}
-    assert go_on("~callbacks.mine", "callbacks.world_noise.view=squash") == {
-        "world_noise": {**before["world_noise"], "view": "squash"},
+    assert go_on("~callbacks.mine", "+callbacks.world_noise.batch_size=8") == {
+        "world_noise": {**before["world_noise"], "batch_size": 8},
         "tid2013_remade": before["tid2013_remade"],
     }
-    chosen_anew = go_on("callbacks=[world,world_noise]", "callbacks.world_noise.images=32")
+    chosen_anew = go_on("callbacks=[world,world_noise]", "callbacks.world_noise.every_n_steps=32")
     assert list(chosen_anew) == ["world", "world_noise"]
-    assert chosen_anew["world_noise"] == {**before["world_noise"], "images": 32}
+    assert chosen_anew["world_noise"] == {**before["world_noise"], "every_n_steps": 32}
     assert lines(f"paths.runs={tmp_path}", "resume=a", "callbacks.mine.every_n_step=3", "callbacks.mine.view=a") == [
         "callbacks.mine.every_n_step: unknown key; did you mean callbacks.mine.every_n_steps?",
         "callbacks.mine.view: taken by the class, but not in its yaml; add it by typing +callbacks.mine.view=…",
     ]
+
+
+def other_items(key: str, value: str, old: str) -> str:
+    name = key.split(".")[1]
+    return (
+        f"{key}: {value} is not what a was started with ({old}), and this curve would continue with other items; "
+        f"give it another name, +callbacks.{name}.name=…"
+    )
+
+
+def test_other_items_under_the_same_key_are_refused(tmp_path: Path) -> None:
+    """A verdict would pair values of one set of items with the opinions of another."""
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "pairs.csv").touch()
+    first = [
+        f"paths.runs={tmp_path}", "name=a", "callbacks=[world_noise,tid2013_remade,pairs_csv]", "checkpoint.best=null",
+        f"callbacks.pairs_csv.csv={tmp_path}/x/pairs.csv",
+    ]  # fmt: skip
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(to_plain(load(first))))
+    again = (f"paths.runs={tmp_path}", "resume=a")
+    assert set(lines(*again, "callbacks.world_noise.images=32", "callbacks.tid2013_remade.tiles=2")) == {
+        other_items("callbacks.world_noise.images", "32", "256"),
+        other_items("callbacks.tid2013_remade.tiles", "2", "4"),
+    }
+    assert set(lines(*again, "+callbacks.tid2013_remade.layers=[1]", "callbacks.world_noise.sigmas=[0.1]")) == {
+        other_items("callbacks.world_noise.sigmas", "[0.1]", "[0.04, 0.1]"),
+        other_items("callbacks.tid2013_remade.layers", "[1]", "null"),
+    }
+    assert lines(*again, "callbacks.pairs_csv.higher_opinion=worse") == [
+        other_items("callbacks.pairs_csv.higher_opinion", "'worse'", "'better'"),
+    ]
+    for name in ("other.csv", "y/pairs.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert lines(*again, f"callbacks.pairs_csv.csv={tmp_path}/other.csv") == [
+        other_items("callbacks.pairs_csv.csv", f"'{tmp_path}/other.csv'", f"'{tmp_path}/x/pairs.csv'")
+    ]
+    moved = load([*again, f"callbacks.pairs_csv.csv={tmp_path}/y/pairs.csv"]).callbacks["pairs_csv"]
+    assert moved.arguments["csv"] == f"{tmp_path}/y/pairs.csv"
+    noise = "_target_:clip_align.callbacks.noise.world_noise.WorldNoise"
+    under_another_key = f"+callbacks.mine={{{noise},name:world_noise,images:32}}"
+    assert other_items("callbacks.mine.images", "32", "256") in lines(
+        *again, "~callbacks.world_noise", under_another_key
+    )
+    another_class = "+callbacks.mine={_target_:clip_align.callbacks.human.tid2013_remade.TID2013Remade,name:pairs_csv}"
+    assert lines(*again, "~callbacks.pairs_csv", another_class) == [
+        "callbacks.mine: a was started with another class for this curve "
+        "(clip_align.callbacks.human.pairs_csv.PairsCsv); give it another name, +callbacks.mine.name=…"
+    ]
+    renamed = load([*again, "callbacks.world_noise.images=32", "+callbacks.world_noise.name=fewer"])
+    assert renamed.callbacks["world_noise"].arguments["images"] == 32
+    as_well = f"+callbacks.fewer={{{noise},images:32}}"
+    assert {"fewer", "world_noise"} <= set(load([*again, as_well]).callbacks)
+    assert load([*again, "callbacks.world_noise.images=256"]).callbacks["world_noise"].arguments["images"] == 256
 
 
 def test_samples_typed_replace_the_steps(runs: str) -> None:

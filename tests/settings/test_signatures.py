@@ -14,7 +14,7 @@ from clip_align import source_code
 from clip_align.config import CallbackConfig
 from clip_align.errors import Problem
 from clip_align.settings import callback_check
-from clip_align.settings.signatures import NotFoundError, constructor
+from clip_align.settings.signatures import NotFoundError, class_text, constructor
 from clip_align.structure import Distinct, Existing, Holds, Matches, Range
 
 BASE = "from clip_align.callbacks.base import PerceptualCallback\n"
@@ -177,3 +177,21 @@ def test_arguments_become_what_the_annotations_ask_for(package: Path) -> None:
     assert errors == []
     assert found["c"].arguments == {"csv": "123", "low": 1.0, "sizes": [2, 3], "every_n_steps": 100}
     assert [type(value) for value in found["c"].arguments.values()] == [str, float, list, int]
+
+
+def test_a_module_that_is_no_python_is_named_with_file_and_line(package: Path) -> None:
+    (package / "broken.py").write_text("x = 1\ndef f(:\n")
+    with pytest.raises(NotFoundError) as caught:
+        constructor("outside_pkg.broken.Mine")
+    assert caught.value.why == (f"its module is no valid Python: invalid syntax ({package / 'broken.py'}, line 2)")
+
+
+def test_texts_of_a_class_and_its_bases(package: Path) -> None:
+    write(package, "texts", BASE + "HUMAN = 'human'\nclass A(PerceptualCallback):\n    family, version = 'noise', 1\n")
+    write(
+        package, "more",
+        "from outside_pkg.texts import HUMAN, A\nclass B(A):\n    family: str = HUMAN\nclass C(A):\n    x = 1\n"
+        "class D(A):\n    family = 'a' + 'b'\n",
+    )  # fmt: skip
+    found = [class_text(f"outside_pkg.{name}", "family") for name in ("texts.A", "more.B", "more.C", "more.D")]
+    assert found == ["noise", "human", "noise", None]

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from miniature_shards import samples, tar
 from training_runs import ROOT, code_of, forked, lines, losses, provenance, reached, real, text, when
 
-from clip_align.training.checkpoint import OWN
+from clip_align.training.checkpoint_files import OWN
 
 
 def test_a_run_ends_well_and_its_name_is_taken(tmp_path, small):

@@ -18,8 +18,8 @@ from train_synthetic import CONFIG, train, train_losses
 
 from clip_align.config import CheckpointConfig, TrainerConfig
 from clip_align.errors import RunError
-from clip_align.training import checkpoints
-from clip_align.training.checkpoint import load, step_files
+from clip_align.training import checkpoint_callback as checkpoints
+from clip_align.training.checkpoint_files import load, step_files
 from clip_align.training.checkpoint_writer import AT_ONCE, CheckpointWriter, Order, tensor_bytes
 from clip_align.training.signals import Signals
 from clip_align.training.training_loop import TrainingLoop

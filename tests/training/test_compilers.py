@@ -11,7 +11,7 @@ from clip_align.config import TrainerConfig
 from clip_align.errors import UserError
 from clip_align.training import compilers
 from clip_align.training.compilers import compiler_problem
-from clip_align.training.launch_ranks import place
+from clip_align.training.launch_ranks import rank_layout
 
 INSTALL = "install them (Debian, Ubuntu: apt install g++ python3-dev), or leave trainer.compile=false"
 
@@ -48,9 +48,9 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch, names, header, gpu, mor
 
 def test_only_where_it_is_asked_for(tmp_path, monkeypatch):
     environment = machine(tmp_path, monkeypatch)
-    assert place(TrainerConfig(kind="cpu"), 0, environment).world == 1
+    assert rank_layout(TrainerConfig(kind="cpu"), 0, environment).world == 1
     with pytest.raises(UserError, match=r"trainer\.compile: no C\+\+ compiler"):
-        place(TrainerConfig(kind="cpu", compile=True), 0, environment)
+        rank_layout(TrainerConfig(kind="cpu", compile=True), 0, environment)
 
 
 def test_the_image_has_what_compiling_needs() -> None:

@@ -11,7 +11,7 @@ import torch
 from train_synthetic import CONFIG, train, train_losses
 
 from clip_align.config import OptimizerConfig, TrainerConfig
-from clip_align.training.checkpoint import OWN, load
+from clip_align.training.checkpoint_files import OWN, load
 from clip_align.training.training_loop import TrainingLoop
 
 STEADY = replace(CONFIG, optimizer=OptimizerConfig(lr=1e-2, warmup_steps=2, schedule="constant"))

@@ -23,7 +23,7 @@ from clip_align.data.sources.webdataset import ShardData
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, lock, write_provenance
 from clip_align.training import open_run as opening
-from clip_align.training.checkpoint import OWN, point_last
+from clip_align.training.checkpoint_files import OWN, point_last
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.resume import global_batch, resume_command, run_start, steps_of
 

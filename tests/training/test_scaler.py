@@ -18,7 +18,7 @@ from train_synthetic import CONFIG, train, train_losses
 
 from clip_align.config import CheckpointConfig, OptimizerConfig, TrainerConfig
 from clip_align.errors import RunError
-from clip_align.training.checkpoint import load
+from clip_align.training.checkpoint_files import load
 from clip_align.training.optimizer import schedule
 from clip_align.training.train_log import MOST_SKIPPED
 from clip_align.training.training_loop import TrainingLoop

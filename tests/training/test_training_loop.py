@@ -23,7 +23,7 @@ from train_synthetic import CONFIG, train, train_losses
 from clip_align.config import CheckpointConfig, OptimizerConfig, TrainerConfig
 from clip_align.errors import RunError, UserError
 from clip_align.training import train_log as progress
-from clip_align.training.checkpoint import OWN, load, newest
+from clip_align.training.checkpoint_files import OWN, load, newest
 from clip_align.training.launch_ranks import environment_of, free_port
 from clip_align.training.signals import Signals
 from clip_align.training.training_loop import TrainingLoop

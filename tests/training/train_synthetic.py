@@ -19,7 +19,7 @@ from clip_align.config import CheckpointConfig, Config, OptimizerConfig, Trainer
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
 from clip_align.training import launch_ranks as launch
-from clip_align.training.checkpoint import OWN, newest
+from clip_align.training.checkpoint_files import OWN, newest
 from clip_align.training.clip_module import CLIPModule
 from clip_align.training.signals import Signals
 from clip_align.training.train_log import EvaluationCosts, RunPosition

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from clip_align.analysis.jackknife import MOST_GROUPS
 from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.pair_scores import check_arguments, minus_distances, others, over_items
+from clip_align.callbacks.pair_scores import minus_distances, others, over_items
 from clip_align.callbacks.spearman import SPEARMAN
 from clip_align.data.table import ColumnsMissingError, read_columns
 from clip_align.errors import UserError
@@ -73,9 +73,6 @@ class PairsCsv(PerceptualCallback):
         **base: Any,
     ) -> None:
         super().__init__(**base)
-        check_arguments(self.key, distance, tiles)
-        if higher_opinion not in get_args(Meaning):
-            raise UserError(f"{self.key}: higher_opinion is {higher_opinion}; valid: {', '.join(get_args(Meaning))}")
         self.distance, self.tiles = distance, tiles
         self.sign = 1.0 if higher_opinion == "better" else -1.0
         self.rows = read_pairs(Path(csv).expanduser(), Path(root).expanduser() if root else None, cluster, self.key)

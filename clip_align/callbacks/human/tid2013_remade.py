@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clip_align.analysis.jackknife import leave_one_out_range
 from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.pair_scores import check_arguments, minus_distances, others, over_items
+from clip_align.callbacks.pair_scores import minus_distances, others, over_items
 from clip_align.metrics import correlation
 from clip_align.perception import photographs, tid2013_remade
 from clip_align.perception.baselines import CEILINGS, baselines
@@ -57,7 +57,6 @@ class TID2013Remade(PerceptualCallback):
         self, distance: DistanceName = "normalised_euclidean", tiles: Annotated[int, Range(low=1)] = 4, **base: Any
     ) -> None:
         super().__init__(**base)
-        check_arguments(self.key, distance, tiles)
         self.distance, self.tiles = distance, tiles
         self.scores = _scores(distance)
         of = tid2013_remade.pairs()

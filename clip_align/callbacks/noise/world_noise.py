@@ -4,32 +4,31 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.callbacks import world_stimuli as world_of
-from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
+from clip_align.callbacks.base import Features, Items, Score, Stimulus
+from clip_align.callbacks.known_classes import KnownClasses
+from clip_align.callbacks.world_benchmark import WorldBenchmark, image_id
 from clip_align.data.world.held_out import image
 from clip_align.errors import UserError
 from clip_align.evaluation.score import Role
 from clip_align.metrics import noise
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate
-from clip_align.structure import Distinct, Holds, Range
+from clip_align.structure import Distinct, Range
 
 PART = "test"
 CLEAN = "choice_clean"
 Rounding = Literal["truncate", "round"]
-ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 
 
-class WorldNoise(PerceptualCallback):
+class WorldNoise(WorldBenchmark):
     """The same held-out images clean and under Gaussian noise on [0, 1], at CIFAR-C's sigmas by default.
 
     c, n = zero-shot accuracy clean and noisy. Drop = c - n; relative = (c - n)/c, which the paper calls normalized
@@ -43,63 +42,49 @@ class WorldNoise(PerceptualCallback):
 
     family: ClassVar[str] = "noise"
     version: ClassVar[int] = 1
-    human_data: ClassVar[str] = "none"
-    stand_in: ClassVar[str] = "rendered shapes, not photographs"
-    source: ClassVar[str] = f"{world_of.SOURCE}; sigmas: Hendrycks & Dietterich 2019, arXiv 1903.12261"
-    licence: ClassVar[str] = world_of.LICENCE
+    source: ClassVar[str] = f"{WorldBenchmark.source}; sigmas: Hendrycks & Dietterich 2019, arXiv 1903.12261"
+    parts: ClassVar[tuple[str, ...]] = (PART,)
 
     def __init__(
         self,
-        world: Annotated[str | Path | None, Holds("test.npy")] = None,
         sigmas: Annotated[Sequence[float], Range(above=0, below=1, multiple=0.01), Distinct()] = (0.04, 0.10),
         images: Annotated[int, Range(low=16, high=512, multiple=16)] = 256,
         rounding: Rounding = "truncate",
         **base: Any,
     ) -> None:
-        super().__init__(**base)
-        self.world = world_of.world_folder(world, self.key)
-        self.set = world_of.world_set(self.world, PART, self.key)
-        self.sigmas = {hundredths(sigma): float(sigma) for sigma in sigmas}
+        self.sigmas = {hundredths(sigma): float(sigma) for sigma in sigmas}  # first: the scores are named after them
         self.images, self.rounding = images, rounding
-        self._refuse_nonsense(sigmas)
-        self.scores = tuple(_scores(list(self.sigmas), images))
+        super().__init__(**base)
+        if images > len(self.sets[PART]):
+            raise UserError(f"{self.key}: images is {images}; {self.world} holds {len(self.sets[PART])} of them")
 
-    def _refuse_nonsense(self, sigmas: Sequence[float]) -> None:
-        wrong = []
-        valid = all(0 < sigma < 1 and math.isclose(100 * sigma, round(100 * sigma)) for sigma in sigmas)
-        if not valid or not sigmas or len(self.sigmas) != len(sigmas):
-            wrong.append(f"{self.key}: sigmas is {list(sigmas)}; give standard deviations on [0, 1], whole hundredths")
-        if self.images % world_of.CLASSES or not 0 < self.images <= len(self.set):
-            wrong.append(
-                f"{self.key}: images is {self.images}; give a multiple of {world_of.CLASSES} up to {len(self.set)}"
-            )
-        if self.rounding not in ROUNDINGS:
-            wrong.append(f"{self.key}: rounding is {self.rounding}; valid: {', '.join(ROUNDINGS)}")
-        if wrong:
-            raise UserError(*wrong)
+    def scores_for(self, known: KnownClasses) -> Sequence[Score]:
+        """Accuracies clean and at each sigma, then the drops."""
+        return tuple(_scores(list(self.sigmas), known, len(self.rows(PART))))
+
+    def rows(self, part: str) -> NDArray[np.intp]:
+        """Numbers of those of the first images whose shape the model knows; classes are balanced."""
+        rows = super().rows(part)
+        return rows[rows < self.images]
 
     def stimuli(self) -> Iterator[Stimulus]:
         """The images, clean (shared with the zero-shot benchmark) and once for each sigma."""
-        for index in range(self.images):
-            yield world_of.stimulus(self.world, PART, index)
+        for index in self.rows(PART).tolist():
+            yield self.stimulus(PART, index)
             for name, sigma in self.sigmas.items():
                 load = partial(noisy_image, self.world, index, sigma, self.rounding)
                 yield Stimulus(_noisy_id(name, index), load, "native")
 
-    def prompts(self) -> Mapping[str, Sequence[str]]:
-        """The 16 shapes."""
-        return world_of.prompts()
-
     def items(self, features: Features) -> Items:
         """One image each: the decisions about it clean and noisy, and the right shape."""
-        clean = [world_of.stimulus_id(PART, index) for index in range(self.images)]
-        choice = {CLEAN: world_of.decisions(features, clean)}
+        rows = self.rows(PART).tolist()
+        clean = [image_id(PART, index) for index in rows]
+        choice = {CLEAN: self.decisions(features, clean)}
         for name in self.sigmas:
-            noisy = [_noisy_id(name, index) for index in range(self.images)]
-            choice[f"choice_{name}"] = world_of.decisions(features, noisy)
-        right = self.set.shape[: self.images]
+            choice[f"choice_{name}"] = self.decisions(features, [_noisy_id(name, index) for index in rows])
+        right = self.sets[PART].shape[rows]
         before = accuracy(choice[CLEAN], right).value
-        limit = None if before is None else noise.relative_drop_limit(before, world_of.CLASSES)
+        limit = None if before is None else noise.relative_drop_limit(before, len(self.known))
         return Items(choice, right, clean, notes={} if limit is None else {"relative_drop_limit": limit})
 
 
@@ -122,7 +107,7 @@ def _noisy_id(name: str, index: int) -> str:
     return f"world_noise/{name}/{index:04d}"
 
 
-def _scores(names: Sequence[str], images: int) -> Iterator[Score]:
+def _scores(names: Sequence[str], known: KnownClasses, images: int) -> Iterator[Score]:
     largest = max(names)
     for name in ("clean", *names):
         yield Score(
@@ -130,19 +115,24 @@ def _scores(names: Sequence[str], images: int) -> Iterator[Score]:
             "clean" if name == "clean" else f"noisy, sigma .{name}",
             partial(_accuracy, column=f"choice_{name}"),
             direction="higher = more images named rightly",
-            chance=world_of.CHANCE,
-            unit=f"{images} images, Wilson",
+            chance=known.chance,
+            unit=known.unit(f"{images} images, Wilson"),
             higher_is_better=True,
             role="companion" if name in ("clean", largest) else "detail",
         )
+    drops: Mapping[str, tuple[str, Callable[..., Estimate], Role]] = {
+        "corrected_drop": ("corrected", partial(noise.corrected_drop, classes=len(known)), "headline"),
+        "relative_drop": ("relative (the paper's)", partial(noise.relative_drop, classes=len(known)), "companion"),
+        "drop": ("plain", noise.drop, "detail"),
+    }
     for name in names:
-        for kind, (label, metric, role) in DROPS.items():
+        for kind, (label, metric, role) in drops.items():
             yield Score(
                 f"{kind}_{name}",
                 f"{label}, sigma .{name}",
                 partial(_drop, metric, f"choice_{name}"),
                 direction="higher = more accuracy lost to noise",
-                unit=f"{images} images, paired jackknife, t",
+                unit=known.unit(f"{images} images, paired jackknife, t"),
                 axis=(-0.5, 1.0),
                 higher_is_better=False,
                 role=role if name == largest else "detail",
@@ -155,10 +145,3 @@ def _accuracy(items: Items, column: str) -> Estimate:
 
 def _drop(metric: Callable[..., Estimate], column: str, items: Items) -> Estimate:
     return metric(items.model[CLEAN], items.model[column], items.human)
-
-
-DROPS: Mapping[str, tuple[str, Callable[..., Estimate], Role]] = {
-    "corrected_drop": ("corrected", partial(noise.corrected_drop, classes=world_of.CLASSES), "headline"),
-    "relative_drop": ("relative (the paper's)", partial(noise.relative_drop, classes=world_of.CLASSES), "companion"),
-    "drop": ("plain", noise.drop, "detail"),
-}

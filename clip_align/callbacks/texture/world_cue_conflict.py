@@ -3,113 +3,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar
 
-from clip_align.callbacks import world_stimuli as world_of
-from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.callbacks.base import Features, Items, Score, Stimulus
+from clip_align.callbacks.known_classes import KnownClasses
+from clip_align.callbacks.world_benchmark import CLASSES, WorldBenchmark, image_id
 from clip_align.metrics import texture
 from clip_align.metrics.estimate import Estimate
-from clip_align.structure import Holds
 
 PART = "cue_conflict"
-UNIT = "240 ordered class pairs, jackknife, t"
+MORE = "higher = more decisions for the {}"
 
 
-def _of(metric: Callable[..., Estimate], items: Items, classes: int | None = None) -> Estimate:
-    columns = items.model["choice"], items.human, items.conditions["texture"]
-    return metric(*columns) if classes is None else metric(*columns, classes)
-
-
-def _bias(metric: Callable[..., Estimate]) -> Callable[[Items], Estimate]:
-    return partial(_of, metric, classes=world_of.CLASSES)
-
-
-def _hits(metric: Callable[..., Estimate]) -> Callable[[Items], Estimate]:
-    return partial(_of, metric)
-
-
-class WorldCueConflict(PerceptualCallback):
+class WorldCueConflict(WorldBenchmark):
     """The shape of class A filled with the texture typical of class B, A != B: 960 images, 4 per ordered pair.
 
     Decision among the 16 shape names by prompts. S, T = decisions for the shape, for the texture; texture bias
     = T/(S + T) as in Geirhos et al. 2019 (arXiv 1811.12231); corrected for guesses beside it, and always the
     fraction of hits of each cue: a bias without hits means nothing, and is null. 1 = texture, 0 = shape; .5 is also
-    what guessing gives. No human data: people were not shown these images.
+    what guessing gives. No human data: people were not shown these images. Of a model that has no words for some
+    shapes, the images whose two classes it knows are asked about.
     ``world``: folder of the held-out sets; None: the default world's, made in the user's cache.
     """
 
     family: ClassVar[str] = "texture"
     version: ClassVar[int] = 1
-    human_data: ClassVar[str] = "none"
-    stand_in: ClassVar[str] = "rendered shapes and textures instead of the published images; no human trials"
-    source: ClassVar[str] = f"{world_of.SOURCE}; measure: Geirhos et al. 2019, arXiv 1811.12231"
-    licence: ClassVar[str] = world_of.LICENCE
-    scores = (
-        Score(
-            "texture_bias",
-            "texture bias",
-            _bias(texture.texture_bias),
-            direction="higher = decided by texture, lower = by shape",
-            chance=0.5,
-            unit=UNIT,
-            role="headline",
-            drawn_after=2,
-        ),
-        Score(
-            "texture_bias_corrected",
-            "corrected for guesses",
-            _bias(texture.texture_bias_corrected),
-            direction="higher = decided by texture, lower = by shape",
-            unit=UNIT,
-            role="companion",
-            drawn_after=2,
-            drawn_after_of="texture_bias",  # has a value wherever the gate is open; this one waits for its interval too
-        ),
-        Score(
-            "shape_hits",
-            "shape hits",
-            _hits(texture.shape_hits),
-            direction="higher = more decisions for the shape",
-            chance=world_of.CHANCE,
-            unit=UNIT,
-            role="companion",
-        ),
-        Score(
-            "texture_hits",
-            "texture hits",
-            _hits(texture.texture_hits),
-            direction="higher = more decisions for the texture",
-            chance=world_of.CHANCE,
-            unit=UNIT,
-            role="companion",
-        ),
-    )
+    parts: ClassVar[tuple[str, ...]] = (PART,)
 
-    def __init__(self, world: Annotated[str | Path | None, Holds("test.npy")] = None, **base: Any) -> None:
-        super().__init__(**base)
-        self.world = world_of.world_folder(world, self.key)
-        self.set = world_of.world_set(self.world, PART, self.key)
+    def scores_for(self, known: KnownClasses) -> Sequence[Score]:
+        """Texture bias as published and corrected, and the hits of either cue."""
+        classes = len(known)
+        unit = known.unit(f"{classes * (classes - 1)} ordered class pairs, jackknife, t")
+        bias = partial(Score, direction="higher = decided by texture, lower = by shape", unit=unit, drawn_after=2)
+        hits = partial(Score, chance=known.chance, unit=unit, role="companion")
+        return (
+            bias("texture_bias", "texture bias", _of(texture.texture_bias, classes), chance=0.5, role="headline"),
+            bias(
+                "texture_bias_corrected",
+                "corrected for guesses",
+                _of(texture.texture_bias_corrected, classes),
+                role="companion",
+                drawn_after_of="texture_bias",  # has a value wherever the gate is open; this one waits for its interval
+            ),
+            hits(
+                "shape_hits", "shape hits", _of(texture.shape_hits), direction="higher = more decisions for the shape"
+            ),
+            hits(
+                "texture_hits",
+                "texture hits",
+                _of(texture.texture_hits),
+                direction="higher = more decisions for the texture",
+            ),
+        )
+
+    def rows(self, part: str) -> NDArray[np.intp]:
+        """Numbers of the images whose two classes the model knows."""
+        both = self.known.among(self.sets[part].shape) & self.known.among(self.sets[part].texture)
+        return np.flatnonzero(both)
 
     def stimuli(self) -> Iterator[Stimulus]:
-        """All 960 images."""
-        for index in range(len(self.set)):
-            yield world_of.stimulus(self.world, PART, index)
-
-    def prompts(self) -> Mapping[str, Sequence[str]]:
-        """The 16 shapes."""
-        return world_of.prompts()
+        """Its images."""
+        for index in self.rows(PART).tolist():
+            yield self.stimulus(PART, index)
 
     def items(self, features: Features) -> Items:
         """One image each: the decision, the shape's class, and the class that the texture is typical of."""
-        ids = [world_of.stimulus_id(PART, index) for index in range(len(self.set))]
-        pairs = self.set.shape.astype(int) * world_of.CLASSES + self.set.texture
+        rows = self.rows(PART)
+        shape, of_texture = self.sets[PART].shape[rows], self.sets[PART].texture[rows]
+        ids = [image_id(PART, index) for index in rows.tolist()]
         return Items(
-            {"choice": world_of.decisions(features, ids)},
-            self.set.shape,
+            {"choice": self.decisions(features, ids)},
+            shape,
             ids,
-            clusters={"class_pair": pairs},
-            conditions={"texture": self.set.texture},
+            clusters={"class_pair": shape.astype(int) * CLASSES + of_texture},
+            conditions={"texture": of_texture},
         )
+
+
+def _of(metric: Callable[..., Estimate], *classes: int) -> Callable[[Items], Estimate]:
+    return partial(_estimate, metric, classes)
+
+
+def _estimate(metric: Callable[..., Estimate], classes: tuple[int, ...], items: Items) -> Estimate:
+    return metric(items.model["choice"], items.human, items.conditions["texture"], *classes)

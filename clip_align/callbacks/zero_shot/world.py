@@ -3,82 +3,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from clip_align.callbacks import world_stimuli as world_of
-from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
+from clip_align.callbacks.base import Features, Items, Score, Stimulus
+from clip_align.callbacks.known_classes import KnownClasses
+from clip_align.callbacks.world_benchmark import WorldBenchmark, image_id
+from clip_align.data.world.nearest_neighbour import nearest_neighbour_accuracy
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate
-from clip_align.structure import Holds
 
 TEST, RANDOM = "test", "random_texture"
 
 
-class World(PerceptualCallback):
+class World(WorldBenchmark):
     """Which of the 16 shapes is it? Asked by prompts, averaged over templates, about images never trained on.
 
     ``test`` has textures as in training, ``random_texture`` any texture on any shape: there only shape helps.
-    No human data. Higher = better; chance 1/16; baseline: the nearest training image in pixels.
-    ``world``: folder of the held-out sets; None: the default world's, made in the user's cache.
+    No human data. Higher = better; chance 1/16 (of the shapes the model has words for); baseline: the nearest training
+    image in pixels. ``world``: folder of the held-out sets; None: the default world's, made in the user's cache.
     """
 
     family: ClassVar[str] = "zero_shot"
     version: ClassVar[int] = 1
-    human_data: ClassVar[str] = "none"
-    stand_in: ClassVar[str] = "rendered shapes, not photographs"
-    source: ClassVar[str] = world_of.SOURCE
-    licence: ClassVar[str] = world_of.LICENCE
+    parts: ClassVar[tuple[str, ...]] = (TEST, RANDOM)
 
-    def __init__(self, world: Annotated[str | Path | None, Holds("test.npy")] = None, **base: Any) -> None:
-        super().__init__(**base)
-        self.world = world_of.world_folder(world, self.key)
-        self.sets = {part: world_of.world_set(self.world, part, self.key) for part in (TEST, RANDOM)}
-        self.scores = tuple(_score(part, len(held_out), self.world) for part, held_out in self.sets.items())
+    def scores_for(self, known: KnownClasses) -> Sequence[Score]:
+        """Accuracy in each of the two sets."""
+        nearest = nearest_neighbour_accuracy(self.world) if known.complete else None  # among all shapes
+        return tuple(
+            Score(
+                "accuracy" if part == TEST else f"accuracy_{part}",
+                "clean" if part == TEST else "random textures",
+                partial(_accuracy, part=part),
+                direction="higher = more images named rightly",
+                chance=known.chance,
+                unit=known.unit(f"{np.count_nonzero(known.among(held_out.shape))} images, Wilson"),
+                baselines={} if part != TEST or nearest is None else {"nearest neighbour in pixels": nearest},
+                role="headline" if part == TEST else "companion",
+                higher_is_better=True,
+            )
+            for part, held_out in self.sets.items()
+        )
 
     def stimuli(self) -> Iterator[Stimulus]:
         """The images of both sets."""
-        for part, held_out in self.sets.items():
-            for index in range(len(held_out)):
-                yield world_of.stimulus(self.world, part, index)
-
-    def prompts(self) -> Mapping[str, Sequence[str]]:
-        """The 16 shapes."""
-        return world_of.prompts()
+        for part in self.parts:
+            for index in self.rows(part).tolist():
+                yield self.stimulus(part, index)
 
     def items(self, features: Features) -> Items:
         """One image each: the decision, and the right shape."""
-        parts = [part for part, held_out in self.sets.items() for _ in range(len(held_out))]
-        ids = [world_of.stimulus_id(part, i) for part, held_out in self.sets.items() for i in range(len(held_out))]
+        rows = {part: self.rows(part) for part in self.parts}
+        ids = [image_id(part, index) for part, some in rows.items() for index in some.tolist()]
         return Items(
-            {"choice": world_of.decisions(features, ids)},
-            np.concatenate([held_out.shape for held_out in self.sets.values()]),
+            {"choice": self.decisions(features, ids)},
+            np.concatenate([self.sets[part].shape[some] for part, some in rows.items()]),
             ids,
             conditions={
-                "set": np.asarray(parts),
-                "texture": np.concatenate([held_out.texture for held_out in self.sets.values()]),
+                "set": np.repeat(list(rows), [len(some) for some in rows.values()]),
+                "texture": np.concatenate([self.sets[part].texture[some] for part, some in rows.items()]),
             },
         )
 
 
-def _score(part: str, n: int, folder: Path) -> Score:
-    return Score(
-        "accuracy" if part == TEST else f"accuracy_{part}",
-        "clean" if part == TEST else "random textures",
-        partial(_accuracy, part=part),
-        direction="higher = more images named rightly",
-        chance=world_of.CHANCE,
-        unit=f"{n} images, Wilson",
-        baselines=world_of.baselines(folder) if part == TEST else {},
-        role="headline" if part == TEST else "companion",
-        higher_is_better=True,
-    )
-
-
 def _accuracy(items: Items, part: str) -> Estimate:
-    rows = items.conditions["set"] == part
-    return accuracy(items.model["choice"][rows], items.human[rows])
+    asked = items.where(items.conditions["set"] == part)
+    return accuracy(asked.model["choice"], asked.human)

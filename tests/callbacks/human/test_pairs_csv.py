@@ -119,14 +119,12 @@ def test_the_same_pair_may_be_rated_twice(folder: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    assert refused(tmp_path) == (
-        "human/pairs_csv: csv: no such file …/pairs.csv; give a csv with the columns reference, distorted, opinion"
-    )
+    assert refused(tmp_path) == ("PairsCsv.csv: no such file: '…/pairs.csv'; type PairsCsv.csv=/path/of/the/file")
 
 
 def test_missing_root(folder: Path) -> None:
     assert refused(folder, root=str(folder / "nowhere")) == (
-        "human/pairs_csv: root: no such folder …/nowhere; give the folder that the csv's paths are relative to"
+        "PairsCsv.root: no such folder: '…/nowhere'; type PairsCsv.root=/path/of/the/folder"
     )
 
 
@@ -189,7 +187,7 @@ def test_csv_in_another_encoding(folder: Path) -> None:
 
 
 def test_meaning_of_opinions_is_closed(folder: Path) -> None:
-    assert refused(folder, higher_opinion="up") == "human/pairs_csv: higher_opinion is up; valid: better, worse"
+    assert refused(folder, higher_opinion="up") == "PairsCsv.higher_opinion: 'up' is not one of better, worse"
 
 
 def test_rows_with_a_decimal_comma(folder: Path) -> None:
@@ -213,7 +211,7 @@ def test_what_python_or_a_spreadsheet_may_take_for_a_number(folder: Path, opinio
 @pytest.mark.parametrize(("opinion", "value"), [("+3", 3.0), (".5", 0.5), ("5.", 5.0), ("-1.5E-2", -0.015), (" 4 ", 4)])
 def test_what_is_a_number(folder: Path, opinion: str, value: float) -> None:
     write(folder, [*ROWS, ("a.png", "a1.png", opinion)])
-    assert PairsCsv(csv=str(folder / "pairs.csv")).pairs[-1].opinion == value
+    assert PairsCsv(csv=str(folder / "pairs.csv")).rows[-1].opinion == value
 
 
 def test_columns_that_are_there_twice(folder: Path) -> None:
@@ -224,7 +222,7 @@ def test_columns_that_are_there_twice(folder: Path) -> None:
 def test_tabs(folder: Path) -> None:
     text = "reference\tdistorted\topinion\n" + "".join("\t".join(row) + "\n" for row in ROWS)
     (folder / "pairs.csv").write_text(text)
-    assert len(PairsCsv(csv=str(folder / "pairs.csv")).pairs) == 4
+    assert len(PairsCsv(csv=str(folder / "pairs.csv")).rows) == 4
 
 
 def test_an_image_that_the_decoder_fails_on_is_named(folder: Path) -> None:

@@ -157,9 +157,10 @@ def test_baselines_can_be_added_once_a_model_is_chosen() -> None:
     [
         (
             {"distance": "manhattan"},
-            "human/tid2013_remade: unknown distance manhattan; valid: normalised_euclidean, euclidean, cosine",
+            "TID2013Remade.distance: 'manhattan' is not one of normalised_euclidean, euclidean, cosine",
         ),
-        ({"tiles": 0}, "human/tid2013_remade: tiles is 0; it must be at least 1 place an image"),
+        ({"tiles": 0}, "TID2013Remade.tiles: 0 is out of range; it must be at least 1"),
+        ({"tiles": 2.5}, "TID2013Remade.tiles: 2.5 is not a whole number"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: dict[str, object], line: str) -> None:

@@ -15,7 +15,7 @@ import torch
 from train_synthetic import train
 
 from clip_align.errors import UserError
-from clip_align.training.checkpoint import LAST, OWN, GivenUp, damage, load, newest, set_aside
+from clip_align.training.checkpoint_files import LAST, OWN, GivenUp, damage, load, newest, set_aside
 
 STEPS = (10, 20, 30)
 

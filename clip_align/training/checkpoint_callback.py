@@ -14,7 +14,7 @@ from clip_align.callbacks.best_checkpoint import beats, best_file
 from clip_align.errors import RunError
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
-from clip_align.training.checkpoint import OWN, point_last, step_file, step_files
+from clip_align.training.checkpoint_files import OWN, point_last, step_file, step_files
 from clip_align.training.checkpoint_writer import CheckpointError, CheckpointWriter, Order
 from clip_align.training.loss_check import finite_weights, first_bad
 from clip_align.training.random_states import random_states, set_random_states
@@ -33,7 +33,7 @@ class Checkpoints(pl.Callback):
         max_steps: optimizer steps of the whole run.
         carried: what every file holds besides the state of training (config as plain python, words, …).
         ranks: of this run; all of them save together, the first one writes.
-        poll: knows of signals, and checks the losses before a save.
+        stop_check: knows of signals, and checks the losses before a save.
         progress: knows the step, and whether it is whole.
         writer: writes the files; the Trainer's plugin.
         record: of the first rank, None on the others.

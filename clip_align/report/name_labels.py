@@ -12,9 +12,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 from clip_align.report.labels import digits_for, named, number, spread_out
-from clip_align.report.look import COLOURS, MUTED, TEXT_COLOURS, Layout
 from clip_align.report.panels import Panel
 from clip_align.report.score_curves import Curve
+from clip_align.report.style import COLOURS, MUTED, TEXT_COLOURS, Layout
 
 LINE = 1.2  # height of a line of names, in times of the font
 OUTSIDE = 0.07  # inches that names may stand above and below the axes

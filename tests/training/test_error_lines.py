@@ -8,7 +8,7 @@ import errno
 import pytest
 
 from clip_align.errors import TOO_MANY_FILES
-from clip_align.training.explain import GPU_MEMORY, SHARED_MEMORY, explained, peer_is_gone
+from clip_align.training.error_lines import GPU_MEMORY, SHARED_MEMORY, explained, peer_is_gone
 
 IN_WORKER = """Caught {name} in DataLoader worker process 3.
 Original Traceback (most recent call last):

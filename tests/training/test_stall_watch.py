@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from clip_align.training import watch as module
+from clip_align.training import stall_watch as module
 from clip_align.training.signals import Signals
-from clip_align.training.watch import Limits, Peers, Watch
+from clip_align.training.stall_watch import Limits, Peers, Watch
 
 LIMITS = Limits(warning_s=100.0, end_s=1000.0)
 

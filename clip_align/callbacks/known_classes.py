@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which classes a model can be asked for by prompts: the rule that all zero-shot benchmarks share.
+
+Templates with a word that the tokenizer does not know are dropped first, then classes with one. The rest is asked
+for, with its own chance; below three classes nothing is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.evaluation.features import Features
+from clip_align.evaluation.model_info import ModelInfo
+from clip_align.metrics.accuracy import NO_CHOICE, choices
+
+__all__ = ["FEWEST_CLASSES", "KnownClasses", "known_classes"]
+
+FEWEST_CLASSES = 3
+NAMED_WORDS = 5  # unknown words that a reason names
+
+
+@dataclass(frozen=True, eq=False)
+class KnownClasses:
+    """The classes of a benchmark that a model can be asked for.
+
+    names: of all classes, in the benchmark's order. kept: numbers of those that are asked for, ascending.
+    prompts: their texts. note: what is left out, in words; empty where nothing is. reason: why no class is asked for,
+    None where they are.
+    """
+
+    names: tuple[str, ...]
+    kept: tuple[int, ...]
+    prompts: Mapping[str, tuple[str, ...]]
+    note: str = ""
+    reason: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing among the classes asked for; among all where none is."""
+        return 1 / len(self.kept or self.names)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every class is asked for."""
+        return len(self.kept) == len(self.names)
+
+    def unit(self, text: str) -> str:
+        """A score's unit together with what is left out: ``58 images, Wilson; 58 of 100 classes``."""
+        return f"{text}; {self.note}" if self.note else text
+
+    def among(self, labels: Sequence[int] | NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Which of the labels [N] (numbers of classes) are of a class that is asked for: [N]."""
+        return np.isin(np.asarray(labels), np.asarray(self.kept, dtype=np.int64))
+
+    def decisions(self, features: Features, ids: Sequence[str]) -> NDArray[np.signedinteger]:
+        """Decisions about the stimuli ``ids`` [N] as numbers among all classes; -1 for none.
+
+        Each is the class whose prompts are nearest by cosine to the image's embedding, averaged over its tiles.
+        """
+        images = features[ids]
+        chosen = choices(images[:, 0] if images.shape[1] == 1 else images.mean(axis=1), features.prompts)
+        kind = np.int8 if len(self.names) <= np.iinfo(np.int8).max else np.int16
+        numbers = np.asarray(self.kept, dtype=kind)
+        return np.where(chosen >= 0, numbers[np.maximum(chosen, 0)], NO_CHOICE).astype(kind)
+
+
+def known_classes(classes: Mapping[str, str], templates: Sequence[str], model: ModelInfo | None = None) -> KnownClasses:
+    """The classes, and the templates to ask for them with, whose words the model's tokenizer knows.
+
+    Where every template has an unknown word, the bare class is the prompt.
+
+    Args:
+        classes: what stands for a class in a prompt (``a bus``), by its name (``bus``), in the benchmark's order.
+        templates: prompts with ``{}`` for the class, such as ``a photo of {}``.
+        model: the model under evaluation; None: one that knows every word.
+    """
+    unknown_words = model.unknown if model is not None else _none
+    usable = [template for template in templates if not unknown_words([template.replace("{}", " ")])]
+    texts = {name: tuple(t.replace("{}", text) for t in usable or ["{}"]) for name, text in classes.items()}
+    names = tuple(classes)
+    unknown = {name: unknown_words(texts[name]) for name in names}
+    kept = tuple(number for number, name in enumerate(names) if not unknown[name])
+    prompts = {names[number]: texts[names[number]] for number in kept}
+    if len(kept) < FEWEST_CLASSES:
+        words = list(dict.fromkeys(word for found in unknown.values() for word in found))
+        named = ", ".join(words[:NAMED_WORDS]) + (", …" if len(words) > NAMED_WORDS else "")
+        reason = (
+            f"of its {len(names)} classes {len(kept) or 'none'} {'has' if len(kept) == 1 else 'have'} words that the "
+            f"tokenizer knows, at least {FEWEST_CLASSES} are needed; unknown: {named}"
+        )
+        return KnownClasses(names, kept, prompts, reason=reason)
+    return KnownClasses(names, kept, prompts, _left_out(len(kept), len(names), len(usable), len(templates)))
+
+
+def _none(texts: Iterable[str]) -> list[str]:
+    return []
+
+
+def _left_out(classes: int, all_classes: int, templates: int, all_templates: int) -> str:
+    parts = [f"{classes} of {all_classes} classes"] if classes < all_classes else []
+    if templates < all_templates:
+        parts.append(f"{templates} of {all_templates} templates" if templates else "bare class names for templates")
+    return ", ".join(parts) + " (the others have unknown words)" if parts else ""

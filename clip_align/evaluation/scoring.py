@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a benchmark's items to its numbers, and what a benchmark has to keep to so that they can be recorded.
+
+A benchmark that breaks the contract (`ContractError`) is refused by name: its names before step 0, its numbers at
+the first event that has any. What it raises otherwise costs that event's scores, and training continues.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from clip_align.errors import UserError
+from clip_align.evaluation.benchmark import Benchmark
+from clip_align.evaluation.items import Items
+from clip_align.evaluation.score import Score
+from clip_align.metrics.estimate import Estimate, InvalidEstimateError, undefined
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+MOST_VALUES = 256  # of a column that a score is recorded for one by one
+FORM = "a name is lower-case letters, digits and underscores"
+
+
+class ContractError(Exception):
+    """What a benchmark returned cannot be recorded as its scores."""
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What an event says about one benchmark.
+
+    estimates: by score (``srocc``, ``srocc@layer_6``). notes: further numbers. items: with the values of all layers,
+    None where there are none. failure: the traceback of what the benchmark raised, else None.
+    """
+
+    estimates: Mapping[str, Estimate]
+    notes: Mapping[str, float] = field(default_factory=dict)
+    items: Items | None = None
+    failure: str | None = None
+
+
+def refuse_names(benchmark: Benchmark) -> None:
+    """UserError for names of scores that a record cannot hold, and for two scores of one name."""
+    names = [score.name for score in benchmark.scores]
+    wrong = [f"{benchmark.key}: score {name!r}: {FORM}" for name in names if not NAME.fullmatch(name)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    wrong += [f"{benchmark.key}: two scores are named {name}; give one of them another name" for name in twice]
+    known = set(names)
+    for score in benchmark.scores:
+        if score.drawn_after_of is not None and score.drawn_after_of not in known:
+            wrong.append(
+                f"{benchmark.key}: score {score.name}: drawn_after_of is {score.drawn_after_of}, no score here"
+            )
+    if wrong:
+        raise UserError(*wrong)
+
+
+def all_scores(benchmark: Benchmark) -> list[Score]:
+    """The declared scores, and behind each its details by value as far as its column is known (``tables``)."""
+    found: list[Score] = []
+    for score in benchmark.scores:
+        found.append(score)
+        for value in benchmark.tables.get(score.by, ()) if score.by else ():
+            found.append(_detail(score, score.by or "", value))
+    return found
+
+
+def note_tables(benchmark: Benchmark, items: Items) -> None:
+    """Remember the values of the columns that scores are tabled by, so that their keys stay the same.
+
+    ContractError for a column that is not there, has too many values, or values that would share a key.
+    """
+    for by in dict.fromkeys(score.by for score in benchmark.scores if score.by):
+        try:
+            values = tuple(np.unique(items.column(by).astype(str)).tolist())
+        except KeyError as error:
+            raise ContractError(f"a score has by={by!r}, but {error.args[0]}") from None
+        known = benchmark.tables.get(by, ())
+        merged = tuple(dict.fromkeys((*known, *values)))
+        if len(merged) > MOST_VALUES:
+            raise ContractError(f"by={by!r}: {len(merged):,} values; a score is recorded for at most {MOST_VALUES}")
+        slugs: dict[str, str] = {}
+        for value in merged:
+            other = slugs.setdefault(_slug(value), value)
+            if other != value:
+                raise ContractError(f"by={by!r}: the values {other!r} and {value!r} would share a key")
+        benchmark.tables[by] = merged
+
+
+def estimates(benchmark: Benchmark, items: Items) -> dict[str, Estimate]:
+    """All scores of the items by name; ContractError for what is no estimate, or a note with a score's name."""
+    if not isinstance(items, Items):
+        raise ContractError(f"items() returned {type(items).__name__}, not Items")
+    note_tables(benchmark, items)
+    scores = all_scores(benchmark)
+    _check_notes(items.notes, {score.name for score in scores})
+    for name in (*items.model, *items.clusters, *items.conditions):
+        if "/" in name or "@" in name:
+            raise ContractError(f"items: the column {name!r} has / or @ in its name, which are the record's own")
+    return {score.name: undefined(items.reason) if items.reason else _estimate(score, items) for score in scores}
+
+
+def all_undefined(benchmark: Benchmark, reason: str) -> dict[str, Estimate]:
+    """Every score, null with one reason."""
+    return {score.name: undefined(reason) for score in all_scores(benchmark)}
+
+
+def difference(first: Items, now: Items) -> str | None:
+    """In what the items of two events differ though they should be the same items; None where they do not."""
+    if first.ids != now.ids:
+        return "ids"
+    if not np.array_equal(first.human, now.human, equal_nan=True):
+        return "human values"
+    for name, labels in first.clusters.items():
+        if name not in now.clusters or not np.array_equal(labels, now.clusters[name]):
+            return f"clusters {name}"
+    return None
+
+
+def merged(by_layer: Mapping[str, Items]) -> Items | None:
+    """One table of items with the model's values in all layers, named by their suffixes."""
+    if not by_layer:
+        return None
+    first = next(iter(by_layer.values()))
+    if any(items.ids != first.ids for items in by_layer.values()):
+        raise ContractError("items differ between layers")
+    model = {name + suffix: values for suffix, items in by_layer.items() for name, values in items.model.items()}
+    return Items(model, first.human, first.ids, first.clusters, first.conditions)
+
+
+def _estimate(score: Score, items: Items) -> Estimate:
+    kept = items if score.value is None else items.where(items.column(score.by or "").astype(str) == score.value)
+    if not len(kept) and score.value is not None:
+        return undefined(f"no items with {score.by} {score.value}")
+    try:
+        estimate: object = score.estimate(kept)
+    except InvalidEstimateError as error:
+        raise ContractError(f"score {score.name}: {error}") from error
+    if not isinstance(estimate, Estimate):
+        raise ContractError(f"score {score.name}: compute returned {type(estimate).__name__}, not an Estimate")
+    return estimate
+
+
+def _check_notes(notes: Mapping[str, float], scores: Iterable[str]) -> None:
+    for name, value in notes.items():
+        if not NAME.fullmatch(name):
+            raise ContractError(f"note {name!r}: {FORM}")
+        if name in scores:
+            raise ContractError(f"note {name} has the name of a score; give it another one")
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            raise ContractError(f"note {name}: {type(value).__name__} is not a number") from None
+
+
+def _detail(score: Score, by: str, value: str) -> Score:
+    """The score over the items of one value; yardsticks and verdict belong to the whole."""
+    return replace(
+        score,
+        name=f"{score.name}_{_slug(by)}_{_slug(value)}",
+        label=f"{score.label}, {value}",
+        role="detail",
+        value=value,
+        ceilings={},
+        baselines={},
+        flat_margin=None,
+        drawn_after_of=None,
+    )
+
+
+def _slug(value: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_") or "none"

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agreement of two observers trial by trial, beyond what their accuracies or habits alone would give.
+
+Cohen's kappa = (c_obs - c_exp)/(1 - c_exp): c_obs the fraction of trials on which two observers give the same answer,
+c_exp that of independent observers with the same frequencies of answers. Error consistency is kappa on right or wrong
+(Geirhos, Meding & Wichmann 2020, arXiv 2006.16736). 1 = always the same, 0 = as independent observers, negative =
+less often than these; never its absolute value.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.metrics.intervals import cluster_sums, jackknife_of_sums
+
+__all__ = ["cohens_kappa", "error_consistency", "mean_error_consistency"]
+
+NO_TRIALS = "no common trials"
+ONE_ANSWER = "both observers always give the same one answer: agreement is expected to be complete"
+ALWAYS = "both observers are always right, or always wrong: agreement is expected to be complete"
+
+
+def cohens_kappa(first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
+    """Kappa of two observers' answers, in [-1, 1], with a jackknife interval over clusters of trials.
+
+    Undefined without trials, and where both always give one and the same answer.
+
+    Args:
+        first, second: answers [N] to the same trials, labels of any kind.
+        clusters: labels [N] of what the interval leaves out; None: every trial by itself. No interval where fewer than
+            two, or where leaving one out leaves kappa undefined.
+    """
+    a, b = _trials(first, second)
+    if not len(a):
+        return undefined(NO_TRIALS)
+    answers, index = np.unique(np.concatenate([a, b]), return_inverse=True)
+    one_hot = np.eye(len(answers))[index]
+    return _kappa(one_hot[: len(a)], one_hot[len(a) :], clusters, ONE_ANSWER)
+
+
+def error_consistency(first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
+    """Kappa of two observers' being right or wrong, in [-1, 1]; interval and arguments as for `cohens_kappa`.
+
+    Undefined without trials, and where both are always right or both always wrong. A trial without an answer is a
+    wrong one.
+
+    Args:
+        first, second: whether each observer was right [N], on the same trials in the same order.
+        clusters: labels [N] of what the interval leaves out; None: every trial by itself.
+    """
+    a, b = (column.astype(bool) for column in _trials(first, second))
+    if not len(a):
+        return undefined(NO_TRIALS)
+    one, other = (np.column_stack((right, ~right)).astype(np.float64) for right in (a, b))
+    return _kappa(one, other, clusters, ALWAYS)
+
+
+def mean_error_consistency(observer: ArrayLike, others: ArrayLike) -> float:
+    """Mean error consistency of an observer (right [N]) with each of M others (right [M, N]): kappas are averaged.
+
+    NaN where none is defined; those that are not are left out.
+    """
+    rows = np.atleast_2d(np.asarray(others))
+    values = [error_consistency(observer, other, np.zeros(len(other))).value for other in rows]
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
+def _trials(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    a, b = np.asarray(first), np.asarray(second)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"answers must be two lists of one length, got {a.shape} and {b.shape}")
+    return a, b
+
+
+def _kappa(first: NDArray[np.float64], second: NDArray[np.float64], clusters: ArrayLike | None, why: str) -> Estimate:
+    """From one-hot answers [N, K] of both."""
+    k = first.shape[1]
+    columns = np.column_stack((first, second, (first * second).sum(axis=1), np.ones(len(first))))
+
+    def statistic(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        n = sums[..., -1]
+        observed = sums[..., -2] / n
+        expected = (sums[..., :k] * sums[..., k : 2 * k]).sum(axis=-1) / n**2
+        return np.where(expected < 1, (observed - expected) / np.where(expected < 1, 1 - expected, 1.0), np.nan)
+
+    sums = cluster_sums(columns, np.arange(len(first)) if clusters is None else clusters)
+    value = float(statistic(sums.sum(axis=0)))
+    if not np.isfinite(value):
+        return undefined(why)
+    half = jackknife_of_sums(statistic, sums)
+    return Estimate(value) if half is None else Estimate(value, max(-1.0, value - half), min(1.0, value + half))

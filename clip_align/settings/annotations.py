@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constructors of classes that are imported already, read from their annotations: the twin of `signatures`.
+
+Both give the same `Parameter` for the same constructor, so that an argument typed in a config and one given in
+Python are checked by one rule and refused in the same words.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union
+
+import numpy as np
+
+from clip_align.errors import Problem
+from clip_align.settings.arguments import check_markers
+from clip_align.settings.signatures import Marker, Parameter
+from clip_align.structure import INVALID, convert
+
+SCALARS: dict[Any, Any] = {int: int, float: float, str: str, bool: bool, Path: str, type(None): type(None)}
+SEQUENCES = (collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, list, set, frozenset)
+MAPPINGS = (collections.abc.Mapping, dict)
+
+
+def parameters_of(cls: type, base: type) -> Mapping[str, Parameter]:
+    """Arguments of a class's constructor, and where it takes ``**base`` of the next one up, as far as ``base``."""
+    found: dict[str, Parameter] = {}
+    for owner in cls.__mro__:
+        init = owner.__dict__.get("__init__")
+        if init is None:
+            continue
+        hints = _hints(init)
+        signature = list(inspect.signature(init).parameters.values())[1:]  # without self
+        for argument in signature:
+            if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+                continue
+            hint = hints.get(argument.name, Any)
+            required = argument.default is argument.empty
+            found.setdefault(argument.name, Parameter(_plain_hint(hint), required, tuple(_markers(hint))))
+        if owner is base or not any(argument.kind is argument.VAR_KEYWORD for argument in signature):
+            break
+    return found
+
+
+def checked(
+    parameters: Mapping[str, Parameter], given: Mapping[str, Any], where: str
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Given arguments as their annotations ask (4.0 is the whole number 4), and a problem for each that is refused.
+
+    Args:
+        parameters: of the constructor, by name; arguments it does not list pass unchecked.
+        given: the arguments by name.
+        where: what lines begin with, before the argument's name.
+    """
+    errors: list[Problem] = []
+    taken = dict(given)
+    for name, value in given.items():
+        if name not in parameters:
+            continue
+        before, path = len(errors), f"{where}.{name}"
+        converted = convert(parameters[name].hint, as_typed(value), path, errors)
+        if len(errors) == before:
+            check_markers(parameters[name], converted, path, errors)
+        if (
+            isinstance(value, int | float | np.number) and converted is not INVALID
+        ):  # what else is given stays the object it is
+            taken[name] = converted
+    return taken, errors
+
+
+def _hints(init: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(init, include_extras=True)
+    except Exception:  # a name that only a type checker sees; such an annotation is not ours to check
+        return {}
+
+
+def _plain_hint(hint: Any) -> Any:
+    """An annotation as a type that ``structure.convert`` understands; Any where it is something else."""
+    if isinstance(hint, type) and hint in SCALARS:
+        return SCALARS[hint]
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _plain_hint(inner[0])
+    if origin is Literal:
+        return hint
+    if origin in (Union, types.UnionType):
+        kinds = tuple(_plain_hint(h) for h in inner)
+        return Any if Any in kinds else Union[kinds]  # noqa: UP007 - built at run time
+    if origin in MAPPINGS:
+        return dict.__class_getitem__((str, _plain_hint(inner[-1])))
+    if origin in SEQUENCES or (origin is tuple and inner[-1:] == (Ellipsis,)):
+        return tuple.__class_getitem__((_plain_hint(inner[0]), ...))
+    return tuple.__class_getitem__(tuple(map(_plain_hint, inner))) if origin is tuple else Any
+
+
+def _markers(hint: Any) -> Iterator[Marker]:
+    if typing.get_origin(hint) is typing.Annotated:
+        found: tuple[Any, ...] = typing.get_args(hint)[1:]
+        yield from (marker for marker in found if isinstance(marker, Marker))
+
+
+def as_typed(value: Any) -> Any:
+    """A value of Python as a config could hold it: paths as text, arrays, ranges and sets as lists, numpy's numbers."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, (list, tuple, set, frozenset, range)):
+        return [as_typed(v) for v in value]
+    return {k: as_typed(v) for k, v in value.items()} if isinstance(value, Mapping) else value

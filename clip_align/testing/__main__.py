@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the battery on a callback, also an outside package's.
+
+    python -m clip_align.testing my_package.my_pairs.MyPairs root=/data/pairs
+
+Arguments of the constructor are typed as in a config. Exit code 0 where all checks pass, 1 where one does not, 2
+where the callback cannot be built.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml  # type: ignore[import-untyped]
+
+from clip_align.callbacks.base import PerceptualCallback
+from clip_align.callbacks.build import build_callbacks
+from clip_align.config import CallbackConfig
+from clip_align.errors import Problem, UserError
+from clip_align.settings.callback_check import checked
+from clip_align.testing import battery
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check one callback; a line for each check."""
+    if not arguments or arguments[0] in ("--help", "-h"):
+        print(str(__doc__).partition("\n\n")[2].strip())
+        return 0 if arguments else 2
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    try:
+        config = _config(arguments[0], arguments[1:])
+        callback = battery.adapted(lambda: _built(config))
+    except UserError as error:
+        print(*error.lines, sep="\n", file=sys.stderr)
+        return error.exit_code
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="clip-align-") as folder:
+        for check in (battery.same_on_two_ranks, *battery.CHECKS):  # the first one forks: before torch computes
+            try:
+                check(lambda: _built(config), Path(folder) / check.__name__)
+                print(f"passed   {check.__name__}", flush=True)
+            except Exception as error:
+                failed += 1
+                what = str(error) if isinstance(error, battery.CheckFailedError) else f"{type(error).__name__}: {error}"
+                print(f"FAILED   {check.__name__}: {' '.join(what.split())}", flush=True)
+    if callback.null_reason is not None:
+        print(f"note     it is null for the battery's model, so that its items were not seen: {callback.null_reason}")
+    print(
+        f"{callback.key}: {f'{failed} of {len(battery.CHECKS) + 1} checks failed' if failed else 'all checks passed'}"
+    )
+    return 1 if failed else 0
+
+
+def _config(target: str, typed: Sequence[str]) -> CallbackConfig:
+    wrong = [text for text in typed if "=" not in text]
+    if wrong:
+        raise UserError(*(f"{text}: not of the form argument=value" for text in wrong))
+    arguments = {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in typed)}
+    errors: list[Problem] = []
+    name = target.rpartition(".")[0].rpartition(".")[2].lower()
+    found = checked({name: CallbackConfig(target, arguments)}, errors)
+    if errors:
+        raise UserError(*errors)
+    return found[name]
+
+
+def _built(config: CallbackConfig) -> PerceptualCallback:
+    return build_callbacks({config.target.rpartition(".")[0].rpartition(".")[2].lower(): config})[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
