@@ -41,7 +41,7 @@ from clip_align.structure import key
 class Colours(DataSource):
     title: str = "colour"
     images: int = key(8, low=2)
-    def find(self, cache, show):
+    def find(self, cache, notify):
         from PIL import Image
         from clip_align.data.inventory import in_folder
         from clip_align.data.samples import FolderSamples
@@ -59,8 +59,9 @@ class Colours(DataSource):
 """,
     "conf/data/colours.yaml": "kind: colours\ntitle: colour\nimages: 8\n",
     "clip_align/tracking/names.py": """
+from clip_align.record.record import Mirror
 from clip_align.tracking.base import Tracker
-class Lines:
+class Lines(Mirror):
     def __init__(self, path):
         self.path = path
     def line(self, line):
