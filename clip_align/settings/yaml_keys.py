@@ -66,7 +66,7 @@ def targets(path: Path) -> list[str]:
 def _keys(text: str, group: str) -> Iterator[Key]:
     parents: list[tuple[int, str]] = [(-1, group)] if group else []
     skipped = -1  # indentation of a key whose contents are left out
-    for line in text.splitlines():
+    for line in _joined(text):
         found = LINE.fullmatch(line)
         if found is None:
             continue
@@ -80,3 +80,14 @@ def _keys(text: str, group: str) -> Iterator[Key]:
         parents.append((indent, found["key"]))
         if skipped < 0:
             yield Key(name, found["value"] or "", (found["about"] or "").strip())
+
+
+def _joined(text: str) -> list[str]:
+    """The lines, where a comment that continues on the next one, indented, is one with it."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if lines and "#" in lines[-1] and line[:1] == " " and line.lstrip().startswith("#"):
+            lines[-1] += " " + line.lstrip(" #")
+        else:
+            lines.append(line)
+    return lines

@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from clip_align import __main__ as program
-from clip_align.commands import command_names, completion, train, train_help
+from clip_align.commands import command_names, completion, train_help
 from clip_align.config import Config, conf_dir, from_plain
 from clip_align.errors import UserError
+from clip_align.runs.provenance import typed_command
 from clip_align.settings import yaml_keys
 from clip_align.settings.load_config import load
 
@@ -70,6 +71,8 @@ def test_keys_of_nested_yaml_and_of_the_whole_configuration(tmp_path: Path) -> N
     assert [(k.name, k.default, k.about) for k in yaml_keys.keys(file, "g")] == [
         ("g.a", "1", "one"), ("g.b", "", ""), ("g.b.c", "'2'", ""), ("g.b.d", "[3]", ""),
     ]  # fmt: skip
+    file.write_text("a: 1  # one,\n      # two,\n      # three\n# not it\nb: 2\n")
+    assert [(k.name, k.about) for k in yaml_keys.keys(file, "g")] == [("g.a", "one, two, three"), ("g.b", "")]
     file.write_text("# @package _global_\nseed: 1\n")
     assert [k.name for k in yaml_keys.keys(file, "experiment")] == ["seed"]
 
@@ -108,7 +111,7 @@ def test_commands_are_what_the_folder_holds(tmp_path: Path, monkeypatch: pytest.
     ],
 )
 def test_the_command_is_kept_as_it_was_typed(arguments: list[str], process: list[str], command: str) -> None:
-    assert " ".join(train.typed(arguments, process)) == command
+    assert " ".join(typed_command(arguments, process)) == command
 
 
 @pytest.mark.parametrize(
