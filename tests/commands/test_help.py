@@ -14,7 +14,6 @@ from clip_align import __main__ as program
 from clip_align.commands import command_names, completion, train_help
 from clip_align.config import Config, conf_dir, from_plain
 from clip_align.errors import UserError
-from clip_align.runs.provenance import typed_command
 from clip_align.settings import yaml_keys
 from clip_align.settings.load_config import load
 
@@ -97,21 +96,6 @@ def test_commands_are_what_the_folder_holds(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "mine.py").write_text('SUMMARY = "do mine"\ndef main(arguments): return 0\n')
     monkeypatch.setattr(command_names, "FOLDER", tmp_path)
     assert command_names.commands() == {"mine": "do mine"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "process", "command"),
-    [
-        (["a=1"], ["/x/bin/python", "train.py", "a=1"], "python train.py a=1"),
-        ([], ["python3", "../train.py"], "python ../train.py"),
-        (["a=1"], ["/x/python", "-m", "clip_align", "train", "a=1"], "python -m clip_align train a=1"),
-        (["a=1"], ["/x/python", "/x/bin/clip-align", "train", "a=1"], "clip-align train a=1"),
-        (["a=1"], ["/x/python", "-m", "pytest"], "clip-align train a=1"),
-        ([], ["/x/python", "-m", "pytest"], "clip-align train"),
-    ],
-)
-def test_the_command_is_kept_as_it_was_typed(arguments: list[str], process: list[str], command: str) -> None:
-    assert " ".join(typed_command(arguments, process)) == command
 
 
 @pytest.mark.parametrize(
