@@ -27,7 +27,7 @@ from tests.settings.refusals import errors
             ["data.flip=3", "data.crop_scale=[0.9,0.1]"],
             [
                 "data.flip: 3 is not true or false",
-                "data.crop_scale: [0.9, 0.1] runs backwards; the smaller share comes first",
+                "data.crop_scale: [0.9, 0.1] runs backwards; the smaller fraction comes first",
             ],
         ),
         (

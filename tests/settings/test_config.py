@@ -15,6 +15,7 @@ import yaml
 from clip_align import config
 from clip_align.config import CallbackConfig, Config, from_plain, to_plain
 from clip_align.errors import UserError
+from clip_align.kinds import SOURCES
 from clip_align.settings.compose import DASHES
 from clip_align.settings.load_config import load
 from clip_align.training.default_intervals import evaluation_every
@@ -380,9 +381,8 @@ def test_a_stored_configuration_that_is_wrong_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", ["world", "webdataset", "folder"])
 def test_configurations_stored_before_a_key_was_there_have_its_default(kind: str) -> None:
-    data = {"world": config.WorldData(), "webdataset": config.ShardData(), "folder": config.FolderData()}[kind]
-    if kind == "webdataset":
-        data = config.ShardData(shards=(config.Source("/a.tar"),))
+    options = {"webdataset": {"shards": (config.Source("/a.tar"),)}}.get(kind, {})
+    data = SOURCES.build(kind, options)
     stored = to_plain(Config(data=data))
     for key in ("max_image_mb", "max_megapixels", "max_caption_chars"):
         del stored["data"][key]
