@@ -28,7 +28,10 @@ def test_nearest(word: str, meant: str | None) -> None:
 
 
 def test_an_unknown_key_is_explained() -> None:
-    assert unknown_key("sed", KEYS) == "sed: unknown key; did you mean seed?"
-    assert unknown_key("trainer.xyzzy", KEYS) == "trainer.xyzzy: unknown key; valid under trainer: max_steps, precision"
-    assert unknown_key("xyzzy", KEYS) == "xyzzy: unknown key; valid here: optimizer, seed, trainer"
-    assert unknown_key("seed.xyzzy", KEYS) == "seed.xyzzy: unknown key; valid under seed: none"
+    assert str(unknown_key("sed", KEYS)) == "sed: unknown key; did you mean seed?"
+    assert (
+        str(unknown_key("trainer.xyzzy", KEYS))
+        == "trainer.xyzzy: unknown key; valid under trainer: max_steps, precision"
+    )
+    assert str(unknown_key("xyzzy", KEYS)) == "xyzzy: unknown key; valid here: optimizer, seed, trainer"
+    assert str(unknown_key("seed.xyzzy", KEYS)) == "seed.xyzzy: unknown key; valid under seed: none"

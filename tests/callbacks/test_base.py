@@ -356,8 +356,8 @@ def test_the_name_defaults_to_the_file_of_the_class() -> None:
             "Pairs.name: 'My Pairs' is not of the right form: lower-case letters, digits, underscores",
         ),
         ({"layers": ()}, "Pairs.layers: [] is empty; give at least one value"),
-        ({"layers": (1, "last")}, "Pairs.layers[1]: 'last' is not a whole number or projection"),
-        ({"mean": 0.5}, "Pairs.mean: 0.5 is not a list: Pairs.mean=[…] or null"),
+        ({"layers": (1, "last")}, "Pairs.layers[1]: 'last' is not a whole number or projection or all"),
+        ({"mean": 0.5}, "Pairs.mean: 0.5 is not a list: Pairs.mean=[…]"),
     ],
 )
 def test_wrong_base_arguments_are_one_line(arguments: dict[str, Any], line: str) -> None:

@@ -30,7 +30,7 @@ def small_clip(layers: int = 2) -> torch.nn.Module:
 
 def test_a_model_is_described_by_size_layers_words_and_context() -> None:
     info = model_info(EvaluatedModel(small_clip(3), 16, (0.5,) * 3, (0.5,) * 3, WordTokenizer(["star", "a"], 7)))
-    assert (info.image_size, info.layers, info.context_length) == (16, ("projection", 1, 2, 3), 7)
+    assert (info.image_size, info.layers, info.context_length) == (16, ("projection", 0, 1, 2, 3), 7)
     assert info.unknown(["a star", "an owl, a star"]) == ["an", "owl"]
     bare = model_info(EvaluatedModel(stubs.StubModel(), 16, (0.5,) * 3, (0.5,) * 3))
     assert (bare.layers, bare.context_length, bare.unknown(["anything"])) == (("projection",), None, [])
@@ -105,7 +105,7 @@ def test_layers_of_the_benchmarks_own_that_a_model_lacks_make_it_null(tmp_path: 
         def __init__(self, **base: Any) -> None:
             super().__init__(**{"layers": (2, 12), **base})
 
-    line = "layers: no block 12; this model's image tower has blocks 1 to 2"
+    line = "layers: no layer 12; this model's image tower has layers 0 to 2"
     assert null(Deep(), stubs.evaluated_model(small_clip()), tmp_path) == line
     with pytest.raises(UserError, match=f"human/pairs: {line}"):  # the same typed by the user
         stubs.evaluator([Deep(layers=(12,))], stubs.evaluated_model(small_clip()), tmp_path)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 
 from clip_align.callbacks.base import Features, Items, MapReader, PerceptualCallback
 from clip_align.errors import RunError, UserError
+from clip_align.structure import Distinct
 
 
 def first_channel(model: Any, images: torch.Tensor) -> torch.Tensor:
@@ -30,13 +32,16 @@ def sensitivity(model: Any, images: torch.Tensor) -> torch.Tensor:
     return images.grad.square().sum(dim=1)
 
 
+Names = Annotated[Sequence[int | Literal["projection", "all", "channel", "gradient", "flat"]], Distinct()]
+
+
 class Maps(stubs.Pairs):
     """Reads maps of a convolution and of gradients."""
 
     readers: ClassVar[Any] = {"channel": MapReader(first_channel), "gradient": MapReader(sensitivity, gradients=True)}
 
-    def __init__(self, **base: Any) -> None:
-        super().__init__(**base)
+    def __init__(self, layers: Names = ("projection",), **base: Any) -> None:
+        super().__init__(layers=layers, **base)
         self.seen: list[Features] = []
 
     def items(self, features: Features) -> Items:
@@ -81,7 +86,7 @@ def test_an_unknown_reader_is_refused() -> None:
     with pytest.raises(UserError) as error:
         Maps(layers=("chanel",))
     assert str(error.value) == (
-        "human/pairs: layers is ['chanel']; give projection, all, channel, gradient or numbers from 0"
+        "Maps.layers[0]: 'chanel' is not a whole number or projection or all or channel or gradient or flat"
     )
 
 
