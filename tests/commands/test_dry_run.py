@@ -94,7 +94,7 @@ def test_a_layer_that_was_typed_and_is_not_there_is_missing(tmp_path: Path) -> N
     with pytest.raises(UserError) as caught:
         dry_run(config)
     (line,) = caught.value.lines
-    assert line.startswith("human/tid2013_remade: layers: no block 99; this model's image tower has blocks 1 to ")
+    assert line.startswith("human/tid2013_remade: layers: no layer 99; this model's image tower has layers 0 to ")
 
 
 def test_a_best_score_that_nobody_writes_is_missing(tmp_path: Path) -> None:
