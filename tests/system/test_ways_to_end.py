@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from ways_to_end import WAYS, BenchmarkResult, cases, end
+from ways_to_end import WAYS, RunOutcome, cases, end
 
 CODES = {
     "done": 0, "Ctrl-C": 130, "SIGTERM": 143, "SIGHUP": 143, "SIGUSR1": 143, "SIGUSR2": 143,
@@ -28,7 +28,7 @@ SAYS = {
     "NaN loss": r"^train/loss is nan at step 14; ",
     "/dev/shm too small": r"^data\.workers: \d workers?( on 2 ranks)? need .* of shared memory \(/dev/shm\) for ",
     "/dev/shm full": r"^data: shared memory \(/dev/shm\) is full",
-    "damaged checkpoints": r"^resume: no checkpoint in .* can be read",
+    "damaged checkpoints": r"^resume: no checkpoint in .* is whole \(",
 }
 SAVED_AT_THE_END = {
     "Ctrl-C", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "worker error", "worker killed", "worker stopped",
@@ -62,6 +62,6 @@ def test_a_way_to_end(name: str, workers: int, ranks: int, tmp_path: Path, cache
         assert at_the_last_step(found), found.output
 
 
-def at_the_last_step(found: BenchmarkResult) -> bool:
+def at_the_last_step(found: RunOutcome) -> bool:
     """The newest checkpoint is of the step that the record ends with."""
     return found.checkpoint == f"step {found.step}"
