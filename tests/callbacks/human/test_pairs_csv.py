@@ -213,7 +213,7 @@ def test_what_python_or_a_spreadsheet_may_take_for_a_number(folder: Path, opinio
 @pytest.mark.parametrize(("opinion", "value"), [("+3", 3.0), (".5", 0.5), ("5.", 5.0), ("-1.5E-2", -0.015), (" 4 ", 4)])
 def test_what_is_a_number(folder: Path, opinion: str, value: float) -> None:
     write(folder, [*ROWS, ("a.png", "a1.png", opinion)])
-    assert PairsCsv(csv=str(folder / "pairs.csv")).pairs[-1].opinion == value
+    assert PairsCsv(csv=str(folder / "pairs.csv")).rows[-1].opinion == value
 
 
 def test_columns_that_are_there_twice(folder: Path) -> None:
@@ -224,7 +224,7 @@ def test_columns_that_are_there_twice(folder: Path) -> None:
 def test_tabs(folder: Path) -> None:
     text = "reference\tdistorted\topinion\n" + "".join("\t".join(row) + "\n" for row in ROWS)
     (folder / "pairs.csv").write_text(text)
-    assert len(PairsCsv(csv=str(folder / "pairs.csv")).pairs) == 4
+    assert len(PairsCsv(csv=str(folder / "pairs.csv")).rows) == 4
 
 
 def test_an_image_that_the_decoder_fails_on_is_named(folder: Path) -> None:
