@@ -71,6 +71,7 @@ TrainLine = TypedDict(
         "train/logit_scale": NotRequired[float | None],
         "train/lr": NotRequired[float | None],
         "train/grad_norm": NotRequired[float | None],
+        "train/skipped_steps": NotRequired[float | None],
         "time/samples_per_second": NotRequired[float | None],
         "time/data_wait_fraction": NotRequired[float | None],
         "time/left_seconds": NotRequired[float | None],
@@ -141,11 +142,17 @@ class EventLine(Line):
     evaluations_planned: NotRequired[int | None]
     regular_every: NotRequired[int]
     file: NotRequired[str]
+    seconds: NotRequired[float]
+    stalled_seconds: NotRequired[float]
     exit_code: NotRequired[int]
     step: NotRequired[int]
     keys: NotRequired[list[str]]
     skipped: NotRequired[int]
     causes: NotRequired[dict[str, int]]
+    stand_ins: NotRequired[int]
+    copies: NotRequired[int]
+    fraction: NotRequired[float]
+    skipped_steps: NotRequired[int]
 
 
 AnyLine = BenchmarkLine | TrainLine | EvaluationLine | VerdictLine | EventLine
