@@ -58,6 +58,7 @@ def test_a_way_to_end(name: str, workers: int, ranks: int, tmp_path: Path, cache
     if found.code != 2 and not killed:
         assert found.status == {0: "done", 130: "interrupted", 143: "terminated"}.get(found.code, "failed")
         assert found.report or name == "disk full"
+    assert found.twice == []
     if name in SAVED_AT_THE_END and not killed:
         assert at_the_last_step(found), found.output
 

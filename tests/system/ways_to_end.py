@@ -29,7 +29,7 @@ LEFT_S = 30.0  # within which no process of a run is left
 @dataclass(frozen=True)
 class RunOutcome:
     """How a run ended. seconds: from what ended it (else the last line of its record) to its exit. left: processes
-    `LEFT_S` later. step: of the record's last line.
+    `LEFT_S` later. step: of the record's last line. twice: checkpoints that the record names more than once.
     """
 
     code: int
@@ -40,6 +40,7 @@ class RunOutcome:
     report: bool
     last: str
     step: int
+    twice: Sequence[str]
     output: str = field(repr=False, default="")
 
 
@@ -196,6 +197,7 @@ def _end(way: Way, workers: int, ranks: int, place: Path, cache: Path) -> RunOut
     shown = [line for line in output.splitlines() if line.strip()]
     about = provenance(folder) if (folder / "provenance.json").exists() else {}
     saved = sorted(p.name for p in folder.glob("checkpoints/step-*.ckpt"))
+    files = [str(line["file"]) for line in lines(folder, "event") if line["event"] == "checkpoint"]
     return RunOutcome(
         code=code,
         seconds=seconds,
@@ -205,6 +207,7 @@ def _end(way: Way, workers: int, ranks: int, place: Path, cache: Path) -> RunOut
         report=(folder / "report.html").exists(),
         last=shown[-1].replace(str(place), "…") if shown else "",
         step=max((line["global_step"] for line in lines(folder)), default=0),
+        twice=sorted({name for name in files if files.count(name) > 1}),
         output=output + str(lines(folder, "event")[-3:]),
     )
 
