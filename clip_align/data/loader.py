@@ -105,7 +105,7 @@ class Batches(Dataset[Batch]):
         image = torch.empty(0, 3, self.size, self.size, dtype=torch.uint8)
         text = torch.empty(0, 0, dtype=torch.int64)
         if numbers:
-            image = self._augmented(numbers, [pairs[n].image for n in numbers], task.epoch)
+            image = self._flipped(numbers, torch.stack([pairs[n].image for n in numbers]), task.epoch)
             text = torch.stack([pairs[n].text for n in numbers])
             shared(image, text)
         return {
@@ -120,7 +120,22 @@ class Batches(Dataset[Batch]):
         }
 
     def _pairs(self, numbers: Sequence[int], epoch: int, skipped: Skipped) -> dict[int, _Pair]:
-        """The good ones among ``numbers``."""
+        """The good ones among ``numbers``, with images as this epoch crops them: [3, S, S]."""
+        pairs = self._whole_pairs(numbers, epoch, skipped)
+        if not self.crops or not pairs:
+            return pairs
+        cropped: dict[int, _Pair] = {}
+        draws = uniforms(np.array(list(pairs), np.int64), DRAWS, self.seed, CROP, epoch)
+        for (number, pair), draw in zip(pairs.items(), draws, strict=True):
+            try:
+                box = random_box(pair.image.shape[1], pair.image.shape[2], self.crop_scale, draw)
+                cropped[number] = pair._replace(image=resized(pair.image, box, self.size))
+            except Exception as error:  # a bad sample like one that cannot be decoded
+                skipped.append((f"{OTHER_ERROR} ({type(error).__name__})", self.samples.key(number)))
+        return cropped
+
+    def _whole_pairs(self, numbers: Sequence[int], epoch: int, skipped: Skipped) -> dict[int, _Pair]:
+        """The good ones among ``numbers``, with images as they are kept."""
         pairs: dict[int, _Pair] = {}
         fresh: list[tuple[int, torch.Tensor, list[str]]] = []
         for number in numbers:
@@ -207,17 +222,12 @@ class Batches(Dataset[Batch]):
             if number in pairs:
                 yield number, from_other_batch
 
-    def _augmented(self, numbers: list[int], images: list[torch.Tensor], epoch: int) -> torch.Tensor:
-        ids = np.array(numbers, np.int64)
-        if self.crops:
-            draws = uniforms(ids, DRAWS, self.seed, CROP, epoch)
-            boxes = [random_box(i.shape[1], i.shape[2], self.crop_scale, d) for i, d in zip(images, draws, strict=True)]
-            images = [resized(i, box, self.size) for i, box in zip(images, boxes, strict=True)]
-        batch = torch.stack(images)  # [B, 3, S, S]
+    def _flipped(self, numbers: list[int], images: torch.Tensor, epoch: int) -> torch.Tensor:
+        """Half of the images [B, 3, S, S], in place."""
         if self.flip:
-            mirrored = torch.from_numpy(uniforms(ids, 1, self.seed, FLIP, epoch)[:, 0] < 0.5)
-            batch[mirrored] = batch[mirrored].flip(-1)
-        return batch
+            mirrored = torch.from_numpy(uniforms(np.array(numbers, np.int64), 1, self.seed, FLIP, epoch)[:, 0] < 0.5)
+            images[mirrored] = images[mirrored].flip(-1)
+        return images
 
 
 class Loader(DataLoader[Batch]):

@@ -3,7 +3,8 @@
 
 The parent tells it, by a byte in a pipe, that the record has grown; the child reads the record itself. The
 pipe never blocks: a full one means that the child has been told already. When the parent dies, the pipe ends
-and so does the child, after its last work. Signals to the run's process group do not reach it.
+and so does the child, after its last work, or without it `LAST_SECONDS` later. Signals to the run's process group do
+not reach it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import clip_align
+from clip_align.processes.parent import when_parent_ends
 
+LAST_SECONDS = 20.0  # for the last work of a child whose parent is gone: nobody is there to end one that hangs
+PARENT = "CLIP_ALIGN_PARENT"  # its number: the child may begin when it has gone
 PACKAGE_PARENT = Path(clip_align.__file__).resolve().parent.parent
 
 
@@ -44,7 +49,13 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 process_group=0 if os.name == "posix" else None,  # not a session: priorities count inside one
-                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": path,
+                    "OMP_NUM_THREADS": "1",
+                    "OPENBLAS_NUM_THREADS": "1",
+                    PARENT: str(os.getpid()),
+                },
             )
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -125,3 +136,13 @@ def be_nice(increment: int) -> None:
     """In the child: leave the processor to training."""
     with contextlib.suppress(OSError, AttributeError):
         os.nice(increment)
+
+
+def end_after_parent(seconds: float = LAST_SECONDS) -> None:
+    """In the child: end so many seconds after the parent has gone, whatever this process is at then."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        os._exit(1)
+
+    when_parent_ends(int(os.environ.get(PARENT) or os.getppid()), end)

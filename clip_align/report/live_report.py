@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from clip_align.processes.child import Child, be_nice, words
+from clip_align.processes.child import Child, be_nice, end_after_parent, words
 from clip_align.record.record import Mirror
 from clip_align.record.schema import AnyLine
 from clip_align.report.style import REFRESH_SECONDS
@@ -104,4 +104,5 @@ def _status(received: list[str] | None, folder: Path) -> str:
 
 
 if __name__ == "__main__":
+    end_after_parent()
     sys.exit(main(sys.argv[1:]))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from clip_align.processes.child import be_nice, words
+from clip_align.processes.child import be_nice, end_after_parent, words
 from clip_align.record.record import Mirror, deliver
 from clip_align.record.schema import AnyLine, VerdictLine
 from clip_align.runs.folder import RunFolder, write_atomic
@@ -211,4 +211,5 @@ def _messages() -> Callable[[str], None]:
 
 
 if __name__ == "__main__":
+    end_after_parent()
     sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -70,13 +71,14 @@ class Checkpoints(pl.Callback):
         self.last_evaluated: int | None = None
         self.best: tuple[float, int] | None = None  # value and step
         self._saved = -1
+        self.ending = threading.Lock()  # held while a failed run is saved: here, or by `Rescue`, maybe in a thread
         self._restored: list[dict[str, Any]] = []
         self._trainer: pl.Trainer | None = None
 
     @property
     def newest(self) -> str | None:
         """Name of the newest checkpoint, for messages; waits for one that is being written."""
-        self._note(wait=True)
+        self.note(wait=True)
         files = step_files(self.folder)
         return str(files[-1]) if files else None
 
@@ -91,36 +93,39 @@ class Checkpoints(pl.Callback):
             set_random_states(self._restored[self.ranks.rank])
         if self.stop_check.stopping is not None:
             self._save_step(now=True)
-            self._advise()
+            self.advise()
         self.progress.stopwatch.resume()  # preparation and the first evaluation are no training
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Save when it is time; then the next step begins."""
-        self._note()
+        self.note()
         step, stopping = self.progress.run_position.step, self.stop_check.stopping is not None
         due = step % self.every_n_steps == 0 or step == self.max_steps or stopping
         if due and step != self._saved:
             self._save_step(now=stopping or step == self.max_steps)
         if stopping:
-            self._advise()
+            self.advise()
         self.progress.stopwatch.resume()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Nothing is under way when training has ended."""
-        self._note(wait=True)
+        self.note(wait=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """A failure between two steps costs no step: what is whole is saved, as after a signal.
 
-        Not inside a step, nor after losses or weights that are not finite, nor where this is what has failed. With
-        several ranks only an error that every rank raises: saving takes all of them. The error itself continues.
+        This is the save with all ranks, while each still has its random states as they were at the border: the
+        resumed run is the same one to the bit. Not inside a step, nor after losses or weights that are not finite, nor
+        where this is what has failed. With several ranks only an error that every rank raises: saving takes all of
+        them. Whatever else ends a run is left to `Rescue`, which writes no step again. The error itself continues.
         """
         try:
-            self._note(wait=True)
-            if isinstance(exception, Exception) and not isinstance(exception, CheckpointError):
-                self._save_after(exception, pl_module)
+            with self.ending:
+                self.note(wait=True)
+                if isinstance(exception, Exception) and not isinstance(exception, CheckpointError):
+                    self._save_after(exception, pl_module)
         except Exception as error:  # the run ends for the first reason
             line = f"no checkpoint was saved after the failure: {' '.join(str(error).split())}"
             self._event({"event": "warning", "message": line})
@@ -163,19 +168,29 @@ class Checkpoints(pl.Callback):
         self.best = (own["best"][0], own["best"][1]) if own["best"] and same else None
         self._restored = own["random_states"]
 
+    def all_finite(self, module: pl.LightningModule) -> bool:
+        """Whether every loss so far and every weight is finite, on this rank; reads the losses that are kept."""
+        if first_bad(self.stop_check.losses.take()) is not None:
+            self.progress.not_finite = True  # what is taken is not seen again
+        return not self.progress.not_finite and finite_weights(module)
+
+    def order(self, name: str, now: bool) -> Order:
+        """How a step's file is written: afterwards ``last.ckpt`` is that, and older ones go."""
+        return Order(now, partial(_kept, self.folder, name, self.keep_last))
+
     def _save_after(self, error: Exception, module: pl.LightningModule) -> None:
         if self.ranks.world > 1 and not getattr(error, "on_all_ranks", False):
             return
-        step, bad = self.progress.run_position.step, first_bad(self.stop_check.losses.take())
-        fit = self.progress.whole and step != self._saved and bad is None and finite_weights(module)
-        if not highest(int(not (fit and not self.progress.not_finite)))[0]:
+        step = self.progress.run_position.step
+        fit = self.progress.whole and step != self._saved and self.all_finite(module)
+        if not highest(int(not fit))[0]:
             self._save_step(now=True)
         if self._saved == step and self.progress.whole:
-            self._advise()
+            self.advise()
 
     def _save_step(self, now: bool) -> None:
         name = step_file(self.progress.run_position.step)
-        self._save(name, Order(now, partial(_kept, self.folder, name, self.keep_last)))
+        self._save(name, self.order(name, now))
         self._saved = self.progress.run_position.step
 
     def _save(self, name: str, order: Order) -> None:
@@ -189,9 +204,9 @@ class Checkpoints(pl.Callback):
                 f"last good checkpoint: {self.newest or 'none'}; try a lower optimizer.lr"
             )
         trainer.save_checkpoint(self.folder / name, storage_options=order)
-        self._note()
+        self.note()
 
-    def _note(self, wait: bool = False) -> None:
+    def note(self, wait: bool = False) -> None:
         """Record the files that have come to the disk; RunError for one that could not be written."""
         for file in self.writer.written(wait):
             self._event(
@@ -204,7 +219,8 @@ class Checkpoints(pl.Callback):
                 }
             )
 
-    def _advise(self) -> None:
+    def advise(self) -> None:
+        """Record what to type to resume this run."""
         if self.resume_with:
             self._event({"event": "resumable", "message": f"to resume: {self.resume_with}"})
 

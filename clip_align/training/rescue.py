@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Saving what a failed run has reached, on the first rank alone: the others may be gone, or wait for ever.
 
+`Checkpoints.on_exception` saves what it can first: an error at the border of a step that every rank raises. This is
+for what remains: an error of one rank of several, an error inside a step before its update, a main thread that is
+stuck. Where the file of the step is there already, nothing is written.
+
 Weights and optimizer belong to a whole step but for the moments of an update. Ranks of a data-parallel run hold the
 same ones, so the first rank's are the run's; only the other ranks' random states are missing in such a file.
 """
@@ -14,11 +18,10 @@ import torch
 
 from clip_align.processes.ranks import Ranks
 from clip_align.training.checkpoint_callback import Checkpoints
-from clip_align.training.checkpoint_files import point_last, step_file
-from clip_align.training.checkpoint_writer import Order
-from clip_align.training.loss_check import finite_weights
+from clip_align.training.checkpoint_files import step_file
 
 T = TypeVar("T")
+OTHERS_S = 10.0  # for a save by all ranks that has begun; one that takes longer waits for a rank that is gone
 
 
 class _Border(NamedTuple):
@@ -67,9 +70,18 @@ class Rescue(pl.Callback):
         """Write the checkpoint of the last whole step, without a collective; its name, None where nothing was written.
 
         Nothing is: on other ranks than the first, before the first step, where that step's file is there already,
-        inside an update, and where weights are not finite. RunError where the file cannot be written. Call it when
-        training has stopped for good: afterwards the callback for checkpoints no longer talks to other ranks.
+        inside an update, and where losses or weights are not finite. RunError where the file cannot be written. Call it
+        when training has stopped for good: afterwards the callback for checkpoints no longer talks to other ranks.
         """
+        ending = self._checkpoints.ending  # the main thread may be saving after all, or hold it waiting for a rank
+        held = ending.acquire(timeout=OTHERS_S)
+        try:
+            return self._save()
+        finally:
+            if held:
+                ending.release()
+
+    def _save(self) -> str | None:
         checkpoints, trainer = self._checkpoints, self._trainer
         step = checkpoints.progress.run_position.step
         name = step_file(step)
@@ -77,16 +89,16 @@ class Rescue(pl.Callback):
             return None
         if self._border is None or self._border[0] != step:
             return None
-        if (checkpoints.folder / name).exists() or not finite_weights(trainer.lightning_module):
+        checkpoints.note(wait=True)
+        if (checkpoints.folder / name).exists() or not checkpoints.all_finite(trainer.lightning_module):
             return None
         checkpoints.ranks = _Alone(checkpoints.ranks.world)
         content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         _at_border(content["loops"]["fit_loop"], self._border[1])
-        trainer.strategy.save_checkpoint(content, checkpoints.folder / name, storage_options=Order(now=True))
-        point_last(checkpoints.folder, name)
-        if checkpoints.record is not None:
-            fields = {"event": "checkpoint", "message": f"checkpoint saved: {name}", "file": name}
-            checkpoints.record.append("event", checkpoints.progress.run_position.position(), fields)
+        order = checkpoints.order(name, now=True)
+        trainer.strategy.save_checkpoint(content, checkpoints.folder / name, storage_options=order)
+        checkpoints.note()
+        checkpoints.advise()
         return name
 
 

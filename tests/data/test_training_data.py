@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from clip_align.config import Source
+from clip_align.data import loader
+from clip_align.data.decode import decode
 from clip_align.data.loader import Batch
 from clip_align.data.samples import TarSamples
 from clip_align.data.sampling_plan import Cursor
@@ -230,6 +232,22 @@ def test_whatever_a_sample_raises_is_counted_and_named(
     monkeypatch.setattr(TarSamples, "captions", captions)
     batches = take(data, 6, start_method="fork")
     assert {entry for batch in batches for entry in batch["skipped"]} == {("error (IndexError)", "0-00007")}
+
+
+@pytest.mark.parametrize("crop", [(0.5, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize("memory_mb", [0, 64])
+def test_an_image_that_cannot_be_cropped_is_a_bad_sample(
+    shards: Any, make: Make, crop: tuple[float, float], memory_mb: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards.good(12)
+    data = make(shards.folder, max_bad_share=0.2, crop_scale=crop, memory_mb=memory_mb)
+    read = TarSamples.image
+    monkeypatch.setattr(TarSamples, "image", lambda self, n: read(self, n) if n != 7 else None)
+    empty = torch.empty(3, 0, 9, dtype=torch.uint8)
+    monkeypatch.setattr(loader, "decode", lambda raw, most: empty if raw is None else decode(raw, most))
+    batches = take(data, 6)
+    assert {entry for batch in batches for entry in batch["skipped"]} == {("error (RuntimeError)", "0-00007")}
+    assert not [batch for batch in batches if "0-00007" in batch["keys"]]
 
 
 def test_numeric_entities_and_long_words_in_open_clips_tokenizer(shards: Any, make: Make) -> None:

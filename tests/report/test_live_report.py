@@ -92,6 +92,32 @@ def test_the_child_ends_with_its_parent(tmp_path: Path, synthetic: ModuleType) -
     assert "http-equiv" not in text
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("head_start", [0.0, 5.0])
+def test_a_child_that_hangs_ends_after_its_parent(tmp_path: Path, head_start: float) -> None:
+    """Its last redraw waits for a record that gives nothing; the parent may be gone before the child looks."""
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    code = (
+        "import sys, pathlib; from clip_align.report.live_report import LiveReport\n"
+        "mirror = LiveReport(pathlib.Path(sys.argv[1]), lambda line: None)\n"
+        "print(mirror._child._process.pid, flush=True); sys.stdin.read()"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    status = Path("/proc") / parent.stdout.readline().strip() / "status"
+    time.sleep(head_start)
+    parent.kill()
+    parent.communicate()
+
+    def ended() -> bool:
+        return not status.exists() or "State:\tZ" in status.read_text()  # nobody may be there to reap it
+
+    assert not until(ended, 10)
+    assert until(ended, 20)
+
+
 @pytest.mark.parametrize(
     ("cpu_fraction", "apart"),
     [

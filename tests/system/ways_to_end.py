@@ -27,9 +27,9 @@ LEFT_S = 30.0  # within which no process of a run is left
 
 
 @dataclass(frozen=True)
-class BenchmarkResult:
+class RunOutcome:
     """How a run ended. seconds: from what ended it (else the last line of its record) to its exit. left: processes
-    `LEFT_S` later. step: of the record's last line.
+    `LEFT_S` later. step: of the record's last line. twice: checkpoints that the record names more than once.
     """
 
     code: int
@@ -40,6 +40,7 @@ class BenchmarkResult:
     report: bool
     last: str
     step: int
+    twice: Sequence[str]
     output: str = field(repr=False, default="")
 
 
@@ -149,7 +150,7 @@ def small_disk(folder: Path, kib: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def end(way: Way, workers: int, ranks: int, place: Path, cache: Path) -> BenchmarkResult:
+def end(way: Way, workers: int, ranks: int, place: Path, cache: Path) -> RunOutcome:
     """Run, end it in this way and look what is left."""
     with contextlib.ExitStack() as stack:
         if way.disk:
@@ -157,7 +158,7 @@ def end(way: Way, workers: int, ranks: int, place: Path, cache: Path) -> Benchma
         return _end(way, workers, ranks, place, cache)
 
 
-def _end(way: Way, workers: int, ranks: int, place: Path, cache: Path) -> BenchmarkResult:
+def _end(way: Way, workers: int, ranks: int, place: Path, cache: Path) -> RunOutcome:
     folder, mark = place / "runs" / "r", secrets.token_hex(8)
     several = ["trainer=ddp", f"trainer.devices={ranks}", "data.batch_size=16"] if ranks > 1 else []
     arguments = [
@@ -196,7 +197,8 @@ def _end(way: Way, workers: int, ranks: int, place: Path, cache: Path) -> Benchm
     shown = [line for line in output.splitlines() if line.strip()]
     about = provenance(folder) if (folder / "provenance.json").exists() else {}
     saved = sorted(p.name for p in folder.glob("checkpoints/step-*.ckpt"))
-    return BenchmarkResult(
+    files = [str(line["file"]) for line in lines(folder, "event") if line["event"] == "checkpoint"]
+    return RunOutcome(
         code=code,
         seconds=seconds,
         left=left,
@@ -205,6 +207,7 @@ def _end(way: Way, workers: int, ranks: int, place: Path, cache: Path) -> Benchm
         report=(folder / "report.html").exists(),
         last=shown[-1].replace(str(place), "…") if shown else "",
         step=max((line["global_step"] for line in lines(folder)), default=0),
+        twice=sorted({name for name in files if files.count(name) > 1}),
         output=output + str(lines(folder, "event")[-3:]),
     )
 

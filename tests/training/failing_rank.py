@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from train_synthetic import train
 
 from clip_align.errors import RunError
-from clip_align.training.launch_ranks import RankLayout, meet
+from clip_align.training.launch_ranks import RankLayout, join_process_group
 
 
 class Fails(pl.Callback):
@@ -36,7 +36,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
     layout = RankLayout(rank, rank, 2, 2, gpu=False)
-    meet(layout)
+    join_process_group(layout, stall_limit_s=60.0)
     try:
         train(Path(sys.argv[1]), 20, layout=layout, evaluations=[Fails(sys.argv[2] == "told")])
     except RunError as error:

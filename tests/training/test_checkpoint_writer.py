@@ -171,16 +171,16 @@ def test_training_continues_while_a_file_is_written(tmp_path: Path, gate: thread
 
 
 def test_a_disk_that_fills_ends_the_run_at_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = threading.Event()
+    sixth = threading.Event()  # else a quick writer fails while step 5 is not over
 
     def full(file: int) -> None:
-        done.set()
+        assert sixth.wait(30)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     class Wait(pl.Callback):
         def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
             if trainer.global_step == 6:
-                assert done.wait(30)
+                sixth.set()
                 loops[0].checkpoints.writer._thread.join()
 
     loops: list[TrainingLoop] = []

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,21 +14,23 @@ import torch
 from train_synthetic import CONFIG, train, train_losses
 
 from clip_align.config import OptimizerConfig, TrainerConfig
-from clip_align.training.checkpoint_files import OWN, load
+from clip_align.training import rescue
+from clip_align.training.checkpoint_files import OWN, load, step_file
 from clip_align.training.training_loop import TrainingLoop
 
 STEADY = replace(CONFIG, optimizer=OptimizerConfig(lr=1e-2, warmup_steps=2, schedule="constant"))
 
 
 class Broken:
-    """Batches that end with an error."""
+    """Batches that end with an error, and ``before`` it something else."""
 
-    def __init__(self, loader: Any, after: int) -> None:
-        self.loader, self.after = loader, after
+    def __init__(self, loader: Any, after: int, before: Callable[[], object] = lambda: None) -> None:
+        self.loader, self.after, self.before = loader, after, before
 
     def __iter__(self) -> Any:
         for number, batch in enumerate(self.loader):
             if number == self.after:
+                self.before()
                 raise ValueError("no more")
             yield batch
 
@@ -69,8 +74,12 @@ def test_a_run_goes_on_from_what_was_saved_as_if_nothing_had_been(tmp_path, how,
     loop = failed(tmp_path / "parts", config, how, after)
     step = loop.run_position.step
     assert step >= 1
-    assert loop.rescue.save() == f"step-{step:09d}.ckpt"
+    name = f"step-{step:09d}.ckpt"
+    at_border = how is in_data and (after - 1) % accumulate == 0  # Lightning fetches one batch ahead
+    assert loop.rescue.save() == (None if at_border else name)  # `Checkpoints` has saved what ended at a border
     assert loop.rescue.save() is None  # it is there
+    record = (tmp_path / "parts" / "metrics.jsonl").read_text()
+    assert record.count(f'"message": "checkpoint saved: {name}"') == 1
     content = load(tmp_path / "parts" / "checkpoints" / "last.ckpt")
     assert (content["global_step"], content[OWN]["global_step"]) == (step, step)
     train(tmp_path / "parts", 16, config)
@@ -108,6 +117,37 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     with torch.no_grad():
         loop.module.model.visual.weight[0, 0] = torch.nan
     assert loop.rescue.save() is None
+
+
+def test_after_a_loss_that_is_no_number_nothing_is_saved(tmp_path):
+    """Weights may still be finite: gradients of an infinite loss can be zero."""
+
+    def infinite(loop: TrainingLoop, after: int) -> None:
+        loss = partial(loop.module.losses.add, after, torch.tensor(torch.inf), ["a"])
+        loop.timed_loader.loader = Broken(loop.timed_loader.loader, after, loss)
+
+    loop = failed(tmp_path, STEADY, infinite, 7)
+    assert loop.rescue.save() is None
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_save_that_has_begun_is_waited_for(tmp_path, monkeypatch, saved):
+    """One that brings the step's file is not repeated; one that does not end is given up."""
+    monkeypatch.setattr(rescue, "OTHERS_S", 30.0 if saved else 0.1)
+    loop = failed(tmp_path, STEADY, in_step, 7)
+    file = loop.checkpoints.folder / step_file(loop.run_position.step)
+    results: list[str | None] = []
+    thread = threading.Thread(target=lambda: results.append(loop.rescue.save()))
+    with loop.checkpoints.ending:
+        thread.start()
+        thread.join(0.5 if saved else 30.0)
+        assert thread.is_alive() is saved
+        if saved:
+            file.parent.mkdir()
+            file.write_bytes(b"")
+    thread.join(30.0)
+    assert results == [None if saved else file.name]
 
 
 def test_before_the_first_step_there_is_nothing_to_save(tmp_path):
