@@ -322,7 +322,7 @@ def _by_name(bound: inspect.BoundArguments) -> dict[str, Any]:
 
 
 def _file_name(cls: type) -> str:
-    """Name of the module file that defines the class; the class's own in snake case where there is no file."""
+    """Name of the module file that defines the class; without a file, the class name in snake case."""
     try:
         return Path(inspect.getfile(cls)).stem.lower()
     except (TypeError, OSError):  # a class typed into a console

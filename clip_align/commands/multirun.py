@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``train --multirun``: check every combination first, then one subprocess a job, started by Hydra's launcher.
 
-A job is a command of its own, ``python -m clip_align train … name=<name>/<number>``, so that random state, process
+A job is a separate command, ``python -m clip_align train … name=<name>/<number>``, so that random state, process
 group, tracker and signal handlers of one do not reach the next, and so that other launchers can start it elsewhere.
 """
 

@@ -119,7 +119,7 @@ def _of_every_option(group: str) -> list[str]:
 
 
 def _table(keys: Sequence[yaml_keys.Key]) -> list[str]:
-    """A line a key; what is said about it below its column where that is long."""
+    """One line per key; a long description continues below its column."""
     lines = []
     for key in keys:
         if key.default:

@@ -20,7 +20,7 @@ class Score:
     name: last part of the key ``family/benchmark/name``.
     label: its name in figures.
     compute: from items to an `Estimate`: a value with its interval (float64), or undefined with a reason.
-    direction: what a higher value means, in words.
+    direction: meaning of a higher value, as text.
     higher_is_better: whether the best value is the highest, for best checkpoints and trackers' summaries; None: there
         is no best value (texture bias is descriptive).
     chance: the expected value of guessing; None where it has no single value.

@@ -42,14 +42,14 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[Problem])
     Returns:
         The configuration as plain values; ``resume`` is the run's folder, or None if ``auto`` finds no run.
     """
-    asked = composed.plain.get("resume")
-    run = _find(composed.plain, str(asked), errors) if asked is not None else None
+    requested = composed.plain.get("resume")
+    run = _find(composed.plain, str(requested), errors) if requested is not None else None
     stored = _stored(run, errors) if run is not None else None
-    if run is not None and asked != "auto" and "name" in composed.typed:
-        errors.extend(_other_name(composed.plain, str(asked), run))
+    if run is not None and requested != "auto" and "name" in composed.typed:
+        errors.extend(_other_name(composed.plain, str(requested), run))
     if run is None or stored is None:
         errors.extend(composed.errors)
-        fresh = asked == "auto" and composed.plain.get("name") is not None
+        fresh = requested == "auto" and composed.plain.get("name") is not None
         return {**composed.plain, "resume": None} if fresh else composed.plain
     composed = compose(overrides, context=list(_context(stored)))
     errors.extend(composed.errors)
@@ -72,48 +72,48 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[Problem])
     return result
 
 
-def _find(new: Mapping[str, Any], asked: str, errors: list[Problem]) -> RunFolder | None:
+def _find(new: Mapping[str, Any], requested: str, errors: list[Problem]) -> RunFolder | None:
     runs, name = str(new.get("paths", {}).get("runs", "runs")), new.get("name")
-    if not asked:
+    if not requested:
         errors.append(Problem("resume", "which run? type resume=<name>, or name=<name> resume=auto"))
         return None
-    if asked == "auto":
+    if requested == "auto":
         folder = RunFolder(Path(runs) / str(name))
         return folder if name is not None and folder.config_yaml.is_file() else None
     try:
-        return _of_checkpoint(runs, asked) or resolve_run(runs, asked)
+        return _of_checkpoint(runs, requested) or resolve_run(runs, requested)
     except UserError as error:
         errors.extend(Problem("resume", line) for line in error.lines)
         return None
 
 
-def _of_checkpoint(runs: str, asked: str) -> RunFolder | None:
-    """The run of a checkpoint file; None if ``asked`` is no file.
+def _of_checkpoint(runs: str, requested: str) -> RunFolder | None:
+    """The run of a checkpoint file; None if ``requested`` is no file.
 
     UserError if its run is not resumed from this file, which must be last.ckpt or the newest of a step.
     """
-    path = next((p for p in (Path(asked).expanduser(), Path(runs) / asked) if p.is_file()), None)
+    path = next((p for p in (Path(requested).expanduser(), Path(runs) / requested) if p.is_file()), None)
     if path is None or path.name == "latest":
-        if asked.endswith(".ckpt"):
-            raise UserError(f"{asked}: no such checkpoint; name the run that it belongs to: resume=<run>")
+        if requested.endswith(".ckpt"):
+            raise UserError(f"{requested}: no such checkpoint; name the run that it belongs to: resume=<run>")
         return None
     run = RunFolder(path.absolute().parent.parent)
     if path.absolute().parent != run.checkpoints or not is_run(run.path):
-        raise UserError(f"{asked}: a file in no run's checkpoints; name a run or its folder: resume=<run>")
+        raise UserError(f"{requested}: a file in no run's checkpoints; name a run or its folder: resume=<run>")
     newest = max((p.name for p in run.checkpoints.glob("step-*.ckpt")), default="last.ckpt")
     if path.name not in ("last.ckpt", newest):
         raise UserError(
-            f"{asked}: not the newest checkpoint of its run, which is resumed from {newest} only: "
+            f"{requested}: not the newest checkpoint of its run, which is resumed from {newest} only: "
             f"type resume={run.path}"
         )
     return run
 
 
-def _other_name(new: Mapping[str, Any], asked: str, run: RunFolder) -> Iterator[Problem]:
+def _other_name(new: Mapping[str, Any], requested: str, run: RunFolder) -> Iterator[Problem]:
     """A problem if a name is typed that differs from the resumed run's."""
     name, runs = new.get("name"), Path(str(new.get("paths", {}).get("runs", "runs")))
     if name is not None and (runs / str(name)).resolve() != run.path.resolve():
-        yield Problem("name", f"{name} with resume={asked}; a resumed run keeps its name: leave name out")
+        yield Problem("name", f"{name} with resume={requested}; a resumed run keeps its name: leave name out")
 
 
 def _stored(run: RunFolder, errors: list[Problem]) -> dict[str, Any] | None:

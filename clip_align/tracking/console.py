@@ -67,7 +67,7 @@ class ConsoleMirror(Mirror):
             self._write_log(visible(str(what)))
 
     def show(self, text: str) -> None:
-        """A line for the reader, above the live display, and in the log, whatever it says.
+        """Print a line above the live display, and write it to the log.
 
         Control characters in it (it may name files and keys of data) are shown, not obeyed.
         """
