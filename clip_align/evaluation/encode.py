@@ -246,6 +246,7 @@ def _keep(
         return
     here = batch.first & rows[batch.rows]
     if here.any():
+        # selected on the device, so that only wanted rows are copied to the host
         values = features[torch.from_numpy(np.flatnonzero(here)).to(features.device)].flatten(1).float().cpu().numpy()
         part.features[reading] = (batch.rows[here], values, shape)
 
@@ -256,7 +257,7 @@ def _reduce(part: _Part, request: EncodingRequest, batch: Batch, reading: Readin
     if not len(pairs):
         return
     rows = request.pairs[pairs]  # [P, 2]
-    order = np.argsort(batch.rows)
+    order = np.argsort(batch.rows)  # searchsorted needs sorted rows
     places = order[np.searchsorted(batch.rows, rows, sorter=order)]
     references = np.unique(places[:, 0])
     found = reduced(features.float(), torch.from_numpy(places), torch.from_numpy(references))

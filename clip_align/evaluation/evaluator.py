@@ -183,6 +183,7 @@ class Evaluator:
             if results is None:
                 return None
             self.ranks.together(lambda: self._recorded(step, chosen, results, time.monotonic() - start), RunError)
+            # without items, which only rank 0 has
             on_all_ranks = self.ranks.broadcast({k: replace(r, items=None) for k, r in results.items()})
             scores = {f"{k}/{name}": e.value for k, r in on_all_ranks.items() for name, e in r.estimates.items()}
             for listener in self.listeners:
@@ -208,6 +209,7 @@ class Evaluator:
                 )  # fmt: skip
                 if answers is None:
                     return None
+                # an error on rank 0 is raised on all ranks
                 results.update(self.ranks.together(lambda: self._scored(union, group, answers)))  # noqa: B023
         return {p.benchmark.key: results[p.benchmark.key] for p in due if p.benchmark.key in results}
 

@@ -137,6 +137,7 @@ class StimulusUnion:
     def _differences(self, numbers: Rows, reading: Reading, answer: EncodedFeatures) -> PairDifferences:
         squares = answer.squares[reading]
         flat, references = numbers.ravel(), self.request.pairs[numbers.ravel(), 0]
+        # a reference counts once per pair, as if its features were averaged over all pairs
         rows, times = np.unique(references, return_counts=True)
         sizes = answer.sizes[reading][rows]
         return PairDifferences(

@@ -118,6 +118,7 @@ def by_view(benchmark: Benchmark, size: int) -> dict[Group, list[Stimulus]]:
         raise UserError(f"{benchmark.key}: stimulus {twice} is named twice; yield each image once")
     groups: dict[Group, list[Stimulus]] = {}
     for stimulus in stimuli:
+        # the callback's view, else the stimulus's own, else by input size
         view = chosen_view(benchmark.view or stimulus.view, size, stimulus.places)
         if view not in VIEWS:
             raise UserError(f"{benchmark.key}: unknown view {view}; valid: {', '.join(VIEWS)}")

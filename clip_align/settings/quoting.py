@@ -58,7 +58,7 @@ def as_typed(value: object) -> str:
 
 def split(text: str) -> Iterator[str]:
     """Parts between commas that are outside brackets, braces and quotes."""
-    depth, start, quote = 0, 0, ""
+    depth, start, quote = 0, 0, ""  # open brackets, start of the part, open quote
     for i, letter in enumerate(text):
         if quote:
             quote = "" if letter == quote else quote

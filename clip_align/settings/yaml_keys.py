@@ -74,7 +74,7 @@ def _keys(text: str, group: str) -> Iterator[Key]:
         if skipped >= 0 and indent > skipped:
             continue
         skipped = indent if found["key"] in SILENT else -1
-        while parents and parents[-1][0] >= indent:
+        while parents and parents[-1][0] >= indent:  # keys of this level and deeper are complete
             parents.pop()
         name = ".".join([*(key for _, key in parents), found["key"]])
         parents.append((indent, found["key"]))

@@ -120,8 +120,9 @@ class ConsoleMirror(Mirror):
         if event in ENDS and (took := self._status.evaluation_time_line()):
             self.show(took)
         if event in ("started", "resumed") and self._interactive and self._live is None:
-            from rich.live import Live
+            from rich.live import Live  # slow to import, and needed on terminals only
 
+            # redrawn by lines of the record only: a refresh thread would take time from training
             self._live = Live(self._display(), auto_refresh=False, transient=False)
             self._on_screen(partial(self._live.start, refresh=True))
 
@@ -156,6 +157,7 @@ class ConsoleMirror(Mirror):
         status = self._status
         table = Table.grid(padding=(0, 2))
         rows = status.rows()
+        # widths by the longest text, so that columns do not jump when values change
         for texts in ([r.name for r in rows], [r.value for r in rows]):
             table.add_column(no_wrap=True, min_width=max(map(len, texts), default=0))
         table.add_column(no_wrap=True, overflow="ellipsis", style="dim")

@@ -40,7 +40,11 @@ class Lines:
             width = shutil.get_terminal_size().columns
             self._open = not what.finished
             print(
-                f"\r\x1b[2K{str(what)[: width - 1]}", end="\n" if what.finished else "", file=self._stream, flush=True
+                # back to the start, clear the line; a line that wraps could not be overwritten
+                f"\r\x1b[2K{str(what)[: width - 1]}",
+                end="\n" if what.finished else "",
+                file=self._stream,
+                flush=True,
             )
         elif self.due(what):
             print(what, file=self._stream, flush=True)

@@ -61,7 +61,7 @@ class Table:
         """Append a row; rewrite the file when it brings new columns or repeats the last step."""
         new = [k for k in row if k not in self.columns]
         step = int(row["global_step"])
-        if new or step == self._last_step:
+        if new or step == self._last_step:  # the header changes, or a row is replaced
             kept = [r for r in _read(self.path)[1] if _step(r) != step]
             self.columns += new
             write_atomic(self.path, _text(self.columns, [*kept, row], header=True))
@@ -84,6 +84,7 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return [], []
+    # up to the last line break: what follows was cut off while it was written
     reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
     rows = [r for r in reader if _step(r) >= 0]
     return list(reader.fieldnames or ()), rows

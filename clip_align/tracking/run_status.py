@@ -83,6 +83,7 @@ class Status:
             self._evaluation = cast("EvaluationLine", line)
             for key, drawn in self._headlines.points(self._evaluation):
                 found = measured(line, key)
+                # defined, but not yet at enough consecutive evaluations to be drawn
                 held = drawn.value is None and found is not None and found.value is not None
                 place = line["global_step"], line["samples_seen"]
                 point = Point(*place, drawn.value, drawn.low, drawn.high, drawn.reason, held)
@@ -144,7 +145,7 @@ class Status:
     def seconds_left(self) -> float | None:
         """Time left, evaluation included: the record's own estimate, else from the speed so far."""
         estimate = self._train.get("time/left_seconds") if self._train else None
-        if self.ended or estimate is not None:
+        if self.ended or estimate is not None:  # the estimate knows the evaluations to come
             return None if self.ended else estimate
         if not self.max_steps or self._begun is None or self.step <= self._begun[0]:
             return None

@@ -79,6 +79,7 @@ class TensorBoardMirror(Mirror):
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
         self._headlines.rewind(step)
+        # TensorBoard drops events of later steps that precede a session start
         log = SessionLog(status=SessionLog.START)
         self._writer.add_event(Event(wall_time=time.time(), step=samples + 1, session_log=log))
 
@@ -117,7 +118,7 @@ class TensorBoardMirror(Mirror):
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         self._image_stamp, self._image_due = stamp, time.monotonic() + self._image_apart
-        self._image_apart *= 2
+        self._image_apart *= 2  # few copies of the figure even in long runs
         width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of the PNG's header
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
         self._add([Summary.Value(tag="curves", image=image)])

@@ -103,6 +103,7 @@ class Mirrored(Mirror):
     def _log(self, kind: str, values: Mapping[str, float], line: AnyLine) -> None:
         """Log one line in one call, together with its run position."""
         where = {k: line[k] for k in ("samples_seen", "global_step", "epoch", "wall_seconds")}
+        # without a step metric wandb draws curves over its own count of log calls
         for family in sorted({key.split("/", 1)[0] for key in values} - self._families):
             self.run.define_metric(f"{family}/*", step_metric="samples_seen")
             self._families.add(family)
@@ -116,6 +117,7 @@ class Mirrored(Mirror):
             higher = False if key == "train/loss" else self._headlines.higher_is_better(key)
             if higher is None:
                 continue
+            # an equal value keeps the samples of the earlier one
             if key not in self._best or ((value > self._best[key][0]) == higher and value != self._best[key][0]):
                 self._best[key] = (value, samples)
                 changed |= {f"{key}/best": value, f"{key}/best_samples": samples}
@@ -173,7 +175,7 @@ def _init(folder: RunFolder, job: Mapping[str, Any], mode: Literal["online", "of
         tags=job["tags"] or None,
         name=job["name"],
         id=job["id"],
-        resume="allow",
+        resume="allow",  # continue the run with this id if it exists
         dir=str(folder.path),
         config=job["config"],
         settings=wandb.Settings(
@@ -199,9 +201,9 @@ def program_of(command: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _messages() -> Callable[[str], None]:
-    """Yield the real standard output for the parent; everything else that is printed goes to the log."""
+    """Redirect standard output to the log; returns a function that prints for the parent, which reads the real one."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    os.dup2(2, 1)  # at the level of file descriptors: wandb's service process prints too
     sys.stdout = sys.stderr
 
     def notify(text: str) -> None:
