@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m clip_align <command> [subject …] [key=value …]``: finds the command, and ends with its exit code.
+"""``python -m clip_align <command> [run …] [key=value …]``: finds the command, and ends with its exit code.
 
 0 done; 1 failed during the run; 2 refused before step 0; 130 Ctrl-C; 143 SIGTERM, SIGHUP, SIGUSR1, SIGUSR2. Every
 failure ends with one line per error; tracebacks only with ``HYDRA_FULL_ERROR=1``.
@@ -58,21 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _set_up() -> None:
-    """What every command needs of its process, whatever it was started from."""
-    # Threads that spin at OpenMP's barriers make a shared machine crawl: with one other busy process on 2 cores a
-    # training did 110 samples/s spinning and 1,050 waiting. Read once, when torch is imported.
+    """Set up the process for every command: thread waiting, plots, output encoding, signals."""
+    # Threads that spin at OpenMP's barriers are slow on a shared machine: with one other busy process on 2 cores a
+    # training processed 110 samples/s spinning and 1,050 waiting. Read once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ["MPLBACKEND"] = "agg"  # a notebook's is inherited by its shells, and may not be installed here
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's backend is inherited by its shells, and may not be installed here
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
+            stream.reconfigure(errors="replace")  # a question mark for characters that the terminal cannot show
     for number in handled():
         if number != signal.SIGINT:  # raises KeyboardInterrupt
             signal.signal(number, _terminated)  # until a run sets its own
 
 
 def _flush() -> None:
-    """A reader that is gone is noticed here, not by the interpreter's last words; a closed terminal is no failure."""
+    """Flush standard output; raises if the reader of a pipe is gone. A closed terminal is no failure."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -82,12 +82,12 @@ def _flush() -> None:
 
 
 def _discard_output() -> None:
-    """Nothing can be written to standard output any more, not at the very end either."""
+    """Redirect standard output to nothing, so that the interpreter's final flush does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _defect(error: Exception) -> int:
-    """Of ours: still one line, and the way to see more."""
+    """An unexpected error: one line, with the way to see the traceback."""
     text = " ".join(str(error).split())
     _complain(error, [f"{type(error).__name__}: {text} (a defect; HYDRA_FULL_ERROR=1 shows where)"])
     return FAILED
@@ -116,9 +116,11 @@ def _dispatch(given: list[str]) -> int:
 
 
 def _usage() -> str:
-    lines = ["python -m clip_align <command> [subject …] [key=value …]", ""]
+    lines = ["python -m clip_align <command> [run …] [key=value …]", ""]
     lines += [f"  {name:10} {what}" for name, what in commands().items()]
-    return "\n".join([*lines, "", "python -m clip_align <command> --help says more; --version prints the version."])
+    return "\n".join(
+        [*lines, "", "python -m clip_align <command> --help: more about a command; --version prints the version."]
+    )
 
 
 def _complain(error: BaseException | None, lines: Sequence[str]) -> None:

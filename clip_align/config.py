@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole configuration as frozen dataclasses: what ``conf/*.yaml`` and the command line may say.
+"""The configuration as frozen dataclasses: all keys of ``conf/*.yaml`` and the command line.
 
-A field is the key that users type (``trainer.max_steps=…``); its unit is in the yaml's comment. Ranges stand
-beside the fields, combinations in ``config_check``. Nothing here imports torch.
+A field is the key that users type (``trainer.max_steps=…``); its unit is in the yaml's comment. Ranges are declared
+with the fields, combinations are checked in ``config_check``. Torch-free.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clip_align.kinds import SOURCES, TRACKERS
 from clip_align.spelling import unknown_key
 from clip_align.structure import key
 
-CALLBACK = re.compile(r"[A-Za-z_]\w*")  # a name that can be typed in an override
+CALLBACK = re.compile(r"[A-Za-z_]\w*")  # a name that is valid in an override
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Source:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What every kind of training data has; a kind is a subclass with its own options (``clip_align.data.sources``).
+    """Options of every kind of training data; a kind is a subclass with further ones (``clip_align.data.sources``).
 
     ``kind``: its module's name there, dotted for a module elsewhere. ``batch_size`` is per rank; ``crop_scale`` is the
     fraction of the area that a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in
@@ -54,16 +54,16 @@ class DataConfig:
     noise_option: ClassVar[str | None] = None  # the option that is the sigma of noise in training images, on [0, 1]
 
     def __post_init__(self) -> None:
-        """A kind is called after its module."""
+        """Set the default ``kind``, the module's name."""
         if not self.kind:
             object.__setattr__(self, "kind", type(self).__module__.removeprefix(f"{SOURCES.package}."))
 
     def combinations(self, batches: int) -> Iterator[Finding]:
-        """What single values cannot say. ``batches``: of one optimizer step, over all ranks as far as known."""
+        """Invalid combinations of values. ``batches``: per optimizer step, over all ranks as far as known."""
         yield from backwards("data.crop_scale", self.crop_scale)
 
     def absent(self) -> Iterator[Problem]:
-        """Files that can be looked for in the first second and are not there."""
+        """Problems of missing files, found without reading any."""
         yield from ()
 
 
@@ -96,7 +96,7 @@ class OptimizerConfig:
 class TrainerConfig:
     """Where and how long: exactly one of ``max_steps`` (optimizer steps) and ``samples`` (over all ranks).
 
-    ``stall_…_seconds``: time without progress until a line says what is waited for, and until the run is ended.
+    ``stall_…_seconds``: time without progress until a line reports what the run waits for, and until the run is ended.
     """
 
     kind: Literal["auto", "cpu", "gpu", "ddp"] = "auto"
@@ -114,8 +114,8 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """When callbacks are due (``every_n_steps`` None = by the run's length), and how many images are encoded at a time
-    (never derived from the ranks).
+    """When callbacks are due (``every_n_steps`` None = by the run's length), and the number of images per forward pass
+    (independent of the ranks).
     """
 
     every_n_steps: int | None = key(None, low=1)
@@ -133,20 +133,20 @@ class CallbackConfig:
 
 @dataclass(frozen=True)
 class KindConfig:
-    """One of several kinds of a thing (``clip_align.kinds``), and the options of its constructor."""
+    """A loss or intervention by its kind (``clip_align.kinds``), and the options of its constructor."""
 
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
-        """As its yaml is written."""
+        """In the form of its yaml."""
         return {"kind": self.kind, **self.options}
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """``every_n_steps`` None = by the run's length. ``best`` is the record's key whose best value is kept in a file of
-    its own; None = none. ``background``: large files are written while training continues.
+    """``every_n_steps`` None = by the run's length. ``best`` is the record's key whose best value has its own
+    checkpoint; None = none. ``background``: large files are written while training continues.
     """
 
     every_n_steps: int | None = key(None, low=1)
@@ -157,7 +157,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """Mirrors of the record: ``kinds`` are those that are on, each with its own options, the rest is for all of them.
+    """Mirrors of the record: ``kinds`` are those in use, each with its options; other keys are common to all.
 
     ``mode`` is wandb's (online, offline, disabled); None = decided from the login.
     """
@@ -170,7 +170,7 @@ class TrackerConfig:
     mode: Literal["online", "offline", "disabled"] | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """As the yaml files are written: ``csv: true``, or a mapping where there are options."""
+        """In the form of the yaml files: ``csv: true``, or a mapping of options."""
         common = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "kinds"}
         return {**{kind: dict(options) or True for kind, options in self.kinds.items()}, **common}
 
@@ -185,7 +185,7 @@ class PathsConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a run depends on. ``experiment`` labels it; ``resume`` names the run that continues."""
+    """Everything a run depends on. ``experiment`` labels it; ``resume`` is the folder of the resumed run."""
 
     name: str | None = None
     experiment: str = "main"
@@ -228,12 +228,12 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
 
 
 def read(plain: Mapping[str, Any], errors: list[Problem]) -> Config | None:
-    """The configuration in ``plain``; where ``errors`` grows, defaults stand in for what was refused."""
+    """The configuration in ``plain``; invalid values are put into ``errors`` and replaced by defaults."""
     return structure.build(Config, plain, "", errors)
 
 
 def backwards(path: str, span: tuple[float, float]) -> Iterator[Finding]:
-    """A finding for two ends of a span in the wrong order."""
+    """A finding if the two ends of a range are in the wrong order."""
     low, high = span
     if low > high:
         yield Finding(Problem(path, f"[{low}, {high}] runs backwards; the smaller fraction comes first"))
@@ -249,7 +249,7 @@ def _data(value: object, path: str, errors: list[Problem]) -> Any:
 
 
 def _kind(value: object, path: str, errors: list[Problem]) -> Any:
-    """From ``{kind, option: value, …}``, or the name of a kind alone, as older runs stored it."""
+    """From ``{kind, option: value, …}``, or the name of a kind, as older runs stored it."""
     plain = {"kind": value} if isinstance(value, str) else value
     if not isinstance(plain, Mapping) or not isinstance(plain.get("kind"), str):
         errors.append(Problem(path, f"{structure.shown(value)} does not name a kind; choose with {path}=…"))
@@ -258,7 +258,7 @@ def _kind(value: object, path: str, errors: list[Problem]) -> Any:
 
 
 def _tracker(value: object, path: str, errors: list[Problem]) -> Any:
-    """Keys that are no common ones name trackers: true, false, or the options of one that is on."""
+    """Keys other than the common ones are trackers: true, false, or the options of one in use."""
     if not isinstance(value, Mapping):
         errors.append(Problem(path, f"{structure.shown(value)} is not a group of keys"))
         return structure.INVALID

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors meant for the user: one clear line each, and the exit code that goes with them."""
+"""Errors for the user: one line each, and their exit codes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ _DIRECTION = frozenset(map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F),
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, as data: nothing has to be read back out of its sentence.
+    """One problem of a configuration, as data, so that no message has to be parsed.
 
-    key: dotted name of what is wrong (``trainer.max_steps``), "" where there is no such name. text: what is wrong, what
-    would be valid, what to do. missing: it is about something that is not there, not about a mistake in what was typed,
-    so a dry run reports it and continues. shown: what the line begins with where that is not the key
-    (``model=vit_b_23`` for the key ``model``).
+    key: dotted name (``trainer.max_steps``), or "". text: what is wrong, what would be valid, what to do. missing:
+    something does not exist, as opposed to a mistake in the overrides; a dry run reports it and continues. shown: start
+    of the line if it is not the key (``model=vit_b_23`` for the key ``model``).
     """
 
     key: str
@@ -48,9 +47,9 @@ class Problem:
 
 
 class Finding(NamedTuple):
-    """A problem of several keys together: it holds only where all that it was concluded from could be read.
+    """A problem that depends on several keys; dropped if one of them is invalid itself.
 
-    reads: those keys; none: the problem's own.
+    reads: those keys; empty: the problem's own.
     """
 
     problem: Problem
@@ -58,7 +57,7 @@ class Finding(NamedTuple):
 
 
 def related(one: str, other: str) -> bool:
-    """Whether two keys are the same, or one is inside the other: ``data.scale[1]`` and ``data.scale`` or ``data``."""
+    """Whether two keys are equal, or one contains the other: ``data.scale[1]`` and ``data.scale`` or ``data``."""
     parts, others = re.split(r"[.\[]", one), re.split(r"[.\[]", other)
     shorter = min(len(parts), len(others))
     return parts[:shorter] == others[:shorter]
@@ -85,18 +84,18 @@ class UserError(Exception):
         return tuple(map(str, self.problems))
 
     def __reduce__(self) -> tuple[type[UserError], tuple[Problem, ...], dict[str, object]]:
-        """Processes hand it to each other with its problems apart."""
+        """Pickle with the separate problems."""
         return type(self), self.problems, self.__dict__
 
 
 class RunError(UserError):
-    """The same, for a failure while the run is under way (exit code 1)."""
+    """A failure during the run (exit code 1)."""
 
     exit_code = FAILED
 
 
 def both(first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
-    """The results of two pieces of work; where one or both raise UserError, one with the problems of both."""
+    """The results of both functions; if one or both raise UserError, a single one with the problems of both."""
     problems: list[Problem] = []
     results: list[Any] = []
     for work in (first, second):
@@ -114,7 +113,7 @@ def visible(text: str) -> str:
 
     Control characters (so escape sequences and line breaks), line and paragraph separators, controls of the writing
     direction, and halves of surrogate pairs, which no UTF-8 output can hold. Whatever comes from data (keys of a tar,
-    captions, paths) passes through here before it is shown or written down; lines of a `UserError` do so by themselves.
+    captions, paths) passes through here before it is shown or recorded; lines of a `UserError` do so automatically.
     """
     if text.isprintable():
         return text

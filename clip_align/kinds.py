@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run can be made of: losses, data sources, trackers, interventions.
+"""Tables of the kinds of losses, data sources, trackers and interventions.
 
-A kind is one module and one yaml of its name; the table is what the folder holds. So adding one touches those two
-files and nothing else. A package of one's own has its modules elsewhere: there the yaml's ``kind`` is the module's
-dotted name. Modules are found and checked by their source, and imported only to be used.
+A kind is one module and one yaml of its name; a table lists the modules of a folder, so that a new kind needs only
+these two files. For a module in an outside package the yaml's ``kind`` is the module's dotted name. Modules are found
+and checked by their source, and imported only when used.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ PACKAGE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Table:
-    """The kinds of one thing.
+    """The kinds of one config group.
 
-    group: whose options choose between them (``loss=…``). package: holds their modules, each with one subclass of
+    group: whose options choose a kind (``loss=…``). package: holds their modules, each with one subclass of
     ``base``, which is given by its dotted name.
     """
 
@@ -34,16 +34,16 @@ class Table:
     base: str
 
     def names(self) -> list[str]:
-        """The kinds that ship, in alphabetical order."""
+        """The shipped kinds, in alphabetical order."""
         folder = PACKAGE.joinpath(*self.package.split(".")[1:])
         return sorted(path.stem for path in folder.glob("*.py") if self.target(path.stem) is not None)
 
     def target(self, kind: str) -> str | None:
-        """Dotted name of the class that is this kind, None where there is none; nothing is imported."""
+        """Dotted name of the class of a kind, None if there is none; nothing is imported."""
         return _target(kind if "." in kind else f"{self.package}.{kind}", self.base)
 
     def load(self, kind: str) -> Any:
-        """The class that is this kind; KeyError where there is none."""
+        """The class of a kind; KeyError if there is none."""
         target = self.target(kind)
         if target is None:
             raise KeyError(f"{self.group}: no kind {kind}")
@@ -51,7 +51,7 @@ class Table:
         return getattr(importlib.import_module(module), name)
 
     def build(self, kind: str, options: Mapping[str, Any]) -> Any:
-        """An object of this kind with its options, those of its yaml."""
+        """Construct an object of a kind with its options."""
         return self.load(kind)(**options)
 
 

@@ -19,7 +19,7 @@ NEEDS_NETWORK = ("hf_model_name", "hf_tokenizer_name")
 
 @functools.cache
 def names() -> dict[str, bool]:
-    """Every open_clip name, and whether it works offline; empty where open_clip is not installed."""
+    """Every open_clip name, and whether it works offline; empty if open_clip is not installed."""
     spec = importlib.util.find_spec("open_clip")  # a top-level package: found, not imported
     folders = spec.submodule_search_locations if spec is not None else None
     found: dict[str, bool] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules read from their source: nothing is imported, so nothing slow or foreign runs.
+"""Modules read from source: nothing is imported, so that no slow or outside code runs.
 
 Names are followed through imports, and classes through their bases.
 """
@@ -27,12 +27,12 @@ class Source:
 
 
 class UnreadableError(Exception):
-    """Why a module's source cannot be read: there is none, or it is no valid Python."""
+    """A module's source cannot be read: it does not exist, or is no valid Python."""
 
 
 @functools.cache
 def read_source(name: str) -> Source | None:
-    """The module ``name``, parsed; None where it has no readable source."""
+    """The module ``name``, parsed; None without readable source."""
     try:
         return parsed(name)
     except UnreadableError:
@@ -40,7 +40,7 @@ def read_source(name: str) -> Source | None:
 
 
 def parsed(name: str) -> Source:
-    """The module ``name``, parsed; UnreadableError where there is none, with file and line where it is no Python."""
+    """The module ``name``, parsed; UnreadableError, with file and line of a syntax error, if that is impossible."""
     path = located(name)
     if path is None:
         raise UnreadableError(NO_MODULE)
@@ -54,7 +54,13 @@ def parsed(name: str) -> Source:
 
 
 def lookup(source: Source, name: str, depth: int = 0) -> tuple[Source, ast.ClassDef | ast.expr] | None:
-    """What ``name`` (dots allowed) means at the top of a module: a class or an expression, imports followed."""
+    """The class or expression that a name refers to at the top of a module, following imports; None if unknown.
+
+    Args:
+        source: the module.
+        name: may contain dots.
+        depth: of recursion, bounded against circular imports.
+    """
     if depth > 10:  # a circle of imports
         return None
     head, _, rest = name.partition(".")
@@ -74,7 +80,7 @@ def lookup(source: Source, name: str, depth: int = 0) -> tuple[Source, ast.Class
 
 
 def located(name: str) -> Path | None:
-    """Source file of a module, found without importing its parents; None where there is none."""
+    """Source file of a module, found without importing its parents; None if there is none."""
     first, *others = name.split(".")
     try:
         spec = importlib.util.find_spec(first)
@@ -137,7 +143,14 @@ def dotted(node: ast.expr) -> str:
 def lineage(
     source: Source, node: ast.ClassDef | ast.expr, top: str, seen: set[str] | None = None
 ) -> Iterator[tuple[Source, ast.ClassDef]]:
-    """A class and its bases, depth first, up to the class ``top`` (what is above it may import anything)."""
+    """A class and its bases, depth first, up to the class ``top``, whose own bases may be outside the source tree.
+
+    Args:
+        source: module of the class.
+        node: the class; anything else yields nothing.
+        top: dotted name of the last class to follow.
+        seen: classes visited so far, for recursion.
+    """
     seen = set() if seen is None else seen
     if not isinstance(node, ast.ClassDef) or f"{source.name}.{node.name}" in seen:
         return
@@ -153,5 +166,11 @@ def lineage(
 
 
 def derives(source: Source, node: ast.ClassDef | ast.expr, top: str) -> bool:
-    """Whether ``top`` is the class or one of its bases."""
+    """Whether ``top`` is the class or one of its bases.
+
+    Args:
+        source: module of the class.
+        node: the class.
+        top: dotted name.
+    """
     return any(f"{place.name}.{one.name}" == top for place, one in lineage(source, node, top))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a misspelt word was meant to be: the nearest valid key, option, callback or command."""
+"""Suggestions for misspelt words: the nearest valid key, option, callback or command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["nearest", "unknown_key"]
 
 
 def nearest(word: str, valid: Iterable[str]) -> str | None:
-    """The valid word most like ``word``, None where none is alike.
+    """The valid word most similar to ``word``, None if none is similar.
 
     Of dotted keys those with the same parent are compared by their last part, then all as a whole, then all by
     their last part, so that ``max_steps`` finds ``trainer.max_steps``.
@@ -37,7 +37,7 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
 
 
 def unknown_key(path: str, valid: Iterable[str]) -> Problem:
-    """What is wrong with a key that does not exist: the nearest valid key is given, else the valid keys beside it.
+    """The problem of an unknown key, with the nearest valid key or else the valid keys of its section.
 
     ``path`` and ``valid`` are dotted keys.
     """

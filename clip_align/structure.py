@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain values into frozen dataclasses and back, collecting every error with the key it belongs to."""
+"""Convert plain values to frozen dataclasses and back, collecting every error with its key."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from clip_align.errors import Problem
 from clip_align.spelling import nearest, unknown_key
 
 T = TypeVar("T")
-INVALID = object()  # stands for a value that was refused; the reason is in the list of errors
+INVALID = object()  # in place of an invalid value; the reason is in the list of errors
 NUMBER = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-SPECIAL: dict[Any, Callable[[Any, str, list[Problem]], Any]] = {}  # classes with a reader of their own
+SPECIAL: dict[Any, Callable[[Any, str, list[Problem]], Any]] = {}  # classes with a special reader
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """What numbers may be: ``low`` and ``high`` are allowed themselves, ``above`` and ``below`` are not.
+    """Limits of numbers: ``low`` and ``high`` are inclusive, ``above`` and ``below`` exclusive.
 
     ``multiple``: they are whole multiples of it. In an annotation, ``Annotated[int, Range(low=1)]``, a callback's
     argument is checked before anything is imported; limits are then written as numbers.
@@ -38,7 +38,7 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Holds:
-    """In an annotation: a folder in which there is this file."""
+    """In an annotation: a folder that contains this file."""
 
     file: str
 
@@ -51,7 +51,7 @@ class Holds:
 
 @dataclasses.dataclass(frozen=True)
 class Existing:
-    """In an annotation: the path of a file, or of a folder, that is there."""
+    """In an annotation: the path of an existing file or folder."""
 
     kind: Literal["file", "folder"]
 
@@ -67,7 +67,7 @@ class Existing:
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """In an annotation: a text that a pattern fits as a whole; ``words`` say which do."""
+    """In an annotation: a text that matches a pattern fully; ``words`` describes it."""
 
     pattern: str
     words: str
@@ -81,7 +81,7 @@ class Matches:
 
 @dataclasses.dataclass(frozen=True)
 class Distinct:
-    """In an annotation: a list with something in it, each value once."""
+    """In an annotation: a non-empty list without repeated values."""
 
     def problem(self, value: object, path: str) -> Problem | None:
         """What is wrong with a value that is not so."""
@@ -101,15 +101,26 @@ def key(
     above: float | None = None,
     below: float | None = None,
 ) -> T:
-    """A field with a default and its `Range`."""
+    """A dataclass field with a default and a `Range`.
+
+    Args:
+        default: of the field.
+        low, high: inclusive limits; None: no limit.
+        above, below: exclusive limits.
+    """
     return dataclasses.field(default=default, metadata={"range": Range(low, high, above, below)})
 
 
 def build(cls: type[T], plain: object, path: str, errors: list[Problem]) -> T | None:
-    """A ``cls`` from a mapping. What is refused goes into ``errors``, and its default stands in for it.
+    """A ``cls`` from a mapping; invalid values are replaced by defaults, so that the rest can be checked too.
 
-    So the rest can be checked too; whoever calls looks at ``errors`` before using the result. None when
-    something without a default is missing.
+    Args:
+        plain: values by field.
+        path: key of the section, for error messages.
+        errors: receives a problem for each invalid value; to be tested before the result is used.
+
+    Returns:
+        None if a field without a default is missing.
     """
     if not isinstance(plain, Mapping):
         errors.append(Problem(path or "config", f"{shown(plain)} is not a group of keys"))
@@ -136,10 +147,15 @@ def build(cls: type[T], plain: object, path: str, errors: list[Problem]) -> T | 
 
 
 def convert(hint: Any, value: object, path: str, errors: list[Problem]) -> Any:
-    """``value`` as the annotation asks, or INVALID and a line in ``errors``.
+    """``value`` converted to the annotated type, or INVALID and a problem in ``errors``.
 
-    Whole numbers are taken for numbers, whole-valued floats (1e6) for whole numbers, numbers for texts;
-    nothing else is converted.
+    Args:
+        hint: the type.
+        value: a plain value.
+        path: key, for error messages.
+        errors: receives the problem.
+
+    Integers are accepted as floats, integral floats (1e6) as integers, numbers as texts; nothing else is converted.
     """
     if value == "???":
         errors.append(Problem(path, f"not given; this key has no default: {path}=…", missing=True))
@@ -163,7 +179,14 @@ def convert(hint: Any, value: object, path: str, errors: list[Problem]) -> Any:
 
 
 def check_range(value: object, limits: Range, path: str, errors: list[Problem]) -> None:
-    """A line for every number in ``value``, one or several, that is out of range; texts and the like have none."""
+    """Check the range of a number or of each number in a list; other values are ignored.
+
+    Args:
+        value: to check.
+        limits: the range.
+        path: key, for error messages.
+        errors: receives a problem for each number out of range.
+    """
     for number in value if isinstance(value, (list, tuple)) else (value,):
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             continue
@@ -180,7 +203,7 @@ def check_range(value: object, limits: Range, path: str, errors: list[Problem]) 
 def plain(value: object) -> Any:
     """Dataclasses as dicts, tuples as lists: what yaml and ``torch.load(weights_only=True)`` take.
 
-    A class that is written in another form than its fields' has a method ``to_plain``.
+    A class with another plain form than its fields has a method ``to_plain``.
     """
     if hasattr(value, "to_plain"):
         return plain(value.to_plain())
@@ -194,7 +217,7 @@ def plain(value: object) -> Any:
 
 
 def shown(value: object) -> str:
-    """A value as the user would type it, for messages."""
+    """A value in typed form, for messages."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -203,7 +226,7 @@ def shown(value: object) -> str:
 
 
 def plural(number: int, what: str) -> str:
-    """A number of things: 1 value, 2 values."""
+    """A number with a noun: 1 value, 2 values."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
@@ -235,7 +258,7 @@ def _scalar(hint: Any, value: object, path: str, errors: list[Problem], alternat
             return float(value)
         if hint is str and isinstance(value, (str, int, float)):
             return str(value)
-    if hint not in NUMBER:  # an annotation this module does not know: the class itself checks it
+    if hint not in NUMBER:  # an unsupported annotation: the class itself checks it
         return value
     errors.append(Problem(path, f"{shown(value)} is not {NUMBER[hint]}{alternative}"))
     return INVALID

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The base class of every perceptual callback: a benchmark, and the thin hooks that put it into a training.
+"""The base class of every perceptual callback: a benchmark, and the Lightning hooks that evaluate it during training.
 
-A training of our own builds the callbacks, attaches what they share, and hands them to its Trainer::
+clip-align's own training builds the callbacks, attaches their common settings, and passes them to its Trainer::
 
     callbacks = build_callbacks(config.callbacks, given={"world": world.folder})
     attach(callbacks, EvaluationSettings(cache=..., record=record, evaluated_model=EvaluatedModel(...), ...))
     Trainer(callbacks=[signals, *callbacks, checkpoint])     # signals first, so that its flag is set first
 
-``given`` fills constructor arguments of these names that the config leaves at their default. In a foreign
-Trainer nothing is attached and the defaults of `EvaluationSettings` hold. All else happens in hooks:
-images in ``on_fit_start`` (before step 0), events in ``on_train_start``, ``on_train_batch_end`` and, for a
-last step that nobody knew, ``on_train_end`` (not called after an exception). The first due callback in the
-trainer's list leads the event for all that are due.
+``given`` supplies constructor arguments that the config leaves at their default. In any other Trainer nothing is
+attached and the defaults of `EvaluationSettings` apply. Images are rendered in ``on_fit_start`` (before step 0); events
+take place in ``on_train_start``, ``on_train_batch_end`` and, if the last step was not known in advance,
+``on_train_end`` (not called after an exception). The first due callback in the trainer's list leads the event for all
+that are due.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 
 class CheckedArguments(ABCMeta):
-    """Constructors whose arguments are checked as a config's are, before any of the class's own code runs."""
+    """A metaclass that checks the constructor's arguments like those of a config, before the constructor runs."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Construct; UserError with a line for each argument that its annotation refuses.
+        """Construct; UserError with a line for each argument that does not fit its annotation.
 
-        The arguments are kept as they were given, with all defaults: the options in the record.
+        The arguments, with all defaults, are stored as ``options`` for the record.
         """
         signature = inspect.signature(cls.__init__)  # type: ignore[misc]
         bound = signature.bind_partial(None, *args, **kwargs)
@@ -92,32 +92,31 @@ class CheckedArguments(ABCMeta):
 
 
 class PerceptualCallback(Callback, metaclass=CheckedArguments):
-    """A benchmark under the key ``family/name``: name the stimuli, turn features into items.
+    """A benchmark under the key ``family/name``: it names the stimuli and turns features into items.
 
-    Subclasses set ``family``, ``version`` (raised whenever the same weights would give another number) and,
-    for the record and the report, ``human_data``, ``stand_in``, ``source``, ``licence``; ``scores`` where
-    Spearman over the items does not fit; ``panel`` where the family's does not; ``tiles``, the number of places
-    an image is seen at under the view ``tiles``; ``full_precision`` where scores rest on differences too small
-    for the run's own precision, so that the model is asked in float32. Their constructors read and check the
-    data, raise `UserError`, and pass ``**base`` on.
+    Subclasses set ``family``, ``version`` (raised whenever the same weights would give another number) and, for the
+    record and the report, ``human_data``, ``stand_in``, ``source``, ``licence``. Optional: ``scores`` (default:
+    Spearman over the items), ``panel`` (default: the family's), ``tiles``, the number of tiles per image under the view
+    ``tiles``, and ``full_precision``, which encodes in float32 because differences are too small for the run's
+    precision. Constructors read and check the data, raise `UserError`, and pass ``**base`` on.
 
-    A class that depends on what a model can be asked overrides `adapt`. All constructors' arguments are checked by
-    their annotations (`clip_align.structure`: ``Range``, ``Holds``, …), from a config and from Python alike.
+    A class that depends on the model overrides `adapt`. Constructor arguments are checked by their annotations
+    (`clip_align.structure`: ``Range``, ``Holds``, …), from a config and from Python alike.
 
     Args:
         name: last part of the key; default: the config's key, in Python the file name of the module that defines the
             class.
         every_n_steps: optimizer steps between evaluations.
-        model: the model under evaluation; default: found in the trained module.
-        tokenizer: texts to int64 [N, context]; default: the training's, else open_clip's for its own vocabulary.
+        model: the model under evaluation; default: found in the LightningModule.
+        tokenizer: texts to int64 [N, context]; default: the training's, else open_clip's if the vocabulary is its own.
         mean, std: of the channels on [0, 1]; default: the model's own.
         view: of all stimuli; default: each stimulus's own.
-        layers: ``"projection"``, numbers of layers from 0, ``"all"`` of these, names among ``readers``; each other
-            than the projection has curves of its own, ``…/srocc@layer_6``.
-        tokens: of numbered layers: ``all`` in their order, the ``class`` token, the ``mean`` of the patches'.
-        batch_size: images at a time.
+        layers: ``"projection"``, layer numbers from 0, ``"all"`` layer numbers, names among ``readers``; scores of
+            layers other than the projection have a suffix, ``…/srocc@layer_6``.
+        tokens: of numbered layers: ``all`` in their order, the ``class`` token, or the ``mean`` of the patch tokens.
+        batch_size: images per forward pass.
 
-    ``readers``: functions of the model and its input that make maps [B, h, w], by the name that ``layers`` uses; a
+    ``readers``: functions of the model and its input that compute maps [B, h, w], by the name used in ``layers``; a
     class with readers annotates ``layers`` with their names in its own constructor.
     """
 
@@ -152,20 +151,20 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         self.name = name or _file_name(type(self))
         if getattr(self, "family", None) not in PANELS:
             raise UserError(f"{type(self).__name__}: family must be one of {', '.join(PANELS)}")
-        if not NAME.fullmatch(self.name):  # that of a module may be anything
+        if not NAME.fullmatch(self.name):  # a module's name may be anything
             raise UserError(f"{self.key}: a name is lower-case letters, digits and underscores; give name=…")
         self.every_n_steps, self.batch_size = every_n_steps, batch_size
         self.model, self.tokenizer, self.mean, self.std = model, tokenizer, mean, std
         self.view = view
         self.layers: tuple[Layer, ...] = tuple(layers)
         self.tokens: Tokens = tokens
-        self.tables: dict[str, tuple[str, ...]] = {}  # the rest is the evaluation's: see its Benchmark
+        self.tables: dict[str, tuple[str, ...]] = {}  # set by the evaluation, like the next three: see its Benchmark
         self.scored = False
         self.adapted: tuple[ModelInfo, str | None] | None = None
         self.null_reason: str | None = None
         self.settings: EvaluationSettings | None = None
         self.last_step: int | None = None  # of the last evaluation
-        self.carried: Mapping[str, Any] = {}  # what an event leader left, or a checkpoint held, for the next one
+        self.carried: Mapping[str, Any] = {}  # state of the previous event leader, from this process or a checkpoint
         self._leader: EventLeader | None = None
 
     @property
@@ -180,31 +179,31 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
 
     @property
     def shown_in(self) -> Panel:
-        """The panel of the figure that it is drawn in."""
+        """The panel of the figure in which it is drawn."""
         return self.panel or PANELS[self.family]
 
     def adapt(self, model: ModelInfo) -> str | None:
-        """Choose classes, scores, layers and stimuli by what the model can be asked; called before all of them.
+        """Choose classes, scores, layers and stimuli for the model; called before any of them is used.
 
-        Whatever is set here (``self.scores`` with their chance and unit, ``self.layers``) is what the record describes.
-        It is called again when the callback meets another model, and so sets attributes, never adds to them.
+        The record describes what is set here (``self.scores`` with their chance and unit, ``self.layers``). The method
+        is called again for another model, so it must assign attributes, not extend them.
 
         Returns:
-            Why this benchmark says nothing about the model: its scores are null with that reason, and nothing is
-            encoded for it. None where it can be asked.
+            Why the model cannot be evaluated: the scores are then null with that reason, and nothing is encoded for
+            the benchmark. None if it can.
         """
         return None
 
     def stimuli(self) -> Iterable[Stimulus]:
         """Every image of the benchmark, each once."""
-        raise NotImplementedError(f"{type(self).__name__} must say its stimuli()")
+        raise NotImplementedError(f"{type(self).__name__} must define stimuli()")
 
     def pairs(self) -> Sequence[tuple[str, str]]:
         """Pairs of stimuli that are compared: (id of the reference, id of the other); none unless overridden.
 
-        They are reduced where they are encoded, layer by layer, to what ``features.pairs`` gives in this order: the
-        distances. A layer's tokens are averaged after the squared difference is taken, and no map is kept. Of images in
-        a pair ``features[ids]`` has nothing; of others it has the embeddings.
+        Pairs are reduced on the device, layer by layer, to their distances: ``features.pairs``, in this order. Squared
+        differences are averaged over a layer's tokens. Embeddings of images in a pair are not kept: ``features[ids]``
+        is for other stimuli.
         """
         return ()
 
@@ -213,26 +212,26 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         return {}
 
     def items(self, features: Features) -> Items:
-        """What the scores are computed over, from the features of the stimuli (and prompts), once a layer.
+        """The items that scores are computed over, from the features of one layer; called once per layer.
 
-        ``features[ids]``: embeddings [P, V, D]; ``features.shape``: what D is made of, tokens and width.
+        ``features[ids]``: embeddings [P, V, D]; ``features.shape``: the factors of D, tokens and width.
         ``features.pairs.distance(name)``: distances [P] of ``pairs()``. ``features.prompts``: embeddings by class.
         """
-        raise NotImplementedError(f"{type(self).__name__} must turn features into items()")
+        raise NotImplementedError(f"{type(self).__name__} must define items()")
 
-    # The hooks: the first perceptual callback of a trainer conducts for all of them.
+    # Hooks. The first perceptual callback of a trainer acts for all of them.
 
     @property
     def state_key(self) -> str:
-        """Under which a checkpoint keeps the last evaluated step."""
+        """The key of this callback's state in a checkpoint."""
         return f"clip_align/{self.key}"
 
     def state_dict(self) -> dict[str, Any]:
-        """The last evaluated step, and how far the run was: a resumed run does not repeat it."""
+        """The last evaluated step and the run position, so that a resumed run does not repeat the evaluation."""
         return {"last_step": self.last_step, **(self._leader.state() if self._leader else self.carried)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the step that was evaluated last."""
+        """Restore the last evaluated step and the run position."""
         self.last_step = state_dict["last_step"]
         self.carried = {key: value for key, value in state_dict.items() if key != "last_step"}
 
@@ -242,12 +241,12 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
             event_leader_of(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the images, before step 0."""
+        """Render the images, before step 0."""
         if self._leads(trainer):
             event_leader_of(trainer).prepare(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate step 0, or the step a run is resumed at where it was not evaluated."""
+        """Evaluate step 0, or the step at which a run is resumed if it was not evaluated."""
         if self._leads(trainer):
             event_leader_of(trainer).begin(trainer)
         event_leader_of(trainer).event(trainer)
@@ -255,26 +254,26 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Evaluate where due."""
+        """Evaluate if due."""
         if self._leads(trainer):
             event_leader_of(trainer).count(batch)
         event_leader_of(trainer).event(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate the last step where nobody knew beforehand that it would be the last."""
+        """Evaluate the last step if it was not known in advance to be the last."""
         event_leader_of(trainer).last_event(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate where a resumed run had nothing left to train, but was stopped in its last evaluation."""
+        """Evaluate the last step of a resumed run that had been stopped in its last evaluation, with no step left."""
         if self._leads(trainer):
             event_leader_of(trainer).make_up(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Let go of the trainer."""
+        """Close the record as failed and release the trainer."""
         self._leave("failed")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let go of the trainer."""
+        """Close the record and release the trainer."""
         self._leave("done")
 
     def _leads(self, trainer: Trainer) -> bool:
@@ -294,10 +293,10 @@ def perceptual_callbacks(trainer: Trainer) -> list[PerceptualCallback]:
 
 
 def event_leader_of(trainer: Trainer) -> EventLeader:
-    """The one event leader of a trainer's perceptual callbacks; made where there is none yet."""
+    """The event leader of a trainer's perceptual callbacks; created on first use."""
     callbacks = perceptual_callbacks(trainer)
     if not callbacks:
-        raise UserError("callbacks: no perceptual callback in this Trainer, so that there is nothing to evaluate")
+        raise UserError("callbacks: no perceptual callback in this Trainer, nothing to evaluate")
     leader = callbacks[0]._leader or EventLeader(callbacks)
     for callback in callbacks:
         callback._leader = leader
@@ -305,7 +304,7 @@ def event_leader_of(trainer: Trainer) -> EventLeader:
 
 
 def attach(callbacks: Iterable[PerceptualCallback], settings: EvaluationSettings) -> None:
-    """Give all callbacks of a training the settings they share; before ``Trainer.fit``."""
+    """Set the common settings of all callbacks of a run; call before ``Trainer.fit``."""
     for callback in callbacks:
         callback.settings = settings
 
@@ -323,7 +322,7 @@ def _by_name(bound: inspect.BoundArguments) -> dict[str, Any]:
 
 
 def _file_name(cls: type) -> str:
-    """Name of the module file that defines the class; the class's own in snake case where there is no file."""
+    """Name of the module file that defines the class; without a file, the class name in snake case."""
     try:
         return Path(inspect.getfile(cls)).stem.lower()
     except (TypeError, OSError):  # a class typed into a console

@@ -17,15 +17,20 @@ from clip_align.evaluation.reading import ALL
 
 
 def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], requested_by: str) -> bool:
-    """Whether the best value of a score, by its full key, is its highest, as the callback that writes it declares.
+    """Whether the highest value of a score is its best, as declared by the callback that writes it.
 
-    UserError, beginning with ``requested_by``, for a key that none of the callbacks writes, or one without a best end.
+    Args:
+        key: full key, ``family/name/score``, with a layer's suffix if any.
+        callbacks: of the run.
+        requested_by: start of error messages, such as ``checkpoint.best``.
+
+    UserError for a key that no callback writes, or a score that declares no ``higher_is_better``.
     """
     written: dict[str, bool | None] = {}
     numbered = re.search(r"@layer_\d+$", key)
     for callback in callbacks:
         for layer in callback.layers:
-            # ``all``: how many there are only the model knows
+            # the number of layers in ``all`` is known to the model only: accept any
             suffix = layer_suffix(layer) if layer != ALL else numbered[0] if numbered else "@layer_0"
             written.update((f"{callback.key}/{s.name}{suffix}", s.higher_is_better) for s in callback.scores)
     rated = sorted(name for name, higher in written.items() if higher is not None)
@@ -34,7 +39,7 @@ def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], requeste
         raise UserError(f"{requested_by}: no callback of this run writes {key}; {valid}")
     higher = written[key]
     if higher is None:
-        raise UserError(f"{requested_by}: {key} has no best end: its score declares no higher_is_better; {valid}")
+        raise UserError(f"{requested_by}: {key} has no best value: its score declares no higher_is_better; {valid}")
     return higher
 
 
@@ -44,16 +49,26 @@ def best_file(key: str) -> str:
 
 
 def beats(value: float, best: float | None, higher_is_better: bool) -> bool:
-    """Whether ``value`` is better than the best so far, None before there was one."""
+    """Whether ``value`` is strictly better than ``best``.
+
+    Args:
+        value: of the score.
+        best: the best value so far; None: there is none.
+        higher_is_better: direction of the score.
+    """
     return best is None or (value > best if higher_is_better else value < best)
 
 
 class BestCheckpoint(Callback):
     """Save ``best-<key>.ckpt`` whenever ``key`` (``human/my_pairs/srocc``) beats its best so far.
 
-    Lightning's ModelCheckpoint may pair weights with an older score where its interval differs from the
-    callback's; here both are of one step by construction. Undefined values never win.
-    ``lower_is_better``: None = as the score declares; to be given for scores that declare neither (texture bias).
+    Lightning's ModelCheckpoint may pair weights with an older score if its interval differs from the callback's; here
+    both belong to one step by construction. Undefined values are ignored.
+
+    Args:
+        key: full key of the score.
+        folder: of the checkpoint file.
+        lower_is_better: None: as the score declares; required for scores that declare neither (texture bias).
     """
 
     def __init__(self, key: str, folder: str | Path, lower_is_better: bool | None = None) -> None:
@@ -69,11 +84,11 @@ class BestCheckpoint(Callback):
 
     @property
     def state_key(self) -> str:
-        """One state for each key that is watched."""
+        """The key of this callback's state in a checkpoint."""
         return f"clip_align/best/{self.key}"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Listen to the events of this trainer; UserError where nothing in it says what is best."""
+        """Register for the events of this trainer; UserError if no callback declares which value is best."""
         if stage == "fit":
             if self.lower_is_better is None:
                 found = perceptual_callbacks(trainer)
@@ -81,11 +96,11 @@ class BestCheckpoint(Callback):
             event_leader_of(trainer).listeners.append(lambda step, scores: self._compare(trainer, step, scores))
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value so far."""
+        """The best value so far, and its step."""
         return {"best": self.best, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on comparing with it."""
+        """Restore the best value and its step."""
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
 
     def _compare(self, trainer: Trainer, step: int, scores: Mapping[str, float | None]) -> None:

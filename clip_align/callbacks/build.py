@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Callbacks from their configs: import the target, check that it is one, construct it; all errors at once."""
+"""Build callbacks from their configs: import the class, check it, construct it; all errors are reported at once."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def build_callbacks(
 ) -> list[PerceptualCallback]:
     """The perceptual callbacks of a run, in the order of the config, which is their order in an event.
 
-    ``given``: constructor arguments by name (``world``) for callbacks that have them and whose config
-    leaves them out or null; a function is called for its value, once and only if somebody needs it.
+    ``given``: constructor arguments by name (``world``) for callbacks that have them and whose config omits them or
+    sets null; a function is called for its value, once and only if a callback needs it.
     UserError with a line for each callback that cannot be built.
     """
     built: list[PerceptualCallback] = []
@@ -69,7 +69,7 @@ def _class(name: str, target: str) -> type[PerceptualCallback]:
 
 
 def _why_not_imported(module: str, error: Exception) -> str:
-    """A module that is not there, or the error that it raises: what, in which file and line of its package."""
+    """The reason: a missing module, or the error that it raises, with file and line in its package."""
     absent = error.name if isinstance(error, ModuleNotFoundError) else None
     if absent is not None and f"{module}.".startswith(f"{absent}."):
         return f"no module {absent}; is the package installed in this environment?"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One leader for all perceptual callbacks of a trainer: it asks the trainer where it is and runs the events."""
+"""The event leader of a trainer's perceptual callbacks: it follows the run position and runs the events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FOLDER = "clip-align"  # of the record, under the log folder of a foreign traine
 
 
 class Participant(Benchmark, Protocol):
-    """A benchmark that takes part in a training: whom it asks, and when it last did."""
+    """A benchmark in a training: its settings, the model under evaluation and the last evaluated step."""
 
     settings: EvaluationSettings | None
     last_step: int | None
@@ -42,7 +42,7 @@ class Participant(Benchmark, Protocol):
 
 
 class EventLeader:
-    """Made when a fit begins, gone when it ends. ``listeners`` may be added to until then."""
+    """Runs the evaluations of one ``Trainer.fit``. ``listeners`` may be added until `prepare`."""
 
     def __init__(self, callbacks: Sequence[Participant]) -> None:
         self.callbacks = list(callbacks)
@@ -51,7 +51,7 @@ class EventLeader:
         self._settings = EvaluationSettings(Path())
         self._trainer: Trainer | None = None
         self._own_record: Record | None = None
-        self._folder: Path | None = None  # of our own record
+        self._folder: Path | None = None  # of the record, in a foreign trainer
         self._now: Sequence[Participant] = ()
         self._began = False
         self._samples = 0
@@ -59,7 +59,7 @@ class EventLeader:
         self._start = time.monotonic()
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Find the model, make the images; UserError before step 0 where it cannot be done."""
+        """Find the models and render the images; UserError, before step 0, if that fails."""
         if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
             raise UserError(
                 "callbacks: a model that is sharded over ranks cannot be evaluated by perceptual callbacks; "
@@ -69,13 +69,13 @@ class EventLeader:
         ranks = Ranks()
         given = self.callbacks[0].settings
         self._settings = given or EvaluationSettings(_default_cache(ranks))
-        asked = ranks.together(lambda: self._asked(module), UserError, "callbacks")
-        self._evaluator = Evaluator(asked, self._settings, ranks, self._settings.position or self._position)
+        models = ranks.together(lambda: self._models(module), UserError, "callbacks")
+        self._evaluator = Evaluator(models, self._settings, ranks, self._settings.position or self._position)
         self._evaluator.listeners = [self._evaluated, *self._settings.listeners, self._show, *self.listeners]
         self._evaluator.prepare(trainer.local_rank)
 
     def begin(self, trainer: Trainer) -> None:
-        """Training begins now, after all preparation; only now a resumed trainer knows its step, and so its record."""
+        """Start of training; only from here on a resumed trainer knows its step, which selects the record."""
         if self._evaluator is None:
             return
         self._began = True
@@ -91,7 +91,7 @@ class EventLeader:
         self._evaluator.begin()
 
     def event(self, trainer: Trainer) -> None:
-        """Evaluate all callbacks that are due at this step and were not evaluated at it."""
+        """Evaluate all callbacks that are due at this step and not yet evaluated."""
         step = trainer.global_step
         end = self._settings.max_steps or trainer.max_steps
         last = 0 < end <= step
@@ -100,32 +100,32 @@ class EventLeader:
             self._evaluate(trainer, step, now)
 
     def last_event(self, trainer: Trainer) -> None:
-        """Evaluate every callback at the step where training happened to end, unless all were."""
+        """Evaluate every callback at the step where training ended, unless all were evaluated there."""
         step = trainer.global_step
         if any(c.last_step != step for c in self.callbacks):
             self._evaluate(trainer, step, self.callbacks)
 
     def make_up(self, trainer: Trainer, module: LightningModule) -> None:
-        """The event of the last step, where Lightning found no step to train and so called no hook of training."""
+        """The event of the last step if there was no step left to train, so that Lightning called no training hook."""
         step = trainer.global_step
         if self._began or step == 0 or all(c.last_step == step for c in self.callbacks):
             return
-        module.to(trainer.strategy.root_device)  # Lightning has put it away
+        module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
         self.begin(trainer)
         self.last_event(trainer)
         module.cpu()
 
     def count(self, batch: Any) -> None:
-        """Count the samples of a trained batch, for trainings that do not say ``position``."""
+        """Count the samples of a trained batch, for runs without ``settings.position``."""
         self._samples += _length(batch) * (self._trainer.world_size if self._trainer else 1)
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run continues from."""
+        """State for a checkpoint: samples, seconds and the folder of the record."""
         folder = str(self._folder) if self._folder else None
         return {"samples_seen": self._samples, "seconds": self._position(0).wall_seconds, "record": folder}
 
     def close(self, status: str) -> None:
-        """Close the record where it is our own (on rank 0); a training that is ``done`` gets its verdicts."""
+        """Close the record of a foreign trainer (on rank 0), with verdicts if the ``status`` is ``done``."""
         if self._own_record is not None and self._trainer is not None:
             position = self._position(self._trainer.global_step)
             if status == "done":
@@ -143,27 +143,27 @@ class EventLeader:
         self._evaluator.evaluate(step, [c.key for c in now], trainer.precision_plugin.forward_context)
 
     def _evaluated(self, step: int, scores: Mapping[str, float | None]) -> None:
-        """First of the listeners: a checkpoint that another one saves holds that this step is done."""
+        """The first listener: a checkpoint that a later one saves must know that this step was evaluated."""
         for callback in self._now:
             callback.last_step = step
 
     def _due(self, callback: Participant, step: int, last: bool) -> bool:
         return due(step, callback.every_n_steps, callback.family, self._settings.early_steps, last)
 
-    def _asked(self, module: LightningModule) -> list[tuple[Participant, EvaluatedModel]]:
-        """Whom each callback asks; the same object for the same model, so that it is asked once."""
+    def _models(self, module: LightningModule) -> list[tuple[Participant, EvaluatedModel]]:
+        """The model under evaluation of each callback; one object per model, so that each is encoded once."""
         known: dict[tuple[Any, ...], EvaluatedModel] = {}
         for callback in self.callbacks:
-            who = _own(callback)
-            if who not in known:
-                known[who] = self._evaluated_model(module, callback)
+            own = _own(callback)
+            if own not in known:
+                known[own] = self._evaluated_model(module, callback)
         return [(callback, known[_own(callback)]) for callback in self.callbacks]
 
     def _evaluated_model(self, module: LightningModule, callback: Participant) -> EvaluatedModel:
-        shared = self._settings.evaluated_model
-        if shared is not None and _own(callback) == _NOTHING_OWN:
-            return shared
-        found = shared if callback.model is None else None
+        common = self._settings.evaluated_model
+        if common is not None and _own(callback) == _NOTHING_OWN:
+            return common
+        found = common if callback.model is None else None
         return find_model(
             module,
             model=callback.model if found is None else found.model,
@@ -173,8 +173,10 @@ class EventLeader:
         )
 
     def _open_record(self, trainer: Trainer, evaluator: Evaluator) -> None:
-        """A record of our own under the trainer's log folder: that of the run which continues, else a new one."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir).absolute() / FOLDER  # log_dir is asked on all ranks
+        """The record in the trainer's log folder: that of the resumed run, else a new one."""
+        folder = (
+            Path(trainer.log_dir or trainer.default_root_dir).absolute() / FOLDER
+        )  # log_dir is a collective: read it on all ranks
         record = evaluator.ranks.together(
             lambda: self._record(folder, trainer) if evaluator.ranks.rank == 0 else None, UserError, "callbacks"
         )
@@ -202,7 +204,7 @@ class EventLeader:
             record.append("event", position, {"event": "warning", "message": line})
 
     def _record(self, folder: Path, trainer: Trainer) -> Record:
-        """On rank 0. Another folder than the carried one's means another run: that record is left as it is."""
+        """On rank 0: the record of the resumed run if it is in the same folder, else a new one beside existing ones."""
         carried = self.callbacks[0].carried.get("record")
         try:
             if trainer.global_step and carried and Path(carried).parent == folder.parent:
@@ -224,7 +226,7 @@ class EventLeader:
         return Position(step, self._samples, epoch, round(seconds, 3))
 
     def _show(self, step: int, scores: Mapping[str, float | None]) -> None:
-        """Scores for whoever watches ``trainer.callback_metrics``; undefined ones as NaN."""
+        """Publish the scores in ``trainer.callback_metrics``; undefined ones as NaN."""
         if self._trainer is not None:
             shown = {k: torch.tensor(math.nan if v is None else v) for k, v in scores.items()}
             self._trainer.callback_metrics.update(shown)
@@ -234,7 +236,7 @@ _NOTHING_OWN = (None, None, None, None)
 
 
 def _own(callback: Participant) -> tuple[Any, ...]:
-    """What a callback says itself about whom it asks."""
+    """What the callback itself specifies about its model: model, tokenizer, mean and std; None where it does not."""
     mean = tuple(callback.mean) if callback.mean is not None else None
     std = tuple(callback.std) if callback.std is not None else None
     model = None if callback.model is None else id(callback.model)
@@ -254,7 +256,7 @@ def _default_cache(ranks: Ranks) -> Path:
 
 
 def _length(batch: Any) -> int:
-    """Number of samples: the length of the first tensor in a batch; 0 where there is none."""
+    """Number of samples: the length of the first tensor in a batch; 0 without tensors."""
     if isinstance(batch, torch.Tensor):
         return len(batch) if batch.ndim else 0
     parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()

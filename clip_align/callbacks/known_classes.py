@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which classes a model can be asked for by prompts: the rule that all zero-shot benchmarks share.
+"""The classes that can be evaluated by prompts: one rule for unknown words in all zero-shot benchmarks.
 
-Templates with a word that the tokenizer does not know are dropped first, then classes with one. The rest is asked
-for, with its own chance; below three classes nothing is.
+Templates with a word that the tokenizer does not know are dropped first, then classes with one. The remaining classes
+are evaluated, with the chance that follows from their number; with fewer than three the benchmark is null.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from clip_align.metrics.accuracy import NO_CHOICE, choices
 __all__ = ["FEWEST_CLASSES", "KnownClasses", "known_classes"]
 
 FEWEST_CLASSES = 3
-NAMED_WORDS = 5  # unknown words that a reason names
+NAMED_WORDS = 5  # unknown words that a reason lists
 
 
 @dataclass(frozen=True, eq=False)
 class KnownClasses:
-    """The classes of a benchmark that a model can be asked for.
+    """The classes of a benchmark whose prompts the model's tokenizer knows.
 
-    names: of all classes, in the benchmark's order. kept: numbers of those that are asked for, ascending.
-    prompts: their texts. note: what is left out, in words; empty where nothing is. reason: why no class is asked for,
-    None where they are.
+    names: of all classes, in the benchmark's order. kept: numbers of the known ones, ascending. prompts: their texts.
+    note: what is left out, as text; empty if nothing is. reason: why too few classes are known, else None.
     """
 
     names: tuple[str, ...]
@@ -43,12 +42,12 @@ class KnownClasses:
 
     @property
     def chance(self) -> float:
-        """Accuracy of guessing among the classes asked for; among all where none is."""
+        """Accuracy of guessing among the known classes; among all if none is known."""
         return 1 / len(self.kept or self.names)
 
     @property
     def complete(self) -> bool:
-        """Whether every class is asked for."""
+        """Whether every class is known."""
         return len(self.kept) == len(self.names)
 
     def unit(self, text: str) -> str:
@@ -56,7 +55,7 @@ class KnownClasses:
         return f"{text}; {self.note}" if self.note else text
 
     def among(self, labels: Sequence[int] | NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Which of the labels [N] (numbers of classes) are of a class that is asked for: [N]."""
+        """bool [N]: which of the labels [N] (numbers of classes) belong to a known class."""
         return np.isin(np.asarray(labels), np.asarray(self.kept, dtype=np.int64))
 
     def decisions(self, features: Features, ids: Sequence[str]) -> NDArray[np.signedinteger]:
@@ -72,14 +71,14 @@ class KnownClasses:
 
 
 def known_classes(classes: Mapping[str, str], templates: Sequence[str], model: ModelInfo | None = None) -> KnownClasses:
-    """The classes, and the templates to ask for them with, whose words the model's tokenizer knows.
+    """The classes and templates whose words the model's tokenizer knows.
 
     Where every template has an unknown word, the bare class is the prompt.
 
     Args:
-        classes: what stands for a class in a prompt (``a bus``), by its name (``bus``), in the benchmark's order.
+        classes: text of a class in prompts (``a bus``) by its name (``bus``), in the benchmark's order.
         templates: prompts with ``{}`` for the class, such as ``a photo of {}``.
-        model: the model under evaluation; None: one that knows every word.
+        model: the model under evaluation; None: every word is known.
     """
     unknown_words = model.unknown if model is not None else _none
     usable = [template for template in templates if not unknown_words([template.replace("{}", " ")])]

@@ -25,11 +25,15 @@ NO_SPREAD = "within one group of items all values are equal"
 def over_items(
     statistic: Callable[..., float], labels: Labels | None = None, value: str | None = None, two_way: bool = False
 ) -> Callable[[Items], Estimate]:
-    """A score's ``compute``: ``statistic(model [N], human [N])`` or, with labels, ``(model, human, labels [N])``.
+    """The ``compute`` of a score that is a statistic in [-1, 1] with a jackknife interval.
 
-    labels: from the items, what the statistic groups by. value: which of the model's values, None = the headline one.
-    two_way: an interval over the first two kinds of clusters, else over the first one, in [-1, 1].
-    Undefined for constant or non-finite values and for fewer than three items.
+    Args:
+        statistic: ``(model [N], human [N])`` -> float, or ``(model, human, labels [N])`` with ``labels``.
+        labels: from the items to the groups of the statistic, such as levels.
+        value: name of the model's values; None: the headline ones.
+        two_way: the interval is over the first two kinds of clusters, else over the first one.
+
+    The score is undefined for constant or non-finite values and for fewer than three items.
     """
     return partial(_estimate, statistic, labels, value, two_way)
 
@@ -55,9 +59,12 @@ def _estimate(
 def minus_distances(
     features: Features, headline: DistanceName
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
-    """Minus every distance of the declared pairs by its name, the headline one first: higher = less different.
+    """Model values and notes of items that are pairs.
 
-    And the note of how many features the normalized one leaves out, for observers that have features.
+    Returns:
+        Minus the distances [P] by name, the headline one first: higher = more similar. And the note
+        ``dropped_features``, the number of features that the normalized distance ignores (not for observers without
+        features).
     """
     pairs = features.pairs
     model: dict[str, NDArray[np.float64]] = {n: -pairs.distance(n) for n in (headline, *others(headline))}
@@ -65,5 +72,5 @@ def minus_distances(
 
 
 def others(headline: DistanceName) -> list[DistanceName]:
-    """The distances that are not the headline's."""
+    """The names of all distances but ``headline``."""
     return [name for name in DISTANCES if name != headline]

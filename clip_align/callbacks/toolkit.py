@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that a benchmark is written with, from one place; `docs/callbacks.md` says what is for what.
+"""Everything needed to write a benchmark, in one import; `docs/callbacks.md` describes each function.
 
 The shipped benchmarks use the same functions::
 

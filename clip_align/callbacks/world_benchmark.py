@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks of the embedded world share: its held-out images, its classes by prompts, their decisions."""
+"""The common part of the embedded world's benchmarks: held-out images, classes by prompts, decisions."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from clip_align.runs.folder import user_cache
 from clip_align.structure import Holds
 
 CLASSES = len(SHAPES)
-TEXTS = {name: with_article(name) for name in SHAPES}  # as the world's captions say them
+TEXTS = {name: with_article(name) for name in SHAPES}  # as in the world's captions
 
 
 class WorldBenchmark(PerceptualCallback):
     """Decisions about held-out images of the world among its 16 shapes, by prompts averaged over templates.
 
-    A subclass names the sets it reads (``parts``) and its scores (`scores_for`); `rows` are the images it may ask
-    about, those of classes whose words the model knows.
+    A subclass defines the sets it reads (``parts``) and its scores (`scores_for`); `rows` are the images of classes
+    whose words the model's tokenizer knows.
 
     Args:
-        world: folder of the held-out sets; None: the default world's, made in the user's cache.
-        base: as for every callback.
+        world: folder of the held-out sets; None: the default world's, rendered in the user's cache.
+        base: arguments of `PerceptualCallback`.
     """
 
     human_data: ClassVar[str] = "none"
@@ -47,30 +47,30 @@ class WorldBenchmark(PerceptualCallback):
         super().__init__(**base)
         self.world = _world_folder(world)
         self.sets = {part: self._held_out(part) for part in self.parts}
-        self.known = known_classes(TEXTS, PROMPTS)  # until a model says what it knows
+        self.known = known_classes(TEXTS, PROMPTS)  # until `adapt`
         self.scores = self.scores_for(self.known)
 
     def adapt(self, model: ModelInfo) -> str | None:
-        """Ask about the shapes whose names, and with the templates whose words, the tokenizer knows."""
+        """Restrict shapes and templates to those whose words the tokenizer knows."""
         known = known_classes(TEXTS, PROMPTS, model)
         self.known = known if known.reason is None else known_classes(TEXTS, PROMPTS)
         self.scores = self.scores_for(self.known)
         return known.reason
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
-        """The scores, with chance and unit for the classes that the model knows."""
-        raise NotImplementedError(f"{type(self).__name__} must say its scores_for()")
+        """The scores, with chance and unit for the known classes."""
+        raise NotImplementedError(f"{type(self).__name__} must define scores_for()")
 
     def prompts(self) -> Mapping[str, Sequence[str]]:
-        """The shapes that the model knows."""
+        """Prompts of the known shapes."""
         return self.known.prompts
 
     def rows(self, part: str) -> NDArray[np.intp]:
-        """Numbers of a set's images whose shape the model knows."""
+        """Numbers of a set's images whose shape is known."""
         return np.flatnonzero(self.known.among(self.sets[part].shape))
 
     def stimulus(self, part: str, index: int) -> Stimulus:
-        """One held-out image, seen as it was rendered (enlarged bicubically for larger models), kept with its set."""
+        """One held-out image at its rendered size (enlarged bicubically for larger models), cached with its set."""
         load = partial(image, self.world, part, index)
         return Stimulus(image_id(part, index), load, "native", part=f"world/{part}")
 
@@ -88,7 +88,7 @@ class WorldBenchmark(PerceptualCallback):
 
 
 def image_id(part: str, index: int) -> str:
-    """Name of one held-out image, the same in every benchmark that shows it."""
+    """Id of one held-out image, the same in every benchmark that uses it."""
     return f"world/{part}/{index:04d}"
 
 

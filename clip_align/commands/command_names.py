@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which commands there are: a module here with a SUMMARY is one."""
+"""The commands: the modules in this folder with a SUMMARY."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def commands() -> dict[str, str]:
-    """Every command and what it does: the modules of ``clip_align/commands`` with a SUMMARY, read, not imported.
+    """Every command with its summary, read from the source without importing it; ``train`` comes first.
 
-    Such a module has ``main(arguments) -> exit code`` too. The one that people begin with comes first.
+    A command module also has ``main(arguments) -> exit code``.
     """
     found = {path.stem: _summary(path) for path in sorted(FOLDER.glob("*.py"))}
     return {name: what for name, what in sorted(found.items(), key=lambda item: item[0] != "train") if what}

@@ -20,7 +20,7 @@ HELP = """python -m clip_align completion bash|zsh
   bash  source <(clip-align completion bash)     # in ~/.bashrc
   zsh   source <(clip-align completion zsh)      # in ~/.zshrc
 It completes clip-align, and train.py where that is called by its name (./train.py)."""
-# bash splits words at "=": what stands before it is on the line already, so it is cut off
+# bash splits words at "=": the part before it is on the line already, so it is removed from completions
 SCRIPT = """_clip_align() {{
   local line="${{COMP_LINE:0:COMP_POINT}}" word
   word="${{line##* }}"
@@ -34,7 +34,7 @@ ZSH = "autoload -U +X bashcompinit && bashcompinit"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the script of a shell, or (``words <line>``) what may complete a line; returns the exit code."""
+    """Print the script of a shell, or the completions of a line (``words <line>``); returns the exit code."""
     program = f"{shlex.quote(sys.executable)} -m clip_align"
     match list(arguments):
         case ["bash"]:
@@ -46,12 +46,12 @@ def main(arguments: Sequence[str]) -> int:
         case ["--help" | "-h"]:
             print(HELP)
         case _:
-            raise UserError("completion: of which shell? valid: bash, zsh")
+            raise UserError("completion: no shell given; valid: bash, zsh")
     return 0
 
 
 def words(line: str) -> list[str]:
-    """What the last word of a command line, which may be empty, can become."""
+    """Completions of the last word of a command line, which may be empty."""
     before = line.split(" ")
     program, last = Path(before[0]).name, before[-1]
     given = ["train", *before[1:]] if program == "train.py" else before[1:]
@@ -68,7 +68,7 @@ def words(line: str) -> list[str]:
 
 
 def _of_train(last: str) -> list[str]:
-    """Groups, keys and flags; behind ``=`` the options of a group."""
+    """Groups, keys and flags; after ``=`` the options of a group."""
     group, equals, _ = last.partition("=")
     if equals:
         return [f"{group}={option}" for option in yaml_keys.options(group)] if group in yaml_keys.groups() else []

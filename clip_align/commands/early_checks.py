@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a run can be refused in the first second, all at once: its data, its folder and its cache.
+"""Checks of a run's data, folder and cache that take less than a second, reported together. Torch-free.
 
-Nothing here imports torch.
+Files are looked for, not read.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from clip_align.runs.place import unusable_run, unwritable
 
 
 def seen(config: Config, found: Sequence[Problem], place: bool = True) -> list[Problem]:
-    """What else can be seen to be wrong with a configuration, apart from what follows from ``found``.
+    """Problems of files and folders, except those that follow from ``found``.
 
     Args:
-        config: defaults stand in it for what was refused.
-        found: what is known to be wrong.
-        place: look at the run's folder and the cache too; no run is made.
+        config: with defaults in place of invalid values.
+        found: problems known so far.
+        place: also check the run's folder and the cache, without creating a run.
     """
 
     def read(*keys: str) -> bool:
@@ -36,14 +36,20 @@ def seen(config: Config, found: Sequence[Problem], place: bool = True) -> list[P
 
 
 def place_problems(name: str | None, resume: str | None, runs: str) -> Iterator[Problem]:
-    """A run's folder that cannot be made, or be written where a run is resumed (``resume``: its folder)."""
+    """A problem if the run's folder cannot be created, or cannot be written when a run is resumed.
+
+    Args:
+        name: of the run; None: chosen from the time.
+        resume: folder of the resumed run; None: a new run.
+        runs: ``paths.runs``.
+    """
     problem = unusable_run(Path(runs), name) if resume is None else unwritable(Path(resume), Path(runs))
     if problem is not None:
         yield problem
 
 
 def cache_problems(cache: str | None) -> Iterator[Problem]:
-    """A cache folder that was given and cannot be used."""
+    """A problem if the configured cache folder cannot be used."""
     if cache is not None:
         try:
             user_cache(cache)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``train --multirun``: check every combination first, then one subprocess a job, started by Hydra's launcher.
 
-A job is a command of its own, ``python -m clip_align train … name=<name>/<number>``, so that random state, process
+A job is a separate command, ``python -m clip_align train … name=<name>/<number>``, so that random state, process
 group, tracker and signal handlers of one do not reach the next, and so that other launchers can start it elsewhere.
 """
 
@@ -31,11 +31,13 @@ from clip_align.runs.place import unusable_run
 from clip_align.settings.compose import PRIMARY, Sweep, hydra, sweep
 from clip_align.settings.load_config import load_with_problems
 
-AFTER_CTRL_C_S = 1.5  # a terminal has sent Ctrl-C to the job too; a second one comes too soon to be a hard stop
+AFTER_CTRL_C_S = (
+    1.5  # seconds; the terminal has sent Ctrl-C to the job too, and a second one at once would be a hard stop
+)
 
 
 def multirun(overrides: Sequence[str]) -> int:
-    """Run every combination; 0 when all went well, 1 when any failed. UserError before the first one starts."""
+    """Run every combination; returns 0 if all succeeded, else 1. UserError before the first one starts."""
     found = sweep(overrides)
     jobs, configs = found.jobs, _checked(found)
     name = _name(configs[0])
@@ -44,8 +46,8 @@ def multirun(overrides: Sequence[str]) -> int:
     print(f"sweep {runs / name}: {len(jobs)} run{'s' if len(jobs) > 1 else ''}, one after the other", flush=True)
     settings = [o for o in found.typed if _key(o) != "name"]
     if "WANDB_RUN_ID" in os.environ:
-        print(f"sweep {runs / name}: WANDB_RUN_ID is ignored: each run has a wandb run of its own", flush=True)
-    if all(config.dry_run for config in configs):  # nothing is trained, so no folder is made either
+        print(f"sweep {runs / name}: WANDB_RUN_ID is ignored: each run has its own wandb run", flush=True)
+    if all(config.dry_run for config in configs):  # nothing is trained, so no folder is created
         unnamed = [[o for o in overrides if _key(o) != "name"] for overrides in jobs]
         return max(_run(overrides, f"{name}/{number}") for number, overrides in enumerate(unnamed))
     with hydra():
@@ -62,7 +64,7 @@ def multirun(overrides: Sequence[str]) -> int:
 
 
 def job(config: DictConfig) -> int:
-    """One run of a sweep in a process of its own; returns its exit code. Called by Hydra, maybe on another machine."""
+    """One run of a sweep in a separate process; returns its exit code. Called by Hydra, possibly on another machine."""
     settings = HydraConfig.get()
     number, name = int(settings.job.num), str(config.name)
     overrides = [str(o) for o in settings.overrides.task if _key(str(o)) != "name"]
@@ -78,13 +80,13 @@ def _run(overrides: Sequence[str], name: str) -> int:
 
 
 def command(overrides: Sequence[str], name: str) -> list[str]:
-    """What starts one job."""
+    """The command line of one run."""
     return [sys.executable, "-m", "clip_align", "train", *overrides, f"name={name}"]
 
 
 @contextlib.contextmanager
 def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """While a job runs: what is to end the sweep reaches it, it ends in its own way, and then so does the sweep."""
+    """While a job runs, forward signals to it; after the job has ended in order, the sweep ends."""
 
     def terminated(number: int, frame: object) -> None:
         raise SystemExit(TERMINATED)
@@ -105,7 +107,7 @@ def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Wait for an interrupted job; pass Ctrl-C on when it has not come to it from the terminal."""
+    """Wait for an interrupted job; forward Ctrl-C if the terminal has not sent it to the job."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(AFTER_CTRL_C_S)
     while process.poll() is None:
@@ -115,7 +117,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _checked(found: Sweep) -> list[Config]:
-    """Every combination's configuration; UserError with all mistakes of all of them, each once."""
+    """The configurations of all combinations; UserError with all their problems, each once."""
     errors: list[Problem] = []
     configs = []
     if torchrun.under_torchrun():

@@ -18,12 +18,12 @@ SUMMARY = "train a CLIP and watch its agreement with human vision evolve"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train as the ``key=value`` arguments say; returns the exit code."""
+    """Train with the ``key=value`` arguments; returns the exit code."""
     if any(a in HELP for a in arguments):
         from clip_align.commands.train_help import of_group, text
 
-        asked = [a for a in arguments if a not in HELP]
-        print("\n\n".join(map(of_group, asked)) if asked else text())
+        groups = [a for a in arguments if a not in HELP]
+        print("\n\n".join(map(of_group, groups)) if groups else text())
         return 0
     if "--version" in arguments:
         print(version())
@@ -43,18 +43,18 @@ def main(arguments: Sequence[str]) -> int:
         from clip_align.commands.dry_run import dry_run
 
         return dry_run(config, problems)
-    # The first rank alone looks at folders and files: the others may come when it has begun to write.
+    # Only the first rank checks folders and files: later ranks would see what it has begun to write.
     if config is not None and torchrun.rank() == 0:
         problems += seen(config, problems)
     if problems or config is None:
         raise UserError(*problems)
-    from clip_align.training.run import run  # torch and Lightning: seconds
+    from clip_align.training.run import run  # imports torch and Lightning, which takes seconds
 
     return run(config, typed_command(arguments))
 
 
 def show(overrides: Sequence[str]) -> int:
-    """Print the configuration that the overrides make, as a run's ``config.yaml`` has it."""
+    """Print the configuration with the overrides, in the form of a run's ``config.yaml``."""
     import yaml  # type: ignore[import-untyped]  # Hydra brings it
 
     print(yaml.safe_dump(to_plain(load(overrides)), sort_keys=False, allow_unicode=True), end="")

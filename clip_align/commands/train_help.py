@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``train --help`` prints: groups with their options, common keys, examples; read from the yaml files."""
+"""The text of ``train --help``: groups with their options, common keys, examples; read from the yaml files."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ KEYS = (
     ("model.name=RN50x4", "an open_clip name that needs no network; --help model lists them"),
     ("optimizer.lr=1e-3", "also optimizer.schedule=cosine|constant, optimizer.warmup_steps"),
     ("trainer.precision=bf16-mixed", "32, bf16-mixed, 16-mixed"),
-    ("callbacks=[standard,pairs_csv]", "what is watched; callbacks=[] for nothing, ~callbacks.<name> for one less"),
+    ("callbacks=[standard,pairs_csv]", "the benchmarks; callbacks=[] for none, ~callbacks.<name> removes one"),
     ("evaluation.every_n_steps=60", "or of one callback: callbacks.<name>.every_n_steps"),
     ("tracker=[wandb,csv]", "mirrors of the record; tracker.project, entity, group, tags"),
     ("name=mine seed=1", "the run is runs/mine; paths.runs and paths.cache move folders"),
     ("resume=mine", "continue with a run; resume=auto name=mine: continue if there is one"),
     ("dry_run=true", "what is found and missing, and what the run will cost"),
     ("--help <group>", "its options and every key with default and unit, e.g. --help data"),
-    ("--cfg", "print the configuration that the other words make, and stop"),
+    ("--cfg", "print the configuration with the other arguments, and stop"),
     ("--version", "print the version"),
 )
 LATER = "its loader, and what to download, come with a later one; the name is kept for it"
@@ -44,7 +44,7 @@ EXAMPLES = (
 
 
 def text() -> str:
-    """The whole help; a star marks what is chosen by default, a dagger what this release cannot run."""
+    """The help; a star marks default options, a dagger options that this release cannot run."""
     lines = ["python train.py [--multirun] [group=option …] [key=value …]", "", "Groups (* = default):"]
     defaults = _defaults()
     with hydra() as loader:
@@ -70,16 +70,16 @@ def _defaults() -> dict[str, list[str]]:
     return chosen
 
 
-def of_group(asked: str) -> str:
+def of_group(name: str) -> str:
     """The options of a group (``data``) or one of them (``data=world``): every key with its default and unit."""
-    group, _, option = asked.partition("=")
+    group, _, option = name.partition("=")
     sections = {key.name for key in yaml_keys.keys(conf_dir() / "config.yaml") if not key.default}
     valid = sorted({*yaml_keys.groups(), *sections})
     if group not in valid or (option and option not in yaml_keys.options(group)):
         known = [f"{group}={o}" for o in yaml_keys.options(group)] if group in valid else valid
-        guess = nearest(asked, known)
+        guess = nearest(name, known)
         hint = f"did you mean {guess}? " if guess else ""
-        raise UserError(f"--help {asked}: no such group or option; {hint}valid: {', '.join(known)}")
+        raise UserError(f"--help {name}: no such group or option; {hint}valid: {', '.join(known)}")
     lines = [] if option else _of_every_option(group)
     chosen = [option] if option else yaml_keys.options(group) if group in yaml_keys.groups() else []
     off = unusable(group)
@@ -119,7 +119,7 @@ def _of_every_option(group: str) -> list[str]:
 
 
 def _table(keys: Sequence[yaml_keys.Key]) -> list[str]:
-    """A line a key; what is said about it below its column where that is long."""
+    """One line per key; a long description continues below its column."""
     lines = []
     for key in keys:
         if key.default:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Crops and flips on uint8 images, all random numbers given from outside."""
+"""Crops of uint8 images; the caller passes all random numbers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ from torch.nn import functional
 Box = tuple[int, int, int, int]  # top, left, height, width
 
 TRIES = 10
-DRAWS = 4 * TRIES  # uniform numbers a random crop takes: area, shape and place, for each try
+DRAWS = 4 * TRIES  # uniform numbers per random crop: area, aspect, row and column, for each try
 ASPECT = (3 / 4, 4 / 3)  # width to height, as in the usual RandomResizedCrop
 
 
 def centre_square(image: torch.Tensor, size: int) -> torch.Tensor:
-    """The largest square in the middle of [3, H, W], as [3, size, size]."""
+    """The largest centred square of a uint8 image [3, H, W], resized to [3, size, size]."""
     height, width = image.shape[1:]
     side = min(height, width)
     return resized(image, ((height - side) // 2, (width - side) // 2, side, side), size)
 
 
 def resized(image: torch.Tensor, box: Box, size: int) -> torch.Tensor:
-    """The box (top, left, height, width) of a uint8 image as [3, size, size]: bicubic, antialiased, still uint8."""
+    """A part of an image, uint8 [3, size, size]: bicubic, antialiased.
+
+    Args:
+        image: uint8 [3, H, W].
+        box: top, left, height, width in px.
+        size: side of the result in px.
+    """
     top, left, height, width = box
     part = image[:, top : top + height, left : left + width]
     if (height, width) == (size, size):
@@ -34,10 +40,14 @@ def resized(image: torch.Tensor, box: Box, size: int) -> torch.Tensor:
 
 
 def random_box(height: int, width: int, scale: tuple[float, float], draws: NDArray[np.float64]) -> Box:
-    """A box (top, left, height, width) of random area, shape and place (Szegedy et al. 2014, section 6).
+    """A box (top, left, height, width) of random area, aspect and position (Szegedy et al. 2014, section 6).
 
-    ``scale`` bounds its fraction of the area; width to height is within `ASPECT`. ``draws`` are `DRAWS`
-    uniform numbers. After ten boxes that did not fit: the largest one in the middle with an allowed shape.
+    Args:
+        height, width: of the image in px.
+        scale: smallest and largest fraction of the image's area; width to height is within `ASPECT`.
+        draws: `DRAWS` uniform numbers in [0, 1).
+
+    If none of `TRIES` boxes fits: the largest centred one with an allowed aspect.
     """
     low, high = math.log(ASPECT[0]), math.log(ASPECT[1])
     for area, shape, down, right in draws.reshape(TRIES, 4).tolist():

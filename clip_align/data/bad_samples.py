@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad samples: why one cannot be used, how many there were, and when there were too many."""
+"""Bad samples: causes, counts, and the limit above which a run ends."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from clip_align.errors import RunError, visible
 NO_CAPTION, BAD_TEXT, NO_IMAGE = "no caption", "bad text", "no image"
 NOT_AN_IMAGE, DAMAGED, UNREADABLE = "not an image", "damaged image", "unreadable file"
 TOO_LARGE, SPARSE, DANGLING = "too large", "sparse file in the tar", "hard link to nothing in the tar"
-DECODER_ERROR, TOKENIZER_ERROR, OTHER_ERROR = "decoder error", "tokenizer error", "error"  # (its type) follows
+DECODER_ERROR, TOKENIZER_ERROR, OTHER_ERROR = "decoder error", "tokenizer error", "error"  # followed by its type
 
-FEW = 1000  # a fraction is not judged before this many samples, or one epoch where that is shorter
+FEW = 1000  # the fraction is taken over at least this many samples, or one epoch if that is shorter
 
 
-class BadSample(Exception):  # noqa: N818  # the name of what it is about
+class BadSample(Exception):  # noqa: N818  # named after its subject
     """One sample cannot be used.
 
-    cause: one of this module's constants, what is counted. detail: about this sample, shown beside its key.
+    cause: one of this module's constants; counts are by cause. detail: about this sample, shown with its key.
     """
 
     def __init__(self, cause: str, detail: str = "") -> None:
@@ -29,18 +29,24 @@ class BadSample(Exception):  # noqa: N818  # the name of what it is about
 
 @dataclass
 class Causes:
-    """Number of bad samples by cause, and the key of the first of each."""
+    """Number of bad samples by cause, and the key of the first one of each cause."""
 
     counts: dict[str, int] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
 
     def add(self, cause: str, key: str, count: int = 1) -> None:
-        """Count a cause; ``key`` is kept, as `visible` shows it, when it is the first of its cause."""
+        """Count bad samples.
+
+        Args:
+            cause: see the module's constants.
+            key: name of the sample; stored in the form of `visible` if it is the first of its cause.
+            count: number of samples.
+        """
         self.counts[cause] = self.counts.get(cause, 0) + count
         self.first.setdefault(cause, visible(key))
 
     def merge(self, other: Causes) -> None:
-        """Add what another has counted after this one."""
+        """Add the counts of ``other``; its first keys come after those of this object."""
         for cause, count in other.counts.items():
             self.add(cause, other.first[cause], count)
 
@@ -54,13 +60,18 @@ class Causes:
 
 
 class BadSampleCounter:
-    """The running fraction of bad samples on one rank, with what the index had already left out.
+    """The running fraction of bad samples on one rank, including samples that the index left out.
 
-    left_out: those that never entered the plan; ``before`` their share. epoch: number of samples of one epoch
-    on this rank: the fraction is judged over at least that many, or `FEW`. ``met``: cause and key of what was met
-    since, each once, in order; the fraction counts a sample as often as it was due. ``stand_ins``: samples of other
-    batches of the epoch that took a bad one's place. ``copies``: samples that a batch holds twice, where there was no
-    other.
+    Args:
+        limit: ``data.max_bad_share``, the fraction above which `count` raises.
+        before: fraction of samples that the index left out.
+        left_out: those samples, by cause.
+        epoch: samples of one epoch on this rank; the fraction is taken over at least that many, at most `FEW`.
+
+    Attributes:
+        met: cause and key of each bad sample met in training, once, in order (the fraction counts repetitions).
+        stand_ins: number of samples of other batches that replaced bad ones.
+        copies: number of samples that a batch contains twice because there was no other replacement.
     """
 
     def __init__(self, limit: float, before: float, left_out: Causes, epoch: int) -> None:
@@ -71,16 +82,16 @@ class BadSampleCounter:
 
     @property
     def fraction(self) -> float:
-        """Share of bad samples so far, those left out before the plan included."""
+        """Fraction of bad samples so far, including those that the index left out."""
         return self.before + (1 - self.before) * self._skipped / max(self._seen, self.least)
 
     def count(self, delivered: int, skipped: Sequence[tuple[str, str]], due: int | None = None) -> None:
-        """Take note of a batch; RunError with counts by cause once the fraction is above the limit.
+        """Count a batch; RunError with counts by cause once the fraction is above the limit.
 
         Args:
-            delivered: samples in it.
-            skipped: cause and key of each bad sample met while it was made.
-            due: how many of these belonged to it, the others only having been tried in their place; None = all.
+            delivered: number of samples in the batch.
+            skipped: cause and key of each bad sample met while the batch was made.
+            due: number of these that belong to the batch; the others were tried as replacements. None: all.
         """
         self._seen += delivered
         self._skipped += len(skipped) if due is None else due
@@ -93,7 +104,7 @@ class BadSampleCounter:
 
 
 def causes_of(samples: Iterable[tuple[str, str]]) -> Causes:
-    """From cause and key of each bad sample."""
+    """`Causes` from cause and key of each bad sample."""
     causes = Causes()
     for cause, key in samples:
         causes.add(cause, key)
@@ -101,7 +112,13 @@ def causes_of(samples: Iterable[tuple[str, str]]) -> Causes:
 
 
 def too_many(fraction: float, limit: float, causes: Causes) -> str:
-    """What to say when more than the configured share is bad."""
+    """The error message for a fraction above the limit.
+
+    Args:
+        fraction: of bad samples, in [0, 1].
+        limit: ``data.max_bad_share``.
+        causes: counts by cause.
+    """
     return (
         f"{fraction:.1%} of the samples are bad, data.max_bad_share={limit:g} allows {limit:.0%}: {causes}; "
         "repair the shards or raise data.max_bad_share"
@@ -109,7 +126,7 @@ def too_many(fraction: float, limit: float, causes: Causes) -> str:
 
 
 def as_causes(counts: Mapping[str, tuple[int, str]]) -> Causes:
-    """From ``{cause: (count, first key)}``."""
+    """`Causes` from ``{cause: (count, first key)}``."""
     causes = Causes()
     for cause, (count, key) in counts.items():
         causes.add(cause, key, count)

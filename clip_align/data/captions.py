@@ -7,16 +7,18 @@ import json
 
 from clip_align.data.bad_samples import BAD_TEXT, NO_CAPTION, BadSample
 
-MOST_TEXT_BYTES = 2**20  # of a txt or json: what is longer is no caption, and parsing it takes many times its size
+MOST_TEXT_BYTES = (
+    2**20
+)  # of a txt or json: a longer one is no caption, and parsing it takes many times its size in memory
 MOST_CAPTIONS = 64  # of one image
 _KEYS_SHOWN = 12
 
 
 def captions_of(raw: bytes, is_json: bool) -> list[str]:
-    """The captions of one image, at least one: a txt has one, a json what is under ``caption``, a string or a list.
+    """The captions of one image, at least one: the text of a txt, the string or list under ``caption`` of a json.
 
-    UTF-8, a byte-order mark and NULs dropped, white space and line breaks one blank. BadSample when there is none,
-    with the keys that a json has instead, or when it is not text. Of a list those that can be used.
+    Text is UTF-8; a byte-order mark and NULs are dropped, and runs of white space become one blank. Unusable entries of
+    a list are ignored. BadSample if there is no caption (with the keys that the json has) or if it is not text.
     """
     try:
         text = raw.decode("utf-8-sig")
@@ -34,7 +36,7 @@ def captions_of(raw: bytes, is_json: bool) -> list[str]:
 
 
 def _several(values: list[object]) -> list[str]:
-    """The usable ones; the reason of the first where there is none."""
+    """The usable entries of a list; raises the error of the first one if none is usable."""
     good, reasons = [], [BadSample(NO_CAPTION)] if not values else []
     for value in values[:MOST_CAPTIONS]:
         try:
@@ -47,14 +49,14 @@ def _several(values: list[object]) -> list[str]:
 
 
 def clean(value: object) -> str:
-    """A caption without what no tokenizer reads; BadSample when nothing is left or it is no text."""
+    """A caption without NULs and repeated white space; BadSample if it is empty or not text."""
     if value is None:
         raise BadSample(NO_CAPTION)
     if not isinstance(value, str):
         raise BadSample(BAD_TEXT)
     try:
         value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which json can write and nothing else
+    except UnicodeEncodeError:  # a lone surrogate, which only json can encode
         raise BadSample(BAD_TEXT) from None
     caption = " ".join(value.replace("\0", " ").split())
     if not caption:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files to RGB bytes.
 
-Transparency is laid on white (as everywhere that images are read), 16-bit grey scaled to 8 bits, grey and palette
-images become RGB; EXIF orientation is not applied (no reader of such shards does), colour profiles are not converted.
+Transparency is laid on white (as everywhere that images are read), 16-bit grey is scaled to 8 bits, grey and palette
+images become RGB. EXIF orientation is not applied (no reader of such shards applies it), colour profiles are not
+converted.
 
-Pillow decodes everything. torchvision gives equal pixels, but a damaged PNG ends its process (0.29), its JPEG library
-writes to the terminal, past Python, and decoding and cropping together take no less time with it.
+Pillow is the decoder. torchvision yields equal pixels, but a damaged PNG ends the process (0.29), its JPEG library
+writes directly to the terminal, and decoding and cropping together are not faster.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 def decode(data: bytes, max_pixels: int = 64 * MEGA) -> torch.Tensor:
     """RGB uint8 [3, H, W] of a JPEG, PNG or WebP file.
 
-    BadSample, whatever the decoder raises: the file is none of these, cut or otherwise damaged, or has more than
-    ``max_pixels`` pixels, which is seen before they are decoded. Text and profiles are no reason, however large.
+    BadSample for any error of the decoder: another format, a truncated or damaged file, or more than ``max_pixels``
+    pixels (tested before decoding). Large embedded texts and profiles are no error.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata in images that can be used
+        warnings.simplefilter("ignore")  # about metadata of usable images
         return _decoded(data, max_pixels)
 
 
@@ -61,7 +62,7 @@ def _decoded(data: bytes, max_pixels: int) -> torch.Tensor:
 
 
 def decoder_name() -> str:
-    """What decodes images here, with versions: part of a run's provenance."""
+    """The decoder with its versions, for a run's provenance."""
     jpeg = features.version("libjpeg_turbo") or features.version("jpg")
     return f"Pillow {PIL.__version__} (libjpeg {jpeg})"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading parts of files, from any number of processes."""
+"""Read parts of files, from any number of processes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import os
 import stat
 from typing import Any, BinaryIO
 
-OPEN_AT_ONCE = 64  # file handles a process keeps
+OPEN_AT_ONCE = 64  # file handles that a process keeps open
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFDIR: "a folder", stat.S_IFSOCK: "a socket"}
 
 
 def open_file(path: str) -> BinaryIO:
-    """The only place where training data are opened: other kinds of storage would be added here.
+    """Open a file of training data for reading; the only place to add other kinds of storage.
 
-    OSError for what is no regular file: a named pipe would wait for somebody to write into it, a device never end.
+    OSError for anything but a regular file: a named pipe would block, a device might never end.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # not blocking: opening a pipe waits too
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: opening a pipe would block too
     try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
@@ -29,14 +29,20 @@ def open_file(path: str) -> BinaryIO:
 
 
 class Files:
-    """Parts of files, by position; keeps the last used ones open. Picklable: handles stay behind."""
+    """Read parts of files by position, keeping recently used files open. Picklable, without the handles."""
 
     def __init__(self) -> None:
         self._open: dict[str, BinaryIO] = {}
 
     def read(self, path: str, at: int, size: int) -> bytes:
-        """``size`` bytes from byte ``at``; fewer at the end of the file."""
-        # pread has no position of its own that a forked worker could share with its parent
+        """Read bytes of a file; fewer than ``size`` at its end. OSError if it cannot be read.
+
+        Args:
+            path: of the file.
+            at: first byte.
+            size: number of bytes.
+        """
+        # pread does not use the file position, which forked workers have in common with their parent
         return os.pread(self._handle(path).fileno(), size, at)
 
     def _handle(self, path: str) -> BinaryIO:

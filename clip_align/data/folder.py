@@ -44,10 +44,10 @@ class Settings(Protocol):
 
 
 def folder_samples(data: Settings, progress: Notify = lambda line: None) -> tuple[FolderSamples, Causes]:
-    """The rows with a caption and an image file that exists, and what was left out.
+    """The rows with a caption and an existing image file, and the causes of the other rows.
 
-    `table.read_columns` says what a csv may look like. UserError when it or a column is missing, a row does not fit
-    its header, or nothing in it can be used.
+    The format of the csv is that of `table.read_columns`. UserError if the csv or a column is missing, a row does not
+    fit the header, or no row is usable.
     """
     path = Path(data.csv).expanduser()
     root = Path(data.root).expanduser() if data.root else path.parent

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Indexes of many shards: made once a machine, on all its cores, and kept in the cache.
+"""Index many shards, once per machine and on all its cores; indexes are stored in the cache.
 
-``python -c "from clip_align.data.indexing import main; main()" <cache>`` is a process of its own that takes a JSON list
-of paths on standard input and fills the cache; it prints a line for each shard. It never imports the caller's script,
-nor torch, so its workers can be forked. Whatever goes wrong in it is left to the caller, who reads every index in the
-end and makes what is missing himself.
+``python -c "from clip_align.data.indexing import main; main()" <cache>`` is a separate process that takes a JSON list
+of paths on standard input and fills the cache; it prints a line for each shard. It imports neither the caller's script
+nor torch, so that its workers can be forked. Its errors are ignored: the caller reads every index afterwards, makes
+the missing ones and reports their errors.
 """
 
 from __future__ import annotations
@@ -29,16 +29,20 @@ from clip_align.data.shard_index import CacheError, is_indexed, shard_index
 from clip_align.errors import UserError
 from clip_align.processes.parent import end_with_parent
 
-ALONE_SECONDS = 2.0  # of work in this process before others are started: what is done by then needs none
-WAITING_SECONDS = 15.0  # between two lines about waiting
+ALONE_SECONDS = 2.0  # of indexing in this process before others are started; short work needs none
+WAITING_SECONDS = 15.0  # between two progress lines while waiting
 WHAT = "indexing shards"
 
 
 def ensure_indexed(paths: Sequence[str], cache: Path, progress: Notify) -> None:
-    """Make the indexes that are not in the cache yet; what is wrong with a shard shows when its index is read.
+    """Make the indexes that are missing in the cache; errors of shards are raised later, by `shard_index`.
 
-    Other ranks of this machine that come here meanwhile wait, and find them made. CacheError when the cache cannot be
-    written.
+    Args:
+        paths: of the shards.
+        cache: folder of the cache; CacheError if it cannot be written.
+        progress: receives progress and lines.
+
+    Only one process of a machine indexes at a time; the others wait and then find the indexes.
     """
     if not _missing(paths, cache):
         return
@@ -63,28 +67,28 @@ def _index(cache: Path, path: str) -> None:
         shard_index(path, cache)
     except CacheError:
         raise
-    except (UserError, OSError):  # said by who reads the index, about all shards at once
+    except (UserError, OSError):  # reported for all shards at once when their indexes are read
         return
 
 
 @contextmanager
 def _alone(folder: Path, progress: Notify) -> Iterator[None]:
-    """No other process of this machine is inside for the same folder; where there are no locks, perhaps one is."""
+    """Hold the machine's lock for a folder; without effect on file systems without locks."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / "lock", "a")  # noqa: SIM115  # held while inside
-    except OSError:  # the cache cannot be written: the first index says so
+    except OSError:  # the cache cannot be written: indexing reports it
         yield
         return
     with lock:
-        told = -WAITING_SECONDS
+        reported = -WAITING_SECONDS
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() - told > WAITING_SECONDS:
-                    told = time.monotonic()
+                if time.monotonic() - reported > WAITING_SECONDS:
+                    reported = time.monotonic()
                     progress(f"{WHAT}: waiting for another process of this machine, which is at it")
                 time.sleep(0.2)
             except OSError:
@@ -93,7 +97,7 @@ def _alone(folder: Path, progress: Notify) -> Iterator[None]:
 
 
 def _in_processes(paths: Sequence[str], cache: Path, follower: Follower) -> None:
-    """Index the shards in our own command, on all cores."""
+    """Index the shards in a separate process, on all cores."""
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
@@ -111,27 +115,27 @@ def _in_processes(paths: Sequence[str], cache: Path, follower: Follower) -> None
             follower.step()
         process.wait()
     finally:
-        if process.poll() is None:  # a signal came, or a line could not be said
-            process.kill()  # its workers end with it; an index is whole or absent
+        if process.poll() is None:  # after a signal, or an error while showing progress
+            process.kill()  # its workers end with it; an index is complete or absent
             process.wait()
         _pipe(process.stdout).close()
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None  # asked for
+    assert pipe is not None  # PIPE was passed
     return pipe
 
 
 def main() -> None:
-    """The process: index what standard input names, a line for each that is done."""
+    """The separate process: index the paths on standard input, printing a line for each."""
     end_with_parent(os.getppid())
     paths, cache = json.load(sys.stdin), Path(sys.argv[1])
-    context = get_context("fork")  # numpy and the standard library are all that is loaded
+    context = get_context("fork")  # safe: only numpy and the standard library are loaded
     start = partial(_start_worker, os.getpid())
     with ProcessPoolExecutor(min(_cores(), len(paths)), context, initializer=start) as pool:
         for done in as_completed([pool.submit(_index, cache, path) for path in paths]):
             if isinstance(done.exception(), CacheError):
-                os._exit(2)  # the caller finds that out by himself
+                os._exit(2)  # the caller gets the same error
             print("done", flush=True)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the configured training data hold: everything that can be known without decoding an image."""
+"""The inventory of the configured training data, without decoding an image."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Found:
     """The usable samples.
 
     sources: source of each block, numbers into ``rates`` (the fraction of a source that an epoch uses).
-    bad: samples left out. notes: what the user should know, a line each. fingerprint: of the names and
-    sizes of shards, and how many samples they hold; of the names, captions and sizes of images in a folder.
+    bad: samples left out. notes: lines for the user. fingerprint: of names, sizes and numbers of samples of shards; of
+    names, captions and sizes of images in a folder.
     """
 
     samples: Samples
@@ -47,7 +47,7 @@ class Found:
 
 
 def enough(found: Found, max_bad_share: float) -> Found:
-    """What was found; UserError where more of it than ``max_bad_share`` cannot be used."""
+    """``found``; UserError if the fraction of bad samples is above ``max_bad_share``."""
     if found.bad_fraction > max_bad_share:
         raise UserError(Problem("data", too_many(found.bad_fraction, max_bad_share, found.bad)))
     return found
@@ -67,15 +67,15 @@ def tars(
     max_image_mb: int,
     notes: Sequence[str] = (),
 ) -> Found:
-    """What is in the tars of several sources.
+    """The inventory of the tars of several sources.
 
     Args:
         paths: of each source's tars.
         sources: with their weights.
         cache: folder for indexes.
-        progress: takes progress now and then.
+        progress: receives progress.
         max_image_mb: size above which an image is a bad sample.
-        notes: what the user should know already.
+        notes: further lines for the user.
     """
     flat = [path for part in paths for path in part]
     indexes = _indexes(flat, cache, progress)
@@ -153,7 +153,7 @@ def _shortened(lines: list[str]) -> list[str]:
 
 
 def _miscounted(path: str, index: ShardIndex) -> str | None:
-    """img2dataset writes ``00000_stats.json`` beside ``00000.tar``; None when it agrees or is not there."""
+    """img2dataset writes ``00000_stats.json`` beside ``00000.tar``; a line if its count differs, else None."""
     stats = path.removesuffix(".tar") + "_stats.json"
     try:
         with open_file(stats) as file:

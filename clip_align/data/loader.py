@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a task (which samples) to a batch (uint8 images and token ids), in this process or in workers.
 
-Everything random about a sample is a function of seed, epoch and sample number, so neither workers nor
-ranks nor a resumed run change it. Decoded images and token ids are kept in memory up to a bound; each
-process has its own.
+All randomness of a sample is a function of seed, epoch and sample number, so that it depends neither on workers nor on
+ranks nor on resuming. Decoded images and token ids are cached in memory up to a limit, per process.
 """
 
 from __future__ import annotations
@@ -25,15 +24,16 @@ from clip_align.data.workers import Workers, shared
 from clip_align.errors import RunError
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
-_OVERHEAD = 1200  # bytes that two small tensors cost beside their content
+_OVERHEAD = 1200  # bytes of two small tensors beside their content
 Skipped = list[tuple[str, str]]  # cause, key
 
 
 class Batch(TypedDict):
-    """One rank's batch. ``cursor`` is the position after it; ``skipped`` names bad samples met while making it.
+    """One rank's batch.
 
-    due: how many of these belonged to it. stand_ins: samples from other batches of the epoch that took a bad one's
-    place. copies: samples that are in it twice, where there was no other.
+    cursor: position after the batch. skipped: cause and key of bad samples met while it was made. due: number of these
+    that belong to the batch. stand_ins: number of samples from other batches that replaced bad ones. copies: number of
+    samples that are in the batch twice because there was no other replacement.
     """
 
     image: torch.Tensor  # uint8 [B, 3, S, S]
@@ -53,29 +53,29 @@ class _Pair(NamedTuple):
 
 
 class _Filled(NamedTuple):
-    numbers: list[int]  # of the samples of a batch, empty when none is good
+    numbers: list[int]  # of the samples of a batch; empty if none is usable
     stand_ins: int
     copies: int
 
 
 class Batches(Dataset[Batch]):
-    """Batches by task. Picklable, so that spawned workers can have it.
+    """Makes the batch of a `Task`. Picklable, for spawned workers.
 
-    A bad sample is replaced by one of the epoch's remainder that belongs to this batch of this rank, then by one of
-    another batch; where neither is good (an epoch of one batch), by the next good sample of the same batch. What a
-    sample raises, whatever it is, makes it a bad one.
+    A bad sample is replaced by one of the epoch's remainder that is reserved for this batch and rank, then by one of
+    another batch; if none is usable (an epoch of one batch), by the next good sample of the same batch. Any exception
+    makes a sample a bad one.
 
     Args:
-        samples: what the tasks number.
+        samples: the samples that tasks refer to by number.
         tokenizer: texts to int64 [N, L].
-        size: of the model's images in pixels.
-        seed: of everything drawn: crops, flips, which of several captions.
+        size: side of the model's input in px.
+        seed: of crops, flips, and the choice among several captions.
         flip: mirror half of the images.
-        crop_scale: fraction of the area that a random crop keeps; (1, 1) means none, and the largest square in the
-            middle instead.
-        memory: bytes that decoded images and tokens may take.
-        max_pixels: of an image.
-        max_chars: of a caption; the rest is cut off, since tokenizers may take quadratic time.
+        crop_scale: smallest and largest fraction of the area that a random crop keeps; (1, 1): no random crop, but the
+            largest centred square.
+        memory: most bytes of cached images and tokens.
+        max_pixels: most pixels of an image.
+        max_chars: characters after which captions are cut, since tokenizers may take quadratic time.
     """
 
     def __init__(
@@ -97,7 +97,10 @@ class Batches(Dataset[Batch]):
         self._free = memory
 
     def __getitem__(self, task: Task) -> Batch:
-        """The batch of a task; an empty one when not one of its samples is good (errors of workers lose their type)."""
+        """The batch of a task; empty if none of its samples is usable, which `Loader` reports as an error.
+
+        It is not raised here because exceptions lose their type between worker and training process.
+        """
         skipped: Skipped = []
         pairs = self._pairs(task.samples.tolist(), task.epoch, skipped)
         due = len(skipped)
@@ -120,7 +123,7 @@ class Batches(Dataset[Batch]):
         }
 
     def _pairs(self, numbers: Sequence[int], epoch: int, skipped: Skipped) -> dict[int, _Pair]:
-        """The good ones among ``numbers``, with images as this epoch crops them: [3, S, S]."""
+        """The usable samples among ``numbers``, images as this epoch crops them: [3, S, S]."""
         pairs = self._whole_pairs(numbers, epoch, skipped)
         if not self.crops or not pairs:
             return pairs
@@ -135,7 +138,7 @@ class Batches(Dataset[Batch]):
         return cropped
 
     def _whole_pairs(self, numbers: Sequence[int], epoch: int, skipped: Skipped) -> dict[int, _Pair]:
-        """The good ones among ``numbers``, with images as they are kept."""
+        """The usable samples among ``numbers``, images as they are kept; the others are appended to ``skipped``."""
         pairs: dict[int, _Pair] = {}
         fresh: list[tuple[int, torch.Tensor, list[str]]] = []
         for number in numbers:
@@ -147,7 +150,7 @@ class Batches(Dataset[Batch]):
                 fresh.append((number, *(kept[:2] if kept else (self._image(number), self.samples.captions(number)))))
             except BadSample as error:
                 skipped.append((error.cause, self.samples.key(number)))
-            except Exception as error:  # one sample must not end the run, whatever it raises
+            except Exception as error:  # one sample must not end the run
                 skipped.append((f"{OTHER_ERROR} ({type(error).__name__})", self.samples.key(number)))
         texts = self._tokenized([self._drawn(number, captions, epoch) for number, _, captions in fresh])
         for (number, image, captions), text in zip(fresh, texts, strict=True):
@@ -162,7 +165,7 @@ class Batches(Dataset[Batch]):
         return image if self.crops else centre_square(image, self.size).contiguous()
 
     def _drawn(self, number: int, captions: list[str], epoch: int) -> str:
-        """One of a sample's captions, a function of seed, epoch and sample; no longer than allowed."""
+        """One of a sample's captions, chosen by seed, epoch and sample number, cut at ``max_chars``."""
         chosen = 0
         if len(captions) > 1:
             draw = uniforms(np.array([number], np.int64), 1, self.seed, CAPTION, epoch)
@@ -170,12 +173,12 @@ class Batches(Dataset[Batch]):
         return captions[chosen][: self.max_chars]
 
     def _tokenized(self, captions: list[str]) -> Sequence[torch.Tensor | str]:
-        """Token ids [L] of each caption, or the cause why it has none."""
+        """Token ids [L] of each caption, or the cause if it cannot be tokenized."""
         if not captions:
             return []
         try:
             return list(self.tokenizer(captions))  # [len(captions), L]
-        except Exception:  # of one of them: which one?
+        except Exception:  # find the caption that raises
             return [self._tokens_or_cause(caption) for caption in captions]
 
     def _tokens_or_cause(self, caption: str) -> torch.Tensor | str:
@@ -190,11 +193,13 @@ class Batches(Dataset[Batch]):
         if number in self._kept or cost > self._free:
             return pair
         self._free -= cost
-        self._kept[number] = pair if characters else pair._replace(captions=[""])  # its tokens are all that is needed
+        self._kept[number] = (
+            pair if characters else pair._replace(captions=[""])
+        )  # a single caption is needed as tokens only
         return pair
 
     def _filled(self, task: Task, pairs: dict[int, _Pair], skipped: Skipped) -> _Filled:
-        """The batch's numbers with replacements for the bad ones; these are added to ``pairs``."""
+        """The numbers of the batch's samples, bad ones replaced; replacements are added to ``pairs``."""
         due: list[int] = task.samples.tolist()
         if len(pairs) == len(due):
             return _Filled(due, 0, 0)
@@ -216,7 +221,7 @@ class Batches(Dataset[Batch]):
     def _good(
         self, candidates: Iterator[tuple[int, int]], epoch: int, pairs: dict[int, _Pair], skipped: Skipped
     ) -> Iterator[tuple[int, int]]:
-        """Those of the candidates (number, whether of another batch) that are good, as they are asked for."""
+        """The usable candidates (number, whether of another batch), loaded one by one as they are needed."""
         for number, from_other_batch in candidates:
             pairs.update(self._pairs([number], epoch, skipped))
             if number in pairs:
@@ -231,10 +236,17 @@ class Batches(Dataset[Batch]):
 
 
 class Loader(DataLoader[Batch]):
-    """Batches of one rank from a position on, without an end and so without a length.
+    """An endless stream of one rank's batches from a position on; each iterator starts at that position.
 
-    Iterating again begins at that position again. Counts bad samples as they pass; RunError when their share
-    gets too large. Draws nothing from torch's global generator.
+    Counts bad samples; RunError if their fraction exceeds the limit. Does not use torch's global generator.
+
+    Args:
+        batches: makes a batch from a task.
+        tasks: of this rank, from the start position on.
+        tally: counts bad samples.
+        workers: number of worker processes; 0: batches are made in the training process.
+        pin_memory: copy batches to pinned memory, for GPUs.
+        start_method: of the workers; None: the platform's default.
     """
 
     def __init__(
@@ -252,11 +264,11 @@ class Loader(DataLoader[Batch]):
             batch_size=None,  # a task is a whole batch
             sampler=tasks,
             num_workers=workers,
-            collate_fn=_unchanged,  # type: ignore[arg-type]  # with batch_size=None it is given the batch itself
+            collate_fn=_unchanged,  # type: ignore[arg-type]  # with batch_size=None it receives the batch itself
             pin_memory=pin_memory,
             worker_init_fn=self.workers.begin,
             multiprocessing_context=start_method if workers else None,
-            generator=torch.Generator(),  # workers' base seed would else come from the global one
+            generator=torch.Generator(),  # else the workers' base seed is drawn from the global one
         )
         self.tally = tally
 

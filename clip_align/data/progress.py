@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far work is that may take long: data, which whoever shows it keeps calm."""
+"""Progress of long work, as data; the receiver decides how often to show it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """``done`` of ``total`` things; reports with the same ``what`` are one series.
+    """``done`` of ``total`` items; reports with the same ``what`` are one series.
 
-    unit: what is counted, as in ``images rendered``. left_seconds: an estimate, None where there is none.
+    unit: what is counted, as in ``images rendered``. left_seconds: an estimate, None if there is none yet.
     """
 
     what: str
@@ -29,34 +29,40 @@ class Progress:
     left_seconds: float | None = None
 
     def __str__(self) -> str:
-        """The line for the reader: ``world: 4,000 of 20,000 images rendered, about 12 s left``."""
+        """As a line: ``world: 4,000 of 20,000 images rendered, about 12 s left``."""
         unit = f" {self.unit}" if self.unit else ""
         left = "" if self.left_seconds is None or self.finished else f", about {_rounded(self.left_seconds)} left"
         return f"{self.what}: {self.done:,} of {self.total:,}{unit}{left}"
 
     @property
     def finished(self) -> bool:
-        """Whether it is the last one of its series."""
+        """Whether it is the last report of its series."""
         return self.done == self.total
 
     def dumped(self) -> str:
-        """One line of json, for another process."""
+        """One line of JSON, for another process."""
         return json.dumps(asdict(self))
 
 
 def loaded(line: str) -> Progress | str:
-    """What another process printed: a ``dumped`` report, or the line as it is where it is none."""
+    """A line printed by another process: a ``dumped`` report, or else the line itself."""
     try:
         return Progress(**json.loads(line))
     except (ValueError, TypeError):
         return line.rstrip()
 
 
-Notify = Callable[[str | Progress], None]  # shows a line, or how far something is
+Notify = Callable[[str | Progress], None]  # shows a line or progress
 
 
 class Follower:
-    """Reports now and then how much is done. what: is being done. total: number of items. notify: takes the reports."""
+    """Counts finished items and reports them at intervals.
+
+    Args:
+        what: name of the work, see `Progress`.
+        total: number of items.
+        notify: receives the reports.
+    """
 
     def __init__(self, what: str, total: int, notify: Notify) -> None:
         self.what, self.total, self.notify = what, total, notify
@@ -64,7 +70,7 @@ class Follower:
         self._began = self._last = time.monotonic()
 
     def step(self, items: int = 1) -> None:
-        """So many more are done."""
+        """Count ``items`` as done; reports every `SECONDS`."""
         self.done += items
         now = time.monotonic()
         if now - self._last > SECONDS:
@@ -74,7 +80,13 @@ class Follower:
 
 
 def followed(items: Sequence[T], what: str, notify: Notify) -> Iterator[T]:
-    """The items one by one; ``notify`` gets how many are done, now and then."""
+    """Iterate over ``items`` with progress reports.
+
+    Args:
+        items: of the work.
+        what: its name, see `Progress`.
+        notify: receives the reports.
+    """
     follower = Follower(what, len(items), notify)
     for item in items:
         yield item
@@ -82,7 +94,13 @@ def followed(items: Sequence[T], what: str, notify: Notify) -> Iterator[T]:
 
 
 def seconds_left(done: int, total: int, seconds: float) -> float | None:
-    """An estimate after ``seconds`` of work; None while that is too little to judge by, and at the end."""
+    """Estimated seconds until the end; None before `KNOWN_SECONDS` of work, and at the end.
+
+    Args:
+        done: items done.
+        total: number of items.
+        seconds: since the start.
+    """
     if seconds < KNOWN_SECONDS or not 0 < done < total:
         return None
     return seconds / done * (total - done)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training samples by number, whether they lie in tars or in a folder with a csv."""
+"""Training samples by number, from tars or from a folder with a csv."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clip_align.errors import visible
 
 
 class Samples(Protocol):
-    """Samples 0 … len - 1, in blocks that are read together (a tar each). Picklable."""
+    """Samples 0 … len - 1 in blocks that are read together (one per tar). Picklable."""
 
     @property
     def blocks(self) -> Sequence[int]:
@@ -27,17 +27,23 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def image(self, number: int) -> bytes:
-        """The file's bytes; BadSample when they cannot be read or are too many."""
+        """Bytes of the image file; BadSample if it cannot be read or is too large."""
 
     def captions(self, number: int) -> list[str]:
-        """Its captions, at least one; BadSample when they cannot be read."""
+        """Captions, at least one; BadSample if they cannot be read."""
 
     def key(self, number: int) -> str:
-        """Its name, for messages, as `visible` shows it."""
+        """Name for messages, in the form of `visible`."""
 
 
 class TarSamples:
-    """Samples of indexed tars, read by position. max_bytes: of an image's file; None = any number."""
+    """Samples of indexed tars, read by position.
+
+    Args:
+        paths: of the tars.
+        indexes: of the tars, in the same order.
+        max_bytes: largest image file; None: no limit.
+    """
 
     def __init__(self, paths: Sequence[str], indexes: Sequence[ShardIndex], max_bytes: int | None = None) -> None:
         self.paths, self.indexes, self.max_bytes = list(paths), list(indexes), max_bytes
@@ -78,14 +84,19 @@ class TarSamples:
         except OSError:
             raise BadSample(UNREADABLE) from None
         if len(data) < size:
-            raise BadSample(DAMAGED)  # the file has been cut since it was indexed
+            raise BadSample(DAMAGED)  # the file was truncated after it was indexed
         return data
 
 
 class FolderSamples:
-    """Images in files of their own, captions in memory; one block.
+    """Images in separate files, captions in memory; one block.
 
-    sizes: of the files, in bytes. max_bytes: of an image's file; None = any number.
+    Args:
+        root: folder that ``names`` are relative to.
+        names: paths of the images.
+        captions: of the images.
+        sizes: of the files, in bytes.
+        max_bytes: largest image file; None: no limit.
     """
 
     def __init__(

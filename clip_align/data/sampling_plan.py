@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which samples make which batch: a function of seed and epoch alone, the same on every rank.
+"""The assignment of samples to batches: a function of seed and epoch only, the same on every rank.
 
-Blocks (shards) are permuted, cut into windows, and samples shuffled within a window; what does not fill a
-whole global batch moves on to the next window. Every rank takes its fraction of each global batch, so all have
-equally many equal batches and no sample comes twice in an epoch. What is left at the end of an epoch is less
-than one global batch: those samples stand in for bad ones, and have a new chance in the next epoch. Where they do
-not suffice, samples of a batch half an epoch away stand in: twice in the epoch, but never twice in a batch.
+Blocks (shards) are permuted and divided into windows, and samples are shuffled within a window; samples that do not
+fill a global batch move to the next window. Every rank takes its part of each global batch, so that all ranks have
+equally many batches of equal size and no sample occurs twice in an epoch. The remainder at the end of an epoch, less
+than one global batch, replaces bad samples. If it does not suffice, samples of a batch half an epoch away are used:
+they occur twice in the epoch, but never twice in a batch.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PERMUTE_BLOCKS, _SHUFFLE, _SUBSET, CROP, FLIP, CAPTION = range(1, 7)  # purposes of random numbers
-_LENDING = 2  # batches whose samples may stand in for bad ones of another
+_LENDING = 2  # number of batches whose samples may replace bad ones of another
 
 
 class Cursor(NamedTuple):
-    """A position in the data: the next batch to come is number ``batch`` of epoch ``epoch``, from 0."""
+    """A position in the data: the next batch is number ``batch`` of epoch ``epoch``, both from 0."""
 
     epoch: int = 0
     batch: int = 0
@@ -36,13 +36,13 @@ class Task(NamedTuple):
     after: Cursor  # the position once this batch is trained
     samples: NDArray[np.int64]  # [batch_size]
     spares: NDArray[np.int64]  # of the epoch's remainder, for this batch of this rank only
-    others: NDArray[np.int64]  # of this rank's batches elsewhere in the epoch: no rank has them in this batch
+    others: NDArray[np.int64]  # of other batches of this rank: not in this global batch
 
 
 def random_bits(numbers: NDArray[np.int64] | NDArray[np.uint64], *key: int) -> NDArray[np.uint64]:
-    """64 random bits for each number, a function of number and ``key`` alone (splitmix64, Steele et al. 2014).
+    """64 random bits for each number, a function of number and ``key`` only (splitmix64, Steele et al. 2014).
 
-    Not numpy's generators: their streams may change between versions, and one per sample costs too much.
+    NumPy's generators are not used: their streams may change between versions, and one per sample is too slow.
     """
     mixed = np.zeros(1, np.uint64)
     for part in key:
@@ -58,7 +58,7 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def uniforms(numbers: NDArray[np.int64], draws: int, *key: int) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1) [len(numbers), draws] for each number, a function of number and ``key`` alone."""
+    """Uniform numbers in [0, 1) [len(numbers), draws] for each number, a function of number and ``key`` only."""
     columns = [random_bits(numbers, *key, draw) >> np.uint64(11) for draw in range(draws)]
     return np.stack(columns, axis=1) * 2.0**-53  # 53 bits: what a float64 holds
 
@@ -137,7 +137,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Tasks:
-    """Batches of one rank from a position on, epoch after epoch without an end (and so without a length)."""
+    """Tasks of one rank from position ``start`` on, endless."""
 
     plan: Plan
     rank: int
@@ -157,5 +157,5 @@ class Tasks:
             epoch, first = epoch + 1, 0
 
     def _lending(self, number: int, count: int) -> list[int]:
-        """Batches that lend samples to batch ``number`` of ``count``, as far away in the epoch as there are."""
+        """Numbers of the batches whose samples may replace bad ones of batch ``number``: half an epoch away."""
         return [(number + count // 2 + k) % count for k in range(min(_LENDING, count)) if (count // 2 + k) % count]

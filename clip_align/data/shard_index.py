@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The index of a tar: which usable samples it holds and where their bytes are; made once, then cached.
+"""The index of a tar: its usable samples and the positions of their bytes; made once, then cached.
 
-Members of one key make a sample: a ``jpg|jpeg|png|webp`` and a ``txt``, or a ``json`` with ``caption`` where
-there is no txt with a caption in it (the extension is what follows the last dot, in any case; the key is all before
-it, folders included). They need not be neighbours. When an extension comes again under the same key, another sample
-of that key begins. Other extensions and hidden files are passed over.
+The members with the same key form a sample: a ``jpg|jpeg|png|webp`` and a ``txt``, or a ``json`` with ``caption`` if no
+txt has a caption. The extension is what follows the last dot, in upper or lower case; the key is everything before it,
+folders included. Members need not be adjacent. A repeated extension under the same key begins another sample of that
+key. Other extensions and hidden files are ignored.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from clip_align.data.tar_members import CUT_OR_DAMAGED, Member, TarRefusedError,
 from clip_align.errors import Problem, UserError, visible
 from clip_align.runs.folder import write_atomic
 
-FORMAT = 3  # raised when an index of the same file would come out differently
+FORMAT = 3  # raised when the index of the same file changes
 IMAGES = ("jpg", "jpeg", "png", "webp")
 _USED = (*IMAGES, "txt", "json")
 _ARRAYS = ("keys", "ends", "image", "text", "from_json")
@@ -50,10 +50,10 @@ _GZIP = b"\x1f\x8b"
 class ShardIndex:
     """The N usable samples of one tar.
 
-    keys: of all, as stored and joined; ends: where in them each ends, int64 [N]. image, text: first byte and number
-    of bytes, int64 [N, 2]. from_json: where the caption is in a json, bool [N]. bad: samples left out.
-    note: what is wrong with the file's end, else empty. left_out: members of any kind that cannot be read by position,
-    else empty. size: of the file in bytes.
+    keys: bytes of all keys, concatenated; ends: the end of each in ``keys``, int64 [N]. image, text: first byte and
+    number of bytes, int64 [N, 2]. from_json: whether the caption is in a json, bool [N]. bad: samples left out.
+    note: what is wrong with the end of the file, or empty. left_out: members that cannot be read by position, or empty.
+    size: of the file in bytes.
     """
 
     keys: NDArray[np.uint8]
@@ -71,11 +71,11 @@ class ShardIndex:
 
     @property
     def found(self) -> int:
-        """Number of samples in the tar, the bad ones included."""
+        """Number of samples in the tar, including bad ones."""
         return len(self) + self.bad.total
 
     def key(self, number: int) -> str:
-        """Name of a sample, for messages, as `visible` shows it."""
+        """Name of a sample for messages, in the form of `visible`."""
         start = int(self.ends[number - 1]) if number else 0
         return visible(self.keys[start : self.ends[number]].tobytes().decode("utf-8", "replace"))
 
@@ -86,11 +86,11 @@ class _Sample(NamedTuple):
 
 
 class CacheError(UserError):
-    """An index cannot be kept: no shard's fault, and the same for all of them."""
+    """The cache cannot be written; the same error for all shards."""
 
 
 def shard_index(path: str, cache: Path) -> ShardIndex:
-    """The index of a tar, from the cache or made now. UserError for a file that is no tar or has no samples."""
+    """The index of a tar, from the cache or made now. UserError if the file is not a tar or has no members."""
     cached = _cached(path, cache)
     index = _load(cached)
     if index is None:
@@ -105,7 +105,7 @@ def shard_index(path: str, cache: Path) -> ShardIndex:
 
 
 def is_indexed(path: str, cache: Path) -> bool:
-    """Whether there is an index of the tar as it is now; whether that can be read shows when it is."""
+    """Whether the cache has a file for the tar in its present state; the file may turn out to be unreadable."""
     try:
         return _cached(path, cache).is_file()
     except OSError:
@@ -154,7 +154,7 @@ def _without_members(file: BinaryIO, note: str) -> str:
 
 
 def _samples(members: Iterable[Member]) -> Iterator[_Sample]:
-    """In order of their first member."""
+    """Samples in the order of their first members."""
     latest: dict[bytes, _Sample] = {}
     ordered: list[_Sample] = []
     for member in members:
@@ -174,7 +174,7 @@ def _samples(members: Iterable[Member]) -> Iterator[_Sample]:
 def _usable(
     handle: int, samples: list[_Sample], dropping_last: bool
 ) -> tuple[list[tuple[bytes, Member, Member, bool]], Causes]:
-    """The samples with an image and a caption; the last of a cut tar is no bad sample when members may be missing."""
+    """The usable samples, and the others by cause; the last, incomplete sample of a truncated tar is not counted."""
     usable, bad = [], Causes()
     for number, sample in enumerate(samples):
         try:
@@ -206,7 +206,7 @@ def _checked(handle: int, sample: _Sample) -> tuple[bytes, Member, Member, bool]
 
 
 def _text(handle: int, sample: _Sample) -> tuple[Member, bool]:
-    """The member with the caption, and whether it is a json; BadSample with the txt's reason, else the json's."""
+    """The member with the caption, and whether it is a json; BadSample with the cause of the txt, else the json."""
     reasons = []
     for kind in ("txt", "json"):
         member = sample.parts.get(kind)
@@ -242,7 +242,7 @@ def _packed(index: ShardIndex) -> bytes:
 
 
 def _load(path: Path) -> ShardIndex | None:
-    """The cached index; None when there is none, or one that cannot be read (it is then made again)."""
+    """The cached index; None if it is missing or unreadable (it is then made again)."""
     try:
         with np.load(path, allow_pickle=False) as file:
             facts = json.loads(file["facts"].tobytes())

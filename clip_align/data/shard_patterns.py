@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a user types as shards to the list of tars."""
+"""From the patterns in ``data.shards`` to the list of tars."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def expanded_braces(pattern: str) -> list[str]:
-    """``x-{008..010}{a,b}`` as the shell reads it: x-008a, x-008b, x-009a, …; UserError for other braces."""
+    """``x-{008..010}{a,b}`` expanded as by a shell: x-008a, x-008b, x-009a, …; UserError for other braces."""
     braces = _BRACES.search(pattern)
     if braces is None:
         if "{" in pattern or "}" in pattern:

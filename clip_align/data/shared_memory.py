@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the shared memory of this machine holds the batches that are under way.
+"""Test before training whether the shared memory of this machine is large enough for the batches in transit.
 
-Workers hand a batch over in /dev/shm. torch's loader has ``prefetch_factor`` batches per worker under way, made or
-being made; one more is in training, and one that Lightning has fetched ahead of it. A container has 64 MiB by default.
+Workers pass batches through /dev/shm. torch's loader has ``prefetch_factor`` batches per worker in transit, finished or
+not; one more is being trained on, and one is prefetched by Lightning. Containers have 64 MiB by default.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 from clip_align.errors import Problem
 
 PREFETCH = 2  # torch's default prefetch_factor
-IN_TRAINING = 2  # the batch that is trained on, and the next one
-PAGE = 4096  # each tensor is a file of its own
+IN_TRAINING = 2  # the batch that is trained on, and the prefetched one
+PAGE = 4096  # each tensor is a separate file
 FOLDER = Path("/dev/shm")
 
 
 def batch_bytes(batch_size: int, image_size: int, context: int) -> int:
-    """Shared memory that one batch takes.
+    """Bytes of shared memory of one batch.
 
     Args:
         batch_size: samples of one rank's batch.
@@ -30,12 +30,12 @@ def batch_bytes(batch_size: int, image_size: int, context: int) -> int:
 
 
 def batches_under_way(workers: int) -> int:
-    """Batches of one rank that may lie in shared memory at a time; none without workers."""
+    """Largest number of one rank's batches in shared memory at the same time; 0 without workers."""
     return PREFETCH * workers + IN_TRAINING if workers else 0
 
 
 def free_shared_memory(folder: Path = FOLDER) -> int | None:
-    """Bytes that are free there now; None where the system has no such folder."""
+    """Free bytes; None if the system has no such folder."""
     try:
         found = os.statvfs(folder)
     except (OSError, AttributeError):
@@ -44,10 +44,10 @@ def free_shared_memory(folder: Path = FOLDER) -> int | None:
 
 
 def shared_memory_problem(bytes_per_batch: int, workers: int, local_ranks: int) -> Problem | None:
-    """The problem of batches that do not fit, with how many workers would; None where they do, or nobody can tell.
+    """A problem if the batches do not fit, with the number of workers that would; None if they fit or it is unknown.
 
     Args:
-        bytes_per_batch: as `batch_bytes` has it.
+        bytes_per_batch: see `batch_bytes`.
         workers: loader workers of each rank.
         local_ranks: ranks on this machine.
     """
@@ -71,7 +71,7 @@ def _fits(bytes_per_batch: int, workers: int, local_ranks: int, free: int) -> bo
 
 
 def mib(number: int) -> str:
-    """A size for the user."""
+    """A number of bytes as text, in MiB or GiB."""
     return f"{number / 2**20:,.1f} MiB" if number < 2**30 else f"{number / 2**30:,.1f} GiB"
 
 

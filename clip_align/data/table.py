@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Columns of a csv or tab-separated file, read strictly: a row that does not fit its header is refused, not guessed."""
+"""Columns of a csv or tab-separated file, read strictly: a row that does not fit its header is an error."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, TextIO
 from clip_align.data.file_reader import open_file
 from clip_align.errors import UserError
 
-Row = tuple[int, tuple[str | None, ...]]  # line in the file; the fields asked for, None where the row is too short
+Row = tuple[int, tuple[str | None, ...]]  # line in the file; the wanted fields, None where the row is too short
 
 
 class ColumnsMissingError(Exception):
-    """Columns that a table does not have. names: theirs. found: those it has."""
+    """A table lacks columns. names: the missing ones. found: those it has."""
 
     def __init__(self, names: Sequence[str], found: Sequence[str]) -> None:
         super().__init__(", ".join(names))
@@ -30,18 +30,18 @@ def read_columns(path: Path, names: Sequence[str], key: str, hint: str, skip_bla
 
     Args:
         path: of the file, in UTF-8.
-        names: of the columns wanted, in the order wanted.
-        key: that errors are about, ``data.csv``.
-        hint: what to do about a row with too many fields.
-        skip_blanks: behind commas.
+        names: of the wanted columns, in the order of the result.
+        key: the option that error messages name, such as ``data.csv``.
+        hint: advice for a row with too many fields.
+        skip_blanks: ignore blanks after commas.
 
     Raises:
-        ColumnsMissingError: not all of ``names`` are there.
-        UserError: one line; rows longer than the header, quotes that do not pair, a column wanted that is there
-            twice, other encodings.
+        ColumnsMissingError: the table lacks some of ``names``.
+        UserError: for rows longer than the header, unpaired quotes, a wanted column that occurs twice, other
+            encodings.
         OSError: the file cannot be read.
     """
-    open_file(str(path)).close()  # a named pipe would wait, and can be read only once
+    open_file(str(path)).close()  # refuses a named pipe, which would block and can be read only once
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _read(file, names, f"{key}: {path}", hint, skip_blanks)
@@ -61,7 +61,7 @@ def _read(file: TextIO, names: Sequence[str], where: str, hint: str, skip_blanks
 
 
 def _numbered(reader: Any, where: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a csv reader with the number of the line that they begin in."""
+    """Rows of a csv reader with the numbers of the lines in which they begin."""
     line = 1
     try:
         for row in reader:
@@ -88,7 +88,7 @@ def _places(header: Sequence[str], names: Sequence[str], where: str) -> list[int
 def _rows(
     numbered: Iterator[tuple[int, list[str]]], columns: int, places: Sequence[int], where: str, hint: str
 ) -> Iterator[Row]:
-    """The fields at ``places``; UserError, once all are read, about the first row that is too long."""
+    """The fields at ``places``; UserError, after all rows, if any row is too long."""
     long: list[tuple[int, int]] = []
     for line, row in numbered:
         if len(row) > columns:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in a tar and where, without reading what is in it: a sample is later read by position.
+"""List the members of a tar with their positions, without reading their data: samples are later read by position.
 
-A header costs some microseconds here, tarfile's some tens, and webdataset's writer makes two for each file (the second
-for fractions of a second). Understood are POSIX (ustar, pax) and GNU headers, sizes in base 256, hard links (a link is
-its earlier file), sparse files (left out, since their bytes do not lie together) and tars behind one another.
+A header takes some microseconds here and some tens with tarfile, and webdataset's writer makes two for each file (the
+second for fractions of a second). Supported are POSIX (ustar, pax) and GNU headers, sizes in base 256, hard links (a
+link is its earlier file), sparse files (left out, since their bytes are not contiguous), concatenated tars.
 
-Two ways to be wrong: damage (a wrong checksum, a cut) leaves the files before it; a header whose checksum is right and
-which says what no writer says (a negative size, a number of thousands of digits) refuses the whole tar.
+Errors are of two kinds. After damage (a wrong checksum, a truncated file) the members before it are used. A header
+with a correct checksum and content that no writer produces (a negative size, a number of thousands of digits) makes the
+whole tar invalid.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _FILES, _WITHOUT_DATA = (b"0", b"\0", b"7"), (b"1", b"2", b"3", b"4", b"5", b"6"
 _HARD_LINK, _OLD_SPARSE = b"1", b"S"
 _GLOBAL, _LONG_NAME, _LONG_LINK = b"g", b"L", b"K"
 _EXTENDED = frozenset((b"x", b"X", _GLOBAL, _LONG_NAME, _LONG_LINK))  # about the next member, or all that follow
-_TOLD = (b"path", b"linkpath", b"size")
+_FIELDS = (b"path", b"linkpath", b"size")
 _MOST_DIGITS = 19  # 2^63 has as many
 
 
@@ -43,11 +44,11 @@ class Member(NamedTuple):
 
 
 class TarRefusedError(Exception):
-    """The tar says what no writer says; what, and at which byte."""
+    """A header has content that no writer produces; the message gives it and the byte."""
 
 
 class _Header(NamedTuple):
-    """The fields of one block, what the extended headers before it say included."""
+    """The fields of one header, including those of the extended headers before it."""
 
     kind: bytes
     name: bytes
@@ -57,14 +58,14 @@ class _Header(NamedTuple):
 
 
 def tar_members(file: BinaryIO) -> tuple[list[Member], str]:
-    """Whole members in order, and what is wrong with the file's end: empty when nothing is.
+    """Complete members in order, and what is wrong with the end of the file (empty if nothing is).
 
-    Takes time and memory in proportion to the file at most. TarRefusedError for what no writer writes.
+    Time and memory are at most proportional to the file. TarRefusedError for content that no writer produces.
     """
     handle, length = file.fileno(), os.fstat(file.fileno()).st_size
     members: list[Member] = []
     named: dict[bytes, Member] = {}
-    told: dict[bytes, bytes] = {}  # what extended headers say about the next member
+    extended: dict[bytes, bytes] = {}  # fields of extended headers, for the next member
     at, ended = 0, False
     while at + BLOCK <= length:
         block = os.pread(handle, BLOCK, at)
@@ -73,7 +74,7 @@ def tar_members(file: BinaryIO) -> tuple[list[Member], str]:
             continue
         if not _is_header(block):
             return members, f"{'has something else behind its end' if ended else 'is damaged'} at byte {at:,}"
-        header = _header(block, told, at)
+        header = _header(block, extended, at)
         data, ended = at + BLOCK, False
         if header.kind == _OLD_SPARSE:
             data = _after_map(handle, block, data)
@@ -81,9 +82,9 @@ def tar_members(file: BinaryIO) -> tuple[list[Member], str]:
             break
         at = data + -(-header.size // BLOCK) * BLOCK
         if header.kind in _EXTENDED:
-            told |= _told(header.kind, handle, data, header.size)
+            extended |= _extended_fields(header.kind, handle, data, header.size)
             continue
-        told = {}
+        extended = {}
         member = _member(header, data, named)
         if member is not None:
             members.append(member)
@@ -92,7 +93,7 @@ def tar_members(file: BinaryIO) -> tuple[list[Member], str]:
 
 
 def _member(header: _Header, data: int, named: dict[bytes, Member]) -> Member | None:
-    """The regular file that a header is about; None for folders, devices and symbolic links."""
+    """The regular file of a header; None for folders, devices and symbolic links."""
     if header.name.endswith(b"/"):  # a folder, in the oldest form
         return None
     if header.kind == _HARD_LINK:
@@ -103,15 +104,15 @@ def _member(header: _Header, data: int, named: dict[bytes, Member]) -> Member | 
     return Member(header.name, data, header.size) if header.kind in _FILES else None
 
 
-def _header(block: bytes, told: dict[bytes, bytes], at: int) -> _Header:
+def _header(block: bytes, extended: dict[bytes, bytes], at: int) -> _Header:
     kind = block[156:157]
-    told_size = told.get(b"size") if kind not in _EXTENDED else None
-    size = 0 if kind in _WITHOUT_DATA else _size(block[124:136], told_size, at)
+    extended_size = extended.get(b"size") if kind not in _EXTENDED else None
+    size = 0 if kind in _WITHOUT_DATA else _size(block[124:136], extended_size, at)
     if kind in _EXTENDED and size > MOST_HEADER_BYTES:
         raise TarRefusedError(f"has an extended header of {size:,} bytes at byte {at:,}")
-    sparse = kind == _OLD_SPARSE or b"GNU.sparse" in told
-    name = told.get(b"GNU.sparse.name") or told.get(b"path") or _name(block)
-    return _Header(kind, name, told.get(b"linkpath") or block[157:257].split(b"\0", 1)[0], size, sparse)
+    sparse = kind == _OLD_SPARSE or b"GNU.sparse" in extended
+    name = extended.get(b"GNU.sparse.name") or extended.get(b"path") or _name(block)
+    return _Header(kind, name, extended.get(b"linkpath") or block[157:257].split(b"\0", 1)[0], size, sparse)
 
 
 def _is_header(block: bytes) -> bool:
@@ -134,10 +135,10 @@ def _octal(field: bytes) -> int | None:
         return None
 
 
-def _size(field: bytes, told: bytes | None, at: int) -> int:
+def _size(field: bytes, extended: bytes | None, at: int) -> int:
     """The size in a header's 12 bytes, octal or base 256, or in the extended header before it."""
-    if told is not None:
-        size = int(told) if told.isdigit() and len(told) <= _MOST_DIGITS else None
+    if extended is not None:
+        size = int(extended) if extended.isdigit() and len(extended) <= _MOST_DIGITS else None
     elif field[0] == 0x80:
         size = int.from_bytes(field[1:], "big")
     else:
@@ -154,14 +155,14 @@ def _name(block: bytes) -> bytes:
     return name
 
 
-def _told(kind: bytes, handle: int, at: int, size: int) -> dict[bytes, bytes]:
-    """What an extended header says that matters here: POSIX's ``length key=value`` lines, or GNU's bare long name."""
+def _extended_fields(kind: bytes, handle: int, at: int, size: int) -> dict[bytes, bytes]:
+    """The used fields of an extended header: POSIX's ``length key=value`` lines, or GNU's bare long name."""
     data = os.pread(handle, size, at)
     if kind in (_LONG_NAME, _LONG_LINK):
         return {b"path" if kind == _LONG_NAME else b"linkpath": data.rstrip(b"\0")}
     if not (b"path=" in data or b"size=" in data or b"GNU.sparse" in data):
         return {}
-    told: dict[bytes, bytes] = {}
+    extended: dict[bytes, bytes] = {}
     start = 0
     while start < len(data):
         digits = data[start : start + _MOST_DIGITS + 1].split(b" ", 1)[0]
@@ -169,14 +170,16 @@ def _told(kind: bytes, handle: int, at: int, size: int) -> dict[bytes, bytes]:
         if not len(digits) + 2 < length <= len(data) - start:
             raise TarRefusedError(f"has a malformed extended header at byte {at:,}")
         key, _, value = data[start + len(digits) + 1 : start + length - 1].partition(b"=")
-        if key in _TOLD or key == b"GNU.sparse.name":
-            told[key] = value
+        if key in _FIELDS or key == b"GNU.sparse.name":
+            extended[key] = value
         elif key.startswith(b"GNU.sparse."):
-            told[b"GNU.sparse"] = b""
+            extended[b"GNU.sparse"] = b""
         start += length
-    if kind == _GLOBAL and told:  # a path or size for all that follow
-        raise TarRefusedError(f"has a global header about {', '.join(sorted(map(bytes.decode, told)))} at byte {at:,}")
-    return told
+    if kind == _GLOBAL and extended:  # a path or size for all that follow
+        raise TarRefusedError(
+            f"has a global header about {', '.join(sorted(map(bytes.decode, extended)))} at byte {at:,}"
+        )
+    return extended
 
 
 def _after_map(handle: int, block: bytes, at: int) -> int:
@@ -190,12 +193,12 @@ def _after_map(handle: int, block: bytes, at: int) -> int:
 
 
 def _after_zeros(handle: int, at: int, length: int) -> int:
-    """The first block from ``at`` on that is not all zeros; the file's length where there is none."""
+    """Position of the first block from ``at`` on that is not all zeros; the file's length if there is none."""
     while at < length:
-        try:  # over what a file holds no bytes of: a terabyte of nothing costs no time
+        try:  # skip holes of a sparse file, which may be terabytes
             at = max(at, os.lseek(handle, at, os.SEEK_DATA) // BLOCK * BLOCK)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing more; other errors: a file system that cannot say
+            if error.errno == errno.ENXIO:  # only a hole is left; other errors: not supported by the file system
                 return length
         part = os.pread(handle, _READ_AT_ONCE, at)
         rest = part.lstrip(b"\0")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training data of a run as one object: checked before step 0, then an endless stream of equal batches."""
+"""The training data of a run: checked before step 0, then an endless stream of batches of equal size."""
 
 from __future__ import annotations
 
@@ -27,9 +27,15 @@ MIB = 2**20
 class TrainingData:
     """Samples, plan and loader of one rank.
 
-    image_size, tokenizer: the model's; they may be set later (the tiny model's tokenizer is made from
-    ``captions()``), before ``loader()``. accumulate: batches of one optimizer step. progress: takes a line
-    now and then while shards are indexed, images looked for or the world is rendered.
+    Args:
+        data: the configured source.
+        image_size, tokenizer: the model's; may be set later (the tiny model's tokenizer is made from ``captions()``),
+            before ``loader()``.
+        seed: of order, crops, flips and captions.
+        rank, world_size: this rank, and the number of ranks.
+        cache: folder for indexes and rendered images.
+        accumulate: batches per optimizer step.
+        progress: receives lines and progress while shards are indexed or the world is rendered.
     """
 
     def __init__(
@@ -51,12 +57,12 @@ class TrainingData:
 
     @cached_property
     def found(self) -> Found:
-        """What is there; looked up once. UserError with a line for everything that must be repaired first."""
+        """The usable samples, found on first access. UserError with a line for every problem."""
         return enough(self.data.find(self._cache, self._progress), self.data.max_bad_share)
 
     @cached_property
     def plan(self) -> Plan:
-        """How samples become batches."""
+        """The assignment of samples to batches."""
         return Plan(
             tuple(self.found.samples.blocks),
             self.found.sources,
@@ -68,7 +74,7 @@ class TrainingData:
         )
 
     def check(self) -> tuple[str, ...]:
-        """Lines to show before step 0. UserError when the data cannot be trained on."""
+        """Lines for the user before step 0. UserError if there are too few samples."""
         per_epoch, step = sum(self.plan.per_source), self.plan.global_batch * self.accumulate
         if per_epoch < step:
             parts = f"data.batch_size={self.data.batch_size} x {self.world_size} ranks x accumulate={self.accumulate}"
@@ -81,14 +87,14 @@ class TrainingData:
         return (*self.found.notes, *self._mix(), self._summary())
 
     def check_words(self) -> tuple[str, ...]:
-        """Lines about words that the tokenizer does not know, where it can say; UserError when these are most."""
+        """A line about words that the tokenizer does not know, if it can list them; UserError if most words are."""
         unknown = getattr(self.tokenizer, "unknown", None)
         line = unknown_words(self.captions(SAMPLED), unknown) if unknown is not None else None
         return (line,) if line else ()
 
     @property
     def samples(self) -> int:
-        """Number of samples that can be used."""
+        """Number of usable samples."""
         return len(self.found.samples)
 
     @property
@@ -98,13 +104,13 @@ class TrainingData:
 
     @property
     def provenance(self) -> dict[str, object]:
-        """What decided about pixels and samples."""
+        """Fingerprint of the data, decoder and number of samples, for the record."""
         return {"data_fingerprint": self.found.fingerprint, "decoder": decoder_name(), "samples": self.samples}
 
     def captions(self, limit: int | None = None) -> Iterator[str]:
-        """Captions of all samples, or of ``limit`` of them at equal distances, cut as in training.
+        """Captions of all samples, or of ``limit`` evenly spaced ones, cut as in training.
 
-        All of a sample that has several; unreadable ones are passed over.
+        Includes all captions of a sample with several; unreadable ones are skipped.
         """
         count = self.samples if limit is None else min(limit, self.samples)
         for number in np.linspace(0, self.samples, count, endpoint=False).astype(int).tolist():
@@ -116,9 +122,12 @@ class TrainingData:
                 yield caption[: self.data.max_caption_chars]
 
     def loader(self, start: Cursor = Cursor(), pin_memory: bool = False, start_method: str | None = None) -> Loader:  # noqa: B008
-        """This rank's batches from ``start`` on, epoch after epoch without an end.
+        """An endless stream of this rank's batches.
 
-        ``start_method`` is that of the workers (None: the platform's; ``spawn`` works too).
+        Args:
+            start: position of the first batch.
+            pin_memory: copy batches to pinned memory, for GPUs.
+            start_method: of the workers; None: the platform's default.
         """
         if self.image_size is None or self.tokenizer is None:
             raise ValueError("image_size and tokenizer must be set before the loader is made")
@@ -150,7 +159,7 @@ class TrainingData:
         )
 
     def _mix(self) -> list[str]:
-        """A line about the sources when they do not weigh the same."""
+        """A line about the sources if their rates differ."""
         if set(self.found.rates) == {1.0}:
             return []
         total = sum(self.plan.per_source)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of the captions the model's tokenizer knows: found out before step 0, not after the run."""
+"""The fraction of caption words that the model's tokenizer does not know, tested before step 0."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable
 from clip_align.errors import UserError, visible
 from clip_align.models.words import split_words
 
-SAMPLED = 2000  # captions that are looked at
-MOST_UNKNOWN = 0.5  # of the words in them; above it captions say hardly anything
+SAMPLED = 2000  # number of captions that are tested
+MOST_UNKNOWN = 0.5  # fraction of their words above which training is refused
 
 
 def unknown_words(captions: Iterable[str], unknown: Callable[[list[str]], list[str]]) -> str | None:
-    """A line about the fraction of words that a tokenizer does not know; None when it knows all.
+    """A line about the fraction of words that a tokenizer does not know; None if it knows all.
 
     Args:
         captions: a sample of them.
-        unknown: gives the words of texts that are not in the tokenizer's vocabulary, each once.
+        unknown: from texts to their words that are not in the tokenizer's vocabulary, each once.
 
     Raises:
         UserError: the fraction is above `MOST_UNKNOWN`.

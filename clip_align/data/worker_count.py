@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many processes should read and decode where nobody has said so."""
+"""A suitable number of worker processes for reading and decoding."""
 
 from __future__ import annotations
 
-MOST_WORKERS = 16  # per rank: more wait for each other's memory and disk
+MOST_WORKERS = 16  # per rank: more compete for memory and disk
 
 
 def sensible_workers(cores: int, local_ranks: int, gpu: bool) -> int:
-    """Workers of each rank: the cores that are left when each rank of the machine has one for itself.
+    """Workers of each rank: the cores per rank, less one for the rank itself.
 
     Args:
-        cores: that the processes of this machine may use.
+        cores: usable cores of this machine.
         local_ranks: ranks on this machine.
-        gpu: the ranks train on GPUs; on the CPU training itself takes all cores, and workers would take them from it.
+        gpu: whether the ranks train on GPUs; on the CPU training itself uses all cores, so there are no workers.
     """
     return max(0, min(MOST_WORKERS, cores // local_ranks - 1)) if gpu else 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loader's worker processes: what signals do to them, how they end, and the memory they share with training.
+"""The loader's worker processes: their signals, their end, and shared memory.
 
-A signal to the whole process group (Ctrl-C, a scheduler's SIGTERM) reaches workers too, while batches have to come
-until the run has ended in order. So workers ignore it as long as they are needed; afterwards one is enough.
+A signal to the process group (Ctrl-C, a scheduler's SIGTERM) also reaches workers, but batches are needed until the run
+has ended in order. Workers therefore ignore signals while they are needed; afterwards one SIGTERM ends them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from torch.utils.data import get_worker_info
 from clip_align.processes.parent import end_with_parent
 from clip_align.processes.stop_signals import STOP_SIGNALS
 
-END_S = 2.0  # for workers to end after SIGTERM: one that is stopped, or waits for a disk, cannot
-_KILLED_S = 5.0  # for the system to take away killed ones
+END_S = 2.0  # seconds for workers to end after SIGTERM: one that is stopped, or waits for a disk, cannot
+_KILLED_S = 5.0  # seconds for the system to remove killed ones
 
 
 class Workers:
-    """The worker processes of one loader, from their start to their end. Picklable as far as they need it."""
+    """The worker processes of one loader, from start to end. Picklable for use in a worker (`begin`)."""
 
     def __init__(self) -> None:
         self._over: Any = RawValue(c_bool, False)  # shared with the workers; one byte needs no lock
@@ -41,9 +41,9 @@ class Workers:
     def starting(self) -> Iterator[None]:
         """Processes started inside are this loader's workers.
 
-        They are born with the signals blocked, and keep them so; what comes to this process meanwhile is delivered
-        after the block. torch's handler of SIGCHLD is not kept: it raises wherever the main thread is, in the middle of
-        an update too; a dead worker is noticed all the same, within 5 s, by whoever waits for a batch.
+        They inherit blocked signals and keep them blocked; signals to this process are delivered after the block.
+        torch's handler of SIGCHLD is removed: it raises in the main thread at any point, even within an update. The
+        loader still notices a dead worker within 5 s when it waits for a batch.
         """
         before, on_child = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
         self._over.value = False
@@ -52,7 +52,9 @@ class Workers:
             yield
         finally:
             self._processes += [p for p in multiprocessing.active_children() if p not in before]
-            atexit.register(self.release)  # runs before multiprocessing's own, which sends one SIGTERM and waits
+            atexit.register(
+                self.release
+            )  # runs before multiprocessing's exit handler, which sends one SIGTERM and waits
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGCHLD, on_child or signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
@@ -64,7 +66,7 @@ class Workers:
 
     @property
     def killed_by(self) -> str | None:
-        """Name of the signal that has ended one of them; None where none was ended so."""
+        """Name of the signal that ended one of them; None if none was."""
         codes = [process.exitcode or 0 for process in self._processes]
         return next((signal.Signals(-code).name for code in codes if code < 0), None)
 
@@ -74,25 +76,25 @@ class Workers:
     def begin(self, worker: int) -> None:
         """In a worker, before its first batch (``worker_init_fn``): leave signals to the process that trains.
 
-        They stay blocked in all of its threads, and one thread takes SIGTERM: a handler would have to wait until the
-        main thread comes back from waiting for work.
+        Signals stay blocked in all threads, and one thread waits for SIGTERM: a handler would run only when the main
+        thread returns from waiting for work.
         """
-        end_with_parent(os.getppid())  # torch's own look is every 5 s
+        end_with_parent(os.getppid())  # torch tests for this every 5 s only
         threading.Thread(target=self._wait_for_sigterm, daemon=True).start()
 
     def release(self) -> None:
-        """No more batches are needed: from now on one SIGTERM ends a worker."""
+        """Let SIGTERM end workers from now on: no more batches are needed."""
         self._over.value = True
 
     def kill(self) -> bool:
-        """End the workers at once, from any thread; whoever waits for a batch gets an error. False without workers."""
+        """Kill the workers, from any thread; a pending wait for a batch then raises. False if there were none."""
         living = [process for process in self._processes if process.is_alive()]
         for process in living:
             process.kill()
         return bool(living)
 
     def end(self) -> bool:
-        """End the workers that are left, by SIGTERM and then by SIGKILL; whether all are gone."""
+        """End the remaining workers, by SIGTERM and then by SIGKILL; returns whether all have ended."""
         self.release()
         atexit.unregister(self.release)
         left = _ended(self._processes, BaseProcess.terminate, END_S)
@@ -105,7 +107,7 @@ class Workers:
 
 
 def _ended(processes: list[BaseProcess], send: Callable[[BaseProcess], None], patience_s: float) -> list[BaseProcess]:
-    """``send`` a signal to those of ``processes`` that live; those that still do so after ``patience_s`` seconds."""
+    """Signal all living processes; returns those that still live after ``patience_s`` seconds."""
     living = [process for process in processes if process.is_alive()]
     for process in living:
         send(process)
@@ -116,10 +118,10 @@ def _ended(processes: list[BaseProcess], send: Callable[[BaseProcess], None], pa
 
 
 def shared(*tensors: torch.Tensor) -> None:
-    """In a worker: move tensors to shared memory now, where a lack of it is an error that reaches the parent.
+    """In a worker, move tensors to shared memory, so that a lack of it is an error in the parent.
 
-    torch would do so later, in a thread of its own whose errors are printed and then forgotten: the batch is lost, and
-    the parent waits for it for ever. Does nothing in the process that trains.
+    torch would do this later, in a thread whose errors are only printed: the batch would be lost, and the parent would
+    wait for ever. Without effect in the training process.
     """
     if get_worker_info() is not None:
         for tensor in tensors:

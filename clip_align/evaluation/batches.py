@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images are encoded together: fixed batches, and both images of a pair in one of them.
+"""Fixed batches of images, in which both images of a pair are always together.
 
-The batches follow from what is encoded and the batch size alone, never from ranks or memory, so that every number is
-the same on any number of ranks. A pair is reduced where its two images are: a reference whose pairs do not fit into
-one batch is encoded again in the next one, which happens at most once a batch where pairs share one reference
+The batches depend only on the images, the pairs and the batch size, never on ranks or memory, so that every number is
+the same on any number of ranks. A pair is reduced in the batch that contains both its images: a reference whose pairs
+do not fit into one batch is encoded again in the next one, at most once a batch where pairs have a common reference
 (3,000 pairs of 25 references, batches of 256: 3,036 images encoded for 3,025).
 """
 
@@ -20,10 +20,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images that are encoded at once.
+    """Images that are encoded in one forward pass.
 
-    rows: int64 [B], distinct. first: bool [B], whether no earlier batch had this row: only there its features count.
-    pairs: int64 [P], the pairs that are reduced here.
+    rows: int64 [B], distinct. first: bool [B], true where no earlier batch contained the row; only then its features
+    are kept. pairs: int64 [P], numbers of the pairs that are reduced in this batch.
     """
 
     rows: Rows
@@ -36,8 +36,8 @@ def image_batches(images: int, pairs: Rows, size: int) -> list[Batch]:
 
     Args:
         images: number of rows, 0 to ``images - 1``.
-        pairs: int64 [P, 2], rows of the reference and of the other.
-        size: images at a time.
+        pairs: int64 [P, 2], rows of the reference and of the other image.
+        size: images per batch.
     """
     batches: list[Batch] = []
     seen = np.zeros(images, bool)
@@ -49,7 +49,7 @@ def image_batches(images: int, pairs: Rows, size: int) -> list[Batch]:
 
 
 def _filled(images: int, pairs: Rows, size: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Pairs by reference, in the order in which references are first named; then the rows that are in no pair."""
+    """(rows, pairs) of each batch: pairs by reference, in order of first appearance, then the rows in no pair."""
     of_reference: dict[int, list[int]] = {}
     for number, (reference, _) in enumerate(pairs.tolist()):
         of_reference.setdefault(reference, []).append(number)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A benchmark as the evaluation sees it."""
+"""The interface of a benchmark that the evaluation relies on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clip_align.evaluation.stimulus import Stimulus, View
 
 
 class Benchmark(Protocol):
-    """Stimuli, items and scores under one key; pure: no model, rank, step or logger in sight."""
+    """Stimuli, items and scores under one key; independent of model, rank, step and logger."""
 
     family: ClassVar[str]
     version: ClassVar[int]
@@ -32,11 +32,11 @@ class Benchmark(Protocol):
     tokens: Tokens
     readers: Mapping[str, MapReader]
     batch_size: int | None
-    layers_given: bool  # by the user, who is refused where the model lacks one
-    tables: dict[str, tuple[str, ...]]  # values of the columns that scores are recorded by, once they are known
-    scored: bool  # whether an event of this session had items
-    adapted: tuple[ModelInfo, str | None] | None  # the model that it has adapted to, and what that returned
-    null_reason: str | None  # why its scores are null for this model, once that is known
+    layers_given: bool  # whether the user set ``layers``: then a layer that the model lacks is an error
+    tables: dict[str, tuple[str, ...]]  # values of the columns named by ``by`` of scores, once known
+    scored: bool  # whether an event of this evaluator had items
+    adapted: tuple[ModelInfo, str | None] | None  # the model it adapted to, and the reason returned
+    null_reason: str | None  # why its scores are null for this model; set by `prepare.planned`
 
     @property
     def key(self) -> str: ...  # noqa: D102

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a benchmark introduces itself in the record."""
+"""The description of a benchmark in the record."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from clip_align.evaluation.score import Score
 from clip_align.evaluation.scoring import all_scores
 from clip_align.evaluation.weights import RAW
 
-ONLY_WHERE_GIVEN = ("by", "value", "clusters")  # fields of a score that most do without
+ONLY_WHERE_GIVEN = ("by", "value", "clusters")  # fields of a score that are omitted when empty
 
 
 def described(benchmark: Benchmark, n: int | None, weights: str = RAW) -> dict[str, Any]:
-    """The fields of its ``kind: benchmark`` line: all that a report needs to draw and to explain it.
-
-    The scores are those of the model it has adapted to, with their details by value as far as these are known.
+    """The fields of the benchmark's ``kind: benchmark`` line: everything a report needs to draw and explain it.
 
     Args:
-        benchmark: adapted to its model.
-        n: number of items, None where they could not be had yet.
-        weights: the set of weights that plain keys are of.
+        benchmark: adapted to its model, whose scores are described, with the details by value that are known so far.
+        n: number of items; None while unknown.
+        weights: name of the set of weights that keys without a suffix belong to.
     """
     return {
         "key": benchmark.key,
@@ -30,7 +28,7 @@ def described(benchmark: Benchmark, n: int | None, weights: str = RAW) -> dict[s
         "stand_in": benchmark.stand_in,
         "source": benchmark.source,
         "licence": benchmark.licence,
-        "options": {**benchmark.options, "every_n_steps": benchmark.every_n_steps},  # a verdict asks for it
+        "options": {**benchmark.options, "every_n_steps": benchmark.every_n_steps},  # needed by the verdict
         "n": n,
         "weights": weights,
         "panel": benchmark.shown_in,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encode images and texts, dealt over the ranks in batches that never depend on them.
+"""Encode images and texts in batches that are distributed over the ranks but do not depend on their number.
 
-Batch k is done by rank k mod world and gathered to rank 0, so the numbers are the same on 1, 2, 3
-ranks. Every rank goes through the same rounds whatever happens to it: a rank that fails says so at
-the end, and nobody waits for it.
+Rank k mod world encodes batch k and rank 0 gathers the results, so the numbers are the same on 1, 2 or 3 ranks.
+Every rank takes part in every round of collectives, even after an error, which it reports at the end: otherwise the
+other ranks would wait in a collective for ever.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ from clip_align.processes.ranks import Ranks
 Array = NDArray[np.float32]
 Context = Callable[[], AbstractContextManager[Any]]
 
-_TOKENS: WeakKeyDictionary[EvaluatedModel, dict[str, torch.Tensor]] = WeakKeyDictionary()  # of each text, once a run
+_TOKENS: WeakKeyDictionary[EvaluatedModel, dict[str, torch.Tensor]] = (
+    WeakKeyDictionary()
+)  # of each text, tokenized once per run
 
 
 @dataclass(frozen=True, eq=False)
 class EncodingRequest:
-    """What one model is to encode in an event.
+    """The images, pairs and texts that one model encodes in an event.
 
-    sources: where the images are kept. rows: int64 [R, 2], for each distinct image its source and its place in that
-    source's N * V.
+    sources: arrays of cached images. rows: int64 [R, 2], for each distinct image the number of its source and its index
+    among that source's N * V views.
     texts: distinct prompts.
-    features: the readings, with the rows whose features are wanted (bool [R]).
+    features: by reading, the rows whose features are kept (bool [R]).
     pairs: int64 [P, 2], distinct pairs of rows: reference, other.
-    reductions: the readings, with the pairs that are to be reduced (bool [P]).
+    reductions: by reading, the pairs that are reduced (bool [P]).
     """
 
     sources: Sequence[Source]
@@ -57,14 +59,14 @@ class EncodingRequest:
 
 @dataclass(eq=False)
 class Table:
-    """Rows of an array, of which only those wanted are allocated, and filled as they come."""
+    """Some rows of a larger array: only ``wanted`` ones are allocated, on the first `put`."""
 
     wanted: NDArray[np.bool_]
     values: NDArray[Any] | None = None
-    shape: tuple[int, int] = (1, 0)  # of the features in a row
+    shape: tuple[int, int] = (1, 0)  # of one row's features: tokens, width
 
     def put(self, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Fill the rows, all of them wanted."""
+        """Store ``values`` [len(rows), …]; KeyError for a row that is not ``wanted``."""
         if self.values is None:
             self.values = np.empty((np.count_nonzero(self.wanted), *values.shape[1:]), values.dtype)
         self.values[self._places(rows)] = values
@@ -77,17 +79,17 @@ class Table:
 
     def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         if not self.wanted[rows].all():
-            raise KeyError("a row that was not asked for")
+            raise KeyError("a row that is not wanted")
         places: NDArray[np.int64] = np.cumsum(self.wanted)[rows] - 1
         return places
 
 
 @dataclass(eq=False)
 class EncodedFeatures:
-    """What one set of weights made of a request.
+    """The result of an `EncodingRequest` with one set of weights.
 
-    features: by reading, float32 [T * D] for each row. squares, norms: by reading, for each pair. sizes: by reading,
-    for each row that is a reference. texts: float32 [D] for each text.
+    features: by reading, float32 [T * D] for each row. squares, norms: by reading, [D] and [2] for each pair (see
+    `reduce_pairs.Reduced`). sizes: by reading, [D] for each row that is a reference. texts: float32 [D] for each text.
     """
 
     features: dict[Reading, Table] = field(default_factory=dict)
@@ -98,7 +100,7 @@ class EncodedFeatures:
 
     @classmethod
     def to(cls, request: EncodingRequest) -> EncodedFeatures:
-        """An empty answer."""
+        """Tables of the rows, pairs and texts of ``request``, still empty."""
         references = {r: np.zeros(len(request.rows), bool) for r in request.reductions}
         for reading, pairs in request.reductions.items():
             references[reading][request.pairs[pairs, 0]] = True
@@ -113,7 +115,7 @@ class EncodedFeatures:
 
 @dataclass(eq=False)
 class _Part:
-    """One batch's fraction of an answer, by reading: rows with features and their shape; pairs, and reference rows."""
+    """The results of one batch, by reading: rows, features and their shape; pairs, reference rows and reductions."""
 
     features: dict[Reading, tuple[NDArray[np.int64], Array, tuple[int, int]]] = field(default_factory=dict)
     reductions: dict[Reading, tuple[NDArray[np.int64], NDArray[np.int64], Reduced]] = field(default_factory=dict)
@@ -141,16 +143,19 @@ def encode(
     interrupted: Callable[[], bool] = lambda: False,
     weights: Mapping[str, Swap] = OWN,
 ) -> dict[str, EncodedFeatures] | None:
-    """Rank 0 gets the answers by set of weights, the others empty ones; None on all ranks when ``interrupted()``.
+    """Encode everything in ``request``, with each set of weights. RunError on all ranks if encoding fails on any.
 
     Args:
         evaluated_model: the model, in evaluation mode and without gradients (`evaluation_mode.evaluating`).
-        request: what is to be encoded.
-        batch_size: images or texts at a time.
-        ranks: this process among the others.
+        request: images, pairs and texts; the same on all ranks.
+        batch_size: images or texts per forward pass.
+        ranks: the process group.
         context: the run's precision (autocast).
-        interrupted: called on every rank equally often, between batches; has to answer alike on all of them.
+        interrupted: called between batches, equally often on every rank; must return the same value on all ranks.
         weights: sets of weights by name; images are read once for all of them.
+
+    Returns:
+        By set of weights, the features: complete on rank 0, empty elsewhere. None on all ranks once ``interrupted()``.
     """
     images = image_batches(len(request.rows), request.pairs, batch_size)
     texts = [np.arange(n, min(n + batch_size, len(request.texts))) for n in range(0, len(request.texts), batch_size)]
@@ -171,7 +176,7 @@ def encode(
                 parts = _texts(evaluated_model, request, texts[number - len(images)], sets, context)
         except Exception as error:
             failure.append(error)
-        # gathered round by round: rank 0 never holds more of the others' than one round
+        # gathered in each round, so that rank 0 never holds more than one round of other ranks' results
         for of_rank in ranks.gather(parts):
             try:
                 for name, part in of_rank.items():
@@ -205,7 +210,7 @@ def _images(
 
 
 def _read(evaluated_model: EvaluatedModel, request: EncodingRequest, batch: Batch, images: torch.Tensor) -> _Part:
-    """One pass of the model over a batch; each layer is reduced as it comes."""
+    """One forward pass over a batch; each layer is reduced as soon as it is computed, then dropped."""
     part = _Part()
     wanted = [r for r, rows in request.features.items() if rows[batch.rows[batch.first]].any()]
     wanted += [r for r, pairs in request.reductions.items() if pairs[batch.pairs].any() and r not in wanted]
@@ -241,6 +246,7 @@ def _keep(
         return
     here = batch.first & rows[batch.rows]
     if here.any():
+        # selected on the device, so that only wanted rows are copied to the host
         values = features[torch.from_numpy(np.flatnonzero(here)).to(features.device)].flatten(1).float().cpu().numpy()
         part.features[reading] = (batch.rows[here], values, shape)
 
@@ -251,7 +257,7 @@ def _reduce(part: _Part, request: EncodingRequest, batch: Batch, reading: Readin
     if not len(pairs):
         return
     rows = request.pairs[pairs]  # [P, 2]
-    order = np.argsort(batch.rows)
+    order = np.argsort(batch.rows)  # searchsorted needs sorted rows
     places = order[np.searchsorted(batch.rows, rows, sorter=order)]
     references = np.unique(places[:, 0])
     found = reduced(features.float(), torch.from_numpy(places), torch.from_numpy(references))
@@ -288,7 +294,7 @@ def _texts(
 
 
 def _tokens(evaluated_model: EvaluatedModel, texts: list[str]) -> torch.Tensor:
-    """Tokens of the texts; each is tokenized once a run."""
+    """Token ids [N, context] of the texts; each text is tokenized once per run."""
     if evaluated_model.tokenizer is None:
         raise RunError("prompts need a tokenizer, and the model has none")
     known = _TOKENS.setdefault(evaluated_model, {})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whom the benchmarks ask: a model with its input size, normalization and tokenizer."""
+"""The model under evaluation, with its input size, normalization and tokenizer."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ OPENAI_WORDS = 49_408  # size of the byte-pair vocabulary of the same release
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedModel:
-    """A model that can be asked.
+    """The model under evaluation, as benchmarks see it.
 
     model: has ``encode_image`` ([N, 3, S, S] -> [N, D]) and, where prompts are used, ``encode_text``.
     image_size: S in pixels.
     mean, std: normalization of the channels, on [0, 1].
-    tokenizer: texts -> int64 [N, context]; None where there is none. May have ``unknown(texts)``,
-        the words that it does not know.
-    warnings: what had to be guessed, a line each.
-    no_tokenizer: where there is none, why, and what to do about it.
+    tokenizer: texts -> int64 [N, context]; None: prompts cannot be embedded. May have a method
+        ``unknown(texts)`` that returns the words it does not know.
+    warnings: assumptions made about the model, a line each.
+    no_tokenizer: without a tokenizer, the reason and the remedy.
     """
 
     model: nn.Module
@@ -41,7 +41,7 @@ class EvaluatedModel:
 
 
 class OpenClipTokenizer:
-    """open_clip's byte-pair tokenizer, imported once a text is tokenized: few benchmarks have prompts."""
+    """open_clip's byte-pair tokenizer, imported when the first text is tokenized: few benchmarks have prompts."""
 
     def __init__(self, context_length: int) -> None:
         self.context_length = context_length
@@ -64,17 +64,15 @@ def find_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> EvaluatedModel:
-    """The model under evaluation inside somebody else's training module; UserError where it cannot be found.
-
-    The model is the argument, else the module itself, else its only child with ``encode_image``;
-    size from ``visual.image_size``; mean and std from the arguments or ``visual``, else OpenAI's with
-    a warning; the tokenizer is the argument, else open_clip's where the model has its vocabulary, else none.
+    """Find the model under evaluation in a training module. UserError if there is none, or more than one.
 
     Args:
-        module: the training's module, or the model itself.
-        model: the model under evaluation, where it is not to be found in the module.
-        tokenizer: texts to int64 [N, context].
-        mean, std: of the channels, on [0, 1].
+        module: the LightningModule, or the model itself.
+        model: the model under evaluation; default: ``module`` or its only child with ``encode_image``.
+        tokenizer: texts to int64 [N, context]; default: open_clip's if the model has its vocabulary, else none.
+        mean, std: of the channels, on [0, 1]; default: those of ``model.visual``, else OpenAI's, with a warning.
+
+    The input size is ``model.visual.image_size``.
     """
     found = _with_encode_image(module) if model is None else model
     if not hasattr(found, "encode_image"):
@@ -84,7 +82,7 @@ def find_model(
     mean = mean if mean is not None else getattr(visual, "image_mean", None)
     std = std if std is not None else getattr(visual, "image_std", None)
     if mean is None or std is None:
-        warnings.append("the model does not say how its images are normalized: OpenAI's mean and std are used")
+        warnings.append("the model does not define how its images are normalized: OpenAI's mean and std are used")
         mean, std = OPENAI_MEAN if mean is None else mean, OPENAI_STD if std is None else std
     size, mean, std = _image_size(found, visual), _triple(mean), _triple(std)
     if tokenizer is not None:

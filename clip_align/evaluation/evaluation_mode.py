@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look at a model without leaving a trace: training continues as if nobody had looked."""
+"""Evaluate a model without side effects on training: modes, gradients and random states are restored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 
 @contextmanager
 def same_random_state(device: torch.device | None = None) -> Iterator[None]:
-    """Put the random states of python, numpy, torch and the device back as found."""
+    """Restore the random states of Python, NumPy, torch and the device on exit."""
     python, legacy, host = random.getstate(), np.random.get_state(), torch.get_rng_state()
     backend: Any = getattr(torch, device.type) if device is not None and device.type not in {"cpu", "meta"} else None
     on_device = backend.get_rng_state(device) if backend is not None else None
@@ -31,7 +31,7 @@ def same_random_state(device: torch.device | None = None) -> Iterator[None]:
 
 
 def _uncompiled() -> AbstractContextManager[Any]:
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled; asking would import it, which takes seconds
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled; importing it takes seconds
         return nullcontext()
     stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
     return stance
@@ -39,12 +39,12 @@ def _uncompiled() -> AbstractContextManager[Any]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """``model`` in evaluation mode, without gradients; everything is put back.
+    """``model`` in evaluation mode, without gradients; everything is restored on exit.
 
-    ``no_grad`` and not ``inference_mode``: what a model caches while it is looked at may be needed
-    by training. Each submodule's own mode is restored, as some may be frozen in eval by intent.
-    A compiled model runs uncompiled: other batch sizes than training's would make its graph one of any size, and so
-    change training.
+    ``no_grad`` and not ``inference_mode``, since training may use tensors that the model caches during evaluation.
+    The mode of each submodule is restored separately, as some may be frozen in evaluation mode by intent.
+    A compiled model runs uncompiled: another batch size than training's would make torch.compile generalize the graph
+    to dynamic shapes, and so change training.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     modes = [(module, module.training) for module in model.modules()]
@@ -59,7 +59,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def gradients_kept(model: nn.Module) -> Iterator[None]:
-    """The parameters' gradients are set aside and put back as the same tensors, whatever is differentiated inside."""
+    """Set the parameters' gradients to None and restore the same tensors on exit."""
     before = [(parameter, parameter.grad) for parameter in model.parameters()]
     try:
         for parameter, _ in before:

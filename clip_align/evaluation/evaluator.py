@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's evaluations: benchmarks prepared once, then one event after another, on all ranks together."""
+"""A run's evaluations: benchmarks are prepared once, then evaluated event by event, on all ranks together."""
 
 from __future__ import annotations
 
@@ -41,29 +41,30 @@ def _to_stderr(line: str | Progress) -> None:
 
 
 def _nowhere(text: str) -> None:
-    """A training without a log of its own."""
+    """The default ``log``: discards the text."""
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What a training run hands to its callbacks (``callbacks.base.attach``); all but ``cache`` has a default.
+    """The settings that all callbacks of a run have in common (``callbacks.base.attach``); only ``cache`` is required.
 
-    cache: folder for what is made once; the images go to ``stimuli/`` below it.
-    record: on rank 0 where evaluations are written; None there: ``clip-align/`` under the trainer's log folder.
-    batch_size: images encoded at a time, on every rank; the smallest of it and those that callbacks give, else 256.
-    early_steps: extra evaluations of the human and zero-shot families, below their ``every_n_steps``.
-    max_steps: the last step where it is known; None: the trainer's ``max_steps``.
-    evaluated_model: the model with size, normalization and tokenizer; None: found in the module.
-    position: where a step is (samples seen, epoch, seconds); None: counted from the batches.
-    interrupted: asked on every rank equally often, before an event and between its batches; has to answer
-        alike on all ranks. Once it says True the event is dropped: nothing is recorded for that step.
-    notify: takes lines and progress, on rank 0.
-    weights: sets of weights that every event encodes with, by name: what to enter around the model so that it has
-        them, in place, put back to the bit (`weights.swapped`). Plain keys are of the first set; others have
-        theirs with a suffix, ``…/srocc@<name>``.
-    log: takes what is for the log alone (tracebacks of benchmarks that failed), on rank 0.
-    listeners: called on all ranks with (step, scores by key, None where undefined) once an event is
-        recorded; a best checkpoint saves here, with exactly the weights that were scored.
+    cache: folder of files that are made once; images are in ``stimuli/`` below it.
+    record: the record that rank 0 writes, None on the other ranks. None on rank 0: a record in ``clip-align/`` under
+        the trainer's log folder.
+    batch_size: images per forward pass, on every rank; the smallest of it and those of the callbacks, else 256.
+    early_steps: additional optimizer steps, below ``every_n_steps``, at which the human and zero-shot families are
+        evaluated.
+    max_steps: last optimizer step of the run; None: the trainer's ``max_steps``.
+    evaluated_model: the model under evaluation; None: found in the LightningModule.
+    position: from an optimizer step to its `Position` (samples seen, epoch, seconds); None: counted from the batches.
+    interrupted: called before an event and between its batches, equally often on every rank; must return the same
+        value on all ranks. Once it returns True the event is dropped: nothing is recorded for that step.
+    notify: shows a line or progress to the user; called on rank 0.
+    log: writes a text to the log file only (tracebacks of failed benchmarks); called on rank 0.
+    listeners: called on all ranks with (step, scores by key, None where undefined) once an event is recorded; the
+        best checkpoint is saved in one, with exactly the weights that were scored.
+    weights: by name, context managers inside which the model has that set of weights (`weights.swapped`); every
+        event encodes with each. Scores of the first set have plain keys, those of others the suffix ``@<name>``.
     """
 
     cache: Path
@@ -86,38 +87,45 @@ class EvaluationSettings:
 
 
 class Evaluator:
-    """The benchmarks of one run with whom each asks: ``prepare`` once, then ``evaluate`` at each event.
+    """The benchmarks of one run and their models: call ``prepare`` once, then ``evaluate`` at each event.
 
-    ``position`` tells where a step is; ``record`` is None on all ranks but the first. In the record,
-    ``time/evaluation_seconds`` is what asking and scoring took, ``time/evaluation_fraction`` the fraction of the time
-    since training began that all events took with their recording and listeners (a best checkpoint), those of the
-    last event excepted: its line is written before.
+    In the record, ``time/evaluation_seconds`` is the duration of encoding and scoring, ``time/evaluation_fraction`` the
+    fraction of the time since training began that all events took, including recording and listeners (a best
+    checkpoint), except those of the current event, whose line is written before them.
+
+    Args:
+        benchmarks: with the model under evaluation of each, in the same order on all ranks; UserError for two with the
+            same key.
+        settings: see there; ``record`` is None on all ranks but the first.
+        ranks: the process group.
+        position: from an optimizer step to its `Position`.
     """
 
     def __init__(
         self,
-        asked: Sequence[tuple[Benchmark, EvaluatedModel]],
+        benchmarks: Sequence[tuple[Benchmark, EvaluatedModel]],
         settings: EvaluationSettings,
         ranks: Ranks,
         position: Callable[[int], Position],
     ) -> None:
-        refuse_same_keys([benchmark for benchmark, _ in asked])
+        refuse_same_keys([benchmark for benchmark, _ in benchmarks])
         self.settings, self.ranks, self.position = settings, ranks, position
-        self.record = settings.record  # may be given until the first event
+        self.record = settings.record  # may be set until the first event
         self.listeners: list[Listener] = list(settings.listeners)
         self.log = settings.log
-        self._evaluated_models = {benchmark.key: evaluated_model for benchmark, evaluated_model in asked}
-        self.benchmarks = {benchmark.key: benchmark for benchmark, _ in asked}
+        self._evaluated_models = {benchmark.key: evaluated_model for benchmark, evaluated_model in benchmarks}
+        self.benchmarks = {benchmark.key: benchmark for benchmark, _ in benchmarks}
         self._prepared: dict[str, PreparedBenchmark] = {}
         self._unions: dict[tuple[str, ...], StimulusUnion] = {}
-        self._introduced: dict[str, tuple[int | None, int]] = {}  # numbers of items, and of scores
+        # numbers of items and of scores in the last benchmark line of each key
+        self._described: dict[str, tuple[int | None, int]] = {}
         self._first_items: dict[str, Items] = {}
         self._warned: set[str] = set()
         self._started = time.monotonic()
         self._spent = 0.0
 
     def prepare(self, local_rank: int = 0) -> None:
-        """List, make and open all images, before step 0: one process a machine makes them, the others wait."""
+        """List, render and open all images, before step 0: local rank 0 of each machine renders, the others wait."""
         ranks = self.ranks
         with same_random_state():
             plans = ranks.together(self._planned, UserError, "preparation")
@@ -131,12 +139,12 @@ class Evaluator:
             self._prepared = ranks.together(lambda: opened(plans, jobs), UserError, "preparation")
 
     def begin(self) -> None:
-        """Training begins: from here on counts the fraction of time that evaluation takes."""
+        """Start the clock of ``time/evaluation_fraction``; call when training begins."""
         self._started = time.monotonic()
 
     @property
     def warnings(self) -> list[str]:
-        """What had to be guessed about the models, a line each."""
+        """Assumptions made about the models, a line each."""
         return sorted(
             {line for evaluated_model in self._evaluated_models.values() for line in evaluated_model.warnings}
         )
@@ -151,9 +159,17 @@ class Evaluator:
         return plans
 
     def evaluate(self, step: int, due: Iterable[str], context: Context) -> Scores | None:
-        """One event: ask, score, record and tell the listeners; None where it was interrupted.
+        """One event: encode, score, record, call the listeners.
 
-        ``due``: keys, in the same order on all ranks. RunError on all ranks where one fails.
+        Args:
+            step: optimizer steps done.
+            due: keys of the benchmarks, in the same order on all ranks.
+            context: the run's precision (autocast).
+
+        Returns:
+            Scores by full key, None where undefined; None instead if the event was interrupted.
+
+        RunError on all ranks if one rank fails.
         """
         start = time.monotonic()
         try:
@@ -167,17 +183,18 @@ class Evaluator:
             if results is None:
                 return None
             self.ranks.together(lambda: self._recorded(step, chosen, results, time.monotonic() - start), RunError)
-            shared = self.ranks.broadcast({k: replace(r, items=None) for k, r in results.items()})
-            scores = {f"{k}/{name}": e.value for k, r in shared.items() for name, e in r.estimates.items()}
+            # without items, which only rank 0 has
+            on_all_ranks = self.ranks.broadcast({k: replace(r, items=None) for k, r in results.items()})
+            scores = {f"{k}/{name}": e.value for k, r in on_all_ranks.items() for name, e in r.estimates.items()}
             for listener in self.listeners:
                 listener(step, scores)
         return scores
 
     def _results(self, due: Sequence[PreparedBenchmark], context: Context) -> dict[str, BenchmarkResult] | None:
-        """Outcomes of all due benchmarks by key on rank 0, none elsewhere; None when interrupted."""
+        """Results of all due benchmarks by key on rank 0, empty elsewhere; None when interrupted."""
         results: dict[str, BenchmarkResult] = {}
         groups: dict[tuple[int, bool], list[PreparedBenchmark]] = {}
-        for prepared in due:  # one pass over the images for each model that is asked, and precision
+        for prepared in due:  # one pass over the images for each model and precision
             benchmark = prepared.benchmark
             groups.setdefault((id(self._evaluated_models[benchmark.key]), benchmark.full_precision), []).append(
                 prepared
@@ -192,6 +209,7 @@ class Evaluator:
                 )  # fmt: skip
                 if answers is None:
                     return None
+                # an error on rank 0 is raised on all ranks
                 results.update(self.ranks.together(lambda: self._scored(union, group, answers)))  # noqa: B023
         return {p.benchmark.key: results[p.benchmark.key] for p in due if p.benchmark.key in results}
 
@@ -203,7 +221,7 @@ class Evaluator:
         return {key: self._same_items(key, result) for key, result in benchmark_results(union, group, answers).items()}
 
     def _same_items(self, key: str, result: BenchmarkResult) -> BenchmarkResult:
-        """The outcome, or a failed one where its items are not those that the record has under this key."""
+        """``result``, or a failed one if its items are not those that the record has under this key."""
         items = result.items
         if items is None:
             return result
@@ -245,30 +263,29 @@ class Evaluator:
             benchmark, result = prepared.benchmark, results[prepared.benchmark.key]
             items = result.items
             self._warn(benchmark.key, result, position)
-            self._introduce(record, benchmark, items, position)
+            self._describe(record, benchmark, items, position)
             if items is not None:
                 every = benchmark.every_n_steps
                 record.write_items(
                     benchmark.key, step, items.ids, items.clusters, items.conditions, items.human, items.model, every
                 )
         elapsed = max(time.monotonic() - self._started, 1e-9)
-        spent = self._spent + seconds  # what is still to come of this event counts from the next one on
+        spent = self._spent + seconds  # recording and listeners of this event are counted in the next one
         times = {"time/evaluation_seconds": seconds, "time/evaluation_fraction": min(1.0, spent / elapsed)}
         record.append("evaluation", position, {**as_fields(results), **times})
 
-    def _introduce(self, record: Record, benchmark: Benchmark, items: Items | None, position: Position) -> None:
-        """The benchmark's line: at its first event, and again once its number of items or its scores are known."""
-        n = self._introduced.get(benchmark.key, (None, 0))[0] if items is None else len(items)
-        about = described(
-            benchmark, n, next(iter(self.settings.weights))
-        )  # n: not known while the model cannot be scored
+    def _describe(self, record: Record, benchmark: Benchmark, items: Items | None, position: Position) -> None:
+        """Write the benchmark's line: at its first event, and again when its number of items or scores changes."""
+        # while no event had items, their number is unknown (None)
+        n = self._described.get(benchmark.key, (None, 0))[0] if items is None else len(items)
+        about = described(benchmark, n, next(iter(self.settings.weights)))
         known = n, len(about["scores"])
-        if self._introduced.get(benchmark.key) != known:
+        if self._described.get(benchmark.key) != known:
             record.append("benchmark", position, about)
-            self._introduced[benchmark.key] = known
+            self._described[benchmark.key] = known
 
     def _warn(self, key: str, result: BenchmarkResult, position: Position) -> None:
-        """One warning for each thing that a benchmark raises, and its traceback for the log."""
+        """Record a warning for each distinct error of a benchmark, and write its traceback to the log."""
         if result.failure is None or self.record is None:
             return
         reason = next(iter(result.estimates.values())).reason

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One event: every distinct image encoded once, items and scores of all due benchmarks on rank 0.
+"""One event: every distinct image is encoded once; rank 0 computes items and scores of all due benchmarks.
 
-The functions here know benchmarks, features and ranks; not Lightning, not the record, not the step.
+Independent of Lightning, the record and the step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """Some images of a benchmark: their ids, where they are kept, and at which places [N] of the source."""
+    """Some images of a benchmark: ids, the cached array, and ``places`` [N], their rows in that array."""
 
     ids: Sequence[str]
     source: Source
@@ -39,10 +39,10 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class PreparedBenchmark:
-    """A benchmark with its images at hand: all that is fixed during a run.
+    """A benchmark with its opened images: everything about it that is fixed during a run.
 
-    images: all of its stimuli. readings: what is read from them, by layer. ``reason``: it cannot be evaluated at all
-    (unknown words).
+    images: all of its stimuli. prompts: texts by class. readings: what is read from the model, by layer. pairs: ids of
+    (reference, other). reason: why all scores are null for this model (unknown words, …), else None.
     """
 
     benchmark: Benchmark
@@ -55,7 +55,7 @@ class PreparedBenchmark:
 
 @dataclass(frozen=True, eq=False)
 class _Own:
-    """Where a benchmark finds its own: rows [N, V] of the images by id, and numbers [P, V] of its pairs."""
+    """Positions of one benchmark's data in a union: rows [V] by stimulus id, numbers [P, V] of its pairs."""
 
     rows: Mapping[str, Rows]
     pairs: Rows
@@ -63,7 +63,7 @@ class _Own:
 
 
 class StimulusUnion:
-    """The distinct images, pairs and texts of several benchmarks, and where each benchmark finds its own."""
+    """The distinct images, pairs and texts of several benchmarks, and the positions of each benchmark's own."""
 
     def __init__(self, due: Iterable[PreparedBenchmark]) -> None:
         self.due = [p for p in due if p.reason is None]
@@ -95,7 +95,7 @@ class StimulusUnion:
         self.request = EncodingRequest(sources, table, tuple(texts), features, both, reductions)
 
     def _table(self) -> tuple[Rows, list[Source]]:
-        """Rows (source, place) of the distinct images: one id under one view, in so many tiles, is one image."""
+        """Rows (source, place) of the distinct images, which differ in id, view or number of tiles; and the sources."""
         first: dict[tuple[str, str, int], int] = {}
         table: list[tuple[int, int]] = []
         sources: dict[int, tuple[int, Source]] = {}
@@ -114,7 +114,13 @@ class StimulusUnion:
         return np.asarray(table, np.int64).reshape(-1, 2), [source for _, source in sources.values()]
 
     def features(self, prepared: PreparedBenchmark, layer: Layer, answer: EncodedFeatures) -> Features:
-        """A benchmark's own features out of the answer to all."""
+        """The features of one benchmark.
+
+        Args:
+            prepared: one of the benchmarks of this union.
+            layer: one of ``prepared.readings``.
+            answer: the encoded features of the whole union, on rank 0.
+        """
         own, reading = self._own[prepared.benchmark.key], prepared.readings[layer]
         texts = [answer.texts[np.asarray([self._texts[t] for t in group])] for group in prepared.prompts.values()]
         images, shape = np.zeros((0, 1, 0), np.float32), (1, 0)
@@ -131,6 +137,7 @@ class StimulusUnion:
     def _differences(self, numbers: Rows, reading: Reading, answer: EncodedFeatures) -> PairDifferences:
         squares = answer.squares[reading]
         flat, references = numbers.ravel(), self.request.pairs[numbers.ravel(), 0]
+        # a reference counts once per pair, as if its features were averaged over all pairs
         rows, times = np.unique(references, return_counts=True)
         sizes = answer.sizes[reading][rows]
         return PairDifferences(
@@ -142,7 +149,7 @@ class StimulusUnion:
 
 
 def class_means(texts: Sequence[Array]) -> Array:
-    """Per class the mean of its prompts' unit-norm embeddings, normed again: [K, D] from K times [T, D]."""
+    """Class embeddings [K, D]: the normalized mean of the unit-norm embeddings [T, D] of each class's prompts."""
     if not texts:
         return np.zeros((0, 0), np.float32)
     means = np.stack([unit(group.astype(np.float64)).mean(axis=0) for group in texts])
@@ -150,7 +157,7 @@ def class_means(texts: Sequence[Array]) -> Array:
 
 
 def why_unusable(features: Features) -> str | None:
-    """Why no score can be had from these features: not finite, or the same for all images (or prompts)."""
+    """Why no score can be computed from these features (not finite, or equal for all images or prompts), or None."""
     for name, array in (("images", features.images), ("prompts", features.prompts)):
         if not array.size:
             continue
@@ -173,7 +180,12 @@ def outcome(
 ) -> BenchmarkResult:
     """Items and scores of one benchmark in all its layers, with every set of weights.
 
-    ContractError where it returns what cannot be recorded.
+    Args:
+        union: the union that the benchmark is part of.
+        prepared: the benchmark.
+        answers: the encoded features by set of weights, on rank 0.
+
+    ContractError if the benchmark returns something that cannot be recorded.
     """
     benchmark = prepared.benchmark
     if prepared.reason is not None:
@@ -205,9 +217,15 @@ def _variants(prepared: PreparedBenchmark, weights: Sequence[str]) -> Iterator[t
 def benchmark_results(
     union: StimulusUnion, due: Iterable[PreparedBenchmark], answers: Mapping[str, EncodedFeatures]
 ) -> dict[str, BenchmarkResult]:
-    """All due benchmarks by key. One that raises is null at this event, with what it raised as the reason.
+    """Results of all due benchmarks by key. If one raises, its scores are null at this event, with the error as reason.
 
-    RunError with the benchmark's key where it breaks the contract at its first event; later on that counts as raising.
+    Args:
+        union: the union of the due benchmarks.
+        due: the benchmarks.
+        answers: the encoded features by set of weights, on rank 0.
+
+    RunError, naming the benchmark, for a breach of contract at its first event; later breaches are treated like any
+    other error.
     """
     results: dict[str, BenchmarkResult] = {}
     for prepared in due:
@@ -226,14 +244,20 @@ def benchmark_results(
 
 
 def failed(prepared: PreparedBenchmark, weights: Sequence[str], error: Exception) -> BenchmarkResult:
-    """Every score of the benchmark null in all layers and with all sets of weights, because of what was raised."""
+    """A result with every score null, in all layers and with all sets of weights.
+
+    Args:
+        prepared: the benchmark.
+        weights: names of the sets of weights.
+        error: what it raised: the reason of its scores, its traceback the ``failure``.
+    """
     what = str(error) if isinstance(error, (UserError, ContractError)) else f"{type(error).__name__}: {error}"
     trace = "".join(traceback.format_exception(error))
     return BenchmarkResult(_everywhere(prepared, weights, " ".join(f"failed: {what}".split())), failure=trace)
 
 
 def layer_suffix(layer: Layer) -> str:
-    """What a key carries for a layer: nothing for the projection, ``@layer_6`` for block 6, a reader's name."""
+    """Suffix of keys for a layer: none for the projection, ``@layer_6`` for layer 6, ``@<name>`` for a reader."""
     if layer == PROJECTION:
         return ""
     return f"@layer_{layer}" if isinstance(layer, int) else f"@{layer}"
@@ -245,7 +269,7 @@ def _everywhere(prepared: PreparedBenchmark, weights: Sequence[str], reason: str
 
 
 def as_fields(results: Mapping[str, BenchmarkResult]) -> dict[str, float | str | None]:
-    """The flat fields of an evaluation's line in the record: null with a reason where undefined."""
+    """The fields of an evaluation line in the record: value, low and high by score; null and a reason if undefined."""
     fields: dict[str, float | str | None] = {}
     for key, result in results.items():
         for name, estimate in result.estimates.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the model made of the stimuli, as a benchmark sees it."""
+"""The model's features of the stimuli, as a benchmark receives them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from clip_align.perception.distances import DistanceName, PairDifferences
 
 
 class Pairs(Protocol):
-    """The pairs that a benchmark declared, in the order of ``pairs()``: how different their images are.
+    """Distances of the pairs that a benchmark declared, in the order of ``pairs()``.
 
-    For a model these are `perception.distances.PairDifferences`; an observer without an embedding has one
-    distance, which stands for all of them.
+    For a model these are `perception.distances.PairDifferences`; an observer without an embedding has one distance,
+    which it returns under every name.
     """
 
     def __len__(self) -> int: ...
 
     def distance(self, name: DistanceName) -> NDArray[np.float64]:
-        """Distances [P], larger = more different, mean over the tiles."""
+        """Distances [P], averaged over the tiles; larger = more different."""
         ...
 
 
@@ -32,16 +32,16 @@ NO_PAIRS: Pairs = PairDifferences(np.zeros((0, 1, 0)), np.zeros((0, 1, 2)), np.z
 
 @dataclass(frozen=True)
 class Features:
-    """Image embeddings of one benchmark's stimuli in one layer, and its prompts' embeddings.
+    """One layer's features of a benchmark's stimuli, and the embeddings of its prompts.
 
-    ``images`` is float32 [N, V, D], not normalized; V is the number of tiles of the view, else 1. Stimuli that are
-    in ``pairs()`` are not among them: of these only the pairs' differences are kept.
-    ``rows`` maps a stimulus id to its row. ``prompts`` is float32 [K, D]: per class the mean of the
-    unit-norm embeddings of its prompts, normed again, in the order of ``prompts()``; [0, D] when
-    the benchmark has none.
-    ``pairs``: the differences of the pairs that the benchmark declares.
-    ``shape``: what D is made of: tokens and width, (1, D) for the projection, rows and columns for a reader's maps;
-    ``features[ids].reshape(P, V, *features.shape)`` takes it apart. Convolutional maps are tokens row by row.
+    images: float32 [N, V, D], not normalized; V is the number of tiles under the view ``tiles``, else 1. Stimuli in
+        ``pairs()`` are not included: only the differences of their pairs are kept.
+    rows: row of ``images`` by stimulus id.
+    prompts: float32 [K, D], in the order of ``prompts()``: for each class the normalized mean of the unit-norm
+        embeddings of its prompts; [0, 0] without prompts.
+    pairs: distances of the declared pairs.
+    shape: the two factors of D: tokens and width, (1, D) for the projection, rows and columns for a reader's maps;
+        ``features[ids].reshape(P, V, *features.shape)`` separates them. Convolutional maps are tokens, row by row.
     """
 
     images: NDArray[np.float32]
@@ -55,7 +55,7 @@ class Features:
             object.__setattr__(self, "shape", (1, self.images.shape[-1]))
 
     def __getitem__(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """Embeddings [P, V, D] of the stimuli named, in that order; KeyError for one that is not kept."""
+        """Features [P, V, D] of the stimuli ``ids``, in that order; KeyError for one that is in a pair or unknown."""
         try:
             return self.images[[self.rows[i] for i in ids]]
         except KeyError as error:

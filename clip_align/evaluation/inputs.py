@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From kept images to the model's input: gathered from their files, enlarged, normalized on the device."""
+"""From cached images to the model's input: read, enlarged and normalized on the device."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from clip_align.evaluation.stimulus import View
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Images [N, V, h, w, 3] as they are kept, uint8 or float32 in [0, 1], and the view under which they are seen.
+    """Cached images [N, V, h, w, 3], uint8 or float32 in [0, 1], and their view.
 
-    h and w are the model's input size, or smaller: then the images are enlarged while they are encoded.
+    h and w are at most the model's input size; smaller images are enlarged when they are encoded.
     """
 
     images: NDArray[np.generic]
@@ -27,7 +27,14 @@ class Source:
 
 
 def input_images(sources: Sequence[Source], rows: NDArray[np.int64], size: int, device: torch.device) -> torch.Tensor:
-    """The images [B, size, size, 3] of ``rows`` (source, place in its N * V); float32 as soon as one of them is."""
+    """A batch of images [B, size, size, 3] on the device: float32 if the images of any source are, else uint8.
+
+    Args:
+        sources: cached images.
+        rows: int64 [B, 2], number of the source and index among its N * V views.
+        size: side of the model's input in px.
+        device: of the result.
+    """
     used = np.unique(rows[:, 0])
     parts = {s: _at_size(sources[s], rows[rows[:, 0] == s, 1], size, device) for s in used}
     if len(used) == 1:
@@ -51,11 +58,10 @@ def normalized(pixels: torch.Tensor, evaluated_model: EvaluatedModel) -> torch.T
     parameter = next(p for p in evaluated_model.model.parameters() if p.is_floating_point())
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
     images = pixels.to(parameter.device, torch.float32, copy=True)
-    mean = (
-        torch.tensor(evaluated_model.mean, dtype=torch.float32, device=images.device) * scale
-    )  # whatever torch's default is
+    # float32 is explicit: a training may have changed torch's default dtype
+    mean = torch.tensor(evaluated_model.mean, dtype=torch.float32, device=images.device) * scale
     std = torch.tensor(evaluated_model.std, dtype=torch.float32, device=images.device) * scale
-    images = images.sub_(mean).div_(std).to(parameter.dtype).permute(0, 3, 1, 2)  # a channels_last tensor as it is
+    images = images.sub_(mean).div_(std).to(parameter.dtype).permute(0, 3, 1, 2)  # the permuted tensor is channels_last
     return images if _channels_last(evaluated_model.model) else images.contiguous()
 
 

@@ -15,18 +15,21 @@ Column = NDArray[Any]  # numbers or names
 
 @dataclass(frozen=True, eq=False, init=False)
 class Items:
-    """One row an item, all arrays of length N.
+    """A table of N items, one per row.
 
-    model: the model's values by name, the headline one first: float64, higher = better by the
-        model's judgement (for pairs: minus the distance); decisions are int8 (int16 beyond 127
-        classes), named ``choice…``, -1 for none. A bare array is taken as ``{"value": array}``.
-    human: the human value of each item (opinion, or the index of the right class), float64.
-    ids: unique names; ``0``, ``1``, … when not given.
-    clusters: what intervals resample, by name, the headline unit first (``{"reference": …, "type":
-        …}``). A bare sequence is taken as ``{"cluster": …}``. None: every item by itself.
-    conditions: further columns for items.csv (level, set, …).
-    notes: further numbers of this evaluation, recorded as ``<key>/<note>`` (dropped features, …).
-    reason: when given, the model could not be asked at all: every score is undefined for it.
+    Args:
+        model: the model's values [N] by name, the headline one first: float64, higher = better according to the model
+            (for pairs: minus the distance). Decisions are int8 (int16 beyond 127 classes), named ``choice…``, -1 for
+            none. An array is taken as ``{"value": array}``.
+        human: float64 [N], the human value of each item (opinion, or the index of the correct class).
+        ids: unique names; default: ``0``, ``1``, ….
+        clusters: labels [N] of the clusters that intervals resample, by name, the headline unit first
+            (``{"reference": …, "type": …}``). A sequence is taken as ``{"cluster": …}``; None: one cluster per item.
+        conditions: further columns [N] for items.csv (level, set, …).
+        notes: further numbers of this evaluation, recorded as ``<key>/<note>`` (dropped features, …).
+        reason: why the model cannot be evaluated: every score is then undefined. None: it can.
+
+    ValueError for columns of unequal length, no values of the model, or ids that are not unique.
     """
 
     model: Mapping[str, Column]
@@ -48,7 +51,7 @@ class Items:
         reason: str | None = None,
     ) -> None:
         def put(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)  # frozen, but normalized once
+            object.__setattr__(self, name, value)  # the class is frozen
 
         values: Mapping[str, ArrayLike] = model if isinstance(model, Mapping) else {"value": model}
         put("model", {k: _values(v) for k, v in values.items()})
@@ -76,7 +79,7 @@ class Items:
         return len(self.human)
 
     def where(self, rows: ArrayLike) -> Items:
-        """The items of some rows, with their columns; notes and reason stay. ``rows``: bool [N], or row numbers."""
+        """The items of ``rows`` (bool [N], or row numbers), with all columns, notes and the reason."""
         chosen = np.asarray(rows)
         if chosen.dtype == bool and chosen.shape != (len(self),):
             raise ValueError(f"items: a mask of shape {chosen.shape} for {len(self)} items")
@@ -92,14 +95,14 @@ class Items:
         )
 
     def column(self, name: str) -> Column:
-        """The clusters or conditions of this name [N]; KeyError, which names those there are, for another."""
+        """The clusters or conditions [N] of this name; KeyError, listing the columns, if there is none."""
         columns = {**self.conditions, **self.clusters}
         if name not in columns:
             raise KeyError(f"the items have no column {name}; columns: {', '.join(columns) or 'none'}")
         return columns[name]
 
     def clustered(self, *names: str) -> Items:
-        """The same items with these kinds of clusters first: what intervals resample. Conditions may serve too."""
+        """The same items with these clusters first, so that intervals resample them; conditions may be named too."""
         first = {name: self.column(name) for name in names}
         rest = {name: labels for name, labels in self.clusters.items() if name not in first}
         conditions = {name: column for name, column in self.conditions.items() if name not in first}

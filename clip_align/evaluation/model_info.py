@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark may know of the model under evaluation before it names its stimuli."""
+"""The properties of the model under evaluation that a benchmark may adapt to."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class ModelInfo:
     """The model under evaluation, as `PerceptualCallback.adapt` sees it.
 
     image_size: side of its square input in pixels.
-    layers: what features can be had from: ``projection``, then the numbers of the image tower's layers from 0.
-    tokenizer: texts -> int64 [N, context]; None where prompts cannot be embedded.
-    context_length: tokens of a text, start and end included; None where the tokenizer does not say.
+    layers: layers whose features are available: ``projection``, then the image tower's layers, numbered from 0.
+    tokenizer: texts -> int64 [N, context]; None: prompts cannot be embedded.
+    context_length: tokens of a text, start and end included; None if the tokenizer does not define it.
     """
 
     image_size: int
@@ -29,14 +29,14 @@ class ModelInfo:
     def unknown(self, texts: Iterable[str]) -> list[str]:
         """Words of the texts that the tokenizer does not know, each once, in order of appearance.
 
-        None for a tokenizer that splits any word into parts it knows, as open_clip's do, and without a tokenizer.
+        An empty list without a tokenizer, and for one that splits any word into known parts, as open_clip's do.
         """
-        ask: Callable[[list[str]], list[str]] | None = getattr(self.tokenizer, "unknown", None)
-        return ask(list(texts)) if ask else []
+        unknown: Callable[[list[str]], list[str]] | None = getattr(self.tokenizer, "unknown", None)
+        return unknown(list(texts)) if unknown else []
 
 
 def model_info(evaluated_model: EvaluatedModel) -> ModelInfo:
-    """What a benchmark may know of ``evaluated_model``."""
+    """The `ModelInfo` of a model."""
     from clip_align.models.layers import layer_count
 
     count = layer_count(evaluated_model.model)

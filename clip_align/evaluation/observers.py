@@ -22,7 +22,7 @@ Observer = Callable[[ImageArray, ImageArray], float]
 
 @dataclass(frozen=True, eq=False)
 class ObservedPairs:
-    """Pairs as an observer sees them: its one distance stands for all."""
+    """Distances by an observer, the same under every name."""
 
     distances: NDArray[np.float64]
 
@@ -30,14 +30,14 @@ class ObservedPairs:
         return len(self.distances)
 
     def distance(self, name: DistanceName) -> NDArray[np.float64]:
-        """The observer's distances [P], whichever is asked for."""
+        """The observer's distances [P]; ``name`` is ignored."""
         return self.distances
 
 
 def observed(benchmark: Benchmark, observer: Observer) -> BenchmarkResult:
-    """Items and scores of a benchmark whose pairs ``observer`` compares, at the images' own size.
+    """Items and scores of a benchmark with ``observer`` in place of a model; images are compared at their own size.
 
-    UserError where the benchmark declares no pairs; undefined, with the reason, where the items are.
+    UserError if the benchmark declares no pairs. Scores are undefined for the same reasons as those of a model.
     """
     pairs = [(reference, other) for reference, other in benchmark.pairs()]
     if not pairs:
@@ -52,7 +52,7 @@ def observed(benchmark: Benchmark, observer: Observer) -> BenchmarkResult:
 def _distances(
     pairs: list[tuple[str, str]], stimuli: Mapping[str, Stimulus], observer: Observer
 ) -> NDArray[np.float64]:
-    """One reference is read at a time, as pairs of one stand together in most benchmarks."""
+    """Distances [P]. The last reference is kept in memory, as pairs of one are adjacent in most benchmarks."""
     distances, last, image = np.empty(len(pairs)), None, None
     for number, (reference, other) in enumerate(pairs):
         if reference != last or image is None:

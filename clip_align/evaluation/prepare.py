@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is settled before step 0: stimuli listed and kept, prompts checked, layers known."""
+"""Preparation before step 0: list the stimuli, check pairs, prompts and layers, open the cached images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clip_align.evaluation.stimulus_cache import Job, found, load
 from clip_align.evaluation.stimulus_fingerprint import maker
 from clip_align.evaluation.views import VIEWS, chosen_view
 
-NAMED_WORDS = 5  # unknown words that a reason names
+NAMED_WORDS = 5  # unknown words that a reason lists
 
 T = TypeVar("T")
 Group = tuple[str | None, View]  # a part, None for the benchmark's own, and the view
@@ -28,7 +28,7 @@ Group = tuple[str | None, View]  # a part, None for the benchmark's own, and the
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What one benchmark shows and reads: stimuli by part and view, none where ``reason`` says that it cannot be."""
+    """One benchmark for one model: stimuli by part and view, readings, pairs; all empty if a ``reason`` is given."""
 
     benchmark: Benchmark
     size: int
@@ -39,7 +39,7 @@ class Plan:
 
 
 def planned(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> Plan:
-    """The benchmark's stimuli and readings for this model, or none and the reason why its scores are null for it."""
+    """The plan of a benchmark for this model; sets ``benchmark.null_reason``."""
     reason = benchmark.null_reason = why_null(benchmark, evaluated_model)
     if reason:
         return Plan(benchmark, evaluated_model.image_size, {}, {}, reason=reason)
@@ -49,13 +49,13 @@ def planned(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> Plan:
 
 
 def jobs_of(plans: Iterable[Plan], cache: Path) -> dict[tuple[str, Group], Job]:
-    """What has to be made, by benchmark and group: one job for all benchmarks that show images of one part.
+    """Rendering jobs by benchmark and group; benchmarks that use images of the same part have one job in common.
 
-    UserError where two benchmarks mean different images by one id: only one of them would be encoded.
+    UserError if two benchmarks define different images under one id: only one of them would be encoded.
     """
     plans = list(plans)
     _refuse_conflicts(plans)
-    shared: dict[tuple[str, int, View, int, int], dict[str, Stimulus]] = {}
+    by_kind: dict[tuple[str, int, View, int, int], dict[str, Stimulus]] = {}
     of: dict[tuple[str, Group], tuple[str, int, View, int, int]] = {}
     for plan in plans:
         for (part, view), stimuli in plan.stimuli.items():
@@ -64,16 +64,16 @@ def jobs_of(plans: Iterable[Plan], cache: Path) -> dict[tuple[str, Group], Job]:
             name, version = own if part is None else (part, 0)
             kind = (name, version, view, plan.size, tiles)
             of[plan.benchmark.key, (part, view)] = kind
-            shared.setdefault(kind, {}).update((stimulus.id, stimulus) for stimulus in stimuli)
+            by_kind.setdefault(kind, {}).update((stimulus.id, stimulus) for stimulus in stimuli)
     made = {
         kind: Job(kind[0], tuple(stimuli.values()), kind[2], kind[3], kind[4], kind[1], cache)
-        for kind, stimuli in shared.items()
+        for kind, stimuli in by_kind.items()
     }
     return {key: made[kind] for key, kind in of.items()}
 
 
 def opened(plans: Mapping[str, Plan], jobs: Mapping[tuple[str, Group], Job]) -> dict[str, PreparedBenchmark]:
-    """The benchmarks with their images, once they are made."""
+    """The benchmarks with their images opened; all jobs must have been rendered."""
     kept = {id(job): (Source(images, job.view), rows) for job in jobs.values() for images, rows in [load(job)]}
     prepared = {}
     for key, plan in plans.items():
@@ -89,7 +89,7 @@ def opened(plans: Mapping[str, Plan], jobs: Mapping[tuple[str, Group], Job]) -> 
 
 
 def files_of(jobs: Mapping[tuple[str, Group], Job]) -> dict[str, list[str]]:
-    """The files of the images by benchmark, relative to the cache; their names say what is in them."""
+    """The image files of each benchmark, relative to the cache; a name contains the digest of its images."""
     files: dict[str, list[str]] = {}
     for (key, _), job in jobs.items():
         files.setdefault(key, []).append(str((found(job) or job.target).relative_to(job.cache)))
@@ -108,7 +108,7 @@ def _refuse_conflicts(plans: Sequence[Plan]) -> None:
 
 
 def by_view(benchmark: Benchmark, size: int) -> dict[Group, list[Stimulus]]:
-    """The stimuli by part and the view each is seen in: the callback's, else its own, else by size in pixels."""
+    """The stimuli by part and view; ``size`` is the side of the model's input in px. UserError for invalid stimuli."""
     stimuli = _called(benchmark, "stimuli", lambda: list(benchmark.stimuli()))
     ids = [stimulus.id for stimulus in stimuli]
     if not ids:
@@ -118,6 +118,7 @@ def by_view(benchmark: Benchmark, size: int) -> dict[Group, list[Stimulus]]:
         raise UserError(f"{benchmark.key}: stimulus {twice} is named twice; yield each image once")
     groups: dict[Group, list[Stimulus]] = {}
     for stimulus in stimuli:
+        # the callback's view, else the stimulus's own, else by input size
         view = chosen_view(benchmark.view or stimulus.view, size, stimulus.places)
         if view not in VIEWS:
             raise UserError(f"{benchmark.key}: unknown view {view}; valid: {', '.join(VIEWS)}")
@@ -133,7 +134,7 @@ def by_view(benchmark: Benchmark, size: int) -> dict[Group, list[Stimulus]]:
 
 
 def checked_pairs(benchmark: Benchmark, stimuli: Mapping[Group, Sequence[Stimulus]]) -> list[tuple[str, str]]:
-    """The pairs that the benchmark declares; UserError for one whose image is no stimulus."""
+    """The pairs that the benchmark declares; UserError for a pair with an image that is not among the stimuli."""
     if not callable(benchmark.pairs):
         raise UserError(f"{benchmark.key}: pairs is a method of benchmarks; give the attribute another name")
     pairs = _called(benchmark, "pairs", lambda: [(reference, other) for reference, other in benchmark.pairs()])
@@ -153,10 +154,10 @@ def checked_pairs(benchmark: Benchmark, stimuli: Mapping[Group, Sequence[Stimulu
 
 
 def why_null(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> str | None:
-    """Let the benchmark adapt to the model; the reason why its scores are null for it, None where they are not.
+    """Let the benchmark adapt to the model; returns why its scores are null for this model, None if they are not.
 
-    A reason of its own, layers or a tokenizer that the model lacks, prompts with words that its tokenizer never saw.
-    UserError for what the user asked for and cannot have.
+    Reasons are the one that ``adapt`` returns, a layer or a tokenizer that the model lacks, and words in prompts that
+    its tokenizer does not know. UserError for a layer that the user configured and the model lacks.
     """
     info = model_info(evaluated_model)
     if benchmark.adapted is None or benchmark.adapted[0] != info:
@@ -177,7 +178,7 @@ def why_null(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> str | Non
 
 
 def unknown_words(words: Sequence[str]) -> str:
-    """The reason why prompts cannot be embedded: words that the tokenizer does not know, the first few named."""
+    """The reason for prompts with words that the tokenizer does not know; lists the first few."""
     named = ", ".join(words[:NAMED_WORDS]) + (", …" if len(words) > NAMED_WORDS else "")
     return f"{len(words)} prompt word{'s are' if len(words) > 1 else ' is'} unknown to the tokenizer: {named}"
 
@@ -188,12 +189,12 @@ def _missing_layer(benchmark: Benchmark, model: ModelInfo) -> str | None:
     wrong = [layer for layer in benchmark.layers if layer not in known]
     if not wrong:
         return None
-    has = f"layers 0 to {max(numbers)}" if numbers else "no layers that it gives out"
+    has = f"layers 0 to {max(numbers)}" if numbers else "no accessible layers"
     return f"layers: no layer {wrong[0]}; this model's image tower has {has}"
 
 
 def _called(benchmark: Benchmark, name: str, call: Callable[[], T]) -> T:
-    """What a method of the benchmark returns; an error in it is named by benchmark and method."""
+    """``call()``; an error in it becomes a UserError that names benchmark and method."""
     try:
         return call()
     except UserError:
@@ -204,9 +205,9 @@ def _called(benchmark: Benchmark, name: str, call: Callable[[], T]) -> T:
 
 
 def images_per_event(benchmarks: Iterable[Benchmark], size: int) -> int:
-    """Images that an event of all ``benchmarks`` encodes at an input size in pixels, tiles counted, none twice.
+    """Distinct images, tiles counted, that an event of all benchmarks encodes; ``size``: of the input in px.
 
-    Those that are null for their model encode none.
+    Benchmarks that are null for their model encode none.
     """
     seen: set[tuple[str, View, int]] = set()
     for benchmark in (b for b in benchmarks if b.null_reason is None):
@@ -216,7 +217,7 @@ def images_per_event(benchmarks: Iterable[Benchmark], size: int) -> int:
 
 
 def refuse_same_keys(benchmarks: Sequence[Benchmark]) -> None:
-    """UserError where two benchmarks would write the same curves."""
+    """UserError for two benchmarks with the same key."""
     keys = [benchmark.key for benchmark in benchmarks]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is read out of a model: layers with all or some of their tokens, or maps that a benchmark's function makes."""
+"""Readings: what is read from a model: the projection, tokens of a layer, or maps computed by a function."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class MapReader:
-    """A function of the model and its input that makes maps: attention, similarity of tokens, gradients.
+    """A function that computes maps from the model and its input: attention, similarity of tokens, gradients.
 
     maps: ``(model, images [B, 3, S, S])`` -> float [B, h, w]; the model is in evaluation mode.
-    gradients: whether ``maps`` differentiates. Then gradients are enabled and ``images`` requires one; those that
-        it leaves in the parameters are dropped.
+    gradients: whether ``maps`` needs gradients. They are then enabled and ``images`` requires them; gradients of the
+        parameters are discarded afterwards.
     """
 
     maps: Callable[[nn.Module, torch.Tensor], torch.Tensor]
@@ -35,9 +35,9 @@ class MapReader:
 
 @dataclass(frozen=True)
 class Reading:
-    """One thing to read from every image: ``projection``, a layer by its number, or maps.
+    """What is read for every image. source: ``projection``, a layer by its number, or maps.
 
-    tokens: which of a layer's tokens: ``all`` in their order, the ``class`` token, the ``mean`` of the patches' tokens.
+    tokens: of a layer: ``all`` in their order, the ``class`` token, or the ``mean`` of the patch tokens.
     """
 
     source: int | str | MapReader
@@ -51,23 +51,23 @@ def readings(
     readers: Mapping[str, MapReader],
     model: nn.Module,
 ) -> dict[Layer, Reading]:
-    """The readings of a benchmark by layer, ``all`` being every number there is.
+    """The readings of a benchmark by layer; ``all`` is replaced by every layer number of the model.
 
     Args:
         key: the benchmark's, named in error messages.
         layers: ``projection``, numbers from 0, ``all``, names among ``readers``.
         tokens: which tokens of numbered layers.
         readers: the benchmark's own, by name.
-        model: whose layers they are.
+        model: the model under evaluation.
 
-    UserError for a layer, or a class token, that the model does not have.
+    UserError for a layer or a class token that the model does not have.
     """
     count = layer_count(model)
     wanted = [n for layer in layers for n in (range((count or 0) + 1) if layer == ALL else [layer])]
     numbers = [layer for layer in layers if layer == ALL or isinstance(layer, int)]
     wrong = [n for n in numbers if count is None or (n != ALL and not 0 <= int(n) <= count)]
     if wrong:
-        has = f"layers 0 to {count}" if count else "no layers that it gives out"
+        has = f"layers 0 to {count}" if count else "no accessible layers"
         raise UserError(f"{key}: layers: no layer {wrong[0]}; this model's image tower has {has}")
     if numbers and tokens == "class" and not prefix_tokens(model):
         raise UserError(f"{key}: tokens is class, but this model's image tower has no class token; give all or mean")
@@ -80,7 +80,13 @@ def readings(
 
 
 def chosen_tokens(features: torch.Tensor, tokens: Tokens, prefix: int) -> torch.Tensor:
-    """Of a layer's tokens [N, T, width] those asked for [N, T', width]; ``prefix``: tokens before the patches'."""
+    """Select tokens of a layer: [N, T', width].
+
+    Args:
+        features: [N, T, width].
+        tokens: ``all``, ``class`` (the first one) or ``mean`` (of the patch tokens, in float32).
+        prefix: number of tokens before the patch tokens.
+    """
     if tokens == "class":
         return features[:, :1]
     return features[:, prefix:].float().mean(dim=1, keepdim=True) if tokens == "mean" else features

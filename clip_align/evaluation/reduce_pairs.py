@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reduce pairs of images on the device to what distances need, so that a layer's tokens never leave it."""
+"""Reduce pairs of images on the device to what distances need, so that tokens are never copied to the host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Reduced:
     """Pairs of one batch in one layer.
 
     square: float64 [P, D], squared differences, mean over the tokens. norms: float64 [P, 2], lengths of both.
-    sizes: float64 [R, D], mean square of each feature over the tokens, of some rows. tokens: how many there were.
+    sizes: float64 [R, D], mean square of each feature over the tokens, for some rows. tokens: number of tokens.
     """
 
     square: Array
@@ -29,15 +29,15 @@ class Reduced:
 
 
 def reduced(features: torch.Tensor, pairs: torch.Tensor, rows: torch.Tensor) -> Reduced:
-    """Differences of pairs of rows, and the sizes of the ``rows`` named.
+    """Differences of the ``pairs``, and sizes of the ``rows``.
 
     Args:
         features: [B, T, D] on any device.
-        pairs: int64 [P, 2], places among the B of the reference and of the other.
-        rows: int64 [R], places among the B.
+        pairs: int64 [P, 2], indices in the batch of the reference and of the other.
+        rows: int64 [R], indices in the batch.
 
-    Differences and sums are taken in float64 (float32 on devices without it). Each pair is summed by itself, so
-    other pairs beside it do not change its bits.
+    Differences and sums are computed in float64 (float32 on devices without it). Each pair is summed separately, so
+    that its bits do not depend on the other pairs.
     """
     tokens, width = features.shape[1:]
     exact = torch.float32 if features.device.type == "mps" else torch.float64

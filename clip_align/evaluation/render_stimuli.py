@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make every stimulus once, in a process of our own over all cores, into a cache that is kept (`stimulus_cache`).
+"""Render every stimulus once, on all cores, into the cache (`stimulus_cache`).
 
-``python -m clip_align.evaluation.render_stimuli <job>`` is the process: it never imports the caller's script
-and imports torch only where a benchmark's own module does. Images that only the caller's process
-can make (functions of ``__main__``, lambdas) are made there, one by one.
+Rendering runs in a separate process, ``python -m clip_align.evaluation.render_stimuli <job>``, which never imports the
+caller's script and imports torch only if the module of a benchmark does. Images that only the caller's process can
+render (functions of ``__main__``, lambdas) are rendered there, one by one.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from clip_align.evaluation.stimulus_cache import Job, found, prune, write_ids
 from clip_align.evaluation.views import cut, kept
 from clip_align.processes.parent import end_with_parent, when_parent_ends
 
-NOT_IMPORTABLE = 3  # exit code of the process: make these images where they were asked for
+NOT_IMPORTABLE = 3  # exit code of the process: the caller has to render these images itself
 REPORT_SECONDS = 2.0
-STALE_SECONDS = 3600.0  # a temporary file so old belongs to a process that was killed
-CHUNK = 16  # images that a worker is given at a time
+STALE_SECONDS = 3600.0  # an older temporary file belongs to a process that was killed
+CHUNK = 16  # most images per task of a worker
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process per core
 
 
 def ensure(jobs: Iterable[Job], notify: Notify) -> None:
-    """Make what is missing, then prune; UserError, one line, where it cannot be made. Files are whole or absent."""
+    """Render missing files, then prune the cache; UserError if one cannot be rendered. No file is ever partial."""
     jobs = list({id(job): job for job in jobs}.values())
     missing = [job for job in jobs if _found(job) is None]
     portable = [job for job in missing if _portable(job)]
@@ -65,7 +65,7 @@ def _found(job: Job) -> Path | None:
 
 
 def _portable(job: Job) -> bool:
-    """Whether another process can make these images: no lambda, nothing of the caller's own script."""
+    """Whether another process can render these images: no lambdas, nothing defined in the caller's script."""
     try:
         packed = pickle.dumps(job)
     except (pickle.PicklingError, AttributeError, TypeError):
@@ -74,10 +74,10 @@ def _portable(job: Job) -> bool:
 
 
 def _in_own_process(jobs: Sequence[Job], notify: Notify) -> bool:
-    """Run the jobs in our own command; False where it cannot import what makes the images."""
+    """Render the jobs in a separate process; False if it cannot import the functions that make the images."""
     with tempfile.TemporaryDirectory(prefix="clip-align-") as folder, open(Path(folder) / "errors", "w+") as errors:
         order = Path(folder) / "job.pickle"
-        # the paths come first, so that the process can import what the jobs name
+        # the import paths come first: unpickling the jobs needs them
         order.write_bytes(pickle.dumps([p or os.getcwd() for p in sys.path]) + pickle.dumps(list(jobs)))
         command = [sys.executable, "-c", "from clip_align.evaluation.render_stimuli import main; main()", str(order)]
         package = str(Path(__file__).resolve().parents[2])
@@ -106,9 +106,9 @@ def _in_own_process(jobs: Sequence[Job], notify: Notify) -> bool:
 
 
 def _ended(process: subprocess.Popen[str]) -> None:
-    """End the process where it still runs (a signal came, a progress line could not be said)."""
+    """End the process if it still runs (after a signal, or an error while showing progress)."""
     if process.poll() is None:
-        process.terminate()  # it removes what is half-written
+        process.terminate()  # it removes partial files
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:
@@ -119,7 +119,7 @@ def _ended(process: subprocess.Popen[str]) -> None:
 
 
 def main() -> None:
-    """The process: read the jobs, make them over all cores, one line a few seconds; exit 2 on a failure."""
+    """The separate process: render the jobs pickled in ``sys.argv[1]``, print progress; exit code 2 on a failure."""
     signal.signal(signal.SIGTERM, _stop)
     when_parent_ends(os.getppid(), partial(os.kill, os.getpid(), signal.SIGTERM))
     with open(sys.argv[1], "rb") as file:
@@ -141,12 +141,12 @@ def main() -> None:
 
 
 def _print(what: str | Progress) -> None:
-    """For the parent, which shows it."""
+    """Pass a line to the parent process, which shows it."""
     print(what.dumped() if isinstance(what, Progress) else what, flush=True)
 
 
 class _Stopped(BaseException):
-    """SIGTERM came."""
+    """SIGTERM was received."""
 
 
 def _stop(number: int, frame: object) -> None:
@@ -170,7 +170,7 @@ class _MixedSizesError(Exception):
 
 
 def _made(job: Job, processes: int, notify: Notify) -> None:
-    """Make a job's file: of the images' own pixels where all are of one size below the input's, else cut."""
+    """Write a job's file: images at their own size if all have one size below the input's, else at the input's."""
     try:
         _written(job, _reported(_all_images(job, processes, kept), job, notify))
     except _MixedSizesError:
@@ -202,14 +202,14 @@ def _one_image(
 
 
 def _reported(made: Iterator[ImageArray], job: Job, notify: Notify) -> Iterator[ImageArray]:
-    start = said = time.monotonic()
+    start = reported = time.monotonic()
     for done, image in enumerate(made, start=1):
         yield image
         now = time.monotonic()
-        if now - said > REPORT_SECONDS or (done == len(job) and said > start):
+        if now - reported > REPORT_SECONDS or (done == len(job) and reported > start):
             left = (now - start) / done * (len(job) - done)
             notify(Progress(job.name, done, len(job), "images made", left))
-            said = now
+            reported = now
 
 
 def _written(job: Job, made: Iterator[ImageArray]) -> None:
@@ -234,7 +234,7 @@ def _written(job: Job, made: Iterator[ImageArray]) -> None:
     except OSError as error:
         raise _refusal(job, error) from None
     finally:
-        with suppress(OSError):  # gone where all went well, never there where nothing could be written
+        with suppress(OSError):  # renamed on success; absent if nothing could be written
             temporary.unlink()
 
 

@@ -12,9 +12,13 @@ EARLY_FAMILIES = frozenset({"human", "zero_shot"})
 def due(step: int, every: int, family: str, early: Collection[int] = (), last: bool = False) -> bool:
     """Whether a benchmark is evaluated after ``step`` optimizer steps.
 
-    Every benchmark is due at step 0, at the last step and at every multiple of ``every``. The
-    ``early`` steps below ``every`` are log-spaced, because much happens there; they carry the human
-    and zero-shot families only, since texture bias and noise drop are undefined so early.
+    Args:
+        step: optimizer steps done.
+        every: the benchmark's ``every_n_steps``: it is due at step 0, at every multiple and at the last step.
+        family: the human and zero-shot families are also due at the ``early`` steps; texture bias and noise drop are
+            undefined so early in training.
+        early: further steps, of which those below ``every`` count.
+        last: whether ``step`` is the last one.
     """
     if step == 0 or last or step % every == 0:
         return True
@@ -22,14 +26,20 @@ def due(step: int, every: int, family: str, early: Collection[int] = (), last: b
 
 
 class Scheduled(Protocol):
-    """What of a benchmark decides when it is due."""
+    """The attributes of a benchmark that determine when it is due."""
 
     family: ClassVar[str]
     every_n_steps: int
 
 
 def event_steps(benchmarks: Iterable[Scheduled], early: Collection[int], max_steps: int) -> list[int]:
-    """The steps of a run of ``max_steps`` at which any of the benchmarks is due, step 0 and the last included."""
+    """The steps of a run at which any of the benchmarks is due, ascending, step 0 and the last included.
+
+    Args:
+        benchmarks: of the run.
+        early: further steps, see `due`.
+        max_steps: optimizer steps of the run.
+    """
     steps: set[int] = set()
     for benchmark in benchmarks:
         every, family = benchmark.every_n_steps, benchmark.family

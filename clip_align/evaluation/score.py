@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A score: how a benchmark's items become one number, and all a reader needs to judge it."""
+"""A score: how a benchmark's items become one number, and what a reader needs to interpret it."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from clip_align.evaluation.items import Items
 from clip_align.metrics.estimate import Estimate
 from clip_align.record.schema import Role as Role
 
-Panel = str  # of the figure: the name of a family, or one of a benchmark's own (lower case, words)
+Panel = str  # panel of the figure: of a family, or of one benchmark (lower-case words)
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number of a benchmark, self-describing: all of it goes into the record's first lines.
+    """One number of a benchmark with its description, which is written to the record's first lines.
 
     name: last part of the key ``family/benchmark/name``.
-    label: what a figure calls it.
-    compute: from items to a value with its interval (float64), undefined with a reason.
-    direction: what a higher value means, in words.
-    higher_is_better: which end a best value is at, for best checkpoints and trackers' summaries; None, unless
-        declared: neither (texture bias describes, it does not rate), so there is no best value.
-    chance: the value of an observer who knows nothing; None where it has no single value.
-    unit: what the interval resamples ("24 references, jackknife, t"); empty where it has none.
+    label: its name in figures.
+    compute: from items to an `Estimate`: a value with its interval (float64), or undefined with a reason.
+    direction: meaning of a higher value, as text.
+    higher_is_better: whether the best value is the highest, for best checkpoints and trackers' summaries; None: there
+        is no best value (texture bias is descriptive).
+    chance: the expected value of guessing; None where it has no single value.
+    unit: what the interval resamples ("24 references, jackknife, t"); empty without an interval.
     axis: limits of the axis it is drawn on.
     ceilings, baselines: reference values by name; a panel draws those of its headlines as lines, the report's
         page lists them all.
     role: ``headline`` is drawn with its band, ``companion`` beside it (thinner), ``detail`` is in the
         record only.
-    drawn_after: at how many evaluations running it must be defined before figures, console and
-        trackers show it (2 for texture bias: one evaluation above the gate may be luck).
-    drawn_after_of: name of the benchmark's score whose evaluations running count for that; None: its own.
-    by: name of a column of the items (clusters or conditions): the score is recorded once more for each of its
-        values, over the items that have it, as a detail ``<name>_<by>_<value>`` (``srocc_type_jpeg``).
-    value: of such a detail, which value of ``by`` it is about; not for authors to give.
+    drawn_after: number of consecutive evaluations at which it must be defined before figures, console and trackers
+        show it (2 for texture bias: a single evaluation above the gate may be chance).
+    drawn_after_of: name of the benchmark's score whose consecutive evaluations are counted instead of its own.
+    by: name of a column of the items (clusters or conditions): for each of its values the score over the items with
+        that value is recorded too, as a detail ``<name>_<by>_<value>`` (``srocc_type_jpeg``).
+    value: the value of ``by`` in such a detail; set by the framework only.
     clusters: names of the items' clusters that its interval resamples, in this order; (): as the items have them.
-    flat_margin: for the verdict about rise and fall at the end, the margin below which a change counts as
-        flat; None: no verdict about this score.
+    flat_margin: change below which the verdict about rise and fall calls the curve flat; None: no verdict.
     """
 
     name: str
@@ -65,5 +64,5 @@ class Score:
             raise ValueError(f"score {self.name}: axis is {self.axis}; give (low, high) with low < high")
 
     def estimate(self, items: Items) -> Estimate:
-        """The score of the items, its interval over the clusters it names."""
+        """The score of the items, with its interval over ``clusters``."""
         return self.compute(items.clustered(*self.clusters) if self.clusters else items)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a benchmark's items to its numbers, and what a benchmark has to keep to so that they can be recorded.
+"""From a benchmark's items to its scores, and the contract that makes them recordable.
 
-A benchmark that breaks the contract (`ContractError`) is refused by name: its names before step 0, its numbers at
-the first event that has any. What it raises otherwise costs that event's scores, and training continues.
+A benchmark that breaks the contract (`ContractError`) ends the run with an error that names it: invalid names before
+step 0, invalid values at the first event that has items. After any other error the scores of that event are null and
+training continues.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from clip_align.evaluation.score import Score
 from clip_align.metrics.estimate import Estimate, InvalidEstimateError, undefined
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
-MOST_VALUES = 256  # of a column that a score is recorded for one by one
+MOST_VALUES = 256  # of a column named by ``by``
 FORM = "a name is lower-case letters, digits and underscores"
 
 
 class ContractError(Exception):
-    """What a benchmark returned cannot be recorded as its scores."""
+    """A benchmark returned something that cannot be recorded."""
 
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What an event says about one benchmark.
+    """The result of one benchmark at one event.
 
-    estimates: by score (``srocc``, ``srocc@layer_6``). notes: further numbers. items: with the values of all layers,
-    None where there are none. failure: the traceback of what the benchmark raised, else None.
+    estimates: by score (``srocc``, ``srocc@layer_6``). notes: further numbers. items: with the values of all layers;
+    None if the benchmark is null. failure: the traceback of an error that the benchmark raised, else None.
     """
 
     estimates: Mapping[str, Estimate]
@@ -43,7 +44,7 @@ class BenchmarkResult:
 
 
 def refuse_names(benchmark: Benchmark) -> None:
-    """UserError for names of scores that a record cannot hold, and for two scores of one name."""
+    """UserError for invalid or repeated names of scores."""
     names = [score.name for score in benchmark.scores]
     wrong = [f"{benchmark.key}: score {name!r}: {FORM}" for name in names if not NAME.fullmatch(name)]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -59,7 +60,7 @@ def refuse_names(benchmark: Benchmark) -> None:
 
 
 def all_scores(benchmark: Benchmark) -> list[Score]:
-    """The declared scores, and behind each its details by value as far as its column is known (``tables``)."""
+    """The declared scores, each followed by its details for the values in ``benchmark.tables``."""
     found: list[Score] = []
     for score in benchmark.scores:
         found.append(score)
@@ -69,9 +70,9 @@ def all_scores(benchmark: Benchmark) -> list[Score]:
 
 
 def note_tables(benchmark: Benchmark, items: Items) -> None:
-    """Remember the values of the columns that scores are tabled by, so that their keys stay the same.
+    """Add the values of the columns named by ``by`` to ``benchmark.tables``, so that keys stay the same in every event.
 
-    ContractError for a column that is not there, has too many values, or values that would share a key.
+    ContractError for a missing column, too many values, or values that would have the same key.
     """
     for by in dict.fromkeys(score.by for score in benchmark.scores if score.by):
         try:
@@ -86,12 +87,12 @@ def note_tables(benchmark: Benchmark, items: Items) -> None:
         for value in merged:
             other = slugs.setdefault(_slug(value), value)
             if other != value:
-                raise ContractError(f"by={by!r}: the values {other!r} and {value!r} would share a key")
+                raise ContractError(f"by={by!r}: the values {other!r} and {value!r} would have the same key")
         benchmark.tables[by] = merged
 
 
 def estimates(benchmark: Benchmark, items: Items) -> dict[str, Estimate]:
-    """All scores of the items by name; ContractError for what is no estimate, or a note with a score's name."""
+    """All scores of the items by name; ContractError for invalid items, estimates or notes."""
     if not isinstance(items, Items):
         raise ContractError(f"items() returned {type(items).__name__}, not Items")
     note_tables(benchmark, items)
@@ -104,12 +105,12 @@ def estimates(benchmark: Benchmark, items: Items) -> dict[str, Estimate]:
 
 
 def all_undefined(benchmark: Benchmark, reason: str) -> dict[str, Estimate]:
-    """Every score, null with one reason."""
+    """Every score, undefined with the same reason."""
     return {score.name: undefined(reason) for score in all_scores(benchmark)}
 
 
 def difference(first: Items, now: Items) -> str | None:
-    """In what the items of two events differ though they should be the same items; None where they do not."""
+    """What differs between the items of two events (ids, human values or clusters); None if nothing does."""
     if first.ids != now.ids:
         return "ids"
     if not np.array_equal(first.human, now.human, equal_nan=True):
@@ -121,7 +122,7 @@ def difference(first: Items, now: Items) -> str | None:
 
 
 def merged(by_layer: Mapping[str, Items]) -> Items | None:
-    """One table of items with the model's values in all layers, named by their suffixes."""
+    """One table of items with the model's values in all layers, named by the layers' suffixes; None without layers."""
     if not by_layer:
         return None
     first = next(iter(by_layer.values()))
@@ -157,7 +158,7 @@ def _check_notes(notes: Mapping[str, float], scores: Iterable[str]) -> None:
 
 
 def _detail(score: Score, by: str, value: str) -> Score:
-    """The score over the items of one value; yardsticks and verdict belong to the whole."""
+    """The score over the items of one value; reference values and verdict belong to the whole score only."""
     return replace(
         score,
         name=f"{score.name}_{_slug(by)}_{_slug(value)}",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stimulus: one image that a benchmark wants the model to see."""
+"""A stimulus: one image of a benchmark."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ ImageArray = NDArray[np.uint8] | NDArray[np.float32]
 class Stimulus:
     """One image: an id, how to make or read it, and the view under which the model sees it.
 
-    ``load`` returns sRGB [H, W, 3], uint8 or float32 in [0, 1]. It must be picklable (a
-    ``functools.partial`` of a module-level function), because images are made in worker
-    processes; anything random in it is seeded by the id. Two benchmarks that use the same id mean the
-    same image, which is then encoded once.
-    ``view=None`` chooses by the model's input size: ``resize_crop`` from 128 px, below it ``tiles`` where ``places``
-    is given, else ``squash``.
-    ``places``: stimuli of the same name are cut into tiles at the same places (a reference and its
-    distorted versions: name the reference); None: places of its own, where the view ``tiles`` is asked for.
-    ``part``: the images it is kept among (``cifar100/test``), once for all benchmarks that name them; None: the
-    benchmark's own. What is kept is known by the ids, the functions' names and their arguments, not by their source:
-    whenever the same arguments make other images, raise the benchmark's ``version``, or for a part that several share
-    a number among the arguments (``recipe=2``).
+    id: benchmarks that use the same id must mean the same image, which is then encoded once.
+    load: returns sRGB [H, W, 3], uint8 or float32 in [0, 1]. It must be picklable (a ``functools.partial`` of a
+        module-level function), because images are rendered in worker processes; random numbers in it are seeded by the
+        id.
+    view: None: ``resize_crop`` for model inputs from 128 px; below, ``tiles`` where ``places`` is given, else
+        ``squash``.
+    places: seed of the tiles' positions. Stimuli with equal ``places`` are cut at the same positions: for a reference
+        and its distorted versions, the reference's id. None: the stimulus's own id.
+    part: name of the set of images it is cached with (``cifar100/test``), common to all benchmarks that use it; None:
+        the benchmark's own set.
+
+    A cached image is identified by the id, the function's name and its arguments, not by source code. When the same
+    arguments yield another image, raise the benchmark's ``version``; for a common part, a number among the arguments
+    (``recipe=2``).
     """
 
     id: str

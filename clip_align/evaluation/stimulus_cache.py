@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where stimuli are kept between runs: once per part and size, shared by benchmarks, forgotten when not used.
+"""The cache of stimuli: one file per part and input size, used by all benchmarks and runs, removed when unused.
 
-``<cache>/stimuli/<part>/<view>-<size>-<digest>.npy`` is [N, V, h, w, 3], uint8, or float32 in [0, 1] where the images
-are; h and w are the input size, or the images' own where that is smaller. ``….ids.npy`` beside it holds the
-fingerprints [N, 16] of its rows, so that a file that has more than a run needs serves it too. The digest is of the
-fingerprints; a changed image has another one, and so gets another file.
+``<cache>/stimuli/<part>/<view>-<size>-<digest>.npy`` is [N, V, h, w, 3], uint8, or float32 in [0, 1] for float images;
+h and w are the input size, or the images' own size if that is smaller. ``….ids.npy`` beside it holds the fingerprints
+[N, 16] of its rows, so that a file with more images than a run needs can be used too. The digest is that of the
+fingerprints: a changed image leads to another file.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ IDS = ".ids.npy"
 FOLDER = "stimuli"
 UNUSED_DAYS = 60
 MOST_BYTES = 30 * 2**30
-IN_USE_SECONDS = 3600.0  # used so lately, a file may be another run's that is just starting
+IN_USE_SECONDS = 3600.0  # a file used so recently may belong to another run that is starting
 
 
 @dataclass(frozen=True)
 class Job:
-    """Images of one part under one view, each once; ``stimuli`` in the order of the rows of a file made for them.
+    """The images of one part under one view, each once, in the order of the rows of their file.
 
-    name: the part, or the benchmark whose own they are. version: of the benchmark, 0 for a part that several share.
-    size: side of the model's input in px. tiles: views of each image.
+    name: of the part, or key of the benchmark for its own images. version: of the benchmark, 0 for a part.
+    size: side of the model's input in px. tiles: V, the number of tiles per image, else 1.
     """
 
     name: str
@@ -56,26 +56,26 @@ class Job:
 
     @cached_property
     def fingerprints(self) -> tuple[bytes, ...]:
-        """Of the stimuli, in their order."""
+        """16 bytes for each stimulus, in order."""
         return tuple(fingerprint(stimulus, self.version) for stimulus in self.stimuli)
 
     @property
     def target(self) -> Path:
-        """The file that is made for exactly these images."""
+        """The file with exactly these images."""
         digest = sha256(b"".join(self.fingerprints)).hexdigest()[:16]
         stem = f"{self.view}-{self.size}" + (f"-{self.tiles}" if self.view == "tiles" else "")
         return self.folder / f"{stem}-{digest}.npy"
 
     @property
     def folder(self) -> Path:
-        """Of this part's files."""
+        """The folder of this part's files."""
         return self.cache / FOLDER / re.sub(r"[^a-z0-9_.]+", "-", self.name.lower()).strip("-.")
 
 
 def found(job: Job) -> Path | None:
-    """A file that has all images of a job: the one made for it, else one that has more; None where there is none.
+    """A file with all images of a job: its ``target``, else one that contains further images; None if there is none.
 
-    OSError where the folder may not be read.
+    OSError if the folder cannot be read.
     """
     if job.target.is_file():
         return job.target
@@ -90,7 +90,7 @@ def found(job: Job) -> Path | None:
 
 
 def load(job: Job) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
-    """The images [N, V, h, w, 3] of the file that has a job's, read from disk as they are used, and its rows in it."""
+    """A memory map [N, V, h, w, 3] of a file with all images of the job, and their rows; UserError if unreadable."""
     path = found(job)
     if path is None:
         raise UserError(f"{job.name}: its images are not in {job.folder}; they are made at the start of a run")
@@ -103,14 +103,14 @@ def load(job: Job) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
     if not fits or max(array.shape[2:4]) > job.size:
         expected = f"{len(ids)} x {job.tiles} images of up to {job.size} px"
         raise UserError(f"{path}: holds {array.shape}, expected {expected}; delete this file, it is made again")
-    with suppress(OSError):  # a cache that cannot be written is not pruned either
+    with suppress(OSError):  # the time of use; a read-only cache is not pruned either
         os.utime(path)
     rows = {digest: row for row, digest in enumerate(ids)}
     return array, np.array([rows[digest] for digest in job.fingerprints], np.int64)
 
 
 def write_ids(job: Job) -> None:
-    """The fingerprints beside ``job.target``; to be there before it is."""
+    """Write the fingerprints beside ``job.target``; call before the target is renamed into place."""
     ids = np.frombuffer(b"".join(job.fingerprints), np.uint8).reshape(-1, 16)
     temporary = job.target.with_name(f".{job.target.name}.{secrets.token_hex(4)}")
     with open(temporary, "wb") as file:
@@ -119,12 +119,12 @@ def write_ids(job: Job) -> None:
 
 
 def prune(cache: Path, keep: Sequence[Path], notify: Callable[[str], None]) -> None:
-    """Remove what no run has used for long, then the least recently used until the rest fits; one line if any.
+    """Remove files that were not used for `UNUSED_DAYS`, then the least recently used ones beyond `MOST_BYTES`.
 
     Args:
-        cache: folder whose ``stimuli/`` is looked at.
-        keep: files of this run.
-        notify: takes the line.
+        cache: folder that contains ``stimuli/``.
+        keep: files of this run, which are never removed.
+        notify: receives one line if anything was removed.
     """
     now = time.time()
     files = []
@@ -143,7 +143,7 @@ def prune(cache: Path, keep: Sequence[Path], notify: Callable[[str], None]) -> N
             path.unlink()
             path.with_name(path.name.removesuffix(".npy") + IDS).unlink(missing_ok=True)
             with suppress(OSError):
-                path.parent.rmdir()  # where it is empty now
+                path.parent.rmdir()  # fails unless empty
             removed, freed = removed + 1, freed + size
     if removed:
         notify(
@@ -155,6 +155,6 @@ def prune(cache: Path, keep: Sequence[Path], notify: Callable[[str], None]) -> N
 def _ids(path: Path) -> list[bytes]:
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):  # damaged: as if it were not there
+    except (ValueError, EOFError):  # damaged: treated as absent
         return []
     return [row.tobytes() for row in array]

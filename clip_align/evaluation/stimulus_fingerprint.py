@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a stimulus is, as text: when anything that its image is made from changes, its text does too.
+"""The fingerprint of a stimulus, which changes with everything that its image is made from.
 
-It covers the id, the name of the function that makes the image, its arguments, size and time of files among them,
-and what a function has bound. The source of functions is not covered, so that a comment or another line in their
-module makes nothing again: a benchmark's ``version``, or a number among the arguments, stands for that. Only functions
-without a name of their own (lambdas, functions in functions, those of ``__main__``) are known by their code.
+It covers the id, the name of the function that makes the image, its arguments (of files: size and modification time)
+and the function's defaults and closure. The source of functions is not covered, so that an edited comment does not
+render images again: changes of code are expressed by a benchmark's ``version`` or a number among the arguments. Only
+functions without a unique name (lambdas, nested functions, those of ``__main__``) are identified by their code.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from clip_align.evaluation.stimulus import Stimulus
 
 DECODERS = ("jpg", "jpg_2000", "webp", "zlib")
 PLAIN = (str, bytes, bool, int, float, type(None))
-CUTTING = 1  # raised whenever the views give other pixels of the same image
+CUTTING = 1  # version of the views; raised when they yield other pixels of the same image
 
 
 def fingerprint(stimulus: Stimulus, version: int = 1) -> bytes:
-    """16 bytes of one stimulus, a version, and the versions of the decoders and of the views."""
+    """16 bytes that depend on the stimulus, the version, and the versions of the decoders and views."""
     return hashlib.sha256(f"{_decoders()} {version} {stimulus.id!r} {maker(stimulus)}".encode()).digest()[:16]
 
 
 def maker(stimulus: Stimulus) -> str:
-    """How one stimulus is made: two benchmarks that name the same stimulus have to agree on it."""
+    """How a stimulus is made, as text; must be equal for two benchmarks that use the same id."""
     return f"{_described(stimulus.load)} {stimulus.places!r}"
 
 
@@ -44,7 +44,7 @@ def _decoders() -> str:
 
 
 def _described(value: Any) -> str:
-    """A maker or one of its arguments, as text that is the same in every process."""
+    """A function or one of its arguments, as text that is the same in every process."""
     if isinstance(value, PLAIN):
         return repr(value)
     if isinstance(value, partial):
@@ -62,11 +62,11 @@ def _described(value: Any) -> str:
     try:
         return f"{type(value).__qualname__} {_digest(pickle.dumps(value))}"
     except (pickle.PicklingError, AttributeError, TypeError):
-        return repr(value)  # with its address at worst: then the images are made again
+        return repr(value)  # may contain an address: the images are then rendered again
 
 
 def _function(value: Any) -> str:
-    """Its name, its code where the name is not its own, and what it has bound: defaults, closure, object."""
+    """Name of a function, its code if the name is not unique, and its defaults, closure and object."""
     cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
     bound = [getattr(value, "__defaults__", None), getattr(value, "__kwdefaults__", None), cells]
     if isinstance(value, MethodType):

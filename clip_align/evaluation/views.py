@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an image becomes the model's input. No torch here: images are cut in small processes.
+"""Views: how an image becomes the model's input. Torch-free, so that rendering processes start fast.
 
-Shrinking and enlarging is bicubic with antialiasing (Pillow's), as CLIP's own preprocessing does it.
+Resizing is bicubic with antialiasing (Pillow's), as in CLIP's own preprocessing.
 uint8 images stay uint8; float32 ones stay float32, clipped to [0, 1] after resizing.
 """
 
@@ -17,36 +17,48 @@ from PIL import Image
 from clip_align.evaluation.stimulus import ImageArray, View
 
 VIEWS: tuple[View, ...] = get_args(View)
-CROPPED_FROM_PX = 128  # smaller models see an image's middle too coarsely
+CROPPED_FROM_PX = 128  # input size from which ``resize_crop`` preserves enough detail
 
 
-def chosen_view(asked: View | None, size: int, places: str | None) -> View:
-    """The view a stimulus is seen under: the one asked for, else by the model's input size in px and its places."""
-    if asked or size >= CROPPED_FROM_PX:
-        return asked or "resize_crop"
+def chosen_view(view: View | None, size: int, places: str | None) -> View:
+    """The view of a stimulus.
+
+    Args:
+        view: as configured, None: chosen by the other two.
+        size: side of the model's input in px.
+        places: the stimulus's ``places``.
+    """
+    if view or size >= CROPPED_FROM_PX:
+        return view or "resize_crop"
     return "tiles" if places else "squash"
 
 
 def kept(image: ImageArray, view: View, size: int, tiles: int, places: str) -> ImageArray:
-    """What is kept of an image: its own pixels [1, H, W, 3] where it is smaller than the input, else as `cut`.
+    """The array that is cached of an image: its own pixels [1, H, W, 3] if it fits into the input, else `cut` of it.
 
-    Enlarging it later gives what `cut` gives (`enlarge.enlarged`), from a fraction of the bytes.
+    `enlarge.enlarged` later yields the bits of `cut`, from a fraction of the bytes.
+
+    Args:
+        image, view, size, tiles, places: as for `cut`.
     """
-    if view != "tiles" and _is_picture(image) and max(image.shape[:2]) <= size:
+    if view != "tiles" and _is_image(image) and max(image.shape[:2]) <= size:
         return image[None]
     return cut(image, view, size, tiles, places)
 
 
 def cut(image: ImageArray, view: View, size: int, tiles: int, places: str) -> ImageArray:
-    """The model's inputs [V, size, size, 3] of one image [H, W, 3]; V = ``tiles`` for ``tiles``, else 1.
+    """The model's inputs [V, size, size, 3] of one image; V = ``tiles`` under the view ``tiles``, else 1.
 
-    native: the image as it is, enlarged or shrunk to the input size where it differs.
-    squash: both sides resized to ``size``.
-    resize_crop: the short side resized to ``size``, then the centre.
-    tiles: squares at the image's own resolution, at places drawn from the name ``places`` and the
-        image's shape alone. Averaging happens on distances, not here.
+    Args:
+        image: [H, W, 3], uint8 or float32 in [0, 1]; ValueError for anything else.
+        view: ``native`` and ``squash``: both sides resized to ``size`` (``native`` marks images that need no
+            resizing at their designed input size). ``resize_crop``: short side resized to ``size``, then the centre.
+            ``tiles``: squares at the image's own resolution; distances, not embeddings, are averaged over them.
+        size: side of the model's input in px.
+        tiles: number of tiles.
+        places: seed of the tiles' positions, which otherwise depend on the image's shape only.
     """
-    if not _is_picture(image):
+    if not _is_image(image):
         raise ValueError(f"an image is uint8 or float32 [H, W, 3], got {image.dtype} {image.shape}")
     if view in ("native", "squash"):
         return _resized(image, size, size)[None]
@@ -63,13 +75,20 @@ def cut(image: ImageArray, view: View, size: int, tiles: int, places: str) -> Im
 
 
 def tile_corners(height: int, width: int, size: int, tiles: int, places: str) -> NDArray[np.int64]:
-    """Upper left corners (y, x) [tiles, 2] of the tiles of an image, uniform over all places that fit."""
+    """Upper left corners (y, x) int64 [tiles, 2] of the tiles of an image, uniform over all positions that fit.
+
+    Args:
+        height, width: of the image in px; at least ``size``.
+        size: side of a tile in px.
+        tiles: number of tiles.
+        places: seed.
+    """
     seed = int.from_bytes(hashlib.sha256(places.encode()).digest()[:8], "little")
     draw = np.random.Generator(np.random.PCG64(seed)).random((tiles, 2))
     return np.floor(draw * [height - size + 1, width - size + 1]).astype(np.int64)
 
 
-def _is_picture(image: ImageArray) -> bool:
+def _is_image(image: ImageArray) -> bool:
     return image.ndim == 3 and image.shape[2] == 3 and image.dtype in (np.uint8, np.float32)
 
 

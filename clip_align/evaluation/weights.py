@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sets of weights that one event encodes with: the model's own, averaged ones, in place and without a trace."""
+"""Sets of weights that an event encodes with (the model's own, averages), exchanged in place and restored exactly."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from clip_align.processes.ranks import Ranks
 
 Swap = Callable[[], AbstractContextManager[Any]]
 RAW = "raw"
-OWN: Mapping[str, Swap] = {RAW: nullcontext}  # the weights that the model has
+OWN: Mapping[str, Swap] = {RAW: nullcontext}  # the model's current weights
 
 
 @contextmanager
 def swapped(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """``model`` with other values in the parameters and buffers named; inside, ``tensors`` hold the model's own.
+    """``model`` with other values in some parameters and buffers; inside, ``tensors`` hold the model's own values.
 
-    Memory changes hands, nothing is copied: what comes back is the same to the bit, and parameters stay the same
-    objects for whoever holds them (optimizer, DDP). ``tensors``: by name, of the same shape, type and device.
-    ValueError for a name that is not there or a tensor that does not fit; nothing is swapped then.
+    The storages are exchanged without copying: the values are restored bit-identically, and parameters stay the same
+    objects for optimizer and DDP. ``tensors``: by name, of the same shape, type and device as in the model; ValueError
+    otherwise, before anything is exchanged.
     """
     places = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name, tensor in tensors.items():
@@ -50,7 +50,12 @@ def swapped(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Iterator[N
 class WeightSet:
     """One set of weights during an event: entered around every batch, with rank 0's buffers on every rank.
 
-    Buffers are made equal because BatchNorm's differ between the ranks of a training, in averages of them too.
+    Buffers are broadcast because BatchNorm's statistics differ between the ranks of a training, also in averages.
+
+    Args:
+        model: the model under evaluation.
+        swap: context manager inside which the model has these weights.
+        ranks: the process group; constructing is a collective.
     """
 
     def __init__(self, model: nn.Module, swap: Swap, ranks: Ranks) -> None:
@@ -66,13 +71,13 @@ class WeightSet:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """The model has these weights; everything is put back as it was."""
+        """Inside, the model has these weights; everything is restored on exit."""
         with self._swap():
             places = list(self._model.buffers()) if self._buffers else []
             before = [buffer.detach().clone() for buffer in places]
             try:
-                for place, shared in zip(places, self._buffers, strict=True):
-                    place.copy_(shared)
+                for place, of_rank_0 in zip(places, self._buffers, strict=True):
+                    place.copy_(of_rank_0)
                 yield
             finally:
                 for place, old in zip(places, before, strict=True):

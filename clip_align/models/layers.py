@@ -51,7 +51,7 @@ def encode_layers(model: nn.Module, images: torch.Tensor, layers: Iterable[int],
     blocks = _blocks(model) if numbers else []
     wrong = [n for n in numbers if not blocks or not 0 <= n <= len(blocks)]
     if wrong:
-        has = f"layers 0 to {len(blocks)}" if blocks else "no layers that it gives out"
+        has = f"layers 0 to {len(blocks)}" if blocks else "no accessible layers"
         raise RunError(f"layers: no layer {wrong[0]}: {type(model).__name__}'s image tower has {has}")
     length_first = _length_first(model)
     channels_last = _channels_last(model)

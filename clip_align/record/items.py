@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ``items/`` of a run: what scores were computed over, ``items.csv`` once and one npz per event."""
+"""The ``items/`` of a run: the items that scores were computed over, ``items.csv`` once and one npz per event."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ItemsHistory(NamedTuple):
 
 
 def read_items(folder: Path, key: str) -> ItemsHistory | None:
-    """Items of the benchmark ``key`` at every step on the disk; None where there are none."""
+    """Items of the benchmark ``key`` at every stored step; None if there are none."""
     import numpy as np
 
     place = Path(folder) / ITEMS / key
@@ -50,7 +50,7 @@ def read_items(folder: Path, key: str) -> ItemsHistory | None:
         try:
             with np.load(place / step_file(step), allow_pickle=False) as arrays:
                 values = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # a damaged file costs that step
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # a damaged file: its step is skipped
             continue
         if any(len(v) != len(rows) for v in values.values()) or (model and set(values) != set(model)):
             continue
@@ -70,11 +70,10 @@ def read_items(folder: Path, key: str) -> ItemsHistory | None:
 
 
 def items_spacing(every: int, step: int) -> int:
-    """Steps between the regular events whose items are kept in a run that has come to ``step``.
+    """Steps between the regular events whose items are kept, for a run at ``step``.
 
-    ``every``, the benchmark's own interval, doubled until no more than 500 events are left, step 0 counted: every
-    second one is dropped, so that the spacing stays even. It follows from the step alone, so neither a resumed run
-    nor an event without items changes it.
+    ``every``, the benchmark's interval, is doubled until at most 500 events remain, including step 0, so that spacing
+    is even. The result depends on the step only, not on resuming or on events without items.
     """
     spacing = every
     while step // spacing >= MOST_REGULAR:
@@ -88,7 +87,7 @@ def step_file(step: int) -> str:
 
 
 def steps_on_disk(folder: Path, key: str) -> list[int]:
-    """Steps whose items of ``key`` are on the disk, in order."""
+    """Steps with stored items of ``key``, ascending."""
     place = folder / ITEMS / key
     found = (STEP_FILE.fullmatch(p.name) for p in place.iterdir()) if place.is_dir() else ()
     return sorted(int(m.group(1)) for m in found if m)
@@ -106,7 +105,7 @@ def items_csv(
 
     Args:
         ids: one per item, [N].
-        clusters: by name, what each item belongs to, [N].
+        clusters: by name, the cluster of each item, [N].
         conditions: by name, [N].
         human: the human value of each item, [N].
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which lines of a record are whole: what is read from one can be drawn without checking types again.
+"""Validation of a record's lines, so that readers need not check types again.
 
-Text that came from data (file names, captions, options) is made visible here, so that no reader has to think of it.
+Text from data (file names, captions, options) is made visible here, for all readers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LARGEST = 2**63
 
 
 def whole(raw: bytes) -> AnyLine | None:
-    """A line of the record as it can be used, None for a damaged one (torn, not JSON, or a wrong type somewhere)."""
+    """A valid line of the record; None for a damaged one (torn, not JSON, or with a wrong type)."""
     try:
         line = json.loads(raw)
     except (ValueError, RecursionError):
@@ -33,7 +33,7 @@ def whole(raw: bytes) -> AnyLine | None:
 
 
 def as_read(line: Mapping[str, Any]) -> AnyLine | None:
-    """A line as every reader gets it: types checked, defaults filled in, text made visible; None for a damaged one."""
+    """A line with types checked, defaults filled in and text made visible; None for a damaged one."""
     if not isinstance(line.get("kind"), str):
         return None
     if not all(is_number(line.get(key)) for key in POSITION) or not isinstance(line["global_step"], int):
@@ -45,7 +45,7 @@ def as_read(line: Mapping[str, Any]) -> AnyLine | None:
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether it is a finite number that any arithmetic takes."""
+    """Whether it is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
 
 

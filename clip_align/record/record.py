@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The record of a run: ``metrics.jsonl`` (one flat JSON object a line) and ``items/``, written as it happens.
+"""The record of a run: ``metrics.jsonl`` (one flat JSON object per line) and ``items/``, written during the run.
 
-All figures, pages and trackers are made from it. A damaged line costs that line only. numpy is imported where
-items are touched, torch never.
+All figures, pages and trackers are made from it. A damaged line is skipped. NumPy is imported only for items, torch
+never.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ METRICS = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class Position:
-    """Where in a run: optimizer steps, samples over all ranks, epoch, seconds since the start."""
+    """A run position: optimizer steps, samples over all ranks, epoch, seconds since the start."""
 
     global_step: int
     samples_seen: int
@@ -53,24 +53,24 @@ class Mirror:
     """Something that repeats the record elsewhere (wandb, TensorBoard, csv, console, live page)."""
 
     def line(self, line: AnyLine) -> None:
-        """Take one line as every reader of the record gets it."""
+        """Process one line (types checked, defaults filled in)."""
 
     def rewind(self, step: int, samples: int) -> None:
-        """The run was resumed: forget what came after ``step`` (optimizer steps) and ``samples`` (over all ranks)."""
+        """A run was resumed: drop everything after ``step`` (optimizer steps) and ``samples`` (over all ranks)."""
 
     def close(self, status: str) -> None:
         """The run has ended: done, failed, interrupted or terminated."""
 
 
 def deliver(line: AnyLine, mirror: Mirror) -> None:
-    """Hand a line to a mirror. The one place that knows how a resumed run takes back the steps after its checkpoint."""
+    """Pass a line to a mirror; before a resumption, rewind the mirror to the step of the checkpoint."""
     if is_resumption(line):
         mirror.rewind(line["global_step"], line["samples_seen"])
     mirror.line(line)
 
 
 def is_resumption(line: Mapping[str, Any] | AnyLine) -> bool:
-    """Whether the line says that the run was resumed: later steps, written before it, are not part of the run."""
+    """Whether the line is a resumption: later steps that were written before it are not part of the run."""
     return line["kind"] == "event" and line.get("event") == "resumed"
 
 
@@ -88,10 +88,10 @@ class Record:
         self._file = self._path.open("ab", buffering=0)
 
     def append(self, kind: str, position: Position, fields: Mapping[str, Any]) -> None:
-        """Write one line, flushed, and hand it to every mirror.
+        """Write one line, flush it, and pass it to every mirror.
 
-        NaN and infinities become null. A mirror that raises is dropped with one warning in the record;
-        a record that cannot be written ends the run.
+        NaN and infinities become null. A mirror that raises is dropped with a warning in the record; if the record
+        cannot be written the run ends.
 
         Args:
             kind: ``benchmark``, ``train``, ``evaluation``, ``verdict`` or ``event``.
@@ -151,7 +151,7 @@ class Record:
         conditions: Mapping[str, ArrayLike],
         human: ArrayLike,
     ) -> Path | None:
-        """The ``items.csv`` of this benchmark where it names other items; None where it does not, or is not there.
+        """The path of this benchmark's ``items.csv`` if it has other items; None if they agree or it does not exist.
 
         Args:
             key: ``family/name``.
@@ -198,7 +198,7 @@ class Record:
         self.append("event", self._position, {"event": "warning", "message": message})
 
     def _kept(self, key: str, step: int, every: int) -> bool:
-        """Whether the items of a regular event at ``step`` are kept; drops former ones that no longer are."""
+        """Whether the items of a regular event at ``step`` are kept; deletes earlier ones that no longer are."""
         spacing = items_spacing(every, step)
         if self._spacing.get(key) != spacing:
             for old in steps_on_disk(self.folder, key):
@@ -208,7 +208,7 @@ class Record:
         return step % spacing == 0
 
     def _drop_items_after(self, step: int) -> None:
-        """Items of steps that the resumed run has not made: the weights they came from are lost."""
+        """Delete items of steps after the resumed checkpoint: their weights are lost."""
         for key in benchmark_keys(self.folder):
             for old in steps_on_disk(self.folder, key):
                 if old > step:
@@ -234,7 +234,7 @@ class History(Mirror):
     damaged_lines: int = 0
 
     def line(self, line: AnyLine) -> None:
-        """Take the next line of the record."""
+        """Add the next line of the record."""
         kind = line["kind"]
         if kind == "benchmark":
             described = cast("BenchmarkLine", line)
@@ -249,14 +249,14 @@ class History(Mirror):
             self.events.append(cast("EventLine", line))
 
     def rewind(self, step: int, samples: int) -> None:
-        """Leave out what came after ``step``, and verdicts about it; events stay, they did happen."""
+        """Drop lines after ``step``, and verdicts about them; events are kept."""
         self.verdicts.clear()
         del self.train[bisect_right(self.train, step, key=_step) :]
         del self.evaluations[bisect_right(self.evaluations, step, key=_step) :]
 
 
 def _put(lines: list[Stepped], line: Stepped) -> None:
-    """Keep the lines sorted; a repeated step replaces the former line."""
+    """Insert a line by step; a repeated step replaces the earlier line."""
     at = bisect_left(lines, line["global_step"], key=_step)
     repeated = at < len(lines) and lines[at]["global_step"] == line["global_step"]
     lines[at : at + repeated] = [line]
@@ -277,7 +277,7 @@ class Drawn(NamedTuple):
 
 
 def read(folder: Path) -> History:
-    """The record of a run's folder; empty where there is none yet."""
+    """The record in a run's folder; empty if there is none yet."""
     history = History()
     try:
         content = (Path(folder) / METRICS).read_bytes()
@@ -295,14 +295,14 @@ def read(folder: Path) -> History:
 def drawn(evaluations: Iterable[EvaluationLine], benchmark: str, score: ScoreEntry) -> list[Drawn]:
     """The curve of one score as figures, console and trackers show it.
 
-    A point is drawn once the score, or the one it names as ``drawn_after_of``, was defined at ``drawn_after``
-    evaluations running, this one included; an evaluation that did not carry the benchmark is passed over. A lone
-    evaluation is drawn, marked in ``reason``.
+    A point is drawn if the score, or the one in ``drawn_after_of``, was defined at ``drawn_after`` consecutive
+    evaluations, including this one; evaluations without the benchmark are skipped. A single evaluation is drawn, and
+    marked in ``reason``.
 
     Args:
         evaluations: in order of their steps.
         benchmark: its key, ``family/name``.
-        score: its description; of a variant (``srocc@layer_6``) too.
+        score: its description, or that of a variant (``srocc@layer_6``).
     """
     needed, of, name = score["drawn_after"], score["drawn_after_of"], f"{benchmark}/{score['name']}"
     variant = "".join(score["name"].partition("@")[1:])
@@ -337,7 +337,7 @@ def _is_torn(path: Path) -> bool:
 
 
 def _json_value(value: Any) -> Any:
-    """Plain JSON: numpy scalars and arrays as numbers and lists, what is not finite as null."""
+    """A value as plain JSON: NumPy scalars and arrays as numbers and lists, non-finite numbers as null."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, float):

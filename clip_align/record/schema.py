@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schema of a record: what each kind of line in ``metrics.jsonl`` holds, with types and defaults.
+"""The schema of a record: the keys of each kind of line in ``metrics.jsonl``, with types and defaults.
 
 Readers go through `completed`, which fills in what an older release did not write, so that every key of these classes
 can be read by index. ``docs/record.md`` describes each key with its unit; a test compares the two.
@@ -16,7 +16,7 @@ SHOWN: tuple[Role, ...] = ("headline", "companion")  # roles that figures, conso
 
 
 class Line(TypedDict):
-    """What every line holds: its kind and its place in the run."""
+    """The keys of every line: its kind and the run position."""
 
     kind: Kind
     global_step: int
@@ -47,7 +47,7 @@ class ScoreEntry(TypedDict):
 
 
 class BenchmarkLine(Line):
-    """A benchmark's description of itself; a later line of the same key replaces an earlier one."""
+    """The description of a benchmark; a later line with the same key replaces an earlier one."""
 
     key: str
     version: int | None
@@ -135,7 +135,7 @@ VerdictLine = TypedDict(
 
 
 class EventLine(Line):
-    """Something that happened; which of the further keys it holds depends on ``event``."""
+    """An event of the run; its further keys depend on ``event``."""
 
     event: str
     message: str
@@ -215,7 +215,7 @@ class Measured(NamedTuple):
 
 
 def completed(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A line with every key that its kind always has; what it holds beyond them stays."""
+    """A line with defaults for missing keys of its kind; further keys are kept."""
     found = {**line, **_lacking(line, DEFAULTS.get(str(line.get("kind")), {}))}
     if found.get("kind") == "benchmark":
         found["panel"] = found["panel"] or family_of(str(found["key"]))
@@ -224,7 +224,7 @@ def completed(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def completed_score(score: Mapping[str, Any]) -> ScoreEntry:
-    """The description of a score with every key; ``label`` is its name where it has none."""
+    """The description of a score with defaults for missing keys; ``label`` defaults to its name."""
     found: dict[str, Any] = {**score, **_lacking(score, SCORE_DEFAULTS)}
     found["label"] = found["label"] or found["name"]
     for levels in ("ceilings", "baselines"):
@@ -238,7 +238,7 @@ def _lacking(line: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, 
 
 
 def measured(line: Mapping[str, Any], key: str) -> Measured | None:
-    """The score ``family/name/score`` at an evaluation; None where the line does not carry it."""
+    """The score ``family/name/score`` at an evaluation; None if the line does not contain it."""
     if key not in line:
         return None
     value = line[key]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constructors of classes that are imported already, read from their annotations: the twin of `signatures`.
+"""Constructors of imported classes, read from their annotations; the counterpart of `signatures`.
 
-Both give the same `Parameter` for the same constructor, so that an argument typed in a config and one given in
-Python are checked by one rule and refused in the same words.
+Both yield the same `Parameter` for a constructor, so that arguments in a config and in Python are checked by the same
+rules, with the same error messages.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAPPINGS = (collections.abc.Mapping, dict)
 
 
 def parameters_of(cls: type, base: type) -> Mapping[str, Parameter]:
-    """Arguments of a class's constructor, and where it takes ``**base`` of the next one up, as far as ``base``."""
+    """Arguments of a class's constructor and, where it takes ``**base``, of the next base's, up to ``base``."""
     found: dict[str, Parameter] = {}
     for owner in cls.__mro__:
         init = owner.__dict__.get("__init__")
@@ -50,12 +50,12 @@ def parameters_of(cls: type, base: type) -> Mapping[str, Parameter]:
 def checked(
     parameters: Mapping[str, Parameter], given: Mapping[str, Any], where: str
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Given arguments as their annotations ask (4.0 is the whole number 4), and a problem for each that is refused.
+    """The arguments converted to their annotated types (4.0 to the integer 4), and a problem for each invalid one.
 
     Args:
-        parameters: of the constructor, by name; arguments it does not list pass unchecked.
+        parameters: of the constructor, by name; other arguments are not checked.
         given: the arguments by name.
-        where: what lines begin with, before the argument's name.
+        where: start of error messages, before the argument's name.
     """
     errors: list[Problem] = []
     taken = dict(given)
@@ -66,9 +66,8 @@ def checked(
         converted = convert(parameters[name].hint, as_typed(value), path, errors)
         if len(errors) == before:
             check_markers(parameters[name], converted, path, errors)
-        if (
-            isinstance(value, int | float | np.number) and converted is not INVALID
-        ):  # what else is given stays the object it is
+        # only numbers are converted; any other object is passed on as it is
+        if isinstance(value, int | float | np.number) and converted is not INVALID:
             taken[name] = converted
     return taken, errors
 
@@ -76,12 +75,12 @@ def checked(
 def _hints(init: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(init, include_extras=True)
-    except Exception:  # a name that only a type checker sees; such an annotation is not ours to check
+    except Exception:  # a name that exists for type checkers only: not checked
         return {}
 
 
 def _plain_hint(hint: Any) -> Any:
-    """An annotation as a type that ``structure.convert`` understands; Any where it is something else."""
+    """An annotation as a type that ``structure.convert`` supports, else Any."""
     if isinstance(hint, type) and hint in SCALARS:
         return SCALARS[hint]
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
@@ -106,7 +105,7 @@ def _markers(hint: Any) -> Iterator[Marker]:
 
 
 def as_typed(value: Any) -> Any:
-    """A value of Python as a config could hold it: paths as text, arrays, ranges and sets as lists, numpy's numbers."""
+    """A Python value in the form of a config: paths as text, arrays and sets as lists, NumPy scalars as numbers."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, np.generic | np.ndarray):

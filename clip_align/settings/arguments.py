@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values against the annotated constructor that will take them, which is read but not imported."""
+"""Check values against an annotated constructor, which is read but not imported."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from clip_align.structure import INVALID, Range, check_range, convert, plain
 def checked(
     path: str, parameters: Mapping[str, Parameter], given: Mapping[str, Any], errors: list[Problem]
 ) -> dict[str, Any]:
-    """The arguments as their annotations ask, in the form that yaml files and checkpoints take.
+    """The arguments converted to their annotated types, in the form of yaml files and checkpoints.
 
     Args:
-        path: key that they are under, for messages.
+        path: key of the section, for error messages.
         parameters: of the constructor.
         given: values by name.
-        errors: grows by a problem for each unknown name, wrong type, value out of range, and missing argument.
+        errors: receives a problem for each unknown name, wrong type and value out of range.
     """
     arguments: dict[str, Any] = {}
     for name, value in given.items():
@@ -33,7 +33,14 @@ def checked(
 
 
 def check_markers(parameter: Parameter, value: object, where: str, errors: list[Problem]) -> None:
-    """A problem for each limit behind the type, such as `Range`, that a value is outside of."""
+    """Check the markers of an annotation, such as `Range`.
+
+    Args:
+        parameter: with the markers.
+        value: of the right type.
+        where: key, for error messages.
+        errors: receives a problem for each violated marker.
+    """
     for marker in parameter.markers:
         if isinstance(marker, Range):
             check_range(value, marker, where, errors)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Perceptual callbacks as configured, against the constructors of their classes, without importing them."""
+"""Check configured perceptual callbacks against the constructors of their classes, without importing them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def checked(callbacks: Mapping[str, CallbackConfig], errors: list[Problem]) -> dict[str, CallbackConfig]:
-    """The callbacks with their arguments as the annotations ask: 1e2 is the whole number 100 for the callback too.
+    """The callbacks with their arguments converted to the annotated types (1e2 to the integer 100).
 
-    ``errors`` grows by a line for every class that is not one, unknown key, wrong type and range, and for two that
-    would write the same curves.
+    ``errors`` receives a problem for every class that is no callback, unknown key, wrong type and value out of range,
+    and for two callbacks that would write the same curves.
     """
     found = {name: _checked(f"callbacks.{name}", callback, errors) for name, callback in callbacks.items()}
     by_key: dict[str, list[str]] = defaultdict(list)
@@ -43,11 +43,12 @@ def checked(callbacks: Mapping[str, CallbackConfig], errors: list[Problem]) -> d
 
 
 def record_key(name: str, target: str, arguments: Mapping[str, Any]) -> str | None:
-    """``family/name`` of a callback as configured; None where its class does not say its family as a text.
+    """``family/name`` of a configured callback; None if its class does not define its family as a literal.
 
     Args:
-        name: its key in the config, which is its name unless it is given another one.
-        target: its class. arguments: of its constructor.
+        name: its key in the config, the default of its name.
+        target: dotted name of its class.
+        arguments: of its constructor.
     """
     try:
         family = class_text(target, "family")
@@ -65,7 +66,7 @@ def takes(target: str, argument: str) -> bool:
 
 
 def not_in_this_release(target: str) -> bool:
-    """Whether a class of this package is announced, but its module is not there."""
+    """Whether a class of this package is announced, but its module does not exist yet."""
     try:
         constructor(target)
     except NotFoundError as missing:
@@ -80,7 +81,7 @@ def _checked(path: str, callback: CallbackConfig, errors: list[Problem]) -> Call
     given = dict(callback.arguments)
     followed = [n for n in ("every_n_steps",) if n in parameters and n in given and given[n] is None]
     given |= arguments.checked(path, parameters, {k: v for k, v in given.items() if k not in followed}, errors)
-    if "name" in parameters and callback.arguments.get("name") is None:  # then it is the key
+    if "name" in parameters and callback.arguments.get("name") is None:  # the name is then the key
         arguments.check_markers(parameters["name"], path.removeprefix("callbacks."), path, errors)
     for name, parameter in parameters.items():
         if parameter.required and name not in callback.arguments:
@@ -90,7 +91,7 @@ def _checked(path: str, callback: CallbackConfig, errors: list[Problem]) -> Call
 
 
 def _parameters(path: str, target: str, errors: list[Problem]) -> Mapping[str, Parameter] | None:
-    """Arguments of the class that ``path`` names, None and a line where it is no callback."""
+    """Constructor arguments of the class; None and a problem if it is no callback."""
     try:
         parameters = constructor(target)
     except NotFoundError as missing:

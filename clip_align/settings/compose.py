@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what was typed to one nested mapping, by Hydra's compose API; every mistake becomes a line.
+"""From overrides to one nested mapping, by Hydra's compose API; every mistake becomes a problem.
 
-Hydra stops at its first error. So what is wrong with an override alone is refused first; the rest is composed at
-once, and only when that fails part by part: which option does not fit, which key is unknown.
+Hydra stops at its first error. Each override is therefore checked separately first. The valid ones are composed
+together and, only if that fails, part by part, to find the option that does not fit or the key that is unknown.
 """
 
 from __future__ import annotations
@@ -41,21 +41,22 @@ from clip_align.structure import flat, join
 PRIMARY = "config"
 DASHES = "no dashes but --help, --version, --cfg and --multirun"
 EPOCHS = ("epoch", "epochs", "max_epochs", "num_epochs", "n_epochs", "nepochs")
-MISTAKES = (  # the last four for overrides of a form that nobody foresaw, such as a number for a group
+MISTAKES = (  # the last four for overrides of an unforeseen form, such as a number for a group
     *(HydraException, OmegaConfBaseException, yaml.YAMLError),
     *(ValueError, TypeError, AttributeError, AssertionError),
 )
 
 
 class NotComposedError(UserError):
-    """Overrides that do not go together, or not with the yaml files; one line, without them."""
+    """Overrides that are incompatible with each other or with the yaml files; one line."""
 
 
 @dataclass(frozen=True)
 class Composed:
-    """What came of the overrides: ``plain`` is resolved, ``typed`` are the groups and keys that were given.
+    """The result of `compose`.
 
-    ``groups``: names of all groups, read only where there was a context.
+    plain: the resolved configuration. typed: groups and keys of the overrides. groups: names of all groups, read only
+    with a context. errors: problems of the overrides that were left out.
     """
 
     plain: dict[str, Any] = field(default_factory=dict)
@@ -65,9 +66,9 @@ class Composed:
 
 
 def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
-    """The configuration that the overrides ask for; wrong ones are left out and named in ``errors``.
+    """The configuration with the overrides applied; invalid ones are left out and reported in ``errors``.
 
-    ``context`` are further overrides, taken before the others, and only if what they choose exists.
+    ``context``: further overrides, applied before the others if the options that they choose exist.
     """
     errors: list[Problem] = [*override_check.split_by_the_shell(overrides)]
     with hydra() as loader:
@@ -86,14 +87,14 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
         only = f"trainer.{length}" in typed and f"trainer.{other}" not in typed
         if only and plain.get("trainer", {}).get(length) is not None:
             plain["trainer"][other] = None  # exactly one of the two: the one that was typed
-    if isinstance(paths := plain.get("paths"), dict):  # a shell expands ~ only at the beginning of a word
+    if isinstance(paths := plain.get("paths"), dict):  # a shell expands ~ at the beginning of a word only
         plain["paths"] = {k: os.path.expanduser(v) if isinstance(v, str) else v for k, v in paths.items()}
     return Composed(plain, typed, tuple(groups), tuple(errors))
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was typed, quoted for Hydra; the overrides of each run; the keys that have several values."""
+    """A sweep. typed: overrides, quoted for Hydra. jobs: overrides of each run. swept: keys with several values."""
 
     typed: list[str]
     jobs: list[list[str]]
@@ -101,10 +102,10 @@ class Sweep:
 
 
 def sweep(overrides: Sequence[str]) -> Sweep:
-    """Every combination of the values to sweep over.
+    """Every combination of the swept values.
 
-    A sweeper other than Hydra's own decides on values as it goes: then there is one combination, without the swept
-    keys. UserError for what cannot be read, and where there is nothing to sweep over.
+    A sweeper other than Hydra's own chooses values during the sweep: there is then one combination, without the swept
+    keys. UserError for unreadable overrides, and if there is nothing to sweep over.
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
@@ -132,7 +133,7 @@ def sweep(overrides: Sequence[str]) -> Sweep:
 
 @contextlib.contextmanager
 def hydra() -> Iterator[ConfigLoader]:
-    """Hydra on our yaml files, without a job, a folder or a log."""
+    """Hydra on the yaml files of this package, without a job, a folder or a log."""
     if not (schema.conf_dir() / f"{PRIMARY}.yaml").is_file():
         raise UserError(Problem("conf", f"no {PRIMARY}.yaml in {schema.conf_dir()}; install clip-align again"))
     with initialize_config_dir(str(schema.conf_dir()), job_name="clip_align", version_base="1.3"):
@@ -140,7 +141,13 @@ def hydra() -> Iterator[ConfigLoader]:
 
 
 def parse(overrides: Iterable[str], errors: list[Problem], loader: ConfigLoader) -> list[Override]:
-    """Overrides as Hydra reads them, values with braces quoted first; a line for each that cannot be read."""
+    """Parse overrides with Hydra's parser; values with braces are quoted first.
+
+    Args:
+        overrides: as typed.
+        errors: receives a problem for each unreadable override.
+        loader: expands ``glob(…)`` in sweeps.
+    """
     parser = OverridesParser.create(config_loader=loader)
     parsed: list[Override] = []
     for typed in overrides:
@@ -155,11 +162,11 @@ def parse(overrides: Iterable[str], errors: list[Problem], loader: ConfigLoader)
             value = numbers_as_text(value)
             typed = f"{key}={value}"
         if key.startswith("tracker.") and TRACKERS.target(key.partition(".")[2]) is not None:
-            key, typed = f"++{key}", f"++{typed}"  # a switch is there only where its tracker was chosen
+            key, typed = f"++{key}", f"++{typed}"  # the key exists only if its tracker was chosen
         for attempt in dict.fromkeys((typed, *_attempts(key, value))) if equals else (typed,):
             try:
                 parsed.append(parser.parse_override(attempt))
-                parsed[-1].config_loader = loader  # what a sweep over glob(…) asks
+                parsed[-1].config_loader = loader  # needed by a sweep over glob(…)
                 break
             except HydraException as error:
                 reason = one_line(error)
@@ -170,7 +177,7 @@ def parse(overrides: Iterable[str], errors: list[Problem], loader: ConfigLoader)
 
 @functools.cache
 def texts() -> frozenset[str]:
-    """Keys whose value is a text, also where it looks like a number: name=2024_01."""
+    """Keys whose value is text, even if it looks like a number: name=2024_01."""
     found = []
     for name, hint in typing.get_type_hints(schema.Config).items():
         sections = [SOURCES.load(kind) for kind in SOURCES.names()] if name == SOURCES.group else [hint]
@@ -185,7 +192,7 @@ def _is_text(hint: Any) -> bool:
 
 
 def _unreadable(parser: OverridesParser, typed: str, key: str, reason: str) -> Problem:
-    """The problem of an override that cannot be parsed: with any other value it could, or the key is at fault."""
+    """The problem of an override that cannot be parsed: its value, or else its key, is at fault."""
     try:
         parser.parse_override(f"{key}=0")
     except HydraException:
@@ -195,16 +202,16 @@ def _unreadable(parser: OverridesParser, typed: str, key: str, reason: str) -> P
 
 
 def _attempts(key: str, value: str) -> Iterator[str]:
-    """Quoted forms of an override that Hydra cannot read as it was typed."""
+    """Quoted forms of an override that Hydra cannot parse as typed."""
     yield f"{key}={quoted(value)}"
-    if value[:1] not in ("[", "{", "'", '"'):  # those that open something have to close it
+    if value[:1] not in ("[", "{", "'", '"'):  # an opening bracket or quote has to be closed
         yield f"{key}={as_text(value)}"
 
 
 def completed(lines: list[str], parsed: Sequence[Override]) -> list[str]:
     """``model.name=…`` alone also chooses ``model=open_clip``, whose architecture it names, and its optimizer.
 
-    A ResNet named so trains as ``model=rn50`` does: CLIP's betas and eps depend on "vit" being in the name.
+    A ResNet is trained like ``model=rn50``: CLIP's betas and eps depend on whether "vit" is in the name.
     """
     keys = {o.key_or_group: o for o in parsed}
     named = keys.get("model.name")
@@ -216,7 +223,7 @@ def completed(lines: list[str], parsed: Sequence[Override]) -> list[str]:
 
 
 def _valid_context(context: Sequence[str], parsed: Sequence[Override], loader: ConfigLoader) -> list[Override]:
-    """What of a run's own choices is still there, and was neither chosen nor added again (with all that is in it)."""
+    """The overrides of a stored run that still exist and are not replaced by new ones."""
     lines = [str(o.input_line) for o in parsed]
     groups = group_names(loader, lines)
     anew = [o.key_or_group for o in parsed if o.is_add() or (o.key_or_group in groups and not o.is_delete())]
@@ -230,7 +237,13 @@ def _valid_context(context: Sequence[str], parsed: Sequence[Override], loader: C
 
 
 def options(group: str, loader: ConfigLoader, lines: Sequence[str] = ()) -> list[str]:
-    """Options of a group, those of outside packages and of ``hydra.searchpath`` among the ``lines`` included."""
+    """Options of a group, including those of outside packages and of a ``hydra.searchpath``.
+
+    Args:
+        group: its name.
+        loader: see `hydra`.
+        lines: overrides, of which ``hydra.searchpath`` is used.
+    """
     found: list[str] = loader.get_group_options(group, ObjectType.CONFIG, PRIMARY, _searchpath(lines))
     return sorted(found)
 
@@ -242,10 +255,10 @@ def one_line(error: BaseException) -> str:
 
 
 def _accepted_form(parsed: Sequence[Override], errors: list[Problem], loader: ConfigLoader) -> list[Override]:
-    """The overrides that mean something, each on its own; a line for the others."""
+    """The overrides that are valid separately; the others become problems."""
     accepted: list[Override] = []
     for override in sorted(parsed, key=lambda o: not override_check.of_hydra(o.key_or_group)):
-        lines = [str(o.input_line) for o in accepted]  # where to search comes before what is to be found there
+        lines = [str(o.input_line) for o in accepted]  # a search path has to precede the options found there
         if override.is_sweep_override():
             what = "several values; add --multirun to sweep, or write a list as [a,b]"
             wrong = [Problem(override.key_or_group, what, shown=str(override.input_line))]
@@ -262,7 +275,7 @@ def _form_problems(override: Override, lines: Sequence[str], loader: ConfigLoade
 
 
 def _composed(lines: Sequence[str]) -> DictConfig:
-    """What Hydra makes of override lines."""
+    """Compose override lines with Hydra; NotComposedError if that fails."""
     try:
         return hydra_compose(PRIMARY, list(lines))
     except MISTAKES as error:
@@ -272,7 +285,7 @@ def _composed(lines: Sequence[str]) -> DictConfig:
 def _diagnosed(
     parsed: Sequence[Override], context: Sequence[str], loader: ConfigLoader, errors: list[Problem]
 ) -> DictConfig:
-    """The configuration without the wrong overrides, each of which gets its line."""
+    """The configuration without the invalid overrides, each of which becomes a problem."""
     lines = [str(o.input_line) for o in parsed]
     groups = group_names(loader, lines)
     of_hydra = [str(o.input_line) for o in parsed if override_check.of_hydra(o.key_or_group)]
@@ -295,7 +308,7 @@ def _diagnosed(
 
 
 def _together(chosen: list[str], lines: list[str], errors: list[Problem]) -> list[str]:
-    """``chosen`` and those of the lines that compose with it, all at once or else one by one; errors for the others."""
+    """``chosen`` and the lines that compose with it, all together or else one by one; problems for the others."""
     with contextlib.suppress(NotComposedError):
         _composed([*chosen, *lines])
         return [*chosen, *lines]
@@ -309,7 +322,7 @@ def _together(chosen: list[str], lines: list[str], errors: list[Problem]) -> lis
 
 
 def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictConfig, delete: bool) -> Problem:
-    """The problem of a key that is not there, or not with the options chosen."""
+    """The problem of a key that does not exist, or not with the chosen options."""
     group, _, name = key.partition(".")
     for option, owner in _owners(group):
         if name != "kind" and name in {f.name for f in fields(owner)}:
@@ -331,7 +344,7 @@ def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictC
 
 
 def _owners(group: str) -> Iterator[tuple[str, type]]:
-    """Options of a group, and the dataclasses of the keys that a user may type without having chosen the option."""
+    """Options of a group with their dataclasses, for keys typed without choosing the option."""
     if group == "model":
         yield "tiny", schema.ModelConfig
     elif group == SOURCES.group:
@@ -349,7 +362,7 @@ def _searchpath(lines: Sequence[str]) -> list[str]:
 
 
 def _resolved(config: DictConfig, errors: list[Problem]) -> dict[str, Any]:
-    """Plain values, references followed; a wrong one costs its own key and, without a line, those that refer to it."""
+    """Plain values, references resolved. A wrong reference removes its key and, silently, keys that refer to it."""
     wrong: dict[str, str] = {}
     plain = _plain(config, "", wrong)
     as_typed = flat(OmegaConf.to_container(config, resolve=False)) if wrong else {}
@@ -360,7 +373,7 @@ def _resolved(config: DictConfig, errors: list[Problem]) -> dict[str, Any]:
 
 
 def _plain(node: DictConfig, path: str, wrong: dict[str, str]) -> dict[str, Any]:
-    """A mapping without the keys that cannot be resolved; those and the reasons in ``wrong``."""
+    """A mapping without the keys that cannot be resolved; these are put into ``wrong`` with the reasons."""
     found: dict[str, Any] = {}
     for key in map(str, node):
         where = join(path, key)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What types and ranges cannot say: combinations of keys, names of models and runs."""
+"""Checks beyond types and ranges: combinations of keys, names of models and runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clip_align.runs.folder import bad_name
 
 TINY_STRIDE = 8  # models.tiny.STRIDE, which cannot be imported without torch
 HALF_WITHOUT_GPU = Problem("trainer.precision", "16-mixed needs a GPU; on the CPU take bf16-mixed or 32")
-BATCH = ("data.batch_size", "trainer.accumulate", "trainer.devices")  # what a global batch is made of
+BATCH = ("data.batch_size", "trainer.accumulate", "trainer.devices")  # the factors of a global batch
 RECORD_KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+(@[a-z0-9_]+)?")
 
 
@@ -29,8 +29,8 @@ def problems(config: Config, refused: Collection[str] = ()) -> list[Problem]:
     """Everything wrong with a configuration whose types and single values are right.
 
     Args:
-        config: where a value was refused, its default stands in its place.
-        refused: keys of those values; what follows from one of them is left out.
+        config: with defaults in place of invalid values.
+        refused: keys of those values; problems that depend on one of them are left out.
     """
     checks = (
         _name(config.name, config.resume),
@@ -60,7 +60,7 @@ def _paths(paths: PathsConfig) -> Iterator[Finding]:
 
 
 def _best(best: str | None, callbacks: Mapping[str, CallbackConfig], resumed: bool) -> Iterator[Finding]:
-    """The score whose best value is kept; the default one may be one that this run does not measure."""
+    """The score of the best checkpoint; only the default one may be absent from the run."""
     if best is None:
         return
     if not RECORD_KEY.fullmatch(best):
@@ -78,7 +78,7 @@ def _best(best: str | None, callbacks: Mapping[str, CallbackConfig], resumed: bo
 
 
 def _noise(data: DataConfig, callbacks: Mapping[str, CallbackConfig]) -> Iterator[Finding]:
-    """Noise that images have in training must be weaker than any that is tested."""
+    """Noise in training images must be weaker than any tested noise."""
     if data.noise_option is None:
         return
     key, noise = f"data.{data.noise_option}", getattr(data, data.noise_option)
@@ -88,7 +88,7 @@ def _noise(data: DataConfig, callbacks: Mapping[str, CallbackConfig]) -> Iterato
         if tested and noise >= min(tested):
             what = (
                 f"{noise} is not below {min(tested)}, the smallest sigma that a "
-                "callback tests; noise that is trained on tests nothing"
+                "callback tests; testing noise that was trained on is meaningless"
             )
             yield Finding(Problem(key, what), (key, f"callbacks.{name}.sigmas"))
 
@@ -99,7 +99,7 @@ def _model(model: ModelConfig) -> Iterator[Finding]:
             what = f"'{model.name}' with model=tiny; type model=open_clip model.name={model.name}"
             yield Finding(Problem("model.name", what))
         if model.image_size is None:
-            what = "null; model=tiny has no size of its own, type model.image_size=32"
+            what = "null; model=tiny has no default size, type model.image_size=32"
             yield Finding(Problem("model.image_size", what))
         elif model.image_size % TINY_STRIDE:
             near = round(model.image_size / TINY_STRIDE) * TINY_STRIDE
@@ -108,7 +108,7 @@ def _model(model: ModelConfig) -> Iterator[Finding]:
     elif model.name is None:
         yield Finding(Problem("model.name", "not given; type model.name=ViT-B-32"))
     elif model.name == "tiny":
-        what = "tiny is not an open_clip architecture but a model of its own; type model=tiny"
+        what = "tiny is not an open_clip architecture but the option model=tiny; type that"
         yield Finding(Problem("model.name", what))
     elif problem := open_clip_names.problem(model.name):
         yield Finding(Problem("model.name", problem))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses, trackers and interventions as configured, against the constructors of their classes."""
+"""Check configured losses, trackers and interventions against the constructors of their classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clip_align.structure import shown
 
 
 def checked(config: Config, errors: list[Problem]) -> Config:
-    """The configuration with the options of every kind as its constructor takes them; ``errors`` grows."""
+    """The configuration with converted options of every kind; ``errors`` receives the problems."""
     return replace(
         config,
         loss=_kind(config.loss, LOSSES, errors),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what was typed after ``train`` to a checked configuration: compose, resume, type, check.
+"""From the arguments of ``train`` to a checked configuration: compose, resume, type, check.
 
-A module of its own, so that those who only need the dataclasses do not pay for Hydra (0.3 s).
+A separate module, so that importing the dataclasses does not import Hydra (0.3 s).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from clip_align.settings.resume_config import resumed
 
 
 def load(overrides: Sequence[str]) -> Config:
-    """The checked configuration for what was typed after ``train``; one UserError with all errors, a line each.
+    """The checked configuration for the arguments of ``train``; one UserError with all problems.
 
-    ``resume=<run>`` takes that run's configuration and changes only what may change in it; the result's
+    ``resume=<run>`` takes that run's configuration and changes only the keys that may change; the result's
     ``resume`` is then the run's folder. ``resume=auto`` becomes that, or None for a fresh start.
     """
     config, found = load_with_problems(overrides)
@@ -30,9 +30,9 @@ def load(overrides: Sequence[str]) -> Config:
 
 
 def load_with_problems(overrides: Sequence[str]) -> tuple[Config | None, list[Problem]]:
-    """The configuration, and everything that is wrong with it.
+    """The configuration and all its problems.
 
-    Defaults stand in for what was refused, so that whoever asks can look at the rest; None where nothing can.
+    Invalid values are replaced by defaults, so that the rest can be checked; None if that is impossible.
     """
     errors: list[Problem] = []
     config = read(resumed(compose(overrides), overrides, errors), errors)
@@ -40,7 +40,6 @@ def load_with_problems(overrides: Sequence[str]) -> tuple[Config | None, list[Pr
         config = kind_check.checked(config, errors)
         config = replace(config, callbacks=callback_check.checked(config.callbacks, errors))
         errors += problems(config, [problem.key for problem in errors])
-    wrong = {
-        problem.key for problem in errors if not problem.missing
-    }  # what was typed, and refused, is not missing too
+    # a key that was typed with an invalid value is not reported as missing too
+    wrong = {problem.key for problem in errors if not problem.missing}
     return config, list(dict.fromkeys(p for p in errors if not (p.missing and p.key in wrong)))

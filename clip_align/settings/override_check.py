@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overrides that Hydra would take, or take half, but that mean nothing here: refused before anything is composed."""
+"""Overrides that Hydra would accept, fully or partly, but that are invalid here: refused before composing."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from clip_align.spelling import nearest
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-SEVERAL = ("callbacks", "tracker")  # groups of which any number of options may be chosen
-KINDS = ("data", "loss", "model", "trainer", "intervention")  # groups whose options say which kind they are
+SEVERAL = ("callbacks", "tracker")  # groups with any number of chosen options
+KINDS = ("data", "loss", "model", "trainer", "intervention")  # groups whose options have a ``kind``
 OUTSIDE = (
     "one of a package of your own is there once the package, with its search-path plugin, is installed: "
     "pip install -e <its folder>"
@@ -26,9 +26,12 @@ HYDRA = ("hydra.searchpath", "hydra/launcher", "hydra.launcher", "hydra/sweeper"
 
 
 def problems(override: Override, groups: Sequence[str], options: Callable[[str], Sequence[str]]) -> Iterator[Problem]:
-    """Everything wrong with the form of an override, or with the options that it chooses.
+    """All problems of the form of an override, and of the options that it chooses.
 
-    ``options``: names of the options of a group.
+    Args:
+        override: as parsed.
+        groups: names of all groups.
+        options: from a group to the names of its options.
     """
     key, line = override.key_or_group, str(override.input_line)
     if override.is_delete():
@@ -44,7 +47,7 @@ def problems(override: Override, groups: Sequence[str], options: Callable[[str],
 
 
 def split_by_the_shell(overrides: Sequence[str]) -> Iterator[Problem]:
-    """A line where a shell has made many words of one with braces: Hydra would take the last of them."""
+    """A problem if a shell has expanded braces into several words, of which Hydra would use the last."""
     shards = [typed for typed in overrides if typed.lstrip("+").startswith("data.shards=")]
     if len(shards) > 1:
         yield Problem(
@@ -60,7 +63,7 @@ def of_hydra(key: str) -> bool:
 
 
 def as_bare(value: object) -> str:
-    """A value as it is typed, a text without quotes."""
+    """A value as typed; text without quotes."""
     return value if isinstance(value, str) else as_typed(value)
 
 
@@ -123,7 +126,7 @@ def _chosen(group: str, value: Any, there: Sequence[str]) -> Iterator[Problem]:
 
 
 def _hint(group: str, option: str, there: Sequence[str]) -> str:
-    """What may have been meant by an option that is not there; open_clip's names are no options, but near."""
+    """The option or open_clip name that may have been meant."""
     guess = nearest(option.lower().replace("-", "_").replace("/", "_"), there)
     guesses = [f"{group}={guess}"] if guess else []
     if group == "model":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values as users type them, quoted where Hydra's grammar would stumble: braces, brackets of file names, blanks."""
+"""Quote typed values that Hydra's grammar cannot parse: braces, brackets in file names, blanks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def quoted(value: str) -> str:
 
 
 def as_text(value: str) -> str:
-    """``value`` in quotes as one text, whatever is in it."""
+    """``value`` in quotes, as one text."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def numbers_as_text(value: str) -> str:
-    """``value`` with what would be read as a number, true or false in quotes; the rest as it is.
+    """``value`` with numbers, true and false in quotes; the rest unchanged.
 
     >>> numbers_as_text("2024_01")
     "'2024_01'"
@@ -40,7 +40,7 @@ def numbers_as_text(value: str) -> str:
 
 
 def as_typed(value: object) -> str:
-    """A plain value in the form that it is typed in.
+    """A plain value in the form of an override.
 
     >>> as_typed({"sizes": [1, 2.5], "view": None, "root": "/a,b"})
     "{sizes:[1,2.5],view:null,root:'/a,b'}"
@@ -58,7 +58,7 @@ def as_typed(value: object) -> str:
 
 def split(text: str) -> Iterator[str]:
     """Parts between commas that are outside brackets, braces and quotes."""
-    depth, start, quote = 0, 0, ""
+    depth, start, quote = 0, 0, ""  # open brackets, start of the part, open quote
     for i, letter in enumerate(text):
         if quote:
             quote = "" if letter == quote else quote

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration of a resumed run: its own, with what may change in it changed as typed."""
+"""The configuration of a resumed run: the stored one, with permitted changes."""
 
 from __future__ import annotations
 
@@ -20,29 +20,36 @@ from clip_align.settings.quoting import as_typed
 from clip_align.settings.signatures import NotFoundError, constructor
 from clip_align.structure import Existing, Holds, convert, flat, plain, shown
 
-PLACES = ("data.shards", "data.csv", "data.root")  # of the same data, which is checked when they have been read
-MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers", *PLACES)  # and all of these sections:
+PLACES = ("data.shards", "data.csv", "data.root")  # of the same data: compared when they have been read
+MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers", *PLACES)  # and all keys of SECTIONS
 SECTIONS = ("tracker", "callbacks")
-MAY_CHANGE_OF_CALLBACK = ("every_n_steps", "batch_size")  # all else may change its items
-OF_THE_CALL = ("resume", "name", "dry_run", "paths")  # about this call, not about the run
+MAY_CHANGE_OF_CALLBACK = ("every_n_steps", "batch_size")  # any other option may change the items
+OF_THE_CALL = ("resume", "name", "dry_run", "paths")  # belong to the command, not to the run
 CHANGEABLE = "trainer.max_steps or samples, data.workers, tracker, callbacks and where the data lie"
 
 
 def resumed(composed: Composed, overrides: Sequence[str], errors: list[Problem]) -> dict[str, Any]:
-    """The stored configuration of the run that ``resume=`` names, with the changes that are allowed.
+    """The stored configuration of the run in ``resume=``, with the permitted changes.
 
-    Any other key that was typed with another value than the run has is refused by name; with the same value
-    it is welcome, so that one command with ``resume=auto`` starts a run and continues with it. ``resume`` becomes
-    the run's folder, or None where ``auto`` finds no run. ``errors`` grows; those of ``composed`` are added too.
+    Any other key with a value that differs from the run's is an error; with the run's value it is accepted, so that one
+    command with ``resume=auto`` starts a run and resumes it.
+
+    Args:
+        composed: the composed overrides.
+        overrides: as typed.
+        errors: receives the problems, including those of ``composed``.
+
+    Returns:
+        The configuration as plain values; ``resume`` is the run's folder, or None if ``auto`` finds no run.
     """
-    asked = composed.plain.get("resume")
-    run = _find(composed.plain, str(asked), errors) if asked is not None else None
+    requested = composed.plain.get("resume")
+    run = _find(composed.plain, str(requested), errors) if requested is not None else None
     stored = _stored(run, errors) if run is not None else None
-    if run is not None and asked != "auto" and "name" in composed.typed:
-        errors.extend(_other_name(composed.plain, str(asked), run))
+    if run is not None and requested != "auto" and "name" in composed.typed:
+        errors.extend(_other_name(composed.plain, str(requested), run))
     if run is None or stored is None:
         errors.extend(composed.errors)
-        fresh = asked == "auto" and composed.plain.get("name") is not None
+        fresh = requested == "auto" and composed.plain.get("name") is not None
         return {**composed.plain, "resume": None} if fresh else composed.plain
     composed = compose(overrides, context=list(_context(stored)))
     errors.extend(composed.errors)
@@ -59,58 +66,58 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[Problem])
     lengths = [
         k for k in ("max_steps", "samples") if f"trainer.{k}" in composed.typed and new["trainer"][k] is not None
     ]
-    if len(lengths) == 1:  # the length that was typed replaces the other kind of length
+    if len(lengths) == 1:  # a typed length replaces the other kind of length
         result["trainer"] = {**result["trainer"], "max_steps": None, "samples": None}
         result["trainer"][lengths[0]] = new["trainer"][lengths[0]]
     return result
 
 
-def _find(new: Mapping[str, Any], asked: str, errors: list[Problem]) -> RunFolder | None:
+def _find(new: Mapping[str, Any], requested: str, errors: list[Problem]) -> RunFolder | None:
     runs, name = str(new.get("paths", {}).get("runs", "runs")), new.get("name")
-    if not asked:
+    if not requested:
         errors.append(Problem("resume", "which run? type resume=<name>, or name=<name> resume=auto"))
         return None
-    if asked == "auto":
+    if requested == "auto":
         folder = RunFolder(Path(runs) / str(name))
         return folder if name is not None and folder.config_yaml.is_file() else None
     try:
-        return _of_checkpoint(runs, asked) or resolve_run(runs, asked)
+        return _of_checkpoint(runs, requested) or resolve_run(runs, requested)
     except UserError as error:
         errors.extend(Problem("resume", line) for line in error.lines)
         return None
 
 
-def _of_checkpoint(runs: str, asked: str) -> RunFolder | None:
-    """The run that a checkpoint file lies in, None where ``asked`` names no file.
+def _of_checkpoint(runs: str, requested: str) -> RunFolder | None:
+    """The run of a checkpoint file; None if ``requested`` is no file.
 
-    UserError where the file is not the one that its run is resumed from: last.ckpt, or the newest of a step.
+    UserError if its run is not resumed from this file, which must be last.ckpt or the newest of a step.
     """
-    path = next((p for p in (Path(asked).expanduser(), Path(runs) / asked) if p.is_file()), None)
+    path = next((p for p in (Path(requested).expanduser(), Path(runs) / requested) if p.is_file()), None)
     if path is None or path.name == "latest":
-        if asked.endswith(".ckpt"):
-            raise UserError(f"{asked}: no such checkpoint; name the run that it belongs to: resume=<run>")
+        if requested.endswith(".ckpt"):
+            raise UserError(f"{requested}: no such checkpoint; name the run that it belongs to: resume=<run>")
         return None
     run = RunFolder(path.absolute().parent.parent)
     if path.absolute().parent != run.checkpoints or not is_run(run.path):
-        raise UserError(f"{asked}: a file in no run's checkpoints; name a run or its folder: resume=<run>")
+        raise UserError(f"{requested}: a file in no run's checkpoints; name a run or its folder: resume=<run>")
     newest = max((p.name for p in run.checkpoints.glob("step-*.ckpt")), default="last.ckpt")
     if path.name not in ("last.ckpt", newest):
         raise UserError(
-            f"{asked}: not the newest checkpoint of its run, which is resumed from {newest} only: "
+            f"{requested}: not the newest checkpoint of its run, which is resumed from {newest} only: "
             f"type resume={run.path}"
         )
     return run
 
 
-def _other_name(new: Mapping[str, Any], asked: str, run: RunFolder) -> Iterator[Problem]:
-    """A line for a name beside ``resume`` that is another run's."""
+def _other_name(new: Mapping[str, Any], requested: str, run: RunFolder) -> Iterator[Problem]:
+    """A problem if a name is typed that differs from the resumed run's."""
     name, runs = new.get("name"), Path(str(new.get("paths", {}).get("runs", "runs")))
     if name is not None and (runs / str(name)).resolve() != run.path.resolve():
-        yield Problem("name", f"{name} with resume={asked}; a resumed run keeps its name: leave name out")
+        yield Problem("name", f"{name} with resume={requested}; a resumed run keeps its name: leave name out")
 
 
 def _stored(run: RunFolder, errors: list[Problem]) -> dict[str, Any] | None:
-    """A run's configuration, complete and checked."""
+    """A run's stored configuration with all keys, checked; None and a problem if unreadable."""
     refused = "cannot be read ({}); without it the run cannot continue"
     try:
         loaded = yaml.safe_load(run.config_yaml.read_text(encoding="utf-8"))
@@ -127,11 +134,11 @@ def _stored(run: RunFolder, errors: list[Problem]) -> dict[str, Any] | None:
 
 
 def _context(stored: Mapping[str, Any]) -> Iterator[str]:
-    """The run's groups, schedule and callbacks, so that keys mean what they meant when it was started.
+    """Overrides for the run's groups, schedule and callbacks, so that typed keys refer to the run's own options.
 
-    Callbacks key by key, not by the names of their yaml files: some may have come without one (+callbacks.mine=…).
+    Callbacks are given key by key, not by the names of their yaml files, since some have none (+callbacks.mine=…).
     """
-    for group in KINDS:  # an option has the name of its module, also where that is in another package
+    for group in KINDS:  # an option has the name of its module, in another package too
         yield f"{group}={stored[group]['kind'].rpartition('.')[2]}"
     yield f"evaluation.every_n_steps={as_typed(stored['evaluation']['every_n_steps'])}"
     yield "callbacks=[]"
@@ -141,14 +148,14 @@ def _context(stored: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _normal(section: str, value: object) -> Any:
-    """A section in the form a stored configuration has; as it is where it is not valid (checked elsewhere)."""
+    """A section in the form of a stored configuration; unchanged if it is invalid (reported elsewhere)."""
     found: list[Problem] = []
     built = convert(typing.get_type_hints(schema.Config).get(section, Any), value, section, found)
     return plain(value if found else built)
 
 
 def _take_over(key: str, new: Mapping[str, Any], result: dict[str, Any], composed: Composed) -> None:
-    """One typed key into ``result`` where it may change: a whole section by its group, or one of its keys."""
+    """Copy a typed key into ``result`` if it may change: a whole section, or one of its keys."""
     section, _, name = key.partition(".")
     if section == "callbacks":
         result[section] = _callbacks(new[section], result[section], composed.typed)
@@ -159,7 +166,7 @@ def _take_over(key: str, new: Mapping[str, Any], result: dict[str, Any], compose
 
 
 def _callbacks(new: Mapping[str, Any], stored: Mapping[str, Any], typed: Sequence[str]) -> dict[str, Any]:
-    """The callbacks that are chosen now. One that the run has keeps its arguments there, but for those typed."""
+    """The chosen callbacks; those of the stored run keep its arguments, except typed ones."""
     result = dict(new)
     for name, callback in new.items():
         path, old = f"callbacks.{name}", stored.get(name)
@@ -173,7 +180,7 @@ def _callbacks(new: Mapping[str, Any], stored: Mapping[str, Any], typed: Sequenc
 
 
 def _other_sources(new: object, stored: object, run: RunFolder) -> Iterator[Problem]:
-    """A problem for shards whose number of sources, or weights, would change with their place."""
+    """A problem if the number of sources or their weights would change."""
     if not isinstance(new, list) or not isinstance(stored, list):
         return
     weights = [[source["weight"] for source in sources if isinstance(source, Mapping)] for sources in (new, stored)]
@@ -186,7 +193,7 @@ def _other_sources(new: object, stored: object, run: RunFolder) -> Iterator[Prob
 
 
 def _other_items(new: Mapping[str, Any], stored: Mapping[str, Any], run: str) -> Iterator[Problem]:
-    """A line for every option that would put other items under a key that the run has a curve for.
+    """A problem for every option that would continue a curve of the run with other items.
 
     ``new``, ``stored``: callbacks by their key in the config, as plain values.
     """
@@ -213,14 +220,14 @@ def _other_items(new: Mapping[str, Any], stored: Mapping[str, Any], run: str) ->
 
 
 def _curve(name: str, callback: Mapping[str, Any]) -> tuple[str, str]:
-    """What two callbacks that write the same curves have in common: family (else class) and name."""
+    """Identity of a callback's curves: family (or class, if unknown) and name."""
     target = str(callback.get("target"))
     key = record_key(name, target, callback.get("arguments") or {})
     return ("", key) if key else (target, name)
 
 
 def _movable(target: str) -> set[str]:
-    """Arguments that are paths: the same files may be elsewhere when a run is resumed."""
+    """Arguments that are paths, which may change when a run is resumed."""
     try:
         parameters = constructor(target) or {}
     except NotFoundError:
@@ -229,12 +236,12 @@ def _movable(target: str) -> set[str]:
 
 
 def _same_end(old: object, new: object) -> bool:
-    """Whether two paths end in the same name: moved, not another. The items are compared at the first event."""
+    """Whether two paths end in the same name, as moved files do. Items are compared at the first event."""
     return isinstance(old, str) and isinstance(new, str) and Path(old).name == Path(new).name
 
 
 def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: RunFolder) -> Iterator[Problem]:
-    """A line for everything under a typed key that may not change and would."""
+    """A problem for everything under a typed key that would change and must not."""
     if key.partition(".")[0] in (*OF_THE_CALL, *SECTIONS):
         return
     before, after = flat(stored), flat(new)
@@ -245,5 +252,5 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
             yield Problem(
                 name,
                 f"{shown(after[name])} is not what {run.path.name} was started with ({shown(old)}); "
-                f"when a run continues, only {CHANGEABLE} may change",
+                f"when a run is resumed, only {CHANGEABLE} may change",
             )

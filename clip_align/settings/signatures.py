@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constructors of callback classes, read from their source: nothing is imported, so nothing slow or foreign runs.
+"""Constructors of callback classes, read from source: nothing is imported, so that no slow or outside code runs.
 
-A class is found as ``package.module.Class``; its bases are followed through imports and names up to
-PerceptualCallback, and so are the annotations of the constructors on the way (``**base`` leads to the next one).
+A class is given as ``package.module.Class``. Its bases are followed through imports up to PerceptualCallback, and with
+them the constructors' annotations (``**base`` leads to the next base).
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class NotFoundError(Exception):
 
 
 def constructor(target: str, base: str = BASE) -> Mapping[str, Parameter] | None:
-    """Arguments of a class and of its bases; None when it is no subclass of ``base`` (PerceptualCallback).
+    """Arguments of a class's constructor and its bases'; None if it is no subclass of ``base``.
 
-    NotFoundError when there is no such module or class.
+    NotFoundError if there is no such module or class.
     """
     found = _found_class(target)
     if not derives(*found, base):
@@ -66,9 +66,9 @@ def constructor(target: str, base: str = BASE) -> Mapping[str, Parameter] | None
 
 
 def class_text(target: str, attribute: str) -> str | None:
-    """The text that a class, or the nearest of its bases, assigns to an attribute; None where it is no plain text.
+    """The string literal that a class, or its nearest base, assigns to an attribute; None if it is no literal.
 
-    NotFoundError when there is no such module or class.
+    NotFoundError if there is no such module or class.
     """
     for source, node in lineage(*_found_class(target), BASE):
         value = dict(_assignments(node.body)).get(attribute)
@@ -91,7 +91,7 @@ def _found_class(target: str) -> tuple[Source, ast.ClassDef]:
     module_name, _, class_name = target.rpartition(".")
     if not module_name:
         raise NotFoundError(NO_MODULE)
-    found = lookup(read_source(module_name) or _parsed(module_name), class_name)  # the latter says what is wrong
+    found = lookup(read_source(module_name) or _parsed(module_name), class_name)  # the latter raises with the reason
     if found is None or not isinstance(found[1], ast.ClassDef):
         raise NotFoundError(f"no class {class_name} in {module_name}")
     return found[0], found[1]
@@ -112,7 +112,13 @@ def _assignments(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def hint_of(source: Source, node: ast.expr | None, depth: int = 0) -> Any:
-    """An annotation as a type that ``structure.convert`` understands; Any where it is something else."""
+    """An annotation as a type that ``structure.convert`` supports, else Any.
+
+    Args:
+        source: module of the annotation.
+        node: the annotation, None: none.
+        depth: of recursion, bounded against circular aliases.
+    """
     if node is None or depth > 10:
         return Any
     if isinstance(node, ast.Constant):
@@ -137,7 +143,7 @@ def hint_of(source: Source, node: ast.expr | None, depth: int = 0) -> Any:
 
 
 def _parameters(line: Sequence[tuple[Source, ast.ClassDef]]) -> dict[str, Parameter]:
-    """Arguments of the first constructor; where it takes ``**base``, those of the next one too."""
+    """Arguments of the first constructor and, where it takes ``**base``, of the next ones."""
     found: dict[str, Parameter] = {}
     for source, node in line:
         inits = [s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"]
@@ -161,7 +167,7 @@ def _parameter(source: Source, argument: ast.arg, required: bool) -> Parameter:
 
 
 def _markers(node: ast.expr | None) -> Iterator[Marker]:
-    """What stands behind the type in ``Annotated[…]``, where its limits are literals; the rest is not ours."""
+    """The markers in ``Annotated[…]`` whose arguments are literals; others are ignored."""
     if not isinstance(node, ast.Subscript) or dotted(node.value).rpartition(".")[2] != "Annotated":
         return
     for marker in node.slice.elts[1:] if isinstance(node.slice, ast.Tuple) else ():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped yaml files as their comments explain them: options of a group, keys with default and meaning.
+"""The shipped yaml files with their comments: options of a group, keys with default and meaning.
 
-Read as text, without Hydra: shell completion has to be quick, and comments are what is wanted.
+Read as text, without Hydra: shell completion has to be fast, and Hydra drops comments.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TARGET = re.compile(r"^ *_target_: *(\S+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Key:
-    """A dotted key, its default as the yaml has it ("" for a group), and what its comment says."""
+    """A dotted key, its default as written in the yaml ("" for a group), and its comment."""
 
     name: str
     default: str
@@ -33,12 +33,12 @@ def groups() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    """Options of a group that ship."""
+    """Shipped options of a group."""
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
 def about(path: Path) -> str:
-    """What the comment at the top of a yaml file says, on one line."""
+    """The comment at the top of a yaml file, on one line."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -48,18 +48,18 @@ def about(path: Path) -> str:
 
 
 def keys(path: Path, group: str = "") -> list[Key]:
-    """The keys in a yaml file, which is of ``group`` ("": of no group, its keys are whole)."""
+    """The keys of a yaml file of a group; ``group=""``: keys are complete."""
     text = path.read_text(encoding="utf-8")
     return list(_keys(text, "" if text.startswith("# @package _global_") else group))
 
 
 def common(group: str) -> list[Key]:
-    """Keys under ``group`` that the primary file has: those of every option."""
+    """Keys under ``group`` in the primary file, which all options have."""
     return [key for key in keys(conf_dir() / "config.yaml") if key.name.startswith(f"{group}.")]
 
 
 def targets(path: Path) -> list[str]:
-    """Classes that a yaml file names."""
+    """The ``_target_`` classes in a yaml file."""
     return TARGET.findall(path.read_text(encoding="utf-8"))
 
 
@@ -74,7 +74,7 @@ def _keys(text: str, group: str) -> Iterator[Key]:
         if skipped >= 0 and indent > skipped:
             continue
         skipped = indent if found["key"] in SILENT else -1
-        while parents and parents[-1][0] >= indent:
+        while parents and parents[-1][0] >= indent:  # keys of this level and deeper are complete
             parents.pop()
         name = ".".join([*(key for _, key in parents), found["key"]])
         parents.append((indent, found["key"]))

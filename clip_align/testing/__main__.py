@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the battery on a callback, also an outside package's.
+"""Run the checks of `battery` on a callback, for example one of an outside package.
 
     python -m clip_align.testing my_package.my_pairs.MyPairs root=/data/pairs
 
-Arguments of the constructor are typed as in a config. Exit code 0 where all checks pass, 1 where one does not, 2
-where the callback cannot be built.
+Arguments of the constructor are written as in a config. Exit code 0 if all checks pass, 1 if one fails, 2 if the
+callback cannot be built.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clip_align.testing import battery
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check one callback; a line for each check."""
+    """Check one callback and print a line per check; returns the exit code."""
     if not arguments or arguments[0] in ("--help", "-h"):
         print(str(__doc__).partition("\n\n")[2].strip())
         return 0 if arguments else 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every perceptual callback has to pass, ours and others'.
+"""Checks that every perceptual callback must pass, shipped ones and those of outside packages.
 
 In a test of an outside package, one line::
 
@@ -12,7 +12,7 @@ or, a test for each check, ``@pytest.mark.parametrize("check", battery.CHECKS)``
 ``python -m clip_align.testing my_package.my_pairs.MyPairs root=pairs``.
 
 ``make`` constructs the callback again each time, as its yaml does. Images are replaced by small random ones
-(`cheap`), except where the real ones are looked at (`eight_images`).
+(`cheap`), except in the check of the real ones (`eight_images`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Check = Callable[[Make, Path], None]
 
 
 class CheckFailedError(AssertionError):
-    """A callback does not keep to the contract; the message says in what."""
+    """A callback violates the contract in the way that the message describes."""
 
 
 def require(condition: object, message: str) -> None:
@@ -73,27 +73,27 @@ def cheap(callback: PerceptualCallback) -> PerceptualCallback:
 
 
 def adapted(make: Make) -> PerceptualCallback:
-    """A callback that has adapted to the stub model, as before its stimuli are named; ``null_reason`` says whether."""
+    """A callback that has adapted to the stub model; ``null_reason`` is why it is null for that model, else None."""
     callback = make()
     callback.null_reason = why_null(callback, stubs.evaluated_model())
     return callback
 
 
-def says_what_it_is(make: Make, folder: Path) -> None:
+def describes_itself(make: Make, folder: Path) -> None:
     """Version, human data, stand-in, source, licence; per score a label, a direction, chance and limits."""
     callback = adapted(make)
     about = described(callback, 8)
     require(json.loads(json.dumps(about)) == about, f"{callback.key}: its benchmark line is not plain JSON")
     require(callback.version >= 1, f"{callback.key}: version is {callback.version}; it counts from 1")
     for name in ("human_data", "stand_in", "source", "licence"):
-        require(about[name].strip(), f"{callback.key} does not say its {name}; where there is none, say none")
+        require(about[name].strip(), f"{callback.key} does not define its {name}; if there is none, write none")
     require((type(callback).__doc__ or "").strip(), f"{callback.key}: its class has no docstring")
     require(callback.scores, f"{callback.key} has no scores")
     refuse_names(callback)
     for score in callback.scores:
         name = f"{callback.key}/{score.name}"
         require(score.label.strip(), f"{name} has no label")
-        require(score.direction.strip(), f"{name} does not say what a higher value means (direction)")
+        require(score.direction.strip(), f"{name} does not define what a higher value means (direction)")
         require(score.chance is None or math.isfinite(score.chance), f"{name}: chance is {score.chance}")
         require(score.role == "detail" or score.unit, f"{name} is drawn with a band, of what unit?")
     require(any(score.role == "headline" for score in callback.scores), f"{callback.key} has no headline score")
@@ -122,7 +122,7 @@ def twice_the_same(make: Make, folder: Path) -> None:
     for step in (0, 1):
         made.evaluate(step, [key], contextlib.nullcontext)
     require(record.scores(0) == record.scores(1), "two events of the same weights differ")
-    if (key, 0) in record.items:  # none where the model cannot be asked
+    if (key, 0) in record.items:  # absent if the callback is null for the model
         items = [record.items[key, step] for step in (0, 1)]
         same = all(np.array_equal(items[0][name], items[1][name], equal_nan=True) for name in items[0])
         require(same, "two events of the same weights differ in their items")
@@ -151,14 +151,15 @@ def writes_what_it_declares(make: Make, folder: Path) -> None:
 
 
 def constant_model_is_null(make: Make, folder: Path) -> None:
-    """A model that has not looked, and one whose weights are NaN: every score null with a reason.
+    """For a model with constant embeddings, and one whose weights are NaN, every score is null with a reason.
 
-    The event says so before a benchmark's items are computed; here the benchmark's own code has to know it too.
+    An event tests for this before it calls ``items()``; the second time that test is disabled, so that the benchmark's
+    own code has to notice.
     """
     for model in (stubs.ConstantModel(), stubs.BrokenModel()):
-        for asked in (contextlib.nullcontext(), mock.patch.object(event, "why_unusable", return_value=None)):
+        for check in (contextlib.nullcontext(), mock.patch.object(event, "why_unusable", return_value=None)):
             callback = cheap(make())
-            with asked:
+            with check:
                 fields = stubs.evaluated([callback], stubs.evaluated_model(model), folder)
             for score in callback.scores:
                 path = f"{callback.key}/{score.name}"
@@ -168,7 +169,7 @@ def constant_model_is_null(make: Make, folder: Path) -> None:
 
 
 class _Training(pl.LightningModule):
-    """Draws random numbers at every step."""
+    """A training with dropout, which draws random numbers at every step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,7 +188,7 @@ class _Training(pl.LightningModule):
 
 
 def does_not_disturb_training(make: Make, folder: Path) -> None:
-    """Losses of a training with dropout and shuffling are bit-identical with the callback and without."""
+    """The losses of a training with dropout and shuffling are bit-identical with and without the callback."""
     losses = []
     for callbacks in ([], [cheap(make())]):
         for callback in callbacks:
@@ -214,7 +215,7 @@ def does_not_disturb_training(make: Make, folder: Path) -> None:
 
 
 CHECKS: tuple[Check, ...] = (
-    says_what_it_is,
+    describes_itself,
     eight_images,
     twice_the_same,
     writes_what_it_declares,
@@ -224,7 +225,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def check_all(make: Make, folder: Path) -> None:
-    """All checks of one callback that need one process; CheckFailedError at the first one it does not pass.
+    """All checks of one callback that need a single process; CheckFailedError at the first one that fails.
 
     Args:
         make: constructs the callback again.
@@ -235,19 +236,25 @@ def check_all(make: Make, folder: Path) -> None:
 
 
 def event_fields(callback: PerceptualCallback, cache: Path, ranks: Ranks) -> dict[str, Any] | None:
-    """Fields of one event, on rank 0 of however many; None on the others."""
+    """The fields of one event on rank 0; None on other ranks.
+
+    Args:
+        callback: evaluated with the stub model.
+        cache: folder for its images.
+        ranks: the process group.
+    """
     made, record = stubs.evaluator([cheap(callback)], stubs.evaluated_model(), cache, ranks)
     made.evaluate(0, [callback.key], contextlib.nullcontext)
     return record.scores() if ranks.rank == 0 else None
 
 
 def same_on_two_ranks(make: Make, folder: Path) -> None:
-    """One rank gives the numbers of two. Forks, so before torch has computed anything in this process."""
+    """One and two ranks yield the same numbers. Forks: call before torch has computed anything in this process."""
 
     def work(ranks: Ranks) -> dict[str, Any] | None:
         return event_fields(make(), folder, ranks)
 
     one, two = (stubs.on_ranks(world, work)[0] for world in (1, 2))
-    for answer in (one, two):
-        require("raised" not in answer, f"on ranks: {answer.get('raised')}")
+    for fields in (one, two):
+        require("raised" not in fields, f"on ranks: {fields.get('raised')}")
     require(one == two, "the numbers of two ranks are not those of one")

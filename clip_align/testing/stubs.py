@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small models, a tokenizer and a record in memory, to evaluate a benchmark with in a test."""
+"""Small models, a tokenizer and a record in memory, for tests that evaluate a benchmark."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from clip_align.evaluation.evaluator import Evaluator
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Position, Record
 
-SIZE = 16  # of the stub model's input, in pixels
-WORDS = 4096  # of the stub tokenizer; a word is one of them by its hash
+SIZE = 16  # side of the stub model's input in px
+WORDS = 4096  # vocabulary of the stub tokenizer; words are hashed into it
 PAD = 0
 
 
 class StubModel(nn.Module):
-    """A convolution and a projection for images, an embedding for words; with dropout, so that its mode shows."""
+    """A convolution and a projection for images, an embedding for words; dropout makes training mode visible."""
 
     def __init__(self, seed: int = 0, norm: Callable[[int], nn.Module] = lambda width: nn.GroupNorm(1, width)) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class StubModel(nn.Module):
 
 
 class ConstantModel(StubModel):
-    """Has not looked: the same embedding whatever it is shown."""
+    """The same embedding for every image."""
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """Ones [N, 12]."""
@@ -63,7 +63,7 @@ class ConstantModel(StubModel):
 
 
 class BrokenModel(StubModel):
-    """Its weights are NaN."""
+    """Embeddings that are NaN, as after a diverged training."""
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """NaN [N, 12]."""
@@ -74,9 +74,9 @@ class Words:
     """Tokenizer: whole prompts as words hashed to numbers.
 
     Args:
-        unknown: the words that it does not know; it knows all others.
-        words: size of its vocabulary, with the padding.
-        context_length: tokens of every text, the rest cut; None: as many as the longest text has words.
+        unknown: unknown words; all others are known.
+        words: size of the vocabulary, including padding.
+        context_length: tokens per text, longer ones are cut; None: the number of words of the longest text.
     """
 
     def __init__(self, unknown: Sequence[str] = (), words: int = WORDS, context_length: int | None = None) -> None:
@@ -90,79 +90,83 @@ class Words:
         return torch.tensor(padded, dtype=torch.int64).reshape(len(rows), context)
 
     def unknown(self, texts: Iterable[str]) -> list[str]:
-        """Words of the texts that it was told not to know, in order of appearance."""
+        """The unknown words of the texts, in order of appearance."""
         return [w for w in dict.fromkeys(word for text in texts for word in text.split()) if w in self._unknown]
 
 
 class Memory:
-    """A record kept in memory, as plain values."""
+    """A record in memory."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
         self.items: dict[tuple[str, int], Mapping[str, Any]] = {}
 
-    def append(self, kind: str, where: Position, fields: Mapping[str, Any]) -> None:
-        """Keep one line."""
-        self.lines.append({"kind": kind, "global_step": where.global_step, **fields})
+    def append(self, kind: str, position: Position, fields: Mapping[str, Any]) -> None:
+        """Store one line; arguments as for `Record.append`."""
+        self.lines.append({"kind": kind, "global_step": position.global_step, **fields})
 
     def write_items(self, key: str, step: int, *columns: Any) -> None:
-        """Keep the model's values of one event."""
+        """Store the model's values of one event."""
         self.items[key, step] = columns[4]
 
     def items_differ(self, key: str, *columns: Any) -> Path | None:
-        """No former run wrote here."""
+        """None: there is no earlier run."""
         return None
 
     def close(self, status: str) -> None:
         """Nothing to close."""
 
     def scores(self, step: int = 0) -> dict[str, Any]:
-        """The fields of the last evaluation at a step, times left out."""
+        """The fields of the last evaluation at a step, without times."""
         line = next(x for x in reversed(self.lines) if x["kind"] == "evaluation" and x["global_step"] == step)
         return {k: v for k, v in line.items() if not k.startswith("time/") and k not in ("kind", "global_step")}
 
 
 def evaluated_model(model: nn.Module | None = None, tokenizer: Any = None) -> EvaluatedModel:
-    """A model under evaluation, the stub one unless given."""
+    """A model under evaluation; default: the stub model."""
     return EvaluatedModel(model or StubModel(), SIZE, (0.5,) * 3, (0.25,) * 3, tokenizer or Words())
 
 
 def evaluator(
     callbacks: Sequence[PerceptualCallback],
-    whom: EvaluatedModel,
+    model: EvaluatedModel,
     cache: Path,
     ranks: Ranks | None = None,
     **settings: Any,
 ) -> tuple[Evaluator, Memory]:
-    """A prepared session, and what it records.
+    """A prepared evaluator, and the record that it writes to.
 
     Args:
-        callbacks: all evaluated with the same model.
-        whom: that model.
+        callbacks: all evaluated with ``model``.
+        model: the model under evaluation.
         cache: folder for the images.
-        ranks: of the process group; None: this process as it is.
+        ranks: the process group; None: that of this process.
         settings: further fields of `EvaluationSettings`.
     """
     ranks, record = ranks or Ranks(), Memory()
     given = EvaluationSettings(
         cache, record=cast("Record", record) if ranks.rank == 0 else None, **{"notify": lambda line: None, **settings}
     )
-    made = Evaluator([(c, whom) for c in callbacks], given, ranks, lambda step: Position(step, 0, 0, 0.0))
+    made = Evaluator([(c, model) for c in callbacks], given, ranks, lambda step: Position(step, 0, 0, 0.0))
     made.prepare(ranks.rank)
     return made, record
 
 
 def evaluated(
-    callbacks: Sequence[PerceptualCallback], whom: EvaluatedModel, cache: Path, **settings: Any
+    callbacks: Sequence[PerceptualCallback], model: EvaluatedModel, cache: Path, **settings: Any
 ) -> dict[str, Any]:
-    """All fields of one event; arguments as for `evaluator`."""
-    made, record = evaluator(callbacks, whom, cache, **settings)
+    """All fields of one event.
+
+    Args:
+        callbacks, model, cache, settings: as for `evaluator`.
+    """
+    made, record = evaluator(callbacks, model, cache, **settings)
     made.evaluate(0, [c.key for c in callbacks], contextlib.nullcontext)
     return record.scores()
 
 
 def on_ranks(world: int, work: Callable[[Ranks], Any]) -> list[Any]:
-    """What ``work`` returns on each of ``world`` gloo ranks, or the text of what it raised.
+    """What ``work`` returns on each of ``world`` gloo ranks; ``{"raised": …}`` for a rank that failed.
 
     Forks: call it before torch has computed anything in this process.
     """
@@ -176,8 +180,8 @@ def on_ranks(world: int, work: Callable[[Ranks], Any]) -> list[Any]:
             if process.is_alive():
                 process.kill()
                 process.join()
-        answers = [Path(folder) / f"{rank}.json" for rank in range(world)]
-        return [json.loads(a.read_text()) if a.exists() else {"raised": "it hung, or was killed"} for a in answers]
+        results = [Path(folder) / f"{rank}.json" for rank in range(world)]
+        return [json.loads(r.read_text()) if r.exists() else {"raised": "it hung, or was killed"} for r in results]
 
 
 def _rank(rank: int, world: int, folder: Path, work: Callable[[Ranks], Any]) -> None:
@@ -187,8 +191,8 @@ def _rank(rank: int, world: int, folder: Path, work: Callable[[Ranks], Any]) -> 
             torch.distributed.init_process_group(
                 "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=world
             )
-        answer = work(Ranks())
+        result = work(Ranks())
     except Exception as error:
-        answer = {"raised": f"{type(error).__name__}: {error}", "where": traceback.format_exc()}
-    (folder / f"{rank}.tmp").write_text(json.dumps(answer))
+        result = {"raised": f"{type(error).__name__}: {error}", "where": traceback.format_exc()}
+    (folder / f"{rank}.tmp").write_text(json.dumps(result))
     os.replace(folder / f"{rank}.tmp", folder / f"{rank}.json")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tracker is: one module here and one yaml of its name in ``conf/tracker``."""
+"""The base class of trackers. A tracker is one module here and one yaml of its name in ``conf/tracker``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from clip_align.runs.folder import RunFolder
 
 @dataclass(frozen=True, eq=False)
 class TrackedRun:
-    """What a tracker knows of its run.
+    """The run that a tracker mirrors.
 
-    past: what the record holds of a resumed run, empty for a new one. settings: keys that trackers share, such as
+    past: the record of a resumed run so far, empty for a new one. settings: keys common to all trackers, such as
     ``tracker.project``. config: the whole configuration in plain values. notify: shows a line to the user.
     """
 
@@ -36,4 +36,4 @@ class Tracker(ABC):
 
     @abstractmethod
     def mirror(self, run: TrackedRun) -> Mirror | None:
-        """What repeats the record of ``run``; None where there is nothing to do. It may raise: that is a warning."""
+        """The mirror of a run's record; None if there is nothing to do. An exception becomes a warning."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which mirrors a run's record has: console and live report always, trackers by config."""
+"""Build the mirrors of a run's record: console and live report always, trackers by config."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def mirrors(config: Config, folder: RunFolder, past: History, interactive: bool)
         interactive: standard output is a terminal that can redraw.
     """
     console = ConsoleMirror(folder.path, interactive, past)
-    chosen: list[Mirror] = [LiveReport(folder.path, console.show)]  # before wandb, which takes its last figure
+    chosen: list[Mirror] = [LiveReport(folder.path, console.show)]  # before wandb, which logs its last figure
     run = TrackedRun(folder, past, config.tracker, to_plain(config), console.show)
     for name, options in config.tracker.kinds.items():
         own = {key: value for key, value in options.items() if key != "kind"}

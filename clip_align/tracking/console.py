@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run shows: one calm live display on a terminal, plain lines elsewhere, and the same lines in train.log."""
+"""The output of a run: a live display on a terminal, plain lines elsewhere, and the same lines in train.log."""
 
 from __future__ import annotations
 
@@ -22,13 +22,18 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 0.5  # of the live display
 PLAIN_SECONDS = 10.0  # between plain lines of training
-QUIET = {"checkpoint"}  # events that only train.log names while the live display is on
+QUIET = {"checkpoint"}  # events written to train.log only while the live display is on
 
 
 class ConsoleMirror(Mirror):
-    """Mirror of the record on standard output (``stream``) and in train.log.
+    """Mirror of the record on standard output and in train.log.
 
-    ``interactive``: a terminal that can redraw. Time comes from ``clock`` (seconds), for tests.
+    Args:
+        folder: of the run.
+        interactive: whether to redraw a live display; needs a terminal.
+        past: the record of a resumed run so far.
+        stream: None: standard output.
+        clock: time in seconds; replaced in tests.
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class ConsoleMirror(Mirror):
     ) -> None:
         self._folder, self._interactive, self._clock = folder, interactive, clock
         self._lines, self._logged = Lines(stream, clock), Lines(stream, clock)
-        self._work = ""  # what is being prepared, below the live display
+        self._work = ""  # progress of preparation, below the live display
         self._log: Path | None = folder / "train.log"
         self._status = Status(past)
         self._live: Live | None = None
@@ -49,7 +54,7 @@ class ConsoleMirror(Mirror):
         self._dark = False  # the screen could not be written
 
     def notify(self, what: str | Progress) -> None:
-        """A line about the preparation: a series of progress is kept calm, below the live display; else ``show``."""
+        """Show progress of preparation, at a limited rate and below the live display; other lines as in ``show``."""
         if not isinstance(what, Progress):
             self.show(what)
             return
@@ -62,7 +67,7 @@ class ConsoleMirror(Mirror):
             self._write_log(visible(str(what)))
 
     def show(self, text: str) -> None:
-        """A line for the reader, above the live display, and in the log, whatever it says.
+        """Print a line above the live display, and write it to the log.
 
         Control characters in it (it may name files and keys of data) are shown, not obeyed.
         """
@@ -74,7 +79,7 @@ class ConsoleMirror(Mirror):
         self._write_log(text)
 
     def log(self, text: str) -> None:
-        """Text for train.log alone."""
+        """Write a text to train.log only."""
         self._write_log(text)
 
     def line(self, line: AnyLine) -> None:
@@ -99,7 +104,7 @@ class ConsoleMirror(Mirror):
         self._status.rewind(step)
 
     def close(self, status: str) -> None:
-        """Leave the last state on the screen and name the files of the results."""
+        """Leave the last state on the screen and print the paths of the results."""
         if self._live is not None:
             self._redraw(force=True)
             self._on_screen(self._live.stop)
@@ -115,13 +120,14 @@ class ConsoleMirror(Mirror):
         if event in ENDS and (took := self._status.evaluation_time_line()):
             self.show(took)
         if event in ("started", "resumed") and self._interactive and self._live is None:
-            from rich.live import Live
+            from rich.live import Live  # slow to import, and needed on terminals only
 
+            # redrawn by lines of the record only: a refresh thread would take time from training
             self._live = Live(self._display(), auto_refresh=False, transient=False)
             self._on_screen(partial(self._live.start, refresh=True))
 
     def _write(self, text: str) -> None:
-        """A line about the run's progress: only the log gets it while the live display shows the same."""
+        """A line about the run's progress: written to the log only while the live display shows the same."""
         if self._live is None:
             self._on_screen(partial(self._lines.plain, text))
         self._write_log(text)
@@ -133,7 +139,7 @@ class ConsoleMirror(Mirror):
         self._on_screen(partial(self._live.update, self._display(), refresh=True))
 
     def _on_screen(self, draw: Callable[[], object]) -> None:
-        """What cannot be shown (a closed terminal, a full disk behind ``>``) costs the screen; train.log continues."""
+        """Stop using the screen after an error (a closed terminal, a full disk behind ``>``); train.log continues."""
         if self._dark:
             return
         try:
@@ -151,6 +157,7 @@ class ConsoleMirror(Mirror):
         status = self._status
         table = Table.grid(padding=(0, 2))
         rows = status.rows()
+        # widths by the longest text, so that columns do not jump when values change
         for texts in ([r.name for r in rows], [r.value for r in rows]):
             table.add_column(no_wrap=True, min_width=max(map(len, texts), default=0))
         table.add_column(no_wrap=True, overflow="ellipsis", style="dim")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines for the reader, with lines of progress kept calm."""
+"""Printed lines, with progress at a limited rate."""
 
 from __future__ import annotations
 
@@ -33,20 +33,24 @@ class Lines:
         self._open = False  # the terminal's last line may be overwritten
 
     def __call__(self, what: str | Progress) -> None:
-        """Print a line, or hold a line of progress back. Control characters in it are shown, not obeyed."""
+        """Print a line, or drop a progress line that comes too soon. Control characters are made visible."""
         if not isinstance(what, Progress):
             self.plain(what)
         elif can_redraw(self._stream):
             width = shutil.get_terminal_size().columns
             self._open = not what.finished
             print(
-                f"\r\x1b[2K{str(what)[: width - 1]}", end="\n" if what.finished else "", file=self._stream, flush=True
+                # back to the start, clear the line; a line that wraps could not be overwritten
+                f"\r\x1b[2K{str(what)[: width - 1]}",
+                end="\n" if what.finished else "",
+                file=self._stream,
+                flush=True,
             )
         elif self.due(what):
             print(what, file=self._stream, flush=True)
 
     def due(self, progress: Progress) -> bool:
-        """Whether a line of progress is to be shown where lines cannot be overwritten."""
+        """Whether to print a progress line on a stream whose lines cannot be overwritten."""
         new = progress.what != self._series
         if not (new or progress.finished or self._clock() - self._at >= QUIET_SECONDS):
             return False
@@ -54,7 +58,7 @@ class Lines:
         return True
 
     def plain(self, text: str) -> None:
-        """Print a line that is no progress, below what was overwritten."""
+        """Print a line other than progress, below the overwritten one."""
         if self._open:
             print(file=self._stream)
             self._open = False
@@ -62,5 +66,5 @@ class Lines:
 
 
 def can_redraw(stream: TextIO) -> bool:
-    """Whether lines can be overwritten: a terminal, and none that rich would call dumb and show nothing on."""
+    """Whether lines can be overwritten: a terminal that rich does not classify as dumb."""
     return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``evaluations.csv`` and ``train.csv`` in the run's folder: the record as two tables, a column a key.
+"""``evaluations.csv`` and ``train.csv`` in the run's folder: the record as two tables, one column per key.
 
 Undefined scores are empty cells; reasons have their own columns. A resumed run removes the rows after the step it
 continues from. New columns (a benchmark that joins later) rewrite the file.
@@ -54,14 +54,14 @@ class Table:
         self.path = path
         self.columns, rows = _read(path)
         self._last_step = max((_step(r) for r in rows), default=-1)
-        if self.columns:  # a torn last line must not meet the next row
+        if self.columns:  # rewrites the file: the next row must not continue a torn last line
             write_atomic(path, _text(self.columns, rows, header=True))
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; rewrite the file when it brings new columns or repeats the last step."""
         new = [k for k in row if k not in self.columns]
         step = int(row["global_step"])
-        if new or step == self._last_step:
+        if new or step == self._last_step:  # the header changes, or a row is replaced
             kept = [r for r in _read(self.path)[1] if _step(r) != step]
             self.columns += new
             write_atomic(self.path, _text(self.columns, [*kept, row], header=True))
@@ -79,11 +79,12 @@ class Table:
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows; a last line that a crash has cut off is left out."""
+    """Columns and rows, without a last line that a crash has truncated."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return [], []
+    # up to the last line break: what follows was cut off while it was written
     reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
     rows = [r for r in reader if _step(r) >= 0]
     return list(reader.fieldnames or ()), rows
@@ -99,7 +100,7 @@ def _text(columns: list[str], rows: Sequence[Mapping[str, Any]], header: bool) -
 
 
 def _step(row: Mapping[str, Any]) -> int:
-    """Step of a row; -1 for one that has none."""
+    """Step of a row; -1 if it has none."""
     try:
         return int(row["global_step"])
     except (KeyError, TypeError, ValueError):

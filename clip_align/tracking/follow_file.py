@@ -11,14 +11,14 @@ from clip_align.record.schema import AnyLine
 
 
 class Tail:
-    """Whole lines that were added since the last call; a damaged line is passed over, half a line waits."""
+    """Reads complete lines added since the last call; damaged lines are skipped, a partial line is read later."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
 
     def lines(self) -> Iterator[AnyLine]:
-        """New lines, oldest first, as every reader of the record gets them."""
+        """New lines, oldest first, with types checked and defaults filled in."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which numbers of a line a tracker or the console shows: headline and companion scores that may be drawn.
+"""The numbers of a line that trackers and the console show: headline and companion scores that figures draw.
 
-The record holds everything; trackers get what a figure shows. A score goes under its own key; the ends of its interval
-go under ``interval/``, a group of their own, because trackers draw a chart for each key.
+A score has its own key; the ends of its interval are under ``interval/``, a separate group, because trackers draw a
+chart for each key.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ INTERVAL = "interval"  # first part of the keys of the ends of intervals
 
 
 class Headlines:
-    """Follows the lines of a record and keeps what is needed to judge the next one.
+    """Follows the lines of a record and keeps the state that decides whether the next point is drawn.
 
-    ``past`` is what the record held before (a resumed run).
+    ``past``: the record of a resumed run so far.
     """
 
     def __init__(self, past: History | None = None) -> None:
         self.benchmarks: dict[str, BenchmarkLine] = dict(past.benchmarks) if past else {}
-        self._recent: dict[str, list[EvaluationLine]] = {}  # last evaluations that carried a score
+        self._recent: dict[str, list[EvaluationLine]] = {}  # last evaluations with a score
         self.samples_seen = 0
         for line in past.evaluations if past else ():
             list(self.points(line))
@@ -42,7 +42,9 @@ class Headlines:
             return {}
         values = {k: v for k, v in _numbers(line).items() if k.startswith("time/")}
         for key, point in self.points(cast("EvaluationLine", line)):
-            if point.value is not None and point.reason is None:  # a lone evaluation could not be taken back
+            if (
+                point.value is not None and point.reason is None
+            ):  # not a single evaluation, which could not be withdrawn later
                 ends = {"low": point.low, "high": point.high}
                 values[key] = point.value
                 values |= {f"{INTERVAL}/{key}/{end}": v for end, v in ends.items() if v is not None}
@@ -54,7 +56,7 @@ class Headlines:
             self._recent[key] = [e for e in lines if e["global_step"] <= step]
 
     def higher_is_better(self, key: str) -> bool | None:
-        """As the score of this full key declares it; None for ends of intervals and for all that is no score."""
+        """As declared by the score with this full key; None for ends of intervals and anything that is no score."""
         benchmark, _, name = key.rpartition("/")
         described = self.benchmarks.get(benchmark)
         for score in described["scores"] if described else ():
@@ -63,7 +65,7 @@ class Headlines:
         return None
 
     def points(self, line: EvaluationLine) -> Iterator[tuple[str, Drawn]]:
-        """(full key, latest point) of every shown score that an evaluation line carries."""
+        """(full key, latest point) of every shown score in an evaluation line."""
         for described in self.benchmarks.values():
             benchmark = with_variants(described, [line])
             for score in benchmark["scores"]:

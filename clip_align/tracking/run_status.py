@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The present state of a run in a few words, followed line by line."""
+"""The state of a run as short texts, from the lines of its record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from clip_align.report.score_curves import Point
 from clip_align.report.sentences import Best
 from clip_align.tracking.headline_scores import Headlines
 
-NAMES = {  # what the headlines of a family are called, in the order of the figure's panels
+NAMES = {  # names of the families' headlines, in the order of the figure's panels
     "zero_shot": "accuracy",
     "human": "alignment",
     "texture": "texture bias",
@@ -35,9 +35,9 @@ ENDS = {"finished", "stopped"}  # events that end a run
 
 
 class Row(NamedTuple):
-    """A headline score now: ``value`` with its interval, or what stands in its place where it is not ``drawn``.
+    """The latest value of a headline score with its interval, or a text in its place if it is not ``drawn``.
 
-    ``remark`` says why, or what to know.
+    ``remark``: the reason, or a note.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Row(NamedTuple):
 
 
 class Status:
-    """Takes the record's lines; says how far the run is, and the latest headline scores."""
+    """Follows the record's lines; yields the run's progress and the latest headline scores."""
 
     def __init__(self, past: History | None = None) -> None:
         self._headlines = Headlines()
-        self._points: dict[str, list[Point]] = {}  # kept for a resume, which takes some back
+        self._points: dict[str, list[Point]] = {}  # kept for resuming, which removes some
         self._best: dict[str, Best] = {}
         self._train: TrainLine | None = None
         self._evaluation: EvaluationLine | None = None
@@ -66,7 +66,7 @@ class Status:
             self.take(line)
 
     def take(self, line: AnyLine) -> None:
-        """Follow one line."""
+        """Process one line."""
         self.step = max(self.step, line["global_step"])
         self._seconds = line["wall_seconds"]
         kind = line["kind"]
@@ -78,11 +78,12 @@ class Status:
             self.ended = event["event"] in ENDS
         elif kind == "train":
             self._train = cast("TrainLine", line)
-            self._begun = self._begun or (line["global_step"], self._seconds)  # what came before was preparation
+            self._begun = self._begun or (line["global_step"], self._seconds)  # earlier time was preparation
         elif kind == "evaluation":
             self._evaluation = cast("EvaluationLine", line)
             for key, drawn in self._headlines.points(self._evaluation):
                 found = measured(line, key)
+                # defined, but not yet at enough consecutive evaluations to be drawn
                 held = drawn.value is None and found is not None and found.value is not None
                 place = line["global_step"], line["samples_seen"]
                 point = Point(*place, drawn.value, drawn.low, drawn.high, drawn.reason, held)
@@ -90,7 +91,7 @@ class Status:
                 self._best.setdefault(key, Best()).take(point)
 
     def rewind(self, step: int) -> None:
-        """Forget what came after the step from which the run is resumed."""
+        """Drop everything after the step from which the run is resumed."""
         self.step, self._begun, self._train = step, None, None
         self._headlines.rewind(step)
         kept = {key: [p for p in points if p.step <= step] for key, points in self._points.items()}
@@ -98,7 +99,7 @@ class Status:
         self._best = {key: Best(points) for key, points in self._points.items()}
 
     def evaluation_time_line(self) -> str | None:
-        """``evaluation took 25 % of the time``, as the last evaluation has it; None before the first."""
+        """``evaluation took 25 % of the time``, from the last evaluation; None before the first."""
         fraction = self._evaluation.get("time/evaluation_fraction") if self._evaluation else None
         return None if fraction is None else f"evaluation took {100 * fraction:.0f} % of the time"
 
@@ -119,7 +120,7 @@ class Status:
         return " · ".join(parts)
 
     def evaluation_line(self) -> str:
-        """Latest headline scores that the last evaluation brought, with their intervals."""
+        """Headline scores of the last evaluation, with their intervals."""
         line = self._evaluation
         if line is None:
             return "no evaluation yet"
@@ -142,9 +143,9 @@ class Status:
         return [self._row(benchmark, score) for benchmark, score in found]
 
     def seconds_left(self) -> float | None:
-        """Time left, evaluation included: the record's own estimate, else from the pace so far."""
+        """Time left, evaluation included: the record's own estimate, else from the speed so far."""
         estimate = self._train.get("time/left_seconds") if self._train else None
-        if self.ended or estimate is not None:
+        if self.ended or estimate is not None:  # the estimate knows the evaluations to come
             return None if self.ended else estimate
         if not self.max_steps or self._begun is None or self.step <= self._begun[0]:
             return None
@@ -160,7 +161,7 @@ class Status:
         return Row(name, score["label"], f"{number(point.value)}{f' {band}' if band else ''}", remark)
 
     def _name(self, benchmark: BenchmarkLine, score: ScoreEntry) -> str:
-        """What a headline is called: after its family; with the benchmark's name where it is not the family's first,
+        """The name of a headline: after its family; with the benchmark's name if it is not the family's first,
         and with its own label where the benchmark has several.
         """
         family, name = family_of(benchmark["key"]), name_of(benchmark["key"])

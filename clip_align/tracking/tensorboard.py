@@ -23,13 +23,13 @@ ABOUT = (
     "The step of every curve is **samples seen** over all ranks, not optimizer steps. `interval/<score>/low` and "
     "`/high` are the ends of 95 % intervals. Details and reasons of undefined scores are in the run's `metrics.jsonl`."
 )
-IMAGE_SECONDS = 60.0  # between the first two copies of the figure; doubles after each one, since every copy is kept
+IMAGE_SECONDS = 60.0  # between the first two copies of the figure; doubles after each copy, since all are kept
 
 
 class TensorBoardMirror(Mirror):
     """Mirror of the record: train lines, headline and companion scores with their intervals, figure, configuration.
 
-    Its writer has a thread and a queue of its own. A resumed run hides what the older event files hold beyond
+    The writer has its own thread and queue. A resumed run hides what the older event files hold beyond
     the step from which it continues.
     """
 
@@ -57,14 +57,14 @@ class TensorBoardMirror(Mirror):
         self._figure = folder.curves_png
         self._image_stamp, self._image_due, self._image_apart = 0.0, float("-inf"), IMAGE_SECONDS
         self._samples = 0
-        if past is None or not past.events:  # a resumed run has them
+        if past is None or not past.events:  # a resumed run has written them
             self._text("about", ABOUT)
             text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
             self._text("config", "```yaml\n" + text + "```")
         notify(f"tensorboard: watch with: tensorboard --logdir {shlex.quote(str(place))} (its step is samples seen)")
 
     def line(self, line: AnyLine) -> None:
-        """Write what a line brings."""
+        """Write the numbers and texts of a line."""
         self._samples = line["samples_seen"]
         self._add_scalars(self._headlines.values(line))
         if line["kind"] == "verdict":
@@ -75,10 +75,11 @@ class TensorBoardMirror(Mirror):
             self._writer.flush()
 
     def rewind(self, step: int, samples: int) -> None:
-        """Tell readers that what older files hold after ``samples`` is no part of the run."""
+        """Make readers ignore the content of older files after ``samples``."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
         self._headlines.rewind(step)
+        # TensorBoard drops events of later steps that precede a session start
         log = SessionLog(status=SessionLog.START)
         self._writer.add_event(Event(wall_time=time.time(), step=samples + 1, session_log=log))
 
@@ -106,7 +107,7 @@ class TensorBoardMirror(Mirror):
         self._add([Summary.Value(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)])
 
     def _add_figure(self, final: bool) -> None:
-        """The figure, when it was redrawn: ever more seldom, and at the end."""
+        """Write the figure if it was redrawn: at increasing intervals, and at the end."""
         try:
             stamp = self._figure.stat().st_mtime
             if stamp == self._image_stamp or not (final or time.monotonic() >= self._image_due):
@@ -117,7 +118,7 @@ class TensorBoardMirror(Mirror):
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         self._image_stamp, self._image_due = stamp, time.monotonic() + self._image_apart
-        self._image_apart *= 2
+        self._image_apart *= 2  # few copies of the figure even in long runs
         width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of the PNG's header
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
         self._add([Summary.Value(tag="curves", image=image)])

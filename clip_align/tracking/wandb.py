@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follows a run's record and logs it to wandb, in a process of its own. The only module that imports wandb.
+"""Follows a run's record and logs it to wandb, in a separate process. The only module that imports wandb.
 
     python -m clip_align.tracking.wandb <nice> <run folder>       # started by WandbMirror, woken through stdin
 
@@ -33,7 +33,7 @@ EXIT_CODES = {"done": 0, "interrupted": 130, "terminated": 143}
 
 
 def main(arguments: list[str]) -> int:
-    """Log what is new in the record whenever woken; end with the line ``end <status>`` or with the parent."""
+    """Log new lines of the record at each line on stdin; end on ``end <status>`` or with the parent."""
     be_nice(int(arguments[0]))
     folder = RunFolder(Path(arguments[1]))
     notify = _messages()
@@ -49,10 +49,10 @@ def main(arguments: list[str]) -> int:
 
 
 class Wandb(Tracker):
-    """``tracker=wandb``, in the run's own process: it only starts the other one."""
+    """``tracker=wandb``; in the run's process it only starts the separate one."""
 
     def mirror(self, run: TrackedRun) -> WandbMirror | None:
-        """Its place of work is the run's folder; nothing where wandb is disabled."""
+        """The mirror, with its files in the run's folder; None if wandb is disabled."""
         if mode(run.settings.mode) == "disabled":
             run.notify("wandb: disabled")
             return None
@@ -68,14 +68,14 @@ class Mirrored(Mirror):
         self._state: dict[str, Any] = json.loads(self._state_path.read_text(encoding="utf-8"))
         self._tail, self._headlines = Tail(folder.metrics_jsonl), Headlines()
         self._image_stamp, self._image_due, self._image_apart = 0.0, float("-inf"), IMAGE_SECONDS
-        self._best: dict[str, tuple[float, int]] = {}  # value and samples, from the whole record, whoever logged it
-        self._changed: dict[str, float] = {}  # of the best values, not in the summary yet
+        self._best: dict[str, tuple[float, int]] = {}  # value and samples, over the whole record
+        self._changed: dict[str, float] = {}  # best values that are not in the summary yet
         self.run = _start(folder, self._state, notify)
         self.run.define_metric("samples_seen")
         self._families: set[str] = set()
 
     def follow(self, final: bool) -> None:
-        """Log the lines that have come since the last call."""
+        """Log the lines added since the last call."""
         for line in self._tail.lines():
             deliver(line, self)
         if self._changed:
@@ -89,20 +89,21 @@ class Mirrored(Mirror):
         values, kind = self._headlines.values(line), line["kind"]
         if kind in ("train", "evaluation"):
             self._changed |= self._better(values, line["samples_seen"])
-            if line["global_step"] > self._state.get(kind, -1):  # a resumed run repeats steps that are logged already
+            if line["global_step"] > self._state.get(kind, -1):  # a resumed run repeats steps that were logged already
                 self._log(kind, values, line)
         elif kind == "verdict":
             verdict = cast("VerdictLine", line)
             self.run.summary[f"verdict/{verdict['score']}"] = verdict["sentence"] or verdict["word"]
 
     def rewind(self, step: int, samples: int) -> None:
-        """Best values count up to ``samples`` only."""
+        """Restrict best values to those up to ``samples``."""
         self._headlines.rewind(step)
         self._best = {key: found for key, found in self._best.items() if found[1] <= samples}
 
     def _log(self, kind: str, values: Mapping[str, float], line: AnyLine) -> None:
-        """One call per line, with its place in the same call."""
+        """Log one line in one call, together with its run position."""
         where = {k: line[k] for k in ("samples_seen", "global_step", "epoch", "wall_seconds")}
+        # without a step metric wandb draws curves over its own count of log calls
         for family in sorted({key.split("/", 1)[0] for key in values} - self._families):
             self.run.define_metric(f"{family}/*", step_metric="samples_seen")
             self._families.add(family)
@@ -110,19 +111,20 @@ class Mirrored(Mirror):
         self._state[kind] = line["global_step"]
 
     def _better(self, values: Mapping[str, float], samples: int) -> dict[str, float]:
-        """What a line changes about best values, as the summary has them."""
+        """Changes of best values by a line, in the form of the summary."""
         changed: dict[str, float] = {}
         for key, value in values.items():
             higher = False if key == "train/loss" else self._headlines.higher_is_better(key)
             if higher is None:
                 continue
+            # an equal value keeps the samples of the earlier one
             if key not in self._best or ((value > self._best[key][0]) == higher and value != self._best[key][0]):
                 self._best[key] = (value, samples)
                 changed |= {f"{key}/best": value, f"{key}/best_samples": samples}
         return changed
 
     def _image(self, final: bool) -> None:
-        """The figure, when it has been redrawn: ever more seldom, since each copy is kept, and at the end."""
+        """Log the figure if it was redrawn: at increasing intervals, since each copy is kept, and at the end."""
         try:
             stamp = self._folder.curves_png.stat().st_mtime
         except OSError:
@@ -138,7 +140,7 @@ class Mirrored(Mirror):
 
 
 def _start(folder: RunFolder, job: Mapping[str, Any], notify: Callable[[str], None]) -> Any:
-    """The wandb run; where the server cannot be had, an offline one that can be uploaded later."""
+    """The wandb run; an offline one, to be uploaded later, if the server cannot be reached."""
     try:
         run = _init(folder, job, job["mode"])
     except Exception as error:
@@ -155,7 +157,7 @@ def _start(folder: RunFolder, job: Mapping[str, Any], notify: Callable[[str], No
 
 
 def _forget() -> None:
-    """End wandb's service, which still holds the id of the attempt that failed and would refuse it to the next."""
+    """End wandb's service, which still holds the run id of the failed attempt and would refuse it."""
     import wandb
 
     wandb.teardown()
@@ -164,7 +166,7 @@ def _forget() -> None:
 def _init(folder: RunFolder, job: Mapping[str, Any], mode: Literal["online", "offline"]) -> Any:
     import wandb
 
-    program, sys.argv[1:] = program_of(job["command"])  # wandb takes the arguments from there
+    program, sys.argv[1:] = program_of(job["command"])  # wandb reads the arguments there
     return wandb.init(
         mode=mode,
         project=job["project"],
@@ -173,23 +175,23 @@ def _init(folder: RunFolder, job: Mapping[str, Any], mode: Literal["online", "of
         tags=job["tags"] or None,
         name=job["name"],
         id=job["id"],
-        resume="allow",
+        resume="allow",  # continue the run with this id if it exists
         dir=str(folder.path),
         config=job["config"],
         settings=wandb.Settings(
             console="off",
             init_timeout=INIT_SECONDS,
-            x_stats_pid=os.getppid(),  # the run's own use of the machine, not this process's
+            x_stats_pid=os.getppid(),  # measure the run's process, not this one
             program=program,
             git_commit=job["git_commit"],
             git_remote_url=job["git_remote"],
-            disable_git=job["git_commit"] is None,  # else it would take the commit of whatever folder this is
+            disable_git=job["git_commit"] is None,  # else it would record the commit of the current folder
         ),
     )
 
 
 def program_of(command: Sequence[str]) -> tuple[str, list[str]]:
-    """A command as wandb notes it down: the program as Python was given it, and its arguments."""
+    """A command in wandb's form: the program as passed to Python, and its arguments."""
     words = list(command) or ["clip-align"]
     if words[0] == "python" and len(words) > 1:
         words = words[1:]
@@ -199,9 +201,9 @@ def program_of(command: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _messages() -> Callable[[str], None]:
-    """Lines for the parent go to the real standard output; whatever else prints goes to the log."""
+    """Redirect standard output to the log; returns a function that prints for the parent, which reads the real one."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    os.dup2(2, 1)  # at the level of file descriptors: wandb's service process prints too
     sys.stdout = sys.stderr
 
     def notify(text: str) -> None:

@@ -28,13 +28,13 @@ MODES = ("online", "offline", "disabled")
 HOST = "https://api.wandb.ai"
 CLOSE_SECONDS = {"done": 30.0, "failed": 15.0}  # signals leave 20 s for everything
 SHORT_CLOSE_SECONDS = 4.0
-STATE = "clip-align.json"  # in the run's wandb folder: what a resumed run continues with
+STATE = "clip-align.json"  # in the run's wandb folder: state for a resumed run
 LOG = "clip-align.log"
 LINES = ("benchmark", "train", "evaluation", "verdict")
 
 
 class WandbMirror(Mirror):
-    """Mirror of the record. ``notify`` gets the lines for the reader (where to watch, how to upload)."""
+    """Mirror of the record. ``notify`` receives lines for the user (where to watch, how to upload)."""
 
     def __init__(
         self, folder: RunFolder, tracker: TrackerConfig, config: Mapping[str, Any], notify: Callable[[str], None]
@@ -62,13 +62,13 @@ class WandbMirror(Mirror):
             notify(text)
 
     def line(self, line: AnyLine) -> None:
-        """Wake the child, because the record has grown; raises when it has ended."""
+        """Wake the child to read the new line; raises if it has ended."""
         self._relay()
         if line["kind"] in LINES and not self._child.tell():
             raise RuntimeError(f"wandb stopped: {self._child.why()}")
 
     def close(self, status: str) -> None:
-        """Let it finish within a time limit."""
+        """Let the child finish within a time limit."""
         seconds = CLOSE_SECONDS.get(status, SHORT_CLOSE_SECONDS)
         ended = self._child.end(f"end {status}", seconds)
         self._relay()
@@ -81,12 +81,12 @@ class WandbMirror(Mirror):
 
 
 def sweep_of(name: str) -> str | None:
-    """The group of a run in folders, ``seeds`` of ``seeds/0``: the members of a sweep lie side by side in wandb."""
+    """The wandb group of a run in a folder, ``seeds`` for ``seeds/0``, so that the runs of a sweep are grouped."""
     return name.rpartition("/")[0] or None
 
 
 def origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """What wandb would otherwise find out about its own process: the command as typed, and the commit.
+    """The run's command and commit, which wandb would otherwise take from its own process.
 
     For a member of a sweep the command is the sweep's.
     """
@@ -100,7 +100,7 @@ def origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mode(wanted: str | None, environ: Mapping[str, str] = os.environ) -> str:
-    """online, offline or disabled, decided before wandb starts: it would ask for a login, or refuse.
+    """online, offline or disabled, decided before wandb starts, which would ask for a login or fail.
 
     ``tracker.mode`` first, then WANDB_MODE, else online with a key in the environment or netrc, offline without.
     """
@@ -115,7 +115,7 @@ def mode(wanted: str | None, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def has_key(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether wandb would find a key: in the environment, or in netrc for its host."""
+    """Whether wandb has an API key: in the environment, or in netrc for its host."""
     import netrc
 
     if environ.get("WANDB_API_KEY") or environ.get("WANDB_IDENTITY_TOKEN_FILE"):

@@ -158,7 +158,7 @@ def test_in_a_foreign_trainer_scores_reach_metrics_and_a_record_of_their_own(
     shown = trainer.callback_metrics
     assert shown["human/pairs/srocc"].item() == pytest.approx(evaluations[-1]["human/pairs/srocc"])
     warning = next(line["message"] for line in lines if line.get("event") == "warning")
-    assert warning == "the model does not say how its images are normalized: OpenAI's mean and std are used"
+    assert warning == "the model does not define how its images are normalized: OpenAI's mean and std are used"
     assert capsys.readouterr().err.count(warning) == 1
     assert (tmp_path / "clip-align" / "items" / "human" / "pairs" / "items.csv").is_file()
     assert lines[0]["event"] == "started"

@@ -131,5 +131,5 @@ def test_the_script_completes_in_bash(capsys: pytest.CaptureFixture[str]) -> Non
     done = subprocess.run([bash, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("world\n", "")
     assert "bashcompinit" in said(capsys, "completion", "zsh")[0]
-    with pytest.raises(UserError, match="of which shell"):
+    with pytest.raises(UserError, match="no shell given"):
         completion.main(["fish"])

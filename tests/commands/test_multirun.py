@@ -187,5 +187,5 @@ def test_runs_of_a_sweep_do_not_share_a_wandb_run(
     monkeypatch.setattr(multirun, "command", stand_in("import os; print('id', os.environ.get('WANDB_RUN_ID'))"))
     assert multirun.multirun(["name=x", "seed=0,1", "callbacks=[]"]) == 0
     out = capfd.readouterr().out.splitlines()
-    assert out[1] == "sweep runs/x: WANDB_RUN_ID is ignored: each run has a wandb run of its own"
+    assert out[1] == "sweep runs/x: WANDB_RUN_ID is ignored: each run has its own wandb run"
     assert out.count("id None") == 2

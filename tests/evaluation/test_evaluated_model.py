@@ -10,7 +10,7 @@ from torch import nn
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluated_model import OPENAI_MEAN, OPENAI_STD, find_model
 
-GUESSED = "the model does not say how its images are normalized: OpenAI's mean and std are used"
+GUESSED = "the model does not define how its images are normalized: OpenAI's mean and std are used"
 
 
 class Holder(nn.Module):

@@ -171,7 +171,7 @@ def test_prompts_need_the_projection(tmp_path: Path) -> None:
 
 
 def test_a_layer_that_is_not_there_is_refused_before_step_0(tmp_path: Path) -> None:
-    line = "human/pairs: layers: no layer 1; this model's image tower has no layers that it gives out"
+    line = "human/pairs: layers: no layer 1; this model's image tower has no accessible layers"
     with pytest.raises(UserError, match=line):
         stubs.evaluator([stubs.Pairs(layers=(1,))], stubs.evaluated_model(), tmp_path)
 

@@ -117,5 +117,5 @@ def test_a_layer_there_is_not(number: int) -> None:
 
 def test_a_model_without_layers() -> None:
     assert layer_count(torch.nn.Linear(1, 1)) is None
-    with pytest.raises(RunError, match="no layers that it gives out"):
+    with pytest.raises(RunError, match="no accessible layers"):
         layer_features(torch.nn.Linear(1, 1), torch.zeros(1, 3, 8, 8), [1])

@@ -195,12 +195,12 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
             ["callbacks.world_noise.sigmas=[0.02,0.1]"],
             [
                 "data.sensor_noise: 0.02 is not below 0.02, the smallest sigma that a callback "
-                "tests; noise that is trained on tests nothing"
+                "tests; testing noise that was trained on is meaningless"
             ],
         ),
         (
             ["model.name=tiny"],
-            ["model.name: tiny is not an open_clip architecture but a model of its own; type model=tiny"],
+            ["model.name: tiny is not an open_clip architecture but the option model=tiny; type that"],
         ),
         (["data.workers=-1"], ["data.workers: -1 is out of range; it must be at least 0"]),
         (

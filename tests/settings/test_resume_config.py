@@ -16,7 +16,7 @@ from clip_align.settings.load_config import load, load_with_problems
 
 STARTED = ["name=a", "callbacks=[world]", "evaluation.every_n_steps=7", "trainer.max_steps=50", "seed=3"]
 ONLY = (
-    "when a run continues, only trainer.max_steps or samples, data.workers, tracker, callbacks and where the data lie "
+    "when a run is resumed, only trainer.max_steps or samples, data.workers, tracker, callbacks and where the data lie "
     "may change"
 )
 

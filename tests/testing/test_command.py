@@ -75,8 +75,8 @@ def test_the_command_checks_an_outside_package(tmp_path: Path) -> None:
     assert code == 0
     code, lines = answer("outside_battery.Careless")
     failed = {line.partition(":")[0]: line.partition(": ")[2] for line in lines if line.startswith("FAILED")}
-    assert failed["FAILED   says_what_it_is"] == (
-        "human/outside_battery does not say its source; where there is none, say none"
+    assert failed["FAILED   describes_itself"] == (
+        "human/outside_battery does not define its source; if there is none, write none"
     )
     assert failed["FAILED   twice_the_same"] == "two events of the same weights differ"
     assert "FAILED   same_on_two_ranks" in failed

@@ -219,7 +219,7 @@ def test_the_direction_of_the_best_checkpoint_is_the_scores() -> None:
         ("human/x/srocc@layer_6", "no callback of this run writes human/x/srocc@layer_6"),
         (
             "human/x/shuffled",
-            "checkpoint.best: human/x/shuffled has no best end: its score declares no higher_is_better",
+            "checkpoint.best: human/x/shuffled has no best value: its score declares no higher_is_better",
         ),
     ],
 )

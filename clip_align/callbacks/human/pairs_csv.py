@@ -32,7 +32,7 @@ Meaning = Literal["better", "worse"]
 
 @dataclass(frozen=True)
 class Pair:
-    """One row: its line in the file, both images, the opinion as written, and what intervals resample."""
+    """One row: its line in the file, both images, the opinion as written, and the label of its cluster."""
 
     line: int
     reference: Path
@@ -44,18 +44,21 @@ class Pair:
 class PairsCsv(PerceptualCallback):
     """Opinions of image pairs from a csv with the columns reference, distorted, opinion. Chance 0.
 
-    csv: the file. root: folder that its paths are relative to; None: the csv's folder. higher_opinion: what a higher
-    opinion means, ``better`` (mean opinion scores) or ``worse`` (difference scores); with ``worse`` the human value is
-    minus the opinion, so that a positive score means agreement either way. cluster: column that names what intervals
-    resample; None: the reference. distance, tiles: as in ``tid2013_remade``.
+    Args:
+        csv: path of the file; fields are separated by commas or tabs.
+        root: folder that its paths are relative to; None: the csv's folder.
+        higher_opinion: ``better`` for mean opinion scores, ``worse`` for difference scores; with ``worse`` the human
+            value is minus the opinion, so that a positive score means agreement either way.
+        cluster: column with the clusters that intervals resample; None: the reference.
+        distance, tiles: as in ``tid2013_remade``.
 
-    All is checked at once, before step 0: UserError for a file, column, number or image that is missing, fewer than
-    three pairs, rows that do not fit their header, and pairs of unequal size, which could not be seen at the same
-    places. Fields are separated by commas or tabs; transparency is laid on white.
+    UserError, before step 0, for a missing file, column, number or image, fewer than three pairs, rows that do not fit
+    their header, and pairs of images of unequal size, which cannot be cut at the same positions. Transparency is laid
+    on white.
     """
 
     family: ClassVar[str] = "human"
-    # 2: transparency lies on white; tokens of a layer are averaged before they are compared
+    # 2: transparency is laid on white; layers are compared token by token
     version: ClassVar[int] = 2
     human_data: ClassVar[str] = "opinions from the csv named in the options"
     stand_in: ClassVar[str] = "none"
@@ -80,16 +83,16 @@ class PairsCsv(PerceptualCallback):
         self.scores = _scores(distance, len({pair.cluster for pair in self.rows}), cluster or "reference")
 
     def stimuli(self) -> Iterator[Stimulus]:
-        """Each image once. All share their places, so that both images of a pair do, whatever pairs there are."""
+        """Each image once. All have equal ``places``, so that both images of any pair are cut at the same positions."""
         for path in dict.fromkeys(path for pair in self.rows for path in (pair.reference, pair.distorted)):
             yield Stimulus(str(path), partial(read_rgb, path), places="pairs_csv")
 
     def pairs(self) -> list[tuple[str, str]]:
-        """The rows."""
+        """Reference and distorted image of each row."""
         return [(str(pair.reference), str(pair.distorted)) for pair in self.rows]
 
     def items(self, features: Features) -> Items:
-        """One item a row, named by its line in the file."""
+        """One item per row, with its line in the file as id."""
         model, notes = minus_distances(features, self.distance)
         return Items(
             model,
@@ -101,7 +104,14 @@ class PairsCsv(PerceptualCallback):
 
 
 def read_pairs(path: Path, root: Path | None, cluster: str | None, key: str) -> tuple[Pair, ...]:
-    """The rows of a csv as pairs; UserError, a line for each thing wrong (the first few rows of a kind)."""
+    """The rows of a csv as pairs; UserError for the first invalid row, with the number of others.
+
+    Args:
+        path: of the csv.
+        root: folder that image paths are relative to; None: the csv's.
+        cluster: column with the clusters; None: the reference.
+        key: of the benchmark, for error messages.
+    """
     if not path.is_file():
         raise UserError(f"{key}: csv: no such file {path}; give a csv with the columns {', '.join(COLUMNS)}")
     if root is not None and not root.is_dir():
@@ -131,7 +141,7 @@ def read_pairs(path: Path, root: Path | None, cluster: str | None, key: str) -> 
 
 
 def check_images(pairs: Sequence[Pair], key: str) -> None:
-    """UserError unless all images are there, can be read, and have their partner's size (headers are read)."""
+    """UserError unless all images exist, are readable and as large as their partner; only headers are read."""
     absent: dict[Path, int] = {}
     sizes: dict[Path, tuple[int, int]] = {}
     unreadable: dict[Path, str] = {}
@@ -167,7 +177,7 @@ def _problem(row: Mapping[str, str]) -> str | None:
         if not field:
             return f"{name} is empty"
     opinion = row["opinion"].strip()
-    if not _NUMBER.fullmatch(opinion):  # float() takes more: 1_500 is 1500 to it
+    if not _NUMBER.fullmatch(opinion):  # float() also accepts 1_500
         point = "; write a decimal point" if "," in opinion else ""
         return f"opinion {opinion!r} is not a number{point}"
     return None if math.isfinite(float(opinion)) else f"opinion {opinion!r} is not finite"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Low-level human alignment: does the model find large the distortions that people find bad?
+"""Low-level human alignment: correlation of the model's distances with human opinions of distortions.
 
 1,920 re-made pairs, each with TID2013's opinion of the original: 24 crops of the photographs behind TID2013's
 references (to the pixel for 6 of them) x 16 distortion types x 5 levels. The model's value of a pair is minus the
@@ -35,12 +35,14 @@ ORDER = "higher = the model's distances order the pairs more like people's opini
 class TID2013Remade(PerceptualCallback):
     """1,920 re-made pairs, each with TID2013's opinion of the original. Higher opinion = better; chance 0.
 
-    distance: ``normalised_euclidean`` (the authors'), ``euclidean`` or ``cosine``: the one that the scores are about;
-    the others are scored beside it. tiles: places at which a small model (input below 128 px) sees each image.
+    Args:
+        distance: ``normalised_euclidean`` (the authors'), ``euclidean`` or ``cosine``: the headline distance; the
+            others have scores of their own names.
+        tiles: number of tiles per image for models with an input below 128 px.
 
     Items are sorted by reference, type, level; model values are named after the distances, the headline one first.
-    Each score carries its yardsticks: ``baselines`` (pixel measures, level or type alone) and ``ceilings`` (of the
-    original stimuli). Those of untrained nets depend on the model that is trained: `add_baselines` adds them.
+    Scores have ``baselines`` (pixel measures, level or type alone) and ``ceilings`` (of the original stimuli).
+    Baselines of untrained networks depend on the trained model and are added by `add_baselines`.
     """
 
     family: ClassVar[str] = "human"
@@ -63,7 +65,7 @@ class TID2013Remade(PerceptualCallback):
         self._names = list(zip(of.reference.tolist(), of.type.tolist(), of.level.tolist(), strict=True))
 
     def stimuli(self) -> Iterator[Stimulus]:
-        """24 photographs and their 1,920 distorted versions, cut into tiles at the same places."""
+        """24 photographs and their 1,920 distorted versions, cut into tiles at the same positions."""
         make = partial(tid2013_remade.image, recipe=tid2013_remade.RECIPE)
         for number in photographs.NUMBERS:
             name = tid2013_remade.reference_id(number)
@@ -78,7 +80,7 @@ class TID2013Remade(PerceptualCallback):
         return [(tid2013_remade.reference_id(name[0]), tid2013_remade.pair_id(*name)) for name in self._names]
 
     def items(self, features: Features) -> Items:
-        """One item a pair: minus its distances, and the opinion."""
+        """One item per pair: minus its distances, and the opinion."""
         of = tid2013_remade.pairs()
         ids = [tid2013_remade.pair_id(*pair) for pair in self._names]
         model, notes = minus_distances(features, self.distance)
@@ -87,10 +89,10 @@ class TID2013Remade(PerceptualCallback):
         return Items(model, of.opinion, ids, clusters, {"level": of.level}, notes)
 
     def add_baselines(self, more: Mapping[str, Mapping[str, float]]) -> None:
-        """Further baselines {score: {label: value}}, which this callback's scores carry from then on.
+        """Add baselines {score: {label: value}} to the scores.
 
-        For what is known only once a model is chosen ("untrained nets", "untrained nets sd"); a new ``benchmark``
-        line makes them known to the record.
+        For values that depend on the model ("untrained nets", "untrained nets sd"); a new ``benchmark`` line writes
+        them to the record.
         """
         self.scores = tuple(replace(s, baselines={**s.baselines, **more.get(s.name, {})}) for s in self.scores)
 
@@ -104,7 +106,7 @@ def _condition(items: Items) -> NDArray[np.generic]:
 
 
 def _over_types(x: NDArray[np.float64], of: Pairs) -> dict[str, float]:
-    """How much the types decide: the range with one left out, and the spread when the opinions' types are permuted."""
+    """Sensitivity to the types: range of a score with one left out, and sd when the opinions' types are permuted."""
     y, level = of.opinion, of.level
     statistics: dict[str, Callable[[NDArray[np.intp]], float]] = {
         "srocc": lambda kept: correlation.srocc(x[kept], y[kept]),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Gaussian noise costs: accuracy on images of the embedded world, clean and noisy."""
+"""Loss of accuracy under Gaussian noise, on images of the embedded world."""
 
 from __future__ import annotations
 
@@ -34,10 +34,13 @@ class WorldNoise(WorldBenchmark):
     c, n = zero-shot accuracy clean and noisy. Drop = c - n; relative = (c - n)/c, which the paper calls normalized
     and which cannot exceed 1 - 1/(Kc); corrected = (c - n)/(c - 1/K), the fraction of the above-chance accuracy that
     is lost: the headline, at the largest sigma. Noise is added at the image's own size, the same at every step,
-    clipped, and brought back to 8 bits by ``rounding``: ``truncate`` as CIFAR-C's script does, or ``round``.
-    ``relative_drop_limit`` beside the scores is 1 - 1/(Kc) at this evaluation.
-    ``sigmas`` are standard deviations on [0, 1]; ``images`` is a multiple of 16 (classes are balanced).
-    No human data. ``world``: folder of the held-out sets; None: the default world's, made in the user's cache.
+    clipped, and converted to 8 bits. The note ``relative_drop_limit`` is 1 - 1/(Kc) at this evaluation. No human data.
+
+    Args:
+        sigmas: standard deviations on [0, 1].
+        images: number of images, a multiple of 16 (classes are balanced).
+        rounding: to 8 bits: ``truncate`` as in CIFAR-C's script, or ``round``.
+        base: ``world`` (see `WorldBenchmark`) and the arguments of `PerceptualCallback`.
     """
 
     family: ClassVar[str] = "noise"
@@ -63,12 +66,12 @@ class WorldNoise(WorldBenchmark):
         return tuple(_scores(list(self.sigmas), known, len(self.rows(PART))))
 
     def rows(self, part: str) -> NDArray[np.intp]:
-        """Numbers of those of the first images whose shape the model knows; classes are balanced."""
+        """Numbers of the first ``images`` images, without those of unknown shapes; classes are balanced."""
         rows = super().rows(part)
         return rows[rows < self.images]
 
     def stimuli(self) -> Iterator[Stimulus]:
-        """The images, clean (shared with the zero-shot benchmark) and once for each sigma."""
+        """The images, clean (the same stimuli as in the zero-shot benchmark) and once for each sigma."""
         for index in self.rows(PART).tolist():
             yield self.stimulus(PART, index)
             for name, sigma in self.sigmas.items():
@@ -76,7 +79,7 @@ class WorldNoise(WorldBenchmark):
                 yield Stimulus(_noisy_id(name, index), load, "native")
 
     def items(self, features: Features) -> Items:
-        """One image each: the decisions about it clean and noisy, and the right shape."""
+        """One item per image: the decisions about it clean and noisy, and the correct shape."""
         rows = self.rows(PART).tolist()
         clean = [image_id(PART, index) for index in rows]
         choice = {CLEAN: self.decisions(features, clean)}
@@ -89,7 +92,14 @@ class WorldNoise(WorldBenchmark):
 
 
 def noisy_image(folder: Path, index: int, sigma: float, rounding: Rounding) -> NDArray[np.uint8]:
-    """A held-out image uint8 [S, S, 3] with noise of standard deviation ``sigma`` on [0, 1], seeded by its id."""
+    """A held-out image, uint8 [S, S, 3], with Gaussian noise that is seeded by the image's id.
+
+    Args:
+        folder: of the held-out sets.
+        index: number of the image.
+        sigma: standard deviation of the noise on [0, 1].
+        rounding: ``truncate`` or ``round`` to 8 bits.
+    """
     clean = image(folder, PART, index) / 255.0
     name = _noisy_id(hundredths(sigma), index)
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
@@ -99,7 +109,7 @@ def noisy_image(folder: Path, index: int, sigma: float, rounding: Rounding) -> N
 
 
 def hundredths(sigma: float) -> str:
-    """How keys name a sigma: ``10`` for .10."""
+    """A sigma as part of a key: ``10`` for .10."""
     return f"{round(100 * sigma):02d}"
 
 

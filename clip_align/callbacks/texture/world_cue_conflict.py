@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Texture or shape? Decisions about images of the embedded world whose two cues disagree."""
+"""Texture bias: decisions about images of the embedded world whose shape and texture belong to different classes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ class WorldCueConflict(WorldBenchmark):
     """The shape of class A filled with the texture typical of class B, A != B: 960 images, 4 per ordered pair.
 
     Decision among the 16 shape names by prompts. S, T = decisions for the shape, for the texture; texture bias
-    = T/(S + T) as in Geirhos et al. 2019 (arXiv 1811.12231); corrected for guesses beside it, and always the
-    fraction of hits of each cue: a bias without hits means nothing, and is null. 1 = texture, 0 = shape; .5 is also
-    what guessing gives. No human data: people were not shown these images. Of a model that has no words for some
-    shapes, the images whose two classes it knows are asked about.
-    ``world``: folder of the held-out sets; None: the default world's, made in the user's cache.
+    = T/(S + T) as in Geirhos et al. 2019 (arXiv 1811.12231), also corrected for guessing, and the fraction of hits
+    of each cue: with few hits the bias is meaningless, and null. 1 = texture, 0 = shape; guessing also yields .5.
+    No human data. If the tokenizer does not know some shapes, only images whose two classes are known are used.
+    ``world``: see `WorldBenchmark`.
     """
 
     family: ClassVar[str] = "texture"
@@ -48,7 +47,8 @@ class WorldCueConflict(WorldBenchmark):
                 "corrected for guesses",
                 _of(texture.texture_bias_corrected, classes),
                 role="companion",
-                drawn_after_of="texture_bias",  # has a value wherever the gate is open; this one waits for its interval
+                # defined whenever the gate is open, while the corrected bias also needs a narrow interval
+                drawn_after_of="texture_bias",
             ),
             hits(
                 "shape_hits", "shape hits", _of(texture.shape_hits), direction="higher = more decisions for the shape"
@@ -62,17 +62,17 @@ class WorldCueConflict(WorldBenchmark):
         )
 
     def rows(self, part: str) -> NDArray[np.intp]:
-        """Numbers of the images whose two classes the model knows."""
+        """Numbers of the images whose two classes are known."""
         both = self.known.among(self.sets[part].shape) & self.known.among(self.sets[part].texture)
         return np.flatnonzero(both)
 
     def stimuli(self) -> Iterator[Stimulus]:
-        """Its images."""
+        """The cue-conflict images."""
         for index in self.rows(PART).tolist():
             yield self.stimulus(PART, index)
 
     def items(self, features: Features) -> Items:
-        """One image each: the decision, the shape's class, and the class that the texture is typical of."""
+        """One item per image: the decision, the shape's class, and the class that the texture is typical of."""
         rows = self.rows(PART)
         shape, of_texture = self.sets[PART].shape[rows], self.sets[PART].texture[rows]
         ids = [image_id(PART, index) for index in rows.tolist()]

@@ -20,11 +20,11 @@ TEST, RANDOM = "test", "random_texture"
 
 
 class World(WorldBenchmark):
-    """Which of the 16 shapes is it? Asked by prompts, averaged over templates, about images never trained on.
+    """Classification of held-out images into 16 shapes, by prompts averaged over templates.
 
-    ``test`` has textures as in training, ``random_texture`` any texture on any shape: there only shape helps.
-    No human data. Higher = better; chance 1/16 (of the shapes the model has words for); baseline: the nearest training
-    image in pixels. ``world``: folder of the held-out sets; None: the default world's, made in the user's cache.
+    The set ``test`` has textures as in training, ``random_texture`` any texture on any shape, so that only shape is
+    informative. No human data. Higher = better; chance 1/16 (of the known shapes); baseline: the nearest training image
+    in pixels. ``world``: see `WorldBenchmark`.
     """
 
     family: ClassVar[str] = "zero_shot"
@@ -56,7 +56,7 @@ class World(WorldBenchmark):
                 yield self.stimulus(part, index)
 
     def items(self, features: Features) -> Items:
-        """One image each: the decision, and the right shape."""
+        """One item per image: the decision, and the correct shape."""
         rows = {part: self.rows(part) for part in self.parts}
         ids = [image_id(part, index) for part, some in rows.items() for index in some.tolist()]
         return Items(
@@ -71,5 +71,5 @@ class World(WorldBenchmark):
 
 
 def _accuracy(items: Items, part: str) -> Estimate:
-    asked = items.where(items.conditions["set"] == part)
-    return accuracy(asked.model["choice"], asked.human)
+    of_part = items.where(items.conditions["set"] == part)
+    return accuracy(of_part.model["choice"], of_part.human)

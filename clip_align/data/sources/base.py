@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a data source is: its options as a dataclass, and how its samples are found.
+"""The base class of data sources: options as a dataclass, and a method that finds the samples.
 
 A source is one module here and one yaml of its name in ``conf/data``. The configuration is checked before torch is
-imported, so these modules import nothing heavy but inside their methods.
+imported, so these modules import heavy ones inside their methods only.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ class DataSource(DataConfig, ABC):
 
     @abstractmethod
     def find(self, cache: Path, notify: Notify) -> Found:
-        """All samples that can be used, found without decoding an image.
+        """Find all usable samples, without decoding images.
 
         Args:
-            cache: folder for what is worth keeping, such as an index.
+            cache: folder for indexes and rendered images.
             notify: takes lines and progress now and then.
 
         Raises:
-            UserError: a problem for everything that must be repaired before step 0.
+            UserError: with all problems.
         """
 
     def described(self, cache: Path) -> tuple[str, int] | None:
-        """For a dry run: what there is, and the samples of an epoch; None where only ``find`` can tell."""
+        """For a dry run: a description and the samples of an epoch; None if only ``find`` can determine them."""
         return None
 
     def place(self, shards: int) -> str:
-        """Where the samples are, in a word or two."""
+        """Where the samples are, as a short text; ``shards``: number of blocks."""
         return f"{shards:,} {'shard' if shards == 1 else 'shards'}"
 
     @property
@@ -50,7 +50,7 @@ class DataSource(DataConfig, ABC):
 
 
 def source(data: DataConfig) -> DataSource:
-    """The configured data as what they are."""
+    """``data`` as a `DataSource`; TypeError if it is none."""
     if not isinstance(data, DataSource):
         raise TypeError(f"{type(data).__name__} is no DataSource")
     return data

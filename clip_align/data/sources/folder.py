@@ -26,23 +26,23 @@ class FolderData(DataSource):
     caption_column: str = "caption"
 
     def combinations(self, batches: int) -> Iterator[Finding]:
-        """A csv is needed."""
+        """A problem if no csv is given."""
         yield from super().combinations(batches)
         if not self.csv:
             yield Finding(Problem("data.csv", "not given; type data.csv=/path/captions.csv", missing=True))
 
     def absent(self) -> Iterator[Problem]:
-        """The csv."""
+        """A problem if the csv does not exist."""
         if not Path(self.csv).expanduser().is_file():
             yield Problem("data.csv", f"no such file: {self.csv}; name a csv with data.csv=…")
 
     def find(self, cache: Path, notify: Notify) -> Found:
-        """The rows with an image."""
+        """Find the rows with a caption and an image."""
         from clip_align.data.folder import folder_samples
         from clip_align.data.inventory import in_folder
 
         return in_folder(*folder_samples(self, notify))
 
     def place(self, shards: int) -> str:
-        """Not in shards."""
+        """Where the samples are."""
         return "a folder"

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ShardData(DataSource):
-    """``shards``: one path or pattern, or a list of them, each with a weight where it has one."""
+    """``shards``: one path or pattern, or a list of them, optionally with weights."""
 
     shards: tuple[Source, ...] = ()
 
     def combinations(self, batches: int) -> Iterator[Finding]:
-        """Shards that cannot be read from here."""
+        """Problems of missing, empty and remote shards."""
         yield from super().combinations(batches)
         if not self.shards:
             yield Finding(Problem("data.shards", "not given; type data.shards='/a/x-{000..003}.tar'", missing=True))
@@ -36,7 +36,7 @@ class ShardData(DataSource):
                 yield Finding(Problem("data.shards", what))
 
     def absent(self) -> Iterator[Problem]:
-        """Tars that no path or pattern names."""
+        """Problems of patterns that match no tar."""
         from clip_align.data.shard_patterns import shard_paths
 
         try:
@@ -45,7 +45,7 @@ class ShardData(DataSource):
             yield from error.problems
 
     def find(self, cache: Path, notify: Notify) -> Found:
-        """The samples of all tars, from their indexes."""
+        """Find the samples of all tars, from their indexes."""
         from clip_align.data.inventory import tars
         from clip_align.data.shard_patterns import shard_paths
 

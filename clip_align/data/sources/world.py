@@ -35,7 +35,7 @@ class WorldData(DataSource):
     noise_option: ClassVar[str | None] = "sensor_noise"
 
     def combinations(self, batches: int) -> Iterator[Finding]:
-        """Spans, and a batch that the world cannot fill."""
+        """Problems of reversed ranges, and of a global batch larger than the world."""
         yield from super().combinations(batches)
         yield from backwards("data.scale", self.scale)
         batch = self.batch_size * batches
@@ -46,7 +46,7 @@ class WorldData(DataSource):
             yield Finding(Problem("data.batch_size", what), reads)
 
     def find(self, cache: Path, notify: Notify) -> Found:
-        """The shards of the world, rendered where they are not there yet."""
+        """Find the samples, after rendering the world if it is not in the cache."""
         from clip_align.data.inventory import tars
         from clip_align.data.world.shards import ensure_world
 
@@ -55,7 +55,7 @@ class WorldData(DataSource):
         return tars(paths, [Source(str(rendered.folder))], cache, notify, self.max_image_mb)
 
     def described(self, cache: Path) -> tuple[str, int] | None:
-        """Known without rendering anything."""
+        """A description and the number of images, without rendering."""
         from clip_align.data.world.shards import rendered
 
         state = "rendered" if rendered(self, cache) else "to be rendered once into the cache"
@@ -63,5 +63,5 @@ class WorldData(DataSource):
 
     @property
     def world(self) -> object | None:
-        """These settings are the world's."""
+        """These settings: held-out images belong to the same world."""
         return self
