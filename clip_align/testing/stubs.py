@@ -145,7 +145,7 @@ def evaluator(
     """
     ranks, record = ranks or Ranks(), Memory()
     given = EvaluationSettings(
-        cache, record=cast("Record", record) if ranks.rank == 0 else None, **{"say": lambda line: None, **settings}
+        cache, record=cast("Record", record) if ranks.rank == 0 else None, **{"notify": lambda line: None, **settings}
     )
     made = Evaluator([(c, whom) for c in callbacks], given, ranks, lambda step: Position(step, 0, 0, 0.0))
     made.prepare(ranks.rank)
