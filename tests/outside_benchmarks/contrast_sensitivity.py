@@ -35,6 +35,7 @@ GABORS = np.array(
     ]
 )
 FEWEST = 8
+EDGE = 1e-3  # 30 c/deg at 128 px over 2.133 degrees is at half the pixels a degree, in whichever rounding
 STEP = 0.005  # log10 units (.1 dB): ten stimuli are equal to a pixel observer, whose ties rounding errors would break
 
 
@@ -67,7 +68,7 @@ class ContrastSensitivity(PerceptualCallback):
     def adapt(self, model: ModelInfo) -> str | None:
         """Gabors that the model's pixels can carry, made at its size; the pixel baseline over the same."""
         self.size, nyquist = model.image_size, model.image_size / self.degrees / 2
-        self.rows = np.flatnonzero(GABORS[:, 0] < nyquist)
+        self.rows = np.flatnonzero(GABORS[:, 0] < nyquist * (1 - EDGE))
         if len(self.rows) < FEWEST:
             return f"{len(self.rows)} of 14 Gabors are below {nyquist:.3g} cycles/degree, {FEWEST} are needed"
         human = GABORS[self.rows, 2]
@@ -87,7 +88,7 @@ class ContrastSensitivity(PerceptualCallback):
             gabor, self.size, self.degrees, *GABORS[row, :2], self.contrast if contrast is None else contrast
         )
 
-    def name(self, row: int | str) -> str:
+    def id(self, row: int | str) -> str:
         """An image's id: at another size, or of another contrast, it is another image."""
         return f"contrast_sensitivity/{self.size}/{self.degrees:g}/{self.contrast:g}/{row}"
 
@@ -98,13 +99,13 @@ class ContrastSensitivity(PerceptualCallback):
 
     def stimuli(self) -> Iterator[Stimulus]:
         """Grey, and the Gabors."""
-        yield Stimulus(self.name("grey"), self.gabor(0, 0.0), "native")
+        yield Stimulus(self.id("grey"), self.gabor(0, 0.0), "native")
         for row in self.rows.tolist():
-            yield Stimulus(self.name(row), self.gabor(row), "native")
+            yield Stimulus(self.id(row), self.gabor(row), "native")
 
     def pairs(self) -> list[tuple[str, str]]:
         """Grey and a Gabor."""
-        return [(self.name("grey"), self.name(row)) for row in self.rows.tolist()]
+        return [(self.id("grey"), self.id(row)) for row in self.rows.tolist()]
 
     def items(self, features: Features) -> Items:
         """One Gabor each."""
