@@ -223,6 +223,15 @@ def test_tid2013_names_what_is_missing(tid: Path, tmp_path: Path) -> None:
     )
 
 
+def test_wrong_arguments_are_refused_by_their_annotations(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        tid2013.TID2013(str(tmp_path), distance="eucledian")  # type: ignore[arg-type]
+    assert refused.value.lines == (
+        f"TID2013.root: no mos_with_names.txt in {tmp_path}; give the folder that holds it",
+        "TID2013.distance: 'eucledian' is not one of normalised_euclidean, euclidean, cosine; did you mean euclidean?",
+    )
+
+
 # --- contrast_sensitivity
 
 
