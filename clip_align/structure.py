@@ -38,7 +38,7 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Holds:
-    """In an annotation: a folder in which there is this file. ``or_null``: null is valid too, and the message says so."""
+    """In an annotation: a folder in which there is this file. ``or_null``: the message offers null too."""
 
     file: str
     or_null: bool = False

@@ -86,7 +86,7 @@ class CueConflict(PerceptualCallback):
     def scores_among(self, classes: int) -> Sequence[Score]:
         """The bias, the hits of both cues, and accuracy where they agree."""
         unit = self.known.unit("shape and texture exemplars, two-way jackknife, t")
-        cue = partial(Score, unit=unit, clusters=EXEMPLARS, drawn_after=2)
+        cue = partial(Score, unit=unit, drawn_after=2)
         named = partial(cue, chance=self.known.chance, role="companion", by="shape_class")
         return (
             cue(
