@@ -38,15 +38,17 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Holds:
-    """In an annotation: a folder that contains this file."""
+    """In an annotation: a folder that contains this file. ``or_null``: the message offers null too."""
 
     file: str
+    or_null: bool = False
 
     def problem(self, value: object, path: str) -> Problem | None:
         """What is wrong with a value that is not so."""
         if not isinstance(value, str) or (Path(value).expanduser() / self.file).is_file():
             return None
-        return Problem(path, f"no {self.file} in {value}; give the folder that holds it, or null", missing=True)
+        valid = "the folder that holds it, or null" if self.or_null else "the folder that holds it"
+        return Problem(path, f"no {self.file} in {value}; give {valid}", missing=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -148,6 +148,7 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         batch_size: Annotated[int | None, Range(low=1)] = None,
     ) -> None:
         super().__init__()
+        own = set(vars(self))
         self.name = name or _file_name(type(self))
         if getattr(self, "family", None) not in PANELS:
             raise UserError(f"{type(self).__name__}: family must be one of {', '.join(PANELS)}")
@@ -166,6 +167,7 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         self.last_step: int | None = None  # of the last evaluation
         self.carried: Mapping[str, Any] = {}  # state of the previous event leader, from this process or a checkpoint
         self._leader: EventLeader | None = None
+        _refuse_shadowed(self, set(vars(self)) - own)
 
     @property
     def key(self) -> str:
@@ -307,6 +309,19 @@ def attach(callbacks: Iterable[PerceptualCallback], settings: EvaluationSettings
     """Set the common settings of all callbacks of a run; call before ``Trainer.fit``."""
     for callback in callbacks:
         callback.settings = settings
+
+
+def _refuse_shadowed(callback: PerceptualCallback, names: set[str]) -> None:
+    """UserError where a subclass defines what the base has just set on the instance: its own would never be seen."""
+    below = type(callback).__mro__[: type(callback).__mro__.index(PerceptualCallback)]
+    errors = [
+        f"{cls.__module__}.{cls.__name__} defines {name}, which every benchmark has as an attribute of its own: "
+        f"give it another name, or set self.{name} after super().__init__()"
+        for cls in below
+        for name in sorted(names & set(vars(cls)))
+    ]
+    if errors:
+        raise UserError(*errors)
 
 
 def _by_name(bound: inspect.BoundArguments) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from clip_align.callbacks.known_classes import KnownClasses, known_classes
 from clip_align.callbacks.pair_scores import minus_distances, over_items
 from clip_align.callbacks.spearman import SPEARMAN
 from clip_align.errors import UserError
+from clip_align.evaluation.observers import observed
 from clip_align.metrics.accuracy import NO_CHOICE, accuracy, choices, why_no_decisions, wilson
 from clip_align.metrics.agreement import cohens_kappa, error_consistency, mean_error_consistency
 from clip_align.metrics.correlation import krocc, plcc, srocc, why_undefined, within_level_srocc
@@ -27,7 +28,13 @@ from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import cluster_sums, jackknife_of_sums, t95
 from clip_align.metrics.noise import corrected_drop, drop, relative_drop, relative_drop_limit
 from clip_align.metrics.ratio import ratio
-from clip_align.metrics.texture import shape_hits, texture_bias, texture_bias_corrected, texture_hits
+from clip_align.metrics.texture import (
+    shape_hits,
+    texture_bias,
+    texture_bias_corrected,
+    texture_hits,
+    why_gate_closed,
+)
 from clip_align.perception.baselines import psnr_luminance, ssim
 from clip_align.perception.distances import DISTANCES, DistanceName
 from clip_align.perception.image_files import read_rgb
@@ -69,6 +76,7 @@ __all__ = [
     "leave_one_out_range",
     "mean_error_consistency",
     "minus_distances",
+    "observed",
     "over_items",
     "plcc",
     "psnr",
@@ -86,6 +94,7 @@ __all__ = [
     "texture_hits",
     "two_way_jackknife",
     "undefined",
+    "why_gate_closed",
     "why_no_decisions",
     "why_undefined",
     "wilson",

@@ -43,7 +43,9 @@ class WorldBenchmark(PerceptualCallback):
     licence: ClassVar[str] = "Apache-2.0 (rendered by this package)"
     parts: ClassVar[tuple[str, ...]]
 
-    def __init__(self, world: Annotated[str | Path | None, Holds("test.npy")] = None, **base: Any) -> None:
+    def __init__(
+        self, world: Annotated[str | Path | None, Holds("test.npy", or_null=True)] = None, **base: Any
+    ) -> None:
         super().__init__(**base)
         self.world = _world_folder(world)
         self.sets = {part: self._held_out(part) for part in self.parts}

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,13 @@ class PairDifferences:
         return np.asarray((np.square(self.norms).sum(axis=2) - whole) / 2)
 
     def distance(self, name: DistanceName) -> NDArray[np.float64]:
-        """The distance of that name, float64 [P], mean over the tiles; the set's own divisor where it needs one."""
+        """The distance of that name, float64 [P], mean over the tiles; the set's own divisor where it needs one.
+
+        ValueError for a name that is no distance's.
+        """
+        # a benchmark may take its name as a plain text: no other distance may stand in for it unseen
+        if name not in get_args(DistanceName):
+            raise ValueError(f"no distance {name!r}; valid: {', '.join(get_args(DistanceName))}")
         if name == "normalised_euclidean":
             return self.normalised_euclidean()
         return self.euclidean() if name == "euclidean" else self.cosine()

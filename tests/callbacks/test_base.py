@@ -381,6 +381,27 @@ def test_arguments_are_taken_as_a_config_takes_them() -> None:
     assert (callback.layers_given, stubs.Pairs().layers_given) == (True, False)
 
 
+def test_what_the_base_would_overwrite_is_refused_by_name() -> None:
+    """A method or default of the class under a name of the base's own attributes would never be seen."""
+
+    class Method(stubs.Pairs):
+        def name(self, row: int) -> str:
+            return f"pairs/{row}"
+
+    class Default(stubs.Pairs):
+        view = "native"
+        layers = (1, 2)
+
+    for cls, names in ((Method, ["name"]), (Default, ["layers", "view"])):
+        with pytest.raises(UserError) as caught:
+            cls()
+        assert caught.value.lines == tuple(
+            f"{cls.__module__}.{cls.__name__} defines {name}, which every benchmark has as an attribute of its own: "
+            f"give it another name, or set self.{name} after super().__init__()"
+            for name in names
+        )
+
+
 def test_callbacks_are_found_in_the_trainers_order(tmp_path: Path) -> None:
     callbacks = [stubs.Named(), stubs.Pairs()]
     trainer = pl.Trainer(callbacks=list(callbacks), logger=False, enable_checkpointing=False, accelerator="cpu")

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clip_align.perception.distances import DISTANCES, Distance, cosine, divisor, euclidean, normalised_euclidean
+from clip_align.perception.distances import (
+    DISTANCES,
+    Distance,
+    cosine,
+    differences,
+    divisor,
+    euclidean,
+    normalised_euclidean,
+)
 
 
 def pairs(seed: int = 0, p: int = 40, v: int = 3, d: int = 16) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -107,3 +115,8 @@ def test_other_shapes_are_refused() -> None:
             distance(ref[:, 0], dist[:, 0])
         with pytest.raises(ValueError, match="pairs, tiles, features"):
             distance(ref, dist[:-1])
+
+
+def test_a_name_that_is_no_distances_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^no distance 'eucledian'; valid: normalised_euclidean, euclidean, cosine$"):
+        differences(*pairs()).distance("eucledian")  # type: ignore[arg-type]
