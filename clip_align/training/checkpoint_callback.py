@@ -19,7 +19,7 @@ from clip_align.training.checkpoint_writer import CheckpointError, CheckpointWri
 from clip_align.training.loss_check import finite_weights, first_bad
 from clip_align.training.random_states import random_states, set_random_states
 from clip_align.training.stop_check import StopCheck, highest
-from clip_align.training.train_log import Progress
+from clip_align.training.train_log import TrainLog
 
 
 class Checkpoints(pl.Callback):
@@ -34,7 +34,7 @@ class Checkpoints(pl.Callback):
         carried: what every file holds besides the state of training (config as plain python, words, …).
         ranks: of this run; all of them save together, the first one writes.
         stop_check: knows of signals, and checks the losses before a save.
-        progress: knows the step, and whether it is whole.
+        train_log: knows the step, and whether it is whole.
         writer: writes the files; the Trainer's plugin.
         record: of the first rank, None on the others.
         higher_is_better: which values of ``best`` are; None where no callback writes it: no such file then.
@@ -51,7 +51,7 @@ class Checkpoints(pl.Callback):
         carried: Mapping[str, Any],
         ranks: Ranks,
         stop_check: StopCheck,
-        progress: Progress,
+        train_log: TrainLog,
         writer: CheckpointWriter,
         record: Record | None,
         higher_is_better: bool | None = True,
@@ -59,10 +59,10 @@ class Checkpoints(pl.Callback):
     ) -> None:
         self.folder, self.every_n_steps, self.keep_last, self.max_steps = folder, every_n_steps, keep_last, max_steps
         self.best_key, self.higher_is_better, self.carried = best, higher_is_better, dict(carried)
-        self.ranks, self.stop_check, self.progress, self.writer, self.record = (
+        self.ranks, self.stop_check, self.train_log, self.writer, self.record = (
             ranks,
             stop_check,
-            progress,
+            train_log,
             writer,
             record,
         )
@@ -86,26 +86,26 @@ class Checkpoints(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Random states as they were, where the run is resumed; and a stop that came during the first evaluation."""
-        self._saved = self.progress.run_position.step  # there is nothing to keep before the next step is whole
+        self._saved = self.train_log.run_position.step  # there is nothing to keep before the next step is whole
         if len(self._restored) == self.ranks.world:
             set_random_states(self._restored[self.ranks.rank])
         if self.stop_check.stopping is not None:
             self._save_step(now=True)
             self._advise()
-        self.progress.stopwatch.resume()  # preparation and the first evaluation are no training
+        self.train_log.stopwatch.resume()  # preparation and the first evaluation are no training
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Save when it is time; then the next step begins."""
         self._note()
-        step, stopping = self.progress.run_position.step, self.stop_check.stopping is not None
+        step, stopping = self.train_log.run_position.step, self.stop_check.stopping is not None
         due = step % self.every_n_steps == 0 or step == self.max_steps or stopping
         if due and step != self._saved:
             self._save_step(now=stopping or step == self.max_steps)
         if stopping:
             self._advise()
-        self.progress.stopwatch.resume()
+        self.train_log.stopwatch.resume()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Nothing is under way when training has ended."""
@@ -139,13 +139,13 @@ class Checkpoints(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Our part of the file; every rank brings its random states."""
-        run_position = self.progress.run_position.position()
+        run_position = self.train_log.run_position.position()
         checkpoint[OWN] = {
             **self.carried,
             "global_step": run_position.global_step,
             "samples_seen": run_position.samples_seen,
             "wall_seconds": run_position.wall_seconds,
-            "cursor": self.progress.run_position.plain_cursor(),
+            "cursor": self.train_log.run_position.plain_cursor(),
             "last_evaluated": self.last_evaluated,
             "best": list(self.best) if self.best else None,
             "best_of": self.best_key,
@@ -166,17 +166,17 @@ class Checkpoints(pl.Callback):
     def _save_after(self, error: Exception, module: pl.LightningModule) -> None:
         if self.ranks.world > 1 and not getattr(error, "on_all_ranks", False):
             return
-        step, bad = self.progress.run_position.step, first_bad(self.stop_check.losses.take())
-        fit = self.progress.whole and step != self._saved and bad is None and finite_weights(module)
-        if not highest(int(not (fit and not self.progress.not_finite)))[0]:
+        step, bad = self.train_log.run_position.step, first_bad(self.stop_check.losses.take())
+        fit = self.train_log.whole and step != self._saved and bad is None and finite_weights(module)
+        if not highest(int(not (fit and not self.train_log.not_finite)))[0]:
             self._save_step(now=True)
-        if self._saved == step and self.progress.whole:
+        if self._saved == step and self.train_log.whole:
             self._advise()
 
     def _save_step(self, now: bool) -> None:
-        name = step_file(self.progress.run_position.step)
+        name = step_file(self.train_log.run_position.step)
         self._save(name, Order(now, partial(_kept, self.folder, name, self.keep_last)))
-        self._saved = self.progress.run_position.step
+        self._saved = self.train_log.run_position.step
 
     def _save(self, name: str, order: Order) -> None:
         trainer = self._trainer
@@ -185,7 +185,7 @@ class Checkpoints(pl.Callback):
         self.stop_check.check_losses()
         if not finite_weights(trainer.lightning_module):
             raise RunError(
-                f"weights are not finite after step {self.progress.run_position.step} although the loss was; "
+                f"weights are not finite after step {self.train_log.run_position.step} although the loss was; "
                 f"last good checkpoint: {self.newest or 'none'}; try a lower optimizer.lr"
             )
         trainer.save_checkpoint(self.folder / name, storage_options=order)
@@ -210,7 +210,7 @@ class Checkpoints(pl.Callback):
 
     def _event(self, fields: Mapping[str, Any]) -> None:
         if self.record is not None:
-            self.record.append("event", self.progress.run_position.position(), fields)
+            self.record.append("event", self.train_log.run_position.position(), fields)
 
 
 def _kept(folder: Path, name: str, keep_last: int) -> None:

@@ -30,7 +30,7 @@ class _Border(NamedTuple):
 
 
 class Rescue(pl.Callback):
-    """Behind `Progress` among the run's callbacks: knows whether the state is whole, and can save it.
+    """Behind `TrainLog` among the run's callbacks: knows whether the state is whole, and can save it.
 
     Args:
         checkpoints: names the folder and brings what every checkpoint holds.
@@ -71,7 +71,7 @@ class Rescue(pl.Callback):
         training has stopped for good: afterwards the callback for checkpoints no longer talks to other ranks.
         """
         checkpoints, trainer = self._checkpoints, self._trainer
-        step = checkpoints.progress.run_position.step
+        step = checkpoints.train_log.run_position.step
         name = step_file(step)
         if trainer is None or not self._whole or checkpoints.ranks.rank != 0:
             return None
@@ -86,7 +86,7 @@ class Rescue(pl.Callback):
         point_last(checkpoints.folder, name)
         if checkpoints.record is not None:
             fields = {"event": "checkpoint", "message": f"checkpoint saved: {name}", "file": name}
-            checkpoints.record.append("event", checkpoints.progress.run_position.position(), fields)
+            checkpoints.record.append("event", checkpoints.train_log.run_position.position(), fields)
         return name
 
 

@@ -112,7 +112,7 @@ def faster_data(workers: int, cores: int | None) -> str:
     )
 
 
-class Progress(pl.Callback):
+class TrainLog(pl.Callback):
     """Keeps `RunPosition` up to date and writes a train line every so many optimizer steps.
 
     Second of the run's callbacks, behind `StopCheck`; `Checkpoints`, the last one, starts the stopwatch again.

@@ -24,7 +24,7 @@ from clip_align.training.signals import Signals
 from clip_align.training.stall_watch import Mark, Watch
 from clip_align.training.stop_check import StopCheck
 from clip_align.training.timed_loader import TimedLoader
-from clip_align.training.train_log import EvaluationCosts, LogSchedule, Progress, RunPosition, faster_data
+from clip_align.training.train_log import EvaluationCosts, LogSchedule, RunPosition, TrainLog, faster_data
 from clip_align.training.trainer import build_trainer
 
 
@@ -36,7 +36,7 @@ class TrainingLoop:
     timed_loader: TimedLoader
     run_position: RunPosition
     stop_check: StopCheck
-    progress: Progress
+    train_log: TrainLog
     checkpoints: Checkpoints
     rescue: Rescue
     watch: Watch | None = None
@@ -58,10 +58,10 @@ class TrainingLoop:
             evaluations: the perceptual callbacks.
             resume_from: a checkpoint's file; None starts again.
         """
-        callbacks = [self.stop_check, self.progress, self.rescue, *evaluations, self.checkpoints]
+        callbacks = [self.stop_check, self.train_log, self.rescue, *evaluations, self.checkpoints]
         if self.watch is not None:
             evaluate, save = Mark(self.watch, "evaluation"), Mark(self.watch, "checkpoint")
-            callbacks = [self.stop_check, self.progress, self.rescue, evaluate, *evaluations, save, self.checkpoints]
+            callbacks = [self.stop_check, self.train_log, self.rescue, evaluate, *evaluations, save, self.checkpoints]
             self.watch.start()
         trainer = build_trainer(
             config.trainer, layout, self.module.model, max_steps, callbacks, self.checkpoints.writer
@@ -116,14 +116,14 @@ def build_loop(
         context.ranks,
         context.signals,
         module.losses,
-        on_losses=lambda losses: progress.take(losses),  # made below: it asks when to write
-        on_bad=lambda bad: progress.refused(bad),
+        on_losses=lambda losses: train_log.take(losses),  # made below: it asks when to write
+        on_bad=lambda bad: train_log.refused(bad),
         last_good=lambda: checkpoints.newest,
     )
     log_schedule = LogSchedule(
         config.trainer.log_every_n_steps, max_steps, context.events, faster_data(config.data.workers, os.cpu_count())
     )
-    progress = Progress(run_position, timed_loader, stop_check, context.record, context.evaluation_costs, log_schedule)
+    train_log = TrainLog(run_position, timed_loader, stop_check, context.record, context.evaluation_costs, log_schedule)
     checkpoints = Checkpoints(
         folder,
         config.checkpoint.every_n_steps or checkpoint_every(max_steps),
@@ -133,12 +133,12 @@ def build_loop(
         carried,
         context.ranks,
         stop_check,
-        progress,
+        train_log,
         CheckpointWriter(config.checkpoint.background),
         context.record,
         context.higher_is_better,
         context.resume_with,
     )
     return TrainingLoop(
-        module, timed_loader, run_position, stop_check, progress, checkpoints, Rescue(checkpoints), context.watch
+        module, timed_loader, run_position, stop_check, train_log, checkpoints, Rescue(checkpoints), context.watch
     )

@@ -22,7 +22,7 @@ from train_synthetic import CONFIG, train, train_losses
 
 from clip_align.config import CheckpointConfig, OptimizerConfig, TrainerConfig
 from clip_align.errors import RunError, UserError
-from clip_align.training import train_log as progress
+from clip_align.training import train_log
 from clip_align.training.checkpoint_files import OWN, load, newest
 from clip_align.training.launch_ranks import environment_of, free_port
 from clip_align.training.signals import Signals
@@ -177,7 +177,7 @@ def test_the_first_evaluation_is_no_training_time(tmp_path):
 
 @pytest.mark.parametrize(("wait", "told"), [(0.03, 1), (0.0, 0)])
 def test_waiting_for_data_is_told_once_with_advice(tmp_path, monkeypatch, wait, told):
-    monkeypatch.setattr(progress, "WAITING_AFTER_S", 0.2)
+    monkeypatch.setattr(train_log, "WAITING_AFTER_S", 0.2)
 
     class Slow:
         def __init__(self, loader: Any) -> None:
@@ -206,8 +206,8 @@ def test_waiting_for_data_is_told_once_with_advice(tmp_path, monkeypatch, wait, 
 
 
 def test_advice_to_who_has_a_worker_on_every_core():
-    assert progress.faster_data(3, 4) == "try more data.workers (3 a rank now, 4 cores here)"
-    assert progress.faster_data(4, 4).startswith("data.workers=4 is as many as there are cores: ")
+    assert train_log.faster_data(3, 4) == "try more data.workers (3 a rank now, 4 cores here)"
+    assert train_log.faster_data(4, 4).startswith("data.workers=4 is as many as there are cores: ")
 
 
 def test_logit_scale_stays_in_its_bounds(tmp_path):
