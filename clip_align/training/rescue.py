@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Saving what a failed run has reached, on the first rank alone: the others may be gone, or wait for ever.
 
+Its reason beside `Checkpoints.on_exception`: that one saves with all ranks, so it cannot after a failure of one rank,
+inside a step, or from a thread while the main thread hangs. This one runs last, without a collective, and writes
+nothing where the step's file exists already: a failure is saved once.
+
 Weights and optimizer belong to a whole step but for the moments of an update. Ranks of a data-parallel run hold the
 same ones, so the first rank's are the run's; only the other ranks' random states are missing in such a file.
 """
