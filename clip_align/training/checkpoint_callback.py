@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from clip_align.callbacks.best_checkpoint import beats, best_file
+from clip_align.config import CheckpointConfig
 from clip_align.errors import RunError
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
@@ -27,46 +28,33 @@ class Checkpoints(pl.Callback):
 
     Args:
         folder: of the files.
-        every_n_steps: optimizer steps between two checkpoints.
-        keep_last: how many of them stay.
-        best: key of the record whose best value keeps its weights in a file of its own; None: no such file.
-        max_steps: optimizer steps of the whole run.
+        settings: how often, and how many stay; ``every_n_steps`` None: at the last step only.
         carried: what every file holds besides the state of training (config as plain python, words, …).
         ranks: of this run; all of them save together, the first one writes.
         stop_check: knows of signals, and checks the losses before a save.
         train_log: knows the step, and whether it is whole.
-        writer: writes the files; the Trainer's plugin.
         record: of the first rank, None on the others.
-        higher_is_better: which values of ``best`` are; None where no callback writes it: no such file then.
+        higher_is_better: which values of ``settings.best`` are; None where no callback writes it: no such file then.
         resume_with: what to type to resume this run, shown after a save that ends it.
     """
 
     def __init__(
         self,
         folder: Path,
-        every_n_steps: int,
-        keep_last: int,
-        best: str | None,
-        max_steps: int,
+        settings: CheckpointConfig,
         carried: Mapping[str, Any],
         ranks: Ranks,
         stop_check: StopCheck,
         train_log: TrainLog,
-        writer: CheckpointWriter,
         record: Record | None,
         higher_is_better: bool | None = True,
         resume_with: str = "",
     ) -> None:
-        self.folder, self.every_n_steps, self.keep_last, self.max_steps = folder, every_n_steps, keep_last, max_steps
-        self.best_key, self.higher_is_better, self.carried = best, higher_is_better, dict(carried)
-        self.ranks, self.stop_check, self.train_log, self.writer, self.record = (
-            ranks,
-            stop_check,
-            train_log,
-            writer,
-            record,
-        )
-        self.resume_with = resume_with
+        self.folder, self.settings, self.carried = folder, settings, dict(carried)
+        self.best_key, self.higher_is_better = settings.best, higher_is_better
+        self.writer = CheckpointWriter(settings.background)  # the Trainer's plugin
+        self.ranks, self.stop_check, self.train_log = ranks, stop_check, train_log
+        self.record, self.resume_with = record, resume_with
         self.last_evaluated: int | None = None
         self.best: tuple[float, int] | None = None  # value and step
         self._saved = -1
@@ -100,9 +88,10 @@ class Checkpoints(pl.Callback):
         """Save when it is time; then the next step begins."""
         self._note()
         step, stopping = self.train_log.run_position.step, self.stop_check.stopping is not None
-        due = step % self.every_n_steps == 0 or step == self.max_steps or stopping
+        every, last = self.settings.every_n_steps, step == trainer.max_steps
+        due = last or stopping or (every is not None and step % every == 0)
         if due and step != self._saved:
-            self._save_step(now=stopping or step == self.max_steps)
+            self._save_step(now=stopping or last)
         if stopping:
             self._advise()
         self.train_log.stopwatch.resume()
@@ -112,10 +101,12 @@ class Checkpoints(pl.Callback):
         self._note(wait=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """A failure between two steps costs no step: what is whole is saved, as after a signal.
+        """A failure between two steps costs no step: the whole state is saved by all ranks together, as after a signal.
 
-        Not inside a step, nor after losses or weights that are not finite, nor where this is what has failed. With
-        several ranks only an error that every rank raises: saving takes all of them. The error itself continues.
+        Its reason beside `Rescue`, which comes after it: the other ranks still answer here, so the file holds the
+        random states of all ranks, as a regular one does. It needs an error that every rank raises, at the border of a
+        step, with finite losses and weights, and one that is not itself a failed save. All other failures are left to
+        `Rescue`, which writes nothing where this has written the step's file. The error itself is raised again.
         """
         try:
             self._note(wait=True)
@@ -175,7 +166,7 @@ class Checkpoints(pl.Callback):
 
     def _save_step(self, now: bool) -> None:
         name = step_file(self.train_log.run_position.step)
-        self._save(name, Order(now, partial(_kept, self.folder, name, self.keep_last)))
+        self._save(name, Order(now, partial(_kept, self.folder, name, self.settings.keep_last)))
         self._saved = self.train_log.run_position.step
 
     def _save(self, name: str, order: Order) -> None:
