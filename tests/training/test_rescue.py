@@ -71,7 +71,9 @@ def test_a_run_goes_on_from_what_was_saved_as_if_nothing_had_been(tmp_path, how,
     loop = failed(tmp_path / "parts", config, how, after)
     step = loop.run_position.step
     assert step >= 1
-    assert loop.rescue.save() == f"step-{step:09d}.ckpt"
+    name = f"step-{step:09d}.ckpt"
+    at_border = how is in_data and (after - 1) % accumulate == 0  # Lightning fetches one batch ahead
+    assert loop.rescue.save() == (None if at_border else name)  # `Checkpoints` has saved what ended at a border
     assert loop.rescue.save() is None  # it is there
     content = load(tmp_path / "parts" / "checkpoints" / "last.ckpt")
     assert (content["global_step"], content[OWN]["global_step"]) == (step, step)
@@ -125,7 +127,7 @@ def test_in_the_middle_of_an_update_nothing_is_saved(tmp_path):
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
-    loop = failed(tmp_path, STEADY, in_data, 7)
+    loop = failed(tmp_path, STEADY, in_step, 7)  # which the callback for checkpoints does not save
     with torch.no_grad():
         loop.module.model.visual.weight[0, 0] = torch.nan
     assert loop.rescue.save() is None
