@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from clip_align.config import Config, ModelConfig
+from clip_align.config import ModelConfig
 from clip_align.losses.infonce import infonce
 from clip_align.models.build import ClipModel, build_model
 from clip_align.training.free_memory import free_bytes
@@ -46,24 +46,32 @@ class Cost:
         return self.parameters * BYTES_SAVED
 
 
-def cost(config: Config, layout: RankLayout) -> Cost:
-    """Try a step of the configured model and precision, on torch's threads; UserError when it cannot be built."""
-    words = [f"word{i}" for i in range(config.model.vocabulary)] if config.model.kind == "tiny" else None
-    shape = build_model(config.model, words, device="meta")
+def cost(model: ModelConfig, precision: str, batch_size: int, accumulate: int, layout: RankLayout) -> Cost:
+    """Try a step of the configured model, on torch's threads; UserError when it cannot be built.
+
+    Args:
+        model: what is built.
+        precision: of the trainer.
+        batch_size: samples of one batch on one rank.
+        accumulate: batches of one optimizer step.
+        layout: this rank among the others; its device is tried.
+    """
+    words = [f"word{i}" for i in range(model.vocabulary)] if model.kind == "tiny" else None
+    shape = build_model(model, words, device="meta")
     parameters = sum(p.numel() for p in shape.model.parameters())
     states = parameters * BYTES_A_PARAMETER
-    device = torch.device("cuda", layout.local_rank) if layout.gpu else torch.device("cpu")
+    device = layout.device
     if states * (1 if layout.gpu else layout.local_world) > free_bytes(device):
         return Cost(parameters, states, None, None, 0, shape.image_size)
-    clip = build_model(config.model, words)
+    clip = build_model(model, words)
     clip.model.to(device)
-    context = autocast(config.trainer.precision, device.type)
-    trial = _trials(clip, context, device, config.data.batch_size)
+    context = autocast(precision, device.type)
+    trial = _trials(clip, context, device, batch_size)
     tried = trial[-1].samples
     return Cost(
         parameters=parameters,
-        memory=states + round(trial[-1].kept * config.data.batch_size / tried),
-        step_seconds=_extrapolated(trial, config.data.batch_size) * config.trainer.accumulate,
+        memory=states + round(trial[-1].kept * batch_size / tried),
+        step_seconds=_extrapolated(trial, batch_size) * accumulate,
         image_seconds=min(_encoding(clip, context, device, tried) for _ in range(TRIES)) / tried,
         tried=tried,
         size_px=clip.image_size,

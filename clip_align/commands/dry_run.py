@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_align.commands.early_checks import place_problems
-from clip_align.config import Config
+from clip_align.config import CallbackConfig, CheckpointConfig, Config, DataConfig, ModelConfig
 from clip_align.errors import Problem, UserError
 from clip_align.processes import torchrun
 from clip_align.runs.folder import user_cache
@@ -38,7 +38,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
 
     ``absent``: what the configuration names and is not there; it is left out.
     """
-    if torchrun.rank() != 0:  # the first rank says it for all
+    if torchrun.rank() != 0:  # the first rank prints for all
         return 0
     import torch
 
@@ -46,7 +46,8 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
     from clip_align.training.launch_ranks import rank_layout
 
     missing = [*absent, *place_problems(config.name, config.resume, config.paths.runs)]
-    config = _without(config, absent)
+    broken = _about("callbacks", absent)  # these cannot be built
+    config = replace(config, callbacks={n: c for n, c in config.callbacks.items() if n not in broken})
     print("dry run: nothing is trained", flush=True)
     gpus = torch.cuda.device_count()
     elsewhere = gpus == 0 and (config.trainer.kind == "gpu" or config.trainer.precision == "16-mixed")
@@ -65,15 +66,17 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
     start = _start(config, layout, missing)
     if not start.done:
         with ExitStack() as stack:
-            cache = _cache(config, stack, missing)
-            data = None if _about("data", absent) else _data(start, config, layout, cache, missing)
-            if not _about("model", absent):  # its size, layers and words say what callbacks show it
+            cache = _cache(config.paths.cache, stack, missing)
+            data = None if _about("data", absent) else _data(start, layout.world, cache, missing)
+            if not _about("model", absent):  # its size, layers and words decide what callbacks show it
                 words = _words(start, data)
                 if words is None and data is not None and config.model.kind == "tiny":
                     print("note     words: not known before the world is rendered; prompts are not checked", flush=True)
-                callbacks = _callbacks(start.config, words, cache, stack, missing, absent)
+                callbacks = _callbacks(start.config.callbacks, config.model, config.data, words, cache, stack, missing)
+                if len(callbacks) == len(config.callbacks) and not broken:
+                    _best(config.checkpoint, callbacks, missing)
                 _cost(start, layout, data.samples if data else None, cache, callbacks, missing, elsewhere)
-                _shared_memory(start.config, layout, missing)
+                _shared_memory(config.model, config.data, layout.local_world, missing)
     if missing:
         raise UserError(*dict.fromkeys(missing))
     return 0
@@ -85,12 +88,6 @@ def _about(section: str, problems: Sequence[Problem]) -> list[str]:
     return [key[1] for key in keys if key[0] == section and len(key) > 1]
 
 
-def _without(config: Config, absent: Sequence[Problem]) -> Config:
-    """The configuration without the callbacks that cannot be built."""
-    left = {name: callback for name, callback in config.callbacks.items() if name not in _about("callbacks", absent)}
-    return replace(config, callbacks=left)
-
-
 def _found(what: str, about: str) -> None:
     print(f"found    {what}: {about}", flush=True)
 
@@ -100,17 +97,14 @@ def _costs(what: str, about: str) -> None:
 
 
 def _start(config: Config, layout: RankLayout, missing: list[Problem]) -> RunStart:
-    """Where the run would begin; at its beginning where that cannot be told, so that the rest is checked."""
-    from clip_align.training.default_intervals import with_default_intervals
-    from clip_align.training.resume import RunStart, global_batch, run_start, steps_of
+    """Where the run would begin; at its beginning where that is not known, so that the rest is checked."""
+    from clip_align.training.resume import first_start, run_start
 
     try:
         start = run_start(config, layout.world)
     except UserError as error:
         missing.extend(error.problems)
-        batch = global_batch(config.data.batch_size, layout.world, config.trainer.accumulate)
-        steps = steps_of(config.trainer.max_steps, config.trainer.samples, batch)
-        return RunStart(with_default_intervals(config, steps), config.optimizer, steps)
+        return first_start(config, layout.world)
     for line in start.lines:
         print(line, flush=True)
     if start.checkpoint is not None:
@@ -118,10 +112,10 @@ def _start(config: Config, layout: RankLayout, missing: list[Problem]) -> RunSta
     return start
 
 
-def _cache(config: Config, stack: ExitStack, missing: list[Problem]) -> Path:
+def _cache(configured: str | None, stack: ExitStack, missing: list[Problem]) -> Path:
     """The cache that the run would use; a temporary one where that cannot be used, so that the rest is checked."""
     try:
-        cache, line = user_cache(config.paths.cache)
+        cache, line = user_cache(configured)
     except UserError as error:
         missing.extend(error.problems)
         return Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -137,11 +131,12 @@ class Found:
     captions: Callable[[int], Iterable[str]] | None
 
 
-def _data(start: RunStart, config: Config, layout: RankLayout, cache: Path, missing: list[Problem]) -> Found | None:
+def _data(start: RunStart, world: int, cache: Path, missing: list[Problem]) -> Found | None:
     """The training data; None where they are not in order."""
     from clip_align.data.sources.base import source
     from clip_align.data.training_data import TrainingData
 
+    config = start.config
     if known := source(config.data).described(cache):
         _found("data", known[0])
         return Found(known[1], None)
@@ -151,7 +146,7 @@ def _data(start: RunStart, config: Config, layout: RankLayout, cache: Path, miss
         None,
         config.seed,
         0,
-        layout.world,
+        world,
         cache,
         config.trainer.accumulate,
         lambda line: print(line),
@@ -178,32 +173,36 @@ def _words(start: RunStart, data: Found | None) -> list[str] | None:
 
 
 def _callbacks(
-    config: Config,
+    configured: Mapping[str, CallbackConfig],
+    model: ModelConfig,
+    data: DataConfig,
     words: Sequence[str] | None,
     cache: Path,
     stack: ExitStack,
     missing: list[Problem],
-    absent: Sequence[Problem],
 ) -> list[PerceptualCallback]:
     """Those that find their data, built as the run would build them, adapted to the model that it would train.
 
     Args:
-        config: of the run. words: that a tiny model knows, None where that cannot be told yet.
-        cache: where the world may be rendered already. stack: removes what is made for the dry run alone.
-        missing: grows by what a callback does not find. absent: lines about callbacks that were left out before.
+        configured: the callbacks by name.
+        model: that would be trained.
+        data: that it would be trained on: a world may be theirs.
+        words: that a tiny model knows, None where they are not known yet.
+        cache: folder in which the world may be rendered already.
+        stack: removes what is made for the dry run alone.
+        missing: grows by what a callback does not find.
     """
     from clip_align.callbacks.build import build_callbacks
     from clip_align.data.sources.base import source
     from clip_align.data.world.shards import ensure_held_out, rendered
     from clip_align.evaluation.prepare import images_per_event, why_null
-    from clip_align.training.components import best_direction
 
     built: list[PerceptualCallback] = []
     given: dict[str, Path] = {}
-    evaluated_model = _evaluated_model(config, words)
-    for name, callback in config.callbacks.items():
+    evaluated_model = _evaluated_model(model, words)
+    for name, callback in configured.items():
         if "world" in callback.arguments and not given:  # 2 s to render where there is none yet
-            settings = source(config.data).world
+            settings = source(data).world
             there = rendered(settings, cache) if settings is not None else None
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory())) if there is None else cache
             given = {"world": there or ensure_held_out(temporary, settings)}
@@ -219,36 +218,41 @@ def _callbacks(
             continue
         images = images_per_event([one], evaluated_model.image_size)
         _found(f"callbacks.{name}", f"{one.key}, {images:,} images an event, every {one.every_n_steps:,} steps")
-    if len(built) == len(config.callbacks) and not _about("callbacks", absent):
-        try:
-            best_direction(config.checkpoint, built)
-        except UserError as error:
-            missing.extend(error.problems)
     return built
 
 
-def _shape(config: Config) -> ClipModel:
-    """The model without memory for its weights."""
+def _best(settings: CheckpointConfig, callbacks: Sequence[PerceptualCallback], missing: list[Problem]) -> None:
+    """Whether the callbacks write the score whose best checkpoint is kept."""
+    from clip_align.training.components import best_direction
+
+    try:
+        best_direction(settings, callbacks)
+    except UserError as error:
+        missing.extend(error.problems)
+
+
+def _shape(model: ModelConfig, words: Sequence[str] | None = None) -> ClipModel:
+    """The model without memory for its weights; ``words``: of the tiny model, one where not given."""
     from clip_align.models.build import build_model
 
-    return build_model(config.model, ["word"] if config.model.kind == "tiny" else None, device="meta")
+    return build_model(model, (words or ["word"]) if model.kind == "tiny" else None, device="meta")
 
 
-def _shared_memory(config: Config, layout: RankLayout, missing: list[Problem]) -> None:
+def _shared_memory(model: ModelConfig, data: DataConfig, local_world: int, missing: list[Problem]) -> None:
     """What batches under way take of /dev/shm."""
     from clip_align.data.shared_memory import batch_bytes, batches_under_way, mib, shared_memory_problem
 
-    workers = config.data.workers
+    workers = data.workers
     if not workers:
         return
     try:
-        shape = _shape(config)
+        shape = _shape(model)
     except UserError:  # its lines are among the missing already
         return
-    one = batch_bytes(config.data.batch_size, shape.image_size, shape.tokenizer(["word"]).shape[1])
-    batches = batches_under_way(workers) * layout.local_world
+    one = batch_bytes(data.batch_size, shape.image_size, shape.tokenizer(["word"]).shape[1])
+    batches = batches_under_way(workers) * local_world
     _costs("shared memory", f"{mib(one * batches)} for {batches} batches under way")
-    missing.extend(filter(None, [shared_memory_problem(one, workers, layout.local_world)]))
+    missing.extend(filter(None, [shared_memory_problem(one, workers, local_world)]))
 
 
 class _AnyWords:
@@ -258,14 +262,12 @@ class _AnyWords:
         raise NotImplementedError
 
 
-def _evaluated_model(config: Config, words: Sequence[str] | None) -> EvaluatedModel:
+def _evaluated_model(model: ModelConfig, words: Sequence[str] | None) -> EvaluatedModel:
     """The model that would be trained, without its weights; where its words are not known it knows all."""
     from clip_align.evaluation.evaluated_model import EvaluatedModel
-    from clip_align.models.build import build_model
 
-    tiny = config.model.kind == "tiny"
-    clip = build_model(config.model, (words or ["word"]) if tiny else None, device="meta")
-    tokenizer = clip.tokenizer if words is not None or not tiny else _AnyWords()
+    clip = _shape(model, words)
+    tokenizer = clip.tokenizer if words is not None or model.kind != "tiny" else _AnyWords()
     return EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, tokenizer)
 
 
@@ -290,93 +292,64 @@ def _cost(
         elsewhere: the run needs a GPU that is not here: what a step takes cannot be tried.
     """
     from clip_align.commands.cost import cost, untried
+    from clip_align.commands.overheads import duration, sample_seconds, saving, waiting
     from clip_align.evaluation.prepare import images_per_event
     from clip_align.evaluation.schedule import event_steps
-    from clip_align.training.resume import contrastive_batch, global_batch
 
     config, done = start.config, start.step if start.checkpoint is not None else -1
-    steps, size = start.max_steps - start.step, config.data.batch_size
-    batch, contrast = global_batch(size, layout.world, config.trainer.accumulate), contrastive_batch(size, layout.world)
+    steps, batch = start.max_steps - start.step, start.global_batch
     epochs = f", {steps * batch / samples:.3g} epochs" if samples else ""
-    each = f"{steps:,} of {batch:,} samples (each contrasted with {contrast:,})"
+    each = f"{steps:,} of {batch:,} samples (each contrasted with {start.contrastive_batch:,})"
     _costs("steps", f"{each}, {steps * batch:,} samples in all{epochs}")
+    model, trainer, data = config.model, config.trainer, config.data
     try:
-        found = untried(config.model) if elsewhere else cost(config, layout)
+        if elsewhere:
+            found = untried(model)
+        else:
+            found = cost(model, trainer.precision, data.batch_size, trainer.accumulate, layout)
     except UserError as error:
         missing.extend(error.problems)
         return
 
-    def events_of(some: Sequence[PerceptualCallback]) -> list[int]:
-        return [s for s in event_steps(some, config.evaluation.early_steps, start.max_steps) if s > done]
+    def events(some: Sequence[PerceptualCallback]) -> int:
+        return sum(step > done for step in event_steps(some, config.evaluation.early_steps, start.max_steps))
 
-    encoded = sum(len(events_of([c])) * images_per_event([c], found.size_px) for c in callbacks)
-    events = events_of(callbacks)
+    encoded = sum(events([c]) * images_per_event([c], found.size_px) for c in callbacks)
     most = images_per_event(callbacks, found.size_px)
-    _costs("evaluations", f"{len(events)}, the largest of {most:,} images at {found.size_px} px, tiles counted")
+    _costs("evaluations", f"{events(callbacks)}, the largest of {most:,} images at {found.size_px} px, tiles counted")
     if found.step_seconds is None or found.image_seconds is None:
         why = f"{_gib(found.memory)} for the weights and their moments are not free now"
         _costs("time", f"not estimated: {'only a GPU could tell' if elsewhere else why}")
     else:
-        watching = encoded * found.image_seconds / layout.world
-        parts = [(watching, f"{_duration(watching)} for evaluations")]
-        parts.append(_waiting(config, layout, samples, cache, steps, found.step_seconds))
-        parts.append(_saving(config, start, found.checkpoint))
-        total = steps * found.step_seconds + sum(seconds for seconds, _ in parts)
-        _costs(
-            "time",
-            f"{_duration(total)} (estimated from a step of {found.tried} samples), of it "
-            f"{', '.join(text for _, text in parts)}; making images and scores comes on top",
-        )
+        watching, step_samples = encoded * found.image_seconds / layout.world, data.batch_size * trainer.accumulate
+        a_sample = None if samples is None else sample_seconds(data, _shape(model), config.seed, cache)
+        evaluate = watching, f"{duration(watching)} for evaluations"
+        wait = waiting(steps, found.step_seconds, step_samples, a_sample, data.workers, layout.local_world)
+        save = saving(start, config.checkpoint, Path(config.paths.runs), found.checkpoint)
+        _time(steps * found.step_seconds, found.tried, evaluate, wait, save)
     counted = "weights, gradients, moments" + ("; activations come on top" if elsewhere else ", activations")
     _costs("memory", f"{_gib(found.memory)} a rank (estimated: {counted})")
     kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)
     _costs("disk", f"{_gib(kept * found.checkpoint)} for {kept} checkpoints (estimated)")
 
 
-def _waiting(
-    config: Config, layout: RankLayout, samples: int | None, cache: Path, steps: int, step_seconds: float
-) -> tuple[float, str]:
-    """Seconds that the run waits for data, and the words for them."""
-    from clip_align.commands.overheads import sample_seconds, waiting_seconds
-    from clip_align.models.build import build_model
+def _time(step_seconds: float, tried: int, *parts: tuple[float, str]) -> None:
+    """Print the run's time.
 
-    words = ["word"] if config.model.kind == "tiny" else None
-    clip = build_model(config.model, words, device="meta")
-    a_sample = None if samples is None else sample_seconds(config.data, clip, config.seed, cache)
-    if a_sample is None:
-        return 0.0, "waiting for data not counted (none can be read yet)"
-    workers, cores = config.data.workers, max(1, (os.cpu_count() or 1) // layout.local_world)
-    seconds = steps * waiting_seconds(
-        step_seconds, config.data.batch_size * config.trainer.accumulate, a_sample, min(workers, cores)
-    )
-    by = f"{workers} worker{'s' if workers > 1 else ''}" if workers else "no workers"
-    return seconds, f"{_duration(seconds)} waiting for data ({1000 * a_sample:.2g} ms a sample, {by})"
+    Args:
+        step_seconds: of all its steps.
+        tried: samples in the trial that they are estimated from.
+        *parts: seconds of what comes on top, each with its words.
+    """
+    from clip_align.commands.overheads import duration
 
-
-def _saving(config: Config, start: RunStart, size: int) -> tuple[float, str]:
-    """Seconds that the run waits for its checkpoints, and the words for them."""
-    from clip_align.commands.overheads import saving_seconds
-
-    every = config.checkpoint.every_n_steps or start.max_steps
-    saves = len({*range(every * (start.step // every + 1), start.max_steps, every), start.max_steps})
-    each = saving_seconds(size, Path(config.paths.runs), config.checkpoint.background)
-    if each is None:
-        return 0.0, "saving not counted (nothing can be written)"
-    of = f"{saves} checkpoint{'s' if saves > 1 else ''}"
-    best = " and each best one" if config.checkpoint.best else ""
-    return saves * each, f"{_duration(saves * each)} saving {of}{best}"
+    total = duration(step_seconds + sum(seconds for seconds, _ in parts))
+    of_it = ", ".join(text for _, text in parts)
+    estimated = f"{total} (estimated from a step of {tried} samples)"
+    _costs("time", f"{estimated}, of it {of_it}; making images and scores comes on top")
 
 
 def _gib(number: float) -> str:
     if number < 0.1 * GIB:
         return f"{number / 2**20:,.0f} MiB"
     return f"{number / GIB:.1f} GiB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    hours = seconds / 3600
-    return f"{hours:.0f} h" if hours < 100 else f"{hours / 24:,.0f} days"

@@ -13,17 +13,18 @@ from pathlib import Path
 
 import torch
 
-from clip_align.config import DataConfig
+from clip_align.config import CheckpointConfig, DataConfig
 from clip_align.data.sources.base import source
 from clip_align.data.training_data import TrainingData
 from clip_align.data.world.shards import rendered
 from clip_align.errors import UserError
 from clip_align.models.build import ClipModel
 from clip_align.training.checkpoint_writer import AT_ONCE
+from clip_align.training.resume import RunStart
 
 READ_S = 1.5  # of reading, after the first batch has opened what is opened once
 BATCH = 16  # samples at a time
-WRITTEN = 32 * 2**20  # bytes: what a disk takes at once would say nothing about a large file
+WRITTEN = 32 * 2**20  # bytes: what a disk takes at once does not predict the time of a large file
 
 
 def sample_seconds(data: DataConfig, clip: ClipModel, seed: int, cache: Path) -> float | None:
@@ -86,6 +87,56 @@ def saving_seconds(size: int, folder: Path, background: bool) -> float | None:
                 torch.save(content, file)
                 file.flush()
                 os.fsync(file.fileno())
-        except (OSError, RuntimeError):  # a place that cannot be written has its own line
+        except (OSError, RuntimeError):  # a folder that cannot be written has its own line
             return None
     return (time.perf_counter() - began) * size / max(1, tried)
+
+
+def waiting(
+    steps: int, step_seconds: float, step_samples: int, a_sample: float | None, workers: int, local_world: int
+) -> tuple[float, str]:
+    """Seconds that the run waits for data, and the words for them.
+
+    Args:
+        steps: optimizer steps to come.
+        step_seconds: seconds of one of them.
+        step_samples: samples of one of them on one rank.
+        a_sample: seconds of one process for one sample; None where nothing can be read yet.
+        workers: processes of one rank that read.
+        local_world: ranks that have this machine's cores between them.
+    """
+    if a_sample is None:
+        return 0.0, "waiting for data not counted (none can be read yet)"
+    cores = max(1, (os.cpu_count() or 1) // local_world)
+    seconds = steps * waiting_seconds(step_seconds, step_samples, a_sample, min(workers, cores))
+    by = f"{workers} worker{'s' if workers > 1 else ''}" if workers else "no workers"
+    return seconds, f"{duration(seconds)} waiting for data ({1000 * a_sample:.2g} ms a sample, {by})"
+
+
+def saving(start: RunStart, settings: CheckpointConfig, runs: Path, size: int) -> tuple[float, str]:
+    """Seconds that the run waits for its checkpoints, and the words for them.
+
+    Args:
+        start: the steps that are done, and those of the whole run.
+        settings: when checkpoints are saved.
+        runs: folder of the runs.
+        size: bytes of one checkpoint.
+    """
+    every = settings.every_n_steps or start.max_steps
+    saves = len({*range(every * (start.step // every + 1), start.max_steps, every), start.max_steps})
+    each = saving_seconds(size, runs, settings.background)
+    if each is None:
+        return 0.0, "saving not counted (nothing can be written)"
+    of = f"{saves} checkpoint{'s' if saves > 1 else ''}"
+    best = " and each best one" if settings.best else ""
+    return saves * each, f"{duration(saves * each)} saving {of}{best}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes, hours or days, as a dry run prints them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.0f} h" if hours < 100 else f"{hours / 24:,.0f} days"

@@ -2,7 +2,7 @@
 """Work over all cores in a process of its own: started, followed, ended, and with a result that is whole or absent.
 
 The process is a fresh interpreter, so that forking its workers is safe whatever threads the caller has. It ends when it
-is told to, and when its parent has gone; its workers end with it. What it makes has another name until it is whole.
+is terminated, and when its parent has gone; its workers end with it. What it makes has another name until it is whole.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A child process of a run that may be slow, hang or die without the run noticing.
 
-The parent tells it, by a byte in a pipe, that the record has grown; the child reads the record itself. The
-pipe never blocks: a full one means that the child has been told already. When the parent dies, the pipe ends
+The parent writes a line into a pipe when the record has grown; the child reads the record itself. The
+pipe never blocks: a full one means that the child has unread lines. When the parent dies, the pipe ends
 and so does the child, after its last work, or without it `LAST_SECONDS` later. Signals to the run's process group do
 not reach it.
 """
@@ -68,13 +68,13 @@ class Child:
         return self._process.poll() is None
 
     def tell(self, word: str = "") -> bool:
-        """Say that there is something new (a line with ``word``); False when the child is gone."""
+        """Write a line with ``word``: there is something new; False when the child is gone."""
         if self._process.stdin is None or not self.alive:
             return False
         try:
             os.write(self._process.stdin.fileno(), word.encode() + b"\n")
         except BlockingIOError:
-            pass  # the pipe is full: it has been told
+            pass  # the pipe is full: the child has unread lines
         except OSError:
             return False
         return True
@@ -90,7 +90,7 @@ class Child:
         return [line.decode(errors="replace") for line in lines]
 
     def end(self, word: str, seconds: float) -> bool:
-        """Tell the child to finish and wait; after ``seconds`` it is killed. True when it ended well."""
+        """Write ``word``, which makes the child finish, and wait; killed after ``seconds``. True when it ended well."""
         self.tell(word)
         try:
             if self._process.stdin is not None:
@@ -119,9 +119,9 @@ class Child:
 
 
 def words(seconds: float | None = None) -> list[str] | None:
-    """In the child: wait until told something; the lines told since the last call, None once the parent is gone.
+    """In the child: wait for lines of the parent; those since the last call, None once the parent is gone.
 
-    After ``seconds`` it waits no longer (where pipes can be waited for): nothing was told then.
+    After ``seconds`` it waits no longer (where pipes can be waited for), and the list is empty.
     """
     try:
         if seconds is not None and os.name == "posix" and not select.select([0], [], [], seconds)[0]:

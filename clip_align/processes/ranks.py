@@ -31,7 +31,13 @@ class Ranks:
                 self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     def together(self, work: Callable[[], T], kind: type[UserError] = RunError, what: str = "evaluation") -> T:
-        """Do ``work`` on every rank; where one fails, all end with its reason instead of waiting for it."""
+        """Do ``work`` on every rank; where one fails, all end with its reason instead of waiting for it.
+
+        Args:
+            work: may use collectives, as long as every rank comes to them.
+            kind: what the ranks that have not failed themselves raise.
+            what: names the work in the message of an error that is not a UserError.
+        """
         result: T | None = None
         error: Exception | None = None
         lines: list[str] | None = None

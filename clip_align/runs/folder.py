@@ -51,7 +51,7 @@ class RunFolder:
 
     @property
     def train_log(self) -> Path:
-        """What the run said, as text."""
+        """The lines that the run has shown, as text."""
         return self.path / "train.log"
 
     @property
@@ -143,7 +143,13 @@ def used_name(folder: RunFolder, name: str) -> Problem:
 
 
 def new_run(runs: str | Path, name: str | None, experiment: str) -> RunFolder:
-    """The folder of a new run, made; ``runs/latest`` points to it. UserError when a run has been there."""
+    """The folder of a new run, made; ``runs/latest`` points to it. UserError where it holds a run already.
+
+    Args:
+        runs: folder of the runs.
+        name: as configured; None: the experiment and the time.
+        experiment: label of the run.
+    """
     chosen = name or time.strftime(f"{experiment}-%Y%m%d-%H%M%S")
     problem = bad_name(chosen)
     if problem:
@@ -187,7 +193,7 @@ def run_status(run: RunFolder) -> str:
         held = lock(run)
     except OSError:
         return status
-    if held is None:  # nobody can tell
+    if held is None:  # not known
         return status
     os.close(held)
     return "failed"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a run can be put where it shall go, found out without making anything."""
+"""Whether a run's folder can be made, found out without making anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_BYTES = 255  # of a file's name, on the file systems in use
 
 
 def unusable_run(runs: Path, name: str | None) -> Problem | None:
-    """The problem of a place where no new run can be made, None where one can; ``name`` None: one of its own."""
+    """The problem of a folder where no new run can be made, None where one can; ``name`` None: a generated one."""
     folder = runs / name if name is not None else runs
     if long := next((part for part in folder.parts if len(os.fsencode(part)) > LONGEST_BYTES), None):
         key, size = "name" if part_of(name, long) else "paths.runs", len(os.fsencode(long))

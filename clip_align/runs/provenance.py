@@ -65,7 +65,7 @@ def remember_sweep(command: Sequence[str]) -> None:
 
 
 def _words_of_parent() -> list[str]:
-    """Command line of the process that started this one; empty where the system does not say."""
+    """Command line of the process that started this one; empty where the system does not give it."""
     try:
         return Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad samples that training met and did without: told in the record when they come, and in the end."""
+"""Bad samples that training met and did without: an event in the record when they come, and one at the end."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from clip_align.processes.ranks import Ranks
 
 
 class BadSampleLog:
-    """Follows the tally of this rank's loader; what the index had left out was told before step 0.
+    """Follows the tally of this rank's loader; what the index had left out was reported before step 0.
 
     Each sample counts once, however often it was met. ``tally`` None: the batches do not count.
     """
 
     def __init__(self, tally: BadSampleCounter | None) -> None:
         self._tally = tally or BadSampleCounter(1.0, 0.0, Causes(), 1)
-        self._told = 0
+        self._reported = 0
 
     def news(self) -> dict[str, Any] | None:
-        """Fields of an event when there are bad samples and at least twice as many as were told of."""
+        """Fields of an event when there are bad samples and at least twice as many as were reported."""
         met = self._tally.met
-        if len(met) < max(1, 2 * self._told):
+        if len(met) < max(1, 2 * self._reported):
             return None
-        self._told = len(met)
+        self._reported = len(met)
         return _event(causes_of(met), self._tally.stand_ins, self._tally.copies, "so far")
 
     def total(self, ranks: Ranks) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from clip_align.callbacks.best_checkpoint import beats, best_file
+from clip_align.config import CheckpointConfig
 from clip_align.errors import RunError
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
@@ -20,7 +21,7 @@ from clip_align.training.checkpoint_writer import CheckpointError, CheckpointWri
 from clip_align.training.loss_check import finite_weights, first_bad
 from clip_align.training.random_states import random_states, set_random_states
 from clip_align.training.stop_check import StopCheck, highest
-from clip_align.training.train_log import Progress
+from clip_align.training.train_log import TrainLog
 
 
 class Checkpoints(pl.Callback):
@@ -28,46 +29,33 @@ class Checkpoints(pl.Callback):
 
     Args:
         folder: of the files.
-        every_n_steps: optimizer steps between two checkpoints.
-        keep_last: how many of them stay.
-        best: key of the record whose best value keeps its weights in a file of its own; None: no such file.
-        max_steps: optimizer steps of the whole run.
+        settings: how often, and how many stay; ``every_n_steps`` None: at the last step only.
         carried: what every file holds besides the state of training (config as plain python, words, …).
         ranks: of this run; all of them save together, the first one writes.
         stop_check: knows of signals, and checks the losses before a save.
-        progress: knows the step, and whether it is whole.
-        writer: writes the files; the Trainer's plugin.
+        train_log: knows the step, and whether it is whole.
         record: of the first rank, None on the others.
-        higher_is_better: which values of ``best`` are; None where no callback writes it: no such file then.
+        higher_is_better: which values of ``settings.best`` are; None where no callback writes it: no such file then.
         resume_with: what to type to resume this run, shown after a save that ends it.
     """
 
     def __init__(
         self,
         folder: Path,
-        every_n_steps: int,
-        keep_last: int,
-        best: str | None,
-        max_steps: int,
+        settings: CheckpointConfig,
         carried: Mapping[str, Any],
         ranks: Ranks,
         stop_check: StopCheck,
-        progress: Progress,
-        writer: CheckpointWriter,
+        train_log: TrainLog,
         record: Record | None,
         higher_is_better: bool | None = True,
         resume_with: str = "",
     ) -> None:
-        self.folder, self.every_n_steps, self.keep_last, self.max_steps = folder, every_n_steps, keep_last, max_steps
-        self.best_key, self.higher_is_better, self.carried = best, higher_is_better, dict(carried)
-        self.ranks, self.stop_check, self.progress, self.writer, self.record = (
-            ranks,
-            stop_check,
-            progress,
-            writer,
-            record,
-        )
-        self.resume_with = resume_with
+        self.folder, self.settings, self.carried = folder, settings, dict(carried)
+        self.best_key, self.higher_is_better = settings.best, higher_is_better
+        self.writer = CheckpointWriter(settings.background)  # the Trainer's plugin
+        self.ranks, self.stop_check, self.train_log = ranks, stop_check, train_log
+        self.record, self.resume_with = record, resume_with
         self.last_evaluated: int | None = None
         self.best: tuple[float, int] | None = None  # value and step
         self._saved = -1
@@ -88,33 +76,34 @@ class Checkpoints(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Random states as they were, where the run is resumed; and a stop that came during the first evaluation."""
-        self._saved = self.progress.run_position.step  # there is nothing to keep before the next step is whole
+        self._saved = self.train_log.run_position.step  # there is nothing to keep before the next step is whole
         if len(self._restored) == self.ranks.world:
             set_random_states(self._restored[self.ranks.rank])
         if self.stop_check.stopping is not None:
             self._save_step(now=True)
             self.advise()
-        self.progress.stopwatch.resume()  # preparation and the first evaluation are no training
+        self.train_log.stopwatch.resume()  # preparation and the first evaluation are no training
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Save when it is time; then the next step begins."""
         self.note()
-        step, stopping = self.progress.run_position.step, self.stop_check.stopping is not None
-        due = step % self.every_n_steps == 0 or step == self.max_steps or stopping
+        step, stopping = self.train_log.run_position.step, self.stop_check.stopping is not None
+        every, last = self.settings.every_n_steps, step == trainer.max_steps
+        due = last or stopping or (every is not None and step % every == 0)
         if due and step != self._saved:
-            self._save_step(now=stopping or step == self.max_steps)
+            self._save_step(now=stopping or last)
         if stopping:
             self.advise()
-        self.progress.stopwatch.resume()
+        self.train_log.stopwatch.resume()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Nothing is under way when training has ended."""
         self.note(wait=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """A failure between two steps costs no step: what is whole is saved, as after a signal.
+        """A failure between two steps costs no step: the whole state is saved by all ranks together, as after a signal.
 
         This is the save with all ranks, while each still has its random states as they were at the border: the
         resumed run is the same one to the bit. Not inside a step, nor after losses or weights that are not finite, nor
@@ -144,13 +133,13 @@ class Checkpoints(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Our part of the file; every rank brings its random states."""
-        run_position = self.progress.run_position.position()
+        run_position = self.train_log.run_position.position()
         checkpoint[OWN] = {
             **self.carried,
             "global_step": run_position.global_step,
             "samples_seen": run_position.samples_seen,
             "wall_seconds": run_position.wall_seconds,
-            "cursor": self.progress.run_position.plain_cursor(),
+            "cursor": self.train_log.run_position.plain_cursor(),
             "last_evaluated": self.last_evaluated,
             "best": list(self.best) if self.best else None,
             "best_of": self.best_key,
@@ -171,27 +160,27 @@ class Checkpoints(pl.Callback):
     def all_finite(self, module: pl.LightningModule) -> bool:
         """Whether every loss so far and every weight is finite, on this rank; reads the losses that are kept."""
         if first_bad(self.stop_check.losses.take()) is not None:
-            self.progress.not_finite = True  # what is taken is not seen again
-        return not self.progress.not_finite and finite_weights(module)
+            self.train_log.not_finite = True  # what is taken is not seen again
+        return not self.train_log.not_finite and finite_weights(module)
 
     def order(self, name: str, now: bool) -> Order:
         """How a step's file is written: afterwards ``last.ckpt`` is that, and older ones go."""
-        return Order(now, partial(_kept, self.folder, name, self.keep_last))
+        return Order(now, partial(_kept, self.folder, name, self.settings.keep_last))
 
     def _save_after(self, error: Exception, module: pl.LightningModule) -> None:
         if self.ranks.world > 1 and not getattr(error, "on_all_ranks", False):
             return
-        step = self.progress.run_position.step
-        fit = self.progress.whole and step != self._saved and self.all_finite(module)
+        step = self.train_log.run_position.step
+        fit = self.train_log.whole and step != self._saved and self.all_finite(module)
         if not highest(int(not fit))[0]:
             self._save_step(now=True)
-        if self._saved == step and self.progress.whole:
+        if self._saved == step and self.train_log.whole:
             self.advise()
 
     def _save_step(self, now: bool) -> None:
-        name = step_file(self.progress.run_position.step)
+        name = step_file(self.train_log.run_position.step)
         self._save(name, self.order(name, now))
-        self._saved = self.progress.run_position.step
+        self._saved = self.train_log.run_position.step
 
     def _save(self, name: str, order: Order) -> None:
         trainer = self._trainer
@@ -200,7 +189,7 @@ class Checkpoints(pl.Callback):
         self.stop_check.check_losses()
         if not finite_weights(trainer.lightning_module):
             raise RunError(
-                f"weights are not finite after step {self.progress.run_position.step} although the loss was; "
+                f"weights are not finite after step {self.train_log.run_position.step} although the loss was; "
                 f"last good checkpoint: {self.newest or 'none'}; try a lower optimizer.lr"
             )
         trainer.save_checkpoint(self.folder / name, storage_options=order)
@@ -226,7 +215,7 @@ class Checkpoints(pl.Callback):
 
     def _event(self, fields: Mapping[str, Any]) -> None:
         if self.record is not None:
-            self.record.append("event", self.progress.run_position.position(), fields)
+            self.record.append("event", self.train_log.run_position.position(), fields)
 
 
 def _kept(folder: Path, name: str, keep_last: int) -> None:

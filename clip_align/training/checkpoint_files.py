@@ -121,6 +121,11 @@ def set_aside(folder: Path, given_up: Iterable[GivenUp], chosen: str) -> None:
     """Rename the files that were given up for ``chosen``, so that none is counted as kept or read again.
 
     Call it under the run's lock. ``last.ckpt`` becomes ``chosen``.
+
+    Args:
+        folder: of the checkpoints.
+        given_up: the damaged files.
+        chosen: name of the whole file that the run is resumed from.
     """
     for name, _ in given_up:
         if name != LAST:
@@ -131,7 +136,7 @@ def set_aside(folder: Path, given_up: Iterable[GivenUp], chosen: str) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """What the system said; torch's writer hides it behind an error of its own."""
+    """The system's own reason; torch's writer hides it behind an error of its own."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:

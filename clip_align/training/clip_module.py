@@ -32,7 +32,7 @@ class CLIPModule(pl.LightningModule):
     ``losses`` and ``grad_norm`` (before clipping, of the last step) stay on the device until somebody reads them.
 
     A gradient scaler skips the optimizer where a gradient overflows. Lightning counts such a step as done, and nothing
-    else tells: so ``skipped`` counts them (of the whole run), ``skipped_running`` those since the last one that was
+    else counts it: so ``skipped`` counts them (of the whole run), ``skipped_running`` those since the last one that was
     taken. The learning rate follows the steps that were taken; the run's length is Lightning's count, so a run that
     skipped k steps ends k steps before its schedule does.
 

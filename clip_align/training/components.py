@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ import torch
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.best_checkpoint import higher_is_better
 from clip_align.callbacks.build import build_callbacks
-from clip_align.config import CheckpointConfig, Config, ModelConfig
+from clip_align.config import CallbackConfig, CheckpointConfig, DataConfig, ModelConfig
 from clip_align.data.loader import Loader
 from clip_align.data.progress import Notify
 from clip_align.data.sampling_plan import Cursor
@@ -26,7 +27,8 @@ from clip_align.errors import both
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.prepare import files_of, jobs_of, planned
 from clip_align.evaluation.render_stimuli import ensure
-from clip_align.models.build import ClipModel, build_model
+from clip_align.evaluation.schedule import event_steps
+from clip_align.models.build import build_model
 from clip_align.models.words import WordTokenizer
 from clip_align.processes.torchrun import under_torchrun
 from clip_align.training.launch_ranks import RankLayout
@@ -39,17 +41,20 @@ MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
 class RunComponents:
     """All that training is made of, on this rank.
 
-    cursor: epoch and number of the first batch. evaluated_model: the model as benchmarks ask it. stimuli: files of
-    their images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None.
+    data_provenance: what decides about pixels and samples, ``data_fingerprint`` among it. cursor: epoch and number of
+    the first batch. evaluated_model: the model that is trained, as benchmarks encode with it; model_name: as messages
+    have it. event_steps: optimizer steps of the whole run at which a callback is due. stimuli: files of the callbacks'
+    images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None.
     higher_is_better: the direction of ``checkpoint.best``; None where there is no such score.
     """
 
-    data: TrainingData
+    data_provenance: Mapping[str, Any]
     cursor: Sequence[int]
     loader: Loader
-    clip: ClipModel
     evaluated_model: EvaluatedModel
+    model_name: str
     callbacks: Sequence[PerceptualCallback]
+    event_steps: Sequence[int]
     stimuli: Mapping[str, Sequence[str]]
     words: Sequence[str] | None
     cache: Path
@@ -61,7 +66,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
 
     Args:
         start: where the run begins, the same on all ranks.
-        layout: this rank's place among the others.
+        layout: this rank among the others.
         cache: folder of rendered worlds, indexes and stimuli.
         notify: takes a line for the user.
     """
@@ -71,7 +76,8 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
         config.data, None, None, config.seed, layout.rank, layout.world, cache, config.trainer.accumulate, notify
     )
     lines, callbacks = both(
-        data.check, lambda: build_callbacks(config.callbacks, {"world": _world(config, cache, notify)})
+        data.check,
+        lambda: build_callbacks(config.callbacks, {"world": _world(config.data, config.callbacks, cache, notify)}),
     )
     for line in lines:
         notify(line)
@@ -87,8 +93,23 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     loader = data.loader(Cursor(*cursor), pin_memory=layout.gpu)
     higher = best_direction(config.checkpoint, callbacks)
     evaluated_model = EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
-    stimuli = _stimuli(callbacks, evaluated_model, cache, layout, notify)
-    return RunComponents(data, cursor, loader, clip, evaluated_model, callbacks, stimuli, words, cache, higher)
+    no_stimuli: dict[str, list[str]] = {callback.key: [] for callback in callbacks}
+    jobs = jobs_of([planned(callback, evaluated_model) for callback in callbacks], cache)
+    if layout.local_rank == 0:  # images are made once a machine, while everything can still be refused
+        ensure(jobs.values(), notify)
+    return RunComponents(
+        data_provenance=data.provenance,
+        cursor=cursor,
+        loader=loader,
+        evaluated_model=evaluated_model,
+        model_name=clip.name,
+        callbacks=callbacks,
+        event_steps=event_steps(callbacks, config.evaluation.early_steps, start.max_steps),
+        stimuli=no_stimuli | files_of(jobs),
+        words=words,
+        cache=cache,
+        higher_is_better=higher,
+    )
 
 
 def best_direction(config: CheckpointConfig, callbacks: Sequence[PerceptualCallback]) -> bool | None:
@@ -104,39 +125,25 @@ def best_direction(config: CheckpointConfig, callbacks: Sequence[PerceptualCallb
     return higher_is_better(config.best, callbacks, "checkpoint.best")
 
 
-def _stimuli(
-    callbacks: Sequence[PerceptualCallback],
-    evaluated_model: EvaluatedModel,
-    cache: Path,
-    layout: RankLayout,
-    notify: Notify,
-) -> dict[str, list[str]]:
-    """Make all images, once a machine, while everything can still be refused; their files by benchmark."""
-    jobs = jobs_of([planned(callback, evaluated_model) for callback in callbacks], cache)
-    if layout.local_rank == 0:
-        ensure(jobs.values(), notify)
-    return {callback.key: [] for callback in callbacks} | files_of(jobs)
-
-
 def tiny_words(model: ModelConfig, captions: Callable[[int], Iterable[str]]) -> list[str] | None:
     """The vocabulary of the tiny model, from the captions it will be trained on; others bring their own.
 
-    ``captions``: as many of them as asked for, from all over the data.
+    ``captions``: returns at most so many of them, at equal distances over the data.
     """
     if model.kind != "tiny":
         return None
     return list(WordTokenizer.from_captions(captions(MOST_CAPTIONS), model.vocabulary, 3).words)
 
 
-def _world(config: Config, cache: Path, notify: Notify) -> Path | None:
+def _world(data: DataConfig, callbacks: Mapping[str, CallbackConfig], cache: Path, notify: Notify) -> Path | None:
     """Held-out images of the world that is trained on; else of the default one, where a benchmark shows them."""
-    settings = source(config.data).world  # rendered by now, where the data are the world
-    shown = settings is not None or any("world" in callback.target for callback in config.callbacks.values())
+    settings = source(data).world  # rendered by now, where the data are the world
+    shown = settings is not None or any("world" in callback.target for callback in callbacks.values())
     return ensure_held_out(cache, settings, progress=notify) if shown else None
 
 
 def use_threads(threads: int | None, layout: RankLayout) -> None:
-    """Share the cores between the ranks of this machine, unless OMP_NUM_THREADS says otherwise (not torchrun's own).
+    """Share the cores between the ranks of this machine, unless OMP_NUM_THREADS is set (not torchrun's own).
 
     ``threads`` of this rank, as configured; None shares.
     """

@@ -34,7 +34,7 @@ def checkpoint_every(max_steps: int) -> int:
 
 
 def with_default_intervals(config: Config, max_steps: int) -> Config:
-    """The configuration with numbers where it says null; a resumed run keeps them, whatever its new length."""
+    """The configuration with numbers where it has null; a resumed run keeps them, whatever its new length."""
     every = config.evaluation.every_n_steps or evaluation_every(max_steps)
     saves = config.checkpoint.every_n_steps or checkpoint_every(max_steps)
     return replace(
@@ -46,7 +46,7 @@ def with_default_intervals(config: Config, max_steps: int) -> Config:
 
 
 def _callbacks(callbacks: Mapping[str, CallbackConfig], every: int) -> dict[str, CallbackConfig]:
-    """A callback's own null is the run's rhythm."""
+    """A callback whose own interval is null takes the run's."""
     return {
         name: replace(callback, arguments={**callback.arguments, "every_n_steps": every})
         if callback.arguments.get("every_n_steps", every) is None

@@ -63,7 +63,7 @@ def explained(error: BaseException, workers: int = 0, killed_by: str | None = No
 
 
 def _last_error(traceback: str) -> str:
-    """The first line of a traceback's last error: its name, and what it says."""
+    """The first line of a traceback's last error: its name and its message."""
     lines = [line.strip() for line in traceback.splitlines() if line.strip()]
     return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
 

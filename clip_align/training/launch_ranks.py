@@ -37,7 +37,7 @@ FAILING_S = 10.0  # for rank 0 to see by itself that a rank is gone (gloo does, 
 
 @dataclass(frozen=True)
 class RankLayout:
-    """Where this process stands.
+    """How many processes train on how many machines, and which of them this one is.
 
     gpu: it trains on GPU number ``local_rank``. children: it starts the other ranks.
     """
@@ -61,7 +61,7 @@ class RankLayout:
 
 
 def rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> RankLayout:
-    """This process's place for what was configured; UserError when it cannot be had, or cannot be trained on.
+    """The rank layout of what was configured; UserError where this machine does not have it, or cannot train on it.
 
     ``auto``: the GPUs where there are any, else the CPU. ``ddp``: torchrun's world, else one rank per GPU, else
     ``devices`` ranks on the CPU.
@@ -69,7 +69,7 @@ def rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]
     Args:
         config: kind, devices, precision and compile are looked at.
         gpus: number of GPUs of this machine.
-        environment: names torchrun's places, and compilers.
+        environment: has torchrun's variables, and names of compilers.
     """
     layout = _rank_layout(config, gpus, environment)
     if config.precision == "16-mixed" and not layout.gpu:  # Lightning would take bf16 without a word
@@ -99,16 +99,16 @@ def _rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str
 
 
 def join_process_group(layout: RankLayout, stall_limit_s: float) -> Peers | None:
-    """Join the process group of this run; waits for the others. The environment tells where they meet.
+    """Join the process group of this run; waits for the others. The environment holds the address of their store.
 
     The wait for the first rank, which prepares what is made once, may be long; collectives of training may not.
 
     Args:
-        layout: this process's place.
+        layout: this rank among the others.
         stall_limit_s: seconds after which a run that waits is ended.
 
     Returns:
-        What the ranks' watches talk over; None where there is one rank.
+        What the ranks' watches exchange lines over; None where there is one rank.
     """
     if layout.world == 1:
         return None
@@ -136,7 +136,7 @@ def _own_connection() -> PrefixStore:
 
 
 def environment_of(number: int, world: int, port: int) -> dict[str, str]:
-    """What tells a rank of ours its place, in torchrun's names.
+    """The environment of a rank that this process starts, in torchrun's names.
 
     Args:
         number: of the rank.
@@ -156,7 +156,7 @@ def free_port() -> int:
 
 
 class ChildRanks:
-    """The other ranks, where this process starts them. They print nothing; what a failed one said is kept.
+    """The other ranks, where this process starts them. Their output is not shown; it holds the reason of a failure.
 
     Args:
         job: the configuration as plain python; too long for an environment, it goes through a pipe.
@@ -167,22 +167,22 @@ class ChildRanks:
     """
 
     def __init__(self, job: Mapping[str, Any], world: int, port: int, failed: Callable[[str], None]) -> None:
-        self._said: list[IO[bytes]] = []
+        self._outputs: list[IO[bytes]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._failed, self._ended = failed, threading.Event()
         for rank in range(1, world):
-            said = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the child
+            output = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the child
             environment = {**os.environ, **environment_of(rank, world, port), torchrun.OURS: "1"}
             command = [sys.executable, "-m", "clip_align.training.child_rank", str(os.getpid())]
-            self._said.append(said)
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said)
+            self._outputs.append(output)
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output)
             self._processes.append(process)
             with contextlib.suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
                 process.stdin.write(json.dumps(job).encode())  # type: ignore[union-attr]  # too long for its environment
         threading.Thread(target=self._watch, daemon=True).start()
 
     def reason(self, wait_s: float = 0.0) -> str | None:
-        """What the first failed child said last; waits for one to fail. None when all are well."""
+        """The last line of the first failed child's output, waited for up to ``wait_s``; None while none has failed."""
         end = time.monotonic() + wait_s
         while True:
             for rank, process in enumerate(self._processes, 1):
@@ -204,8 +204,8 @@ class ChildRanks:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=max(0.0, limit - time.monotonic()))
         self.kill()
-        for said in self._said:
-            said.close()
+        for output in self._outputs:
+            output.close()
 
     def kill(self) -> None:
         """End the children at once."""
@@ -225,10 +225,10 @@ class ChildRanks:
                 return
 
     def _last_words(self, rank: int) -> str:
-        said = self._said[rank - 1]
+        output = self._outputs[rank - 1]
         with contextlib.suppress(OSError, ValueError):
-            said.seek(0)
-            lines = [line for line in said.read().decode(errors="replace").splitlines() if line.strip()]
+            output.seek(0)
+            lines = [line for line in output.read().decode(errors="replace").splitlines() if line.strip()]
             if lines:
                 return lines[-1]
         return f"ended with code {self._processes[rank - 1].returncode}"

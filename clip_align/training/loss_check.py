@@ -40,7 +40,13 @@ class PendingLosses:
         self._waiting: list[tuple[int, Tensor, Sequence[str]]] = []
 
     def add(self, step: int, loss: Tensor, keys: Sequence[str]) -> None:
-        """Keep the loss of a batch that is part of optimizer step ``step``; no transfer happens."""
+        """Keep the loss of a batch; no transfer happens.
+
+        Args:
+            step: the optimizer step that the batch is part of, from 1.
+            loss: scalar, on the device.
+            keys: of the batch's samples.
+        """
         self._waiting.append((step, loss.detach(), keys))
 
     def take(self) -> list[StepLoss]:

@@ -13,10 +13,9 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from clip_align.config import Config, to_plain
+from clip_align.config import to_plain
 from clip_align.data.progress import Notify
 from clip_align.errors import UserError
-from clip_align.evaluation.schedule import event_steps
 from clip_align.record.record import Position, Record, read
 from clip_align.runs.folder import (
     RunFolder,
@@ -34,8 +33,7 @@ from clip_align.tracking.build_mirrors import mirrors
 from clip_align.tracking.console_lines import can_redraw
 from clip_align.training.checkpoint_files import set_aside
 from clip_align.training.components import RunComponents
-from clip_align.training.launch_ranks import RankLayout
-from clip_align.training.resume import RunStart, contrastive_batch, global_batch
+from clip_align.training.resume import RunStart
 from clip_align.training.train_log import EvaluationCosts
 
 OF_TRACKERS = ("wandb", "tensorboard", "evaluations.csv", "train.csv")  # they would continue with what they find
@@ -58,23 +56,21 @@ class OpenedRun:
     log: Callable[[str], None]
 
 
-def open_run(
-    run: RunFolder, start: RunStart, components: RunComponents, layout: RankLayout, argv: Sequence[str]
-) -> OpenedRun:
+def open_run(run: RunFolder, start: RunStart, components: RunComponents, world: int, argv: Sequence[str]) -> OpenedRun:
     """Note where the run comes from and begin its record; UserError where the folder cannot be written.
 
     Args:
         run: the folder that `folder_of` has made.
         start: where the run begins.
         components: what it is made of: data, model, callbacks.
-        layout: the first rank's place.
+        world: number of ranks.
         argv: the command as typed.
     """
     config = start.config
     try:
         plain = to_plain(replace(config, resume=None, dry_run=False))
         write_atomic(run.config_yaml, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-        write_provenance(run, **_provenance(start, components, layout, argv, run))
+        write_provenance(run, **_provenance(start, components, world, argv, run))
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"paths.runs: {run.path} cannot be written ({reason}); set paths.runs=…") from None
@@ -83,7 +79,9 @@ def open_run(
     for line in past.evaluations:
         evaluation_costs.line(line)
     record = Record(run.path, [evaluation_costs, *watching])
-    record.append("event", _position(start, components), _beginning(start, components, layout, run))
+    samples_seen = int(start.own.get("samples_seen", 0))
+    position = Position(start.step, samples_seen, components.cursor[0], start.wall_seconds)
+    record.append("event", position, _started_event(start, components, world, run))
     console: Any = watching[-1]
     return OpenedRun(run, record, evaluation_costs, console.notify, console.log)
 
@@ -146,53 +144,42 @@ def _keep_aside(run: RunFolder) -> None:
 
 
 def _provenance(
-    start: RunStart, components: RunComponents, layout: RankLayout, argv: Sequence[str], run: RunFolder
+    start: RunStart, components: RunComponents, world: int, argv: Sequence[str], run: RunFolder
 ) -> dict[str, Any]:
-    """The first command of a run stays; those that continued with it are listed behind."""
-    config = start.config
-    now = provenance(argv, config.seed, status="running", exit_code=None, ended=None, ranks=layout.world)
-    now |= {**_batches(config, layout), **components.data.provenance, "stimuli": components.stimuli}
+    """The first command of a run stays; those that resumed it are listed behind."""
+    now = provenance(argv, start.config.seed, status="running", exit_code=None, ended=None, ranks=world)
+    now |= {**_batches(start), **components.data_provenance, "stimuli": components.stimuli}
     before = read_provenance(run)
     if start.checkpoint is None or not before:
         return now
-    going_on = {key: now[key] for key in ("command", "started", "git_commit", "hardware")}
+    resumed = {key: now[key] for key in ("command", "started", "git_commit", "hardware")}
     data = start.own.get("data_fingerprint")
     if data not in (None, now["data_fingerprint"]):
-        going_on["data_fingerprint_before"] = data
+        resumed["data_fingerprint_before"] = data
     kept = {key: before[key] for key in ("command", "started", "git_commit") if key in before}
-    return now | kept | {"resumed": [*before.get("resumed", []), {**going_on, "step": start.step}]}
+    return now | kept | {"resumed": [*before.get("resumed", []), {**resumed, "step": start.step}]}
 
 
-def _batches(config: Config, layout: RankLayout) -> dict[str, int]:
+def _batches(start: RunStart) -> dict[str, int]:
     """Both sizes: accumulation makes the global batch larger, and not what a sample is contrasted with."""
-    size, accumulate = config.data.batch_size, config.trainer.accumulate
-    return {
-        "global_batch": global_batch(size, layout.world, accumulate),
-        "contrastive_batch": contrastive_batch(size, layout.world),
-    }
+    return {"global_batch": start.global_batch, "contrastive_batch": start.contrastive_batch}
 
 
-def _position(start: RunStart, components: RunComponents) -> Position:
-    return Position(start.step, int(start.own.get("samples_seen", 0)), components.cursor[0], start.wall_seconds)
-
-
-def _beginning(start: RunStart, components: RunComponents, layout: RankLayout, run: RunFolder) -> dict[str, Any]:
-    config = start.config
-    events = event_steps(components.callbacks, config.evaluation.early_steps, start.max_steps)
-    batches = _batches(config, layout)
-    ranks = f" on {layout.world} ranks" if layout.world > 1 else ""
-    name = run_name(run, config.paths.runs)
-    what = f"{components.clip.name}, {start.max_steps} steps of {batches['global_batch']} samples{ranks} "
-    what += f"(each contrasted with {batches['contrastive_batch']}), {len(events)} evaluations"
+def _started_event(start: RunStart, components: RunComponents, world: int, run: RunFolder) -> dict[str, Any]:
+    """Fields of the event ``started`` or ``resumed``."""
+    ranks = f" on {world} ranks" if world > 1 else ""
+    name, evaluations = run_name(run, start.config.paths.runs), len(components.event_steps)
+    what = f"{components.model_name}, {start.max_steps} steps of {start.global_batch} samples{ranks} "
+    what += f"(each contrasted with {start.contrastive_batch}), {evaluations} evaluations"
     return {
         "event": "resumed" if start.checkpoint else "started",
         "message": f"{name}: {what}{_from(start)}",
         "max_steps": start.max_steps,
-        **batches,
-        "ranks": layout.world,
+        **_batches(start),
+        "ranks": world,
         "run": name,
-        "evaluations_planned": len(events),
-        "regular_every": config.evaluation.every_n_steps,
+        "evaluations_planned": evaluations,
+        "regular_every": start.config.evaluation.every_n_steps,
         **({"given_up": [f"{file}: {reason}" for file, reason in start.given_up]} if start.given_up else {}),
     }
 

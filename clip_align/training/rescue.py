@@ -33,7 +33,7 @@ class _Border(NamedTuple):
 
 
 class Rescue(pl.Callback):
-    """Behind `Progress` among the run's callbacks: knows whether the state is whole, and can save it.
+    """Behind `TrainLog` among the run's callbacks: knows whether the state is whole, and can save it.
 
     Args:
         checkpoints: names the folder and brings what every checkpoint holds.
@@ -83,7 +83,7 @@ class Rescue(pl.Callback):
 
     def _save(self) -> str | None:
         checkpoints, trainer = self._checkpoints, self._trainer
-        step = checkpoints.progress.run_position.step
+        step = checkpoints.train_log.run_position.step
         name = step_file(step)
         if trainer is None or not self._whole or checkpoints.ranks.rank != 0:
             return None

@@ -22,14 +22,16 @@ from clip_align.training.default_intervals import with_default_intervals
 class RunStart:
     """What a run begins with, the same on all ranks.
 
-    config: as given. optimizer: its warm-up cut to fit. max_steps: optimizer steps of the whole run. folder: None
-    until it is made. checkpoint: file to resume from; ``own``: our part of it; given_up: newer files that are damaged.
-    wall_seconds: taken so far. done: nothing is left to do.
+    config: as given, with intervals for the run's length. optimizer: its warm-up cut to fit. max_steps: optimizer steps
+    of the whole run. global_batch: samples of one of them, over all ranks and accumulated batches. folder: None until
+    it is made. checkpoint: file to resume from; ``own``: our part of it; given_up: newer files that are damaged.
+    wall_seconds: taken so far. done: nothing is left to do. lines: for the user.
     """
 
     config: Config
     optimizer: OptimizerConfig
     max_steps: int
+    global_batch: int
     folder: Path | None = None
     checkpoint: Path | None = None
     given_up: tuple[GivenUp, ...] = ()
@@ -42,6 +44,11 @@ class RunStart:
     def step(self) -> int:
         """Optimizer steps that are behind us."""
         return int(self.own.get("global_step", 0))
+
+    @property
+    def contrastive_batch(self) -> int:
+        """Samples that each one is contrasted with, itself included: accumulated batches do not see each other."""
+        return self.global_batch // self.config.trainer.accumulate
 
     @property
     def words(self) -> list[str] | None:
@@ -68,7 +75,7 @@ class RunStart:
         return [epoch + 1, 0], f"{line}; continuing with epoch {epoch + 1} of these"
 
     def _moved(self) -> str | None:
-        """The key of the data's place, where it is not the one that the checkpoint was trained from."""
+        """The key of the data's location, where it is not the one that the checkpoint was trained from."""
         if not self.own:
             return None
         now, before = to_plain(self.config)["data"], self.own["config"]["data"]
@@ -77,15 +84,27 @@ class RunStart:
 
 def run_start(config: Config, world: int) -> RunStart:
     """Where to begin, read from the run's folder; nothing is written. UserError when it cannot be begun so."""
-    trainer, batch = config.trainer, global_batch(config.data.batch_size, world, config.trainer.accumulate)
-    max_steps = steps_of(trainer.max_steps, trainer.samples, batch)
+    start = first_start(config, world)
+    if config.resume is not None:
+        return _resumed(start, RunFolder(Path(config.resume)), world)
+    folder = RunFolder(Path(config.paths.runs) / config.name) if config.name else None
+    if folder is not None and folder.has_steps:  # refused before anything is prepared; the folder is made later
+        raise UserError(used_name(folder, config.name or ""))
+    return start
+
+
+def first_start(config: Config, world: int) -> RunStart:
+    """The beginning of a run of ``world`` ranks, whatever its folder holds. Its length is derived here alone."""
+    batch = global_batch(config.data.batch_size, world, config.trainer.accumulate)
+    max_steps = steps_of(config.trainer.max_steps, config.trainer.samples, batch)
     steps, line = warmup(config.optimizer.warmup_steps, max_steps)
-    optimizer = replace(config.optimizer, warmup_steps=steps)
-    start = RunStart(with_default_intervals(config, max_steps), optimizer, max_steps, lines=(line,) if line else ())
-    if config.resume is None:
-        _refuse_used(config.name, config.paths.runs)
-        return start
-    return _resumed(start, RunFolder(Path(config.resume)), world)
+    return RunStart(
+        with_default_intervals(config, max_steps),
+        replace(config.optimizer, warmup_steps=steps),
+        max_steps,
+        batch,
+        lines=(line,) if line else (),
+    )
 
 
 def steps_of(max_steps: int | None, samples: int | None, batch: int) -> int:
@@ -107,12 +126,7 @@ def global_batch(batch_size: int, world: int, accumulate: int) -> int:
         world: number of ranks.
         accumulate: batches of one optimizer step on each rank.
     """
-    return contrastive_batch(batch_size, world) * accumulate
-
-
-def contrastive_batch(batch_size: int, world: int) -> int:
-    """Samples that each one is contrasted with, itself included: accumulated batches do not see each other."""
-    return batch_size * world
+    return batch_size * world * accumulate
 
 
 def resume_command(run: RunFolder, paths: PathsConfig) -> str:
@@ -124,18 +138,12 @@ def resume_command(run: RunFolder, paths: PathsConfig) -> str:
     return " ".join(["python train.py", *map(shlex.quote, typed)])
 
 
-def warmup(asked: int, max_steps: int) -> tuple[int, str | None]:
-    """Warm-up steps for a run of ``max_steps``, and a line when those asked for had to be cut to a tenth of it."""
-    if asked <= max_steps:
-        return asked, None
+def warmup(configured: int, max_steps: int) -> tuple[int, str | None]:
+    """Warm-up steps for a run of ``max_steps``, and a line when those configured had to be cut to a tenth of it."""
+    if configured <= max_steps:
+        return configured, None
     cut = max_steps // 10
-    return cut, f"optimizer.warmup_steps: {asked} is longer than the run of {max_steps} steps; cut to {cut}"
-
-
-def _refuse_used(name: str | None, runs: str) -> None:
-    """A used name is refused before anything is prepared; the folder itself is made later."""
-    if name and (folder := RunFolder(Path(runs) / name)).has_steps:
-        raise UserError(used_name(folder, name))
+    return cut, f"optimizer.warmup_steps: {configured} is longer than the run of {max_steps} steps; cut to {cut}"
 
 
 def _resumed(start: RunStart, run: RunFolder, world: int) -> RunStart:

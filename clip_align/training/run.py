@@ -14,12 +14,12 @@ import torch
 import torch.distributed as dist
 
 from clip_align.callbacks.base import attach
-from clip_align.config import Config, from_plain, to_plain
+from clip_align.config import Config, TrainerConfig, from_plain, to_plain
 from clip_align.data.progress import Notify, Progress
 from clip_align.data.shared_memory import batch_bytes, shared_memory_problem
 from clip_align.errors import UserError
+from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluator import EvaluationSettings
-from clip_align.evaluation.schedule import event_steps
 from clip_align.kinds import INTERVENTIONS, LOSSES
 from clip_align.processes.ranks import Ranks
 from clip_align.processes.stop_signals import exit_code
@@ -37,12 +37,12 @@ from clip_align.training.launch_ranks import (
     rank_layout,
 )
 from clip_align.training.open_run import OpenedRun, folder_of, open_run
-from clip_align.training.resume import RunStart, global_batch, resume_command, run_start
+from clip_align.training.resume import RunStart, resume_command, run_start
 from clip_align.training.run_end import RunEnd
-from clip_align.training.stall_watch import Limits, Watch
-from clip_align.training.train_log import EvaluationCosts, RunPosition
+from clip_align.training.stall_watch import Limits, Peers, Watch
+from clip_align.training.train_log import LogSchedule, RunPosition, faster_data
 from clip_align.training.trainer import compile_towers
-from clip_align.training.training_loop import LoopContext, TrainingLoop, build_loop
+from clip_align.training.training_loop import TrainingLoop, build_loop
 
 OTHERS_LATER_S = 30.0  # the first rank ends a run that waits too long: it can save, and say why
 
@@ -67,121 +67,122 @@ def run_child() -> int:
 def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
     layout = rank_layout(config.trainer, torch.cuda.device_count(), os.environ)
     run_end.rank, run_end.world = layout.rank, layout.world
-    start, components = _begun(config, layout, run_end) if layout.rank == 0 else (None, None)
-    if start is not None and start.done and layout.children:
-        return
-    limit_s = config.trainer.stall_limit_seconds
-    peers = join_process_group(
-        layout, limit_s
-    )  # the other ranks wait here until the first one has made what is made once
+    notify: Notify = Lines() if layout.rank == 0 else _silent
+    start, components = None, None
+    if layout.rank == 0:
+        start = _decide_start(config, layout, notify, run_end)
+        if start.done and layout.children:
+            return  # none was started that would wait
+        components = None if start.done else _build_components(start, layout, notify)
+    # The other ranks wait here until the first one has made what is made once.
+    peers = join_process_group(layout, config.trainer.stall_limit_seconds)
     ranks = Ranks()
     start = ranks.broadcast(start)
     if start is None or start.done:
         return
-    components = ranks.together(lambda: components or _ready(start, layout, _silent), UserError, "preparation")
-    opened = ranks.together(lambda: _opened(start, components, layout, argv, run_end), UserError, "run folder")
-    folder = ranks.broadcast(opened.run.checkpoints if opened else Path())
-    watch = Watch(
-        Limits(config.trainer.stall_warning_seconds, limit_s + (OTHERS_LATER_S if layout.rank else 0.0)),
-        run_end.signals,
-        peers,
-        opened.notify if opened else _silent,
-        components.loader.workers.kill,
-        run_end.stuck,
+    components = ranks.together(
+        lambda: components or _build_components(start, layout, notify), UserError, "preparation"
     )
-    run_end.watch, run_end.workers = watch, components.loader.workers
-    loop = _trained(start, components, layout, ranks, opened, folder, run_end, watch)
-    watch.stop()
+    opened = ranks.together(
+        lambda: _open_record(start, components, layout.world, argv, run_end) if layout.rank == 0 else None,
+        UserError,
+        "run folder",
+    )
+    loop = _train(start, components, opened, layout, ranks, peers, run_end)
     if run_end.children is not None:
         run_end.children.may_end()
     run_end.code = exit_code(loop.stop_check.stopping)
     if layout.world > 1:
         dist.destroy_process_group()
     if opened is not None and run_end.code == 0:
-        after_training(start.config, components, opened, layout.device, loop.run_position.position(), run_end.signals)
+        after_training(
+            start.config.model,
+            start.config.trainer.precision,
+            start.config.evaluation.batch_size,
+            components,
+            opened,
+            layout.device,
+            loop.run_position.position(),
+            run_end.signals,
+        )
         run_end.code = run_end.signals.exit_code
 
 
-def _begun(config: Config, layout: RankLayout, run_end: RunEnd) -> tuple[RunStart, RunComponents | None]:
-    """The first rank alone: decide where to start, start the others, make what is made once."""
+def _decide_start(config: Config, layout: RankLayout, notify: Notify, run_end: RunEnd) -> RunStart:
+    """On the first rank: read where the run begins, and start the other ranks where that is this process's part."""
     start = run_start(config, layout.world)
-    notify = Lines()
     for line in start.lines:
         notify(line)
-    if start.done:
-        return start, None
-    if layout.children:
+    if layout.children and not start.done:
         port = free_port()
         os.environ.update(environment_of(0, layout.world, port))
         run_end.children = ChildRanks(to_plain(config), layout.world, port, run_end.lost)
-    return start, _ready(start, layout, notify)
+    return start
 
 
-def _ready(start: RunStart, layout: RankLayout, notify: Notify) -> RunComponents:
+def _build_components(start: RunStart, layout: RankLayout, notify: Notify) -> RunComponents:
+    """On every rank: data, model and callbacks; UserError also where shared memory would not hold the batches."""
     cache, line = user_cache(start.config.paths.cache)
     if line:
         notify(line)
     components = prepare(start, layout, cache, notify)
-    loader = components.loader
-    context = components.clip.tokenizer(["a"]).shape[1]
-    one = batch_bytes(start.config.data.batch_size, components.clip.image_size, context)
+    model, loader = components.evaluated_model, components.loader
+    context = model.tokenizer(["a"]).shape[1] if model.tokenizer is not None else 0
+    one = batch_bytes(start.config.data.batch_size, model.image_size, context)
     if problem := shared_memory_problem(one, loader.num_workers, layout.local_world):
         raise UserError(problem)
     return components
 
 
-def _opened(
-    start: RunStart, components: RunComponents, layout: RankLayout, argv: Sequence[str], run_end: RunEnd
-) -> OpenedRun | None:
-    if layout.rank != 0:
-        return None
-    add_cached_untrained(start.config, components)
-    run = folder_of(start)
-    run_end.folder = run.path
-    opened = open_run(run, start, components, layout, argv)
+def _open_record(
+    start: RunStart, components: RunComponents, world: int, argv: Sequence[str], run_end: RunEnd
+) -> OpenedRun:
+    """On the first rank: the run's folder and record; from here on a failure is noted in them."""
+    config = start.config
+    add_cached_untrained(components, config.model, config.trainer.precision)
+    folder = folder_of(start)
+    run_end.folder = folder.path
+    opened = open_run(folder, start, components, world, argv)
     run_end.record = opened.record
     return opened
 
 
-def _trained(
+def _train(
     start: RunStart,
     components: RunComponents,
+    opened: OpenedRun | None,
     layout: RankLayout,
     ranks: Ranks,
-    opened: OpenedRun | None,
-    folder: Path,
+    peers: Peers | None,
     run_end: RunEnd,
-    watch: Watch,
 ) -> TrainingLoop:
-    """Train to the last step, or until a signal."""
-    config, clip = start.config, components.clip
-    fused = config.trainer.precision != "16-mixed"
-    loss = LOSSES.build(config.loss.kind, config.loss.options)
-    intervention = INTERVENTIONS.build(config.intervention.kind, config.intervention.options)
-    module = CLIPModule(clip.model, clip.mean, clip.std, start.optimizer, start.max_steps, fused, loss, intervention)
-    if config.trainer.compile:
-        compile_towers(clip.model)
-    batch = global_batch(config.data.batch_size, layout.world, config.trainer.accumulate)
-    run_position = RunPosition(batch, components.cursor, start.wall_seconds, start.step)
-    carried = {
-        "config": to_plain(replace(config, resume=None, dry_run=False)),
-        "words": components.words,
-        "data_fingerprint": components.data.found.fingerprint,
-    }
-    record, evaluation_costs = (opened.record, opened.evaluation_costs) if opened else (None, EvaluationCosts())
-    events = event_steps(components.callbacks, config.evaluation.early_steps, start.max_steps)
-    resume_with = resume_command(opened.run, config.paths) if opened else ""
-    context = LoopContext(
-        ranks,
-        run_end.signals,
-        record,
-        evaluation_costs,
-        tuple(events),
-        components.higher_is_better,
-        resume_with,
-        watch,
+    """On every rank: build the loop, hand it to what ends the run, and train to the last step or until a signal."""
+    config = start.config
+    folder = ranks.broadcast(opened.run.checkpoints if opened else Path())
+    watch = _build_watch(config.trainer, components, opened, layout.rank, peers, run_end)
+    run_end.watch, run_end.workers = watch, components.loader.workers
+    run_position = RunPosition(start.global_batch, components.cursor, start.wall_seconds, start.step)
+    advice = faster_data(config.data.workers, os.cpu_count())
+    loop = build_loop(
+        _build_module(start, components.evaluated_model),
+        components.loader,
+        run_position,
+        LogSchedule(config.trainer.log_every_n_steps, start.max_steps, components.event_steps, advice),
+        config.checkpoint,
+        folder,
+        {
+            "config": to_plain(replace(config, resume=None, dry_run=False)),
+            "words": components.words,
+            "data_fingerprint": components.data_provenance["data_fingerprint"],
+        },
+        ranks=ranks,
+        signals=run_end.signals,
+        record=opened.record if opened else None,
+        evaluation_costs=opened.evaluation_costs if opened else None,
+        higher_is_better=components.higher_is_better,
+        resume_with=resume_command(opened.run, config.paths) if opened else "",
+        watch=watch,
     )
-    loop = build_loop(config, module, components.loader, run_position, start.max_steps, context, folder, carried)
 
     def interrupted() -> bool:
         watch.progress()
@@ -189,10 +190,9 @@ def _trained(
 
     settings = EvaluationSettings(
         cache=components.cache,
-        record=record,
+        record=opened.record if opened else None,
         batch_size=config.evaluation.batch_size,
         early_steps=config.evaluation.early_steps,
-        max_steps=start.max_steps,
         evaluated_model=components.evaluated_model,
         position=lambda step: run_position.position(),
         interrupted=interrupted,
@@ -203,9 +203,46 @@ def _trained(
     attach(components.callbacks, settings)
     seed_everything(config.seed + (layout.rank + 1) * 1_000_003)  # the weights are drawn; from here on ranks differ
     run_end.position, run_end.rescue = run_position.position, loop.rescue.save
-    loop.run(config, layout, start.max_steps, components.callbacks, start.checkpoint)
+    loop.run(config.trainer, layout, components.callbacks, start.checkpoint)
+    watch.stop()
     return loop
 
 
+def _build_module(start: RunStart, evaluated: EvaluatedModel) -> CLIPModule:
+    config = start.config
+    module = CLIPModule(
+        evaluated.model,
+        evaluated.mean,
+        evaluated.std,
+        start.optimizer,
+        start.max_steps,
+        fused=config.trainer.precision != "16-mixed",
+        loss=LOSSES.build(config.loss.kind, config.loss.options),
+        intervention=INTERVENTIONS.build(config.intervention.kind, config.intervention.options),
+    )
+    if config.trainer.compile:
+        compile_towers(evaluated.model)
+    return module
+
+
+def _build_watch(
+    settings: TrainerConfig,
+    components: RunComponents,
+    opened: OpenedRun | None,
+    rank: int,
+    peers: Peers | None,
+    run_end: RunEnd,
+) -> Watch:
+    end_s = settings.stall_limit_seconds + (OTHERS_LATER_S if rank else 0.0)
+    return Watch(
+        Limits(settings.stall_warning_seconds, end_s),
+        run_end.signals,
+        peers,
+        opened.notify if opened else _silent,
+        components.loader.workers.kill,
+        run_end.stuck,
+    )
+
+
 def _silent(what: str | Progress) -> None:
-    """What rank 0 says is said once."""
+    """Takes the lines of all ranks but the first, which prints them for all."""

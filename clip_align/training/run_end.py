@@ -25,7 +25,7 @@ from clip_align.training.signals import Signals
 from clip_align.training.stall_watch import Watch
 
 STATUS = {0: "done", INTERRUPTED: "interrupted", TERMINATED: "terminated"}  # any other code: failed
-REASON_S = 5.0  # for a failed rank to have said why
+REASON_S = 5.0  # for a failed rank to have written its reason
 CHILDREN_S = 20.0  # for the other ranks to end after this one
 SAVE_S = 300.0  # for a checkpoint that a thread writes before it ends the process
 LAST_S = 20.0  # for record, page and provenance when a thread ends the process: after that it ends without them
@@ -87,8 +87,8 @@ class RunEnd:
 
     def stuck(self, reason: str) -> None:
         """The main thread waits for what does not come: end here. Called in a thread; exits with a signal's code."""
-        asked = self.signals.asked
-        self._end_here(exit_code(asked[0]) if asked else FAILED, reason)
+        first = self.signals.first_signal
+        self._end_here(exit_code(first[0]) if first else FAILED, reason)
 
     def _end_here(self, code: int, reason: str) -> None:
         """End the process from a thread, whatever the main thread is in; a disk that hangs cannot stop it either."""
@@ -108,7 +108,7 @@ class RunEnd:
             time.sleep(2 * LAST_S)
 
     def _save(self, reasons: Sequence[str] = ()) -> None:
-        """A failure that leaves a whole state costs no step of it; ``reasons``: what is to be said anyway."""
+        """A failure that leaves a whole state costs no step of it; ``reasons``: lines that are printed anyway."""
         if self.rescue is None:
             return
         try:
@@ -129,18 +129,18 @@ class RunEnd:
             )
             event = "finished" if self.code == 0 else "stopped"
             text = message or f"{status} at step {run_position.global_step}"
-            with self._said("record"):
+            with self._reported("record"):
                 self.record.append("event", run_position, {"event": event, "message": text, "exit_code": self.code})
-            with self._said("record"):
+            with self._reported("record"):
                 self.record.close(status)
             self.record = None
         if self.folder is not None:
             status = STATUS.get(self.code, "failed")  # closing the record may have failed
-            with self._said("provenance"):
+            with self._reported("provenance"):
                 write_provenance(RunFolder(self.folder), status=status, exit_code=self.code, ended=_now())
 
     def _code(self, error: Exception) -> int:
-        """Ranks that a signal tells to end do not all end at once; any other error is a failure, signal or not.
+        """Ranks that a signal ends do not all end at once; any other error is a failure, signal or not.
 
         torchrun signals the ranks that are left when one has failed: there a lost peer is no order to stop.
         """
@@ -157,7 +157,7 @@ class RunEnd:
         self._save(lines)
         self.close(lines[0])
         prefix = f"rank {self.rank}: " if self.rank else ""
-        for line in () if on_all_ranks else lines:  # what all ranks know is said by the first
+        for line in () if on_all_ranks else lines:  # an error of all ranks is printed by the first
             self._print(f"{prefix}{line}")
         self._leave_others()
 
@@ -209,8 +209,8 @@ class RunEnd:
             write_provenance(RunFolder(self.folder), status=STATUS.get(code, "failed"), exit_code=code, ended=_now())
 
     @contextlib.contextmanager
-    def _said(self, what: str) -> Iterator[None]:
-        """An error at the very end is told, and does not hide the one that ended the run."""
+    def _reported(self, what: str) -> Iterator[None]:
+        """An error at the very end is printed, and does not hide the one that ended the run."""
         try:
             yield
         except Exception as error:

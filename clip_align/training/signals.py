@@ -51,7 +51,7 @@ class Signals:
         return exit_code(self.received)
 
     @property
-    def asked(self) -> tuple[int, float] | None:
+    def first_signal(self) -> tuple[int, float] | None:
         """The first signal that came during training and when (monotonic seconds), noted by the main thread or not.
 
         One that waits in a collective for a rank that does not come notes nothing.
@@ -120,7 +120,7 @@ class Signals:
 
 
 def _in_forked_child() -> None:
-    """A forked process is not the one that trains: it gets the usual handlers, and tells nobody."""
+    """A forked process is not the one that trains: it gets the usual handlers, and notes nothing."""
     if _installed:
         _installed.clear()
         signal.set_wakeup_fd(-1)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thread that says what training waits for, and ends the run when it has waited too long.
+"""A thread that reports what training waits for, and ends the run when it has waited too long.
 
 A worker on a dead disk, a rank that was stopped, a network that is gone: the main thread waits inside a library and
-sees neither a time limit nor a signal. The thread sees the time since the last sign of progress, asks the other ranks'
-threads what they are at, over the store in which the ranks have met, and needs no collective for it. It draws no random
-number, and while training goes well it only compares two times, every few seconds.
+sees neither a time limit nor a signal. The thread sees the time since the last sign of progress, reads from the other
+ranks' threads what they wait for, over the store in which the ranks have met, and needs no collective for it. It draws
+no random number, and while training goes well it only compares two times, every few seconds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Sign:
-    """What a rank's thread has last said, and for how many seconds it has said nothing new."""
+    """The last line of a rank's thread, and for how many seconds no new one has come."""
 
     doing: str
     waited_s: float
@@ -68,13 +68,13 @@ class Peers:
         self.beat("step", 0.0)
 
     def beat(self, doing: Doing, waited_s: float) -> None:
-        """Say what this rank is at, and for how many seconds it has been."""
+        """Publish what this rank waits for, and for how many seconds it has."""
         self._beats += 1
         with contextlib.suppress(RuntimeError):  # who keeps the store is stopped or gone: `signs` finds rank 0 silent
             self._store.set(f"watch/{self._rank}", f"{self._beats} {waited_s:.0f} {doing}")
 
     def signs(self) -> dict[int, Sign]:
-        """What the other ranks are at. Those that cannot be read count as silent since they last could be."""
+        """What the other ranks wait for. Those that cannot be read count as silent since they last could be."""
         now = time.monotonic()
         values: list[bytes] = []
         with contextlib.suppress(RuntimeError):
@@ -92,14 +92,14 @@ class Peers:
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds without progress: until the thread says so, and until it ends the run."""
+    """Seconds without progress: until the thread reports it, and until it ends the run."""
 
     warning_s: float
     end_s: float
 
 
 class Watch:
-    """What the main thread is at, and since when; and the thread that looks at it.
+    """What the main thread waits for, and since when; and the thread that looks at it.
 
     ``given_up``: why the workers were ended, for the main thread's error; empty where a signal came, or nothing.
 
@@ -126,7 +126,7 @@ class Watch:
         self._notify, self._end_workers, self._end = notify, end_workers, end
         self.given_up = ""
         self._at: tuple[Doing, float] = ("data", time.monotonic())
-        self._said: float | None = None  # the waiting that a line was said about, by its beginning
+        self._reported: float | None = None  # beginning of the wait that a line was shown about
         self._gave_up: tuple[float, float] | None = None  # the waiting for data that was given up, and when
         self._signs: dict[int, Sign] = {}
         self._over = threading.Event()
@@ -159,10 +159,10 @@ class Watch:
             self._peers.beat(what, waited)
             if waited > TICK_S:
                 self._signs = self._peers.signs()
-        asked = self._signals.asked
-        stopping = asked is not None and now - asked[1] > AFTER_SIGNAL_S
-        if waited > self._limits.warning_s and self._said != since:
-            self._said = since
+        first = self._signals.first_signal
+        stopping = first is not None and now - first[1] > AFTER_SIGNAL_S
+        if waited > self._limits.warning_s and self._reported != since:
+            self._reported = since
             self._notify(f"waiting for {self._reason(what)}, {waited:.0f} s so far")
         if waited > self._limits.end_s:
             self._stop(what, since, f"waited {waited:.0f} s for {self._reason(what)}; {advice(what)}")

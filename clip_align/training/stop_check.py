@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asking all ranks, now and then, whether the run continues: a signal to one of them, a loss that is no number.
+"""The check on all ranks, every few steps, whether the run continues: a signal to one of them, a loss not finite.
 
-A question is one collective and one transfer from the device, so it is not asked every step. Rank 0
-chooses from the time that steps take how many go by between two questions, and every rank counts them.
+A check is one collective and one transfer from the device, so it is not made every step. Rank 0 chooses the number of
+steps between two checks from the time that steps take, and every rank counts them.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from clip_align.processes.ranks import Ranks
 from clip_align.training.loss_check import PendingLosses, StepLoss, first_bad, first_of, message
 from clip_align.training.signals import Signals
 
-EVERY_S = 2.5  # a question comes at least every 5 s, also where steps take twice as long as the last ones
-MOST = 50  # steps between two questions: what a NaN may cost, and how many batches' keys are kept
+EVERY_S = 2.5  # a check comes at least every 5 s, also where steps take twice as long as the last ones
+MOST = 50  # steps between two checks: what a NaN may cost, and how many batches' keys are kept
 
 
 class CheckInterval:
-    """How many calls go by between two questions; the same on every rank."""
+    """The number of calls between two checks; the same on every rank."""
 
     def __init__(self) -> None:
         self.gap, self._calls, self._since = 1, 0, time.monotonic()
 
     def due(self) -> bool:
-        """Count a call; whether the question is to be asked at this one."""
+        """Count a call; whether the check is made at this one."""
         self._calls += 1
         return self._calls >= self.gap
 
     def proposal(self) -> int:
-        """The next gap as this rank would have it, from the time of the calls since the last question."""
+        """The next gap as this rank would have it, from the time of the calls since the last check."""
         seconds = (time.monotonic() - self._since) / max(1, self._calls)
         return max(1, min(MOST, 2 * self.gap, int(EVERY_S / max(seconds, 1e-6))))
 
     def restart(self, gap: int) -> None:
-        """The question has been asked; the next one comes after ``gap`` calls."""
+        """The check has been made; the next one comes after ``gap`` calls."""
         self.gap, self._calls, self._since = gap, 0, time.monotonic()
 
 
@@ -48,11 +48,11 @@ class StopCheck(pl.Callback):
     """First of the run's callbacks. ``stopping`` is the number of the signal that ends the run, on all ranks alike.
 
     Args:
-        ranks: who is asked.
+        ranks: of the run; all of them agree in a check.
         signals: of this process.
         losses: of the steps, read here for the check that they are finite.
-        on_losses: takes them afterwards.
-        on_bad: hears on rank 0 of one that is not finite, with the keys of all ranks.
+        on_losses: receives the losses of this rank afterwards.
+        on_bad: receives, on rank 0, the first loss that is not finite, with the keys of all ranks.
         last_good: the newest checkpoint's name, None where there is none.
     """
 
@@ -81,7 +81,7 @@ class StopCheck(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Ask at the border of an optimizer step (a batch may be one of several in a step)."""
+        """Check at the border of an optimizer step (a batch may be one of several in a step)."""
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step

@@ -22,7 +22,7 @@ class TimedLoader:
     Args:
         loader: an endless one.
         signals: of this process.
-        watch: is told what training waits for.
+        watch: notes what training waits for; None: nothing does.
     """
 
     def __init__(self, loader: Iterable[Any], signals: Signals, watch: Watch | None = None) -> None:

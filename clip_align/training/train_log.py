@@ -29,8 +29,11 @@ REMEMBERED = 5  # evaluations whose mean cost is that of those to come
 class RunPosition:
     """Position of the run on this rank. ``cursor`` is that of the last *trained* batch.
 
-    global_batch: samples of one optimizer step, over all ranks and accumulated batches.
-    wall_before: seconds that the run had taken when it was resumed.
+    Args:
+        global_batch: samples of one optimizer step, over all ranks and accumulated batches.
+        cursor: epoch and number of the last trained batch.
+        wall_before: seconds that the run had taken when it was resumed.
+        step: optimizer steps that it had taken then.
     """
 
     def __init__(self, global_batch: int, cursor: Sequence[int], wall_before: float = 0.0, step: int = 0) -> None:
@@ -98,7 +101,7 @@ class LogSchedule:
     advice: str = "more data.workers read faster"
 
     def events_left(self, step: int) -> int:
-        """Evaluations to come when ``step`` is just done; its own comes after the line that says so."""
+        """Evaluations to come when ``step`` is just done; its own comes after the line of that step."""
         return len(self.events) - bisect_left(self.events, step)
 
 
@@ -112,11 +115,18 @@ def faster_data(workers: int, cores: int | None) -> str:
     )
 
 
-class Progress(pl.Callback):
+class TrainLog(pl.Callback):
     """Keeps `RunPosition` up to date and writes a train line every so many optimizer steps.
 
     Second of the run's callbacks, behind `StopCheck`; `Checkpoints`, the last one, starts the stopwatch again.
-    record: None on all ranks but the first.
+
+    Args:
+        run_position: kept up to date here.
+        timed_loader: counts the seconds that training waits for data, and the bad samples.
+        stop_check: checks the losses before their mean is written.
+        record: of the first rank, None on the others.
+        evaluation_costs: seconds that evaluations take, for the estimate of the time left.
+        log_schedule: the steps of the lines, and the last step.
     """
 
     def __init__(
@@ -139,7 +149,7 @@ class Progress(pl.Callback):
         self.stopwatch, self.bad_sample_log = Stopwatch(), BadSampleLog(getattr(timed_loader.loader, "tally", None))
         self.whole = False  # the last step is done and the next one has not begun
         self.not_finite = False  # a loss was not
-        self._skipped_told, self._waiting_told = 0, False
+        self._skipped_reported, self._waiting_reported = 0, False
         self._sum, self._count = 0.0, 0
         self._last = (run_position.step, 0.0, 0.0)  # step, training seconds and seconds waited at the last line
 
@@ -152,22 +162,22 @@ class Progress(pl.Callback):
         """A loss that is no number ends the run; all its samples go into the record."""
         message = f"train/loss is {bad.value} at step {bad.step}, from a batch of {len(bad.keys)} samples"
         self.not_finite = True
-        self._tell({"event": "not_finite", "message": message, "step": bad.step, "keys": list(bad.keys)})
+        self._event({"event": "not_finite", "message": message, "step": bad.step, "keys": list(bad.keys)})
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What all ranks had to skip."""
-        self._tell(self.bad_sample_log.total(self.stop_check.ranks))
+        self._event(self.bad_sample_log.total(self.stop_check.ranks))
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        """From here to the end of the optimizer step its state is in between."""
+        """From here to the end of the optimizer step the state is not whole."""
         self.whole = False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
     ) -> None:
-        """Note where we are; at a logging step, write it down."""
+        """Note the position; at a logging step, write a line."""
         self.stopwatch.pause()
         if trainer.global_step == self.run_position.step:
             return  # more batches of this optimizer step to come
@@ -185,13 +195,13 @@ class Progress(pl.Callback):
         loss = mean_over_ranks(self._sum / self._count)
         if self.record is not None:
             self.record.append("train", self.run_position.position(), {**self._measured(module, loss), **self._times()})
-            self._tell(self.bad_sample_log.news())
+            self._event(self.bad_sample_log.news())
             self._look_at_waiting()
         self._sum, self._count = 0.0, 0
         self._last = (self.run_position.step, self.stopwatch.seconds, self.timed_loader.waited)
 
     def _look_at_skipped(self, module: Any) -> None:
-        """Steps that the gradient scaler has skipped: told when they have doubled; RunError when they do not end."""
+        """Steps that the gradient scaler has skipped: an event when they double; RunError when they do not end."""
         if module.skipped_running >= MOST_SKIPPED:
             first = self.run_position.step - module.skipped_running + 1
             error = RunError(
@@ -203,8 +213,8 @@ class Progress(pl.Callback):
                 True  # gradients are reduced before the scaler looks: every rank has skipped the same steps
             )
             raise error
-        if module.skipped >= max(1, 2 * self._skipped_told):
-            self._skipped_told = module.skipped
+        if module.skipped >= max(1, 2 * self._skipped_reported):
+            self._skipped_reported = module.skipped
             steps = (
                 f"{module.skipped:,} optimizer step{'s' if module.skipped > 1 else ''} of {self.run_position.step:,}"
             )
@@ -212,16 +222,16 @@ class Progress(pl.Callback):
                 f"16-mixed: {steps} skipped so far (a gradient overflowed float16): weights and learning rate stay as "
                 "they were"
             )
-            self._tell({"event": "skipped_steps", "message": message, "skipped_steps": module.skipped})
+            self._event({"event": "skipped_steps", "message": message, "skipped_steps": module.skipped})
 
     def _look_at_waiting(self) -> None:
-        """Say once that data come too slowly: a minute in, when what is opened and decoded once no longer counts."""
+        """Record once that data come too slowly: a minute in, when what is opened and decoded once no longer counts."""
         seconds, waited = self.stopwatch.seconds, self.timed_loader.waited
-        if self._waiting_told or seconds < WAITING_AFTER_S or waited <= WAITING_FRACTION * seconds:
+        if self._waiting_reported or seconds < WAITING_AFTER_S or waited <= WAITING_FRACTION * seconds:
             return
-        self._waiting_told = True
+        self._waiting_reported = True
         fraction = min(1.0, waited / seconds)
-        self._tell(
+        self._event(
             {
                 "event": "waiting",
                 "message": f"data: training has waited for data {fraction:.0%} of the time so far; "
@@ -230,7 +240,7 @@ class Progress(pl.Callback):
             }
         )
 
-    def _tell(self, event: Mapping[str, Any] | None) -> None:
+    def _event(self, event: Mapping[str, Any] | None) -> None:
         if self.record is not None and event is not None:
             self.record.append("event", self.run_position.position(), event)
 

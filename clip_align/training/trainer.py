@@ -35,7 +35,7 @@ def build_trainer(
 
     Args:
         config: precision and accumulation.
-        layout: this rank's place among the others.
+        layout: this rank among the others.
         model: what is trained, looked at for BatchNorm.
         max_steps: optimizer steps of the whole run, those before a resume counted.
         callbacks: in the order in which they are called.
@@ -103,7 +103,7 @@ def _without_signals(trainer: Any) -> None:
 
 
 def _quiet() -> None:
-    """What Lightning says about devices, tips and loaders is not for the user of this program."""
+    """Lightning's messages about devices, tips and loaders do not concern the user of this program."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for module in ("pytorch_lightning", "lightning_fabric"):

@@ -67,7 +67,7 @@ def measure(
         callback: whose scores are measured.
         make: builds the model with the weights of a seed.
         settings: of the run's evaluations; record and listeners are left out.
-        stopped: asked between batches.
+        stopped: called between batches; True gives up.
         context: the run's precision.
     """
     silent = replace(settings, record=None, listeners=(), interrupted=stopped)

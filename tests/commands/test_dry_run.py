@@ -13,7 +13,7 @@ from PIL import Image
 from clip_align.commands.cost import BYTES_A_PARAMETER, Cost, cost
 from clip_align.commands.dry_run import dry_run
 from clip_align.commands.train import main
-from clip_align.config import to_plain
+from clip_align.config import Config, to_plain
 from clip_align.data import shared_memory
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, write_provenance
@@ -21,7 +21,10 @@ from clip_align.settings.load_config import load
 from clip_align.training.checkpoint_files import OWN
 from clip_align.training.launch_ranks import RankLayout
 
-ONE = RankLayout(0, 0, 1, 1, gpu=False)
+
+def cost_of(config: Config) -> Cost:
+    one = RankLayout(0, 0, 1, 1, gpu=False)
+    return cost(config.model, config.trainer.precision, config.data.batch_size, config.trainer.accumulate, one)
 
 
 def test_a_run_that_can_start_is_listed_with_its_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +196,7 @@ def test_without_a_model_there_is_no_cost(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_step_is_tried_and_its_memory_counted() -> None:
-    small, large = (cost(load(["callbacks=[]", f"data.batch_size={n}"]), ONE) for n in (8, 16))
+    small, large = (cost_of(load(["callbacks=[]", f"data.batch_size={n}"])) for n in (8, 16))
     assert small.tried <= 8
     assert small.step_seconds is not None
     assert small.step_seconds > 0
@@ -205,7 +208,7 @@ def test_a_step_is_tried_and_its_memory_counted() -> None:
 
 def test_a_model_that_does_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clip_align.commands.cost.free_bytes", lambda device: 1e6)
-    found = cost(load(["callbacks=[]", "model.name=ViT-B-32"]), ONE)
+    found = cost_of(load(["callbacks=[]", "model.name=ViT-B-32"]))
     assert found == Cost(found.parameters, found.parameters * 16, None, None, 0, 224)
     assert found.parameters == 151_277_313  # as open_clip counts them
 

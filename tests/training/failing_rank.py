@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One of two ranks that train on made-up batches and fail together after step 13: ``failing_rank.py FOLDER TOLD``."""
+"""One of two ranks that train on made-up batches and both fail after step 13: ``failing_rank.py FOLDER all|one``."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from train_synthetic import train
 
 from clip_align.errors import RunError
 from clip_align.training.launch_ranks import RankLayout, join_process_group
+from clip_align.training.training_loop import TrainingLoop
 
 
 class Fails(pl.Callback):
-    """Raises on every rank; ``told``: what is raised says that all ranks raise it."""
+    """Raises on every rank; ``on_all_ranks``: what is raised says that all ranks raise it."""
 
-    def __init__(self, told: bool) -> None:
-        self.told = told
+    def __init__(self, on_all_ranks: bool) -> None:
+        self.on_all_ranks = on_all_ranks
 
     def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
         if trainer.global_step == 13:
             error = RunError("it has failed")
-            error.on_all_ranks = self.told
+            error.on_all_ranks = self.on_all_ranks
             raise error
 
 
@@ -36,9 +37,11 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
     layout = RankLayout(rank, rank, 2, 2, gpu=False)
-    join_process_group(layout, stall_limit_s=60.0)
+    join_process_group(layout, 60.0)
+    loops: list[TrainingLoop] = []
     try:
-        train(Path(sys.argv[1]), 20, layout=layout, evaluations=[Fails(sys.argv[2] == "told")])
+        train(Path(sys.argv[1]), 20, layout=layout, evaluations=[Fails(sys.argv[2] == "all")], change=loops.append)
     except RunError as error:
+        loops[0].rescue.save()  # as the end of a run does after every failure
         print(error, flush=True)
         os._exit(1)  # as a rank ends whose others may be gone

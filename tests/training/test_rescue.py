@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from train_synthetic import CONFIG, train, train_losses
 from clip_align.config import OptimizerConfig, TrainerConfig
 from clip_align.training import rescue
 from clip_align.training.checkpoint_files import OWN, load, step_file
+from clip_align.training.run_end import RunEnd
 from clip_align.training.training_loop import TrainingLoop
 
 STEADY = replace(CONFIG, optimizer=OptimizerConfig(lr=1e-2, warmup_steps=2, schedule="constant"))
@@ -86,6 +88,25 @@ def test_a_run_goes_on_from_what_was_saved_as_if_nothing_had_been(tmp_path, how,
     assert train_losses(tmp_path / "parts") == train_losses(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("how", [in_data, in_step])
+def test_a_failure_with_workers_is_saved_exactly_once(tmp_path, capsys, how):
+    """Whether the callback for checkpoints has saved it (between two steps) or the end of the run does (inside one)."""
+    run_end, kept = RunEnd(), []
+
+    def change(loop: TrainingLoop) -> None:
+        how(loop, 7)
+        run_end.rescue = loop.rescue.save
+        kept.append(loop)
+
+    with run_end.followed():
+        train(tmp_path, 16, STEADY, workers=2, change=change)
+    assert run_end.code == 1
+    assert capsys.readouterr().err.startswith("ValueError: no more")
+    events = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    saved = [event["file"] for event in events if event.get("event") == "checkpoint"]
+    assert saved == [f"step-{kept[0].run_position.step:09d}.ckpt"]
+
+
 def test_in_the_middle_of_an_update_nothing_is_saved(tmp_path):
     def broken_update(loop: TrainingLoop, after: int) -> None:
         configure = loop.module.configure_optimizers
@@ -113,7 +134,7 @@ def test_in_the_middle_of_an_update_nothing_is_saved(tmp_path):
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
-    loop = failed(tmp_path, STEADY, in_data, 7)
+    loop = failed(tmp_path, STEADY, in_step, 7)  # which the callback for checkpoints does not save
     with torch.no_grad():
         loop.module.model.visual.weight[0, 0] = torch.nan
     assert loop.rescue.save() is None

@@ -24,8 +24,7 @@ from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, lock, write_provenance
 from clip_align.training import open_run as opening
 from clip_align.training.checkpoint_files import OWN, point_last
-from clip_align.training.launch_ranks import RankLayout
-from clip_align.training.resume import global_batch, resume_command, run_start, steps_of
+from clip_align.training.resume import first_start, global_batch, resume_command, run_start, steps_of
 
 
 def config(**trainer: Any) -> Config:
@@ -57,14 +56,13 @@ def test_steps_from_samples_are_rounded_up():
 def test_the_contrast_does_not_grow_with_accumulation(tmp_path):
     settings = config(accumulate=4)
     start = run_start(replace(settings, paths=PathsConfig(runs=str(tmp_path))), 2)
-    components = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[], data=SimpleNamespace(provenance={}))
-    line = opening._beginning(start, components, SimpleNamespace(world=2), RunFolder(tmp_path / "a"))
+    components = SimpleNamespace(model_name="tiny", event_steps=[], data_provenance={}, stimuli={})
+    line = opening._started_event(start, components, 2, RunFolder(tmp_path / "a"))
     assert (line["global_batch"], line["contrastive_batch"]) == (1024, 256)
     assert line["message"] == (
         "a: tiny, 1000 steps of 1024 samples on 2 ranks (each contrasted with 256), 0 evaluations"
     )
-    components.stimuli = {}
-    about = opening._provenance(start, components, RankLayout(0, 0, 2, 2, False), ["x"], RunFolder(tmp_path / "a"))
+    about = opening._provenance(start, components, 2, ["x"], RunFolder(tmp_path / "a"))
     assert (about["global_batch"], about["contrastive_batch"]) == (1024, 256)
 
 
@@ -135,11 +133,9 @@ def test_the_provenance_keeps_the_fingerprint_of_earlier_data(run):
     write_provenance(run, command=["first"], data_fingerprint="old")
 
     def noted(own: str | None, now: str) -> dict[str, Any]:
-        components: Any = SimpleNamespace(data=SimpleNamespace(provenance={"data_fingerprint": now}), stimuli={})
+        components: Any = SimpleNamespace(data_provenance={"data_fingerprint": now}, stimuli={})
         known = {**start.own, "data_fingerprint": own} if own else start.own
-        return opening._provenance(
-            replace(start, own=known), components, RankLayout(0, 0, 2, 2, False), ["second"], run
-        )
+        return opening._provenance(replace(start, own=known), components, 2, ["second"], run)
 
     for own, now in ((None, "new"), ("old", "old")):
         assert "data_fingerprint_before" not in noted(own, now)["resumed"][0]
@@ -204,11 +200,9 @@ def test_a_new_start_keeps_what_trackers_know_of_the_old_one_aside(run):
 
 
 def test_a_member_of_a_sweep_begins_under_the_name_that_users_type(tmp_path):
-    start = SimpleNamespace(
-        config=replace(config(), paths=PathsConfig(runs=str(tmp_path))), max_steps=9, checkpoint=None, given_up=()
-    )
-    components = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[])
-    line = opening._beginning(start, components, SimpleNamespace(world=1), RunFolder(tmp_path / "sweep" / "0"))
+    start = first_start(replace(config(max_steps=9), paths=PathsConfig(runs=str(tmp_path))), 1)
+    components = SimpleNamespace(model_name="tiny", event_steps=[])
+    line = opening._started_event(start, components, 1, RunFolder(tmp_path / "sweep" / "0"))
     assert line["run"] == "sweep/0"
     assert line["message"].startswith("sweep/0: tiny, 9 steps of 128 samples (each contrasted with 128)")
 
@@ -287,8 +281,8 @@ def test_a_checkpoint_that_was_given_up_is_named_in_lines_and_record(run):
         f"resume: checkpoint step-000000500.ckpt is damaged and was given up ({reason})",
         "resuming from step 400 (step-000000400.ckpt)",
     )
-    components = SimpleNamespace(clip=SimpleNamespace(name="tiny"), callbacks=[])
-    line = opening._beginning(start, components, SimpleNamespace(world=2), run)
+    components = SimpleNamespace(model_name="tiny", event_steps=[])
+    line = opening._started_event(start, components, 2, run)
     assert line["given_up"] == [f"step-000000500.ckpt: {reason}"]
     assert line["message"].endswith(f", from step 400; given up as damaged: step-000000500.ckpt: {reason}")
     opening.folder_of(start)

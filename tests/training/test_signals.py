@@ -154,9 +154,9 @@ def test_a_main_thread_stuck_in_training_is_no_reason_not_to_know_of_a_signal(tm
         import ctypes, os, threading
         signals = Signals()
         def look():
-            while signals.asked is None:
+            while signals.first_signal is None:
                 time.sleep(0.01)
-            os._exit(5 if (signals.received, signals.asked[0]) == (None, 15) else 6)
+            os._exit(5 if (signals.received, signals.first_signal[0]) == (None, 15) else 6)
         with signals.installed():
             signals.training_starts()
             threading.Thread(target=look, daemon=True).start()

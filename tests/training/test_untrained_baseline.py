@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 import torch
 from human_stub import HumanStub
 
-from clip_align.config import Config
+from clip_align.config import Config, to_plain
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.models.tiny import build_tiny
-from clip_align.record.record import Position
-from clip_align.training import after_training as after_training
+from clip_align.training import after_training
 from clip_align.training import untrained_baseline as untrained
 
 MODEL = {"kind": "tiny", "image_size": 32, "words": 20}
@@ -75,14 +72,12 @@ def test_a_signal_stops_it_and_nothing_is_kept(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_keep_it_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    lines: list[tuple[str, dict[str, Any]]] = []
-    record = SimpleNamespace(append=lambda kind, run_position, fields: lines.append((kind, fields)))
-    components = cast("Any", SimpleNamespace(words=None, cache=tmp_path / "file"))
-    opened = cast("Any", SimpleNamespace(record=record))
-    after_training._keep(
-        HumanStub("x"), Config(), components, opened, Position(3, 0, 0, 1.0), {"srocc": {untrained.MEAN: 0.1}}
-    )
-    ((kind, fields),) = lines
-    assert (kind, fields["event"]) == ("event", "warning")
-    assert fields["message"].startswith("human/x: what untrained models score is not kept for the next run")
-    assert str(tmp_path / "file") in fields["message"]
+    line = after_training._keep(HumanStub("x"), MODEL, tmp_path / "file", {"srocc": {untrained.MEAN: 0.1}})
+    assert line is not None
+    assert line.startswith(f"human/x: what untrained models score is not kept for the next run ({tmp_path / 'file'}: ")
+    assert after_training._keep(HumanStub("x"), MODEL, tmp_path, {"srocc": {untrained.MEAN: 0.1}}) is None
+
+
+def test_the_key_of_the_cache_is_what_earlier_runs_wrote() -> None:
+    built_from = after_training._built_from(Config().model, "32", ["a", "b"])
+    assert built_from == {**to_plain(Config())["model"], "words": 2, "precision": "32"}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,8 @@ from clip_align.training import launch_ranks as launch
 from clip_align.training.checkpoint_files import OWN, newest
 from clip_align.training.clip_module import CLIPModule
 from clip_align.training.signals import Signals
-from clip_align.training.train_log import EvaluationCosts, RunPosition
-from clip_align.training.training_loop import LoopContext, TrainingLoop, build_loop
+from clip_align.training.train_log import LogSchedule, RunPosition, faster_data
+from clip_align.training.training_loop import TrainingLoop, build_loop
 
 CONFIG = Config(
     trainer=TrainerConfig(kind="cpu", log_every_n_steps=5),
@@ -57,11 +58,20 @@ def train(
         8 * ranks.world * config.trainer.accumulate, cursor, own["wall_seconds"], own["global_step"]
     )
     batches = loader(first, workers, rank=ranks.rank, world=ranks.world)
-    context = LoopContext(ranks, signals or Signals(), record, EvaluationCosts())
-    carried = {"config": to_plain(config), "words": None}
-    loop = build_loop(config, module, batches, run_position, steps, context, folder / "checkpoints", carried)
+    loop = build_loop(
+        module,
+        batches,
+        run_position,
+        LogSchedule(config.trainer.log_every_n_steps, steps, advice=faster_data(config.data.workers, os.cpu_count())),
+        config.checkpoint,
+        folder / "checkpoints",
+        {"config": to_plain(config), "words": None},
+        ranks=ranks,
+        signals=signals or Signals(),
+        record=record,
+    )
     change(loop)
-    loop.run(config, layout, steps, evaluations, found[0] if found else None)
+    loop.run(config.trainer, layout, evaluations, found[0] if found else None)
     return loop
 
 
