@@ -314,8 +314,7 @@ def drawn(evaluations: Iterable[EvaluationLine], benchmark: str, score: ScoreEnt
         found = measured(line, name)
         if found is None:
             continue
-        opened = measured(line, gate)
-        running = running + 1 if opened is not None and opened.value is not None else 0
+        running = running + 1 if line.get(gate) is not None else 0
         if found.value is None or running >= needed:
             points.append(Drawn(line, *found))
         elif len(lines) == 1:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from clip_align.record.record import History, drawn
-from clip_align.record.schema import BenchmarkLine, ScoreEntry, measured, score_key
+from clip_align.record.schema import BenchmarkLine, ScoreEntry, score_key
 
 
 def _absent(held: bool) -> str:
@@ -132,8 +132,7 @@ def curve_of(history: History, benchmark: BenchmarkLine, score: ScoreEntry) -> C
     key = score_key(benchmark, score)
     points = []
     for line, value, low, high, reason in drawn(history.evaluations, benchmark["key"], score):
-        recorded = measured(line, key)
-        held = value is None and recorded is not None and recorded.value is not None
+        held = value is None and line.get(key) is not None
         points.append(Point(line["global_step"], line["samples_seen"], value, low, high, reason, held))
     return Curve(key, score["label"], score["role"], tuple(points))
 
