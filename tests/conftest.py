@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,11 @@ from types import ModuleType
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself: see clip_align/__main__.py
+# A suite started in the background, or under nohup, inherits ignored signals and would hand them on to the commands
+# that it starts: what they do on Ctrl-C or a closed terminal could not be tested.
+for _number, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _default)
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "battery"))  # its stubs serve others too, and the processes they start
