@@ -41,7 +41,7 @@ from clip_align.evaluation.prepare import why_null
 from clip_align.evaluation.scoring import NAME, all_scores, refuse_names
 from clip_align.evaluation.stimulus import valid_image
 from clip_align.processes.ranks import Ranks
-from clip_align.testing import stubs
+from clip_align.testing import gloo_ranks, stubs
 from clip_align.testing.random_images import random_image
 
 __all__ = ["CHECKS", "Check", "Make", "cheap", "check_all", "event_fields", "same_on_two_ranks"]
@@ -254,7 +254,7 @@ def same_on_two_ranks(make: Make, folder: Path) -> None:
     def work(ranks: Ranks) -> dict[str, Any] | None:
         return event_fields(make(), folder, ranks)
 
-    one, two = (stubs.on_ranks(world, work)[0] for world in (1, 2))
+    one, two = (gloo_ranks.on_ranks(world, work)[0] for world in (1, 2))
     for fields in (one, two):
         require("raised" not in fields, f"on ranks: {fields.get('raised')}")
     require(one == two, "the numbers of two ranks are not those of one")

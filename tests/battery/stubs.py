@@ -22,7 +22,6 @@ from clip_align.testing.stubs import Words as ShippedWords
 from clip_align.testing.stubs import evaluated as evaluated
 from clip_align.testing.stubs import evaluated_model as shipped_subject
 from clip_align.testing.stubs import evaluator as evaluator
-from clip_align.testing.stubs import on_ranks as on_ranks
 
 
 class Words(ShippedWords):

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions on several gloo ranks of one machine, for tests."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clip_align.processes.ranks import Ranks
+
+
+def on_ranks(world: int, work: Callable[[Ranks], Any]) -> list[Any]:
+    """What ``work`` returns on each of ``world`` gloo ranks; ``{"raised": …}`` for a rank that failed.
+
+    Forks: call it before torch has computed anything in this process.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        context = multiprocessing.get_context("fork")
+        processes = [context.Process(target=_rank, args=(rank, world, Path(folder), work)) for rank in range(world)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(120)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        results = [Path(folder) / f"{rank}.json" for rank in range(world)]
+        return [json.loads(r.read_text()) if r.exists() else {"raised": "it hung, or was killed"} for r in results]
+
+
+def _rank(rank: int, world: int, folder: Path, work: Callable[[Ranks], Any]) -> None:
+    torch.set_num_threads(1)
+    try:
+        if world > 1:
+            torch.distributed.init_process_group(
+                "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=world
+            )
+        result = work(Ranks())
+    except Exception as error:
+        result = {"raised": f"{type(error).__name__}: {error}", "where": traceback.format_exc()}
+    (folder / f"{rank}.tmp").write_text(json.dumps(result))
+    os.replace(folder / f"{rank}.tmp", folder / f"{rank}.json")
