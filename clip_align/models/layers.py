@@ -43,7 +43,7 @@ def encode_layers(model: nn.Module, images: torch.Tensor, layers: Iterable[int],
         images: [N, 3, S, S], normalized.
         layers: numbers from 0 to `layer_count`.
         take: called with a layer's number and its tokens [N, T, width]. Tokens before the patches come first;
-            patches and the places of convolutional maps follow row by row. Nothing is normed.
+            patches and the places of convolutional maps follow row by row. Nothing is normalized.
 
     RunError for a layer there is not.
     """

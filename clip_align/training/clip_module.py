@@ -81,7 +81,7 @@ class CLIPModule(pl.LightningModule):
         """Loss of this rank's rows against the columns of all ranks; the gradient's mean over ranks is the whole's."""
         batch = self.intervention.batch(batch, self.step_under_way)
         image = (batch["image"] - self.shift) * self.scale  # [B, 3, S, S], float
-        image = self.model.encode_image(image)  # [B, D], not normed
+        image = self.model.encode_image(image)  # [B, D], not normalized
         text = self.model.encode_text(batch["text"])  # [B, D]
         loss: Tensor = self.loss(image, text, self.model.logit_scale, *ranks())  # float32, outside autocast
         self.losses.add(self.step_under_way, loss, batch["keys"])

@@ -122,8 +122,8 @@ def test_without_words_they_are_null_with_that_reason(
     kind: type[PerceptualCallback], world: Path, tmp_path: Path
 ) -> None:
     callback = kind(world=world)  # type: ignore[call-arg]
-    whom = stubs.evaluated_model(tokenizer=WordTokenizer(["a", "photo", "of", SHAPES[0]], 8))
-    fields = stubs.evaluated([callback], whom, tmp_path)
+    under_test = stubs.evaluated_model(tokenizer=WordTokenizer(["a", "photo", "of", SHAPES[0]], 8))
+    fields = stubs.evaluated([callback], under_test, tmp_path)
     first = f"{callback.key}/{callback.scores[0].name}"
     assert fields[first] is None
     assert fields[f"{first}/reason"].startswith("of its 16 classes 1 has words that the tokenizer knows, at least 3")

@@ -63,25 +63,25 @@ def evaluated_models() -> dict[str, EvaluatedModel]:
 
 
 def events(cache: Path, ranks: Ranks) -> dict[str, Any]:
-    return {name: event(whom, cache, ranks) for name, whom in evaluated_models().items()}
+    return {name: event(under_test, cache, ranks) for name, under_test in evaluated_models().items()}
 
 
-def event(whom: EvaluatedModel, cache: Path, ranks: Ranks) -> dict[str, Any]:
+def event(under_test: EvaluatedModel, cache: Path, ranks: Ranks) -> dict[str, Any]:
     """One event; on ranks above 0 the model's buffers differ, as under DDP."""
     torch.manual_seed(ranks.rank)
-    for buffer in whom.model.buffers():
+    for buffer in under_test.model.buffers():
         if ranks.rank and buffer.is_floating_point():
             buffer.add_(torch.rand_like(buffer))
-    before = [b.clone() for b in whom.model.buffers()]
-    layers = ("projection", "all") if hasattr(whom.model.visual, "attnpool") else ("projection",)
+    before = [b.clone() for b in under_test.model.buffers()]
+    layers = ("projection", "all") if hasattr(under_test.model.visual, "attnpool") else ("projection",)
     callbacks = [stubs.Pairs(pairs=40), stubs.Named(), Shared(pairs=40, name="shared", layers=layers)]
     heard: list[Any] = []
     made, record = stubs.evaluator(
-        callbacks, whom, cache, ranks, batch_size=32, listeners=[lambda s, v: heard.append(dict(v))],
-        weights={"raw": contextlib.nullcontext, "ema": partial(halved, whom.model)},
+        callbacks, under_test, cache, ranks, batch_size=32, listeners=[lambda s, v: heard.append(dict(v))],
+        weights={"raw": contextlib.nullcontext, "ema": partial(halved, under_test.model)},
     )  # fmt: skip
     scores = made.evaluate(0, [c.key for c in callbacks], contextlib.nullcontext)
-    same = all(torch.equal(a, b) for a, b in zip(before, whom.model.buffers(), strict=True))
+    same = all(torch.equal(a, b) for a, b in zip(before, under_test.model.buffers(), strict=True))
     fields = record.scores() if ranks.rank == 0 else None
     items = record.items.get(("human/pairs", 0), {}).get("value", np.zeros(0)).tolist()
     shared = {name: values.tolist() for name, values in record.items.get(("human/shared", 0), {}).items()}

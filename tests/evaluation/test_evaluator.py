@@ -60,16 +60,16 @@ def test_features_are_the_models_own(tmp_path: Path) -> None:
             seen.append(features)
             return super().items(features)
 
-    whom = stubs.evaluated_model()
-    made, _ = stubs.evaluator([Seen()], whom, tmp_path, batch_size=7)
+    under_test = stubs.evaluated_model()
+    made, _ = stubs.evaluator([Seen()], under_test, tmp_path, batch_size=7)
     made.evaluate(0, ["zero_shot/named"], contextlib.nullcontext)
     from clip_align.evaluation.views import cut
 
     tiles = cut(random_image("named/3"), "tiles", stubs.SIZE, 4, "named/3")
-    whom.model.eval()
+    under_test.model.eval()
     with torch.no_grad():
-        expected = whom.model.encode_image(normalized(torch.from_numpy(tiles), whom))  # type: ignore[operator]
-        words = whom.model.encode_text(whom.tokenizer(["a disc", "the disc here"]))  # type: ignore[operator,misc]
+        expected = under_test.model.encode_image(normalized(torch.from_numpy(tiles), under_test))  # type: ignore[operator]
+        words = under_test.model.encode_text(under_test.tokenizer(["a disc", "the disc here"]))  # type: ignore[operator,misc]
     unit = torch.nn.functional.normalize
     assert seen[0][["named/3"]].shape == (1, 4, 12)
     assert np.allclose(seen[0][["named/3"]][0], expected, atol=1e-6)
@@ -82,16 +82,16 @@ def test_an_event_leaves_no_trace(tmp_path: Path) -> None:
             torch.rand(3), np.random.rand(3), random.random()
             return super().items(features)
 
-    whom = stubs.evaluated_model()
-    whom.model.tower[1].eval()  # frozen by intent
-    modes = [m.training for m in whom.model.modules()]
-    made, _ = stubs.evaluator([Careless()], whom, tmp_path)
+    under_test = stubs.evaluated_model()
+    under_test.model.tower[1].eval()  # frozen by intent
+    modes = [m.training for m in under_test.model.modules()]
+    made, _ = stubs.evaluator([Careless()], under_test, tmp_path)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index,union-attr]
     made.evaluate(0, ["human/pairs"], contextlib.nullcontext)
     assert torch.equal(before[0], torch.get_rng_state())
     assert np.array_equal(before[1], np.random.get_state()[1])  # type: ignore[index,arg-type]
     assert before[2] == random.getstate()
-    assert [m.training for m in whom.model.modules()] == modes
+    assert [m.training for m in under_test.model.modules()] == modes
     assert torch.is_grad_enabled()
 
 
@@ -126,8 +126,8 @@ def test_a_model_that_cannot_be_scored_is_null_with_a_reason(tmp_path: Path, mod
 
 def test_unknown_prompt_words_are_null_with_that_reason_and_nothing_is_encoded(tmp_path: Path) -> None:
     model = Counting()
-    whom = stubs.evaluated_model(model, stubs.Words(unknown=["star", "disc", "ring"]))
-    fields = stubs.evaluated([stubs.Named()], whom, tmp_path)
+    under_test = stubs.evaluated_model(model, stubs.Words(unknown=["star", "disc", "ring"]))
+    fields = stubs.evaluated([stubs.Named()], under_test, tmp_path)
     assert fields == {
         "zero_shot/named/srocc": None,
         "zero_shot/named/srocc/reason": "3 prompt words are unknown to the tokenizer: star, disc, ring",
@@ -157,10 +157,10 @@ def test_the_number_of_items_follows_once_the_model_can_be_asked(tmp_path: Path)
         def encode_image(self, images: torch.Tensor) -> torch.Tensor:
             return super().encode_image(images if self.ready else torch.zeros_like(images))
 
-    whom = stubs.evaluated_model(LateStarter())
-    made, record = stubs.evaluator([stubs.Pairs()], whom, tmp_path)
+    under_test = stubs.evaluated_model(LateStarter())
+    made, record = stubs.evaluator([stubs.Pairs()], under_test, tmp_path)
     for step in range(4):
-        whom.model.ready = step > 1
+        under_test.model.ready = step > 1
         made.evaluate(step, ["human/pairs"], contextlib.nullcontext)
     assert [line["n"] for line in record.lines if line["kind"] == "benchmark"] == [None, 8]
 
@@ -276,9 +276,9 @@ def test_a_benchmark_may_ask_for_float32_beside_others_in_the_runs_precision(tmp
     class Exact(stubs.Pairs):
         full_precision = True
 
-    whom = stubs.evaluated_model()
-    alone = stubs.evaluated([Exact(name="exact")], whom, tmp_path)
-    made, record = stubs.evaluator([stubs.Pairs(), Exact(name="exact")], whom, tmp_path)
+    under_test = stubs.evaluated_model()
+    alone = stubs.evaluated([Exact(name="exact")], under_test, tmp_path)
+    made, record = stubs.evaluator([stubs.Pairs(), Exact(name="exact")], under_test, tmp_path)
     made.evaluate(0, ["human/pairs", "human/exact"], partial(torch.autocast, "cpu", torch.bfloat16))
     assert record.scores()["human/exact/srocc"] == alone["human/exact/srocc"]
     exact, rough = (record.items[f"human/{name}", 0]["value"] for name in ("exact", "pairs"))

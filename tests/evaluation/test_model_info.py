@@ -72,18 +72,18 @@ def test_what_adapt_chooses_is_what_is_encoded_scored_and_described(tmp_path: Pa
 
 
 def test_a_callback_adapts_once_to_a_model_and_anew_to_another(tmp_path: Path) -> None:
-    callback, whom = Adapts(), stubs.evaluated_model()
+    callback, under_test = Adapts(), stubs.evaluated_model()
     for _ in range(2):
-        stubs.evaluator([callback], whom, tmp_path)
+        stubs.evaluator([callback], under_test, tmp_path)
     assert len(callback.seen) == 1
-    stubs.evaluator([callback], replace(whom, tokenizer=stubs.Words()), tmp_path)
+    stubs.evaluator([callback], replace(under_test, tokenizer=stubs.Words()), tmp_path)
     assert len(callback.seen) == 2
 
 
-def null(callback: PerceptualCallback, whom: EvaluatedModel, cache: Path) -> str:
+def null(callback: PerceptualCallback, under_test: EvaluatedModel, cache: Path) -> str:
     """The reason why the callback is null; that it is said once, and that nothing is encoded for it."""
     said: list[str] = []
-    made, record = stubs.evaluator([callback], whom, cache, notify=said.append)
+    made, record = stubs.evaluator([callback], under_test, cache, notify=said.append)
     made.evaluate(0, [callback.key], contextlib.nullcontext)
     fields = record.scores()
     (reason,) = {value for name, value in fields.items() if name.endswith("/reason")}
@@ -112,8 +112,8 @@ def test_layers_of_the_benchmarks_own_that_a_model_lacks_make_it_null(tmp_path: 
 
 
 def test_prompts_without_a_tokenizer_make_it_null(tmp_path: Path) -> None:
-    whom = replace(stubs.evaluated_model(), tokenizer=None)
-    assert null(stubs.Named(), whom, tmp_path) == "its prompts need a tokenizer; pass tokenizer=…"
+    under_test = replace(stubs.evaluated_model(), tokenizer=None)
+    assert null(stubs.Named(), under_test, tmp_path) == "its prompts need a tokenizer; pass tokenizer=…"
 
 
 def test_an_error_in_adapt_is_named(tmp_path: Path) -> None:

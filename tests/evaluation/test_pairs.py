@@ -103,23 +103,25 @@ def tower() -> EvaluatedModel:
     )
 
 
-def tokens_of(whom: EvaluatedModel, callback: stubs.Pairs, layer: int) -> np.ndarray:
+def tokens_of(under_test: EvaluatedModel, callback: stubs.Pairs, layer: int) -> np.ndarray:
     """All tokens [2, P, T, width] of both images of the pairs, seen whole."""
     from clip_align.evaluation.inputs import normalized
     from clip_align.evaluation.views import cut
 
     images = [cut(random_image(name), "squash", 16, 1, "")[0] for ids in callback.ids for name in ids]
-    with evaluating(whom.model):
-        found = layer_features(whom.model, normalized(torch.from_numpy(np.stack(images)), whom), [layer])[layer]
+    with evaluating(under_test.model):
+        found = layer_features(under_test.model, normalized(torch.from_numpy(np.stack(images)), under_test), [layer])[
+            layer
+        ]
     return found.numpy().reshape(2, -1, *found.shape[1:])
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_a_layers_distances_are_the_authors(tmp_path: Path, layer: int) -> None:
     """Per feature the mean over tokens of the squared difference, divided by its mean over all pairs."""
-    whom, declared = tower(), Declared(layers=(layer,), view="squash")
-    stubs.evaluated([declared], whom, tmp_path)
-    a, b = tokens_of(whom, declared, layer).astype(np.float64)
+    under_test, declared = tower(), Declared(layers=(layer,), view="squash")
+    stubs.evaluated([declared], under_test, tmp_path)
+    a, b = tokens_of(under_test, declared, layer).astype(np.float64)
     square = ((a - b) ** 2).mean(axis=1)  # [P, width]
     flat_a, flat_b = unit(a.reshape(8, -1)), unit(b.reshape(8, -1))
     expected = {
@@ -140,10 +142,10 @@ def test_a_layers_distances_are_the_authors(tmp_path: Path, layer: int) -> None:
 
 @pytest.mark.parametrize(("tokens", "shape"), [("all", (17, 32)), ("class", (1, 32)), ("mean", (1, 32))])
 def test_tokens_and_shape(tmp_path: Path, tokens: Any, shape: tuple[int, int]) -> None:
-    whom, kept = tower(), Kept(layers=(2,), view="squash", tokens=tokens)
-    stubs.evaluated([kept], whom, tmp_path)
+    under_test, kept = tower(), Kept(layers=(2,), view="squash", tokens=tokens)
+    stubs.evaluated([kept], under_test, tmp_path)
     features = kept.seen[0]
-    every = tokens_of(whom, kept, 2)
+    every = tokens_of(under_test, kept, 2)
     expected = {"all": every, "class": every[:, :, :1], "mean": every[:, :, 1:].mean(axis=2, keepdims=True)}[tokens]
     assert features.shape == shape
     found = np.stack([features[ids].reshape(8, 1, *shape)[:, 0] for ids in kept.ids])
@@ -214,18 +216,18 @@ def test_an_attribute_named_pairs_is_refused(tmp_path: Path) -> None:
 
 def test_rows_are_allocated_for_the_layers_that_want_them_only(tmp_path: Path) -> None:
     """Two benchmarks, one layer each: a layer has rows for its own benchmark's images."""
-    whom = tower()
+    under_test = tower()
     few, many = Kept(pairs=3, prefix="few", name="few", layers=(1,)), Kept(pairs=20, prefix="many", name="many")
-    answer = answered([few, many], whom, tmp_path)
+    answer = answered([few, many], under_test, tmp_path)
     rows = {reading.source: len(table.values) for reading, table in answer.features.items() if table.values is not None}
     assert rows == {1: 2 * 3 * 4, "projection": 2 * 20 * 4}
 
 
-def answered(callbacks: Any, whom: EvaluatedModel, cache: Path, **settings: Any) -> EncodedFeatures:
-    made, _ = stubs.evaluator(callbacks, whom, cache)
+def answered(callbacks: Any, under_test: EvaluatedModel, cache: Path, **settings: Any) -> EncodedFeatures:
+    made, _ = stubs.evaluator(callbacks, under_test, cache)
     union = StimulusUnion(made._prepared.values())
-    with evaluating(whom.model):
-        answers = encode(whom, union.request, 32, Ranks(), contextlib.nullcontext, **settings)
+    with evaluating(under_test.model):
+        answers = encode(under_test, union.request, 32, Ranks(), contextlib.nullcontext, **settings)
     assert answers is not None
     return answers["raw"]
 
@@ -236,8 +238,8 @@ def test_no_map_of_tokens_is_kept(tmp_path: Path) -> None:
     So TID2013's 3,000 pairs take 3,000 x 1,024 x 8 B = 25 MB a layer of ViT-L/14's shape, .62 GB for 25 layers,
     where maps of all tokens would take 3,025 x 257 x 1,024 x 4 B = 3.2 GB a layer.
     """
-    whom, declared = tower(), Declared(pairs=40, layers=("all",), view="squash")
-    answer = answered([declared], whom, tmp_path)
+    under_test, declared = tower(), Declared(pairs=40, layers=("all",), view="squash")
+    answer = answered([declared], under_test, tmp_path)
     held = sum(
         table.values.nbytes
         for tables in (answer.features, answer.squares, answer.norms, answer.sizes)

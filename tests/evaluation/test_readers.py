@@ -59,14 +59,14 @@ def test_maps_have_their_rows_and_columns_as_shape(tmp_path: Path) -> None:
 
 
 def test_gradients_leave_no_trace(tmp_path: Path) -> None:
-    whom = stubs.evaluated_model()
-    for parameter in whom.model.parameters():
+    under_test = stubs.evaluated_model()
+    for parameter in under_test.model.parameters():
         parameter.grad = torch.full_like(parameter, 0.5)
-    before = [parameter.grad for parameter in whom.model.parameters()]
+    before = [parameter.grad for parameter in under_test.model.parameters()]
     callback = Maps(layers=("gradient",))
-    stubs.evaluated([callback], whom, tmp_path)
+    stubs.evaluated([callback], under_test, tmp_path)
     assert (callback.seen[0].images > 0).any()
-    for parameter, gradient in zip(whom.model.parameters(), before, strict=True):
+    for parameter, gradient in zip(under_test.model.parameters(), before, strict=True):
         assert parameter.grad is gradient
         assert gradient is not None
         assert (gradient == 0.5).all()

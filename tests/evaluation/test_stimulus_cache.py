@@ -110,15 +110,15 @@ def test_enlarging_while_encoding_gives_what_enlarging_before_gives(tmp_path: Pa
 
 def test_an_event_is_the_same_from_small_and_from_large_files(tmp_path: Path) -> None:
     model = stubs.StubModel()
-    whom = EvaluatedModel(model, stubs.SIZE, (0.5,) * 3, (0.25,) * 3)
-    small = stubs.evaluated([Shows(6, name="x")], whom, tmp_path / "small")
+    under_test = EvaluatedModel(model, stubs.SIZE, (0.5,) * 3, (0.25,) * 3)
+    small = stubs.evaluated([Shows(6, name="x")], under_test, tmp_path / "small")
 
     class AtModelSize(Shows):
         def stimuli(self) -> Iterable[Stimulus]:
             for name in self.ids:
                 yield Stimulus(name, partial(_large, name))
 
-    large = stubs.evaluated([AtModelSize(6, name="x")], whom, tmp_path / "large")
+    large = stubs.evaluated([AtModelSize(6, name="x")], under_test, tmp_path / "large")
     assert small == large
 
 

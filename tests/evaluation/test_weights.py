@@ -173,7 +173,7 @@ def test_a_tokenizer_that_pads_to_the_longest_text_of_a_batch(tmp_path: Path) ->
             found = super().__call__(texts)
             return found[:, : int(found.ne(0).sum(dim=1).max())]
 
-    whom = stubs.evaluated_model(stubs.StubModel(), Ragged())
-    once = stubs.evaluated([stubs.Named()], whom, tmp_path, batch_size=4)
-    assert once == stubs.evaluated([stubs.Named()], whom, tmp_path, batch_size=4)
+    under_test = stubs.evaluated_model(stubs.StubModel(), Ragged())
+    once = stubs.evaluated([stubs.Named()], under_test, tmp_path, batch_size=4)
+    assert once == stubs.evaluated([stubs.Named()], under_test, tmp_path, batch_size=4)
     assert once["zero_shot/named/srocc"] is not None
