@@ -19,7 +19,7 @@ def bound() -> list[str]:
         return []
     prefix = ["setpriv", f"--bounding-set={_CAPABILITIES}", f"--inh-caps={_CAPABILITIES}"]
     if not _works(tuple(prefix)):
-        pytest.skip("the tests are run by root, under_test permissions do not bind, and setpriv does not work here")
+        pytest.skip("the tests are run by root, which permissions do not bind, and setpriv does not work here")
     return prefix
 
 
