@@ -8,6 +8,7 @@ rules, with the same error messages.
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import inspect
 import types
 import typing
@@ -22,6 +23,7 @@ from clip_align.settings.arguments import check_markers
 from clip_align.settings.signatures import Marker, Parameter
 from clip_align.structure import INVALID, convert
 
+# paths are typed as text in a configuration
 SCALARS: dict[Any, Any] = {int: int, float: float, str: str, bool: bool, Path: str, type(None): type(None)}
 SEQUENCES = (collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, list, set, frozenset)
 MAPPINGS = (collections.abc.Mapping, dict)
@@ -31,16 +33,19 @@ def parameters_of(cls: type, base: type) -> Mapping[str, Parameter]:
     """Arguments of a class's constructor and, where it takes ``**base``, of the next base's, up to ``base``."""
     found: dict[str, Parameter] = {}
     for owner in cls.__mro__:
-        init = owner.__dict__.get("__init__")
+        init = owner.__dict__.get("__init__")  # its own: getattr would find an inherited one again
         if init is None:
             continue
-        hints = _hints(init)
+        hints: dict[str, Any] = {}
+        with contextlib.suppress(Exception):  # a name that exists for type checkers only: not checked
+            hints = typing.get_type_hints(init, include_extras=True)
         signature = list(inspect.signature(init).parameters.values())[1:]  # without self
         for argument in signature:
             if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
                 continue
             hint = hints.get(argument.name, Any)
             required = argument.default is argument.empty
+            # the class nearest to cls wins, as Python has it
             found.setdefault(argument.name, Parameter(_plain_hint(hint), required, tuple(_markers(hint))))
         if owner is base or not any(argument.kind is argument.VAR_KEYWORD for argument in signature):
             break
@@ -60,9 +65,9 @@ def checked(
     errors: list[Problem] = []
     taken = dict(given)
     for name, value in given.items():
-        if name not in parameters:
+        if name not in parameters:  # unknown names are refused by the constructor itself
             continue
-        before, path = len(errors), f"{where}.{name}"
+        before, path = len(errors), f"{where}.{name}"  # before: to see whether this value was the invalid one
         converted = convert(parameters[name].hint, as_typed(value), path, errors)
         if len(errors) == before:
             check_markers(parameters[name], converted, path, errors)
@@ -72,16 +77,9 @@ def checked(
     return taken, errors
 
 
-def _hints(init: Any) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(init, include_extras=True)
-    except Exception:  # a name that exists for type checkers only: not checked
-        return {}
-
-
 def _plain_hint(hint: Any) -> Any:
     """An annotation as a type that ``structure.convert`` supports, else Any."""
-    if isinstance(hint, type) and hint in SCALARS:
+    if isinstance(hint, type) and hint in SCALARS:  # in itself would fail for a hint that cannot be hashed
         return SCALARS[hint]
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
@@ -90,9 +88,10 @@ def _plain_hint(hint: Any) -> Any:
         return hint
     if origin in (Union, types.UnionType):
         kinds = tuple(_plain_hint(h) for h in inner)
+        # a member that cannot be checked may be what the value is
         return Any if Any in kinds else Union[kinds]  # noqa: UP007 - built at run time
     if origin in MAPPINGS:
-        return dict.__class_getitem__((str, _plain_hint(inner[-1])))
+        return dict.__class_getitem__((str, _plain_hint(inner[-1])))  # keys of yaml are text
     if origin in SEQUENCES or (origin is tuple and inner[-1:] == (Ellipsis,)):
         return tuple.__class_getitem__((_plain_hint(inner[0]), ...))
     return tuple.__class_getitem__(tuple(map(_plain_hint, inner))) if origin is tuple else Any

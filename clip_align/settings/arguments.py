@@ -25,10 +25,15 @@ def checked(
     """
     arguments: dict[str, Any] = {}
     for name, value in given.items():
-        if name in parameters:
-            arguments[name] = _argument(parameters[name], value, f"{path}.{name}", errors)
-        else:
-            errors.append(unknown_key(f"{path}.{name}", [f"{path}.{known}" for known in parameters]))
+        where = f"{path}.{name}"
+        if name not in parameters:
+            errors.append(unknown_key(where, [f"{path}.{known}" for known in parameters]))
+            continue
+        before = len(errors)
+        converted = convert(parameters[name].hint, value, where, errors)
+        if len(errors) == before:  # a range says nothing about a value of another type
+            check_markers(parameters[name], converted, where, errors)
+        arguments[name] = value if converted is INVALID else plain(converted)
     return arguments
 
 
@@ -46,11 +51,3 @@ def check_markers(parameter: Parameter, value: object, where: str, errors: list[
             check_range(value, marker, where, errors)
         elif problem := marker.problem(value, where):
             errors.append(problem)
-
-
-def _argument(parameter: Parameter, value: object, where: str, errors: list[Problem]) -> Any:
-    before = len(errors)
-    converted = convert(parameter.hint, value, where, errors)
-    if len(errors) == before:
-        check_markers(parameter, converted, where, errors)
-    return value if converted is INVALID else plain(converted)

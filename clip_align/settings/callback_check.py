@@ -33,6 +33,7 @@ def checked(callbacks: Mapping[str, CallbackConfig], errors: list[Problem]) -> d
     found = {name: _checked(f"callbacks.{name}", callback, errors) for name, callback in callbacks.items()}
     by_key: dict[str, list[str]] = defaultdict(list)
     for name, callback in callbacks.items():
+        # None where it is known only after importing the class
         if key := record_key(name, callback.target, callback.arguments):
             by_key[key].append(name)
     for key, names in by_key.items():
@@ -79,7 +80,9 @@ def _checked(path: str, callback: CallbackConfig, errors: list[Problem]) -> Call
     if parameters is None:
         return callback
     given = dict(callback.arguments)
+    # null: the interval of the whole run, set once its length is known (training/default_intervals)
     followed = [n for n in ("every_n_steps",) if n in parameters and n in given and given[n] is None]
+    # only the given arguments are replaced: defaults stay with the class
     given |= arguments.checked(path, parameters, {k: v for k, v in given.items() if k not in followed}, errors)
     if "name" in parameters and callback.arguments.get("name") is None:  # the name is then the key
         arguments.check_markers(parameters["name"], path.removeprefix("callbacks."), path, errors)
@@ -95,7 +98,7 @@ def _parameters(path: str, target: str, errors: list[Problem]) -> Mapping[str, P
     try:
         parameters = constructor(target)
     except NotFoundError as missing:
-        if not_in_this_release(target):
+        if not_in_this_release(target):  # announced in the yaml files, its module comes later
             release = versions()["clip-align"] or "this version"
             off = f"leave it out: ~callbacks.{path.removeprefix('callbacks.')}"
             errors.append(Problem(path, f"its loader is not part of clip-align {release} yet; {off}", missing=True))

@@ -74,12 +74,14 @@ def compose(overrides: Sequence[str], context: Sequence[str] = ()) -> Composed:
     with hydra() as loader:
         parsed = _accepted_form(parse(overrides, errors, loader), errors, loader)
         if context:
+            # Hydra takes the last of two values: the typed one
             parsed = [*_valid_context(context, parsed, loader), *parsed]
         lines = completed([str(o.input_line) for o in parsed], parsed)
         try:
             config = _composed(lines)
-        except NotComposedError:
+        except NotComposedError:  # the slower search for the override at fault, only when there is one
             config = _diagnosed(parsed, context, loader, errors)
+        # for a resumed run alone, which asks whether a typed key is a group
         groups = group_names(loader, lines) if context else []
         plain = _resolved(config, errors)
     typed = tuple(o.key_or_group for o in parsed if o.input_line not in context)
@@ -120,11 +122,12 @@ def sweep(overrides: Sequence[str]) -> Sweep:
             what = "nothing to sweep over; give a key several values, seed=1,2, or leave it out"
             errors.append(Problem("--multirun", what))
         try:
-            empty = [o for o in several if not list(o.sweep_string_iterator())]
+            empty = [o for o in several if not list(o.sweep_string_iterator())]  # seed=range(3,1) expands to nothing
             what = "no value to sweep over; give several, such as seed=1,2"
             errors.extend(Problem(o.key_or_group, what, shown=str(o.input_line)) for o in empty)
             if errors:
                 raise UserError(*errors)
+            # one batch: no limit on its size
             (combinations,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
         except HydraException as error:
             raise UserError(one_line(error)) from None
@@ -152,22 +155,23 @@ def parse(overrides: Iterable[str], errors: list[Problem], loader: ConfigLoader)
     parsed: list[Override] = []
     for typed in overrides:
         key, equals, value = typed.partition("=")
-        if key.startswith("-"):
+        if key.startswith("-"):  # a flag that train does not have
             errors.append(Problem(typed, f"{DASHES}; settings are typed as key=value"))
             continue
         if not equals and not key.startswith("~"):
             errors.append(Problem(typed, "not of the form key=value; groups are chosen the same way: model=tiny"))
             continue
-        if key.lstrip("+") in texts():
+        if key.lstrip("+") in texts():  # before parsing, which would make 2024_01 the number 202401
             value = numbers_as_text(value)
             typed = f"{key}={value}"
         if key.startswith("tracker.") and TRACKERS.target(key.partition(".")[2]) is not None:
             key, typed = f"++{key}", f"++{typed}"  # the key exists only if its tracker was chosen
+        # as typed first: what Hydra understands keeps its meaning; each form once
         for attempt in dict.fromkeys((typed, *_attempts(key, value))) if equals else (typed,):
             try:
                 parsed.append(parser.parse_override(attempt))
                 parsed[-1].config_loader = loader  # needed by a sweep over glob(…)
-                break
+                break  # the first form that Hydra can parse
             except HydraException as error:
                 reason = one_line(error)
         else:
@@ -180,6 +184,7 @@ def texts() -> frozenset[str]:
     """Keys whose value is text, even if it looks like a number: name=2024_01."""
     found = []
     for name, hint in typing.get_type_hints(schema.Config).items():
+        # the section of the data has the fields of every kind, whichever is chosen
         sections = [SOURCES.load(kind) for kind in SOURCES.names()] if name == SOURCES.group else [hint]
         for section in filter(dataclasses.is_dataclass, sections):
             found += [f"{name}.{key}" for key, inner in typing.get_type_hints(section).items() if _is_text(inner)]
@@ -194,7 +199,7 @@ def _is_text(hint: Any) -> bool:
 def _unreadable(parser: OverridesParser, typed: str, key: str, reason: str) -> Problem:
     """The problem of an override that cannot be parsed: its value, or else its key, is at fault."""
     try:
-        parser.parse_override(f"{key}=0")
+        parser.parse_override(f"{key}=0")  # 0 is valid for the grammar whatever the key
     except HydraException:
         what = f"'{key}' is not a key; keys are names with a dot between two, like trainer.max_steps"
         return Problem(key, what, shown=typed)
@@ -218,7 +223,7 @@ def completed(lines: list[str], parsed: Sequence[Override]) -> list[str]:
     if named is None or named.value() is None:
         return lines
     model = ["model=open_clip"] if "model" not in keys and "experiment" not in keys else []
-    resnet = "vit" not in str(named.value()).lower() and "optimizer" not in keys
+    resnet = "vit" not in str(named.value()).lower() and "optimizer" not in keys  # as open_clip chooses betas and eps
     return [*model, *(["optimizer=clip_resnet"] if resnet else []), *lines]
 
 
@@ -250,6 +255,7 @@ def options(group: str, loader: ConfigLoader, lines: Sequence[str] = ()) -> list
 
 def one_line(error: BaseException) -> str:
     """An exception's text on one line, without Hydra's advice for programmers."""
+    # some errors have no text of their own
     text = " ".join(str(error).split()) or type(error).__name__
     return re.split(r" (?:See https?:|To append to your config|full_key:|Set the environment variable)", text)[0]
 
@@ -266,6 +272,7 @@ def _accepted_form(parsed: Sequence[Override], errors: list[Problem], loader: Co
             wrong = _form_problems(override, lines, loader)
         errors.extend(wrong)
         accepted += [] if wrong else [override]
+    # in the order of typing: of two the last one counts
     return [override for override in parsed if override in accepted]
 
 
@@ -289,11 +296,13 @@ def _diagnosed(
     lines = [str(o.input_line) for o in parsed]
     groups = group_names(loader, lines)
     of_hydra = [str(o.input_line) for o in parsed if override_check.of_hydra(o.key_or_group)]
+    # choices of options come first: which keys exist depends on them
     first = [str(o.input_line) for o in parsed if o.key_or_group in groups or str(o.input_line) in context]
     plus = [str(o.input_line) for o in parsed if o.is_add() or o.is_force_add()]
     added = [line for line in plus if line not in (*of_hydra, *first)]
     chosen = _together([], [*of_hydra, *completed(first, parsed), *added], errors)
     base = _composed(chosen)
+    # unresolved: a reference that cannot be resolved is reported by _resolved
     known = flat(OmegaConf.to_container(base, resolve=False))
     values: list[str] = []
     for override in parsed:
@@ -309,6 +318,7 @@ def _diagnosed(
 
 def _together(chosen: list[str], lines: list[str], errors: list[Problem]) -> list[str]:
     """``chosen`` and the lines that compose with it, all together or else one by one; problems for the others."""
+    # composing is slow, so all of them at once before one by one
     with contextlib.suppress(NotComposedError):
         _composed([*chosen, *lines])
         return [*chosen, *lines]
@@ -324,8 +334,11 @@ def _together(chosen: list[str], lines: list[str], errors: list[Problem]) -> lis
 def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictConfig, delete: bool) -> Problem:
     """The problem of a key that does not exist, or not with the chosen options."""
     group, _, name = key.partition(".")
-    for option, owner in _owners(group):
-        if name != "kind" and name in {f.name for f in fields(owner)}:
+    owners: dict[str, type] = {"tiny": schema.ModelConfig} if group == "model" else {}
+    if group == SOURCES.group:
+        owners = {kind: SOURCES.load(kind) for kind in SOURCES.names()}
+    for option, owner in owners.items():  # a key that exists, but with another option than the chosen one
+        if name != "kind" and name in {f.name for f in fields(owner)}:  # every owner has a kind
             chosen = f"{group}={base[group].kind}"
             return Problem(key, f"only with {group}={option}, and this is {chosen}; type {group}={option} too")
     if group == "callbacks" and name:
@@ -336,19 +349,11 @@ def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictC
             return Problem(key, f"no callback of this name{hint}")
         if "." in name and takes(str(base.callbacks[callback].get("_target_")), name.partition(".")[2]):
             return Problem(key, f"taken by the class, but not in its yaml; add it by typing +{key}=…")
-    if key.rpartition(".")[2].lower() in EPOCHS:
+    if key.rpartition(".")[2].lower() in EPOCHS:  # a habit from other trainers; no spelling is near
         what = "a run's length is trainer.max_steps (optimizer steps) or trainer.samples (epochs x samples of the data)"
         return Problem(key, f"unknown key; {what}: one epoch of 20,000 images is trainer.samples=20000")
     leaves = [k for k, v in known.items() if delete or not isinstance(v, dict)]
     return unknown_key(key, [*leaves, *(g for g in groups if "/" not in g)])
-
-
-def _owners(group: str) -> Iterator[tuple[str, type]]:
-    """Options of a group with their dataclasses, for keys typed without choosing the option."""
-    if group == "model":
-        yield "tiny", schema.ModelConfig
-    elif group == SOURCES.group:
-        yield from ((kind, SOURCES.load(kind)) for kind in SOURCES.names())
 
 
 def group_names(loader: ConfigLoader, lines: Sequence[str] = ()) -> list[str]:
@@ -367,6 +372,7 @@ def _resolved(config: DictConfig, errors: list[Problem]) -> dict[str, Any]:
     plain = _plain(config, "", wrong)
     as_typed = flat(OmegaConf.to_container(config, resolve=False)) if wrong else {}
     for key, reason in wrong.items():
+        # the cause alone is reported, not every key that refers to it
         if not any(f"${{{other}}}" in str(as_typed[key]) for other in wrong):
             errors.append(Problem(key, reason))
     return {key: value for key, value in plain.items() if key != "hydra"}
@@ -378,6 +384,7 @@ def _plain(node: DictConfig, path: str, wrong: dict[str, str]) -> dict[str, Any]
     for key in map(str, node):
         where = join(path, key)
         try:
+            # reading it would raise; refused later, by its key
             value = "???" if OmegaConf.is_missing(node, key) else node[key]
             if isinstance(value, DictConfig):
                 found[key] = _plain(value, where, wrong)

@@ -22,6 +22,7 @@ from clip_align.runs.folder import bad_name
 TINY_STRIDE = 8  # models.tiny.STRIDE, which cannot be imported without torch
 HALF_WITHOUT_GPU = Problem("trainer.precision", "16-mixed needs a GPU; on the CPU take bf16-mixed or 32")
 BATCH = ("data.batch_size", "trainer.accumulate", "trainer.devices")  # the factors of a global batch
+# family/benchmark/score, with @ and the variant of a score where there are several
 RECORD_KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+(@[a-z0-9_]+)?")
 
 
@@ -33,8 +34,7 @@ def problems(config: Config, refused: Collection[str] = ()) -> list[Problem]:
         refused: keys of those values; problems that depend on one of them are left out.
     """
     checks = (
-        _name(config.name, config.resume),
-        _paths(config.paths),
+        _place(config.name, config.resume, config.paths),
         _best(config.checkpoint.best, config.callbacks, config.resume is not None),
         config.data.combinations(config.trainer.accumulate * (config.trainer.devices or 1)),
         _noise(config.data, config.callbacks),
@@ -45,14 +45,12 @@ def problems(config: Config, refused: Collection[str] = ()) -> list[Problem]:
     return [p for p, reads in found if not any(related(key, read) for key in refused for read in reads or [p.key])]
 
 
-def _name(name: str | None, resume: str | None) -> Iterator[Finding]:
+def _place(name: str | None, resume: str | None, paths: PathsConfig) -> Iterator[Finding]:
+    """The run's name and its folders, without looking at the disk."""
     if name is not None and (problem := bad_name(name)):
         yield Finding(problem)
-    if resume == "auto" and name is None:
+    if resume == "auto" and name is None:  # auto looks for the run of that name
         yield Finding(Problem("resume", "auto needs to know which run: type name=… too"), ("resume", "name"))
-
-
-def _paths(paths: PathsConfig) -> Iterator[Finding]:
     if not paths.runs.strip():
         yield Finding(Problem("paths.runs", "empty; give a folder: paths.runs=runs"))
     if paths.cache is not None and not paths.cache.strip():
@@ -67,12 +65,13 @@ def _best(best: str | None, callbacks: Mapping[str, CallbackConfig], resumed: bo
         yield Finding(
             Problem("checkpoint.best", f"'{best}' is not a key of the record; it looks like human/tid2013_remade/srocc")
         )
-    elif best != CheckpointConfig().best:
+    elif best != CheckpointConfig().best:  # it was chosen, so a run without it is a mistake
         names = [str(c.arguments.get("name") or name) for name, c in callbacks.items()]
         if best.split("/")[1] not in names:
             none = "for no best: checkpoint.best=null"
             hint = "leave the callback in, a run continues with it" if resumed else none
             what = f"no callback that is chosen writes {best}; chosen are: {', '.join(names) or 'none'}; {hint}"
+            # a name that is invalid itself says nothing about what is written
             reads = ("checkpoint.best", "callbacks.*.name", *(f"callbacks.{name}.name" for name in callbacks))
             yield Finding(Problem("checkpoint.best", what), reads)
 
@@ -84,6 +83,7 @@ def _noise(data: DataConfig, callbacks: Mapping[str, CallbackConfig]) -> Iterato
     key, noise = f"data.{data.noise_option}", getattr(data, data.noise_option)
     for name, callback in callbacks.items():
         sigmas = callback.arguments.get("sigmas")
+        # sigmas of another type have a problem of their own
         tested = [s for s in sigmas if isinstance(s, (int, float))] if isinstance(sigmas, (list, tuple)) else []
         if tested and noise >= min(tested):
             what = (
@@ -110,7 +110,7 @@ def _model(model: ModelConfig) -> Iterator[Finding]:
     elif model.name == "tiny":
         what = "tiny is not an open_clip architecture but the option model=tiny; type that"
         yield Finding(Problem("model.name", what))
-    elif problem := open_clip_names.problem(model.name):
+    elif problem := open_clip_names.problem(model.name):  # unknown, or one that would be downloaded
         yield Finding(Problem("model.name", problem))
 
 
@@ -121,6 +121,7 @@ def _trainer(trainer: TrainerConfig, batch_size: int) -> Iterator[Finding]:
     if trainer.max_steps is not None and trainer.samples is not None:
         what = f"both max_steps={trainer.max_steps} and samples={trainer.samples} are given"
         yield Finding(Problem("trainer", f"{what}; keep one and set the other to null"), lengths)
+    # a lower bound: under torchrun, or with all GPUs, there are more ranks
     batch = batch_size * trainer.accumulate * (trainer.devices or 1)
     if trainer.samples is not None and trainer.samples < batch:
         what = f"{trainer.samples} are fewer than one global batch of {batch}"

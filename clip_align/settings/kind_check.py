@@ -7,32 +7,31 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from clip_align.config import Config, KindConfig, TrackerConfig
+from clip_align.config import KindConfig, TrackerConfig
 from clip_align.errors import Problem
-from clip_align.kinds import INTERVENTIONS, LOSSES, TRACKERS, Table
+from clip_align.kinds import TRACKERS, Table
 from clip_align.settings import arguments
 from clip_align.settings.signatures import constructor
 from clip_align.structure import shown
 
 
-def checked(config: Config, errors: list[Problem]) -> Config:
-    """The configuration with converted options of every kind; ``errors`` receives the problems."""
-    return replace(
-        config,
-        loss=_kind(config.loss, LOSSES, errors),
-        intervention=_kind(config.intervention, INTERVENTIONS, errors),
-        tracker=_trackers(config.tracker, errors),
-    )
+def checked(chosen: KindConfig, table: Table, errors: list[Problem]) -> KindConfig:
+    """A loss or intervention with its options converted to the annotated types.
 
-
-def _kind(chosen: KindConfig, table: Table, errors: list[Problem]) -> KindConfig:
+    Args:
+        chosen: as configured.
+        table: the kinds that there are.
+        errors: receives a problem for an unknown kind, and for each unknown, missing or invalid option.
+    """
     options = _options(table.group, chosen.kind, chosen.options, table, errors)
     return chosen if options is None else replace(chosen, options=options)
 
 
-def _trackers(config: TrackerConfig, errors: list[Problem]) -> TrackerConfig:
+def checked_trackers(config: TrackerConfig, errors: list[Problem]) -> TrackerConfig:
+    """The trackers with converted options; ``errors`` receives the problems."""
     kinds = {}
     for name, options in config.kinds.items():
+        # a tracker of another package names its module; it is no option of its constructor
         named = {"kind": options["kind"]} if "kind" in options else {}
         own = {key: value for key, value in options.items() if key != "kind"}
         found = _options(f"tracker.{name}", str(options.get("kind", name)), own, TRACKERS, errors)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from clip_align.config import Config, read
 from clip_align.errors import Problem, UserError
+from clip_align.kinds import INTERVENTIONS, LOSSES
 from clip_align.settings import callback_check, kind_check
 from clip_align.settings.compose import compose
 from clip_align.settings.config_check import problems
@@ -37,8 +38,13 @@ def load_with_problems(overrides: Sequence[str]) -> tuple[Config | None, list[Pr
     errors: list[Problem] = []
     config = read(resumed(compose(overrides), overrides, errors), errors)
     if config is not None:
-        config = kind_check.checked(config, errors)
-        config = replace(config, callbacks=callback_check.checked(config.callbacks, errors))
+        config = replace(
+            config,
+            loss=kind_check.checked(config.loss, LOSSES, errors),
+            intervention=kind_check.checked(config.intervention, INTERVENTIONS, errors),
+            tracker=kind_check.checked_trackers(config.tracker, errors),
+            callbacks=callback_check.checked(config.callbacks, errors),
+        )
         errors += problems(config, [problem.key for problem in errors])
     # a key that was typed with an invalid value is not reported as missing too
     wrong = {problem.key for problem in errors if not problem.missing}

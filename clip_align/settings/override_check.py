@@ -40,7 +40,7 @@ def problems(override: Override, groups: Sequence[str], options: Callable[[str],
         yield from _of_hydra(key, override.value(), line)
     elif key in groups:
         yield from _chosen(key, override.value(), options(key))
-    elif key in [f"{group}.kind" for group in KINDS]:
+    elif key in [f"{group}.kind" for group in KINDS]:  # would leave the keys of another option behind
         group = key.partition(".")[0]
         what = f"follows from the option that is chosen; type {group}={as_bare(override.value())}"
         yield Problem(group, what, shown=line)
@@ -49,7 +49,7 @@ def problems(override: Override, groups: Sequence[str], options: Callable[[str],
 def split_by_the_shell(overrides: Sequence[str]) -> Iterator[Problem]:
     """A problem if a shell has expanded braces into several words, of which Hydra would use the last."""
     shards = [typed for typed in overrides if typed.lstrip("+").startswith("data.shards=")]
-    if len(shards) > 1:
+    if len(shards) > 1:  # a list of several is typed as one word: [a,b]
         yield Problem(
             "data.shards",
             f"typed {len(shards)} times, as a shell does with braces; "
@@ -59,7 +59,7 @@ def split_by_the_shell(overrides: Sequence[str]) -> Iterator[Problem]:
 
 def of_hydra(key: str) -> bool:
     """Whether a key is a setting of Hydra itself."""
-    return key.replace("/", ".").split(".")[0] == "hydra"
+    return key.replace("/", ".").split(".")[0] == "hydra"  # groups are typed with a slash, keys with a dot
 
 
 def as_bare(value: object) -> str:
@@ -69,7 +69,7 @@ def as_bare(value: object) -> str:
 
 def _taken_away(key: str, groups: Sequence[str]) -> Iterator[Problem]:
     group, _, name = key.partition(".")
-    if group == "callbacks" and name and "." not in name:
+    if group == "callbacks" and name and "." not in name:  # ~callbacks.world: the only removal
         return
     if key in SEVERAL:
         instead = f"for none {key}=[]"
@@ -99,10 +99,10 @@ def _is_there(place: str) -> bool:
     scheme, _, path = place.rpartition("://")
     if scheme == "pkg":
         try:
-            return importlib.util.find_spec(path.replace("/", ".")) is not None
-        except (ImportError, ValueError):
+            return importlib.util.find_spec(path.replace("/", ".")) is not None  # imports the parents of path at most
+        except (ImportError, ValueError):  # no such parent; a name that is none
             return False
-    return Path(path).is_dir() if scheme in ("file", "") else True
+    return Path(path).is_dir() if scheme in ("file", "") else True  # other schemes belong to plugins: Hydra looks
 
 
 def _chosen(group: str, value: Any, there: Sequence[str]) -> Iterator[Problem]:
@@ -115,7 +115,7 @@ def _chosen(group: str, value: Any, there: Sequence[str]) -> Iterator[Problem]:
     if isinstance(value, list) and group not in SEVERAL:
         yield Problem(group, f"one option, not a list; valid: {', '.join(there)}")
         return
-    if value is None and group in SEVERAL:
+    if value is None and group in SEVERAL:  # none of several is an empty list
         yield Problem(group, f"no such option; for none {group}=[]", shown=f"{group}=null")
         return
     for option in map(as_bare, value if isinstance(value, list) else [value]):
@@ -127,10 +127,11 @@ def _chosen(group: str, value: Any, there: Sequence[str]) -> Iterator[Problem]:
 
 def _hint(group: str, option: str, there: Sequence[str]) -> str:
     """The option or open_clip name that may have been meant."""
-    guess = nearest(option.lower().replace("-", "_").replace("/", "_"), there)
+    guess = nearest(option.lower().replace("-", "_").replace("/", "_"), there)  # our files: vit_b_32
     guesses = [f"{group}={guess}"] if guess else []
     if group == "model":
         known = {name.lower(): name for name in open_clip_names.offline_names()}
+        # open_clip writes ViT-B-32, papers ViT-B/32
         architecture = known.get(option.lower().replace("/", "-")) or known.get(option.lower().replace("_", "-"))
         guesses += [f"model.name={architecture}"] if architecture else []
     return f"did you mean {' or '.join(guesses)}? " if guesses else ""

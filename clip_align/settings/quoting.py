@@ -36,7 +36,14 @@ def numbers_as_text(value: str) -> str:
     >>> numbers_as_text("[1e3,first,null]")
     "['1e3',first,null]"
     """
-    return ",".join(_number_as_text(part) for part in split(value))
+    parts = []
+    for part in split(value):
+        bare = part.strip()
+        if bare.startswith("[") and bare.endswith("]"):
+            parts.append(f"[{numbers_as_text(bare[1:-1])}]")
+        else:
+            parts.append(as_text(bare) if NOT_TEXT.fullmatch(bare) else part)
+    return ",".join(parts)
 
 
 def as_typed(value: object) -> str:
@@ -48,7 +55,7 @@ def as_typed(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, (bool, int, float)):
-        return str(value).lower()
+        return str(value).lower()  # true, not True
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{k}:{as_typed(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (list, tuple)):
@@ -74,29 +81,19 @@ def split(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _number_as_text(text: str) -> str:
-    bare = text.strip()
-    if bare.startswith("[") and bare.endswith("]"):
-        return f"[{numbers_as_text(bare[1:-1])}]"
-    return as_text(bare) if NOT_TEXT.fullmatch(bare) else text
-
-
 def _part(text: str) -> str:
     bare = text.strip()
-    before = text[: len(text) - len(text.lstrip())]
-    if bare[:1] in ("'", '"') or not bare:
+    before = text[: len(text) - len(text.lstrip())]  # blanks outside the quotes stay
+    if bare[:1] in ("'", '"') or not bare:  # quoted already
         return text
     if bare.startswith("[") and bare.endswith("]"):
         return f"{before}[{quoted(bare[1:-1])}]"
     if bare.startswith("{") and bare.endswith("}"):
         entries = list(split(bare[1:-1]))
-        if all(ENTRY.match(e) for e in entries):
-            return f"{before}{{{','.join(_entry(e) for e in entries)}}}"
+        if all(ENTRY.match(e) for e in entries):  # else it is a brace glob: {a,b}
+            pairs = [entry.partition(":") for entry in entries]  # only values may need quotes
+            inner = [f"{name}:" + _part(value) for name, _, value in pairs]
+            return f"{before}{{{','.join(inner)}}}"
     if re.search(r"[{}\[\]()]", bare):
         return before + as_text(bare)
     return text
-
-
-def _entry(text: str) -> str:
-    name, _, value = text.partition(":")
-    return f"{name}:{_part(value)}"

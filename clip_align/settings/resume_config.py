@@ -51,10 +51,12 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[Problem])
         errors.extend(composed.errors)
         fresh = requested == "auto" and composed.plain.get("name") is not None
         return {**composed.plain, "resume": None} if fresh else composed.plain
+    # again, with the run's options: typed keys may exist only with those
     composed = compose(overrides, context=list(_context(stored)))
     errors.extend(composed.errors)
     result = {**stored, **{k: composed.plain[k] for k in ("dry_run", "paths")}, "resume": str(run.path)}
     sections = {key.partition(".")[0] for key in composed.typed}
+    # in the stored form, so that 1e2 equals 100
     new = {k: _normal(k, v) for k, v in composed.plain.items() if k in sections or "experiment" in sections}
     for key in composed.typed:
         _take_over(key, new, result, composed)
@@ -79,7 +81,7 @@ def _find(new: Mapping[str, Any], requested: str, errors: list[Problem]) -> RunF
         return None
     if requested == "auto":
         folder = RunFolder(Path(runs) / str(name))
-        return folder if name is not None and folder.config_yaml.is_file() else None
+        return folder if name is not None and folder.config_yaml.is_file() else None  # None: starts the run
     try:
         return _of_checkpoint(runs, requested) or resolve_run(runs, requested)
     except UserError as error:
@@ -93,13 +95,14 @@ def _of_checkpoint(runs: str, requested: str) -> RunFolder | None:
     UserError if its run is not resumed from this file, which must be last.ckpt or the newest of a step.
     """
     path = next((p for p in (Path(requested).expanduser(), Path(runs) / requested) if p.is_file()), None)
-    if path is None or path.name == "latest":
+    if path is None or path.name == "latest":  # the text file in place of the link, which names a run
         if requested.endswith(".ckpt"):
             raise UserError(f"{requested}: no such checkpoint; name the run that it belongs to: resume=<run>")
         return None
-    run = RunFolder(path.absolute().parent.parent)
+    run = RunFolder(path.absolute().parent.parent)  # <run>/checkpoints/<file>
     if path.absolute().parent != run.checkpoints or not is_run(run.path):
         raise UserError(f"{requested}: a file in no run's checkpoints; name a run or its folder: resume=<run>")
+    # steps are padded with zeros: the order of names
     newest = max((p.name for p in run.checkpoints.glob("step-*.ckpt")), default="last.ckpt")
     if path.name not in ("last.ckpt", newest):
         raise UserError(
@@ -122,6 +125,7 @@ def _stored(run: RunFolder, errors: list[Problem]) -> dict[str, Any] | None:
     try:
         loaded = yaml.safe_load(run.config_yaml.read_text(encoding="utf-8"))
         if isinstance(loaded, dict):
+            # keys that an older release did not have get their defaults
             return schema.to_plain(schema.from_plain(loaded))
         what = "empty" if loaded is None else "keys and values are not in it"
         errors.append(Problem("resume", f"{run.config_yaml} {refused.format(what)}"))
@@ -141,7 +145,7 @@ def _context(stored: Mapping[str, Any]) -> Iterator[str]:
     for group in KINDS:  # an option has the name of its module, in another package too
         yield f"{group}={stored[group]['kind'].rpartition('.')[2]}"
     yield f"evaluation.every_n_steps={as_typed(stored['evaluation']['every_n_steps'])}"
-    yield "callbacks=[]"
+    yield "callbacks=[]"  # those of the run alone, not the default ones
     for name, callback in stored["callbacks"].items():
         for key, value in {"_target_": callback["target"], **callback["arguments"]}.items():
             yield f"++callbacks.{name}.{key}={as_typed(value)}"
@@ -173,8 +177,10 @@ def _callbacks(new: Mapping[str, Any], stored: Mapping[str, Any], typed: Sequenc
         if old is None or path in typed or not isinstance(callback, Mapping):
             continue
         if callback.get("target") == old["target"]:
+            # an argument may be a mapping
             keys = {key.removeprefix(f"{path}.").partition(".")[0] for key in typed if key.startswith(f"{path}.")}
             changed = {key: value for key, value in callback["arguments"].items() if key in keys}
+            # the stored ones: those of its yaml may have changed since
             result[name] = {**old, "arguments": {**old["arguments"], **changed}}
     return result
 
@@ -183,6 +189,7 @@ def _other_sources(new: object, stored: object, run: RunFolder) -> Iterator[Prob
     """A problem if the number of sources or their weights would change."""
     if not isinstance(new, list) or not isinstance(stored, list):
         return
+    # paths may differ: shards may have been moved
     weights = [[source["weight"] for source in sources if isinstance(source, Mapping)] for sources in (new, stored)]
     if weights[0] != weights[1]:
         what = (
@@ -197,6 +204,7 @@ def _other_items(new: Mapping[str, Any], stored: Mapping[str, Any], run: str) ->
 
     ``new``, ``stored``: callbacks by their key in the config, as plain values.
     """
+    # by what they write: a callback may be stored under another key of the config
     curves = {_curve(name, callback): callback for name, callback in stored.items()}
     for name, callback in new.items():
         if not isinstance(callback, Mapping) or _curve(name, callback) not in curves:
@@ -207,10 +215,11 @@ def _other_items(new: Mapping[str, Any], stored: Mapping[str, Any], run: str) ->
             what = f"{run} was started with another class for this curve ({before['target']}); {another}"
             yield Problem(path, what)
             continue
-        moved = _movable(str(before["target"]))
         for key in {**before["arguments"], **callback.get("arguments", {})}:
             old, value = before["arguments"].get(key), callback["arguments"].get(key)
-            if key in (*MAY_CHANGE_OF_CALLBACK, "name") or old == value or (key in moved and _same_end(old, value)):
+            if key in (*MAY_CHANGE_OF_CALLBACK, "name") or old == value:
+                continue
+            if _only_moved(str(before["target"]), key, old, value):
                 continue
             what = (
                 f"{shown(value)} is not what {run} was started with ({shown(old)}), and this curve "
@@ -223,20 +232,21 @@ def _curve(name: str, callback: Mapping[str, Any]) -> tuple[str, str]:
     """Identity of a callback's curves: family (or class, if unknown) and name."""
     target = str(callback.get("target"))
     key = record_key(name, target, callback.get("arguments") or {})
-    return ("", key) if key else (target, name)
+    return ("", key) if key else (target, name)  # a pair in both cases, so that they never meet
 
 
-def _movable(target: str) -> set[str]:
-    """Arguments that are paths, which may change when a run is resumed."""
+def _only_moved(target: str, argument: str, old: object, new: object) -> bool:
+    """Whether an argument is a path whose two values end in the same name, as moved files do.
+
+    What lies there is compared at the first event.
+    """
     try:
         parameters = constructor(target) or {}
-    except NotFoundError:
-        return set()
-    return {name for name, p in parameters.items() if any(isinstance(m, Existing | Holds) for m in p.markers)}
-
-
-def _same_end(old: object, new: object) -> bool:
-    """Whether two paths end in the same name, as moved files do. Items are compared at the first event."""
+    except NotFoundError:  # a problem of its own, see callback_check
+        return False
+    markers = parameters[argument].markers if argument in parameters else ()
+    if not any(isinstance(marker, Existing | Holds) for marker in markers):
+        return False
     return isinstance(old, str) and isinstance(new, str) and Path(old).name == Path(new).name
 
 

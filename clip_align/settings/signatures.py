@@ -75,24 +75,22 @@ def class_text(target: str, attribute: str) -> str | None:
         if value is None:
             continue
         found = lookup(source, value.id) if isinstance(value, ast.Name) else None
+        # family = HUMAN, where the constant may be imported
         text = found[1] if found is not None else value
         return text.value if isinstance(text, ast.Constant) and isinstance(text.value, str) else None
     return None
-
-
-def _parsed(module: str) -> Source:
-    try:
-        return parsed(module)
-    except UnreadableError as error:
-        raise NotFoundError(str(error)) from None
 
 
 def _found_class(target: str) -> tuple[Source, ast.ClassDef]:
     module_name, _, class_name = target.rpartition(".")
     if not module_name:
         raise NotFoundError(NO_MODULE)
-    found = lookup(read_source(module_name) or _parsed(module_name), class_name)  # the latter raises with the reason
-    if found is None or not isinstance(found[1], ast.ClassDef):
+    try:
+        source = read_source(module_name) or parsed(module_name)  # the former is cached, the latter knows the reason
+    except UnreadableError as error:
+        raise NotFoundError(str(error)) from None
+    found = lookup(source, class_name)
+    if found is None or not isinstance(found[1], ast.ClassDef):  # a name of something else
         raise NotFoundError(f"no class {class_name} in {module_name}")
     return found[0], found[1]
 
@@ -136,7 +134,7 @@ def hint_of(source: Source, node: ast.expr | None, depth: int = 0) -> Any:
     name = dotted(node)
     if name.rpartition(".")[2] in PLAIN:
         return PLAIN[name.rpartition(".")[2]]
-    found = lookup(source, name) if name else None
+    found = lookup(source, name) if name else None  # an alias: Number = int | float
     if found is None or isinstance(found[1], ast.ClassDef):
         return Any
     return hint_of(found[0], found[1], depth + 1)
@@ -149,9 +147,9 @@ def _parameters(line: Sequence[tuple[Source, ast.ClassDef]]) -> dict[str, Parame
         inits = [s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"]
         if not inits:
             continue
-        arguments = inits[-1].args
+        arguments = inits[-1].args  # the last of several definitions counts, as when Python runs them
         named = [*arguments.posonlyargs, *arguments.args][1:]  # without self
-        optional = len(arguments.defaults)
+        optional = len(arguments.defaults)  # ast keeps defaults of the last arguments only
         for i, argument in enumerate(named):
             required = i < len(named) - optional
             found.setdefault(argument.arg, _parameter(source, argument, required))
@@ -174,7 +172,7 @@ def _markers(node: ast.expr | None) -> Iterator[Marker]:
         kind = MARKERS.get(dotted(marker.func).rpartition(".")[2]) if isinstance(marker, ast.Call) else None
         if kind is None or not isinstance(marker, ast.Call):
             continue
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ValueError, TypeError):  # not literal, or not what the marker takes
             values = [ast.literal_eval(a) for a in marker.args]
             yield kind(*values, **{k.arg: ast.literal_eval(k.value) for k in marker.keywords if k.arg})
 

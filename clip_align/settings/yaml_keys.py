@@ -7,14 +7,14 @@ Read as text, without Hydra: shell completion has to be fast, and Hydra drops co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from clip_align.config import conf_dir
 
+# indent, key, value and comment of one line; nested values in flow style belong to the value
 LINE = re.compile(r"(?P<indent> *)(?P<key>[\w-]+):(?: +(?P<value>.*?))? *(?:# ?(?P<about>.*))?$")
-SILENT = ("defaults", "kind", "_target_")
+SILENT = ("defaults", "kind", "_target_")  # keys that users do not type
 TARGET = re.compile(r"^ *_target_: *(\S+)", re.MULTILINE)
 
 
@@ -43,14 +43,29 @@ def about(path: Path) -> str:
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
-        lines += [line.lstrip("# ")] if not line.startswith("# @") else []
+        lines += [line.lstrip("# ")] if not line.startswith("# @") else []  # @package is meant for Hydra
     return " ".join(lines)
 
 
 def keys(path: Path, group: str = "") -> list[Key]:
     """The keys of a yaml file of a group; ``group=""``: keys are complete."""
     text = path.read_text(encoding="utf-8")
-    return list(_keys(text, "" if text.startswith("# @package _global_") else group))
+    whole = text.startswith("# @package _global_")  # Hydra's mark of a file whose keys are complete
+    parents: list[tuple[int, str]] = [(-1, group)] if group and not whole else []
+    skipped = -1  # indentation of a key whose contents are left out
+    found: list[Key] = []
+    for line in filter(None, map(LINE.fullmatch, _joined(text))):
+        indent = len(line["indent"])
+        if skipped >= 0 and indent > skipped:
+            continue
+        skipped = indent if line["key"] in SILENT else -1
+        while parents and parents[-1][0] >= indent:  # keys of this level and deeper are complete
+            parents.pop()
+        parents.append((indent, line["key"]))
+        if skipped < 0:
+            name = ".".join(key for _, key in parents)
+            found.append(Key(name, line["value"] or "", (line["about"] or "").strip()))
+    return found
 
 
 def common(group: str) -> list[Key]:
@@ -61,25 +76,6 @@ def common(group: str) -> list[Key]:
 def targets(path: Path) -> list[str]:
     """The ``_target_`` classes in a yaml file."""
     return TARGET.findall(path.read_text(encoding="utf-8"))
-
-
-def _keys(text: str, group: str) -> Iterator[Key]:
-    parents: list[tuple[int, str]] = [(-1, group)] if group else []
-    skipped = -1  # indentation of a key whose contents are left out
-    for line in _joined(text):
-        found = LINE.fullmatch(line)
-        if found is None:
-            continue
-        indent = len(found["indent"])
-        if skipped >= 0 and indent > skipped:
-            continue
-        skipped = indent if found["key"] in SILENT else -1
-        while parents and parents[-1][0] >= indent:  # keys of this level and deeper are complete
-            parents.pop()
-        name = ".".join([*(key for _, key in parents), found["key"]])
-        parents.append((indent, found["key"]))
-        if skipped < 0:
-            yield Key(name, found["value"] or "", (found["about"] or "").strip())
 
 
 def _joined(text: str) -> list[str]:
