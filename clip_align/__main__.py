@@ -12,20 +12,18 @@ import errno
 import importlib
 import io
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import FrameType
 
 from clip_align.commands.command_names import commands
-from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TERMINATED, TOO_MANY_FILES, UserError
+from clip_align.errors import FAILED, INTERRUPTED, REFUSED, TOO_MANY_FILES, Problem, UserError
 from clip_align.processes import torchrun
-from clip_align.processes.stop_signals import handled
+from clip_align.processes.stop_signals import unwind_on_signals
 from clip_align.runs.provenance import version
 from clip_align.spelling import nearest
 
-LATER = ("evaluate", "verify", "bench", "sync")
+LATER = ("evaluate", "verify", "bench", "sync")  # commands that later releases have
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,16 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(error, error.lines)
         return error.exit_code
     except KeyboardInterrupt:
-        _complain(None, ["interrupted"])
+        _complain(None, ["interrupted"])  # the place where Ctrl-C came is of no interest
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output is gone, and any message would go there
         _discard_output()
         return FAILED
     except OSError as error:
-        if error.errno == errno.EMFILE:
+        if error.errno == errno.EMFILE:  # no file is at fault
             _complain(error, [TOO_MANY_FILES])
             return REFUSED
-        if error.filename is None or error.strerror is None:
+        if error.filename is None or error.strerror is None:  # nothing to name: not an error of a file
             return _defect(error)
         _complain(error, UserError(f"{os.fsdecode(error.filename)}: {error.strerror}").lines)
         return REFUSED
@@ -66,9 +64,7 @@ def _set_up() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a question mark for characters that the terminal cannot show
-    for number in handled():
-        if number != signal.SIGINT:  # raises KeyboardInterrupt
-            signal.signal(number, _terminated)  # until a run sets its own
+    unwind_on_signals()  # until a run sets its own
 
 
 def _flush() -> None:
@@ -83,6 +79,7 @@ def _flush() -> None:
 
 def _discard_output() -> None:
     """Redirect standard output to nothing, so that the interpreter's final flush does not fail."""
+    # at the level of descriptors: the interpreter flushes the stream that it has, not a new sys.stdout
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -106,10 +103,11 @@ def _dispatch(given: list[str]) -> int:
     command, rest, known = given[0], given[1:], commands()
     if command not in known:
         if command in LATER:
-            raise UserError(f"{command}: not in this release; there are: {', '.join(known)}")
+            raise UserError(Problem(command, f"not in this release; there are: {', '.join(known)}"))
         guess = nearest(command, known)
         hint = f"did you mean {guess}? " if guess else ""
-        raise UserError(f"{command}: no such command; {hint}valid: {', '.join(known)}")
+        raise UserError(Problem(command, f"no such command; {hint}valid: {', '.join(known)}"))
+    # this command's alone: train needs torch, report does not
     module = importlib.import_module(f"clip_align.commands.{command}")
     code: int = module.main(rest)
     return code
@@ -131,10 +129,6 @@ def _complain(error: BaseException | None, lines: Sequence[str]) -> None:
     with contextlib.suppress(OSError):  # the terminal has been closed
         for line in lines:
             print(line, file=sys.stderr, flush=True)
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(TERMINATED)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any
 
 from clip_align.processes.parent import end_with_parent
-from clip_align.processes.stop_signals import STOP_SIGNALS, exit_code, handled
+from clip_align.processes.stop_signals import STOP_SIGNALS
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]  # what has to be importable in the process
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process per core
@@ -33,7 +32,7 @@ STALE_SECONDS = 3600.0  # something half-made that old was left by a process tha
 
 def cores() -> int:
     """Processes to work with: the usable cores, one where processes cannot be forked."""
-    if "fork" not in get_all_start_methods():
+    if "fork" not in get_all_start_methods():  # Windows
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -61,7 +60,7 @@ def own_process(
         process.terminate()  # it removes what is half-made
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(END_S)
-        process.kill()
+        process.kill()  # where it has ended this does nothing
         raise
     finally:
         if process.stdin is not None:
@@ -70,17 +69,6 @@ def own_process(
         if process.stdout is not None:
             process.stdout.close()
         process.wait()
-
-
-def unwind_on_signals() -> None:
-    """In the process: a signal that ends commands raises SystemExit, so that what is half-made is removed."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(exit_code(number))
-
-    for number in handled():
-        if number != signal.SIGINT:  # raises KeyboardInterrupt
-            signal.signal(number, stop)
 
 
 def pool_of_workers(
@@ -93,6 +81,7 @@ def pool_of_workers(
         begin: called in each before its first job.
         given: its arguments.
     """
+    # a fork shares what is loaded, and needs no main module
     context = get_context("fork" if "fork" in get_all_start_methods() else "spawn")
     return ProcessPoolExecutor(processes, context, _begin, (os.getpid(), begin, tuple(given)))
 
@@ -100,6 +89,7 @@ def pool_of_workers(
 def _begin(parent: int, begin: Callable[..., None] | None, given: Sequence[Any]) -> None:
     end_with_parent(parent)  # else a killed parent's workers would keep its output open, and its reader waiting
     for number in STOP_SIGNALS:
+        # SIGTERM is how the pool ends one of them
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     if begin is not None:
         begin(*given)

@@ -83,8 +83,8 @@ class Child:
         """Whole lines that the child has printed since the last call."""
         data = self._partial
         if self._process.stdout is not None:
-            with contextlib.suppress(OSError, ValueError):
-                while chunk := os.read(self._process.stdout.fileno(), 65536):
+            with contextlib.suppress(OSError, ValueError):  # nothing to read now (BlockingIOError), or closed
+                while chunk := os.read(self._process.stdout.fileno(), 65536):  # as much as a pipe holds on Linux
                     data += chunk
         *lines, self._partial = data.split(b"\n")
         return [line.decode(errors="replace") for line in lines]
@@ -143,6 +143,6 @@ def end_after_parent(seconds: float = LAST_SECONDS) -> None:
 
     def end() -> None:
         time.sleep(seconds)
-        os._exit(1)
+        os._exit(1)  # not sys.exit: the main thread may hang
 
     when_parent_ends(int(os.environ.get(PARENT) or os.getppid()), end)

@@ -20,7 +20,7 @@ def when_parent_ends(parent: int, then: Callable[[], object]) -> None:
     """
 
     def look() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent:  # an orphan gets another parent
             time.sleep(LOOK_SECONDS)
         then()
 

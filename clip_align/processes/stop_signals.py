@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+from types import FrameType
 
 from clip_align.errors import INTERRUPTED, TERMINATED
 
@@ -22,3 +23,14 @@ def handled() -> list[signal.Signals]:
     """The signals to set handlers for: not SIGHUP where it is ignored, as nohup has it."""
     hangup = getattr(signal, "SIGHUP", None)
     return [number for number in STOP_SIGNALS if number != hangup or signal.getsignal(number) != signal.SIG_IGN]
+
+
+def unwind_on_signals() -> None:
+    """Let a signal that ends commands raise SystemExit with its exit code, so that what is half-made is removed."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(exit_code(number))
+
+    for number in handled():
+        if number != signal.SIGINT:  # raises KeyboardInterrupt
+            signal.signal(number, stop)

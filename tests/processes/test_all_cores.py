@@ -15,7 +15,8 @@ from clip_align.processes.all_cores import half_made, own_process, remove_stale
 
 WORKS = """
 import os, time
-from clip_align.processes.all_cores import pool_of_workers, unwind_on_signals
+from clip_align.processes.all_cores import pool_of_workers
+from clip_align.processes.stop_signals import unwind_on_signals
 unwind_on_signals()
 pool = pool_of_workers(2)
 print(os.getpid(), *{pool.submit(os.getpid).result() for _ in range(50)}, flush=True)

@@ -35,7 +35,8 @@ from clip_align.data.world.nearest_neighbour import Nearest, accuracy, nearer, n
 from clip_align.data.world.recipe import SHARD_IMAGES, Recipe
 from clip_align.data.world.render import block_size, render
 from clip_align.data.world.scenes import HELD_OUT_SIZES, Scenes, draw_scenes
-from clip_align.processes.all_cores import cores, half_made, pool_of_workers, remove_stale, unwind_on_signals
+from clip_align.processes.all_cores import cores, half_made, pool_of_workers, remove_stale
+from clip_align.processes.stop_signals import unwind_on_signals
 
 COMPARED_TOGETHER = 64  # training images, with all test images: one by one takes long, a whole shard much memory
 STOP = -(1 << 40)
