@@ -42,20 +42,21 @@ class DataConfig:
 
     kind: str = ""
     batch_size: int = key(128, low=1)
-    workers: int = key(0, low=0)
+    workers: int = key(0, low=0)  # 0: read in the training process
     flip: bool = True
     crop_scale: tuple[float, float] = key((1.0, 1.0), above=0.0, high=1.0)
     max_bad_share: float = key(0.1, low=0.0, high=1.0)
     max_image_mb: int = key(64, low=1, high=2000)
     max_megapixels: float = key(64.0, above=0.0, high=178.0)  # Pillow refuses more
     max_caption_chars: int = key(2000, low=16)
-    memory_mb: int = key(512, low=0)
+    memory_mb: int = key(512, low=0)  # 0: none are kept
     window_shards: int = key(16, low=1)
     noise_option: ClassVar[str | None] = None  # the option that is the sigma of noise in training images, on [0, 1]
 
     def __post_init__(self) -> None:
         """Set the default ``kind``, the module's name."""
         if not self.kind:
+            # the only way in a frozen dataclass
             object.__setattr__(self, "kind", type(self).__module__.removeprefix(f"{SOURCES.package}."))
 
     def combinations(self, batches: int) -> Iterator[Finding]:
@@ -73,7 +74,7 @@ class ModelConfig:
 
     kind: Literal["tiny", "open_clip"] = "tiny"
     name: str | None = None
-    image_size: int | None = key(32, low=16, high=1024)
+    image_size: int | None = key(32, low=16, high=1024)  # null: the architecture's own
     embed_dim: int = key(64, low=2)
     vocabulary: int = key(4096, low=16)
     context: int = key(14, low=4)
@@ -84,12 +85,12 @@ class OptimizerConfig:
     """AdamW with warm-up, then cosine to 0 or constant."""
 
     lr: float = key(2e-3, above=0.0)
-    betas: tuple[float, float] = key((0.9, 0.95), low=0.0, high=0.99999)
+    betas: tuple[float, float] = key((0.9, 0.95), low=0.0, high=0.99999)  # 1 would never forget
     eps: float = key(1e-8, above=0.0)
     weight_decay: float = key(0.1, low=0.0)
     warmup_steps: int = key(100, low=0)
     schedule: Literal["cosine", "constant"] = "cosine"
-    clip_norm: float | None = key(1.0, above=0.0)
+    clip_norm: float | None = key(1.0, above=0.0)  # null: not clipped
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,13 @@ class TrainerConfig:
     """
 
     kind: Literal["auto", "cpu", "gpu", "ddp"] = "auto"
-    devices: int | None = key(None, low=1)
-    max_steps: int | None = key(1300, low=1)
+    devices: int | None = key(None, low=1)  # null: all GPUs, else one rank on the CPU
+    max_steps: int | None = key(1300, low=1)  # null where samples are given
     samples: int | None = key(None, low=1)
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     accumulate: int = key(1, low=1)
     log_every_n_steps: int = key(10, low=1)
-    threads: int | None = key(None, low=1)
+    threads: int | None = key(None, low=1)  # null: this machine's cores, shared by its ranks
     compile: bool = False
     stall_warning_seconds: float = key(180.0, above=0.0)
     stall_limit_seconds: float = key(1800.0, above=0.0)
@@ -119,7 +120,7 @@ class EvaluationConfig:
     """
 
     every_n_steps: int | None = key(None, low=1)
-    early_steps: tuple[int, ...] = key((2, 8, 32, 64), low=1)
+    early_steps: tuple[int, ...] = key((2, 8, 32, 64), low=1)  # besides 0, where scores change fastest
     batch_size: int = key(256, low=1)
 
 
@@ -172,6 +173,7 @@ class TrackerConfig:
     def to_plain(self) -> dict[str, Any]:
         """In the form of the yaml files: ``csv: true``, or a mapping of options."""
         common = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "kinds"}
+        # a tracker without options is just switched on
         return {**{kind: dict(options) or True for kind, options in self.kinds.items()}, **common}
 
 
@@ -189,9 +191,10 @@ class Config:
 
     name: str | None = None
     experiment: str = "main"
-    seed: int = key(0, low=0, high=2**32 - 1)
+    seed: int = key(0, low=0, high=2**32 - 1)  # what numpy's global generator takes
     resume: str | None = None
     dry_run: bool = False
+    # called later: that module imports this one
     data: DataConfig = field(default_factory=lambda: SOURCES.build("world", {}))
     model: ModelConfig = ModelConfig()
     loss: KindConfig = KindConfig("infonce")
@@ -245,7 +248,7 @@ def _data(value: object, path: str, errors: list[Problem]) -> Any:
         what = f"{structure.shown(kind)} is not one of {', '.join(SOURCES.names())}; choose with {path}=…"
         errors.append(Problem(f"{path}.kind", what))
         return structure.INVALID
-    return structure.build(SOURCES.load(kind), value, path, errors)
+    return structure.build(SOURCES.load(kind), value, path, errors)  # imports the module of this kind alone
 
 
 def _kind(value: object, path: str, errors: list[Problem]) -> Any:
@@ -262,7 +265,7 @@ def _tracker(value: object, path: str, errors: list[Problem]) -> Any:
     if not isinstance(value, Mapping):
         errors.append(Problem(path, f"{structure.shown(value)} is not a group of keys"))
         return structure.INVALID
-    own = {f.name for f in fields(TrackerConfig)} - {"kinds"}
+    own = {f.name for f in fields(TrackerConfig)} - {"kinds"}  # kinds is not typed: it is made of the other keys
     kinds: dict[str, Mapping[str, Any]] = {}
     for name in map(str, value):
         switch = value[name]
@@ -275,6 +278,7 @@ def _tracker(value: object, path: str, errors: list[Problem]) -> Any:
             errors.append(Problem(f"{path}.{name}", f"{structure.shown(switch)} is not true, false or a group of keys"))
         else:
             kinds[name] = dict(options)
+    # also where kinds are wrong: every error at once
     common = structure.build(TrackerConfig, {k: v for k, v in value.items() if k in own}, path, errors)
     return replace(common or TrackerConfig(), kinds=kinds)
 
@@ -294,15 +298,16 @@ def _sources(value: object, path: str, errors: list[Problem]) -> tuple[Source, .
 
 def _callback(value: object, path: str, errors: list[Problem]) -> Any:
     """From ``{_target_, key: value, …}`` (yaml) or ``{target, arguments}`` (``to_plain``)."""
-    name = path.removeprefix("callbacks.")
+    name = path.removeprefix("callbacks.")  # the key that users chose, typed in overrides as callbacks.<name>
     if not CALLBACK.fullmatch(name):
         errors.append(Problem("callbacks", f"{structure.shown(name)} is no name; use letters, digits, underscores"))
         return structure.INVALID
-    if isinstance(value, Mapping) and set(value) == {"target", "arguments"}:
+    if isinstance(value, Mapping) and set(value) == {"target", "arguments"}:  # a stored run's
         arguments = value["arguments"]
         if not isinstance(value["target"], str) or not isinstance(arguments, Mapping):
             errors.append(Problem(path, "not a callback; target is a class, arguments are a group of keys"))
             return structure.INVALID
+        # would be typed as an override when the run is resumed
         if odd := [key for key in map(str, arguments) if not CALLBACK.fullmatch(key)]:
             errors.append(Problem(path, f"{structure.shown(odd[0])} is no key; use letters, digits, underscores"))
             return structure.INVALID
@@ -313,6 +318,7 @@ def _callback(value: object, path: str, errors: list[Problem]) -> Any:
     return CallbackConfig(value["_target_"], {str(k): v for k, v in value.items() if k != "_target_"})
 
 
+# yaml has other forms of these than their fields; set here, because structure knows no configuration
 structure.SPECIAL.update(
     {DataConfig: _data, tuple[Source, ...]: _sources, CallbackConfig: _callback, KindConfig: _kind}
 )

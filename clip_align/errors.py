@@ -26,6 +26,9 @@ TOO_MANY_FILES = (
 _DIRECTION = frozenset(map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 
 
+_OBEYED = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: controls, surrogates, line and paragraph separators
+
+
 @dataclass(frozen=True)
 class Problem:
     """One problem of a configuration, as data, so that no message has to be parsed.
@@ -60,7 +63,7 @@ def related(one: str, other: str) -> bool:
     """Whether two keys are equal, or one contains the other: ``data.scale[1]`` and ``data.scale`` or ``data``."""
     parts, others = re.split(r"[.\[]", one), re.split(r"[.\[]", other)
     shorter = min(len(parts), len(others))
-    return parts[:shorter] == others[:shorter]
+    return parts[:shorter] == others[:shorter]  # whole parts: data.scale does not contain data.scale_max
 
 
 class UserError(Exception):
@@ -85,7 +88,7 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple[type[UserError], tuple[Problem, ...], dict[str, object]]:
         """Pickle with the separate problems."""
-        return type(self), self.problems, self.__dict__
+        return type(self), self.problems, self.__dict__  # Exception's own would call the class with the joined text
 
 
 class RunError(UserError):
@@ -104,7 +107,7 @@ def both(first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
         except UserError as error:
             problems += error.problems
     if problems:
-        raise UserError(*dict.fromkeys(problems))
+        raise UserError(*dict.fromkeys(problems))  # both may have found the same one
     return results[0], results[1]
 
 
@@ -115,10 +118,7 @@ def visible(text: str) -> str:
     direction, and halves of surrogate pairs, which no UTF-8 output can hold. Whatever comes from data (keys of a tar,
     captions, paths) passes through here before it is shown or recorded; lines of a `UserError` do so automatically.
     """
-    if text.isprintable():
+    if text.isprintable():  # as nearly every text is
         return text
-    return "".join(c.encode("unicode_escape").decode() if _is_obeyed(c) else c for c in text)
-
-
-def _is_obeyed(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTION
+    obeyed = {c for c in text if unicodedata.category(c) in _OBEYED or c in _DIRECTION}
+    return "".join(c.encode("unicode_escape").decode() if c in obeyed else c for c in text)

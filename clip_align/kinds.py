@@ -35,7 +35,7 @@ class Table:
 
     def names(self) -> list[str]:
         """The shipped kinds, in alphabetical order."""
-        folder = PACKAGE.joinpath(*self.package.split(".")[1:])
+        folder = PACKAGE.joinpath(*self.package.split(".")[1:])  # found without importing the package
         return sorted(path.stem for path in folder.glob("*.py") if self.target(path.stem) is not None)
 
     def target(self, kind: str) -> str | None:
@@ -55,14 +55,15 @@ class Table:
         return self.load(kind)(**options)
 
 
-@functools.cache
+@functools.cache  # asked again for every key that is checked
 def _target(module: str, base: str) -> str | None:
-    if not all(part.isidentifier() for part in module.split(".")):
+    if not all(part.isidentifier() for part in module.split(".")):  # typed by the user, maybe a path
         return None
     source = read_source(module)
     if source is None:
         return None
     for node in source.tree.body:
+        # the base itself is in such a folder too, and is no kind
         if isinstance(node, ast.ClassDef) and f"{module}.{node.name}" != base and derives(source, node, base):
             return f"{module}.{node.name}"
     return None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clip_align.spelling import nearest
 
+# options of a text_cfg whose value is a repository on the Hugging Face hub
 NEEDS_NETWORK = ("hf_model_name", "hf_tokenizer_name")
 
 
@@ -23,7 +24,7 @@ def names() -> dict[str, bool]:
     spec = importlib.util.find_spec("open_clip")  # a top-level package: found, not imported
     folders = spec.submodule_search_locations if spec is not None else None
     found: dict[str, bool] = {}
-    for folder in folders or ():
+    for folder in folders or ():  # a namespace package may have several
         for path in sorted((Path(folder) / "model_configs").glob("*.json")):
             config = json.loads(path.read_text(encoding="utf-8"))
             if all(part in config for part in ("embed_dim", "vision_cfg", "text_cfg")):  # as open_clip's own scan
@@ -39,18 +40,16 @@ def offline_names() -> list[str]:
 def problem(name: str) -> str | None:
     """Why ``name`` cannot be trained offline, what to take instead; None when it can."""
     known = names()
-    if known.get(name):
+    if known.get(name):  # False where it needs the network, None where there is none
         return None
+    if not known:
+        return f"'{name}': open_clip is not installed, or without its model_configs; install open_clip_torch"
+    lower = {n.lower(): n for n in offline_names()}
+    # papers write ViT-B/32, our yaml files vit_b_32; with nothing similar a usual one
+    like = lower[nearest(name.lower().replace("_", "-").replace("/", "-"), lower) or "vit-b-32"]
     if name in known:
         return (
             f"'{name}' needs the network: open_clip downloads its tokenizer or text tower; "
-            f"{len(offline_names())} names do not, e.g. {_like(name)}"
+            f"{len(offline_names())} names do not, e.g. {like}"
         )
-    if not known:
-        return f"'{name}': open_clip is not installed, or without its model_configs; install open_clip_torch"
-    return f"'{name}' is not an open_clip architecture that needs no network; did you mean {_like(name)}?"
-
-
-def _like(name: str) -> str:
-    lower = {n.lower(): n for n in offline_names()}
-    return lower[nearest(name.lower().replace("_", "-").replace("/", "-"), lower) or "vit-b-32"]
+    return f"'{name}' is not an open_clip architecture that needs no network; did you mean {like}?"

@@ -30,7 +30,7 @@ class UnreadableError(Exception):
     """A module's source cannot be read: it does not exist, or is no valid Python."""
 
 
-@functools.cache
+@functools.cache  # every constructor leads through the same bases
 def read_source(name: str) -> Source | None:
     """The module ``name``, parsed; None without readable source."""
     try:
@@ -63,14 +63,14 @@ def lookup(source: Source, name: str, depth: int = 0) -> tuple[Source, ast.Class
     """
     if depth > 10:  # a circle of imports
         return None
-    head, _, rest = name.partition(".")
+    head, _, rest = name.partition(".")  # an import binds the first part
     for node in _statements(source.tree.body):
         if isinstance(node, ast.ClassDef) and node.name == name:
             return source, node
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             return source, node.value
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
-            return (source, node.value) if node.value is not None else None
+            return (source, node.value) if node.value is not None else None  # an annotation alone binds nothing
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             for full in _imported(source, node, head):
                 found = _follow(f"{full}.{rest}" if rest else full, depth)
@@ -83,16 +83,17 @@ def located(name: str) -> Path | None:
     """Source file of a module, found without importing its parents; None if there is none."""
     first, *others = name.split(".")
     try:
-        spec = importlib.util.find_spec(first)
+        spec = importlib.util.find_spec(first)  # a top-level name: nothing is imported
     except (ImportError, ValueError):
         return None
     for i in range(len(others)):
         if spec is None or spec.submodule_search_locations is None:
             return None
         where = list(spec.submodule_search_locations)
+        # importlib.util.find_spec would import the parents
         spec = importlib.machinery.PathFinder.find_spec(".".join([first, *others[: i + 1]]), where)
     origin = spec.origin if spec is not None else None
-    return Path(origin) if origin and origin.endswith(".py") else None
+    return Path(origin) if origin and origin.endswith(".py") else None  # an extension module has no source
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
@@ -112,9 +113,10 @@ def _imported(source: Source, node: ast.Import | ast.ImportFrom, head: str) -> I
             if alias.asname == head:
                 yield alias.name
             elif alias.asname is None and alias.name.partition(".")[0] == head:
-                yield head
+                yield head  # import a.b binds a
         elif (alias.asname or alias.name) == head:
             parents = source.name.split(".")
+            # one dot is the package itself: of a module its parent, of an __init__ its own name
             upwards = node.level - 1 if source.is_package else node.level
             start = parents[: len(parents) - upwards] if node.level else []
             yield ".".join([*start, *([node.module] if node.module else []), alias.name])
@@ -123,6 +125,7 @@ def _imported(source: Source, node: ast.Import | ast.ImportFrom, head: str) -> I
 def _follow(full: str, depth: int) -> tuple[Source, ast.ClassDef | ast.expr] | None:
     """A full dotted name: the longest part that is a module, the rest looked up in it."""
     parts = full.split(".")
+    # the longest first: a package may have an attribute and a module of one name
     for cut in range(len(parts) - 1, 0, -1):
         module = read_source(".".join(parts[:cut]))
         if module is not None:
@@ -162,7 +165,7 @@ def lineage(
         named = base.value if isinstance(base, ast.Subscript) else base  # Base[T]
         found = lookup(source, dotted(named))
         if found is not None:
-            yield from lineage(*found, top, seen)
+            yield from lineage(*found, top, seen)  # seen is shared: a base of two bases comes once
 
 
 def derives(source: Source, node: ast.ClassDef | ast.expr, top: str) -> bool:

@@ -19,18 +19,19 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
     """
     known = list(valid)
     begun = [k for k in known if k.startswith(word)]
-    if len(begun) == 1 and len(word) > 1:
+    if len(begun) == 1 and len(word) > 1:  # one letter is a coincidence
         return begun[0]
     parent, _, last = word.rpartition(".")
     siblings = [k for k in known if k.rpartition(".")[0] == parent]
     others = [k for k in known if k not in siblings]
+    # reversed: the first of several keys with one last part wins
     tails = {k.rpartition(".")[2]: k for k in reversed(known)}
     for compared, words in (
         (last, {k.rpartition(".")[2]: k for k in siblings}),
         (word, {k: k for k in others}),
         (last, tails),
     ):
-        found = difflib.get_close_matches(compared, words, 1, 0.6)
+        found = difflib.get_close_matches(compared, words, 1, 0.6)  # 0.6: difflib's own default
         if found:
             return words[found[0]]
     return None
@@ -47,6 +48,7 @@ def unknown_key(path: str, valid: Iterable[str]) -> Problem:
         return Problem(path, f"unknown key; did you mean {guess}?")
     parent = path.rpartition(".")[0]
     start = f"{parent}." if parent else ""
+    # _target_ is written in yaml files, not typed
     below = {k.removeprefix(start).partition(".")[0] for k in known if k.startswith(start)} - {"_target_"}
     where = f"under {parent}" if parent else "here"
     return Problem(path, f"unknown key; valid {where}: {', '.join(sorted(below)) or 'none'}")

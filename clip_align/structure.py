@@ -91,7 +91,7 @@ class Distinct:
             return None
         if not value:
             return Problem(path, "[] is empty; give at least one value")
-        twice = next((v for i, v in enumerate(value) if v in value[:i]), None)
+        twice = next((v for i, v in enumerate(value) if v in value[:i]), None)  # not a set: values may be lists
         return None if twice is None else Problem(path, f"{shown(twice)} is there twice; give each value once")
 
 
@@ -139,13 +139,14 @@ def build(cls: type[T], plain: object, path: str, errors: list[Problem]) -> T | 
         value = convert(hints[str(name)], given, where, errors)
         if "range" in fields[str(name)].metadata:
             check_range(value, fields[str(name)].metadata["range"], where, errors)
+        # a section with a wrong value in it stays, with the default there, so that the rest of it is checked
         if len(errors) == before or dataclasses.is_dataclass(value) or isinstance(value, dict):
             values[str(name)] = value
     missing = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
     for name in missing:
         if name not in plain:
             errors.append(Problem(join(path, name), "not given", missing=True))
-    return cls(**values) if set(missing) <= set(values) else None
+    return cls(**values) if set(missing) <= set(values) else None  # missing here: without a default
 
 
 def convert(hint: Any, value: object, path: str, errors: list[Problem]) -> Any:
@@ -159,7 +160,7 @@ def convert(hint: Any, value: object, path: str, errors: list[Problem]) -> Any:
 
     Integers are accepted as floats, integral floats (1e6) as integers, numbers as texts; nothing else is converted.
     """
-    if value == "???":
+    if value == "???":  # how yaml files mark a key that has to be given
         errors.append(Problem(path, f"not given; this key has no default: {path}=…", missing=True))
         return INVALID
     if hint in SPECIAL:
@@ -190,14 +191,15 @@ def check_range(value: object, limits: Range, path: str, errors: list[Problem]) 
         errors: receives a problem for each number out of range.
     """
     for number in value if isinstance(value, (list, tuple)) else (value,):
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
+        if isinstance(number, bool) or not isinstance(number, (int, float)):  # True is an int to Python
             continue
+        factor = number / limits.multiple if limits.multiple is not None else 0.0
         if (
             (limits.low is not None and number < limits.low)
             or (limits.high is not None and number > limits.high)
             or (limits.above is not None and number <= limits.above)
             or (limits.below is not None and number >= limits.below)
-            or (limits.multiple is not None and not _is_whole(number / limits.multiple))
+            or not math.isclose(factor, round(factor), abs_tol=1e-9)  # 0.3 / 0.1 is 2.9999999999999996
         ):
             errors.append(Problem(path, f"{number} is out of range; {_range(limits)}"))
 
@@ -207,9 +209,10 @@ def plain(value: object) -> Any:
 
     A class with another plain form than its fields has a method ``to_plain``.
     """
-    if hasattr(value, "to_plain"):
+    if hasattr(value, "to_plain"):  # before fields: such a class has both
         return plain(value.to_plain())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        # fields that are derived come again when it is built
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
@@ -243,7 +246,7 @@ def flat(value: object, path: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
             keys[join(path, str(name))] = inner
-            keys.update(flat(inner, join(path, str(name))))
+            keys.update(flat(inner, join(path, str(name))))  # leaves give nothing
     return keys
 
 
@@ -254,6 +257,7 @@ def _scalar(hint: Any, value: object, path: str, errors: list[Problem], alternat
         if hint in (int, float) and isinstance(value, float) and not math.isfinite(value):
             errors.append(Problem(path, f"{value} is not a finite number{alternative}"))
             return INVALID
+        # 1e6 is a float to yaml
         if hint is int and isinstance(value, (int, float)) and value == int(value):
             return int(value)
         if hint is float and isinstance(value, (int, float)):
@@ -275,7 +279,7 @@ def _union(hints: tuple[Any, ...], value: object, path: str, errors: list[Proble
             return _scalar(rest[0], value, path, errors, " or null" if type(None) in hints else "")
         return convert(rest[0], value, path, errors)
     for hint in rest:
-        attempt: list[Problem] = []
+        attempt: list[Problem] = []  # of this member alone: another may fit
         result = convert(hint, value, path, attempt)
         if not attempt:
             return result
@@ -292,6 +296,7 @@ def _named(hint: Any) -> str:
 
 def _literal(choices: tuple[Any, ...], value: object, path: str, errors: list[Problem]) -> Any:
     for choice in choices:
+        # precision=32 is typed as a number; true is not the text 'True'
         if choice == value or (isinstance(choice, str) and not isinstance(value, bool) and choice == str(value)):
             return choice
     guess = nearest(str(value), [str(c) for c in choices])
@@ -305,9 +310,10 @@ def _sequence(arguments: tuple[Any, ...], value: object, path: str, errors: list
         errors.append(Problem(path, f"{shown(value)} is not a list: {path}=[…]"))
         return INVALID
     if (len(arguments) == 2 and arguments[1] is Ellipsis) or len(arguments) == 1:
+        # of any length: tuple[int, ...] or Sequence[int]
         hints: list[Any] = [arguments[0]] * len(value)
     else:
-        hints = list(arguments)
+        hints = list(arguments)  # tuple[float, float]: as many as there are types
     if len(hints) != len(value):
         form = f"{path}=[{','.join('…' * len(hints))}]"
         errors.append(Problem(path, f"{plural(len(value), 'value')} given, {len(hints)} needed: {form}"))
@@ -321,11 +327,7 @@ def _mapping(arguments: tuple[Any, ...], value: object, path: str, errors: list[
         return INVALID
     hint = arguments[1] if len(arguments) == 2 else Any
     converted = {str(k): convert(hint, v, join(path, str(k)), errors) for k, v in value.items()}
-    return {k: v for k, v in converted.items() if v is not INVALID}
-
-
-def _is_whole(number: float) -> bool:
-    return math.isclose(number, round(number), abs_tol=1e-9)
+    return {k: v for k, v in converted.items() if v is not INVALID}  # these have their problems already
 
 
 def _range(limits: Range) -> str:
