@@ -18,6 +18,7 @@ from typing import Any
 
 from clip_align.errors import Problem, UserError
 
+# begins with no dot or dash: neither hidden nor an option; no part is . or ..
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*(/[A-Za-z0-9_][A-Za-z0-9._+=-]*)*")
 
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # a name that `replacing` has made
@@ -98,8 +99,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # containers repeat process ids
     try:
         yield temporary
-        os.replace(temporary, path)
-    except BaseException:
+        os.replace(temporary, path)  # atomic on one file system, hence a name beside it
+    except BaseException:  # also KeyboardInterrupt and SystemExit of a signal
         temporary.unlink(missing_ok=True)
         raise
 
@@ -113,7 +114,7 @@ def leftovers(folder: Path, older_s: float = 0.0) -> list[Path]:
     before = time.time() - older_s
     left: list[Path] = []
     for path in found:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # its process has just renamed it
             if not older_s or path.stat().st_mtime < before:
                 left.append(path)
     return sorted(left)
@@ -121,7 +122,7 @@ def leftovers(folder: Path, older_s: float = 0.0) -> list[Path]:
 
 def bad_name(name: str) -> Problem | None:
     """Why ``name`` cannot name a run, or None."""
-    if name == "latest" or name.split("/")[0] == "latest":
+    if name == "latest" or name.split("/")[0] == "latest":  # a sweep called latest too
         return Problem("name", "'latest' is the link to the newest run; choose another name")
     if not NAME.fullmatch(name):
         allowed = "letters, digits and . _ - + =, with / between folders"
@@ -155,6 +156,7 @@ def new_run(runs: str | Path, name: str | None, experiment: str) -> RunFolder:
     if problem:
         raise UserError(problem)
     folder = _make(Path(runs), chosen, unique=name is None)
+    # a chosen name may have a folder; one without steps is a run that was refused before its first
     if folder.has_steps:
         raise UserError(used_name(folder, chosen))
     point_latest(Path(runs), chosen)
@@ -168,14 +170,14 @@ def lock(run: RunFolder) -> int | None:
     """
     try:
         import fcntl
-    except ImportError:
+    except ImportError:  # Windows
         return None
     folder = os.open(run.path, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(folder)
-        if isinstance(error, BlockingIOError):
+        if isinstance(error, BlockingIOError):  # another process has it; any other error: no locks here
             raise
         return None
     return folder
@@ -195,7 +197,7 @@ def run_status(run: RunFolder) -> str:
         return status
     if held is None:  # not known
         return status
-    os.close(held)
+    os.close(held)  # which also lets go of the lock
     return "failed"
 
 
@@ -206,13 +208,14 @@ def resolve_run(runs: str | Path, name_or_path: str | Path) -> RunFolder:
         if path.is_file() and path.name == "latest":  # the text file for file systems without links
             path = path.parent / path.read_text().strip()
         if is_run(path):
+            # the run itself: latest may point to another one later
             return RunFolder(path.resolve() if path.is_symlink() else path)
         if of_sweep := _members(path) if path != Path(runs) else []:
             names = ", ".join(f"{name_or_path}/{p.name}" for p in of_sweep[:5])
             raise UserError(
                 f"{name_or_path}: a sweep of {len(of_sweep)}, not a run; its runs: {names}{_more(of_sweep)}"
             )
-    folders = [p for p in Path(runs).glob("*") if not p.is_symlink()]
+    folders = [p for p in Path(runs).glob("*") if not p.is_symlink()]  # not latest, which is one of the others
     there = [p for p in folders if is_run(p) or any(map(is_run, p.glob("*")))]
     there.sort(key=lambda p: p.stat().st_mtime, reverse=True)
     names = ", ".join(p.name for p in there[:5])
@@ -231,17 +234,14 @@ def sweep_runs(runs: str | Path, name_or_path: str | Path) -> list[RunFolder]:
 
 
 def _members(path: Path) -> list[Path]:
-    return sorted((p for p in path.glob("*") if is_run(p)), key=_in_order)
+    found = [p for p in path.glob("*") if is_run(p)]
+    # 0, 1, …, 10 of a sweep, then other names
+    return sorted(found, key=lambda p: (int(p.name) if p.name.isdigit() else sys.maxsize, p.name))
 
 
 def is_run(path: Path) -> bool:
     """Whether a folder is a run's."""
     return any((path / file).is_file() for file in ("metrics.jsonl", "config.yaml", "provenance.json"))
-
-
-def _in_order(path: Path) -> tuple[int, str]:
-    """0, 1, …, 10 of a sweep, then other names."""
-    return (int(path.name) if path.name.isdigit() else sys.maxsize, path.name)
 
 
 def _more(runs: Sequence[Path]) -> str:
@@ -300,6 +300,7 @@ def write_provenance(folder: RunFolder | Path, **fields: Any) -> None:
     """Merge fields into provenance.json, atomically."""
     path = folder.provenance_json if isinstance(folder, RunFolder) else folder / "provenance.json"
     merged = {**read_provenance(folder), **fields}
+    # allow_nan: NaN is no JSON, and other programs read this file
     write_atomic(path, json.dumps(merged, indent=2, default=str, allow_nan=False) + "\n")
 
 
@@ -308,13 +309,13 @@ def read_provenance(folder: RunFolder | Path) -> dict[str, Any]:
     path = folder.provenance_json if isinstance(folder, RunFolder) else folder / "provenance.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # ValueError: no JSON, or no UTF-8
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def _make(runs: Path, name: str, unique: bool) -> RunFolder:
-    for number in range(1, 1000):
+    for number in range(1, 1000):  # many jobs of a scheduler may start in one second
         folder = RunFolder(runs / (name if number == 1 else f"{name}-{number}"))
         try:
             folder.path.mkdir(parents=True, exist_ok=not unique)
@@ -338,7 +339,7 @@ def unusable(folder: Path) -> str | None:
     """Why nothing can be written in ``folder`` (made if need be), None when it can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with tempfile.TemporaryFile(dir=folder) as file:  # tried: permissions say nothing about full or read-only disks
             file.write(b"0")
     except OSError as error:
         return error.strerror or str(error)
@@ -350,7 +351,8 @@ def _temporary_cache() -> Path:
     owner = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"clip-align-cache-{owner}"
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)  # others on this machine must not put files there
+        # a folder for all, with a name that can be guessed: somebody else may have made it
         ours = not folder.is_symlink() and folder.stat().st_uid == owner
     except OSError:
         ours = False

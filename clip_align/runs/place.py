@@ -37,11 +37,12 @@ def part_of(name: str | None, part: str) -> bool:
 
 def unwritable(folder: Path, runs: Path) -> Problem | None:
     """The problem of a folder that is there and cannot be written, or cannot be made."""
+    # the nearest that exists: the others would be made in it; lexists, since a dangling link is in the way too
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(p))
-    key = "name" if runs.absolute() in there.parents else "paths.runs"
+    key = "name" if runs.absolute() in there.parents else "paths.runs"  # below paths.runs only the name chooses
     instead = "choose another name=…" if key == "name" else "set paths.runs=…"
     if not there.is_dir():
         return Problem(key, f"{there} is not a folder; {instead}")
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not os.access(there, os.W_OK | os.X_OK):  # asked, since trying would make the folder
         return Problem(key, f"{there} cannot be written; {instead}")
     return None

@@ -33,7 +33,6 @@ PACKAGES = (
     "pillow",
 )
 
-
 SWEEP = "CLIP_ALIGN_SWEEP_COMMAND"  # environment variable of a sweep's runs: the sweep's command, a JSON list
 
 
@@ -45,17 +44,18 @@ def typed_command(arguments: Sequence[str], words: Sequence[str] | None = None) 
         words: the whole command line; the process's own, or torchrun's, where not given. One that is not ours (of a
             test, of a notebook) gives ``clip-align train …``.
     """
+    # torchrun starts train.py with words of its own: what was typed is its own command line
     line = list(words or (_words_of_parent() if under_torchrun() else ()) or sys.orig_argv)
     ours = line[1 : len(line) - len(arguments)]
     while len(ours) > 1 and ours[0].startswith("-") and ours[0] != "-m":  # the interpreter's own options
         ours = ours[2:] if ours[0] in ("-X", "-W") else ours[1:]
     script = Path(ours[0]).name if ours else ""
-    if line[len(line) - len(arguments) :] != list(arguments):
+    if line[len(line) - len(arguments) :] != list(arguments):  # not our command line
         return ["clip-align", "train", *arguments]
     if script in ("clip-align", "torchrun"):
         return [script, *ours[1:], *arguments]
     if script == "train.py" or ours[:2] == ["-m", "clip_align"]:
-        return ["python", *ours, *arguments]
+        return ["python", *ours, *arguments]  # python, not the path of this environment's interpreter
     return ["clip-align", "train", *arguments]
 
 
@@ -67,6 +67,7 @@ def remember_sweep(command: Sequence[str]) -> None:
 def _words_of_parent() -> list[str]:
     """Command line of the process that started this one; empty where the system does not give it."""
     try:
+        # each word ends with a null byte
         return Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:
         return []
@@ -90,6 +91,7 @@ def provenance(argv: Sequence[str], seed: int, **fields: Any) -> dict[str, Any]:
         "git_remote": git_remote(),
         "versions": versions(),
         "hardware": hardware(),
+        # they change what wandb does; WANDB_API_KEY stays out
         "wandb_environment": {k: v for k, v in os.environ.items() if k.startswith("WANDB_") and "KEY" not in k},
         "seed": seed,
         **fields,
@@ -100,6 +102,7 @@ def git_remote() -> str | None:
     """Address of the checkout's remote ``origin`` without name and password; None without git or remote."""
     root = _checkout()
     try:
+        # a token may be part of the address
         return re.sub(r"(?<=://)[^/@]*@", "", _git(root, "remote", "get-url", "origin")) if root else None
     except (OSError, subprocess.SubprocessError):
         return None
@@ -118,6 +121,7 @@ def git_commit() -> str | None:
         return None
     try:
         commit = _git(root, "rev-parse", "HEAD")
+        # other files, such as runs/, do not count
         return f"{commit}-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.SubprocessError):
         return None
@@ -144,12 +148,15 @@ def version() -> str:
 
 def hardware() -> dict[str, Any]:
     """Machine, processor, usable cores, and GPUs when torch is already loaded (never loads it)."""
-    affinity = getattr(os, "sched_getaffinity", None)
+    affinity = getattr(os, "sched_getaffinity", None)  # cores of this job, where a scheduler gives it some
+    memory_gb = None
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # no sysconf on Windows, or not these names
+        memory_gb = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     found: dict[str, Any] = {
         "system": platform.platform(),
         "processor": _processor(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "memory_gb": _memory_gb(),
+        "memory_gb": memory_gb,
         "gpus": [],
     }
     torch = sys.modules.get("torch")
@@ -160,6 +167,7 @@ def hardware() -> dict[str, Any]:
 
 
 def _git(root: Path, *words: str) -> str:
+    # a repository on a slow disk must not hold up the run
     done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()
 
@@ -169,11 +177,4 @@ def _processor() -> str:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _memory_gb() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):
-        return None
+    return platform.processor() or platform.machine()  # without /proc
