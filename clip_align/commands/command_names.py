@@ -19,7 +19,7 @@ def commands() -> dict[str, str]:
 
 
 def _summary(path: Path) -> str | None:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:  # importing all commands would import torch
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SUMMARY":
             return str(ast.literal_eval(node.value))
     return None

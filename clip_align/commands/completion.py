@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clip_align.commands.command_names import commands
 from clip_align.config import PathsConfig, conf_dir
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.runs.folder import is_run
 from clip_align.settings import yaml_keys
 
@@ -30,7 +30,7 @@ SCRIPT = """_clip_align() {{
   return 0
 }}
 complete -F _clip_align clip-align train.py ./train.py"""
-ZSH = "autoload -U +X bashcompinit && bashcompinit"
+ZSH = "autoload -U +X bashcompinit && bashcompinit"  # zsh runs the script for bash
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,14 +46,15 @@ def main(arguments: Sequence[str]) -> int:
         case ["--help" | "-h"]:
             print(HELP)
         case _:
-            raise UserError("completion: no shell given; valid: bash, zsh")
+            raise UserError(Problem("completion", "no shell given; valid: bash, zsh"))
     return 0
 
 
 def words(line: str) -> list[str]:
     """Completions of the last word of a command line, which may be empty."""
-    before = line.split(" ")
+    before = line.split(" ")  # not as a shell does: a quote may still be open
     program, last = Path(before[0]).name, before[-1]
+    # train.py is the command train
     given = ["train", *before[1:]] if program == "train.py" else before[1:]
     if len(given) <= 1:
         found = list(commands())
@@ -72,6 +73,7 @@ def _of_train(last: str) -> list[str]:
     group, equals, _ = last.partition("=")
     if equals:
         return [f"{group}={option}" for option in yaml_keys.options(group)] if group in yaml_keys.groups() else []
+    # without default: a group, whose keys follow
     keys = {key.name for key in yaml_keys.keys(conf_dir() / "config.yaml") if key.default}
     for name in yaml_keys.groups():
         for option in yaml_keys.options(name):

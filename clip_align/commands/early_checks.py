@@ -27,6 +27,7 @@ def seen(config: Config, found: Sequence[Problem], place: bool = True) -> list[P
     def read(*keys: str) -> bool:
         return not any(related(problem.key, key) for problem in found for key in keys)
 
+    # a key that is wrong has a default in its place: its file is not the user's
     problems = [problem for problem in config.data.absent() if read(problem.key)]
     if place and read("name", "resume", "paths.runs"):
         problems += place_problems(config.name, config.resume, config.paths.runs)

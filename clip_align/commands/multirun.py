@@ -31,29 +31,30 @@ from clip_align.runs.place import unusable_run
 from clip_align.settings.compose import PRIMARY, Sweep, hydra, sweep
 from clip_align.settings.load_config import load_with_problems
 
-AFTER_CTRL_C_S = (
-    1.5  # seconds; the terminal has sent Ctrl-C to the job too, and a second one at once would be a hard stop
-)
+# seconds; the terminal has sent Ctrl-C to the job too, and a second one at once would be a hard stop
+AFTER_CTRL_C_S = 1.5
 
 
 def multirun(overrides: Sequence[str]) -> int:
     """Run every combination; returns 0 if all succeeded, else 1. UserError before the first one starts."""
     found = sweep(overrides)
     jobs, configs = found.jobs, _checked(found)
-    name = _name(configs[0])
-    runs = Path(configs[0].paths.runs)
-    _refuse_place(runs, name, len(jobs))
+    runs = Path(configs[0].paths.runs)  # one for the whole sweep, as its name is
+    name = configs[0].name or time.strftime(f"{configs[0].experiment}-%Y%m%d-%H%M%S")
+    _refuse_name(name, runs, len(jobs))
     print(f"sweep {runs / name}: {len(jobs)} run{'s' if len(jobs) > 1 else ''}, one after the other", flush=True)
     settings = [o for o in found.typed if _key(o) != "name"]
     if "WANDB_RUN_ID" in os.environ:
         print(f"sweep {runs / name}: WANDB_RUN_ID is ignored: each run has its own wandb run", flush=True)
     if all(config.dry_run for config in configs):  # nothing is trained, so no folder is created
         unnamed = [[o for o in overrides if _key(o) != "name"] for overrides in jobs]
+        # one after the other; the highest exit code
         return max(_run(overrides, f"{name}/{number}") for number, overrides in enumerate(unnamed))
     with hydra():
+        # Hydra's multirun with its launcher and sweeper, without its decorator, which would parse sys.argv
         entered = GlobalHydra.instance().hydra
         if entered is None:
-            raise RuntimeError("Hydra is not initialised")
+            raise RuntimeError("Hydra is not initialised")  # cannot be: hydra() has initialized it
         results = entered.multirun(PRIMARY, job, [*settings, f"name={name}"], with_log_configuration=False)
     codes = [result.return_value for result in _flat(results)]
     failed = [f"{name}/{n} (exit code {code})" for n, code in enumerate(codes) if code]
@@ -67,12 +68,14 @@ def job(config: DictConfig) -> int:
     """One run of a sweep in a separate process; returns its exit code. Called by Hydra, possibly on another machine."""
     settings = HydraConfig.get()
     number, name = int(settings.job.num), str(config.name)
+    # the sweep's own name: each run gets another
     overrides = [str(o) for o in settings.overrides.task if _key(str(o)) != "name"]
     return _run(overrides, f"{name}/{number}")
 
 
 def _run(overrides: Sequence[str], name: str) -> int:
     print(f"sweep: {name}: {' '.join(overrides)}", flush=True)
+    # else every run would write into the same one of wandb's
     environment = {key: value for key, value in os.environ.items() if key != "WANDB_RUN_ID"}
     process = subprocess.Popen(command(overrides, name), env=environment)
     with _forwarded(process):
@@ -91,6 +94,7 @@ def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
     def terminated(number: int, frame: object) -> None:
         raise SystemExit(TERMINATED)
 
+    # Ctrl-C keeps its KeyboardInterrupt
     before = {n: signal.signal(n, terminated) for n in handled() if n != signal.SIGINT}
     try:
         yield
@@ -98,7 +102,7 @@ def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
         _end(process)
         raise
     except SystemExit:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)  # whichever came: the job ends in order for each alike
         process.wait()
         raise
     finally:
@@ -112,7 +116,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(AFTER_CTRL_C_S)
     while process.poll() is None:
         process.send_signal(signal.SIGINT)
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt):  # a further Ctrl-C is forwarded in the next round
             process.wait()
 
 
@@ -129,23 +133,21 @@ def _checked(found: Sweep) -> list[Config]:
         errors.append(Problem(key, "one value for a whole sweep; its runs are <name>/0, <name>/1, …"))
     for overrides in found.jobs:
         config, problems = load_with_problems(overrides)
+        # a dry run reports itself what is missing
         errors += [p for p in problems if not (p.missing and config is not None and config.dry_run)]
         if config is not None:
             configs.append(config)
+            # place=False: the folders are those of the whole sweep
             errors += [] if config.dry_run else seen(config, problems, place=False)
     if errors:
         raise UserError(*dict.fromkeys(errors))
     return configs
 
 
-def _name(config: Config) -> str:
-    name = config.name or time.strftime(f"{config.experiment}-%Y%m%d-%H%M%S")
+def _refuse_name(name: str, runs: Path, jobs: int) -> None:
+    """UserError if a sweep of this name, or one of its runs, cannot have a folder."""
     if problem := bad_name(name):
         raise UserError(problem)
-    return name
-
-
-def _refuse_place(runs: Path, name: str, jobs: int) -> None:
     for path in (name, *(f"{name}/{n}" for n in range(jobs))):
         if problem := unusable_run(runs, path):
             raise UserError(problem)

@@ -41,11 +41,12 @@ def sample_seconds(data: DataConfig, clip: ClipModel, seed: int, cache: Path) ->
     world = source(data).world
     if world is not None and rendered(world, cache) is None:
         return None
-    alone = replace(data, batch_size=min(BATCH, data.batch_size), workers=0)
+    alone = replace(data, batch_size=min(BATCH, data.batch_size), workers=0)  # in this process: the time of one reader
     with suppress(UserError):  # what is wrong with the data has its own line
         training = TrainingData(alone, clip.image_size, clip.tokenizer, seed, 0, 1, cache)
         batches, most = iter(training.loader()), max(1, training.batches_per_epoch - 1)
         next(batches)
+        # the first batch is not counted: it opens the files
         began, count = time.perf_counter(), 0
         while count < most and time.perf_counter() - began < READ_S:
             next(batches)
@@ -76,9 +77,11 @@ def saving_seconds(size: int, folder: Path, background: bool) -> float | None:
         background: large files are copied in memory, and written while training continues.
     """
     tried = min(size, WRITTEN)
+    # float32: 4 bytes each
     content = {"weights": torch.zeros(max(1, tried // 4))}
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
     began = time.perf_counter()
+    # training waits for the copy in memory alone, as CheckpointWriter has it
     if background and size >= AT_ONCE:
         torch.save(content, io.BytesIO())
     else:
@@ -86,7 +89,7 @@ def saving_seconds(size: int, folder: Path, background: bool) -> float | None:
             with tempfile.TemporaryFile(dir=there) as file:
                 torch.save(content, file)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # as a checkpoint is written: else the time of the page cache
         except (OSError, RuntimeError):  # a folder that cannot be written has its own line
             return None
     return (time.perf_counter() - began) * size / max(1, tried)
@@ -107,7 +110,7 @@ def waiting(
     """
     if a_sample is None:
         return 0.0, "waiting for data not counted (none can be read yet)"
-    cores = max(1, (os.cpu_count() or 1) // local_world)
+    cores = max(1, (os.cpu_count() or 1) // local_world)  # more workers than cores read no faster
     seconds = steps * waiting_seconds(step_seconds, step_samples, a_sample, min(workers, cores))
     by = f"{workers} worker{'s' if workers > 1 else ''}" if workers else "no workers"
     return seconds, f"{duration(seconds)} waiting for data ({1000 * a_sample:.2g} ms a sample, {by})"
@@ -123,6 +126,7 @@ def saving(start: RunStart, settings: CheckpointConfig, runs: Path, size: int) -
         size: bytes of one checkpoint.
     """
     every = settings.every_n_steps or start.max_steps
+    # regular ones after this step, and the last step, which may be one of them
     saves = len({*range(every * (start.step // every + 1), start.max_steps, every), start.max_steps})
     each = saving_seconds(size, runs, settings.background)
     if each is None:
@@ -134,7 +138,7 @@ def saving(start: RunStart, settings: CheckpointConfig, runs: Path, size: int) -
 
 def duration(seconds: float) -> str:
     """Seconds, minutes, hours or days, as a dry run prints them."""
-    if seconds < 100:
+    if seconds < 100:  # two digits, then the next unit
         return f"{seconds:.0f} s"
     if seconds < 100 * 60:
         return f"{seconds / 60:.0f} min"

@@ -29,18 +29,20 @@ def main(arguments: Sequence[str]) -> int:
     if any(a in ("--help", "-h") for a in arguments):
         print(HELP)
         return 0
-    names = [a for a in arguments if "=" not in a or Path(a).exists()]
+    names = [a for a in arguments if "=" not in a or Path(a).exists()]  # a folder may have "=" in its name
     options = dict(a.split("=", 1) for a in arguments if a not in names)
     _refuse(names, options)
     runs_folder = Path(options.get("paths.runs", PathsConfig().runs)).expanduser()
     runs = _resolved(runs_folder, names)
     two_way = options.get("two_way") == "true"
     if two_way and len(runs) > 1:
-        raise UserError("two_way: for one run only; several are compared by their headline scores")
+        raise UserError(Problem("two_way", "for one run only; several are compared by their headline scores"))
     compared = runs_folder / time.strftime("compare-%Y%m%d-%H%M%S")
     output = Path(options.get("output") or (runs[0].path if len(runs) == 1 else compared)).expanduser()
+    # before matplotlib is imported, and before a record is read
     if problem := unusable(output):
-        raise UserError(f"output: {output} cannot be written ({problem}); give another folder: output=<folder>")
+        what = f"{output} cannot be written ({problem}); give another folder: output=<folder>"
+        raise UserError(Problem("output", what))
     if len(runs) == 1:
         from clip_align.report import page  # matplotlib: only once the arguments are right
 
@@ -54,17 +56,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _refuse(names: Sequence[str], options: dict[str, str]) -> None:
-    errors = []
+    errors: list[Problem] = []
     for key in options:
         if key not in KEYS:
             guess = nearest(key, KEYS)
             hint = f"did you mean {guess}? " if guess else ""
-            errors.append(f"{key}: unknown key; {hint}valid: {', '.join(KEYS)}")
-    errors += [f"{key}: empty; give a folder" for key in ("output", "paths.runs") if options.get(key) == ""]
+            errors.append(Problem(key, f"unknown key; {hint}valid: {', '.join(KEYS)}"))
+    errors += [Problem(key, "empty; give a folder") for key in ("output", "paths.runs") if options.get(key) == ""]
     if options.get("two_way", "true") not in ("true", "false"):
-        errors.append(f"two_way: {options['two_way']} is neither true nor false")
+        errors.append(Problem("two_way", f"{options['two_way']} is neither true nor false"))
     if not names:
-        errors.append("report: which run? give a name or a folder: python -m clip_align report latest")
+        errors.append(Problem("report", "which run? give a name or a folder: python -m clip_align report latest"))
     if errors:
         raise UserError(*errors)
 
@@ -76,7 +78,7 @@ def _resolved(runs: Path, names: Sequence[str]) -> list[RunFolder]:
     for name in names:
         try:
             for run in sweep_runs(runs, name) or [resolve_run(runs, name)]:
-                found.setdefault(run.path.resolve(), run)
+                found.setdefault(run.path.resolve(), run)  # one that is named twice, or by latest too, is drawn once
         except UserError as error:
             errors += error.problems
     if errors:

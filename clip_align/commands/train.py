@@ -30,15 +30,16 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if "--cfg" in arguments:
         return show([a for a in arguments if a not in ("--cfg", "job")])  # Hydra's form: --cfg job
-    if problem := torchrun.problem():
+    if problem := torchrun.problem():  # first of all: each of those ranks would report everything else as well
         raise UserError(problem)
     overrides = [a for a in arguments if a not in MULTIRUN]
     if len(overrides) < len(arguments):
         from clip_align.commands.multirun import multirun
 
-        remember_sweep(typed_command(arguments))
+        remember_sweep(typed_command(arguments))  # its runs know only their own command
         return multirun(overrides)
     config, problems = load_with_problems(overrides)
+    # a dry run reports what is missing together with what it finds
     if config is not None and config.dry_run and all(problem.missing for problem in problems):
         from clip_align.commands.dry_run import dry_run
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from clip_align import open_clip_names
 from clip_align.config import conf_dir
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.settings import yaml_keys
 from clip_align.settings.callback_check import not_in_this_release
 from clip_align.settings.compose import group_names, hydra, options
@@ -49,9 +49,11 @@ def text() -> str:
     defaults = _defaults()
     with hydra() as loader:
         for group in group_names(loader):
+            # by Hydra, so that options of installed packages are among them
             known = options(group, loader)
             off = unusable(group)
             names = [f"{o}{'*' if o in defaults.get(group, ()) else ''}{'†' if o in off else ''}" for o in known]
+            # 13 columns for the longest group; lines of about 100 characters
             lines += textwrap.wrap(" ".join(names), 104, initial_indent=f"  {group:13}", subsequent_indent=" " * 15)
     lines += [f"  † not in this release: {LATER}"] if any(unusable(group) for group in yaml_keys.groups()) else []
     lines += ["", "Common keys:", *(f"  {key:36} {what}" for key, what in KEYS)]
@@ -64,7 +66,7 @@ def _defaults() -> dict[str, list[str]]:
     """Chosen options by group, from the primary file's defaults list."""
     chosen: dict[str, list[str]] = {}
     for entry in OmegaConf.load(conf_dir() / "config.yaml").defaults:
-        if not isinstance(entry, str):
+        if not isinstance(entry, str):  # _self_
             for group, value in OmegaConf.to_container(entry).items():  # type: ignore[union-attr]
                 chosen[str(group)] = [str(v) for v in value] if isinstance(value, list) else [str(value)]
     return chosen
@@ -79,8 +81,11 @@ def of_group(name: str) -> str:
         known = [f"{group}={o}" for o in yaml_keys.options(group)] if group in valid else valid
         guess = nearest(name, known)
         hint = f"did you mean {guess}? " if guess else ""
-        raise UserError(f"--help {name}: no such group or option; {hint}valid: {', '.join(known)}")
-    lines = [] if option else _of_every_option(group)
+        what = f"no such group or option; {hint}valid: {', '.join(known)}"
+        raise UserError(Problem("--help", what, shown=f"--help {name}"))
+    lines: list[str] = []
+    if not option and (common := yaml_keys.common(group)):
+        lines = [f"{group}: with every option" if group in yaml_keys.groups() else group, *_table(common)]
     chosen = [option] if option else yaml_keys.options(group) if group in yaml_keys.groups() else []
     off = unusable(group)
     for name in chosen:
@@ -96,6 +101,7 @@ def of_group(name: str) -> str:
 
 def unusable(group: str) -> set[str]:
     """Options of a group whose callbacks, or some of them, have no loader yet."""
+    # an experiment cannot be run either where it chooses one of these
     there = {name: conf_dir() / "callbacks" / f"{name}.yaml" for name in yaml_keys.options("callbacks")}
     off = {name for name, path in there.items() if any(map(not_in_this_release, yaml_keys.targets(path)))}
     if group == "callbacks":
@@ -113,17 +119,12 @@ def unusable(group: str) -> set[str]:
     }
 
 
-def _of_every_option(group: str) -> list[str]:
-    keys = yaml_keys.common(group)
-    return [f"{group}: with every option" if group in yaml_keys.groups() else group, *_table(keys)] if keys else []
-
-
 def _table(keys: Sequence[yaml_keys.Key]) -> list[str]:
     """One line per key; a long description continues below its column."""
     lines = []
     for key in keys:
         if key.default:
-            start = f"  {f'{key.name}={key.default}':44} "
+            start = f"  {f'{key.name}={key.default}':44} "  # 47 columns, so that the meanings line up
             lines += textwrap.wrap(f"{start}{key.about}".rstrip(), 118, subsequent_indent=" " * 47) or [start]
     return lines
 

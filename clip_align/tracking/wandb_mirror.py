@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.config import TrackerConfig
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.processes.child import Child
 from clip_align.record.record import Mirror
 from clip_align.record.schema import AnyLine
@@ -54,8 +54,10 @@ class WandbMirror(Mirror):
         group = tracker.group or sweep_of(str(job["name"]))
         job |= {"project": tracker.project, "entity": tracker.entity, "group": group, "tags": tracker.tags}
         job |= origin(read_provenance(folder))
+        # wandb's own ids have 8 characters
         job.setdefault("id", os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
         folder.wandb.mkdir(parents=True, exist_ok=True)
+        # before the child starts, which reads it; a tuple of tags becomes a list, a path a text
         write_atomic(folder.wandb / STATE, json.dumps(job, default=str))
         self._child = Child("clip_align.tracking.wandb", [str(folder.path)], folder.wandb / LOG)
         for text in hints(folder, self._mode):
@@ -108,9 +110,11 @@ def mode(wanted: str | None, environ: Mapping[str, str] = os.environ) -> str:
         return wanted
     if environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes"):
         return "disabled"
+    # older names that wandb still takes
     found = {"dryrun": "offline", "run": "online"}.get(environ.get("WANDB_MODE", ""), environ.get("WANDB_MODE", ""))
     if found and found not in MODES:
-        raise UserError(f"WANDB_MODE: '{found}' is not one of {', '.join(MODES)}; unset it or set tracker.mode=…")
+        what = f"'{found}' is not one of {', '.join(MODES)}; unset it or set tracker.mode=…"
+        raise UserError(Problem("tracker.mode", what, shown="WANDB_MODE"))
     return found or ("online" if has_key(environ) else "offline")
 
 
@@ -124,7 +128,7 @@ def has_key(environ: Mapping[str, str] = os.environ) -> bool:
     home = environ.get("HOME") or environ.get("USERPROFILE")
     named = [Path(environ["NETRC"])] if environ.get("NETRC") else []
     for path in named or [Path(home) / name for name in (".netrc", "_netrc") if home]:
-        with contextlib.suppress(OSError, netrc.NetrcParseError):
+        with contextlib.suppress(OSError, netrc.NetrcParseError):  # a broken netrc counts as none
             entry = netrc.netrc(str(path)).authenticators(host)
             if entry and entry[2]:
                 return True
