@@ -45,7 +45,7 @@ class ConsoleMirror(Mirror):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder, self._interactive, self._clock = folder, interactive, clock
-        self._lines, self._logged = Lines(stream, clock), Lines(stream, clock)
+        self._lines, self._logged = Lines(stream, clock), Lines(stream, clock)  # each limits its own rate
         self._work = ""  # progress of preparation, below the live display
         self._log: Path | None = folder / "train.log"
         self._status = Status(past)
@@ -140,7 +140,7 @@ class ConsoleMirror(Mirror):
 
     def _on_screen(self, draw: Callable[[], object]) -> None:
         """Stop using the screen after an error (a closed terminal, a full disk behind ``>``); train.log continues."""
-        if self._dark:
+        if self._dark:  # one warning, not one for every line
             return
         try:
             draw()

@@ -14,7 +14,7 @@ from typing import TextIO
 from clip_align.data.progress import Progress
 from clip_align.errors import visible
 
-QUIET_SECONDS = 10.0
+QUIET_SECONDS = 10.0  # between two lines of one series
 
 
 class Lines:
@@ -60,7 +60,7 @@ class Lines:
     def plain(self, text: str) -> None:
         """Print a line other than progress, below the overwritten one."""
         if self._open:
-            print(file=self._stream)
+            print(file=self._stream)  # ends the line that could have been overwritten
             self._open = False
         print(visible(text), file=self._stream, flush=True)
 

@@ -86,7 +86,7 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         return [], []
     # up to the last line break: what follows was cut off while it was written
     reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
-    rows = [r for r in reader if _step(r) >= 0]
+    rows = [r for r in reader if _step(r) >= 0]  # others are damaged
     return list(reader.fieldnames or ()), rows
 
 

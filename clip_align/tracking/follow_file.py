@@ -23,8 +23,8 @@ class Tail:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read()
-        except FileNotFoundError:
+        except FileNotFoundError:  # before the first line
             return
-        end = data.rfind(b"\n") + 1
+        end = data.rfind(b"\n") + 1  # 0 where no line is complete
         self._offset += end
         yield from (line for raw in data[:end].split(b"\n") if (line := whole(raw)) is not None)

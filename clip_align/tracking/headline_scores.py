@@ -42,9 +42,8 @@ class Headlines:
             return {}
         values = {k: v for k, v in _numbers(line).items() if k.startswith("time/")}
         for key, point in self.points(cast("EvaluationLine", line)):
-            if (
-                point.value is not None and point.reason is None
-            ):  # not a single evaluation, which could not be withdrawn later
+            # not a single evaluation, which could not be withdrawn later
+            if point.value is not None and point.reason is None:
                 ends = {"low": point.low, "high": point.high}
                 values[key] = point.value
                 values |= {f"{INTERVAL}/{key}/{end}": v for end, v in ends.items() if v is not None}
@@ -60,6 +59,7 @@ class Headlines:
         benchmark, _, name = key.rpartition("/")
         described = self.benchmarks.get(benchmark)
         for score in described["scores"] if described else ():
+            # a variant (@ema, a layer) has the direction of its score
             if score["name"] in (name, name.partition("@")[0]):
                 return score["higher_is_better"]
         return None
@@ -72,6 +72,7 @@ class Headlines:
                 key = score_key(benchmark, score)
                 if key not in line or score["role"] not in SHOWN:
                     continue
+                # as many as decide whether a point is drawn, two at least
                 recent = [*self._recent.get(key, []), line][-max(2, score["drawn_after"]) :]
                 self._recent[key] = recent
                 yield key, drawn(recent, benchmark["key"], score)[-1]

@@ -52,6 +52,7 @@ class TensorBoardMirror(Mirror):
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         place = folder.path / FOLDER
+        # a thread writes every 5 s: what a crash may cost
         self._writer = EventFileWriter(str(place), max_queue_size=1000, flush_secs=5)
         self._headlines = Headlines(past)
         self._figure = folder.curves_png
@@ -66,13 +67,16 @@ class TensorBoardMirror(Mirror):
     def line(self, line: AnyLine) -> None:
         """Write the numbers and texts of a line."""
         self._samples = line["samples_seen"]
-        self._add_scalars(self._headlines.values(line))
+        if values := self._headlines.values(line):
+            from tensorboard.compat.proto.summary_pb2 import Summary
+
+            self._add([Summary.Value(tag=key, simple_value=value) for key, value in values.items()])
         if line["kind"] == "verdict":
             verdict = cast("VerdictLine", line)
             self._text(f"verdict/{verdict['score']}", verdict["sentence"])
         if line["kind"] == "evaluation":
             self._add_figure(final=False)
-            self._writer.flush()
+            self._writer.flush()  # an evaluation is seen at once; train lines may wait
 
     def rewind(self, step: int, samples: int) -> None:
         """Make readers ignore the content of older files after ``samples``."""
@@ -87,12 +91,6 @@ class TensorBoardMirror(Mirror):
         """Write what is pending, and the last figure."""
         self._add_figure(final=True)
         self._writer.close()
-
-    def _add_scalars(self, values: Mapping[str, float]) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        if values:
-            self._add([Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
 
     def _text(self, tag: str, text: str) -> None:
         """Write a text, read as Markdown."""

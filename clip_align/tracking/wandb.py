@@ -82,6 +82,7 @@ class Mirrored(Mirror):
             self.run.summary.update(self._changed)
             self._changed = {}
         self._image(final)
+        # after logging: a resumed run repeats lines rather than loses them
         write_atomic(self._state_path, json.dumps(self._state))
 
     def line(self, line: AnyLine) -> None:
@@ -143,24 +144,19 @@ def _start(folder: RunFolder, job: Mapping[str, Any], notify: Callable[[str], No
     """The wandb run; an offline one, to be uploaded later, if the server cannot be reached."""
     try:
         run = _init(folder, job, job["mode"])
-    except Exception as error:
+    except Exception as error:  # wandb raises errors of its own, of the network, of its service
         if job["mode"] != "online":
             raise
         notify(f"warning: wandb cannot be online ({' '.join(str(error).split())}); continuing offline")
-        _forget()
+        import wandb
+
+        wandb.teardown()  # its service still holds the run id of the failed attempt, and would refuse it
         run = _init(folder, job, "offline")
         for text in hints(folder, "offline"):
             notify(text)
     if run.url:
         notify(f"wandb: {run.url}")
     return run
-
-
-def _forget() -> None:
-    """End wandb's service, which still holds the run id of the failed attempt and would refuse it."""
-    import wandb
-
-    wandb.teardown()
 
 
 def _init(folder: RunFolder, job: Mapping[str, Any], mode: Literal["online", "offline"]) -> Any:

@@ -15,7 +15,7 @@ import yaml  # type: ignore[import-untyped]
 
 from clip_align.config import to_plain
 from clip_align.data.progress import Notify
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.record.record import Position, Record, read
 from clip_align.runs.folder import (
     RunFolder,
@@ -68,21 +68,23 @@ def open_run(run: RunFolder, start: RunStart, components: RunComponents, world: 
     """
     config = start.config
     try:
-        plain = to_plain(replace(config, resume=None, dry_run=False))
+        plain = to_plain(replace(config, resume=None, dry_run=False))  # both belong to a command, not to the run
         write_atomic(run.config_yaml, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
         write_provenance(run, **_provenance(start, components, world, argv, run))
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"paths.runs: {run.path} cannot be written ({reason}); set paths.runs=…") from None
+        raise UserError(Problem("paths.runs", f"{run.path} cannot be written ({reason}); set paths.runs=…")) from None
     past = read(run.path)  # of a resumed run
-    evaluation_costs, watching = EvaluationCosts(), mirrors(config, run, past, interactive=can_redraw(sys.stdout))
+    evaluation_costs = EvaluationCosts()
+    watching = mirrors(run, config.tracker, to_plain(config), past, interactive=can_redraw(sys.stdout))
+    # a resumed run estimates its time left from what evaluations took before
     for line in past.evaluations:
         evaluation_costs.line(line)
     record = Record(run.path, [evaluation_costs, *watching])
     samples_seen = int(start.own.get("samples_seen", 0))
     position = Position(start.step, samples_seen, components.cursor[0], start.wall_seconds)
     record.append("event", position, _started_event(start, components, world, run))
-    console: Any = watching[-1]
+    console: Any = watching[-1]  # mirrors() puts it there
     return OpenedRun(run, record, evaluation_costs, console.notify, console.log)
 
 
@@ -94,10 +96,11 @@ def folder_of(start: RunStart) -> RunFolder:
         _lock(run)
         return run
     run = RunFolder(start.folder)
-    if _lock(run):
+    if _lock(run):  # without locks a second training might be writing them
         _clear_leftovers(run)
     if start.checkpoint is None:
         _keep_aside(run)
+    # under the lock, and before any file of this run is written
     elif start.given_up:
         set_aside(run.checkpoints, start.given_up, start.checkpoint.name)
     runs = Path(config.paths.runs).resolve()
@@ -118,8 +121,8 @@ def _lock(run: RunFolder) -> bool:
             return lock(run) is not None
         except BlockingIOError:
             if time.monotonic() > limit:
-                line = f"name: {run.path} is in use by a training that is under way; wait for it, or stop it"
-                raise UserError(line) from None
+                what = f"{run.path} is in use by a training that is under way; wait for it, or stop it"
+                raise UserError(Problem("name", what)) from None
             time.sleep(0.2)
 
 
@@ -140,7 +143,7 @@ def _keep_aside(run: RunFolder) -> None:
     for name in KEPT_ASIDE if run.has_steps else ():
         if (run.path / name).exists():
             aside.mkdir(exist_ok=True)
-            os.replace(run.path / name, aside / name)
+            os.replace(run.path / name, aside / name)  # renamed: large files are not copied
 
 
 def _provenance(
@@ -154,7 +157,7 @@ def _provenance(
         return now
     resumed = {key: now[key] for key in ("command", "started", "git_commit", "hardware")}
     data = start.own.get("data_fingerprint")
-    if data not in (None, now["data_fingerprint"]):
+    if data not in (None, now["data_fingerprint"]):  # None: not known
         resumed["data_fingerprint_before"] = data
     kept = {key: before[key] for key in ("command", "started", "git_commit") if key in before}
     return now | kept | {"resumed": [*before.get("resumed", []), {**resumed, "step": start.step}]}
@@ -171,22 +174,17 @@ def _started_event(start: RunStart, components: RunComponents, world: int, run: 
     name, evaluations = run_name(run, start.config.paths.runs), len(components.event_steps)
     what = f"{components.model_name}, {start.max_steps} steps of {start.global_batch} samples{ranks} "
     what += f"(each contrasted with {start.contrastive_batch}), {evaluations} evaluations"
+    given_up = [f"{file}: {reason}" for file, reason in start.given_up]
+    if start.checkpoint is not None:
+        what += f", from step {start.step}" + (f"; given up as damaged: {', '.join(given_up)}" if given_up else "")
     return {
         "event": "resumed" if start.checkpoint else "started",
-        "message": f"{name}: {what}{_from(start)}",
+        "message": f"{name}: {what}",
         "max_steps": start.max_steps,
         **_batches(start),
         "ranks": world,
         "run": name,
         "evaluations_planned": evaluations,
         "regular_every": start.config.evaluation.every_n_steps,
-        **({"given_up": [f"{file}: {reason}" for file, reason in start.given_up]} if start.given_up else {}),
+        **({"given_up": given_up} if given_up else {}),
     }
-
-
-def _from(start: RunStart) -> str:
-    """Where a resumed run begins, and what was given up for that; nothing for a new one."""
-    if start.checkpoint is None:
-        return ""
-    damaged = ", ".join(f"{file}: {reason}" for file, reason in start.given_up)
-    return f", from step {start.step}" + (f"; given up as damaged: {damaged}" if damaged else "")

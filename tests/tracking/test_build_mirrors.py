@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from clip_align.config import Config, TrackerConfig
+from clip_align.config import Config, TrackerConfig, to_plain
 from clip_align.record.record import read
 from clip_align.runs.folder import RunFolder
 from clip_align.tracking.build_mirrors import mirrors
@@ -15,7 +14,7 @@ from clip_align.tracking.console import ConsoleMirror
 
 def names(tracker: TrackerConfig, folder: Path) -> list[str]:
     folder.mkdir(exist_ok=True)
-    chosen = mirrors(replace(Config(), tracker=tracker), RunFolder(folder), read(folder), interactive=False)
+    chosen = mirrors(RunFolder(folder), tracker, to_plain(Config()), read(folder), interactive=False)
     assert isinstance(chosen[-1], ConsoleMirror)
     for mirror in chosen:
         mirror.close("done")
