@@ -54,15 +54,16 @@ def after_training(
         return signals.received is not None
 
     def untrained_model(seed: int) -> EvaluatedModel:
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # training is over: nobody else draws from it any more
         clip = build_model(model, components.words)
         return replace(components.evaluated_model, model=clip.model.to(device))
 
     settings = EvaluationSettings(components.cache, batch_size=batch_size, notify=opened.notify)
     context, built_from = autocast(precision, device.type), _built_from(model, precision, components.words)
     for callback in untrained.with_untrained_baseline(components.callbacks):
-        if stopped() or untrained.carried(callback):
+        if stopped() or untrained.carried(callback):  # carried: found in the cache before the first step
             continue
+        # evaluating one takes as long as evaluating the trained model
         cost_s = untrained.INITIALISATIONS * opened.evaluation_costs.mean_s
         if cost_s > FRACTION * run_position.wall_seconds:
             message = (
@@ -78,7 +79,7 @@ def after_training(
             n = benchmark["n"] if benchmark else None
             opened.record.append("benchmark", run_position, untrained.line_with(callback, found, n))
     if components.callbacks and not stopped():
-        history = read(opened.run.path)
+        history = read(opened.run.path)  # again: baselines have been added to it
         for verdict in verdicts(history, lambda key: read_items(opened.run.path, key)):
             opened.record.append("verdict", run_position, verdict)
 
@@ -103,7 +104,7 @@ def _keep(
     """Into the cache; the line for one that cannot be written: it costs the next run its time, and this one nothing."""
     try:
         untrained.keep(callback, built_from, cache, found)
-    except OSError as error:
+    except OSError as error:  # a full disk, say
         reason = error.strerror or str(error)
         return f"{callback.key}: what untrained models score is not kept for the next run ({cache}: {reason})"
     return None

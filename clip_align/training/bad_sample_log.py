@@ -22,7 +22,7 @@ class BadSampleLog:
     def news(self) -> dict[str, Any] | None:
         """Fields of an event when there are bad samples and at least twice as many as were reported."""
         met = self._tally.met
-        if len(met) < max(1, 2 * self._reported):
+        if len(met) < max(1, 2 * self._reported):  # doubling: some ten lines for a thousand bad samples
             return None
         self._reported = len(met)
         return _event(causes_of(met), self._tally.stand_ins, self._tally.copies, "so far")
@@ -31,6 +31,7 @@ class BadSampleLog:
         """Fields of an event about all ranks, on rank 0; None where nothing was skipped. Called on every rank."""
         tally = self._tally
         every = ranks.gather((list(tally.met), tally.stand_ins, tally.copies))
+        # ranks may have met the same one in different epochs
         causes = causes_of(dict.fromkeys(sample for met, *_ in every for sample in met))
         if not causes.total:
             return None

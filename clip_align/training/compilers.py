@@ -8,13 +8,15 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
+from clip_align.errors import Problem
+
 _CXX = ("g++", "clang++")
 _CC = ("gcc", "clang", "cc")
 INSTALL = "install them (Debian, Ubuntu: apt install g++ python3-dev), or leave trainer.compile=false"
 
 
-def compiler_problem(gpu: bool, environment: Mapping[str, str]) -> str | None:
-    """The line for what is missing; None where towers can be compiled.
+def compiler_problem(gpu: bool, environment: Mapping[str, str]) -> Problem | None:
+    """What is missing; None where towers can be compiled.
 
     Args:
         gpu: whether training is on GPUs, whose kernels are launched through C.
@@ -26,6 +28,6 @@ def compiler_problem(gpu: bool, environment: Mapping[str, str]) -> str | None:
         wanted["C compiler (gcc)"] = cc or _CC
     path = environment.get("PATH")
     missing = [what for what, names in wanted.items() if not any(shutil.which(name, path=path) for name in names)]
-    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():  # the generated code includes it
         missing.append("Python.h")
-    return f"trainer.compile: no {' and no '.join(missing)} on this machine; {INSTALL}" if missing else None
+    return Problem("trainer.compile", f"no {' and no '.join(missing)} on this machine; {INSTALL}") if missing else None

@@ -49,6 +49,7 @@ def _callbacks(callbacks: Mapping[str, CallbackConfig], every: int) -> dict[str,
     """A callback whose own interval is null takes the run's."""
     return {
         name: replace(callback, arguments={**callback.arguments, "every_n_steps": every})
+        # null was typed; without the key the class's own default holds
         if callback.arguments.get("every_n_steps", every) is None
         else callback
         for name, callback in callbacks.items()

@@ -38,13 +38,15 @@ def explained(error: BaseException, workers: int = 0, killed_by: str | None = No
         killed_by: name of the signal that has ended one of them.
     """
     text = str(error).lower()
-    if type(error).__name__ == "OutOfMemoryError":
+    if type(error).__name__ == "OutOfMemoryError":  # by name: torch is not imported here
         return GPU_MEMORY
     if getattr(error, "errno", None) == errno.EMFILE or any(word in text for word in _TOO_MANY_FILES):
         return TOO_MANY_FILES
+    # before dead workers and memory, whose words may come in the same text
     if "bus error" in text or any(word in text for word in _SHARED_MEMORY):
         return SHARED_MEMORY
     if _WORKER_DIED.search(str(error)):
+        # from a page of /dev/shm for which there was no room
         return SHARED_MEMORY if killed_by == "SIGBUS" else _dead_worker(killed_by, workers)
     if isinstance(error, MemoryError) or any(word in text for word in _MEMORY):
         return (
@@ -69,7 +71,7 @@ def _last_error(traceback: str) -> str:
 
 
 def _dead_worker(killed_by: str | None, workers: int) -> str:
-    if killed_by not in (None, "SIGKILL"):
+    if killed_by not in (None, "SIGKILL"):  # SIGKILL is what the kernel sends when memory is full
         return f"data: a loader worker was ended by {killed_by}; data.workers=0 shows what it met"
     how = "was killed" if killed_by else "ended without a word"
     fewer = f"fewer than data.workers={workers}" if workers > 1 else "data.workers=0"

@@ -21,8 +21,10 @@ def free_host_bytes() -> float:
     free = [float("inf")]
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        # given in KiB
         free.append(1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")))
     with contextlib.suppress(OSError, ValueError):
+        # cgroup v2; "max" is no number: no limit
         limit, used = (float(Path(f"/sys/fs/cgroup/memory.{n}").read_text()) for n in ("max", "current"))
         free.append(limit - used)
     return min(free)

@@ -47,12 +47,14 @@ class PendingLosses:
             loss: scalar, on the device.
             keys: of the batch's samples.
         """
+        # detached: else the graph of every batch would stay in memory
         self._waiting.append((step, loss.detach(), keys))
 
     def take(self) -> list[StepLoss]:
         """All losses kept so far, oldest first, in one transfer; none is kept afterwards."""
         if not self._waiting:
             return []
+        # [N] float32: one transfer, which waits for the device once
         values = cast("list[float]", torch.stack([loss for _, loss, _ in self._waiting]).float().tolist())
         taken = [StepLoss(step, value, keys) for (step, _, keys), value in zip(self._waiting, values, strict=True)]
         self._waiting.clear()
@@ -74,6 +76,7 @@ def first_of(found: Sequence[StepLoss]) -> StepLoss:
 def finite_weights(model: nn.Module) -> bool:
     """Whether every parameter is finite. One transfer; for checkpoints, not for every step."""
     with torch.no_grad():
+        # a sum is not finite where one of its terms is not; float32, since float16 would overflow
         sums = [parameter.detach().float().sum() for parameter in model.parameters()]
         return not sums or bool(torch.isfinite(torch.stack(sums)).all())
 

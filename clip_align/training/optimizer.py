@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 from torch import nn
 from torch.optim import AdamW
@@ -52,7 +51,17 @@ def schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
 
     Linear warm-up over ``warmup_steps``, then half a cosine down to 0 after ``steps``, or constant.
     """
-    return partial(_factor, warmup=config.warmup_steps, steps=steps, cosine=config.schedule == "cosine")
+    warmup, cosine = config.warmup_steps, config.schedule == "cosine"
+
+    def factor(done: int) -> float:
+        if done < warmup:
+            return (done + 1) / warmup  # the first step moves the weights already
+        if not cosine:
+            return 1.0
+        fraction = min(1.0, (done - warmup) / max(1, steps - warmup))
+        return 0.5 * (1.0 + math.cos(math.pi * fraction))
+
+    return factor
 
 
 def scheduler(optimizer: AdamW, config: OptimizerConfig, steps: int) -> LambdaLR:
@@ -63,14 +72,4 @@ def scheduler(optimizer: AdamW, config: OptimizerConfig, steps: int) -> LambdaLR
         config: shape and warm-up.
         steps: optimizer steps of the whole run.
     """
-    factor = schedule(config, steps)
-    return LambdaLR(optimizer, lambda done: factor(done))  # a function: a callable object would land in the state
-
-
-def _factor(done: int, warmup: int, steps: int, cosine: bool) -> float:
-    if done < warmup:
-        return (done + 1) / warmup
-    if not cosine:
-        return 1.0
-    fraction = min(1.0, (done - warmup) / max(1, steps - warmup))
-    return 0.5 * (1.0 + math.cos(math.pi * fraction))
+    return LambdaLR(optimizer, schedule(config, steps))  # a function: a callable object would land in the state

@@ -14,10 +14,10 @@ import torch
 def random_states() -> dict[str, Any]:
     """This rank's random states as lists and tensors."""
     name, keys, *rest = np.random.get_state()  # libraries draw from the global generator
-    version, words, gauss = random.getstate()
+    version, words, gauss = random.getstate()  # gauss: the second number of a pair, kept for the next call
     states: dict[str, Any] = {
         "python": [version, list(words), gauss],
-        "numpy": [name, [int(k) for k in keys], *rest],
+        "numpy": [name, [int(k) for k in keys], *rest],  # plain ints: weights_only refuses numpy's
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # asking would initialise it, on the CPU too

@@ -47,14 +47,15 @@ class RunEnd:
     children: ChildRanks | None = None
     workers: Workers | None = None
     watch: Watch | None = None
-    began: float = field(default_factory=time.monotonic)
-    position: Callable[[], Position] | None = None
+    position: Callable[[], Position] = field(init=False)
     rescue: Callable[[], object] | None = None
     signals: Signals = field(init=False)
     _ends: threading.Lock = field(default_factory=threading.Lock)  # held by the thread that ends the run
 
     def __post_init__(self) -> None:
         self.signals = Signals(self._hard)
+        began = time.monotonic()
+        self.position = lambda: Position(0, 0, 0, round(time.monotonic() - began, 3))  # until training begins
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:
@@ -72,7 +73,10 @@ class RunEnd:
             self._leave_others()
         except Exception as error:
             self._main_thread_ends()
-            self._failed(self._code(error), (self._of_a_rank(error) or self._line(error),))
+            code = self._code(error)  # before waiting: a signal that comes meanwhile has not ended the run
+            wait_s = REASON_S if peer_is_gone(error) else 0.0  # the error says then only that a rank is gone
+            reason = self.children.reason(wait_s) if self.children is not None else None
+            self._failed(code, (reason or self._line(error),))
         finally:
             if self.watch is not None:
                 self.watch.stop()
@@ -99,7 +103,7 @@ class RunEnd:
         self._save()
         _exit_within(LAST_S, code)
         self.close(reason)
-        self._print(f"rank {self.rank}: {reason}" if self.rank else reason)
+        _print_error(f"rank {self.rank}: {reason}" if self.rank else reason)
         self._exit()
 
     def _main_thread_ends(self) -> None:
@@ -116,24 +120,22 @@ class RunEnd:
         except UserError as error:
             for line in error.lines:
                 if line not in reasons:
-                    self._print(line)
+                    _print_error(line)
         except Exception as error:
-            self._print(f"checkpoint: {self._line(error)}")
+            _print_error(f"checkpoint: {self._line(error)}")
 
     def close(self, message: str | None = None) -> None:
         """Write the last line of the record and the provenance. Mirrors draw and upload what is there."""
         status = STATUS.get(self.code, "failed")
         if self.record is not None:
-            run_position = (
-                self.position() if self.position else Position(0, 0, 0, round(time.monotonic() - self.began, 3))
-            )
+            run_position = self.position()
             event = "finished" if self.code == 0 else "stopped"
             text = message or f"{status} at step {run_position.global_step}"
             with self._reported("record"):
                 self.record.append("event", run_position, {"event": event, "message": text, "exit_code": self.code})
             with self._reported("record"):
                 self.record.close(status)
-            self.record = None
+            self.record = None  # closed once, whoever calls this again
         if self.folder is not None:
             status = STATUS.get(self.code, "failed")  # closing the record may have failed
             with self._reported("provenance"):
@@ -151,19 +153,18 @@ class RunEnd:
         self.code = code
         if self.watch is not None:
             self.watch.stop()
-        self._keep_traceback()
+        if self.folder is not None and self.rank == 0:  # the other ranks share this folder
+            with contextlib.suppress(OSError), RunFolder(self.folder).train_log.open("a", encoding="utf-8") as log:
+                log.write(traceback.format_exc())
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
+        # before the record is closed: the checkpoint is an event in it
         self._save(lines)
         self.close(lines[0])
         prefix = f"rank {self.rank}: " if self.rank else ""
         for line in () if on_all_ranks else lines:  # an error of all ranks is printed by the first
-            self._print(f"{prefix}{line}")
+            _print_error(f"{prefix}{line}")
         self._leave_others()
-
-    def _print(self, line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # the terminal has been closed; the record has the line
-            print(line, file=sys.stderr, flush=True)
 
     def _leave_others(self) -> None:
         """A process group whose other ranks have gone, or wait for this one, cannot be left in order."""
@@ -172,19 +173,10 @@ class RunEnd:
 
     def _exit(self) -> None:
         """End this process and those it has started, at once."""
-        if self.children is not None:
-            self.children.kill()
-        if self.workers is not None:
-            self.workers.kill()
+        self._kill_others()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
-        os._exit(self.code)
-
-    def _of_a_rank(self, error: Exception) -> str | None:
-        """What a child has failed for, where ``error`` is only that it is gone."""
-        if self.children is None:
-            return None
-        return self.children.reason(REASON_S if peer_is_gone(error) else 0.0)
+        os._exit(self.code)  # not sys.exit, which would wait for threads, workers and the process group
 
     def _line(self, error: Exception) -> str:
         text = next((line for line in str(error).splitlines() if line.strip()), "").strip()
@@ -194,19 +186,18 @@ class RunEnd:
         known = explained(error, workers.count, workers.killed_by) if workers is not None else explained(error)
         return known or f"{type(error).__name__}: {text} (with HYDRA_FULL_ERROR=1 the whole traceback is shown)"
 
-    def _keep_traceback(self) -> None:
-        if self.folder is not None and self.rank == 0:
-            with contextlib.suppress(OSError), RunFolder(self.folder).train_log.open("a", encoding="utf-8") as log:
-                log.write(traceback.format_exc())
-
     def _hard(self, code: int) -> None:
         """The process ends at once: no report, but the truth about the run."""
+        self._kill_others()
+        if self.folder is not None and self.rank == 0:
+            write_provenance(RunFolder(self.folder), status=STATUS.get(code, "failed"), exit_code=code, ended=_now())
+
+    def _kill_others(self) -> None:
+        """End the processes that this one has started: other ranks, and workers of the loader."""
         if self.children is not None:
             self.children.kill()
         if self.workers is not None:
             self.workers.kill()
-        if self.folder is not None and self.rank == 0:
-            write_provenance(RunFolder(self.folder), status=STATUS.get(code, "failed"), exit_code=code, ended=_now())
 
     @contextlib.contextmanager
     def _reported(self, what: str) -> Iterator[None]:
@@ -214,8 +205,8 @@ class RunEnd:
         try:
             yield
         except Exception as error:
-            self.code = self.code or FAILED
-            self._print(f"{what}: {self._line(error)}")
+            self.code = self.code or FAILED  # a first reason keeps its code
+            _print_error(f"{what}: {self._line(error)}")
 
 
 def _exit_within(seconds: float, code: int) -> None:
@@ -223,6 +214,11 @@ def _exit_within(seconds: float, code: int) -> None:
     timer = threading.Timer(seconds, os._exit, [code])
     timer.daemon = True
     timer.start()
+
+
+def _print_error(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the terminal has been closed; the record has the line
+        print(line, file=sys.stderr, flush=True)
 
 
 def _now() -> str:

@@ -66,7 +66,8 @@ class Signals:
             return
         former = {number: signal.signal(number, self._came) for number in handled()}
         listening, telling = os.pipe()
-        os.set_blocking(telling, False)
+        os.set_blocking(telling, False)  # as set_wakeup_fd wants it: a handler must not wait
+        # written at once, whatever the main thread is in
         wakeup = signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(listening,), daemon=True).start()
         _installed.append(self)
@@ -76,7 +77,7 @@ class Signals:
             _installed.remove(self)
             self._over.set()
             signal.set_wakeup_fd(wakeup)
-            os.close(telling)
+            os.close(telling)  # ends the thread's read
             for number, handler in former.items():
                 signal.signal(number, handler)
 
@@ -102,7 +103,7 @@ class Signals:
         """
         with contextlib.suppress(OSError):
             while came := os.read(listening, 1):
-                if came[0] not in STOP_SIGNALS:
+                if came[0] not in STOP_SIGNALS:  # the descriptor gets every signal that has a handler, such as SIGCHLD
                     continue
                 if self._training and self._arrived is None:
                     self._arrived = came[0], time.monotonic()
@@ -123,7 +124,7 @@ def _in_forked_child() -> None:
     """A forked process is not the one that trains: it gets the usual handlers, and notes nothing."""
     if _installed:
         _installed.clear()
-        signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(-1)  # the pipe is the parent's
         for number in handled():
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 

@@ -65,12 +65,13 @@ class Peers:
         self._others = range(1, world) if rank == 0 else range(1)
         self._beats = 0
         self._seen: dict[int, tuple[str, float]] = {}  # the last value, and since when it has been that
-        self.beat("step", 0.0)
+        self.beat("step", 0.0)  # multi_get waits for keys that are not there yet
 
     def beat(self, doing: Doing, waited_s: float) -> None:
         """Publish what this rank waits for, and for how many seconds it has."""
         self._beats += 1
         with contextlib.suppress(RuntimeError):  # who keeps the store is stopped or gone: `signs` finds rank 0 silent
+            # the count changes the value even where the wait does not
             self._store.set(f"watch/{self._rank}", f"{self._beats} {waited_s:.0f} {doing}")
 
     def signs(self) -> dict[int, Sign]:
@@ -78,13 +79,13 @@ class Peers:
         now = time.monotonic()
         values: list[bytes] = []
         with contextlib.suppress(RuntimeError):
-            values = self._store.multi_get([f"watch/{rank}" for rank in self._others])
+            values = self._store.multi_get([f"watch/{rank}" for rank in self._others])  # one request for all ranks
         found = {}
         for rank, raw in zip(self._others, values or [b""] * len(self._others), strict=True):
             value = raw.decode()
             before = self._seen.get(rank)
             if before is None or (value and value != before[0]):
-                self._seen[rank] = before = value or "0 0 step", now
+                self._seen[rank] = before = value or "0 0 step", now  # a new sign, or the first look
             _, waited, doing = before[0].split()
             found[rank] = Sign(doing, float(waited), now - before[1])
         return found
@@ -125,7 +126,7 @@ class Watch:
         self._limits, self._signals, self._peers = limits, signals, peers
         self._notify, self._end_workers, self._end = notify, end_workers, end
         self.given_up = ""
-        self._at: tuple[Doing, float] = ("data", time.monotonic())
+        self._at: tuple[Doing, float] = ("data", time.monotonic())  # one tuple: the thread never sees half of a change
         self._reported: float | None = None  # beginning of the wait that a line was shown about
         self._gave_up: tuple[float, float] | None = None  # the waiting for data that was given up, and when
         self._signs: dict[int, Sign] = {}
@@ -141,7 +142,7 @@ class Watch:
 
     def start(self) -> None:
         """Training begins."""
-        self._at = "step", time.monotonic()
+        self._at = "step", time.monotonic()  # preparation is not counted
         threading.Thread(target=self._run, daemon=True, name="watch").start()
 
     def stop(self) -> None:
@@ -157,33 +158,30 @@ class Watch:
         waited = now - since
         if self._peers is not None:
             self._peers.beat(what, waited)
-            if waited > TICK_S:
+            if waited > TICK_S:  # while all goes well the store is not read
                 self._signs = self._peers.signs()
         first = self._signals.first_signal
         stopping = first is not None and now - first[1] > AFTER_SIGNAL_S
+        # whether the main thread cannot come to the border of a step, where it would see the signal
+        blocked = what == "data" or any(map(self._holds_up, self._signs.values()))
         if waited > self._limits.warning_s and self._reported != since:
             self._reported = since
             self._notify(f"waiting for {self._reason(what)}, {waited:.0f} s so far")
         if waited > self._limits.end_s:
             self._stop(what, since, f"waited {waited:.0f} s for {self._reason(what)}; {advice(what)}")
-        elif stopping and waited > AFTER_SIGNAL_S and self._blocked(what):
+        elif stopping and blocked and waited > AFTER_SIGNAL_S:
             self._stop(what, since, "")
 
     def _stop(self, what: Doing, since: float, reason: str) -> None:
         if what == "data":
             if self._gave_up is None or self._gave_up[0] != since:
                 self._gave_up, self.given_up = (since, time.monotonic()), reason
+                # waiting for a batch becomes an error in the main thread, which ends the run in order
                 if self._end_workers():
                     return
             elif time.monotonic() - self._gave_up[1] < YIELD_S:
                 return
         self._end(reason or f"stopped by a signal while waiting for {self._reason(what)}")
-
-    def _blocked(self, what: Doing) -> bool:
-        """Whether the main thread cannot come to the border of a step by itself."""
-        if what == "data":
-            return True
-        return any(self._holds_up(sign) for sign in self._signs.values())
 
     def _holds_up(self, sign: Sign) -> bool:
         return sign.silent_s > SILENT_S or (sign.doing == "data" and sign.waited_s > AFTER_SIGNAL_S)

@@ -37,6 +37,7 @@ class CheckInterval:
     def proposal(self) -> int:
         """The next gap as this rank would have it, from the time of the calls since the last check."""
         seconds = (time.monotonic() - self._since) / max(1, self._calls)
+        # doubled at most: the first steps are slow and say little
         return max(1, min(MOST, 2 * self.gap, int(EVERY_S / max(seconds, 1e-6))))
 
     def restart(self, gap: int) -> None:
@@ -76,7 +77,7 @@ class StopCheck(pl.Callback):
         """The handlers must be set this late: Lightning sets its own just before."""
         self._trainer, self._step = trainer, trainer.global_step
         self.signals.training_starts()
-        self._steps.restart(1)
+        self._steps.restart(1)  # the first step is checked: what cannot train shows at once
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
@@ -85,6 +86,7 @@ class StopCheck(pl.Callback):
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
+        # without others to agree with, a signal is seen at the next step
         alone = self.ranks.world == 1 and self.signals.received is not None
         if self._steps.due() or alone:
             self.check_losses()
@@ -100,6 +102,7 @@ class StopCheck(pl.Callback):
         """Read the losses since the last check, on all ranks together; RunError when one is not finite."""
         losses = self.losses.take()
         bad = first_bad(losses)
+        # a collective on every rank, so that none continues while another refuses
         if highest(int(bad is not None))[0]:
             self._refuse(bad)
         self.on_losses(losses)
@@ -112,17 +115,17 @@ class StopCheck(pl.Callback):
             self.on_bad(first)
         line = self.ranks.broadcast(message(first, self.last_good()) if first else "")
         error = RunError(line)
-        error.on_all_ranks = True
+        error.on_all_ranks = True  # the first one reports it for all
         raise error
 
     def _ask(self, check_interval: CheckInterval) -> None:
-        proposal = check_interval.proposal() if self.ranks.rank == 0 else 0
+        proposal = check_interval.proposal() if self.ranks.rank == 0 else 0  # the maximum over ranks is then rank 0's
         signal, gap = highest(self.signals.received or 0, proposal)
         check_interval.restart(gap)
         if signal:
             self.stopping = signal
             if self._trainer is not None:
-                self._trainer.should_stop = True
+                self._trainer.should_stop = True  # Lightning ends the loop after this step
 
 
 def highest(*values: int) -> tuple[int, ...]:
@@ -138,6 +141,7 @@ def mean_over_ranks(value: float) -> float:
     """The mean of a number over all ranks; a collective where there are several."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return value
+    # float64: what the division rounds stays below float32's digits
     box = torch.tensor(value / dist.get_world_size(), dtype=torch.float64, device=collective_device())
     dist.all_reduce(box)
     return box.item()

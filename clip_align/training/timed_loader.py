@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from clip_align.errors import RunError
+from clip_align.errors import Problem, RunError
 from clip_align.training.signals import Signals
 from clip_align.training.stall_watch import Doing, Watch
 
@@ -33,19 +33,19 @@ class TimedLoader:
         batches = iter(self.loader)
         last: dict[str, Any] | None = None
         while True:
-            self._turn("data")
+            self._turn("data")  # before the wait: the watch measures from here
             began = time.perf_counter()
             try:
                 last = next(batches)
-            except StopIteration:
+            except StopIteration:  # only of loaders in tests; the run's has no end
                 return
             except Exception as error:
                 if self._watch is not None and self._watch.given_up:
-                    raise RunError(f"data: {self._watch.given_up}") from error
+                    raise RunError(Problem("data", self._watch.given_up)) from error
                 if not self._signalled():
                     raise
                 if last is None:
-                    raise SystemExit(self.signals.exit_code) from error
+                    raise SystemExit(self.signals.exit_code) from error  # no batch was trained that could be repeated
                 yield from self._until_stopped(last)
             self.waited += time.perf_counter() - began
             self._turn("step")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from clip_align.errors import RunError
+from clip_align.errors import Problem, RunError
 from clip_align.record.record import Mirror, Position, Record
 from clip_align.record.schema import AnyLine
 from clip_align.training.bad_sample_log import BadSampleLog
@@ -100,6 +100,10 @@ class LogSchedule:
     events: Sequence[int] = ()
     advice: str = "more data.workers read faster"
 
+    def line_due(self, step: int) -> bool:
+        """Whether a line is written after ``step``; the last one has a line too."""
+        return step % self.every == 0 or step == self.max_steps
+
     def events_left(self, step: int) -> int:
         """Evaluations to come when ``step`` is just done; its own comes after the line of that step."""
         return len(self.events) - bisect_left(self.events, step)
@@ -138,14 +142,8 @@ class TrainLog(pl.Callback):
         evaluation_costs: EvaluationCosts,
         log_schedule: LogSchedule,
     ) -> None:
-        self.run_position, self.timed_loader, self.stop_check, self.record, self.evaluation_costs, self.log_schedule = (
-            run_position,
-            timed_loader,
-            stop_check,
-            record,
-            evaluation_costs,
-            log_schedule,
-        )
+        self.run_position, self.timed_loader, self.stop_check = run_position, timed_loader, stop_check
+        self.record, self.evaluation_costs, self.log_schedule = record, evaluation_costs, log_schedule
         self.stopwatch, self.bad_sample_log = Stopwatch(), BadSampleLog(getattr(timed_loader.loader, "tally", None))
         self.whole = False  # the last step is done and the next one has not begun
         self.not_finite = False  # a loss was not
@@ -166,7 +164,7 @@ class TrainLog(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What all ranks had to skip."""
-        self._event(self.bad_sample_log.total(self.stop_check.ranks))
+        self._event(self.bad_sample_log.total(self.stop_check.ranks))  # a gather: every rank comes here
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
@@ -178,21 +176,19 @@ class TrainLog(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
     ) -> None:
         """Note the position; at a logging step, write a line."""
-        self.stopwatch.pause()
+        self.stopwatch.pause()  # before anything else here: what callbacks do is no training
         if trainer.global_step == self.run_position.step:
             return  # more batches of this optimizer step to come
         self.run_position.step, self.run_position.cursor = trainer.global_step, batch["cursor"]
+        # from here to the next batch weights, optimizer and cursor belong together
         self.whole = True
-        if (
-            self.run_position.step % self.log_schedule.every == 0
-            or self.run_position.step == self.log_schedule.max_steps
-        ):
+        if self.log_schedule.line_due(self.run_position.step):
             self._write(pl_module)
         self._look_at_skipped(pl_module)
 
     def _write(self, module: Any) -> None:
-        self.stop_check.check_losses()
-        loss = mean_over_ranks(self._sum / self._count)
+        self.stop_check.check_losses()  # hands the losses since the last check to `take`
+        loss = mean_over_ranks(self._sum / self._count)  # a collective: outside `if self.record`, which only rank 0 has
         if self.record is not None:
             self.record.append("train", self.run_position.position(), {**self._measured(module, loss), **self._times()})
             self._event(self.bad_sample_log.news())
@@ -204,14 +200,14 @@ class TrainLog(pl.Callback):
         """Steps that the gradient scaler has skipped: an event when they double; RunError when they do not end."""
         if module.skipped_running >= MOST_SKIPPED:
             first = self.run_position.step - module.skipped_running + 1
-            error = RunError(
-                f"trainer.precision: the gradient scaler has skipped {module.skipped_running} optimizer steps running "
+            what = (
+                f"the gradient scaler has skipped {module.skipped_running} optimizer steps running "
                 f"(steps {first} to {self.run_position.step}): gradients overflow float16 at every scale; take "
                 "trainer.precision=bf16-mixed, or a lower optimizer.lr"
             )
-            error.on_all_ranks = (
-                True  # gradients are reduced before the scaler looks: every rank has skipped the same steps
-            )
+            error = RunError(Problem("trainer.precision", what))
+            # gradients are reduced before the scaler looks: every rank has skipped the same steps
+            error.on_all_ranks = True
             raise error
         if module.skipped >= max(1, 2 * self._skipped_reported):
             self._skipped_reported = module.skipped
@@ -251,13 +247,13 @@ class TrainLog(pl.Callback):
             "train/loss": loss,
             "train/logit_scale": float(module.model.logit_scale.detach().exp()),
             "train/lr": module.rate,
-            "train/grad_norm": float(norm) if norm is not None else float("nan"),
+            "train/grad_norm": float(norm) if norm is not None else float("nan"),  # nan: recorded as null
             **({"train/skipped_steps": module.skipped} if module.skipped else {}),
         }
 
     def _times(self) -> dict[str, float]:
         step, trained, waited = self._last
-        seconds = max(1e-9, self.stopwatch.seconds - trained)
+        seconds = max(1e-9, self.stopwatch.seconds - trained)  # a clock may not have moved between two lines
         steps = max(1, self.run_position.step - step)
         left = self.log_schedule.max_steps - self.run_position.step
         return {

@@ -47,6 +47,7 @@ def build_trainer(
         accelerator="gpu" if layout.gpu else "cpu",
         devices=layout.local_world,
         num_nodes=layout.nodes,
+        # one rank needs no process group, and no copies of gradients in buckets
         strategy=_ddp(config, layout, model) if layout.world > 1 else "auto",
         precision="32-true" if config.precision == "32" else config.precision,
         max_steps=max_steps,
@@ -54,13 +55,13 @@ def build_trainer(
         accumulate_grad_batches=config.accumulate,
         callbacks=list(callbacks),
         plugins=[writer, environment],
-        use_distributed_sampler=False,
-        logger=False,
-        enable_checkpointing=False,
+        use_distributed_sampler=False,  # batches are dealt to ranks by the sampling plan
+        logger=False,  # the record is written by our own callbacks
+        enable_checkpointing=False,  # Checkpoints saves, at borders of steps only
         enable_progress_bar=False,
         enable_model_summary=False,
-        num_sanity_val_steps=0,
-        inference_mode=False,
+        num_sanity_val_steps=0,  # there is no validation loop
+        inference_mode=False,  # its tensors could not be used in training afterwards
     )
     _without_signals(trainer)
     return trainer
@@ -76,6 +77,7 @@ def autocast(precision: str, device: str) -> Context:
 
 def compile_towers(model: Any) -> None:
     """Compile both towers in place: names of weights stay, and so does everything between the towers and the loss."""
+    # open_clip's names: CLIP has a transformer where CustomTextCLIP has text
     for name in ("visual", "text", "transformer"):
         tower = getattr(model, name, None)
         if isinstance(tower, nn.Module):
@@ -87,8 +89,8 @@ def _ddp(config: TrainerConfig, layout: RankLayout, model: nn.Module) -> DDPStra
     return DDPStrategy(
         process_group_backend="nccl" if layout.gpu else "gloo",
         timeout=PATIENCE,
-        find_unused_parameters=False,
-        gradient_as_bucket_view=True,
+        find_unused_parameters=False,  # a walk through the graph every step; both towers are in every loss
+        gradient_as_bucket_view=True,  # saves one copy of all gradients
         static_graph=config.accumulate == 1,  # not with backward passes that are not reduced
         broadcast_buffers=running,  # statistics that change; text masks do not
     )
@@ -98,14 +100,14 @@ def _without_signals(trainer: Any) -> None:
     """Ours are set already, and Lightning's talk to other ranks from inside a handler and before every batch."""
     trainer._signal_connector.register_signal_handlers = lambda: None
     loop = trainer.fit_loop.epoch_loop
-    if hasattr(loop, "_broadcast_sigterm_tensor"):
+    if hasattr(loop, "_broadcast_sigterm_tensor"):  # a private method: other versions of Lightning may not have it
         loop._broadcast_sigterm_tensor = lambda: None
 
 
 def _quiet() -> None:
     """Lightning's messages about devices, tips and loaders do not concern the user of this program."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.ERROR)  # after the import, which sets it again
     for module in ("pytorch_lightning", "lightning_fabric"):
         warnings.filterwarnings("ignore", module=rf"{module}\..*")
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")  # of its own functions

@@ -25,7 +25,7 @@ from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Position
 from clip_align.runs.folder import write_atomic
 
-INITIALISATIONS = 5
+INITIALISATIONS = 5  # enough for a standard deviation; each costs one evaluation
 MEAN, SD = "untrained nets", "untrained nets sd"
 
 Baselines = Mapping[str, Mapping[str, float]]  # score -> {label: value}
@@ -47,7 +47,7 @@ def cached(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path) 
     """
     try:
         found = json.loads(_file(callback, model, cache).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # none there, or one that was damaged: measured again
         return None
     return found if isinstance(found, dict) else None
 
@@ -71,7 +71,7 @@ def measure(
         context: the run's precision.
     """
     silent = replace(settings, record=None, listeners=(), interrupted=stopped)
-    alone = Ranks()
+    alone = Ranks()  # no process group is left: this rank alone
     scores: list[Scores] = []
     for seed in range(INITIALISATIONS):
         session = Evaluator([(callback, make(seed))], silent, alone, lambda step: Position(step, 0, 0, 0.0))
@@ -100,7 +100,7 @@ def keep(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path, ba
 
 def carry(callback: PerceptualCallback, baselines: Baselines) -> None:
     """Let the callback's scores carry these baselines from now on."""
-    callback.add_baselines(baselines)  # type: ignore[attr-defined]  # see asked_about
+    callback.add_baselines(baselines)  # type: ignore[attr-defined]  # has it: see with_untrained_baseline
 
 
 def carried(callback: PerceptualCallback) -> bool:
@@ -122,13 +122,14 @@ def line_with(callback: PerceptualCallback, baselines: Baselines, n: int | None)
 
 def _mean_and_sd(values: Sequence[float | None]) -> dict[str, float]:
     defined = [v for v in values if v is not None]
-    if len(defined) < 2:
+    if len(defined) < 2:  # one value has no standard deviation
         return {}
     mean = sum(defined) / len(defined)
     return {MEAN: mean, SD: math.sqrt(sum((v - mean) ** 2 for v in defined) / (len(defined) - 1))}
 
 
 def _file(callback: PerceptualCallback, model: Mapping[str, Any], cache: Path) -> Path:
+    # all that the numbers depend on: another version, option or model has another file
     key = {"benchmark": callback.key, "version": callback.version, "options": dict(callback.options), "model": model}
     text = json.dumps({**key, "view": callback.view, "initialisations": INITIALISATIONS}, sort_keys=True, default=str)
     return cache / "untrained" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
