@@ -63,7 +63,7 @@ PANELS: Mapping[str, Panel] = {
     "noise": "noise",
     "zero_shot": "accuracy",
 }
-NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9_]*")  # a part of a key: no slash, no @
 
 
 class CheckedArguments(ABCMeta):
@@ -75,6 +75,7 @@ class CheckedArguments(ABCMeta):
         The arguments, with all defaults, are stored as ``options`` for the record.
         """
         signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        # None stands for self; a missing argument is Python's own TypeError, when the constructor runs
         bound = signature.bind_partial(None, *args, **kwargs)
         given = _by_name(bound)
         taken, errors = checked(parameters_of(cls, PerceptualCallback), given, cls.__name__)
@@ -83,11 +84,12 @@ class CheckedArguments(ABCMeta):
         names = [
             p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
+        # names[1:]: without self; further arguments belong to a constructor's *args
         in_order = [taken[name] for name, _ in zip(names[1:], args, strict=False)]
         self = super().__call__(*in_order, *args[len(in_order) :], **{name: taken[name] for name in kwargs})
-        bound.apply_defaults()
+        bound.apply_defaults()  # the record names every argument, whether it was given or not
         self._options = {name: _plain(value) for name, value in {**_by_name(bound), **taken}.items()}
-        self.layers_given = "layers" in given
+        self.layers_given = "layers" in given  # what is asked for must exist; a default may be null
         return self
 
 
@@ -130,7 +132,7 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
     panel: Panel | None = None
     tiles: int = 4
     full_precision: bool = False
-    readers: Mapping[str, MapReader] = MappingProxyType({})
+    readers: Mapping[str, MapReader] = MappingProxyType({})  # read-only: a class attribute, common to all instances
     layers_given: bool = False
     _options: Mapping[str, Any] = MappingProxyType({})
 
@@ -148,9 +150,9 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         batch_size: Annotated[int | None, Range(low=1)] = None,
     ) -> None:
         super().__init__()
-        own = set(vars(self))
+        own = set(vars(self))  # Lightning's
         self.name = name or _file_name(type(self))
-        if getattr(self, "family", None) not in PANELS:
+        if getattr(self, "family", None) not in PANELS:  # declared here without a value: a subclass may forget it
             raise UserError(f"{type(self).__name__}: family must be one of {', '.join(PANELS)}")
         if not NAME.fullmatch(self.name):  # a module's name may be anything
             raise UserError(f"{self.key}: a name is lower-case letters, digits and underscores; give name=…")
@@ -251,14 +253,14 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         """Evaluate step 0, or the step at which a run is resumed if it was not evaluated."""
         if self._leads(trainer):
             event_leader_of(trainer).begin(trainer)
-        event_leader_of(trainer).event(trainer)
+        event_leader_of(trainer).event(trainer)  # of all callbacks; nothing is due any more when the next one calls
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Evaluate if due."""
         if self._leads(trainer):
-            event_leader_of(trainer).count(batch)
+            event_leader_of(trainer).count(batch)  # before the event, whose line has the samples seen
         event_leader_of(trainer).event(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -283,7 +285,7 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
 
     def _leave(self, status: str) -> None:
         if self._leader is not None:
-            self.carried = self._leader.state()
+            self.carried = self._leader.state()  # a checkpoint may be saved after training
             self._leader.close(status)
         self._leader = None
 
@@ -313,7 +315,7 @@ def attach(callbacks: Iterable[PerceptualCallback], settings: EvaluationSettings
 
 def _refuse_shadowed(callback: PerceptualCallback, names: set[str]) -> None:
     """UserError where a subclass defines what the base has just set on the instance: its own would never be seen."""
-    below = type(callback).__mro__[: type(callback).__mro__.index(PerceptualCallback)]
+    below = type(callback).__mro__[: type(callback).__mro__.index(PerceptualCallback)]  # the classes derived from it
     errors = [
         f"{cls.__module__}.{cls.__name__} defines {name}, which every benchmark has as an attribute of its own: "
         f"give it another name, or set self.{name} after super().__init__()"
@@ -346,9 +348,10 @@ def _file_name(cls: type) -> str:
 
 def _plain(value: Any) -> Any:
     """An argument as the record can hold it."""
-    value = as_typed(value)
+    value = as_typed(value)  # tuples as lists, paths as texts
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
+    # of objects (a model, a tokenizer) the name of their class
     return [_plain(v) for v in value] if isinstance(value, list) else type(value).__name__

@@ -45,6 +45,7 @@ def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], requeste
 
 def best_file(key: str) -> str:
     """Name of the file that keeps the weights with the best value of ``key``."""
+    # keys have slashes; @ of a layer stays
     return f"best-{re.sub(r'[^a-z0-9_@]+', '-', key)}.ckpt"
 
 
@@ -107,6 +108,7 @@ class BestCheckpoint(Callback):
         value = scores.get(self.key)
         if value is None:
             return
+        # strictly: of equal values the earliest is kept
         if beats(value, self.best, not self.lower_is_better):
             self.best, self.best_step = value, step
             trainer.save_checkpoint(self.path)  # all ranks together

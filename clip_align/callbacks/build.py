@@ -43,12 +43,13 @@ def _built(name: str, config: CallbackConfig, given: Mapping[str, Any], values: 
     known = parameters_of(cls, PerceptualCallback)
     arguments = {"name": name, **config.arguments}
     for wanted in (k for k in given if k in known and arguments.get(k) is None):
+        # a function is called once for all callbacks: it may render a world
         if wanted not in values:
             values[wanted] = given[wanted]() if callable(given[wanted]) else given[wanted]
         arguments[wanted] = values[wanted]
     try:
         return cls(**arguments)
-    except UserError:
+    except UserError:  # one line already
         raise
     except TypeError as error:  # an argument it does not have, or of the wrong kind
         raise UserError(f"callbacks.{name}: {error}".replace("\n", " ")) from error
@@ -71,6 +72,7 @@ def _class(name: str, target: str) -> type[PerceptualCallback]:
 def _why_not_imported(module: str, error: Exception) -> str:
     """The reason: a missing module, or the error that it raises, with file and line in its package."""
     absent = error.name if isinstance(error, ModuleNotFoundError) else None
+    # the module itself or a package above it; one that it imports is an error inside it
     if absent is not None and f"{module}.".startswith(f"{absent}."):
         return f"no module {absent}; is the package installed in this environment?"
     place = _place_in(module.partition(".")[0], error)

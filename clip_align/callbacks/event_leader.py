@@ -48,7 +48,7 @@ class EventLeader:
         self.callbacks = list(callbacks)
         self.listeners: list[Listener] = []
         self._evaluator: Evaluator | None = None
-        self._settings = EvaluationSettings(Path())
+        self._settings = EvaluationSettings(Path())  # until `prepare`
         self._trainer: Trainer | None = None
         self._own_record: Record | None = None
         self._folder: Path | None = None  # of the record, in a foreign trainer
@@ -94,7 +94,7 @@ class EventLeader:
         """Evaluate all callbacks that are due at this step and not yet evaluated."""
         step = trainer.global_step
         end = self._settings.max_steps or trainer.max_steps
-        last = 0 < end <= step
+        last = 0 < end <= step  # Lightning has max_steps = -1 for no limit
         now = [c for c in self.callbacks if c.last_step != step and self._due(c, step, last)]
         if now:
             self._evaluate(trainer, step, now)
@@ -117,6 +117,7 @@ class EventLeader:
 
     def count(self, batch: Any) -> None:
         """Count the samples of a trained batch, for runs without ``settings.position``."""
+        # every rank has a batch of this size
         self._samples += _length(batch) * (self._trainer.world_size if self._trainer else 1)
 
     def state(self) -> dict[str, Any]:
@@ -207,6 +208,7 @@ class EventLeader:
         """On rank 0: the record of the resumed run if it is in the same folder, else a new one beside existing ones."""
         carried = self.callbacks[0].carried.get("record")
         try:
+            # a training that branches off into another folder leaves the first record as it is
             if trainer.global_step and carried and Path(carried).parent == folder.parent:
                 return Record(Path(carried))
             number, place = 1, folder
@@ -223,7 +225,7 @@ class EventLeader:
     def _position(self, step: int) -> Position:
         epoch = self._trainer.current_epoch if self._trainer else 0
         seconds = self._seconds_before + time.monotonic() - self._start
-        return Position(step, self._samples, epoch, round(seconds, 3))
+        return Position(step, self._samples, epoch, round(seconds, 3))  # milliseconds
 
     def _show(self, step: int, scores: Mapping[str, float | None]) -> None:
         """Publish the scores in ``trainer.callback_metrics``; undefined ones as NaN."""
@@ -239,6 +241,7 @@ def _own(callback: Participant) -> tuple[Any, ...]:
     """What the callback itself specifies about its model: model, tokenizer, mean and std; None where it does not."""
     mean = tuple(callback.mean) if callback.mean is not None else None
     std = tuple(callback.std) if callback.std is not None else None
+    # by identity: modules cannot be compared by value
     model = None if callback.model is None else id(callback.model)
     return model, None if callback.tokenizer is None else id(callback.tokenizer), mean, std
 

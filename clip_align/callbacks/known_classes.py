@@ -7,7 +7,7 @@ are evaluated, with the chance that follows from their number; with fewer than t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from clip_align.metrics.accuracy import NO_CHOICE, choices
 
 __all__ = ["FEWEST_CLASSES", "KnownClasses", "known_classes"]
 
-FEWEST_CLASSES = 3
+FEWEST_CLASSES = 3  # with two, the texture bias corrected for guesses would divide by K - 2 = 0
 NAMED_WORDS = 5  # unknown words that a reason lists
 
 
@@ -43,7 +43,7 @@ class KnownClasses:
     @property
     def chance(self) -> float:
         """Accuracy of guessing among the known classes; among all if none is known."""
-        return 1 / len(self.kept or self.names)
+        return 1 / len(self.kept or self.names)  # a null benchmark still describes its scores
 
     @property
     def complete(self) -> bool:
@@ -63,10 +63,11 @@ class KnownClasses:
 
         Each is the class whose prompts are nearest by cosine to the image's embedding, averaged over its tiles.
         """
-        images = features[ids]
+        images = features[ids]  # [N, V, D]
         chosen = choices(images[:, 0] if images.shape[1] == 1 else images.mean(axis=1), features.prompts)
+        # of all classes, not of the known ones: among these the numbers are
         kind = np.int8 if len(self.names) <= np.iinfo(np.int8).max else np.int16
-        numbers = np.asarray(self.kept, dtype=kind)
+        numbers = np.asarray(self.kept, dtype=kind)  # from a number among the known classes to one among all
         return np.where(chosen >= 0, numbers[np.maximum(chosen, 0)], NO_CHOICE).astype(kind)
 
 
@@ -80,11 +81,12 @@ def known_classes(classes: Mapping[str, str], templates: Sequence[str], model: M
         templates: prompts with ``{}`` for the class, such as ``a photo of {}``.
         model: the model under evaluation; None: every word is known.
     """
-    unknown_words = model.unknown if model is not None else _none
+    unknown_words: Callable[[list[str]], list[str]] = model.unknown if model is not None else lambda texts: []
+    # templates are tested without their class, whose words count against the class alone
     usable = [template for template in templates if not unknown_words([template.replace("{}", " ")])]
     texts = {name: tuple(t.replace("{}", text) for t in usable or ["{}"]) for name, text in classes.items()}
     names = tuple(classes)
-    unknown = {name: unknown_words(texts[name]) for name in names}
+    unknown = {name: unknown_words(list(texts[name])) for name in names}
     kept = tuple(number for number, name in enumerate(names) if not unknown[name])
     prompts = {names[number]: texts[names[number]] for number in kept}
     if len(kept) < FEWEST_CLASSES:
@@ -96,10 +98,6 @@ def known_classes(classes: Mapping[str, str], templates: Sequence[str], model: M
         )
         return KnownClasses(names, kept, prompts, reason=reason)
     return KnownClasses(names, kept, prompts, _left_out(len(kept), len(names), len(usable), len(templates)))
-
-
-def _none(texts: Iterable[str]) -> list[str]:
-    return []
 
 
 def _left_out(classes: int, all_classes: int, templates: int, all_templates: int) -> str:

@@ -35,16 +35,17 @@ def over_items(
 
     The score is undefined for constant or non-finite values and for fewer than three items.
     """
-    return partial(_estimate, statistic, labels, value, two_way)
+    return partial(_estimate, statistic, labels, value, two_way)  # can be pickled, unlike a closure
 
 
 def _estimate(
     statistic: Callable[..., float], labels: Labels | None, value: str | None, two_way: bool, items: Items
 ) -> Estimate:
-    model = items.model[value] if value else next(iter(items.model.values()))
+    model = items.model[value] if value else next(iter(items.model.values()))  # the headline value comes first
     reason = why_undefined(model, items.human)
     if reason:
         return undefined(reason)
+    # all [N]; resampling takes the same rows of each
     columns = (model, items.human, labels(items)) if labels else (model, items.human)
     clusters = list(items.clusters.values())
 

@@ -14,8 +14,8 @@ SPEARMAN = Score(
     direction="higher = the model orders the items more like people",
     chance=0.0,
     unit="clusters of items, jackknife, t",
-    axis=(-1.0, 1.0),
+    axis=(-1.0, 1.0),  # an outside benchmark may disagree with people altogether
     role="headline",
-    flat_margin=0.03,
+    flat_margin=0.03,  # as for tid2013_remade
     higher_is_better=True,
 )

@@ -47,7 +47,12 @@ class WorldBenchmark(PerceptualCallback):
         self, world: Annotated[str | Path | None, Holds("test.npy", or_null=True)] = None, **base: Any
     ) -> None:
         super().__init__(**base)
-        self.world = _world_folder(world)
+        # no folder given (in a Trainer of one's own): the default world's sets, rendered on first use
+        self.world = (
+            ensure_held_out(user_cache(None)[0], progress=partial(print, file=sys.stderr, flush=True))
+            if world is None
+            else Path(world).expanduser()
+        )
         self.sets = {part: self._held_out(part) for part in self.parts}
         self.known = known_classes(TEXTS, PROMPTS)  # until `adapt`
         self.scores = self.scores_for(self.known)
@@ -55,6 +60,7 @@ class WorldBenchmark(PerceptualCallback):
     def adapt(self, model: ModelInfo) -> str | None:
         """Restrict shapes and templates to those whose words the tokenizer knows."""
         known = known_classes(TEXTS, PROMPTS, model)
+        # a null benchmark describes its scores for all classes
         self.known = known if known.reason is None else known_classes(TEXTS, PROMPTS)
         self.scores = self.scores_for(self.known)
         return known.reason
@@ -83,7 +89,7 @@ class WorldBenchmark(PerceptualCallback):
     def _held_out(self, part: str) -> HeldOut:
         try:
             return held_out(self.world, part)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # absent, or not an array
             raise UserError(
                 f"{self.key}: cannot read the set {part} in {self.world} ({error}); delete the folder"
             ) from error
@@ -92,9 +98,3 @@ class WorldBenchmark(PerceptualCallback):
 def image_id(part: str, index: int) -> str:
     """Id of one held-out image, the same in every benchmark that uses it."""
     return f"world/{part}/{index:04d}"
-
-
-def _world_folder(world: str | Path | None) -> Path:
-    if world is None:
-        return ensure_held_out(user_cache(None)[0], progress=partial(print, file=sys.stderr, flush=True))
-    return Path(world).expanduser()

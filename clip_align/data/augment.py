@@ -49,12 +49,13 @@ def random_box(height: int, width: int, scale: tuple[float, float], draws: NDArr
 
     If none of `TRIES` boxes fits: the largest centred one with an allowed aspect.
     """
-    low, high = math.log(ASPECT[0]), math.log(ASPECT[1])
+    low, high = math.log(ASPECT[0]), math.log(ASPECT[1])  # uniform in the logarithm: wide and tall equally often
     for area, shape, down, right in draws.reshape(TRIES, 4).tolist():
         pixels = height * width * (scale[0] + (scale[1] - scale[0]) * area)
         aspect = math.exp(low + (high - low) * shape)
         w, h = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
         if 0 < w <= width and 0 < h <= height:
+            # draws are below 1, so that every offset from 0 to the last one that fits is equally probable
             return int(down * (height - h + 1)), int(right * (width - w + 1)), h, w
     w, h = min(width, max(1, round(height * ASPECT[1]))), min(height, max(1, round(width / ASPECT[0])))
     return (height - h) // 2, (width - w) // 2, h, w

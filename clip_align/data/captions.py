@@ -7,11 +7,10 @@ import json
 
 from clip_align.data.bad_samples import BAD_TEXT, NO_CAPTION, BadSample
 
-MOST_TEXT_BYTES = (
-    2**20
-)  # of a txt or json: a longer one is no caption, and parsing it takes many times its size in memory
+# of a txt or json: a longer one is no caption, and parsing it takes many times its size in memory
+MOST_TEXT_BYTES = 2**20
 MOST_CAPTIONS = 64  # of one image
-_KEYS_SHOWN = 12
+_KEYS_SHOWN = 12  # of a json without a caption, in its message
 
 
 def captions_of(raw: bytes, is_json: bool) -> list[str]:
@@ -21,7 +20,7 @@ def captions_of(raw: bytes, is_json: bool) -> list[str]:
     a list are ignored. BadSample if there is no caption (with the keys that the json has) or if it is not text.
     """
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")  # drops a byte-order mark
         value = json.loads(text) if is_json else text
     except (ValueError, RecursionError):  # not UTF-8, not json, a number of thousands of digits
         raise BadSample(BAD_TEXT) from None
@@ -29,7 +28,7 @@ def captions_of(raw: bytes, is_json: bool) -> list[str]:
         return [clean(value)]
     if not isinstance(value, dict):
         raise BadSample(BAD_TEXT)
-    if "caption" not in value and value:
+    if "caption" not in value and value:  # its keys show under which name the caption may be
         raise BadSample(NO_CAPTION, f"its json has: {_shown(list(value))}")
     value = value.get("caption")
     return _several(value) if isinstance(value, list) else [clean(value)]
@@ -55,10 +54,10 @@ def clean(value: object) -> str:
     if not isinstance(value, str):
         raise BadSample(BAD_TEXT)
     try:
-        value.encode()
+        value.encode()  # tokenizers and records need text that can be encoded
     except UnicodeEncodeError:  # a lone surrogate, which only json can encode
         raise BadSample(BAD_TEXT) from None
-    caption = " ".join(value.replace("\0", " ").split())
+    caption = " ".join(value.replace("\0", " ").split())  # split() knows all of Unicode's white space
     if not caption:
         raise BadSample(NO_CAPTION)
     return caption

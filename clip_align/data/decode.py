@@ -24,7 +24,7 @@ from clip_align.perception.image_files import on_white, without_large_metadata
 
 MEGA = 1_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP")
-_GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of a 16-bit grey PNG, by release
 
 
 def decode(data: bytes, max_pixels: int = 64 * MEGA) -> torch.Tensor:
@@ -39,7 +39,7 @@ def decode(data: bytes, max_pixels: int = 64 * MEGA) -> torch.Tensor:
 
 
 def _decoded(data: bytes, max_pixels: int) -> torch.Tensor:
-    cause = NOT_AN_IMAGE
+    cause = NOT_AN_IMAGE  # until the header is read; an error after it means damage
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)  # reads the header only
         cause = DAMAGED
@@ -50,10 +50,10 @@ def _decoded(data: bytes, max_pixels: int) -> torch.Tensor:
         raise
     except Image.DecompressionBombError:
         raise BadSample(TOO_LARGE) from None
-    except ValueError:
+    except ValueError:  # what Pillow raises for a large text or profile, among others
         slim = without_large_metadata(data)
         if slim is not data:
-            return _decoded(slim, max_pixels)
+            return _decoded(slim, max_pixels)  # at most once: nothing is left to take out of ``slim``
         raise BadSample(cause) from None
     except (OSError, SyntaxError, RuntimeError, EOFError):
         raise BadSample(cause) from None
@@ -68,10 +68,10 @@ def decoder_name() -> str:
 
 
 def _pixels(image: Image.Image) -> torch.Tensor:
-    if image.mode in _GREY_16:  # Pillow's own conversion to RGB would clip at 255
+    if image.mode in _GREY_16:  # Pillow's own conversion to RGB would clip at 255; 65,535 / 257 = 255
         grey = np.round(np.asarray(image).astype(np.float64) / 257).clip(0, 255).astype(np.uint8)
         return torch.from_numpy(grey).expand(3, -1, -1)
     image = on_white(image)
     if image.mode != "RGB":
         image = image.convert("RGB")
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # a view [3, H, W] of bytes in Pillow's order

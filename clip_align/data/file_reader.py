@@ -22,8 +22,8 @@ def open_file(path: str) -> BinaryIO:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, f"it is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a file", path)
-        return open(handle, "rb", buffering=0)
-    except BaseException:
+        return open(handle, "rb", buffering=0)  # a buffer would read more than is used
+    except BaseException:  # the descriptor is nobody's yet
         os.close(handle)
         raise
 
@@ -42,15 +42,12 @@ class Files:
             at: first byte.
             size: number of bytes.
         """
-        # pread does not use the file position, which forked workers have in common with their parent
-        return os.pread(self._handle(path).fileno(), size, at)
-
-    def _handle(self, path: str) -> BinaryIO:
         handle = self._open.pop(path, None) or open_file(path)
-        self._open[path] = handle  # last used, last closed
+        self._open[path] = handle  # at the end of the dictionary: last used, last closed
         while len(self._open) > OPEN_AT_ONCE:
             self._open.pop(next(iter(self._open))).close()
-        return handle
+        # pread does not use the file position, which forked workers have in common with their parent
+        return os.pread(handle.fileno(), size, at)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_open": {}}

@@ -59,7 +59,7 @@ def folder_samples(data: Settings, progress: Notify = lambda line: None) -> tupl
         try:
             text = clean(caption)
             size = _size(root, image)
-        except BadSample as error:
+        except BadSample as error:  # named by its image; by the csv if the field is empty
             bad.add(error.cause, image or path.name)
         else:
             names.append(image)
@@ -76,7 +76,7 @@ def _size(root: Path, image: str) -> int:
         status = os.stat(root / image)
     except (OSError, ValueError):  # a name with a NUL
         raise BadSample(NO_IMAGE) from None
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode):  # an empty field is the folder itself
         raise BadSample(NO_IMAGE)
     return status.st_size
 

@@ -25,7 +25,7 @@ LINES = 10  # errors about single shards that are shown
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Inventory:
     """The usable samples.
 
     sources: source of each block, numbers into ``rates`` (the fraction of a source that an epoch uses).
@@ -46,17 +46,17 @@ class Found:
         return self.bad.total / max(1, self.bad.total + len(self.samples))
 
 
-def enough(found: Found, max_bad_share: float) -> Found:
+def enough(found: Inventory, max_bad_share: float) -> Inventory:
     """``found``; UserError if the fraction of bad samples is above ``max_bad_share``."""
     if found.bad_fraction > max_bad_share:
         raise UserError(Problem("data", too_many(found.bad_fraction, max_bad_share, found.bad)))
     return found
 
 
-def in_folder(samples: FolderSamples, bad: Causes) -> Found:
+def in_folder(samples: FolderSamples, bad: Causes) -> Inventory:
     """Images in a folder and their captions."""
     about = _fingerprint(chain(samples.names, samples.texts, samples.sizes))
-    return Found(samples, (0,), (1.0,), bad, _left_out(bad), about)
+    return Inventory(samples, (0,), (1.0,), bad, _left_out(bad), about)
 
 
 def tars(
@@ -66,7 +66,7 @@ def tars(
     progress: Notify,
     max_image_mb: int,
     notes: Sequence[str] = (),
-) -> Found:
+) -> Inventory:
     """The inventory of the tars of several sources.
 
     Args:
@@ -82,8 +82,9 @@ def tars(
     bad = Causes()
     for index in indexes:
         bad.merge(index.bad)
+    # the source with the largest weight is used whole; sources whose shards are all repeated do not count
     largest = max(source.weight for source, part in zip(sources, paths, strict=True) if part)
-    return Found(
+    return Inventory(
         TarSamples(flat, indexes, max_image_mb * MIB),
         tuple(number for number, part in enumerate(paths) for _ in part),
         tuple(source.weight / largest if part else 1.0 for source, part in zip(sources, paths, strict=True)),
@@ -102,7 +103,7 @@ def _indexes(paths: Sequence[str], cache: Path, progress: Notify) -> list[ShardI
     for path in paths:
         try:
             indexes.append(_checked(path, cache))
-        except CacheError:
+        except CacheError:  # the same for all shards: one line is enough
             raise
         except UserError as error:
             errors += error.problems
@@ -157,7 +158,7 @@ def _miscounted(path: str, index: ShardIndex) -> str | None:
     stats = path.removesuffix(".tar") + "_stats.json"
     try:
         with open_file(stats) as file:
-            expected = json.loads(file.read())["successes"]
+            expected = json.loads(file.read())["successes"]  # img2dataset's word for samples written
     except FileNotFoundError:
         return None
     except (RecursionError, OSError, ValueError, KeyError, TypeError):
@@ -170,5 +171,5 @@ def _miscounted(path: str, index: ShardIndex) -> str | None:
 def _fingerprint(parts: Iterable[object]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(f"{part}\n".encode("utf-8", "replace"))
+        digest.update(f"{part}\n".encode("utf-8", "replace"))  # file names may hold bytes that are no text
     return digest.hexdigest()[:16]

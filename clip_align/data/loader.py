@@ -189,6 +189,7 @@ class Batches(Dataset[Batch]):
 
     def _keep(self, number: int, pair: _Pair) -> _Pair:
         characters = sum(map(len, pair.captions)) if len(pair.captions) > 1 else 0
+        # bytes: uint8 pixels, int64 ids
         cost = pair.image.nelement() + 8 * pair.text.nelement() + characters + _OVERHEAD
         if number in self._kept or cost > self._free:
             return pair
@@ -211,6 +212,7 @@ class Batches(Dataset[Batch]):
                 number, from_other_batch = next(self._good(candidates, task.epoch, pairs, skipped), (-1, 0))
                 stand_ins += from_other_batch
             if number < 0:
+                # the next good sample of the same batch, or one before it
                 number = next((n for n in (*due[place + 1 :], *filled) if n in pairs), -1)
                 copies += 1
             if number < 0:

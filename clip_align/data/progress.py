@@ -48,7 +48,7 @@ def loaded(line: str) -> Progress | str:
     """A line printed by another process: a ``dumped`` report, or else the line itself."""
     try:
         return Progress(**json.loads(line))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError):  # not JSON, or JSON that is no report
         return line.rstrip()
 
 
@@ -67,7 +67,7 @@ class Follower:
     def __init__(self, what: str, total: int, notify: Notify) -> None:
         self.what, self.total, self.notify = what, total, notify
         self.done = 0
-        self._began = self._last = time.monotonic()
+        self._began = self._last = time.monotonic()  # so that work of less than `SECONDS` reports nothing
 
     def step(self, items: int = 1) -> None:
         """Count ``items`` as done; reports every `SECONDS`."""
@@ -108,6 +108,6 @@ def seconds_left(done: int, total: int, seconds: float) -> float | None:
 
 def _rounded(seconds: float) -> str:
     for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * size:
+        if seconds >= 1.5 * size:  # 89 s, not 1 min
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"

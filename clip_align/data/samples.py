@@ -48,7 +48,7 @@ class TarSamples:
     def __init__(self, paths: Sequence[str], indexes: Sequence[ShardIndex], max_bytes: int | None = None) -> None:
         self.paths, self.indexes, self.max_bytes = list(paths), list(indexes), max_bytes
         self.blocks = [len(index) for index in indexes]
-        self._starts = np.cumsum([0, *self.blocks]).tolist()
+        self._starts = np.cumsum([0, *self.blocks]).tolist()  # number of each tar's first sample; ints, for bisect
         self._files = Files()
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class TarSamples:
         return self.indexes[shard].key(local)
 
     def _place(self, number: int) -> tuple[int, int]:
-        shard = bisect_right(self._starts, number) - 1
+        shard = bisect_right(self._starts, number) - 1  # the last tar that starts at or before the sample
         return shard, number - self._starts[shard]
 
     def _read(self, shard: int, at: int, size: int) -> bytes:
@@ -118,6 +118,7 @@ class FolderSamples:
         """The image file's bytes."""
         try:
             with open_file(os.path.join(self.root, self.names[number])) as file:
+                # of the open file: it may have grown since it was listed
                 if self.max_bytes is not None and os.fstat(file.fileno()).st_size > self.max_bytes:
                     raise BadSample(TOO_LARGE)
                 return file.read()

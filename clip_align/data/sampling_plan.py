@@ -44,13 +44,14 @@ def random_bits(numbers: NDArray[np.int64] | NDArray[np.uint64], *key: int) -> N
 
     NumPy's generators are not used: their streams may change between versions, and one per sample is too slow.
     """
-    mixed = np.zeros(1, np.uint64)
+    mixed = np.zeros(1, np.uint64)  # an array, as NumPy warns of overflow in scalars only
     for part in key:
         mixed = _mix(mixed + np.uint64(part % 2**64))
     return _mix(_mix(numbers.astype(np.uint64)) ^ mixed)
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    # one step of splitmix64 with its published constants; uint64 wraps around
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -65,11 +66,11 @@ def uniforms(numbers: NDArray[np.int64], draws: int, *key: int) -> NDArray[np.fl
 
 def permuted(numbers: NDArray[np.int64], *key: int) -> NDArray[np.int64]:
     """The numbers in an order given by ``key``."""
-    return numbers[np.argsort(random_bits(numbers, *key), kind="stable")]
+    return numbers[np.argsort(random_bits(numbers, *key), kind="stable")]  # stable: the same on every machine
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplingPlan:
     """How samples become batches.
 
     blocks: samples of each block. sources: source of each block. rates: fraction of each source's samples
@@ -108,16 +109,16 @@ class Plan:
 
     def epoch(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """All samples of an epoch as [batches, ranks, batch_size], and its remainder."""
-        starts = np.cumsum([0, *self.blocks])
+        starts = np.cumsum([0, *self.blocks])  # number of each block's first sample
         used = self._used(number)
         order = permuted(np.arange(len(self.blocks)), self.seed, _PERMUTE_BLOCKS, number)
         done: list[NDArray[np.int64]] = []
-        carried = np.empty(0, np.int64)
+        carried = np.empty(0, np.int64)  # of the windows before, too few for a global batch
         for first in range(0, len(order), self.window):
             chosen = [np.arange(starts[b], starts[b + 1]) for b in order[first : first + self.window]]
             pool = np.concatenate([carried, *chosen])
             pool = permuted(pool if used is None else pool[used[pool]], self.seed, _SHUFFLE, number, first)
-            whole = len(pool) // self.global_batch * self.global_batch
+            whole = len(pool) // self.global_batch * self.global_batch  # samples that fill global batches
             done.append(pool[:whole])
             carried = pool[whole:]
         return np.concatenate(done).reshape(-1, self.ranks, self.batch_size), carried
@@ -127,10 +128,11 @@ class Plan:
         if all(rate == 1 for rate in self.rates):
             return None
         used = np.zeros(sum(self.blocks), np.bool_)
-        of_sample = np.repeat(self.sources, self.blocks)
+        of_sample = np.repeat(self.sources, self.blocks)  # [samples]
         for source, count in enumerate(self.per_source):
+            # one order for all epochs, of which each epoch takes the next part
             mine = permuted(np.flatnonzero(of_sample == source), self.seed, _SUBSET, source)
-            if len(mine):
+            if len(mine):  # a source may be empty: all its shards were listed before
                 used[mine[(epoch * count + np.arange(count)) % len(mine)]] = True
         return used
 
@@ -139,23 +141,21 @@ class Plan:
 class Tasks:
     """Tasks of one rank from position ``start`` on, endless."""
 
-    plan: Plan
+    plan: SamplingPlan
     rank: int
     start: Cursor
 
     def __iter__(self) -> Iterator[Task]:
         epoch, first = self.start
         count = self.plan.batches_per_epoch
-        while count:
+        while count:  # 0: fewer samples than a global batch; the stream is empty
             order, rest = self.plan.epoch(epoch)
             slots = count * self.plan.ranks  # batches of all ranks: each remaining sample belongs to one of them
             for number in range(first, count):
                 after = Cursor(epoch, number + 1) if number + 1 < count else Cursor(epoch + 1, 0)
                 slot = number * self.plan.ranks + self.rank
-                others = order[self._lending(number, count), self.rank].ravel()
+                # half an epoch away, and never batch ``number`` itself
+                ahead = [count // 2 + k for k in range(min(_LENDING, count)) if (count // 2 + k) % count]
+                others = order[[(number + k) % count for k in ahead], self.rank].ravel()
                 yield Task(epoch, after, order[number, self.rank], rest[slot::slots], others)
             epoch, first = epoch + 1, 0
-
-    def _lending(self, number: int, count: int) -> list[int]:
-        """Numbers of the batches whose samples may replace bad ones of batch ``number``: half an epoch away."""
-        return [(number + count // 2 + k) % count for k in range(min(_LENDING, count)) if (count // 2 + k) % count]

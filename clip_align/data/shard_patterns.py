@@ -13,7 +13,7 @@ from clip_align.errors import Problem, UserError
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
-_REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(://|:$)|^pipe:")
+_REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(://|:$)|^pipe:")  # a scheme; WebDataset's own ``pipe:command``
 
 
 def shard_paths(sources: Sequence[Source]) -> tuple[list[list[str]], list[str]]:
@@ -43,6 +43,7 @@ def _expanded(pattern: str) -> list[str]:
     if not pattern.strip():
         raise _refusal("empty; name tars like '/folder/{000..003}.tar' or '/folder/*.tar'")
     plain = os.path.expanduser(pattern)
+    # a path that exists is meant as it stands, braces and all; dict: a part listed twice is one
     parts = [plain] if os.path.exists(plain) else list(dict.fromkeys(expanded_braces(plain)))
     missing = [part for part in parts if not _matches(part)]
     if missing:
@@ -60,9 +61,9 @@ def expanded_braces(pattern: str) -> list[str]:
     inside, span = braces.group(1), _RANGE.fullmatch(braces.group(1))
     if span is not None:
         first, last = span.groups()
-        padded = any(end.startswith("0") and end != "0" for end in (first, last))
+        padded = any(end.startswith("0") and end != "0" for end in (first, last))  # as a shell: {08..10} is padded
         width = max(len(first), len(last)) if padded else 0
-        step = 1 if int(first) <= int(last) else -1
+        step = 1 if int(first) <= int(last) else -1  # {3..1} counts down
         options = [f"{n:0{width}d}" for n in range(int(first), int(last) + step, step)]
     elif "," in inside:
         options = inside.split(",")
@@ -107,7 +108,7 @@ def _without_repeats(found: list[list[str]]) -> tuple[list[list[str]], list[str]
     for paths in found:
         unique.append([])
         for path in paths:
-            real = os.path.realpath(path)
+            real = os.path.realpath(path)  # a link to a shard is the same shard
             if real in seen:
                 repeated.append(path)
             else:

@@ -55,19 +55,17 @@ def shared_memory_problem(bytes_per_batch: int, workers: int, local_ranks: int) 
     needed = bytes_per_batch * batches_under_way(workers) * local_ranks
     if free is None or needed <= free:
         return None
-    fitting = next((w for w in range(workers - 1, 0, -1) if _fits(bytes_per_batch, w, local_ranks, free)), 0)
+    per_worker_count = ((w, bytes_per_batch * batches_under_way(w) * local_ranks) for w in range(workers - 1, 0, -1))
+    fitting = next((w for w, size in per_worker_count if size <= free), 0)  # 0 workers need no shared memory
     ranks = f" on {local_ranks} ranks" if local_ranks > 1 else ""
     return Problem(
         "data.workers",
         f"{workers} workers{ranks} need {mib(needed)} of shared memory (/dev/shm) for "
         f"{batches_under_way(workers) * local_ranks} batches of {mib(bytes_per_batch)}, and {mib(free)} are free; "
         f"take data.workers={fitting} or a smaller data.batch_size, or give the container more "
+        # a quarter more than is needed, rounded up to whole GiB
         f"(docker run --shm-size={-(-needed * 5 // 4 // 2**30)}g, or --ipc=host)",
     )
-
-
-def _fits(bytes_per_batch: int, workers: int, local_ranks: int, free: int) -> bool:
-    return bytes_per_batch * batches_under_way(workers) * local_ranks <= free
 
 
 def mib(number: int) -> str:
@@ -76,4 +74,4 @@ def mib(number: int) -> str:
 
 
 def _pages(number: int) -> int:
-    return -(-number // PAGE) * PAGE
+    return -(-number // PAGE) * PAGE  # rounded up

@@ -51,12 +51,12 @@ def read_columns(path: Path, names: Sequence[str], key: str, hint: str, skip_bla
 
 def _read(file: TextIO, names: Sequence[str], where: str, hint: str, skip_blanks: bool) -> list[Row]:
     first = file.readline()
-    file.seek(0)
+    file.seek(0)  # the reader takes the header itself: a quoted name may hold a line break
     if "\t" in first and "," not in first:
         numbered = _numbered(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), where)
     else:
         numbered = _numbered(csv.reader(file, strict=True, skipinitialspace=skip_blanks), where)
-    header = next(numbered, (0, []))[1]
+    header = next(numbered, (0, []))[1]  # an empty file has no columns
     return list(_rows(numbered, len(header), _places(header, names, where), where, hint))
 
 
@@ -67,7 +67,7 @@ def _numbered(reader: Any, where: str) -> Iterator[tuple[int, list[str]]]:
         for row in reader:
             if row:
                 yield line, row
-            line = reader.line_num + 1
+            line = reader.line_num + 1  # a quoted field may span lines
     except csv.Error as error:
         raise UserError(
             f"{where}, line {line}: {error}; a quoted field ends with its quote and doubles those inside: "

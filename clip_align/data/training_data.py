@@ -12,11 +12,10 @@ import numpy as np
 from clip_align.config import DataConfig
 from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA, decoder_name
-from clip_align.data.inventory import Found, enough
+from clip_align.data.inventory import Inventory, enough
 from clip_align.data.loader import Batches, Loader, Tokenizer
 from clip_align.data.progress import Notify
-from clip_align.data.sampling_plan import Cursor, Plan
-from clip_align.data.sampling_plan import Tasks as _Tasks
+from clip_align.data.sampling_plan import Cursor, SamplingPlan, Tasks
 from clip_align.data.sources.base import source
 from clip_align.data.vocabulary import SAMPLED, unknown_words
 from clip_align.errors import UserError
@@ -56,14 +55,14 @@ class TrainingData:
         self._cache, self._progress = cache, progress
 
     @cached_property
-    def found(self) -> Found:
+    def found(self) -> Inventory:
         """The usable samples, found on first access. UserError with a line for every problem."""
         return enough(self.data.find(self._cache, self._progress), self.data.max_bad_share)
 
     @cached_property
-    def plan(self) -> Plan:
+    def plan(self) -> SamplingPlan:
         """The assignment of samples to batches."""
-        return Plan(
+        return SamplingPlan(
             tuple(self.found.samples.blocks),
             self.found.sources,
             self.found.rates,
@@ -78,7 +77,7 @@ class TrainingData:
         per_epoch, step = sum(self.plan.per_source), self.plan.global_batch * self.accumulate
         if per_epoch < step:
             parts = f"data.batch_size={self.data.batch_size} x {self.world_size} ranks x accumulate={self.accumulate}"
-            most = per_epoch // (step // self.data.batch_size)
+            most = per_epoch // (step // self.data.batch_size)  # divided by ranks x accumulate
             advice = f"take data.batch_size={most} or less" if most else "start fewer ranks, accumulate less"
             raise UserError(
                 f"data: {per_epoch:,} samples are fewer than one global batch of {step:,} ({parts}); "
@@ -113,10 +112,11 @@ class TrainingData:
         Includes all captions of a sample with several; unreadable ones are skipped.
         """
         count = self.samples if limit is None else min(limit, self.samples)
+        # evenly spaced over all shards, as captions of one shard may be alike
         for number in np.linspace(0, self.samples, count, endpoint=False).astype(int).tolist():
             try:
                 captions = self.found.samples.captions(number)
-            except BadSample:
+            except BadSample:  # counted once training meets it
                 continue
             for caption in captions:
                 yield caption[: self.data.max_caption_chars]
@@ -139,7 +139,7 @@ class TrainingData:
             self.seed,
             data.flip,
             data.crop_scale,
-            data.memory_mb * MIB // max(1, data.workers),
+            data.memory_mb * MIB // max(1, data.workers),  # each worker has a cache of its own
             round(data.max_megapixels * MEGA),
             data.max_caption_chars,
         )
@@ -147,7 +147,7 @@ class TrainingData:
             data.max_bad_share, self.found.bad_fraction, self.found.bad, self.batches_per_epoch * data.batch_size
         )
         return Loader(
-            batches, _Tasks(self.plan, self.rank, Cursor(*start)), tally, data.workers, pin_memory, start_method
+            batches, Tasks(self.plan, self.rank, Cursor(*start)), tally, data.workers, pin_memory, start_method
         )
 
     def _summary(self) -> str:

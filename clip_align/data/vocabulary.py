@@ -26,7 +26,7 @@ def unknown_words(captions: Iterable[str], unknown: Callable[[list[str]], list[s
     captions = list(captions)
     words = Counter(word for caption in captions for word in split_words(caption))
     missing = unknown(captions)
-    count, total = sum(words[word] for word in missing), max(1, words.total())
+    count, total = sum(words[word] for word in missing), max(1, words.total())  # occurrences, not distinct words
     if not count:
         return None
     line = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,22 +19,22 @@ import torch
 from numpy.typing import NDArray
 
 from clip_align.errors import RunError
-from clip_align.evaluation.batches import Batch, image_batches
+from clip_align.evaluation.batches import ImageBatch, image_batches
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluation_mode import gradients_kept
 from clip_align.evaluation.inputs import Source, input_images, normalized
 from clip_align.evaluation.reading import PROJECTION, MapReader, Reading, chosen_tokens
-from clip_align.evaluation.reduce_pairs import Reduced, reduced
+from clip_align.evaluation.reduce_pairs import reduced
 from clip_align.evaluation.weights import OWN, Swap, WeightSet
 from clip_align.models.layers import encode_layers, prefix_tokens
 from clip_align.processes.ranks import Ranks
 
 Array = NDArray[np.float32]
 Context = Callable[[], AbstractContextManager[Any]]
+TableRows = tuple[NDArray[np.int64], NDArray[Any], tuple[int, int]]  # rows of a table, their values, its shape
 
-_TOKENS: WeakKeyDictionary[EvaluatedModel, dict[str, torch.Tensor]] = (
-    WeakKeyDictionary()
-)  # of each text, tokenized once per run
+# Token ids [context] of each text, by model. Weak: a model that is no longer used takes its texts along.
+_TOKENS: WeakKeyDictionary[EvaluatedModel, dict[str, torch.Tensor]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +57,26 @@ class EncodingRequest:
     reductions: Mapping[Reading, NDArray[np.bool_]]
 
 
-@dataclass(eq=False)
 class Table:
-    """Some rows of a larger array: only ``wanted`` ones are allocated, on the first `put`."""
+    """Some rows of a larger array [R, …]: only ``wanted`` ones (bool [R]) are allocated, on the first `put`."""
 
-    wanted: NDArray[np.bool_]
-    values: NDArray[Any] | None = None
-    shape: tuple[int, int] = (1, 0)  # of one row's features: tokens, width
+    def __init__(self, wanted: NDArray[np.bool_]) -> None:
+        self.wanted = wanted
+        self.values: NDArray[Any] | None = None  # [number of wanted rows, …]
+        self.shape = (1, 0)  # of one row's features: tokens, width
 
-    def put(self, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Store ``values`` [len(rows), …]; KeyError for a row that is not ``wanted``."""
-        if self.values is None:
+    def put(self, rows: NDArray[np.int64], values: NDArray[Any], shape: tuple[int, int]) -> None:
+        """Store rows; KeyError for one that is not ``wanted``.
+
+        Args:
+            rows: int64 [N], numbers of the rows.
+            values: [N, …], the same type and width at every call.
+            shape: tokens and width of one row's features.
+        """
+        if self.values is None:  # only now are type and width known
             self.values = np.empty((np.count_nonzero(self.wanted), *values.shape[1:]), values.dtype)
         self.values[self._places(rows)] = values
+        self.shape = shape
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         if self.values is None:
@@ -80,56 +87,49 @@ class Table:
     def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         if not self.wanted[rows].all():
             raise KeyError("a row that is not wanted")
-        places: NDArray[np.int64] = np.cumsum(self.wanted)[rows] - 1
+        places: NDArray[np.int64] = np.cumsum(self.wanted)[rows] - 1  # how many wanted rows precede each
         return places
 
 
-@dataclass(eq=False)
 class EncodedFeatures:
-    """The result of an `EncodingRequest` with one set of weights.
+    """The result of an `EncodingRequest` with one set of weights: tables of its rows, pairs and texts, empty at first.
 
-    features: by reading, float32 [T * D] for each row. squares, norms: by reading, [D] and [2] for each pair (see
-    `reduce_pairs.Reduced`). sizes: by reading, [D] for each row that is a reference. texts: float32 [D] for each text.
+    features: by reading, float32 [T * D] for each row. squares, norms: by reading, float64 [D] and [2] for each pair
+    (see `reduce_pairs.reduced`). sizes: by reading, float64 [D] for each row that is a reference. texts: float32 [D]
+    for each text.
     """
 
-    features: dict[Reading, Table] = field(default_factory=dict)
-    squares: dict[Reading, Table] = field(default_factory=dict)
-    norms: dict[Reading, Table] = field(default_factory=dict)
-    sizes: dict[Reading, Table] = field(default_factory=dict)
-    texts: Table = field(default_factory=lambda: Table(np.zeros(0, bool)))
-
-    @classmethod
-    def to(cls, request: EncodingRequest) -> EncodedFeatures:
-        """Tables of the rows, pairs and texts of ``request``, still empty."""
-        references = {r: np.zeros(len(request.rows), bool) for r in request.reductions}
+    def __init__(self, request: EncodingRequest) -> None:
+        self.features = {reading: Table(rows) for reading, rows in request.features.items()}
+        self.squares = {reading: Table(pairs) for reading, pairs in request.reductions.items()}
+        self.norms = {reading: Table(pairs) for reading, pairs in request.reductions.items()}
+        self.sizes: dict[Reading, Table] = {}
         for reading, pairs in request.reductions.items():
-            references[reading][request.pairs[pairs, 0]] = True
-        return cls(
-            {r: Table(rows) for r, rows in request.features.items()},
-            {r: Table(pairs) for r, pairs in request.reductions.items()},
-            {r: Table(pairs) for r, pairs in request.reductions.items()},
-            {r: Table(rows) for r, rows in references.items()},
-            Table(np.ones(len(request.texts), bool)),
-        )
+            references = np.zeros(len(request.rows), bool)  # [R]
+            references[request.pairs[pairs, 0]] = True
+            self.sizes[reading] = Table(references)
+        self.texts = Table(np.ones(len(request.texts), bool))
 
 
-@dataclass(eq=False)
 class _Part:
-    """The results of one batch, by reading: rows, features and their shape; pairs, reference rows and reductions."""
+    """The results of one batch: rows of the tables that have the same names in `EncodedFeatures`."""
 
-    features: dict[Reading, tuple[NDArray[np.int64], Array, tuple[int, int]]] = field(default_factory=dict)
-    reductions: dict[Reading, tuple[NDArray[np.int64], NDArray[np.int64], Reduced]] = field(default_factory=dict)
-    texts: tuple[NDArray[np.int64], Array] | None = None
+    def __init__(self) -> None:
+        self.features: dict[Reading, TableRows] = {}
+        self.squares: dict[Reading, TableRows] = {}
+        self.norms: dict[Reading, TableRows] = {}
+        self.sizes: dict[Reading, TableRows] = {}
+        self.texts: TableRows | None = None
 
     def into(self, answer: EncodedFeatures) -> None:
-        for reading, (rows, values, shape) in self.features.items():
-            answer.features[reading].put(rows, values)
-            answer.features[reading].shape = shape
-        for reading, (pairs, references, found) in self.reductions.items():
-            answer.squares[reading].put(pairs, found.square)
-            answer.norms[reading].put(pairs, found.norms)
-            answer.sizes[reading].put(references, found.sizes)
-            answer.squares[reading].shape = (found.tokens, found.square.shape[1])
+        for rows_of, table_of in (
+            (self.features, answer.features),
+            (self.squares, answer.squares),
+            (self.norms, answer.norms),
+            (self.sizes, answer.sizes),
+        ):
+            for reading, rows in rows_of.items():
+                table_of[reading].put(*rows)
         if self.texts is not None:
             answer.texts.put(*self.texts)
 
@@ -160,48 +160,49 @@ def encode(
     images = image_batches(len(request.rows), request.pairs, batch_size)
     texts = [np.arange(n, min(n + batch_size, len(request.texts))) for n in range(0, len(request.texts), batch_size)]
     sets = {name: WeightSet(evaluated_model.model, swap, ranks) for name, swap in weights.items()}
-    answers = {name: EncodedFeatures.to(request) for name in weights}
+    answers = {name: EncodedFeatures(request) for name in weights}
     failure: list[Exception] = []
+    # round by round, batch ``start + k`` on rank k
     for start in range(0, len(images) + len(texts), ranks.world):
-        if interrupted():
+        if interrupted():  # all ranks return together: it has the same value on each
             return None
         number = start + ranks.rank
         parts: dict[str, _Part] = {}
         try:
             if failure or number >= len(images) + len(texts):
-                pass
+                pass  # nothing to encode, but this rank still takes part in the gathering
             elif number < len(images):
                 parts = _images(evaluated_model, request, images[number], sets, context)
             else:
                 parts = _texts(evaluated_model, request, texts[number - len(images)], sets, context)
-        except Exception as error:
+        except Exception as error:  # whatever the model raises: the other ranks wait in ``gather``
             failure.append(error)
         # gathered in each round, so that rank 0 never holds more than one round of other ranks' results
-        for of_rank in ranks.gather(parts):
+        for of_rank in ranks.gather(parts):  # of all ranks on rank 0, nothing elsewhere
             try:
                 for name, part in of_rank.items():
                     part.into(answers[name])
-            except Exception as error:
+            except Exception as error:  # features of another width, say: rank 0 must not leave the loop
                 failure.append(error)
     ranks.together(lambda: _raise(failure), RunError, "encoding")
     return answers
 
 
 def _raise(failure: Sequence[Exception]) -> None:
-    for error in failure:
+    for error in failure:  # the first one; later ones follow from it
         raise error
 
 
 def _images(
     evaluated_model: EvaluatedModel,
     request: EncodingRequest,
-    batch: Batch,
+    batch: ImageBatch,
     sets: Mapping[str, WeightSet],
     context: Context,
 ) -> dict[str, _Part]:
     parameter = next(p for p in evaluated_model.model.parameters() if p.is_floating_point())
     pixels = input_images(request.sources, request.rows[batch.rows], evaluated_model.image_size, parameter.device)
-    images = normalized(pixels, evaluated_model)
+    images = normalized(pixels, evaluated_model)  # [B, 3, S, S], once for all sets of weights
     parts = {}
     for name, weights in sets.items():
         with weights.used(), context():
@@ -209,7 +210,7 @@ def _images(
     return parts
 
 
-def _read(evaluated_model: EvaluatedModel, request: EncodingRequest, batch: Batch, images: torch.Tensor) -> _Part:
+def _read(evaluated_model: EvaluatedModel, request: EncodingRequest, batch: ImageBatch, images: torch.Tensor) -> _Part:
     """One forward pass over a batch; each layer is reduced as soon as it is computed, then dropped."""
     part = _Part()
     wanted = [r for r, rows in request.features.items() if rows[batch.rows[batch.first]].any()]
@@ -218,7 +219,7 @@ def _read(evaluated_model: EvaluatedModel, request: EncodingRequest, batch: Batc
 
     def take(source: int | str | MapReader, tokens: torch.Tensor, shape: tuple[int, int] | None = None) -> None:
         for reading in (r for r in wanted if r.source == source):
-            chosen = chosen_tokens(tokens, reading.tokens, prefix)
+            chosen = chosen_tokens(tokens, reading.tokens, prefix)  # [B, T, D]
             _reduce(part, request, batch, reading, chosen)
             _keep(part, request, batch, reading, chosen, shape or (chosen.shape[1], chosen.shape[2]))
 
@@ -226,17 +227,18 @@ def _read(evaluated_model: EvaluatedModel, request: EncodingRequest, batch: Batc
     if numbers or any(r.source == PROJECTION for r in wanted):
         embeddings = encode_layers(evaluated_model.model, images, numbers, take)
         if any(r.source == PROJECTION for r in wanted):
-            take(PROJECTION, _embeddings(embeddings, PROJECTION)[:, None])
+            take(PROJECTION, _embeddings(embeddings, PROJECTION)[:, None])  # [B, 1, D]: one token
+    # each reader once, whichever benchmarks use it
     for reader in dict.fromkeys(r.source for r in wanted if isinstance(r.source, MapReader)):
-        maps = _maps(reader, evaluated_model, images)
-        take(reader, maps.flatten(1)[:, :, None], (maps.shape[1], maps.shape[2]))
+        maps = _maps(reader, evaluated_model, images)  # [B, h, w]
+        take(reader, maps.flatten(1)[:, :, None], (maps.shape[1], maps.shape[2]))  # places as tokens of width 1
     return part
 
 
 def _keep(
     part: _Part,
     request: EncodingRequest,
-    batch: Batch,
+    batch: ImageBatch,
     reading: Reading,
     features: torch.Tensor,
     shape: tuple[int, int],
@@ -244,29 +246,33 @@ def _keep(
     rows = request.features.get(reading)
     if rows is None:
         return
-    here = batch.first & rows[batch.rows]
+    here = batch.first & rows[batch.rows]  # bool [B]; a repeated row was kept in an earlier batch
     if here.any():
         # selected on the device, so that only wanted rows are copied to the host
         values = features[torch.from_numpy(np.flatnonzero(here)).to(features.device)].flatten(1).float().cpu().numpy()
         part.features[reading] = (batch.rows[here], values, shape)
 
 
-def _reduce(part: _Part, request: EncodingRequest, batch: Batch, reading: Reading, features: torch.Tensor) -> None:
+def _reduce(part: _Part, request: EncodingRequest, batch: ImageBatch, reading: Reading, features: torch.Tensor) -> None:
     wanted = request.reductions.get(reading)
     pairs = batch.pairs[wanted[batch.pairs]] if wanted is not None else batch.pairs[:0]
     if not len(pairs):
         return
     rows = request.pairs[pairs]  # [P, 2]
     order = np.argsort(batch.rows)  # searchsorted needs sorted rows
-    places = order[np.searchsorted(batch.rows, rows, sorter=order)]
+    places = order[np.searchsorted(batch.rows, rows, sorter=order)]  # [P, 2], indices in the batch
     references = np.unique(places[:, 0])
-    found = reduced(features.float(), torch.from_numpy(places), torch.from_numpy(references))
-    part.reductions[reading] = (pairs, batch.rows[references], found)
+    square, norms, sizes = reduced(features.float(), torch.from_numpy(places), torch.from_numpy(references))
+    tokens, width = features.shape[1:]
+    part.squares[reading] = (pairs, square, (tokens, width))
+    part.norms[reading] = (pairs, norms, (1, 2))
+    part.sizes[reading] = (batch.rows[references], sizes, (1, width))
 
 
 def _maps(reader: MapReader, evaluated_model: EvaluatedModel, images: torch.Tensor) -> torch.Tensor:
     if reader.gradients:
         with torch.enable_grad(), gradients_kept(evaluated_model.model):
+            # a copy, which the reader may change: other readers and sets of weights use the same images
             maps = reader.maps(evaluated_model.model, images.detach().clone().requires_grad_())
     else:
         maps = reader.maps(evaluated_model.model, images)
@@ -284,12 +290,13 @@ def _texts(
     context: Context,
 ) -> dict[str, _Part]:
     device = next(evaluated_model.model.parameters()).device
-    tokens = _tokens(evaluated_model, [request.texts[n] for n in numbers]).to(device)
+    tokens = _tokens(evaluated_model, [request.texts[n] for n in numbers]).to(device)  # [N, context]
     parts = {}
     for name, weights in sets.items():
         with weights.used(), context():
             embeddings = _embeddings(evaluated_model.model.encode_text(tokens), "text")  # type: ignore[operator]
-            parts[name] = _Part(texts=(numbers, embeddings.float().cpu().numpy()))
+            parts[name] = part = _Part()
+            part.texts = (numbers, embeddings.float().cpu().numpy(), (1, embeddings.shape[1]))
     return parts
 
 

@@ -77,7 +77,7 @@ def find_model(
     found = _with_encode_image(module) if model is None else model
     if not hasattr(found, "encode_image"):
         raise UserError(f"model: {type(found).__name__} has no encode_image; pass the callback a model=… that has")
-    visual: Any = getattr(found, "visual", None)
+    visual: Any = getattr(found, "visual", None)  # open_clip's name of the image tower, which knows its input
     warnings = []
     mean = mean if mean is not None else getattr(visual, "image_mean", None)
     std = std if std is not None else getattr(visual, "image_std", None)
@@ -88,8 +88,8 @@ def find_model(
     if tokenizer is not None:
         return EvaluatedModel(found, size, mean, std, tokenizer, tuple(warnings))
     words = _vocabulary_size(found)
-    if words == OPENAI_WORDS:
-        own = OpenClipTokenizer(int(getattr(found, "context_length", None) or 77))
+    if words == OPENAI_WORDS:  # another size: ids would select other words' embeddings, without an error
+        own = OpenClipTokenizer(int(getattr(found, "context_length", None) or 77))  # 77: CLIP's own context
         return EvaluatedModel(found, size, mean, std, own, tuple(warnings))
     why = (
         f"its prompts need a tokenizer, and a vocabulary of {words} words is not open_clip's ({OPENAI_WORDS}); "
@@ -111,7 +111,7 @@ def _with_encode_image(module: nn.Module) -> nn.Module:
 
 
 def _image_size(model: nn.Module, visual: Any) -> int:
-    size = getattr(visual, "image_size", None)
+    size = getattr(visual, "image_size", None)  # open_clip's towers have either an int or a pair
     if isinstance(size, tuple | list):
         if len(set(size)) != 1:
             raise UserError(f"model: visual.image_size is {tuple(size)}; only square inputs can be evaluated")
@@ -122,7 +122,7 @@ def _image_size(model: nn.Module, visual: Any) -> int:
 
 
 def _triple(values: Sequence[float] | float) -> Triple:
-    if isinstance(values, int | float):
+    if isinstance(values, int | float):  # one number for all channels
         return (float(values),) * 3
     triple = tuple(float(v) for v in values)
     if len(triple) != 3:
@@ -132,6 +132,7 @@ def _triple(values: Sequence[float] | float) -> Triple:
 
 def _vocabulary_size(model: nn.Module) -> int | None:
     words = getattr(model, "vocab_size", None)
+    # on the model itself, or on a text tower of its own (open_clip's CustomTextCLIP); the table's size is what counts
     for holder in (model, getattr(model, "text", None)):
         embedding = getattr(holder, "token_embedding", None)
         words = embedding.num_embeddings if isinstance(embedding, nn.Embedding) else words

@@ -18,6 +18,7 @@ from torch import nn
 def same_random_state(device: torch.device | None = None) -> Iterator[None]:
     """Restore the random states of Python, NumPy, torch and the device on exit."""
     python, legacy, host = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    # torch.cuda, torch.mps, …; the CPU's state is saved above
     backend: Any = getattr(torch, device.type) if device is not None and device.type not in {"cpu", "meta"} else None
     on_device = backend.get_rng_state(device) if backend is not None else None
     try:
@@ -33,6 +34,7 @@ def same_random_state(device: torch.device | None = None) -> Iterator[None]:
 def _uncompiled() -> AbstractContextManager[Any]:
     if "torch._dynamo" not in sys.modules:  # nothing is compiled; importing it takes seconds
         return nullcontext()
+    # the compiled graph stays, for the next training step
     stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
     return stance
 
@@ -53,7 +55,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             model.eval()
             yield
         finally:
-            for module, mode in modes:
+            for module, mode in modes:  # not train(), which would set all submodules alike
                 module.training = mode
 
 
@@ -62,7 +64,7 @@ def gradients_kept(model: nn.Module) -> Iterator[None]:
     """Set the parameters' gradients to None and restore the same tensors on exit."""
     before = [(parameter, parameter.grad) for parameter in model.parameters()]
     try:
-        for parameter, _ in before:
+        for parameter, _ in before:  # else a backward pass inside would add to training's accumulated gradients
             parameter.grad = None
         yield
     finally:

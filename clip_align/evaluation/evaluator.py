@@ -116,13 +116,14 @@ class Evaluator:
         self._evaluated_models = {benchmark.key: evaluated_model for benchmark, evaluated_model in benchmarks}
         self.benchmarks = {benchmark.key: benchmark for benchmark, _ in benchmarks}
         self._prepared: dict[str, PreparedBenchmark] = {}
+        # by keys of the due benchmarks: the same few combinations recur
         self._unions: dict[tuple[str, ...], StimulusUnion] = {}
         # numbers of items and of scores in the last benchmark line of each key
         self._described: dict[str, tuple[int | None, int]] = {}
         self._first_items: dict[str, Items] = {}
-        self._warned: set[str] = set()
+        self._warned: set[str] = set()  # errors that were recorded, once each
         self._started = time.monotonic()
-        self._spent = 0.0
+        self._spent = 0.0  # seconds of all events so far
 
     def prepare(self, local_rank: int = 0) -> None:
         """List, render and open all images, before step 0: local rank 0 of each machine renders, the others wait."""

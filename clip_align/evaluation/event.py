@@ -68,7 +68,7 @@ class StimulusUnion:
     def __init__(self, due: Iterable[PreparedBenchmark]) -> None:
         self.due = [p for p in due if p.reason is None]
         table, sources = self._table()
-        pairs: dict[tuple[int, int], int] = {}
+        pairs: dict[tuple[int, int], int] = {}  # number of each distinct pair of rows, in order of appearance
         self._own: dict[str, _Own] = {}
         for prepared in self.due:
             rows = self._rows[prepared.benchmark.key]
@@ -76,6 +76,7 @@ class StimulusUnion:
                 [pairs.setdefault(both, len(pairs)) for both in zip(rows[a].tolist(), rows[b].tolist(), strict=True)]
                 for a, b in prepared.pairs
             ]
+            # of images in a pair only the differences are kept
             paired = {name for both in prepared.pairs for name in both}
             own = _Own(rows, np.asarray(numbers, np.int64), [name for name in rows if name not in paired])
             self._own[prepared.benchmark.key] = own
@@ -91,7 +92,7 @@ class StimulusUnion:
                     wanted[np.concatenate([own.rows[name] for name in own.alone])] = True
                 if own.pairs.size:
                     reductions.setdefault(reading, np.zeros(len(pairs), bool))[own.pairs.ravel()] = True
-        both = np.asarray(list(pairs), np.int64).reshape(-1, 2)
+        both = np.asarray(list(pairs), np.int64).reshape(-1, 2)  # [P, 2] also for P = 0
         self.request = EncodingRequest(sources, table, tuple(texts), features, both, reductions)
 
     def _table(self) -> tuple[Rows, list[Source]]:
@@ -104,7 +105,7 @@ class StimulusUnion:
             rows = self._rows[prepared.benchmark.key] = {}
             for kept in prepared.images:
                 number, source = sources.setdefault(id(kept.source), (len(sources), kept.source))
-                tiles = source.images.shape[1]
+                tiles = source.images.shape[1]  # V
                 for name, place in zip(kept.ids, kept.places.tolist(), strict=True):
                     image = (name, source.view, tiles)
                     if image not in first:
@@ -127,7 +128,7 @@ class StimulusUnion:
         if own.alone:
             rows = np.stack([own.rows[name] for name in own.alone])  # [N, V]
             images, shape = answer.features[reading][rows.ravel()], answer.features[reading].shape
-            images = images.reshape(*rows.shape, -1)
+            images = images.reshape(*rows.shape, -1)  # [N, V, T * D]
         pairs = NO_PAIRS
         if own.pairs.size:
             pairs = self._differences(own.pairs, reading, answer)
@@ -163,13 +164,13 @@ def why_unusable(features: Features) -> str | None:
             continue
         if not np.isfinite(array).all():
             return f"the model's features of the {name} are not finite"
-        flat = array.reshape(-1, array.shape[-1])
+        flat = array.reshape(-1, array.shape[-1])  # images and tiles as rows
         if np.ptp(flat, axis=0).max() <= FLOAT32_NOISE * np.abs(flat).max():
             return f"the model gives all {name} the same features"
     if len(features.pairs) and isinstance(features.pairs, PairDifferences):
         if not np.isfinite(features.pairs.norms).all():
             return "the model's features of the images are not finite"
-        largest = FLOAT32_NOISE**2 * features.pairs.size.max()
+        largest = FLOAT32_NOISE**2 * features.pairs.size.max()  # squared: both are mean squares
         if features.pairs.square.max() <= largest:
             return "the model gives both images of every pair the same features"
     return None

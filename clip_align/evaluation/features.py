@@ -27,7 +27,7 @@ class Pairs(Protocol):
         ...
 
 
-NO_PAIRS: Pairs = PairDifferences(np.zeros((0, 1, 0)), np.zeros((0, 1, 2)), np.zeros(0))
+NO_PAIRS: Pairs = PairDifferences(np.zeros((0, 1, 0)), np.zeros((0, 1, 2)), np.zeros(0))  # P = 0, V = 1, D = 0
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Features:
     shape: tuple[int, int] = (1, 0)
 
     def __post_init__(self) -> None:
-        if self.shape == (1, 0):
-            object.__setattr__(self, "shape", (1, self.images.shape[-1]))
+        if self.shape == (1, 0):  # not given: one token of the whole width
+            object.__setattr__(self, "shape", (1, self.images.shape[-1]))  # the class is frozen
 
     def __getitem__(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """Features [P, V, D] of the stimuli ``ids``, in that order; KeyError for one that is in a pair or unknown."""

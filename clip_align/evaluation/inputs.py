@@ -35,29 +35,30 @@ def input_images(sources: Sequence[Source], rows: NDArray[np.int64], size: int, 
         size: side of the model's input in px.
         device: of the result.
     """
-    used = np.unique(rows[:, 0])
-    parts = {s: _at_size(sources[s], rows[rows[:, 0] == s, 1], size, device) for s in used}
-    if len(used) == 1:
-        return parts[used[0]]
+    parts: dict[int, torch.Tensor] = {}  # [rows of the source, size, size, 3]
+    for s in np.unique(rows[:, 0]).tolist():
+        cached, tiles = sources[s].images, sources[s].images.shape[1]
+        places = rows[rows[:, 0] == s, 1]
+        # indexing reads these images from the memory map; uint8 is sent to the device, a quarter of float32
+        images = torch.from_numpy(cached[places // tiles, places % tiles]).to(device)
+        same = tuple(images.shape[1:3]) == (size, size)
+        parts[s] = images if same else enlarged(images, sources[s].view, size)
+    if len(parts) == 1:
+        return next(iter(parts.values()))
     floats = any(part.dtype == torch.float32 for part in parts.values())
     batch = torch.empty((len(rows), size, size, 3), dtype=torch.float32 if floats else torch.uint8, device=device)
     for s, part in parts.items():
-        places = torch.from_numpy(np.flatnonzero(rows[:, 0] == s)).to(device)
-        batch[places] = part.float() / 255 if floats and part.dtype == torch.uint8 else part
+        here = torch.from_numpy(np.flatnonzero(rows[:, 0] == s)).to(device)  # rows of the batch
+        batch[here] = part.float() / 255 if floats and part.dtype == torch.uint8 else part
     return batch
-
-
-def _at_size(source: Source, places: NDArray[np.int64], size: int, device: torch.device) -> torch.Tensor:
-    tiles = source.images.shape[1]
-    images = torch.from_numpy(source.images[places // tiles, places % tiles]).to(device)
-    return images if tuple(images.shape[1:3]) == (size, size) else enlarged(images, source.view, size)
 
 
 def normalized(pixels: torch.Tensor, evaluated_model: EvaluatedModel) -> torch.Tensor:
     """Pixels [B, S, S, 3] as the model's input [B, 3, S, S], in its memory format, on its device."""
     parameter = next(p for p in evaluated_model.model.parameters() if p.is_floating_point())
+    # mean and std are scaled instead of the pixels: one pass less over the batch
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-    images = pixels.to(parameter.device, torch.float32, copy=True)
+    images = pixels.to(parameter.device, torch.float32, copy=True)  # a copy: it is normalized in place
     # float32 is explicit: a training may have changed torch's default dtype
     mean = torch.tensor(evaluated_model.mean, dtype=torch.float32, device=images.device) * scale
     std = torch.tensor(evaluated_model.std, dtype=torch.float32, device=images.device) * scale
@@ -66,5 +67,6 @@ def normalized(pixels: torch.Tensor, evaluated_model: EvaluatedModel) -> torch.T
 
 
 def _channels_last(model: torch.nn.Module) -> bool:
+    # of convolutions; one whose sides are 1 is contiguous either way, and says nothing
     kernels = (p for p in model.parameters() if p.ndim == 4)
     return any(p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in kernels)

@@ -54,7 +54,9 @@ class Items:
             object.__setattr__(self, name, value)  # the class is frozen
 
         values: Mapping[str, ArrayLike] = model if isinstance(model, Mapping) else {"value": model}
-        put("model", {k: _values(v) for k, v in values.items()})
+        arrays = {k: np.asarray(v) for k, v in values.items()}
+        # decisions stay small integers: the items of every event are stored
+        put("model", {k: a if a.dtype in (np.int8, np.int16) else a.astype(np.float64) for k, a in arrays.items()})
         put("human", np.asarray(human, dtype=np.float64))
         n = len(self.human)
         put("ids", tuple(map(str, range(n) if ids is None else ids)))
@@ -83,6 +85,7 @@ class Items:
         chosen = np.asarray(rows)
         if chosen.dtype == bool and chosen.shape != (len(self),):
             raise ValueError(f"items: a mask of shape {chosen.shape} for {len(self)} items")
+        # row numbers in either case: ids are a tuple, which takes no mask
         kept = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.intp)
         return Items(
             {name: values[kept] for name, values in self.model.items()},
@@ -96,7 +99,7 @@ class Items:
 
     def column(self, name: str) -> Column:
         """The clusters or conditions [N] of this name; KeyError, listing the columns, if there is none."""
-        columns = {**self.conditions, **self.clusters}
+        columns = {**self.conditions, **self.clusters}  # of equal names the clusters
         if name not in columns:
             raise KeyError(f"the items have no column {name}; columns: {', '.join(columns) or 'none'}")
         return columns[name]
@@ -107,8 +110,3 @@ class Items:
         rest = {name: labels for name, labels in self.clusters.items() if name not in first}
         conditions = {name: column for name, column in self.conditions.items() if name not in first}
         return Items(self.model, self.human, self.ids, {**first, **rest}, conditions, self.notes, self.reason)
-
-
-def _values(values: ArrayLike) -> Column:
-    array = np.asarray(values)
-    return array if array.dtype in (np.int8, np.int16) else array.astype(np.float64)

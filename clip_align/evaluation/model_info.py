@@ -40,7 +40,7 @@ def model_info(evaluated_model: EvaluatedModel) -> ModelInfo:
     from clip_align.models.layers import layer_count
 
     count = layer_count(evaluated_model.model)
-    numbers = range(count + 1) if count is not None else ()
+    numbers = range(count + 1) if count is not None else ()  # layer 0 is the embedding, layer ``count`` the last block
     context = getattr(evaluated_model.tokenizer, "context_length", None)
-    context = context if isinstance(context, int) else None
+    context = context if isinstance(context, int) else None  # a tokenizer of the user's may hold anything there
     return ModelInfo(evaluated_model.image_size, (PROJECTION, *numbers), evaluated_model.tokenizer, context)

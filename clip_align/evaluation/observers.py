@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +19,22 @@ from clip_align.perception.distances import DistanceName
 Observer = Callable[[ImageArray, ImageArray], float]
 
 
-@dataclass(frozen=True, eq=False)
 class ObservedPairs:
-    """Distances by an observer, the same under every name."""
+    """Distances by an observer, the same under every name.
 
-    distances: NDArray[np.float64]
+    Args:
+        pairs: ids of (reference, other).
+        stimuli: by id.
+        observer: compares the images of each pair.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[str, str]], stimuli: Mapping[str, Stimulus], observer: Observer) -> None:
+        self.distances = np.empty(len(pairs))  # float64 [P]
+        last, image = None, None  # kept in memory, as pairs of one reference are adjacent in most benchmarks
+        for number, (reference, other) in enumerate(pairs):
+            if reference != last or image is None:
+                last, image = reference, stimuli[reference].load()
+            self.distances[number] = observer(image, stimuli[other].load())
 
     def __len__(self) -> int:
         return len(self.distances)
@@ -43,19 +53,6 @@ def observed(benchmark: Benchmark, observer: Observer) -> BenchmarkResult:
     if not pairs:
         raise UserError(f"{benchmark.key}: declares no pairs(), so that nothing but a model can be evaluated on it")
     stimuli = {stimulus.id: stimulus for stimulus in benchmark.stimuli()}
-    distances = _distances(pairs, stimuli, observer)
-    nothing = np.zeros((0, 0), np.float32)
-    items = benchmark.items(Features(nothing[None], {}, nothing, ObservedPairs(distances)))
+    nothing = np.zeros((0, 0), np.float32)  # an observer has no embeddings, of images or of prompts
+    items = benchmark.items(Features(nothing[None], {}, nothing, ObservedPairs(pairs, stimuli, observer)))
     return BenchmarkResult(estimates(benchmark, items), dict(items.notes), items)
-
-
-def _distances(
-    pairs: list[tuple[str, str]], stimuli: Mapping[str, Stimulus], observer: Observer
-) -> NDArray[np.float64]:
-    """Distances [P]. The last reference is kept in memory, as pairs of one are adjacent in most benchmarks."""
-    distances, last, image = np.empty(len(pairs)), None, None
-    for number, (reference, other) in enumerate(pairs):
-        if reference != last or image is None:
-            last, image = reference, stimuli[reference].load()
-        distances[number] = observer(image, stimuli[other].load())
-    return distances

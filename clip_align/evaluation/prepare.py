@@ -53,7 +53,7 @@ def jobs_of(plans: Iterable[Plan], cache: Path) -> dict[tuple[str, Group], Job]:
 
     UserError if two benchmarks define different images under one id: only one of them would be encoded.
     """
-    plans = list(plans)
+    plans = list(plans)  # walked twice
     _refuse_conflicts(plans)
     by_kind: dict[tuple[str, int, View, int, int], dict[str, Stimulus]] = {}
     of: dict[tuple[str, Group], tuple[str, int, View, int, int]] = {}
@@ -61,9 +61,11 @@ def jobs_of(plans: Iterable[Plan], cache: Path) -> dict[tuple[str, Group], Job]:
         for (part, view), stimuli in plan.stimuli.items():
             tiles = plan.benchmark.tiles if view == "tiles" else 1
             own = (plan.benchmark.key, plan.benchmark.version)
+            # a common part has no benchmark's version: its arguments identify the images
             name, version = own if part is None else (part, 0)
             kind = (name, version, view, plan.size, tiles)
             of[plan.benchmark.key, (part, view)] = kind
+            # by id: an image that several benchmarks use is rendered once
             by_kind.setdefault(kind, {}).update((stimulus.id, stimulus) for stimulus in stimuli)
     made = {
         kind: Job(kind[0], tuple(stimuli.values()), kind[2], kind[3], kind[4], kind[1], cache)
@@ -74,6 +76,7 @@ def jobs_of(plans: Iterable[Plan], cache: Path) -> dict[tuple[str, Group], Job]:
 
 def opened(plans: Mapping[str, Plan], jobs: Mapping[tuple[str, Group], Job]) -> dict[str, PreparedBenchmark]:
     """The benchmarks with their images opened; all jobs must have been rendered."""
+    # each file is opened once, whichever benchmarks use it
     kept = {id(job): (Source(images, job.view), rows) for job in jobs.values() for images, rows in [load(job)]}
     prepared = {}
     for key, plan in plans.items():
@@ -103,6 +106,7 @@ def _refuse_conflicts(plans: Sequence[Plan]) -> None:
         for (_, view), stimuli in plan.stimuli.items():
             for stimulus in stimuli:
                 other, same = first.setdefault((stimulus.id, view), (key, stimulus))
+                # within one benchmark ids are unique already
                 if other != key and maker(same) != maker(stimulus):
                     raise UserError(f"{key} and {other} name the stimulus {stimulus.id} and make it differently")
 
@@ -124,7 +128,7 @@ def by_view(benchmark: Benchmark, size: int) -> dict[Group, list[Stimulus]]:
             raise UserError(f"{benchmark.key}: unknown view {view}; valid: {', '.join(VIEWS)}")
         groups.setdefault((stimulus.part, view), []).append(stimulus)
     views = {view for _, view in groups}
-    if "tiles" in views and len(views) > 1 and benchmark.tiles > 1:
+    if "tiles" in views and len(views) > 1 and benchmark.tiles > 1:  # features are one array [N, V, D]
         other = next(view for _, view in groups if view != "tiles")
         raise UserError(
             f"{benchmark.key}: some of its stimuli are seen as {benchmark.tiles} tiles and some as one image "
@@ -135,7 +139,7 @@ def by_view(benchmark: Benchmark, size: int) -> dict[Group, list[Stimulus]]:
 
 def checked_pairs(benchmark: Benchmark, stimuli: Mapping[Group, Sequence[Stimulus]]) -> list[tuple[str, str]]:
     """The pairs that the benchmark declares; UserError for a pair with an image that is not among the stimuli."""
-    if not callable(benchmark.pairs):
+    if not callable(benchmark.pairs):  # a subclass that stores its own pairs under this name
         raise UserError(f"{benchmark.key}: pairs is a method of benchmarks; give the attribute another name")
     pairs = _called(benchmark, "pairs", lambda: [(reference, other) for reference, other in benchmark.pairs()])
     ids = {stimulus.id for group in stimuli.values() for stimulus in group}
@@ -160,9 +164,10 @@ def why_null(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> str | Non
     its tokenizer does not know. UserError for a layer that the user configured and the model lacks.
     """
     info = model_info(evaluated_model)
-    if benchmark.adapted is None or benchmark.adapted[0] != info:
+    if benchmark.adapted is None or benchmark.adapted[0] != info:  # called again for another model only
         benchmark.adapted = (info, _called(benchmark, "adapt", lambda: benchmark.adapt(info)))
     reason = benchmark.adapted[1]
+    # after adapt, which may choose the prompts; a null benchmark need not have any
     prompts = _called(benchmark, "prompts", benchmark.prompts) if reason is None else {}
     if prompts and any(layer != PROJECTION for layer in benchmark.layers):
         raise UserError(f"{benchmark.key}: decisions by prompts need the projection; remove its layers=…")
@@ -170,6 +175,7 @@ def why_null(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> str | Non
     if missing and benchmark.layers_given:
         raise UserError(f"{benchmark.key}: {missing}")
     if reason is not None or missing or not prompts:
+        # adapt may return an empty text: still null, and the record needs words
         return (reason or "it gives no reason") if reason is not None else missing
     if evaluated_model.tokenizer is None:
         return evaluated_model.no_tokenizer
@@ -197,9 +203,9 @@ def _called(benchmark: Benchmark, name: str, call: Callable[[], T]) -> T:
     """``call()``; an error in it becomes a UserError that names benchmark and method."""
     try:
         return call()
-    except UserError:
+    except UserError:  # a benchmark's own message is clear already
         raise
-    except Exception as error:
+    except Exception as error:  # code of any author
         line = f"{benchmark.key}: {name}() failed: {type(error).__name__}: {error}"
         raise UserError(" ".join(line.split())) from error
 
@@ -209,7 +215,7 @@ def images_per_event(benchmarks: Iterable[Benchmark], size: int) -> int:
 
     Benchmarks that are null for their model encode none.
     """
-    seen: set[tuple[str, View, int]] = set()
+    seen: set[tuple[str, View, int]] = set()  # what distinguishes images in `event.StimulusUnion`
     for benchmark in (b for b in benchmarks if b.null_reason is None):
         for (_, view), stimuli in by_view(benchmark, size).items():
             seen |= {(s.id, view, benchmark.tiles if view == "tiles" else 1) for s in stimuli}

@@ -63,6 +63,7 @@ def readings(
     UserError for a layer or a class token that the model does not have.
     """
     count = layer_count(model)
+    # a model without accessible layers: ``all`` becomes layer 0 and is refused below
     wanted = [n for layer in layers for n in (range((count or 0) + 1) if layer == ALL else [layer])]
     numbers = [layer for layer in layers if layer == ALL or isinstance(layer, int)]
     wrong = [n for n in numbers if count is None or (n != ALL and not 0 <= int(n) <= count)]
@@ -75,7 +76,7 @@ def readings(
         layer: Reading(readers[str(layer)])
         if layer in readers
         else Reading(layer, "all" if layer == PROJECTION else tokens)
-        for layer in dict.fromkeys(wanted)
+        for layer in dict.fromkeys(wanted)  # ``[all, 3]`` reads layer 3 once
     }
 
 
@@ -88,5 +89,5 @@ def chosen_tokens(features: torch.Tensor, tokens: Tokens, prefix: int) -> torch.
         prefix: number of tokens before the patch tokens.
     """
     if tokens == "class":
-        return features[:, :1]
+        return features[:, :1]  # registers, if any, stand behind it
     return features[:, prefix:].float().mean(dim=1, keepdim=True) if tokens == "mean" else features

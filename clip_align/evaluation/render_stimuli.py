@@ -44,11 +44,11 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 def ensure(jobs: Iterable[Job], notify: Notify) -> None:
     """Render missing files, then prune the cache; UserError if one cannot be rendered. No file is ever partial."""
-    jobs = list({id(job): job for job in jobs}.values())
+    jobs = list({id(job): job for job in jobs}.values())  # a common part is one job of several benchmarks
     missing = [job for job in jobs if _found(job) is None]
     portable = [job for job in missing if _portable(job)]
     if portable and not _in_own_process(portable, notify):
-        portable = []
+        portable = []  # rendered here, like those that cannot be pickled
     for job in missing:
         if job not in portable:
             notify(f"{job.name}: its images can be made in this process only, one by one")
@@ -84,10 +84,11 @@ def _in_own_process(jobs: Sequence[Job], notify: Notify) -> bool:
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
             command,
+            # PYTHONPATH: the package may run from a checkout that is not installed
             env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=errors,
+            stderr=errors,  # a file: a full pipe that nobody reads would block the process
             text=True,
         )
         try:
@@ -101,6 +102,7 @@ def _in_own_process(jobs: Sequence[Job], notify: Notify) -> bool:
     if process.returncode == NOT_IMPORTABLE:
         return False
     if process.returncode:
+        # the last line: warnings of imported modules may stand before it
         raise UserError(complaint[-1] if complaint else f"making images ended with code {process.returncode}")
     return True
 
@@ -121,12 +123,13 @@ def _ended(process: subprocess.Popen[str]) -> None:
 def main() -> None:
     """The separate process: render the jobs pickled in ``sys.argv[1]``, print progress; exit code 2 on a failure."""
     signal.signal(signal.SIGTERM, _stop)
+    # by SIGTERM and not at once: partial files are removed
     when_parent_ends(os.getppid(), partial(os.kill, os.getpid(), signal.SIGTERM))
     with open(sys.argv[1], "rb") as file:
         sys.path[:] = list(dict.fromkeys([*sys.path, *pickle.load(file)]))
         try:
             jobs: list[Job] = pickle.load(file)
-        except (ImportError, AttributeError):
+        except (ImportError, AttributeError):  # a module, or a name in it, that only the caller has
             sys.exit(NOT_IMPORTABLE)
     code = 0
     try:
@@ -136,7 +139,7 @@ def main() -> None:
         print(str(error).replace("\n", " "), file=sys.stderr, flush=True)
         code = error.exit_code
     except (KeyboardInterrupt, BrokenPipeError, _Stopped):
-        code = 128 + signal.SIGTERM
+        code = 128 + signal.SIGTERM  # as a shell reports it
     os._exit(code)  # without waiting for workers: they end with this process
 
 
@@ -160,8 +163,9 @@ def _start_worker(parent: int) -> None:
 
 
 def _cores() -> int:
-    if "fork" not in get_all_start_methods():
+    if "fork" not in get_all_start_methods():  # spawned workers would import each benchmark's module again
         return 1
+    # of this process: a container or a scheduler may allow fewer than the machine has
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -173,22 +177,23 @@ def _made(job: Job, processes: int, notify: Notify) -> None:
     """Write a job's file: images at their own size if all have one size below the input's, else at the input's."""
     try:
         _written(job, _reported(_all_images(job, processes, kept), job, notify))
-    except _MixedSizesError:
+    except _MixedSizesError:  # one array has one size: all images are enlarged
         _written(job, _reported(_all_images(job, processes, cut), job, notify))
 
 
 def _all_images(job: Job, processes: int, how: Callable[..., ImageArray]) -> Iterator[ImageArray]:
     work = partial(_one_image, how, job.name, job.view, job.size, job.tiles)
-    if processes == 1 or len(job) < 2 * processes:
+    if processes == 1 or len(job) < 2 * processes:  # too few to be worth a pool
         yield from map(work, job.stimuli)
         return
     pool = ProcessPoolExecutor(processes, get_context("fork"), _start_worker, (os.getpid(),))
     try:
+        # some four tasks a worker at least, so that all end at about the same time; results come in order
         yield from pool.map(work, job.stimuli, chunksize=max(1, min(CHUNK, len(job) // (4 * processes))))
     except BrokenProcessPool:
         raise UserError(f"{job.name}: a process that made images was killed; is there enough memory?") from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # after an error nobody waits for the other images
 
 
 def _one_image(
@@ -196,7 +201,7 @@ def _one_image(
 ) -> ImageArray:
     try:
         return how(valid_image(stimulus.load()), view, size, tiles, stimulus.places or stimulus.id)
-    except Exception as error:
+    except Exception as error:  # code of any author, decoders among it
         line = f"{name}: cannot make the image {stimulus.id}: {type(error).__name__}: {error}"
         raise UserError(line.replace("\n", " ")) from None
 
@@ -206,6 +211,7 @@ def _reported(made: Iterator[ImageArray], job: Job, notify: Notify) -> Iterator[
     for done, image in enumerate(made, start=1):
         yield image
         now = time.monotonic()
+        # the last image is reported if any was: a series of reports ends with its total
         if now - reported > REPORT_SECONDS or (done == len(job) and reported > start):
             left = (now - start) / done * (len(job) - done)
             notify(Progress(job.name, done, len(job), "images made", left))
@@ -220,7 +226,7 @@ def _written(job: Job, made: Iterator[ImageArray]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target)
         with open(temporary, "wb") as file:
-            first = next(made)
+            first = next(made)  # type and size of all
             shape = (len(job), *first.shape)
             header = {"descr": first.dtype.str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
@@ -228,8 +234,8 @@ def _written(job: Job, made: Iterator[ImageArray]) -> None:
             for image in made:
                 _write(file, job, first, image)
             file.flush()
-            os.fsync(file.fileno())
-        write_ids(job)
+            os.fsync(file.fileno())  # a power cut after the rename must not leave an empty file
+        write_ids(job)  # before the rename: a file without its ids cannot be read
         os.replace(temporary, target)
     except OSError as error:
         raise _refusal(job, error) from None
@@ -246,12 +252,12 @@ def _write(file: BinaryIO, job: Job, first: ImageArray, image: ImageArray) -> No
         )
     if image.shape != first.shape:
         raise _MixedSizesError
-    file.write(np.ascontiguousarray(image).data)
+    file.write(np.ascontiguousarray(image).data)  # a crop is a view with gaps between its rows
 
 
 def _remove_stale(target: Path) -> None:
     for left in target.parent.glob(f".{target.name}.*"):
-        with suppress(OSError):
+        with suppress(OSError):  # another process may have removed it
             if time.time() - left.stat().st_mtime > STALE_SECONDS:
                 left.unlink()
 

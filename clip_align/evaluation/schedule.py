@@ -40,7 +40,7 @@ def event_steps(benchmarks: Iterable[Scheduled], early: Collection[int], max_ste
         early: further steps, see `due`.
         max_steps: optimizer steps of the run.
     """
-    steps: set[int] = set()
+    steps: set[int] = set()  # benchmarks that are due together have one event
     for benchmark in benchmarks:
         every, family = benchmark.every_n_steps, benchmark.family
         some = {max_steps, *range(0, max_steps + 1, every), *(s for s in early if s <= max_steps)}

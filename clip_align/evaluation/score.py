@@ -65,4 +65,5 @@ class Score:
 
     def estimate(self, items: Items) -> Estimate:
         """The score of the items, with its interval over ``clusters``."""
+        # statistics resample the first clusters
         return self.compute(items.clustered(*self.clusters) if self.clusters else items)

@@ -9,7 +9,7 @@ training continues.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from clip_align.evaluation.score import Score
 from clip_align.metrics.estimate import Estimate, InvalidEstimateError, undefined
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
-MOST_VALUES = 256  # of a column named by ``by``
+MOST_VALUES = 256  # of a column named by ``by``: each adds a key to every evaluation line
 FORM = "a name is lower-case letters, digits and underscores"
 
 
@@ -65,7 +65,10 @@ def all_scores(benchmark: Benchmark) -> list[Score]:
     for score in benchmark.scores:
         found.append(score)
         for value in benchmark.tables.get(score.by, ()) if score.by else ():
-            found.append(_detail(score, score.by or "", value))
+            name = f"{score.name}_{_slug(score.by or '')}_{_slug(value)}"
+            detail = replace(score, name=name, label=f"{score.label}, {value}", role="detail", value=value)
+            # reference values and verdict belong to the whole score only
+            found.append(replace(detail, ceilings={}, baselines={}, flat_margin=None, drawn_after_of=None))
     return found
 
 
@@ -80,7 +83,7 @@ def note_tables(benchmark: Benchmark, items: Items) -> None:
         except KeyError as error:
             raise ContractError(f"a score has by={by!r}, but {error.args[0]}") from None
         known = benchmark.tables.get(by, ())
-        merged = tuple(dict.fromkeys((*known, *values)))
+        merged = tuple(dict.fromkeys((*known, *values)))  # new values last: details keep their order
         if len(merged) > MOST_VALUES:
             raise ContractError(f"by={by!r}: {len(merged):,} values; a score is recorded for at most {MOST_VALUES}")
         slugs: dict[str, str] = {}
@@ -96,8 +99,17 @@ def estimates(benchmark: Benchmark, items: Items) -> dict[str, Estimate]:
     if not isinstance(items, Items):
         raise ContractError(f"items() returned {type(items).__name__}, not Items")
     note_tables(benchmark, items)
-    scores = all_scores(benchmark)
-    _check_notes(items.notes, {score.name for score in scores})
+    scores = all_scores(benchmark)  # after note_tables, which may add details
+    names = {score.name for score in scores}
+    for note, value in items.notes.items():
+        if not NAME.fullmatch(note):
+            raise ContractError(f"note {note!r}: {FORM}")
+        if note in names:  # both are recorded as ``<key>/<name>``
+            raise ContractError(f"note {note} has the name of a score; give it another one")
+        try:
+            float(value)  # NumPy's numbers too
+        except (TypeError, ValueError):
+            raise ContractError(f"note {note}: {type(value).__name__} is not a number") from None
     for name in (*items.model, *items.clusters, *items.conditions):
         if "/" in name or "@" in name:
             raise ContractError(f"items: the column {name!r} has / or @ in its name, which are the record's own")
@@ -113,7 +125,7 @@ def difference(first: Items, now: Items) -> str | None:
     """What differs between the items of two events (ids, human values or clusters); None if nothing does."""
     if first.ids != now.ids:
         return "ids"
-    if not np.array_equal(first.human, now.human, equal_nan=True):
+    if not np.array_equal(first.human, now.human, equal_nan=True):  # a missing opinion is NaN in both
         return "human values"
     for name, labels in first.clusters.items():
         if name not in now.clusters or not np.array_equal(labels, now.clusters[name]):
@@ -137,7 +149,7 @@ def _estimate(score: Score, items: Items) -> Estimate:
     if not len(kept) and score.value is not None:
         return undefined(f"no items with {score.by} {score.value}")
     try:
-        estimate: object = score.estimate(kept)
+        estimate: object = score.estimate(kept)  # an object: an outside benchmark may return anything
     except InvalidEstimateError as error:
         raise ContractError(f"score {score.name}: {error}") from error
     if not isinstance(estimate, Estimate):
@@ -145,32 +157,5 @@ def _estimate(score: Score, items: Items) -> Estimate:
     return estimate
 
 
-def _check_notes(notes: Mapping[str, float], scores: Iterable[str]) -> None:
-    for name, value in notes.items():
-        if not NAME.fullmatch(name):
-            raise ContractError(f"note {name!r}: {FORM}")
-        if name in scores:
-            raise ContractError(f"note {name} has the name of a score; give it another one")
-        try:
-            float(value)
-        except (TypeError, ValueError):
-            raise ContractError(f"note {name}: {type(value).__name__} is not a number") from None
-
-
-def _detail(score: Score, by: str, value: str) -> Score:
-    """The score over the items of one value; reference values and verdict belong to the whole score only."""
-    return replace(
-        score,
-        name=f"{score.name}_{_slug(by)}_{_slug(value)}",
-        label=f"{score.label}, {value}",
-        role="detail",
-        value=value,
-        ceilings={},
-        baselines={},
-        flat_margin=None,
-        drawn_after_of=None,
-    )
-
-
 def _slug(value: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_") or "none"
+    return re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_") or "none"  # for a value without any letter or digit

@@ -31,7 +31,7 @@ from clip_align.evaluation.stimulus_fingerprint import fingerprint
 IDS = ".ids.npy"
 FOLDER = "stimuli"
 UNUSED_DAYS = 60
-MOST_BYTES = 30 * 2**30
+MOST_BYTES = 30 * 2**30  # 30 GiB
 IN_USE_SECONDS = 3600.0  # a file used so recently may belong to another run that is starting
 
 
@@ -81,7 +81,8 @@ def found(job: Job) -> Path | None:
         return job.target
     if not job.folder.is_dir():
         return None
-    stem = job.target.name.rpartition("-")[0]
+    stem = job.target.name.rpartition("-")[0]  # view, size and tiles, without the digest
+    # sorted: every rank opens the same file
     for ids in sorted(job.folder.glob(f"{stem}-*{IDS}")):
         array = ids.with_name(ids.name.removesuffix(IDS) + ".npy")
         if array.is_file() and set(job.fingerprints) <= set(_ids(ids)):
@@ -95,10 +96,12 @@ def load(job: Job) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
     if path is None:
         raise UserError(f"{job.name}: its images are not in {job.folder}; they are made at the start of a run")
     try:
+        # a memory map: ranks of a machine have the pages in common; pickles could run code
         array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         ids = _ids(path.with_name(path.name.removesuffix(".npy") + IDS))
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete this file, it is made again") from error
+    # [N, V, h, w, 3]; other shapes come from files that were put there by hand
     fits = array.ndim == 5 and array.shape[1] == job.tiles and array.shape[4] == 3 and len(array) == len(ids)
     if not fits or max(array.shape[2:4]) > job.size:
         expected = f"{len(ids)} x {job.tiles} images of up to {job.size} px"
@@ -111,7 +114,7 @@ def load(job: Job) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
 
 def write_ids(job: Job) -> None:
     """Write the fingerprints beside ``job.target``; call before the target is renamed into place."""
-    ids = np.frombuffer(b"".join(job.fingerprints), np.uint8).reshape(-1, 16)
+    ids = np.frombuffer(b"".join(job.fingerprints), np.uint8).reshape(-1, 16)  # [N, 16]
     temporary = job.target.with_name(f".{job.target.name}.{secrets.token_hex(4)}")
     with open(temporary, "wb") as file:
         np.save(file, ids)
@@ -129,10 +132,10 @@ def prune(cache: Path, keep: Sequence[Path], notify: Callable[[str], None]) -> N
     now = time.time()
     files = []
     for path in (cache / FOLDER).glob("*/*.npy"):
-        with suppress(OSError):
+        with suppress(OSError):  # another run may prune at the same time
             if not path.name.endswith(IDS):
                 files.append((path.stat().st_mtime, path.stat().st_size, path))
-    files.sort()
+    files.sort()  # the least recently used first
     total = sum(size for _, size, _ in files)
     removed, freed = 0, 0
     for used, size, path in files:
@@ -140,7 +143,7 @@ def prune(cache: Path, keep: Sequence[Path], notify: Callable[[str], None]) -> N
         if path in keep or now - used < IN_USE_SECONDS or not (old or total - freed > MOST_BYTES):
             continue
         with suppress(OSError):
-            path.unlink()
+            path.unlink()  # a run that has it mapped keeps its pages
             path.with_name(path.name.removesuffix(".npy") + IDS).unlink(missing_ok=True)
             with suppress(OSError):
                 path.parent.rmdir()  # fails unless empty

@@ -23,8 +23,8 @@ from PIL import features
 
 from clip_align.evaluation.stimulus import Stimulus
 
-DECODERS = ("jpg", "jpg_2000", "webp", "zlib")
-PLAIN = (str, bytes, bool, int, float, type(None))
+DECODERS = ("jpg", "jpg_2000", "webp", "zlib")  # Pillow's: another version may decode to other pixels
+PLAIN = (str, bytes, bool, int, float, type(None))  # whose repr is the same in every process
 CUTTING = 1  # version of the views; raised when they yield other pixels of the same image
 
 
@@ -54,7 +54,7 @@ def _described(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"array {value.dtype} {value.shape} {_digest(value.tobytes())}"
     if isinstance(value, Mapping):
-        return _described([[k, value[k]] for k in sorted(value, key=repr)])
+        return _described([[k, value[k]] for k in sorted(value, key=repr)])  # insertion order does not matter
     if isinstance(value, list | tuple):
         return f"[{', '.join(_described(v) for v in value)}]"
     if isinstance(value, FunctionType | BuiltinFunctionType | MethodType | type):
@@ -70,9 +70,10 @@ def _function(value: Any) -> str:
     cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
     bound = [getattr(value, "__defaults__", None), getattr(value, "__kwdefaults__", None), cells]
     if isinstance(value, MethodType):
-        bound.append(value.__self__)
+        bound.append(value.__self__)  # the object holds what the image is made from
     name = f"{value.__module__}.{value.__qualname__}"
     code = getattr(value, "__code__", None)
+    # ``<lambda>``, ``<locals>``; a script's functions are edited without a version
     if isinstance(code, CodeType) and ("<" in name or value.__module__ == "__main__"):
         name += f" {_code(code)}"
     return f"{name} {_described(bound)}"
@@ -84,7 +85,7 @@ def _code(code: CodeType) -> str:
 
 
 def _constant(value: Any) -> str:
-    if isinstance(value, CodeType):
+    if isinstance(value, CodeType):  # of a nested function; its repr has an address
         return _code(value)
     return repr(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)  # sets have no order
 

@@ -63,8 +63,8 @@ def cut(image: ImageArray, view: View, size: int, tiles: int, places: str) -> Im
     if view in ("native", "squash"):
         return _resized(image, size, size)[None]
     height, width = image.shape[:2]
-    if view == "resize_crop" or min(height, width) < size:
-        image = _resized(image, *_short_side(height, width, size))
+    if view == "resize_crop" or min(height, width) < size:  # tiles are cut from at least the input size
+        image = _resized(image, *short_side(height, width, size))
         height, width = image.shape[:2]
     if view == "resize_crop":
         top, left = round((height - size) / 2), round((width - size) / 2)
@@ -84,7 +84,8 @@ def tile_corners(height: int, width: int, size: int, tiles: int, places: str) ->
         places: seed.
     """
     seed = int.from_bytes(hashlib.sha256(places.encode()).digest()[:8], "little")
-    draw = np.random.Generator(np.random.PCG64(seed)).random((tiles, 2))
+    # PCG64 by name: what default_rng returns may change with NumPy
+    draw = np.random.Generator(np.random.PCG64(seed)).random((tiles, 2))  # y and x of each tile, in [0, 1)
     return np.floor(draw * [height - size + 1, width - size + 1]).astype(np.int64)
 
 
@@ -92,7 +93,13 @@ def _is_image(image: ImageArray) -> bool:
     return image.ndim == 3 and image.shape[2] == 3 and image.dtype in (np.uint8, np.float32)
 
 
-def _short_side(height: int, width: int, size: int) -> tuple[int, int]:
+def short_side(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width in px of an image whose short side is resized to ``size``; the long side is rounded down.
+
+    Args:
+        height, width: of the image in px.
+        size: of the short side in px.
+    """
     if height <= width:
         return size, int(size * width / height)
     return int(size * height / width), size
@@ -101,10 +108,12 @@ def _short_side(height: int, width: int, size: int) -> tuple[int, int]:
 def _resized(image: ImageArray, height: int, width: int) -> ImageArray:
     if image.shape[:2] == (height, width):
         return image
-    target = (width, height)
+    target = (width, height)  # Pillow's order
     if image.dtype == np.uint8:
         return np.asarray(Image.fromarray(image).resize(target, Image.Resampling.BICUBIC))
+    # Pillow resizes float images of one channel only
     planes = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(3)]
     resized = np.stack([np.asarray(p.resize(target, Image.Resampling.BICUBIC)) for p in planes], axis=-1)
+    # bicubic overshoots at edges
     clipped: ImageArray = np.clip(resized, 0, 1).astype(np.float32)
     return clipped

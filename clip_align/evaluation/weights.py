@@ -40,7 +40,7 @@ def swapped(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Iterator[N
         for name, tensor in tensors.items():
             places[name].data, tensor.data = tensor.data, places[name].data
 
-    exchange()
+    exchange()  # a second exchange undoes the first
     try:
         yield
     finally:

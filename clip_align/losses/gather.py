@@ -22,6 +22,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, rows: torch.Tensor) -> torch.Tensor:
+        # rank 0's rows first; all ranks bring as many, see `_check_equal_shapes`
         gathered = rows.new_empty(dist.get_world_size() * rows.shape[0], *rows.shape[1:])
         dist.all_gather_into_tensor(gathered, rows.contiguous())
         return gathered
@@ -63,7 +64,7 @@ def _check_equal_shapes(rows: torch.Tensor) -> None:
     group, shape = dist.group.WORLD, tuple(rows.shape)
     if _agreed.get(group) == shape:
         return
-    mine = torch.tensor(shape, device=rows.device)
+    mine = torch.tensor(shape, device=rows.device)  # on the device, where nccl needs it
     shapes = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(shapes, mine)
     found = [tuple(s.tolist()) for s in shapes]

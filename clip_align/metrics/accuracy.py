@@ -26,6 +26,7 @@ def choices(images: ArrayLike, prompts: ArrayLike) -> NDArray[np.signedinteger]:
     collapsed model would otherwise be scored on the one class that it always returns.
     """
     x, p = np.asarray(images, dtype=np.float64), np.asarray(prompts, dtype=np.float64)
+    # decisions of every image at every event are stored
     kind = np.int8 if len(p) <= np.iinfo(np.int8).max else np.int16
     if not len(x) or not len(p):
         return np.full(len(x), NO_CHOICE, dtype=kind)

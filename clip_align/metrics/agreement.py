@@ -78,11 +78,13 @@ def _trials(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.generic], N
 def _kappa(first: NDArray[np.float64], second: NDArray[np.float64], clusters: ArrayLike | None, why: str) -> Estimate:
     """From one-hot answers [N, K] of both."""
     k = first.shape[1]
+    # [N, 2 K + 2]: answers of either, whether they agree, and a count
     columns = np.column_stack((first, second, (first * second).sum(axis=1), np.ones(len(first))))
 
     def statistic(sums: NDArray[np.float64]) -> NDArray[np.float64]:
         n = sums[..., -1]
-        observed = sums[..., -2] / n
+        observed = sums[..., -2] / n  # c_obs
+        # c_exp: both give answer k independently, summed over k
         expected = (sums[..., :k] * sums[..., k : 2 * k]).sum(axis=-1) / n**2
         return np.where(expected < 1, (observed - expected) / np.where(expected < 1, 1 - expected, 1.0), np.nan)
 
@@ -90,5 +92,5 @@ def _kappa(first: NDArray[np.float64], second: NDArray[np.float64], clusters: Ar
     value = float(statistic(sums.sum(axis=0)))
     if not np.isfinite(value):
         return undefined(why)
-    half = jackknife_of_sums(statistic, sums)
+    half = jackknife_of_sums(statistic, sums)  # None: fewer than two clusters, or a deletion without a value
     return Estimate(value) if half is None else Estimate(value, max(-1.0, value - half), min(1.0, value + half))

@@ -35,6 +35,7 @@ class Estimate:
         for name, number in (("value", self.value), ("low", self.low), ("high", self.high)):
             if number is not None and not math.isfinite(number):
                 raise InvalidEstimateError(f"not a finite estimate: {name} is {number}")
+        # bounds that are computed another way than the value may miss it by a rounding error
         slack = ROUNDING * max(1.0, abs(self.value))
         if self.low is not None and self.low > self.value + slack:
             raise InvalidEstimateError(f"low, {self.low:g}, is above the value, {self.value:g}")

@@ -40,7 +40,7 @@ def jackknife_of_sums(statistic: Statistic, sums: NDArray[np.float64]) -> float 
     freedom. None where fewer than two clusters or one of the deletions has no value.
     """
     with np.errstate(invalid="ignore", divide="ignore"):  # a deletion without a value is found below
-        left = statistic(sums.sum(axis=0) - sums)
+        left = statistic(sums.sum(axis=0) - sums)  # [clusters]: all deletions at once
     variance = delete_one_variance(left)
     return None if variance is None else t95(len(sums) - 1) * math.sqrt(variance)
 

@@ -54,7 +54,7 @@ class ItemMetric(Metric):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         for name in ("item", *self.columns):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
+            self.add_state(name, default=[], dist_reduce_fx="cat")  # lists, concatenated over the ranks
 
     def value(self, columns: Columns) -> float | Estimate:
         """The score of the gathered columns, one row an item, in the order of the items' numbers."""

@@ -71,7 +71,7 @@ def corrected_drop(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike, classes
     if estimate.low is None or estimate.high is None:
         return undefined("no interval: too few images above chance")
     width = estimate.high - estimate.low
-    if width > WIDEST:
+    if width > WIDEST:  # of the two possible reasons, the one that applies
         before = _paired(_clean, cells)
         if width > MEANINGLESS or before.low is None or before.low <= 1 / classes:
             return undefined(f"accuracy hardly above chance ({accuracy} against {chance})")
@@ -116,10 +116,12 @@ def _cells(clean: ArrayLike, noisy: ArrayLike, right: ArrayLike) -> Cells:
 
 
 def _clean(cells: Cells) -> NDArray[np.float64]:
+    # right before: right in both, and lost
     return np.asarray((cells[..., 0] + cells[..., 1]) / cells.sum(axis=-1))
 
 
 def _drop(cells: Cells) -> NDArray[np.float64]:
+    # c - n: lost less gained; images that stay right or wrong cancel
     return np.asarray((cells[..., 1] - cells[..., 2]) / cells.sum(axis=-1))
 
 
@@ -132,7 +134,7 @@ def _paired(ratio: Ratio, cells: Cells) -> Estimate:
     """
     value = float(ratio(cells))
     n = float(cells.sum())
-    half = _half_width(ratio, cells) if n > 1 else None
+    half = _half_width(ratio, cells) if n > 1 else None  # one image: none is left after a deletion
     if half is None:
         return Estimate(value)
     if half == 0:  # all images in one cell, or in two of which the ratio is the same

@@ -45,11 +45,12 @@ def ratio(
         return undefined(NOTHING if bottom == 0 else "counts that are not finite")
     value = float(top / bottom)
     sums = [cluster_sums(columns, labels) for labels in kinds]
+    # one jackknife for each kind; summed, since the kinds are crossed
     variances = [delete_one_variance(_left_out(of_kind)) for of_kind in sums]
     if any(variance is None for variance in variances):
         return Estimate(value)
     variance = sum(v for v in variances if v is not None)
-    if variance < NO_SPREAD:
+    if variance < NO_SPREAD:  # the same ratio in every cluster: the jackknife has no width
         counts = (columns == np.floor(columns)).all() and 0 <= top <= bottom
         low, high = wilson(int(top), int(bottom)) if counts else (value, value)
         return Estimate(value, min(value, low), max(value, high))

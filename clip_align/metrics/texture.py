@@ -163,7 +163,7 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
     decisions = np.bincount(c[c >= 0].astype(np.intp), minlength=1)  # by class, without -1
     if decisions.max() >= LARGEST_FRACTION * decisions.sum():
         return f"one class takes {100 * decisions.max() / decisions.sum():.0f} % of the decisions"
-    hits = _fraction((c == s) | (c == t), _pairs(s, t))
+    hits = _fraction((c == s) | (c == t), _pairs(s, t))  # (S + T)/n
     if hits.value is None or hits.value < FEWEST_HITS:
         return (
             f"only {100 * (hits.value or 0):.0f} % of the decisions name the shape or the texture; "
@@ -171,14 +171,14 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
         )
     if hits.low is None:
         return NO_INTERVAL
-    if hits.low <= 2 / classes:
+    if hits.low <= 2 / classes:  # two of K classes are cues
         named, chance = 100 * hits.value, 200 / classes
         return f"the fraction of decisions that name a cue ({named:.0f} %) is not above chance ({chance:.1f} %)"
     return None
 
 
 def _hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cue: int) -> Estimate:
-    c, *cues = _conflict(choice, shape, texture)
+    c, *cues = _conflict(choice, shape, texture)  # cues: shape, texture [n]
     reason = why_no_decisions(c)
     return undefined(reason) if reason else _fraction(c == cues[cue], _pairs(*cues))
 

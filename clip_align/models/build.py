@@ -64,13 +64,13 @@ def _tiny(config: ModelConfig, words: Sequence[str] | None, device: str) -> Clip
     from clip_align.models.tiny import STRIDE, build_tiny
     from clip_align.models.words import WordTokenizer
 
-    if words is None:
+    if words is None:  # a mistake of the caller, not of the user
         raise ValueError("the tiny model needs the words of its captions")
     size = config.image_size or 32
     if size % STRIDE:
         raise UserError(f"model.image_size: {size} is not a multiple of {STRIDE}, as model=tiny needs")
     tokenizer = WordTokenizer(words, config.context)
-    with torch.device(device):
+    with torch.device(device):  # weights are drawn where they stay
         model = build_tiny(config.embed_dim, size, tokenizer.vocab_size, config.context)
     return _described(model, tokenizer, "tiny")
 
@@ -85,12 +85,12 @@ def _open_clip(name: str, image_size: int | None, device: str) -> ClipModel:
                 name,
                 pretrained=None,
                 device=device,
-                load_weights=False,
+                load_weights=False,  # all three: random weights, nothing fetched
                 pretrained_image=False,
                 pretrained_text=False,
                 force_image_size=image_size,
             )
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except (AssertionError, RuntimeError, ValueError) as error:  # an image size that its blocks cannot take
         raise UserError(
             f"model: open_clip cannot build {name} for {image_size or 'its own'} px: {_first(error)}"
         ) from error
@@ -142,7 +142,7 @@ def _check_size(built: ClipModel) -> None:
 
 
 def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [type(error).__name__])[0]  # an assertion may have no text
 
 
 def _described(model: Any, tokenizer: Tokenizer, name: str) -> ClipModel:

@@ -30,7 +30,7 @@ def layer_count(model: nn.Module) -> int | None:
 def prefix_tokens(model: nn.Module) -> int:
     """How many tokens of a layer stand before those of the patches: the class token and registers; 0 without any."""
     visual: Any = getattr(model, "visual", None)
-    if hasattr(visual, "trunk"):
+    if hasattr(visual, "trunk"):  # open_clip's wrapper of a timm model
         return int(getattr(visual.trunk, "num_prefix_tokens", 0) or 0)
     return int(hasattr(visual, "class_embedding"))
 
@@ -59,9 +59,10 @@ def encode_layers(model: nn.Module, images: torch.Tensor, layers: Iterable[int],
     def hook(number: int, output: Any) -> None:
         take(number, _as_tokens(output, length_first, channels_last))
 
-    with ExitStack() as hooks:
+    with ExitStack() as hooks:  # removed also if the model raises
         for number in numbers:
             handle = (
+                # layer 0 is what enters the first block
                 blocks[0].register_forward_pre_hook(lambda _, inputs: hook(0, inputs[0]))
                 if number == 0
                 else blocks[number - 1].register_forward_hook(lambda _, __, output, n=number: hook(n, output))
@@ -112,6 +113,7 @@ def _channels_last(model: nn.Module) -> bool:
 
 
 def _as_tokens(output: Any, length_first: bool, channels_last: bool) -> torch.Tensor:
+    # blocks that put out more than features put them first
     tensor: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
     if tensor.ndim == 3:
         return tensor.transpose(0, 1) if length_first else tensor
@@ -119,4 +121,5 @@ def _as_tokens(output: Any, length_first: bool, channels_last: bool) -> torch.Te
         raise RunError(
             f"layers: a block puts out {tuple(tensor.shape)}; tokens [N, T, D] or maps [N, C, H, W] are read"
         )
+    # [N, H, W, C] or [N, C, H, W] to [N, H * W, C], row by row
     return tensor.flatten(1, 2) if channels_last else tensor.flatten(2).transpose(1, 2)

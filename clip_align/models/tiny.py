@@ -15,7 +15,7 @@ from open_clip.model import CLIP
 from torch import nn
 
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS = 64, 2, 2
-WIDTHS = (32, 64, 128)
+WIDTHS = (32, 64, 128)  # channels of the three stages
 STRIDE = 8  # three stages, each halving the image
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # of pixels in [0, 1]; near the world's own
 
@@ -52,6 +52,7 @@ class ConvTower(nn.Module):
         if image_size % STRIDE or image_size <= 0:
             raise ValueError(f"image_size must be a positive multiple of {STRIDE}, not {image_size}")
         a, b, c = WIDTHS
+        # under the names that open_clip's towers have for them
         self.image_size = (image_size, image_size)
         self.image_mean: tuple[float, float, float] = MEAN
         self.image_std: tuple[float, float, float] = STD

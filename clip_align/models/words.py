@@ -59,7 +59,7 @@ class WordTokenizer:
         counts: Counter[str] = Counter()
         for caption in captions:
             counts.update(split_words(caption))
-        ranked = sorted(counts, key=lambda word: (-counts[word], word))
+        ranked = sorted(counts, key=lambda word: (-counts[word], word))  # words of equal count alphabetically
         return cls(ranked[:size], context)
 
     @property
@@ -88,7 +88,7 @@ class WordTokenizer:
         context = context_length or self.context_length
         rows = np.full((len(texts), context), PAD, dtype=np.int64)
         for row, text in zip(rows, texts, strict=True):
-            ids = [START, *self.encode(text)[: context - 2], self.eot_token_id]
+            ids = [START, *self.encode(text)[: context - 2], self.eot_token_id]  # room for start and end
             row[: len(ids)] = ids
         return torch.from_numpy(rows)
 

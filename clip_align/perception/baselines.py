@@ -134,6 +134,7 @@ def _named(of: Pairs) -> list[tuple[int, int, int]]:
 
 def _smooth(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     radius = 5  # 3.5 sigma
+    # without the border, where the window does not fit
     return np.asarray(ndimage.gaussian_filter(plane, 1.5, radius=radius)[radius:-radius, radius:-radius])
 
 

@@ -83,7 +83,8 @@ class PairDifferences:
     @property
     def dots(self) -> NDArray[np.float64]:
         """Dot products [P, V] of the references and the others, all tokens in one vector."""
-        whole = self.square.sum(axis=2) * self.tokens
+        whole = self.square.sum(axis=2) * self.tokens  # [P, V]: ``square`` is a mean over the tokens
+        # |a - b|^2 = |a|^2 + |b|^2 - 2ab
         return np.asarray((np.square(self.norms).sum(axis=2) - whole) / 2)
 
     def distance(self, name: DistanceName) -> NDArray[np.float64]:
@@ -101,9 +102,9 @@ class PairDifferences:
     def normalised_euclidean(self, of: Divisor | None = None) -> NDArray[np.float64]:
         """See the function of this name. of: the divisor, where it is known already."""
         of = self.divisor if of is None else of
-        if not of.kept.any():
+        if not of.kept.any():  # every difference is 0, or float noise
             return np.zeros(len(self))
-        weighted = self.square[:, :, of.kept] / of.mean_square[of.kept]
+        weighted = self.square[:, :, of.kept] / of.mean_square[of.kept]  # [P, V, kept features]
         return np.asarray(np.sqrt(weighted.mean(axis=2)).mean(axis=1))
 
     def euclidean(self) -> NDArray[np.float64]:
@@ -117,17 +118,22 @@ class PairDifferences:
         """
         whole, lengths = self.square.sum(axis=2) * self.tokens, self.norms
         with np.errstate(invalid="ignore", divide="ignore"):
+            # half the squared length of the chord between the two directions [P, V]; 2 |a| |b| = 0 for a zero vector
             chord = (whole - np.square(lengths[:, :, 0] - lengths[:, :, 1])) / (2 * lengths.prod(axis=2))
+            # maximum: rounding may leave it just below 0
             tiles = np.where(lengths.prod(axis=2) > 0, np.maximum(chord, 0), np.nan)
         return np.asarray(tiles.mean(axis=1))
 
 
 def differences(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> PairDifferences:
     """The differences of embeddings [P, V, D], one token each."""
-    _check(ref, dist)
-    norms = np.stack([np.linalg.norm(x.astype(np.float64), axis=2) for x in (ref, dist)], axis=2)
-    size = np.square(ref.astype(np.float64)).mean(axis=(0, 1))
-    return PairDifferences(np.square(_difference(ref, dist)), norms, size)
+    if ref.ndim != 3 or ref.shape != dist.shape:
+        raise ValueError(f"distances need two arrays [pairs, tiles, features], got {ref.shape} and {dist.shape}")
+    norms = np.stack([np.linalg.norm(x.astype(np.float64), axis=2) for x in (ref, dist)], axis=2)  # [P, V, 2]
+    size = np.square(ref.astype(np.float64)).mean(axis=(0, 1))  # [D]
+    with np.errstate(invalid="ignore"):  # inf - inf: NaN is the answer wanted
+        difference = np.subtract(ref, dist, dtype=np.float64)
+    return PairDifferences(np.square(difference), norms, size)
 
 
 def divisor(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> Divisor:
@@ -166,13 +172,3 @@ DISTANCES: dict[DistanceName, Distance] = {
     "euclidean": euclidean,
     "cosine": cosine,
 }
-
-
-def _check(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> None:
-    if ref.ndim != 3 or ref.shape != dist.shape:
-        raise ValueError(f"distances need two arrays [pairs, tiles, features], got {ref.shape} and {dist.shape}")
-
-
-def _difference(ref: NDArray[np.float32], dist: NDArray[np.float32]) -> NDArray[np.float64]:
-    with np.errstate(invalid="ignore"):  # inf - inf: NaN is the answer wanted
-        return np.subtract(ref, dist, dtype=np.float64)

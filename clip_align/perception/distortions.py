@@ -85,13 +85,14 @@ def distort(image: NDArray[np.uint8], type: int, level: int, key: str) -> NDArra
     if level not in LEVELS:
         raise ValueError(f"distort knows levels 1 to 5, got {level}")
     recipe = TYPES[type]
-    arguments = recipe.levels[level - 1]
-    if not recipe.random:
+    arguments = recipe.levels[level - 1]  # levels count from 1
+    if not recipe.random:  # such recipes take no generator
         return recipe.make(image, *arguments)
     return recipe.make(image, *arguments, generator(key))
 
 
 def generator(key: str) -> np.random.Generator:
     """A random generator that depends on the key alone."""
+    # PCG64 by name: what default_rng returns may change with NumPy
     seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=16).digest(), "big")
     return np.random.Generator(np.random.PCG64(seed))

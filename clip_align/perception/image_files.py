@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG
 _LARGE_METADATA = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks whose size Pillow bounds; none changes a pixel
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ def size_of(path: Path) -> tuple[int, int]:
     """Height and width in pixels, upright, from the file's header alone; errors as ``read_rgb``."""
 
     def upright(image: Image.Image) -> tuple[int, int]:
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # orientation: sides exchanged
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF's tag orientation: sides exchanged
         return (image.width, image.height) if turned else (image.height, image.width)
 
     return _read(path, upright)
@@ -51,7 +51,7 @@ def without_large_metadata(data: bytes) -> bytes:
         return data
     chunks, at = [], len(PNG)
     while at < len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
+        length = int.from_bytes(data[at : at + 4], "big")  # of the content alone
         chunks.append(data[at : at + 12 + length])  # length, kind, content, checksum
         at += 12 + length
     kept = [chunk for chunk in chunks if chunk[4:8] not in _LARGE_METADATA]
@@ -64,10 +64,10 @@ def _read(path: Path, use: Callable[[Image.Image], T]) -> T:
         try:
             with Image.open(path) as image:
                 return use(_checked(image, path))
-        except ValueError:
+        except ValueError:  # a large text or profile, or a mode of more than 8 bits
             data = path.read_bytes()
             slim = without_large_metadata(data)
-            if slim is data:
+            if slim is data:  # nothing was left out, so that the error would be the same
                 raise
             with Image.open(io.BytesIO(slim)) as image:
                 return use(_checked(image, path))

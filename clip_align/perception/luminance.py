@@ -13,6 +13,6 @@ def luminance(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     red *= np.float32(0.299)
     green *= np.float32(0.587)
     blue *= np.float32(0.114)
-    red += green
+    red += green  # in place, in this order: the last bits are the same everywhere
     red += blue
     return red

@@ -63,5 +63,5 @@ def reference(number: int) -> NDArray[np.uint8]:
     found = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
     if found != crop.sha256_16:
         raise ValueError(f"{file}: its pixels have SHA-256 {found}…, expected {crop.sha256_16}…; reinstall clip-align")
-    pixels.flags.writeable = False
+    pixels.flags.writeable = False  # one array for all callers
     return pixels

@@ -12,12 +12,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-PEAK = 255.0
+PEAK = 255.0  # largest value of 8 bits
 
 
 def mean_square(difference: NDArray[np.float32]) -> float:
     """Mean of the squares of whole numbers [H, W, C], float32; exact while a row's sum is below 2**24."""
-    rows = difference.reshape(difference.shape[0], -1)
+    rows = difference.reshape(difference.shape[0], -1)  # [H, W * C]
     return float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64)) / difference.size
 
 
@@ -41,7 +41,7 @@ def reach(
     target_db: float,
     start: float,
     *,
-    slope: float = -20 / math.log(10),
+    slope: float = -20 / math.log(10),  # of PSNR = const - 20 log10(strength)
     tolerance_db: float = 0.01,
     evaluations: int = 12,
 ) -> float:
@@ -60,7 +60,7 @@ def reach(
         six digits, so that the last bit of a logarithm, which differs among machines, does not decide.
     """
     strength, tried = _six_digits(start), dict[float, float]()
-    while len(tried) < evaluations and strength not in tried:
+    while len(tried) < evaluations and strength not in tried:  # a strength tried before: no progress is left
         tried[strength] = psnr_at(strength)
         if abs(tried[strength] - target_db) <= tolerance_db:
             break
@@ -98,17 +98,18 @@ def reach_whole(
             fraction = (target_db - tried[small]) / (tried[large] - tried[small])
             number = round(small * (large / small) ** fraction)
         else:
-            number = round(number * 2 ** ((target_db - db) / 1.8))
+            number = round(number * 2 ** ((target_db - db) / 1.8))  # 1.8 dB a doubling
         number = min(max(number, small + 1), large - 1)
     return min(tried, key=lambda n: abs(tried[n] - target_db))
 
 
 def _next(tried: dict[float, float], target: float, slope: float) -> float:
     """Secant through the last two points, kept inside the bracket and within a factor of 16."""
-    last, *before = reversed(tried)
+    last, *before = reversed(tried)  # a dictionary keeps the order of trials
     if before and math.isfinite(tried[last] - tried[before[0]]) and tried[last] != tried[before[0]]:
         measured = (tried[last] - tried[before[0]]) / math.log(last / before[0])
-        slope = measured if measured < 0 else slope
+        slope = measured if measured < 0 else slope  # where steps of the curve make it rise, the given one
+    # an infinite PSNR: the image did not change yet, so go on by the largest step
     step = (target - tried[last]) / slope if math.isfinite(tried[last]) else math.inf
     guess = last * math.exp(min(max(step, -math.log(16)), math.log(16)))
     # outside the bracket of what is known, bisect it: secants leave it on a curve with steps

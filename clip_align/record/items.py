@@ -43,6 +43,7 @@ def read_items(folder: Path, key: str) -> ItemsHistory | None:
             header, *rows = list(csv.reader(file))
     except (OSError, ValueError):
         return None
+    # by column; no rows: an event without items
     columns = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(header, ())
     steps: list[int] = []
     model: dict[str, list[Column]] = {}
@@ -52,6 +53,7 @@ def read_items(folder: Path, key: str) -> ItemsHistory | None:
                 values = {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # a damaged file: its step is skipped
             continue
+        # of other items, or other layers: it cannot be a row of the same arrays
         if any(len(v) != len(rows) for v in values.values()) or (model and set(values) != set(model)):
             continue
         steps.append(step)
@@ -111,6 +113,7 @@ def items_csv(
     """
     import numpy as np
 
+    # repr of a float: every bit of it
     columns: dict[str, list[Any]] = {"id": list(ids), "human": [repr(float(v)) for v in np.asarray(human)]}
     columns.update({f"cluster:{k}": np.asarray(v).tolist() for k, v in clusters.items()})
     columns.update({f"condition:{k}": np.asarray(v).tolist() for k, v in conditions.items()})
@@ -135,7 +138,7 @@ def _column(values: Sequence[str]) -> Column:
     """Whole numbers, numbers or texts, whichever all values of a csv column are."""
     import numpy as np
 
-    for kind in (np.int64, np.float64):
+    for kind in (np.int64, np.float64):  # whole numbers first: a float would read them too
         try:
             return np.array([kind(v) for v in values])
         except ValueError:

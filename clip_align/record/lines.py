@@ -20,14 +20,14 @@ NUMBERS = {  # that some lines hold, by kind
 }
 OF_A_SCORE = ("chance", "flat_margin", "drawn_after")  # numbers, or null
 LEVELS = ("ceilings", "baselines")  # of a score: numbers by name
-LARGEST = 2**63
+LARGEST = 2**63  # JSON has numbers of any length; arithmetic with them would overflow
 
 
 def whole(raw: bytes) -> AnyLine | None:
     """A valid line of the record; None for a damaged one (torn, not JSON, or with a wrong type)."""
     try:
         line = json.loads(raw)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, nested too deeply
         return None
     return as_read(line) if isinstance(line, dict) else None
 
@@ -40,12 +40,13 @@ def as_read(line: Mapping[str, Any]) -> AnyLine | None:
         return None
     if not all(line.get(key) is None or is_number(line[key]) for key in NUMBERS.get(line["kind"], ())):
         return None
-    kept = OF_KIND.get(line["kind"], dict)(line)
+    kept = OF_KIND.get(line["kind"], dict)(line)  # a kind of a later release is taken as it is
     return None if kept is None else cast("AnyLine", _shown(completed(kept)))
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
     """Whether it is a finite number."""
+    # a bool is an int; NaN and infinities fail the comparison
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
 
 

@@ -85,7 +85,7 @@ class Record:
         self._spacing: dict[str, int] = {}  # of the items on the disk, by benchmark
         self._path = self.folder / METRICS
         self._torn = _is_torn(self._path)  # a crash may have left half a line
-        self._file = self._path.open("ab", buffering=0)
+        self._file = self._path.open("ab", buffering=0)  # a line is in the file once it is written, whatever happens
 
     def append(self, kind: str, position: Position, fields: Mapping[str, Any]) -> None:
         """Write one line, flush it, and pass it to every mirror.
@@ -102,12 +102,15 @@ class Record:
         self._position = position
         self._write(json.dumps(line, ensure_ascii=False, allow_nan=False))
         if is_resumption(line):
-            self._drop_items_after(position.global_step)
-        read = as_read(line)
+            self._drop_items_after(position.global_step)  # after the line: a crash in between leaves items too many
+        read = as_read(line)  # mirrors see what a reader of the file sees
         if read is None:
             return
-        for mirror in tuple(self._mirrors):
-            self._hand_over(mirror, read)
+        for mirror in tuple(self._mirrors):  # a copy: a mirror that fails is removed
+            try:
+                deliver(read, mirror)
+            except Exception as error:  # a tracker may fail in any way; training continues without it
+                self._drop(mirror, error)
 
     def write_items(
         self,
@@ -169,13 +172,13 @@ class Record:
         for mirror in tuple(self._mirrors):
             try:
                 mirror.close(status)
-            except Exception as error:
+            except Exception as error:  # while the file is open: the warning is recorded
                 self._drop(mirror, error)
         self._mirrors.clear()
         self._file.close()
 
     def _write(self, text: str) -> None:
-        data = (b"\n" if self._torn else b"") + text.encode() + b"\n"
+        data = (b"\n" if self._torn else b"") + text.encode() + b"\n"  # half a line stays a line of its own
         try:
             self._torn = True  # until the whole line is there
             if self._file.write(data) != len(data):
@@ -184,15 +187,10 @@ class Record:
         except OSError as error:
             raise RunError(f"record: {self._path} cannot be written ({error.strerror or error})") from None
 
-    def _hand_over(self, mirror: Mirror, line: AnyLine) -> None:
-        try:
-            deliver(line, mirror)
-        except Exception as error:  # a tracker may fail in any way; training continues without it
-            self._drop(mirror, error)
-
     def _drop(self, mirror: Mirror, error: Exception) -> None:
         self._mirrors.remove(mirror)
         name = type(mirror).__name__
+        # one line; an error may have no text
         reason = " ".join(str(error).split()) or type(error).__name__
         message = f"{name} failed and is off for the rest of the run ({reason}); recording continues"
         self.append("event", self._position, {"event": "warning", "message": message})
@@ -202,7 +200,7 @@ class Record:
         spacing = items_spacing(every, step)
         if self._spacing.get(key) != spacing:
             for old in steps_on_disk(self.folder, key):
-                if old % every == 0 and old % spacing:
+                if old % every == 0 and old % spacing:  # early and last steps are no multiples of ``every``: kept
                     (self.folder / ITEMS / key / step_file(old)).unlink(missing_ok=True)
             self._spacing[key] = spacing
         return step % spacing == 0
@@ -250,7 +248,7 @@ class History(Mirror):
 
     def rewind(self, step: int, samples: int) -> None:
         """Drop lines after ``step``, and verdicts about them; events are kept."""
-        self.verdicts.clear()
+        self.verdicts.clear()  # each is about the whole curve
         del self.train[bisect_right(self.train, step, key=_step) :]
         del self.evaluations[bisect_right(self.evaluations, step, key=_step) :]
 
@@ -259,7 +257,7 @@ def _put(lines: list[Stepped], line: Stepped) -> None:
     """Insert a line by step; a repeated step replaces the earlier line."""
     at = bisect_left(lines, line["global_step"], key=_step)
     repeated = at < len(lines) and lines[at]["global_step"] == line["global_step"]
-    lines[at : at + repeated] = [line]
+    lines[at : at + repeated] = [line]  # True counts 1: the line is replaced
 
 
 def _step(line: TrainLine | EvaluationLine) -> int:
@@ -283,6 +281,7 @@ def read(folder: Path) -> History:
         content = (Path(folder) / METRICS).read_bytes()
     except OSError:
         return history
+    # an empty line, such as the one behind the last break, is no damage
     for raw in filter(bytes.strip, content.split(b"\n")):
         line = whole(raw)
         if line is None:
@@ -305,7 +304,7 @@ def drawn(evaluations: Iterable[EvaluationLine], benchmark: str, score: ScoreEnt
         score: its description, or that of a variant (``srocc@layer_6``).
     """
     needed, of, name = score["drawn_after"], score["drawn_after_of"], f"{benchmark}/{score['name']}"
-    variant = "".join(score["name"].partition("@")[1:])
+    variant = "".join(score["name"].partition("@")[1:])  # ``@layer_6``, or empty
     gate = f"{benchmark}/{of}{variant}" if of else name
     lines = [line for line in evaluations if name in line]
     points: list[Drawn] = []
@@ -317,7 +316,7 @@ def drawn(evaluations: Iterable[EvaluationLine], benchmark: str, score: ScoreEnt
         running = running + 1 if line.get(gate) is not None else 0
         if found.value is None or running >= needed:
             points.append(Drawn(line, *found))
-        elif len(lines) == 1:
+        elif len(lines) == 1:  # a figure of one evaluation would else be empty
             points.append(Drawn(line, found.value, found.low, found.high, "one evaluation"))
         else:
             times = f"{running} evaluation{'s' if running > 1 else ''} running"
@@ -337,7 +336,7 @@ def _is_torn(path: Path) -> bool:
 
 def _json_value(value: Any) -> Any:
     """A value as plain JSON: NumPy scalars and arrays as numbers and lists, non-finite numbers as null."""
-    if hasattr(value, "tolist"):
+    if hasattr(value, "tolist"):  # NumPy's and torch's, without importing either
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None

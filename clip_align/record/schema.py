@@ -194,7 +194,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "scores": (),
     },
     "verdict": {
-        **dict.fromkeys(VerdictLine.__annotations__.keys() - Line.__annotations__.keys()),
+        **dict.fromkeys(VerdictLine.__annotations__.keys() - Line.__annotations__.keys()),  # None
         "score": "",
         "sentence": "",
         "naive_fall/label": "",
@@ -229,11 +229,12 @@ def completed_score(score: Mapping[str, Any]) -> ScoreEntry:
     found["label"] = found["label"] or found["name"]
     for levels in ("ceilings", "baselines"):
         found[levels] = {name: value for name, value in found[levels].items() if value is not None}
-    found["axis"] = sorted(map(float, found["axis"]))
+    found["axis"] = sorted(map(float, found["axis"]))  # figures need (low, high)
     return cast("ScoreEntry", found)
 
 
 def _lacking(line: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    # null counts as missing: a key without a value is read as its default
     return {key: value for key, value in defaults.items() if line.get(key) is None}
 
 

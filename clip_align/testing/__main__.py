@@ -30,7 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     """Check one callback and print a line per check; returns the exit code."""
     if not arguments or arguments[0] in ("--help", "-h"):
         print(str(__doc__).partition("\n\n")[2].strip())
-        return 0 if arguments else 2
+        return 0 if arguments else 2  # without arguments the help is an error message
+    # Lightning's about its own Trainer (no logger, few workers)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     try:
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
             try:
                 check(lambda: _built(config), Path(folder) / check.__name__)
                 print(f"passed   {check.__name__}", flush=True)
-            except Exception as error:
+            except Exception as error:  # of a check, or whatever the callback raises: the others still run
                 failed += 1
                 what = str(error) if isinstance(error, battery.CheckFailedError) else f"{type(error).__name__}: {error}"
                 print(f"FAILED   {check.__name__}: {' '.join(what.split())}", flush=True)
@@ -61,9 +62,10 @@ def _config(target: str, typed: Sequence[str]) -> CallbackConfig:
     wrong = [text for text in typed if "=" not in text]
     if wrong:
         raise UserError(*(f"{text}: not of the form argument=value" for text in wrong))
+    # values as YAML reads them: numbers, lists, null
     arguments = {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in typed)}
     errors: list[Problem] = []
-    name = target.rpartition(".")[0].rpartition(".")[2].lower()
+    name = target.rpartition(".")[0].rpartition(".")[2].lower()  # of the module: a default key, as in Python
     found = checked({name: CallbackConfig(target, arguments)}, errors)
     if errors:
         raise UserError(*errors)

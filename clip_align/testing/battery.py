@@ -119,6 +119,7 @@ def twice_the_same(make: Make, folder: Path) -> None:
     """Two events of the same weights give the same fields and items."""
     made, record = stubs.evaluator([cheap(make())], stubs.evaluated_model(), folder)
     key = next(iter(made.benchmarks))
+    # any two steps: an event depends on the weights alone
     for step in (0, 1):
         made.evaluate(step, [key], contextlib.nullcontext)
     require(record.scores(0) == record.scores(1), "two events of the same weights differ")
@@ -192,10 +193,10 @@ def does_not_disturb_training(make: Make, folder: Path) -> None:
     losses = []
     for callbacks in ([], [cheap(make())]):
         for callback in callbacks:
-            callback.every_n_steps = 2
+            callback.every_n_steps = 2  # events within the five steps, not only at their ends
             callback.tokenizer = stubs.Words()
         attach(callbacks, EvaluationSettings(folder, notify=lambda line: None))
-        torch.manual_seed(1)
+        torch.manual_seed(1)  # of the weights, the dropout and the order of the images
         module = _Training()
         images = torch.randn(24, 3, stubs.SIZE, stubs.SIZE, generator=torch.Generator().manual_seed(0))
         trainer = pl.Trainer(

@@ -23,12 +23,12 @@ def on_ranks(world: int, work: Callable[[Ranks], Any]) -> list[Any]:
     Forks: call it before torch has computed anything in this process.
     """
     with tempfile.TemporaryDirectory() as folder:
-        context = multiprocessing.get_context("fork")
+        context = multiprocessing.get_context("fork")  # ``work`` need not be picklable
         processes = [context.Process(target=_rank, args=(rank, world, Path(folder), work)) for rank in range(world)]
         for process in processes:
             process.start()
         for process in processes:
-            process.join(120)
+            process.join(120)  # seconds; one rank that failed leaves the others in a collective
             if process.is_alive():
                 process.kill()
                 process.join()
@@ -37,14 +37,19 @@ def on_ranks(world: int, work: Callable[[Ranks], Any]) -> list[Any]:
 
 
 def _rank(rank: int, world: int, folder: Path, work: Callable[[Ranks], Any]) -> None:
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # ranks compete for the same cores
     try:
         if world > 1:
             torch.distributed.init_process_group(
-                "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=world
+                # a file instead of a port, which another test may hold
+                "gloo",
+                init_method=f"file://{folder / 'meet'}",
+                rank=rank,
+                world_size=world,
             )
         result = work(Ranks())
-    except Exception as error:
+    except Exception as error:  # passed to the parent as a result
         result = {"raised": f"{type(error).__name__}: {error}", "where": traceback.format_exc()}
     (folder / f"{rank}.tmp").write_text(json.dumps(result))
+    # a rename: the parent never reads half a file
     os.replace(folder / f"{rank}.tmp", folder / f"{rank}.json")

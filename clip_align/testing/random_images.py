@@ -16,4 +16,5 @@ def random_image(name: str, height: int = 24, width: int = 24) -> NDArray[np.uin
         name: seed.
         height, width: in px.
     """
+    # crc32 and not hash(), which differs between processes
     return np.random.default_rng(zlib.crc32(name.encode())).integers(0, 256, (height, width, 3), dtype=np.uint8)

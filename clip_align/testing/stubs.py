@@ -28,13 +28,13 @@ class StubModel(nn.Module):
 
     def __init__(self, seed: int = 0, norm: Callable[[int], nn.Module] = lambda width: nn.GroupNorm(1, width)) -> None:
         super().__init__()
-        with torch.random.fork_rng():
+        with torch.random.fork_rng():  # the caller's random state stays
             torch.manual_seed(seed)
             self.tower = nn.Sequential(nn.Conv2d(3, 8, 4, 2), norm(8), nn.GELU(), nn.Dropout(0.5), nn.Flatten())
-            self.projection = nn.Linear(8 * 7 * 7, 12)
+            self.projection = nn.Linear(8 * 7 * 7, 12)  # 7: (16 - 4) / 2 + 1
             self.words = nn.Embedding(WORDS, 12)
         visual: Any = nn.Identity()
-        visual.image_size = SIZE
+        visual.image_size = SIZE  # where `find_model` looks for it
         self.visual = visual
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
@@ -44,7 +44,8 @@ class StubModel(nn.Module):
 
     def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
         """Embeddings [N, 12] of token ids [N, context]: the mean over the words, padding left out."""
-        there = (tokens != PAD).unsqueeze(-1)
+        there = (tokens != PAD).unsqueeze(-1)  # bool [N, context, 1]
+        # clamp: an empty text has the embedding 0
         embedding: torch.Tensor = (self.words(tokens) * there).sum(dim=1) / there.sum(dim=1).clamp(min=1)
         return embedding
 
@@ -79,6 +80,7 @@ class Words:
 
     def __call__(self, texts: list[str]) -> torch.Tensor:
         """Ids [N, context], padded with 0."""
+        # 1 + …: 0 is the padding
         rows = [[1 + zlib.crc32(word.encode()) % (self._words - 1) for word in text.split()] for text in texts]
         context = self.context_length or max(map(len, rows), default=0)
         padded = [(row + [PAD] * context)[:context] for row in rows]
@@ -102,7 +104,7 @@ class Memory:
 
     def write_items(self, key: str, step: int, *columns: Any) -> None:
         """Store the model's values of one event."""
-        self.items[key, step] = columns[4]
+        self.items[key, step] = columns[4]  # after ids, clusters, conditions, human: ``model``
 
     def items_differ(self, key: str, *columns: Any) -> Path | None:
         """None: there is no earlier run."""

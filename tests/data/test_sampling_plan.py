@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from clip_align.data import sampling_plan as module
-from clip_align.data.sampling_plan import Cursor, Plan, Tasks, permuted, random_bits, uniforms
+from clip_align.data.sampling_plan import Cursor, SamplingPlan, Tasks, permuted, random_bits, uniforms
 
 
-def plan(blocks: tuple[int, ...] = (37, 3, 50, 20), batch: int = 8, ranks: int = 1, **changes: object) -> Plan:
+def plan(blocks: tuple[int, ...] = (37, 3, 50, 20), batch: int = 8, ranks: int = 1, **changes: object) -> SamplingPlan:
     facts = {"sources": (0,) * len(blocks), "rates": (1.0,), "seed": 0, "window": 2, **changes}
-    return Plan(blocks, batch_size=batch, ranks=ranks, **facts)  # type: ignore[arg-type]
+    return SamplingPlan(blocks, batch_size=batch, ranks=ranks, **facts)  # type: ignore[arg-type]
 
 
 def test_random_bits_are_frozen() -> None:

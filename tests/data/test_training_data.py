@@ -23,7 +23,7 @@ from clip_align.data.sampling_plan import Cursor
 from clip_align.data.sources.folder import FolderData
 from clip_align.data.sources.world import WorldData
 from clip_align.data.training_data import TrainingData
-from clip_align.data.world.shards import World
+from clip_align.data.world.shards import RenderedWorld
 from clip_align.errors import RunError, UserError
 from tests.data.stream import Make, same, take
 
@@ -500,9 +500,9 @@ def test_the_worlds_shards_are_read_like_any_others(
     settings = WorldData(images=16, batch_size=4)
     asked: list[object] = []
 
-    def ensure(data: object, cache: Path, progress: object) -> World:
+    def ensure(data: object, cache: Path, progress: object) -> RenderedWorld:
         asked.extend((data, cache))
-        return World(shards.folder, paths, shards.folder)
+        return RenderedWorld(shards.folder, paths, shards.folder)
 
     monkeypatch.setattr("clip_align.data.world.shards.ensure_world", ensure)
     data = TrainingData(settings, 8, tokenizer, 0, 0, 1, tmp_path / "cache")

@@ -25,7 +25,7 @@ from clip_align.perception.image_files import read_rgb, size_of
 from clip_align.structure import Existing, Range
 
 COLUMNS = ("reference", "distorted", "opinion")
-FEWEST_PAIRS = 3
+FEWEST_PAIRS = 3  # a correlation of two points is 1 or -1
 _NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf(inity)?)", re.IGNORECASE)
 Meaning = Literal["better", "worse"]
 
@@ -77,7 +77,7 @@ class PairsCsv(PerceptualCallback):
     ) -> None:
         super().__init__(**base)
         self.distance, self.tiles = distance, tiles
-        self.sign = 1.0 if higher_opinion == "better" else -1.0
+        self.sign = 1.0 if higher_opinion == "better" else -1.0  # of the opinions: higher is better in the items
         self.rows = read_pairs(Path(csv).expanduser(), Path(root).expanduser() if root else None, cluster, self.key)
         check_images(self.rows, self.key)
         self.scores = _scores(distance, len({pair.cluster for pair in self.rows}), cluster or "reference")
@@ -85,6 +85,7 @@ class PairsCsv(PerceptualCallback):
     def stimuli(self) -> Iterator[Stimulus]:
         """Each image once. All have equal ``places``, so that both images of any pair are cut at the same positions."""
         for path in dict.fromkeys(path for pair in self.rows for path in (pair.reference, pair.distorted)):
+            # the path as id: an image in several rows, or in two csvs, is encoded once
             yield Stimulus(str(path), partial(read_rgb, path), places="pairs_csv")
 
     def pairs(self) -> list[tuple[str, str]]:
@@ -126,11 +127,12 @@ def read_pairs(path: Path, root: Path | None, cluster: str | None, key: str) -> 
         raise UserError(f"{key}: {path} has no column {', '.join(error.names)}; columns found: {columns}") from None
     pairs, wrong = [], []
     for line, fields in rows:
-        row = {name: field or "" for name, field in zip(names, fields, strict=True)}
+        row = {name: field or "" for name, field in zip(names, fields, strict=True)}  # None where the row is too short
         problem = _problem(row)
         if problem:
             wrong.append(f"{path}, line {line}: {problem}")
             continue
+        # absolute: stimulus ids must not depend on the working directory
         reference, distorted = ((root or path.parent).absolute() / row[name] for name in COLUMNS[:2])
         pairs.append(Pair(line, reference, distorted, float(row["opinion"]), row[cluster or "reference"]))
     if wrong:
@@ -154,7 +156,7 @@ def check_images(pairs: Sequence[Pair], key: str) -> None:
                 continue
             try:
                 sizes[path] = size_of(path)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError) as error:  # damaged, or more than 8 bits a sample
                 unreadable[path] = str(error).replace("\n", " ")
     if absent:
         path, line = next(iter(absent.items()))
@@ -187,15 +189,12 @@ def _more(count: int, what: str) -> str:
     return f" (and {count - 1} more {what}{'s' if count > 2 else ''})" if count > 1 else ""
 
 
-def _unit(clusters: int, what: str) -> str:
-    if clusters < 2:
-        return f"one cluster by {what}, no interval"
-    bundled = f" in {MOST_GROUPS} bundles" if clusters > MOST_GROUPS else ""
-    return f"{clusters} clusters by {what}{bundled}, jackknife, t({min(clusters, MOST_GROUPS) - 1})"
-
-
 def _scores(distance: DistanceName, clusters: int, what: str) -> tuple[Score, ...]:
-    headline = replace(SPEARMAN, unit=_unit(clusters, what))
+    # the jackknife leaves out bundles where there are more clusters
+    bundled = f" in {MOST_GROUPS} bundles" if clusters > MOST_GROUPS else ""
+    unit = f"{clusters} clusters by {what}{bundled}, jackknife, t({min(clusters, MOST_GROUPS) - 1})"
+    headline = replace(SPEARMAN, unit=unit if clusters > 1 else f"one cluster by {what}, no interval")
+    # flat_margin: only the headline has a verdict
     detail = replace(headline, role="detail", flat_margin=None)
     return (
         headline,

@@ -61,15 +61,16 @@ class TID2013Remade(PerceptualCallback):
         super().__init__(**base)
         self.distance, self.tiles = distance, tiles
         self.scores = _scores(distance)
-        of = tid2013_remade.pairs()
+        of = tid2013_remade.pairs()  # 1,920 rows
         self._names = list(zip(of.reference.tolist(), of.type.tolist(), of.level.tolist(), strict=True))
 
     def stimuli(self) -> Iterator[Stimulus]:
         """24 photographs and their 1,920 distorted versions, cut into tiles at the same positions."""
+        # the recipe's version is an argument, and so part of what identifies a cached image
         make = partial(tid2013_remade.image, recipe=tid2013_remade.RECIPE)
         for number in photographs.NUMBERS:
             name = tid2013_remade.reference_id(number)
-            yield Stimulus(name, partial(make, number), places=name)
+            yield Stimulus(name, partial(make, number), places=name)  # ``places``: tiles as of its distorted versions
         for pair in self._names:
             yield Stimulus(
                 tid2013_remade.pair_id(*pair), partial(make, *pair), places=tid2013_remade.reference_id(pair[0])
@@ -102,6 +103,7 @@ def _level(items: Items) -> NDArray[np.generic]:
 
 
 def _condition(items: Items) -> NDArray[np.generic]:
+    # "8" + "3": types are numbers without leading zeros and levels one digit, so that no two conditions collide
     return np.asarray(np.strings.add(items.clusters["type"].astype(str), _level(items).astype(str)))
 
 
@@ -115,15 +117,17 @@ def _over_types(x: NDArray[np.float64], of: Pairs) -> dict[str, float]:
     spread = correlation.type_permutation_sd(x, y, of.type, level, of.reference)
     notes = {}
     for (name, statistic), sd in zip(statistics.items(), spread, strict=True):
-        low, high, _, _ = leave_one_out_range(statistic, of.type)
+        low, high, _, _ = leave_one_out_range(statistic, of.type)  # the labels left out are not recorded
         notes[f"{name}_without_one_type_low"], notes[f"{name}_without_one_type_high"] = low, high
         notes[f"{name}_types_permuted_sd"] = sd
     return notes
 
 
 def _scores(distance: DistanceName) -> tuple[Score, ...]:
+    # 0: over all pairs, 1: within a level, where level alone orders nothing: NaN, left out
     pooled, within = ({n: v[i] for n, v in baselines().items() if math.isfinite(v[i])} for i in (0, 1))
     ceilings = [{name: values[i] for name, values in CEILINGS.items()} for i in (0, 1)]
+    # axis: scores of trained models are positive; a little room below 0 for those that are not
     detail = partial(Score, direction=ORDER, chance=0.0, unit=ONE_WAY, axis=(-0.2, 1.0), higher_is_better=True)
     return (
         detail(

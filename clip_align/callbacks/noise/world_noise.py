@@ -68,7 +68,7 @@ class WorldNoise(WorldBenchmark):
     def rows(self, part: str) -> NDArray[np.intp]:
         """Numbers of the first ``images`` images, without those of unknown shapes; classes are balanced."""
         rows = super().rows(part)
-        return rows[rows < self.images]
+        return rows[rows < self.images]  # any prefix of the set has classes in turn
 
     def stimuli(self) -> Iterator[Stimulus]:
         """The images, clean (the same stimuli as in the zero-shot benchmark) and once for each sigma."""
@@ -76,7 +76,7 @@ class WorldNoise(WorldBenchmark):
             yield self.stimulus(PART, index)
             for name, sigma in self.sigmas.items():
                 load = partial(noisy_image, self.world, index, sigma, self.rounding)
-                yield Stimulus(_noisy_id(name, index), load, "native")
+                yield Stimulus(_noisy_id(name, index), load, "native")  # noise at the image's own size, then enlarged
 
     def items(self, features: Features) -> Items:
         """One item per image: the decisions about it clean and noisy, and the correct shape."""
@@ -87,6 +87,7 @@ class WorldNoise(WorldBenchmark):
             choice[f"choice_{name}"] = self.decisions(features, [_noisy_id(name, index) for index in rows])
         right = self.sets[PART].shape[rows]
         before = accuracy(choice[CLEAN], right).value
+        # K: the known classes, among which the model decides
         limit = None if before is None else noise.relative_drop_limit(before, len(self.known))
         return Items(choice, right, clean, notes={} if limit is None else {"relative_drop_limit": limit})
 
@@ -100,11 +101,13 @@ def noisy_image(folder: Path, index: int, sigma: float, rounding: Rounding) -> N
         sigma: standard deviation of the noise on [0, 1].
         rounding: ``truncate`` or ``round`` to 8 bits.
     """
-    clean = image(folder, PART, index) / 255.0
+    clean = image(folder, PART, index) / 255.0  # float64 in [0, 1]
     name = _noisy_id(hundredths(sigma), index)
+    # PCG64 by name: what default_rng returns may change with NumPy
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     noise_ = np.random.Generator(np.random.PCG64(seed)).normal(0.0, sigma, clean.shape)
     levels = np.clip(clean + noise_, 0, 1) * 255
+    # CIFAR-C's script converts with np.uint8(), which truncates
     return (np.rint(levels) if rounding == "round" else np.floor(levels)).astype(np.uint8)
 
 
@@ -118,7 +121,7 @@ def _noisy_id(name: str, index: int) -> str:
 
 
 def _scores(names: Sequence[str], known: KnownClasses, images: int) -> Iterator[Score]:
-    largest = max(names)
+    largest = max(names)  # as texts: two digits each
     for name in ("clean", *names):
         yield Score(
             f"accuracy_{name}",
@@ -143,7 +146,7 @@ def _scores(names: Sequence[str], known: KnownClasses, images: int) -> Iterator[
                 partial(_drop, metric, f"choice_{name}"),
                 direction="higher = more accuracy lost to noise",
                 unit=known.unit(f"{images} images, paired jackknife, t"),
-                axis=(-0.5, 1.0),
+                axis=(-0.5, 1.0),  # noise may help a little by chance
                 higher_is_better=False,
                 role=role if name == largest else "detail",
             )

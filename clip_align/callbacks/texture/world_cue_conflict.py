@@ -37,7 +37,9 @@ class WorldCueConflict(WorldBenchmark):
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """Texture bias as published and corrected, and the hits of either cue."""
         classes = len(known)
+        # a pair of classes is the unit: its four images have the same two answers
         unit = known.unit(f"{classes * (classes - 1)} ordered class pairs, jackknife, t")
+        # drawn_after: a single evaluation above the gate may be chance
         bias = partial(Score, direction="higher = decided by texture, lower = by shape", unit=unit, drawn_after=2)
         hits = partial(Score, chance=known.chance, unit=unit, role="companion")
         return (
@@ -80,7 +82,7 @@ class WorldCueConflict(WorldBenchmark):
             {"choice": self.decisions(features, ids)},
             shape,
             ids,
-            clusters={"class_pair": shape.astype(int) * CLASSES + of_texture},
+            clusters={"class_pair": shape.astype(int) * CLASSES + of_texture},  # int8 labels would overflow
             conditions={"texture": of_texture},
         )
 

@@ -42,6 +42,7 @@ class World(WorldBenchmark):
                 direction="higher = more images named rightly",
                 chance=known.chance,
                 unit=known.unit(f"{np.count_nonzero(known.among(held_out.shape))} images, Wilson"),
+                # nearest neighbours are sought for the set ``test`` only
                 baselines={} if part != TEST or nearest is None else {"nearest neighbour in pixels": nearest},
                 role="headline" if part == TEST else "companion",
                 higher_is_better=True,
@@ -71,5 +72,5 @@ class World(WorldBenchmark):
 
 
 def _accuracy(items: Items, part: str) -> Estimate:
-    of_part = items.where(items.conditions["set"] == part)
+    of_part = items.where(items.conditions["set"] == part)  # both sets are in one table of items
     return accuracy(of_part.model["choice"], of_part.human)

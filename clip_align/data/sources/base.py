@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from clip_align.config import DataConfig
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Found
+    from clip_align.data.inventory import Inventory
     from clip_align.data.progress import Notify
 
 
@@ -24,7 +24,7 @@ class DataSource(DataConfig, ABC):
     """Training data of one kind. Fields are the keys under ``data`` that only this kind has."""
 
     @abstractmethod
-    def find(self, cache: Path, notify: Notify) -> Found:
+    def find(self, cache: Path, notify: Notify) -> Inventory:
         """Find all usable samples, without decoding images.
 
         Args:

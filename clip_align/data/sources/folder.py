@@ -12,7 +12,7 @@ from clip_align.data.sources.base import DataSource
 from clip_align.errors import Finding, Problem
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Found
+    from clip_align.data.inventory import Inventory
     from clip_align.data.progress import Notify
 
 
@@ -36,7 +36,7 @@ class FolderData(DataSource):
         if not Path(self.csv).expanduser().is_file():
             yield Problem("data.csv", f"no such file: {self.csv}; name a csv with data.csv=…")
 
-    def find(self, cache: Path, notify: Notify) -> Found:
+    def find(self, cache: Path, notify: Notify) -> Inventory:
         """Find the rows with a caption and an image."""
         from clip_align.data.folder import folder_samples
         from clip_align.data.inventory import in_folder

@@ -13,7 +13,7 @@ from clip_align.data.sources.base import DataSource
 from clip_align.errors import Finding, Problem, UserError
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Found
+    from clip_align.data.inventory import Inventory
     from clip_align.data.progress import Notify
 
 
@@ -44,7 +44,7 @@ class ShardData(DataSource):
         except UserError as error:
             yield from error.problems
 
-    def find(self, cache: Path, notify: Notify) -> Found:
+    def find(self, cache: Path, notify: Notify) -> Inventory:
         """Find the samples of all tars, from their indexes."""
         from clip_align.data.inventory import tars
         from clip_align.data.shard_patterns import shard_paths

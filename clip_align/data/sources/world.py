@@ -14,7 +14,7 @@ from clip_align.errors import Finding, Problem
 from clip_align.structure import key
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Found
+    from clip_align.data.inventory import Inventory
     from clip_align.data.progress import Notify
 
 
@@ -45,7 +45,7 @@ class WorldData(DataSource):
             reads = ("data.batch_size", "data.images", "trainer.accumulate", "trainer.devices")
             yield Finding(Problem("data.batch_size", what), reads)
 
-    def find(self, cache: Path, notify: Notify) -> Found:
+    def find(self, cache: Path, notify: Notify) -> Inventory:
         """Find the samples, after rendering the world if it is not in the cache."""
         from clip_align.data.inventory import tars
         from clip_align.data.world.shards import ensure_world

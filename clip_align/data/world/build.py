@@ -34,12 +34,12 @@ from clip_align.data.world.held_out import render_held_out, save_held_out
 from clip_align.data.world.nearest_neighbour import Nearest, accuracy, nearer, nearest
 from clip_align.data.world.recipe import SHARD_IMAGES, Recipe
 from clip_align.data.world.render import block_size, render
-from clip_align.data.world.scenes import HELD_OUT_SIZES, Scenes, draw_scenes
+from clip_align.data.world.scenes import HELD_OUT_SIZES, draw_scenes
 from clip_align.processes.all_cores import cores, half_made, pool_of_workers, remove_stale
 from clip_align.processes.stop_signals import unwind_on_signals
 
 COMPARED_TOGETHER = 64  # training images, with all test images: one by one takes long, a whole shard much memory
-STOP = -(1 << 40)
+STOP = -(1 << 40)  # so far below 0 that images counted afterwards leave it negative
 
 _recipe: Recipe
 _test: NDArray[np.float32]  # test images [T, S * S * 3]
@@ -69,7 +69,7 @@ def _write_shard(folder: Path, number: int) -> Nearest:
     """Write one shard and its counts as img2dataset lays them out; returns each test image's nearest in it."""
     rows = range(number * SHARD_IMAGES, min((number + 1) * SHARD_IMAGES, _recipe.images))
     block = block_size(_recipe)
-    together = -(-COMPARED_TOGETHER // block) * block
+    together = -(-COMPARED_TOGETHER // block) * block  # rounded up to whole blocks
     found: list[Nearest] = []
     with (
         (folder / f"{number:05d}.tar").open("wb") as file,
@@ -89,17 +89,14 @@ def _write_block(tar: TarWriter, number: int, rows: range) -> tuple[NDArray[np.u
     """Render training images ``rows`` into shard ``number``; their pixels [n, D] and shapes [n]."""
     scenes = draw_scenes(_recipe, "train", rows)
     images = render(_recipe, scenes, held_out=False)
-    _add_samples(tar, [f"{number:05d}{row - number * SHARD_IMAGES:04d}" for row in rows], images, scenes)
+    for i, (row, caption) in enumerate(zip(rows, captions(_recipe, scenes), strict=True)):
+        key = f"{number:05d}{row - number * SHARD_IMAGES:04d}"  # shard and place in it, as img2dataset numbers samples
+        png = io.BytesIO()
+        Image.fromarray(images[i]).save(png, "png", compress_level=1)  # speed over size
+        about = json.dumps({"caption": caption, **scenes.names(i)})
+        tar.write({"__key__": key, "png": png.getvalue(), "txt": caption.encode(), "json": about.encode()})
     _tick(len(rows))
     return images.reshape(len(rows), -1), scenes.shape
-
-
-def _add_samples(tar: TarWriter, keys: Sequence[str], images: NDArray[np.uint8], scenes: Scenes) -> None:
-    for row, (key, caption) in enumerate(zip(keys, captions(_recipe, scenes), strict=True)):
-        png = io.BytesIO()
-        Image.fromarray(images[row]).save(png, "png", compress_level=1)
-        about = json.dumps({"caption": caption, **scenes.names(row)})
-        tar.write({"__key__": key, "png": png.getvalue(), "txt": caption.encode(), "json": about.encode()})
 
 
 def _notify(**fields: object) -> None:
@@ -113,7 +110,7 @@ def _follow(jobs: Sequence[Future[Any]], done: Any, total: int) -> None:
         finished, pending = wait(pending, timeout=0.4, return_when=FIRST_EXCEPTION)
         _notify(done=done.value, total=total)
         for job in finished:
-            job.result()
+            job.result()  # raises what the job raised
 
 
 def _render_all(recipe: Recipe, folder: Path) -> None:
@@ -129,11 +126,12 @@ def _render_all(recipe: Recipe, folder: Path) -> None:
         sets = [pool.submit(_write_held_out, folder, part) for part in others]
         shards = [pool.submit(_write_shard, folder, n) for n in range(recipe.shards)]
         _follow([*sets, *shards], done, recipe.images + sum(HELD_OUT_SIZES.values()))
-    except BaseException:
+    except BaseException:  # signals too: jobs that run would keep the pool from shutting down
         done.value = STOP
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    # labels: shape first, see LABELS
     baseline = accuracy([shard.result() for shard in shards], labels[:, 0])
     facts = {"recipe": json.loads(recipe.to_json()), "nearest_neighbour_accuracy": baseline}
     (folder / "world.json").write_text(json.dumps(facts, indent=1))
@@ -149,7 +147,7 @@ def build(recipe: Recipe, folder: Path) -> None:
         _render_all(recipe, temporary)
         try:
             temporary.rename(folder)
-        except OSError:
+        except OSError:  # a folder that is not empty cannot be replaced by a rename
             if not folder.is_dir():
                 raise
             if not recipe.whole(folder):

@@ -39,7 +39,7 @@ class HeldOut:
 
 
 def held_out(folder: Path, part: str) -> HeldOut:
-    """The set ``part`` (test, random_texture, cue_conflict) in ``folder`` (`World.held_out`); images memory-mapped."""
+    """The set ``part`` (test, random_texture, cue_conflict) in `RenderedWorld.held_out`; images memory-mapped."""
     labels = np.load(folder / f"{part}-labels.npy")
     return HeldOut(_images(folder, part), *labels.T)
 
@@ -48,13 +48,13 @@ def image(folder: Path, part: str, index: int) -> NDArray[np.uint8]:
     """One image of a set, uint8 [S, S, 3] sRGB.
 
     Args:
-        folder: `World.held_out`.
+        folder: `RenderedWorld.held_out`.
         part: test, random_texture or cue_conflict.
         index: number of the image in the set, from 0.
 
     FileNotFoundError where the set is not there.
     """
-    return np.array(_images(folder, part)[index])
+    return np.array(_images(folder, part)[index])  # a copy: the memory map is read-only
 
 
 @lru_cache(maxsize=8)

@@ -39,7 +39,7 @@ def nearest(test: NDArray[np.float32], pixels: NDArray[np.uint8], labels: NDArra
 
 def nearer(one: Nearest, other: Nearest) -> Nearest:
     """The nearest among both sets of training images; that of ``one`` where they are equally near."""
-    other_wins = other[0] < one[0]
+    other_wins = other[0] < one[0]  # [T]
     return np.where(other_wins, other[0], one[0]), np.where(other_wins, other[1], one[1])
 
 

@@ -46,13 +46,13 @@ class Recipe:
     def of(cls, settings: object) -> Recipe:
         """The recipe among the attributes of ``settings`` (the data part of a run's configuration)."""
         values = {field.name: getattr(settings, field.name) for field in fields(cls)}
-        return cls(**{**values, "scale": tuple(values["scale"])})
+        return cls(**{**values, "scale": tuple(values["scale"])})  # hashable, for caches
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
         """The way back from `to_json`."""
         values: dict[str, Any] = json.loads(text)
-        return cls(**{**values, "scale": tuple(values["scale"])})
+        return cls(**{**values, "scale": tuple(values["scale"])})  # JSON has lists only
 
     def to_json(self) -> str:
         """All parameters as one line."""

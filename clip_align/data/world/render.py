@@ -50,7 +50,7 @@ def render(recipe: Recipe, scenes: Scenes, held_out: bool) -> NDArray[np.uint8]:
     x: Reals = ((np.arange(fine, dtype=np.float32) + np.float32(0.5)) / np.float32(fine / 2) - 1)[None, None, :]
     y = x.reshape(1, -1, 1)
 
-    scale = _between(draws["scale"], *recipe.scale)
+    scale = _between(draws["scale"], *recipe.scale)  # [N], half-widths of the objects in half-widths of the image
     u, v = _object_coordinates(scenes, scale, x, y)
     canvas = _crops(available, scenes.background, draws, "", fine)  # [N, fine, fine, 3]
     fraction = _texture_fraction(scenes, x, y)[..., None]
@@ -58,7 +58,7 @@ def render(recipe: Recipe, scenes: Scenes, held_out: bool) -> NDArray[np.uint8]:
     colour = second + fraction * (first - second)
     colour *= _shade(draws, u, v)[..., None]
     alpha = _coverage(_distance(scenes.shape, u, v), scale, fine)
-    canvas += alpha[..., None] * (colour - canvas)
+    canvas += alpha[..., None] * (colour - canvas)  # in place: the largest array of a block
     _cover(canvas, scenes, available, u, v, scale)
     return _develop(recipe, canvas, scenes)
 
@@ -180,6 +180,7 @@ def _develop(recipe: Recipe, canvas: Reals, scenes: Scenes) -> NDArray[np.uint8]
     brightness = _between(scenes.draws["brightness"], -0.1, 0.1).reshape(-1, 1, 1, 1)
     pixels = 0.5 + brightness + contrast * (pixels - 0.5)
     sigma = _between(scenes.draws["noise"], 0, recipe.sensor_noise)
+    # each image from its own generator, so that it does not depend on its block
     for image, s, generator in zip(pixels, sigma, scenes.generators, strict=True):
         image += s * generator.standard_normal(image.shape, dtype=np.float32)
     return np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)

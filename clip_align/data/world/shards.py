@@ -20,7 +20,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
-class World:
+class RenderedWorld:
     """A rendered world: its folder, its training shards in order, and the folder of its held-out sets."""
 
     folder: Path
@@ -28,7 +28,7 @@ class World:
     held_out: Path
 
 
-def ensure_world(settings: object, cache: Path, progress: Notify) -> World:
+def ensure_world(settings: object, cache: Path, progress: Notify) -> RenderedWorld:
     """The world that ``settings`` describe, from the cache or rendered now.
 
     Args:
@@ -42,7 +42,7 @@ def ensure_world(settings: object, cache: Path, progress: Notify) -> World:
     folder = _folder(recipe, cache)
     if not _exists(recipe, folder):
         _render(recipe, folder, progress)
-    return World(folder, sorted(folder.glob("[0-9]*.tar")), folder)
+    return RenderedWorld(folder, sorted(folder.glob("[0-9]*.tar")), folder)
 
 
 def ensure_held_out(cache: Path, settings: object | None = None, progress: Notify = lambda line: None) -> Path:
@@ -86,7 +86,7 @@ def _exists(recipe: Recipe, folder: Path) -> bool:
 def _render(recipe: Recipe, folder: Path, progress: Notify) -> None:
     """Run `clip_align.data.world.build` and pass its progress on."""
     first: tuple[float, int] | None = None  # seconds and images at the first report: tables are made before it
-    other, last = deque[str](maxlen=5), dict[str, Any]()
+    other, last = deque[str](maxlen=5), dict[str, Any]()  # the last lines that are no report; the last report
     with own_process(["-m", "clip_align.data.world.build"]) as process:
         if process.stdin is None or process.stdout is None:  # for the type checker: both are pipes
             raise RuntimeError("no pipe to the rendering process")
@@ -102,7 +102,7 @@ def _render(recipe: Recipe, folder: Path, progress: Notify) -> None:
                 progress(_progress(last["done"], last["total"], first))
     if "error" in last:
         raise _refusal(folder, last["errno"], last["error"])
-    if not last.get("finished"):
+    if not last.get("finished"):  # killed, or ended by an error that it could not report
         raise UserError(
             f"data=world: rendering into {folder} ended early ({' '.join(other) or 'no message'}); try again"
         )

@@ -46,7 +46,7 @@ def _cracked() -> Field:
     # distances on the torus: the shorter way round, so that cells continue on all sides
     offset = np.abs(np.stack([_P, _Q], -1)[:, :, None] - points)  # [CELLS, CELLS, 20, 2]
     distance = np.sort(np.hypot(*np.moveaxis(np.minimum(offset, PERIODS - offset), -1, 0)), axis=-1)
-    return _light(distance[..., 1] - distance[..., 0] > 0.16)
+    return _light(distance[..., 1] - distance[..., 0] > 0.16)  # nearest and second nearest point
 
 
 def _woven() -> Field:

@@ -51,7 +51,7 @@ def noisy_jpeg(pixels: ImageArray, target_db: float, quality: float, rng: np.ran
         quality: IJG quality, 1 to 100.
         rng: generator of the noise.
     """
-    noise = rng.standard_normal(pixels.shape, dtype=np.float32)
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32)  # [H, W, 3], the same at every amplitude
     coded = jpeg(pixels, quality)
     # independent errors add up: what the coder leaves of the target is the noise's variance, and the first guess
     missing = psnr.to_mean_square(target_db) - psnr.to_mean_square(psnr.psnr(coded, pixels))
@@ -90,4 +90,4 @@ def palette(pixels: ImageArray, target_db: float) -> ImageArray:
 def _through(pixels: ImageArray, coder: str, **options: object) -> NDArray[np.uint8]:
     coded = io.BytesIO()
     Image.fromarray(pixels).save(coded, coder, **options)
-    return np.asarray(Image.open(coded).convert("RGB"))
+    return np.asarray(Image.open(coded).convert("RGB"))  # decoded as any reader of the file would see it

@@ -38,6 +38,7 @@ def colour(image: ImageArray, target_db: float, rng: np.random.Generator) -> Ima
     y, cb, cr = np.moveaxis(_normal(rng, image.shape), 2, 0)
     f = np.float32
     cb, cr = cb * f(2), cr * f(2)
+    # the inverse of full-range BT.601 (JFIF), without the offsets: noise has mean 0
     rgb = np.stack([y + f(1.402) * cr, y - f(0.344136) * cb - f(0.714136) * cr, y + f(1.772) * cb], axis=2)
     return add(image, rgb, target_db)
 
@@ -93,6 +94,7 @@ def impulse(image: ImageArray, target_db: float, rng: np.random.Generator) -> Im
     total = psnr.to_mean_square(target_db) * image.size
     # twice as many as are needed on average: sorting these alone is much faster than sorting all samples
     likely = np.flatnonzero(draw < 2 * total / np.square(error).sum(dtype=np.float64))
+    # stable: equal draws in the order of the samples
     order = likely[np.argsort(draw[likely], kind="stable")]
     chosen = order[: np.searchsorted(np.cumsum(np.square(error[order], dtype=np.float64)), total)]
     out = image.ravel().copy()
@@ -135,10 +137,10 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Plane:
 def _framed(rng: np.random.Generator, image: ImageArray) -> Plane:
     """Noise with a frame of one sample, so that the filter has neighbours everywhere."""
     height, width, channels = image.shape
-    return _normal(rng, (height + 2, width + 2, channels))
+    return _normal(rng, (height + 2, width + 2, channels))  # [H + 2, W + 2, 3]
 
 
 def _mean_3x3(noise: Plane) -> Plane:
-    rows = noise[:-2] + noise[1:-1] + noise[2:]
+    rows = noise[:-2] + noise[1:-1] + noise[2:]  # separable: sums of three rows, then of three columns
     mean: Plane = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / np.float32(9)
     return mean

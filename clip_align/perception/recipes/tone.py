@@ -22,7 +22,7 @@ def quantisation(image: ImageArray, target_db: float) -> ImageArray:
         return np.clip(values // step * step + step // 2, 0, 255).astype(np.uint8)
 
     def miss(step: int) -> float:
-        error = np.square(table(step).astype(np.int64) - values)
+        error = np.square(table(step).astype(np.int64) - values)  # [256], of each grey value
         return abs(psnr.from_mean_square(float(counts @ error) / image.size) - target_db)
 
     return table(min(STEPS, key=miss))[image]
@@ -30,7 +30,7 @@ def quantisation(image: ImageArray, target_db: float) -> ImageArray:
 
 def mean_shift(image: ImageArray, shift: int) -> ImageArray:
     """Type 16: the same number added to every sample, clipped."""
-    return np.clip(np.arange(256) + shift, 0, 255).astype(np.uint8)[image]
+    return np.clip(np.arange(256) + shift, 0, 255).astype(np.uint8)[image]  # a look-up in 256 values
 
 
 def contrast(image: ImageArray, factor: float) -> ImageArray:

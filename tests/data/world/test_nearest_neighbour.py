@@ -17,13 +17,13 @@ from clip_align.data.world.held_out import held_out
 from clip_align.data.world.nearest_neighbour import accuracy, nearer, nearest, nearest_neighbour_accuracy
 from clip_align.data.world.recipe import Recipe
 from clip_align.data.world.shapes import SHAPES
-from clip_align.data.world.shards import World, ensure_held_out, ensure_world
+from clip_align.data.world.shards import RenderedWorld, ensure_held_out, ensure_world
 
 SMALL = Recipe(images=70, size=16)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> RenderedWorld:
     return ensure_world(SMALL, tmp_path_factory.mktemp("cache"), lambda line: None)
 
 
@@ -53,7 +53,7 @@ def test_held_out_sets_alone_have_none(tmp_path: Path) -> None:
     assert nearest_neighbour_accuracy(tmp_path) is None
 
 
-def test_nearest_neighbour_agrees_with_a_plain_search(world: World) -> None:
+def test_nearest_neighbour_agrees_with_a_plain_search(world: RenderedWorld) -> None:
     images, labels = [], []
     with tarfile.open(world.shards[0]) as tar:
         for member in tar.getmembers():

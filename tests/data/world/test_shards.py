@@ -27,7 +27,7 @@ from clip_align.data.world import recipe
 from clip_align.data.world.held_out import held_out, image
 from clip_align.data.world.recipe import Recipe
 from clip_align.data.world.shapes import SHAPES
-from clip_align.data.world.shards import World, ensure_held_out, ensure_world
+from clip_align.data.world.shards import RenderedWorld, ensure_held_out, ensure_world
 from clip_align.errors import UserError
 from clip_align.processes import all_cores
 from clip_align.processes.stop_signals import STOP_SIGNALS
@@ -41,11 +41,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(cache: Path) -> World:
+def world(cache: Path) -> RenderedWorld:
     return ensure_world(SMALL, cache, lambda line: None)
 
 
-def test_shards_have_the_usual_layout(world: World) -> None:
+def test_shards_have_the_usual_layout(world: RenderedWorld) -> None:
     assert [path.name for path in world.shards] == ["00000.tar"]
     assert json.loads((world.folder / "00000_stats.json").read_text())["successes"] == 70
     with tarfile.open(world.shards[0]) as tar:
@@ -60,13 +60,13 @@ def test_shards_have_the_usual_layout(world: World) -> None:
     assert about["shape"] in about["caption"]
 
 
-def test_webdataset_reads_every_sample(world: World) -> None:
+def test_webdataset_reads_every_sample(world: RenderedWorld) -> None:
     samples = list(webdataset.WebDataset([str(path) for path in world.shards], shardshuffle=False))
     assert [sample["__key__"] for sample in samples] == [f"00000{n:04d}" for n in range(70)]
     assert all(json.loads(sample["json"])["caption"] == sample["txt"].decode() for sample in samples)
 
 
-def test_held_out_sets_are_as_designed(world: World) -> None:
+def test_held_out_sets_are_as_designed(world: RenderedWorld) -> None:
     for part, count in (("test", 512), ("random_texture", 240), ("cue_conflict", 960)):
         sets = held_out(world.held_out, part)
         assert sets.images.shape == (count, 16, 16, 3)
@@ -75,13 +75,13 @@ def test_held_out_sets_are_as_designed(world: World) -> None:
         assert np.array_equal(image(world.held_out, part, 7), sets.images[7])
 
 
-def test_second_call_renders_nothing(world: World, cache: Path) -> None:
+def test_second_call_renders_nothing(world: RenderedWorld, cache: Path) -> None:
     lines: list[str] = []
     assert ensure_world(SMALL, cache, lines.append) == world
     assert lines == []
 
 
-def test_held_out_sets_alone_are_those_of_the_world(world: World, cache: Path, tmp_path: Path) -> None:
+def test_held_out_sets_alone_are_those_of_the_world(world: RenderedWorld, cache: Path, tmp_path: Path) -> None:
     assert ensure_held_out(cache, SMALL) == world.held_out
     folder = ensure_held_out(tmp_path, SMALL)
     assert sorted(path.name for path in folder.iterdir()) == sorted(
@@ -91,7 +91,7 @@ def test_held_out_sets_alone_are_those_of_the_world(world: World, cache: Path, t
 
 
 def test_any_number_of_processes_gives_the_same_bytes(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: RenderedWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(building, "cores", lambda: 3)
     monkeypatch.setattr(building, "_notify", lambda **fields: None)
@@ -183,7 +183,7 @@ def test_what_another_process_finished_first_stays(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == [tmp_path / "x"]
 
 
-def test_a_world_that_has_lost_a_shard_is_rendered_again(world: World, cache: Path) -> None:
+def test_a_world_that_has_lost_a_shard_is_rendered_again(world: RenderedWorld, cache: Path) -> None:
     before = world.shards[0].read_bytes()
     world.shards[0].unlink()
     assert ensure_world(SMALL, cache, lambda line: None) == world
