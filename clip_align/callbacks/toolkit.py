@@ -29,6 +29,8 @@ from clip_align.metrics.intervals import cluster_sums, jackknife_of_sums, t95
 from clip_align.metrics.noise import corrected_drop, drop, relative_drop, relative_drop_limit
 from clip_align.metrics.ratio import ratio
 from clip_align.metrics.texture import (
+    bias_range,
+    error_dependence,
     shape_hits,
     texture_bias,
     texture_bias_corrected,
@@ -61,6 +63,7 @@ __all__ = [
     "Stimulus",
     "UserError",
     "accuracy",
+    "bias_range",
     "bundles",
     "choices",
     "cluster_sums",
@@ -68,6 +71,7 @@ __all__ = [
     "corrected_drop",
     "drop",
     "error_consistency",
+    "error_dependence",
     "jackknife",
     "jackknife_of_sums",
     "known_classes",

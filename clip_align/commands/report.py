@@ -18,7 +18,7 @@ HELP = """python -m clip_align report <run> [<run> ...] [output=<folder>] [two_w
 
 A run is a name under paths.runs (default: runs; `latest` is the newest) or a folder.
   one run         writes curves.png and report.html into it, or into output=
-                  two_way=true also draws the intervals over other distortions
+                  two_way=true also draws the intervals over other distortions and classes
   a sweep         is its runs
   several runs    overlays them in output= (default: <paths.runs>/compare-<date>)
 A verdict about rise and fall that the record lacks is worked out from the run's items."""

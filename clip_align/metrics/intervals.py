@@ -12,7 +12,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["cluster_sums", "delete_one_variance", "jackknife_of_sums", "t95"]
+__all__ = [
+    "cluster_sums",
+    "delete_one_variance",
+    "jackknife_of_sums",
+    "stratified_jackknife_of_sums",
+    "t95",
+    "two_way_jackknife_of_sums",
+]
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -43,6 +50,70 @@ def jackknife_of_sums(statistic: Statistic, sums: NDArray[np.float64]) -> float 
         left = statistic(sums.sum(axis=0) - sums)  # [clusters]: all deletions at once
     variance = delete_one_variance(left)
     return None if variance is None else t95(len(sums) - 1) * math.sqrt(variance)
+
+
+def stratified_jackknife_of_sums(statistic: Statistic, columns: ArrayLike, strata: ArrayLike) -> float | None:
+    """Half-width of the 95 % interval of ``statistic`` for new items of the same strata.
+
+    Each item is left out once; the variance is added up within the strata (Wolter, Introduction to Variance Estimation,
+    2007, 4.5: the sum over strata of (n - 1)/n times the squared deviations from the stratum's own mean). Strata of a
+    single item say nothing about their spread and are treated as one stratum together, which widens the interval.
+
+    Args:
+        statistic: takes sums [..., C] and returns [...].
+        columns: of the items, [N, C].
+        strata: label of each item's stratum, [N].
+
+    Returns:
+        The half-width, t with items minus strata degrees of freedom; None where no stratum has two items or one of the
+        deletions has no value.
+    """
+    values = np.asarray(columns, dtype=np.float64)
+    index, sizes = np.unique(np.asarray(strata), return_inverse=True, return_counts=True)[1:]
+    index = index.ravel()
+    alone = sizes[index] == 1
+    index = np.unique(np.where(alone, -1, index), return_inverse=True)[1].ravel()
+    sizes = np.bincount(index)
+    degrees = len(values) - len(sizes)
+    if degrees < 1:
+        return None
+    n = sizes[index][:, None]
+    of_stratum = cluster_sums(values, index)[index]
+    # the rest of the stratum is weighted n/(n - 1), so that each stratum keeps its weight; a single item stays
+    rest = np.where(n > 1, (of_stratum - values) * n / np.maximum(n - 1, 1), of_stratum)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a deletion without a value is found below
+        left = statistic(values.sum(axis=0) - of_stratum + rest)  # [N]
+    if not np.isfinite(left).all():
+        return None
+    deviations = left - (np.bincount(index, left) / sizes)[index]
+    variance = float((((sizes - 1) / sizes)[index] * deviations**2).sum())
+    return t95(degrees) * math.sqrt(variance)
+
+
+def two_way_jackknife_of_sums(
+    statistic: Statistic, columns: ArrayLike, first: ArrayLike, second: ArrayLike
+) -> float | None:
+    """Half-width of the 95 % interval of ``statistic`` for new clusters of two crossed kinds.
+
+    The jackknife variances of both kinds are added; t with the smaller number of clusters minus one degrees of freedom.
+
+    Args:
+        statistic: takes sums [..., C] and returns [...].
+        columns: of the items, [N, C].
+        first, second: label of each item's cluster of either kind, [N].
+
+    Returns:
+        The half-width; None where a kind has fewer than two clusters or a deletion has no value.
+    """
+    halves, degrees = [], []
+    for labels in (first, second):
+        sums = cluster_sums(columns, labels)
+        half = jackknife_of_sums(statistic, sums)
+        if half is None:
+            return None
+        degrees.append(len(sums) - 1)
+        halves.append(half / t95(degrees[-1]))
+    return t95(min(degrees)) * math.hypot(*halves)
 
 
 def delete_one_variance(left: NDArray[np.float64]) -> float | None:

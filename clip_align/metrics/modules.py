@@ -181,7 +181,7 @@ class TextureBias(_AmongClasses):
 
     def value(self, columns: Columns) -> Estimate:
         """Score of the gathered columns."""
-        return texture.texture_bias(**columns, classes=self.classes)
+        return texture.texture_bias(columns["choice"], columns["shape"], columns["texture"], self.classes)
 
 
 class TextureBiasCorrected(TextureBias):
@@ -189,7 +189,7 @@ class TextureBiasCorrected(TextureBias):
 
     def value(self, columns: Columns) -> Estimate:
         """Score of the gathered columns."""
-        return texture.texture_bias_corrected(**columns, classes=self.classes)
+        return texture.texture_bias_corrected(columns["choice"], columns["shape"], columns["texture"], self.classes)
 
 
 class CorrectedDrop(_AmongClasses):

@@ -8,18 +8,28 @@ preference, and also what guessing gives: therefore the corrected bias, the hits
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clip_align.metrics.accuracy import why_no_decisions, wilson
 from clip_align.metrics.estimate import Estimate, undefined
-from clip_align.metrics.intervals import Statistic, cluster_sums, jackknife_of_sums
+from clip_align.metrics.intervals import (
+    Statistic,
+    cluster_sums,
+    jackknife_of_sums,
+    stratified_jackknife_of_sums,
+    two_way_jackknife_of_sums,
+)
 
 __all__ = [
     "CueCounts",
+    "bias_range",
     "counts",
+    "error_dependence",
     "shape_hits",
     "texture_bias",
     "texture_bias_corrected",
@@ -30,7 +40,11 @@ __all__ = [
 FEWEST_HITS = 0.25  # (S+T)/n below this: the decisions hardly follow either cue
 LARGEST_FRACTION = 0.9  # of the decisions in one class: a collapsed model has a bias of exactly .5
 WIDEST = 0.4  # width of the 95 % interval of the corrected bias up to which it is reported
-NO_INTERVAL = "no interval: too few class pairs"
+NO_INTERVAL = "no interval: too few images or classes"
+FEWEST_ERRORS = 30  # below this an exchange of errors leaves hardly any other tables
+BURN_IN, SWEEPS = 50, 5  # sweeps of swaps before the first exchange that counts, and from one to the next
+
+New = Literal["images", "classes"]  # what an interval is for
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,7 @@ def counts(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> CueCounts
 
 
 def shape_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
-    """S/n, the fraction of decisions for the shape, with its interval over class pairs; chance 1/K.
+    """S/n, the fraction of decisions for the shape, with its interval for new images of these class pairs; chance 1/K.
 
     Args:
         choice: decisions [N], class indices; -1 = no decision.
@@ -80,7 +94,7 @@ def shape_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estim
 
 
 def texture_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
-    """T/n, the fraction of decisions for the texture, with its interval over class pairs; chance 1/K.
+    """T/n, the fraction of decisions for the texture, with its interval as in ``shape_hits``; chance 1/K.
 
     Args:
         choice: decisions [N], class indices; -1 = no decision.
@@ -92,14 +106,18 @@ def texture_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Est
     return _hits(choice, shape, texture, 1)
 
 
-def texture_bias(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> Estimate:
-    """T/(S+T) in [0, 1], as published (Geirhos et al. 2019), with its interval over class pairs.
+def texture_bias(
+    choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int, *, new: New = "images"
+) -> Estimate:
+    """T/(S+T) in [0, 1], as published (Geirhos et al. 2019).
 
     Args:
         choice: decisions [N], class indices; -1 = no decision.
         shape: class [N] of each image's shape.
         texture: class [N] of each image's texture.
         classes: K, the number of classes that the model chooses among.
+        new: what the interval is for: new ``images`` of the same class pairs (jackknife over the images within each
+            pair), or other ``classes`` too (two-way jackknife over the shapes' and the textures' classes, wider).
 
     Undefined while this evaluation's own gate is closed (``why_gate_closed``). Guesses pull it to .5, by less and less
     while a model learns: see ``texture_bias_corrected`` before reading a trend.
@@ -112,17 +130,23 @@ def texture_bias(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classe
         both = sums[..., 0] + sums[..., 1]
         return np.where(both > 0, sums[..., 1] / np.where(both > 0, both, 1.0), np.nan)
 
-    return _estimate(statistic, choice, shape, texture)
+    return _estimate(statistic, choice, shape, texture, new, limits=(0.0, 1.0))
 
 
-def texture_bias_corrected(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> Estimate:
+def texture_bias_corrected(
+    choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int, *, new: New = "images"
+) -> Estimate:
     """(T - g)/(S + T - 2g), where g = N/(K - 2) decisions for each cue are guesses, estimated from the N for neither.
+
+    This holds where errors ignore the image. `error_dependence` tests that, and `bias_range` bounds the bias where all
+    errors are confusions of one cue.
 
     Args:
         choice: decisions [N], class indices; -1 = no decision.
         shape: class [N] of each image's shape.
         texture: class [N] of each image's texture.
         classes: K, the number of classes that the model chooses among; ValueError below 3.
+        new: what the interval is for, see ``texture_bias``.
 
     Not forced into [0, 1]: an unbiased estimate may leave it. Undefined while the gate is closed, where nothing is
     left beyond guesses, and while its 95 % interval over class pairs is wider than .4.
@@ -138,10 +162,78 @@ def texture_bias_corrected(choice: ArrayLike, shape: ArrayLike, texture: ArrayLi
         beyond = s + t - 2 * guesses
         return np.where(beyond > 0, (t - guesses) / np.where(beyond > 0, beyond, 1.0), np.nan)
 
-    estimate = _estimate(statistic, choice, shape, texture)
-    if estimate.low is not None and estimate.high is not None and estimate.high - estimate.low > WIDEST:
-        return undefined(f"its 95 % interval is {estimate.high - estimate.low:.2f} wide; drawn when below {WIDEST}")
-    return estimate
+    c, s, t = _conflict(choice, shape, texture)
+    over_pairs = jackknife_of_sums(statistic, cluster_sums(_columns(c, s, t), _pairs(s, t)))
+    if over_pairs is not None and 2 * over_pairs > WIDEST:
+        return undefined(f"its 95 % interval over class pairs is {2 * over_pairs:.2f} wide; drawn when below {WIDEST}")
+    return _estimate(statistic, choice, shape, texture, new)
+
+
+def bias_range(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> tuple[float, float]:
+    """The texture bias if all errors were confusions of shapes, and if all were confusions of textures.
+
+    An error (a decision for neither cue's class) may follow the shape and take it for that of a third class, or follow
+    the texture in the same way: T/n and (T + errors)/n enclose what the bias would be if each error were known to be
+    one or the other. NaN without decisions.
+
+    Args:
+        choice: decisions [N], class indices; -1 = no decision, left out.
+        shape: class [N] of each image's shape.
+        texture: class [N] of each image's texture.
+    """
+    found = counts(choice, shape, texture)
+    n = found.n - found.no_answer
+    if n == 0:
+        return float("nan"), float("nan")
+    return found.texture / n, (n - found.shape) / n
+
+
+def error_dependence(
+    choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, *, draws: int = 100, seed: int = 0
+) -> tuple[float, float] | None:
+    """How strongly errors depend on the image's true shape, and on its texture: a permutation z of either.
+
+    Errors that ignore the image are exchangeable: any of them could have been given to any other image with an error,
+    unless it is the class of one of that image's own cues (it would be no error there). The observed sum of squared
+    counts of the table class of the cue x decision is compared with such exchanges, drawn by a Markov chain of swaps
+    that keeps this restriction (Besag and Clifford, Biometrika 1989, 633-642). About 0 with standard deviation 1 where
+    errors are guesses, however unequal the classes are guessed; large where a class is mistaken for certain others.
+
+    Args:
+        choice: decisions [N], class indices; -1 = no decision, left out.
+        shape: class [N] of each image's shape.
+        texture: class [N] of each image's texture.
+        draws: number of exchanges compared with.
+        seed: of the exchanges.
+
+    Returns:
+        (z by shape, z by texture); None with fewer than 30 errors or where all exchanges give the same table.
+    """
+    c, s, t = _conflict(choice, shape, texture)
+    errors = (c != s) & (c != t) & (c >= 0)
+    c, s, t = c[errors], s[errors], t[errors]
+    if len(c) < FEWEST_ERRORS:
+        return None
+    classes = int(max(c.max(), s.max(), t.max())) + 1
+    generator = np.random.default_rng(seed)
+
+    def table_sums() -> list[float]:
+        return [float((np.bincount(cue * classes + c).astype(np.float64) ** 2).sum()) for cue in (s, t)]
+
+    observed, drawn = table_sums(), []
+    for sweep in range(BURN_IN + draws * SWEEPS):
+        order = generator.permutation(len(c))
+        i, j = order[: len(c) // 2], order[len(c) // 2 : len(c) // 2 * 2]  # disjoint pairs, all swapped at once
+        valid = (c[i] != s[j]) & (c[i] != t[j]) & (c[j] != s[i]) & (c[j] != t[i])
+        i, j = i[valid], j[valid]
+        c[i], c[j] = c[j], c[i]  # the right side is copied by the indexing before either is written
+        if sweep >= BURN_IN and (sweep - BURN_IN) % SWEEPS == SWEEPS - 1:
+            drawn.append(table_sums())
+    mean, sd = np.mean(drawn, axis=0), np.std(drawn, axis=0, ddof=1)
+    if (sd == 0).any():
+        return None
+    by_shape, by_texture = (np.asarray(observed) - mean) / sd
+    return float(by_shape), float(by_texture)
 
 
 def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> str | None:
@@ -163,7 +255,7 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
     decisions = np.bincount(c[c >= 0].astype(np.intp), minlength=1)  # by class, without -1
     if decisions.max() >= LARGEST_FRACTION * decisions.sum():
         return f"one class takes {100 * decisions.max() / decisions.sum():.0f} % of the decisions"
-    hits = _fraction((c == s) | (c == t), _pairs(s, t))  # (S + T)/n
+    hits = _over_pairs((c == s) | (c == t), _pairs(s, t))
     if hits.value is None or hits.value < FEWEST_HITS:
         return (
             f"only {100 * (hits.value or 0):.0f} % of the decisions name the shape or the texture; "
@@ -180,13 +272,22 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
 def _hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cue: int) -> Estimate:
     c, *cues = _conflict(choice, shape, texture)  # cues: shape, texture [n]
     reason = why_no_decisions(c)
-    return undefined(reason) if reason else _fraction(c == cues[cue], _pairs(*cues))
+    if reason:
+        return undefined(reason)
+    hit = c == cues[cue]
+    columns = np.column_stack((hit, np.ones(len(hit))))
+    half = stratified_jackknife_of_sums(lambda v: v[..., 0] / v[..., 1], columns, _pairs(*cues))
+    return _of_fraction(hit, half)
 
 
-def _fraction(hit: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Estimate:
-    """Fraction of hits, its interval over clusters: none for one cluster, Wilson's where a jackknife has no width."""
-    sums = cluster_sums(np.column_stack((hit, np.ones(len(hit)))), clusters)
-    half = jackknife_of_sums(lambda v: v[..., 0] / v[..., 1], sums)
+def _over_pairs(hit: NDArray[np.bool_], pairs: NDArray[np.int64]) -> Estimate:
+    """Fraction of hits with its interval over class pairs."""
+    sums = cluster_sums(np.column_stack((hit, np.ones(len(hit)))), pairs)
+    return _of_fraction(hit, jackknife_of_sums(lambda v: v[..., 0] / v[..., 1], sums))
+
+
+def _of_fraction(hit: NDArray[np.bool_], half: float | None) -> Estimate:
+    """Fraction of hits, half-width given: no interval for None, Wilson's where a jackknife has no width."""
     value = float(hit.mean())
     if half is None:
         return Estimate(value)
@@ -194,21 +295,35 @@ def _fraction(hit: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Estimate:
     return Estimate(value, max(0.0, low), min(1.0, high))
 
 
-def _estimate(statistic: Statistic, choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
+def _columns(c: NDArray[np.int64], s: NDArray[np.int64], t: NDArray[np.int64]) -> NDArray[np.float64]:
+    """One row for each image: decided for the shape, for the texture, for neither, [N, 3]; no decision is no guess."""
+    return np.column_stack((c == s, c == t, (c != s) & (c != t) & (c >= 0))).astype(np.float64)
+
+
+def _estimate(
+    statistic: Statistic,
+    choice: ArrayLike,
+    shape: ArrayLike,
+    texture: ArrayLike,
+    new: New,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate:
     c, s, t = _conflict(choice, shape, texture)
-    other = (c != s) & (c != t) & (c >= 0)  # no decision is no guess
-    sums = cluster_sums(np.column_stack((c == s, c == t, other)), _pairs(s, t))
-    value = float(statistic(sums.sum(axis=0)))
+    columns = _columns(c, s, t)
+    value = float(statistic(columns.sum(axis=0)))
     if not np.isfinite(value):
         return undefined("nothing is left of the decisions for shape and texture beyond guesses")
-    half = jackknife_of_sums(statistic, sums)
+    if new == "images":
+        half = stratified_jackknife_of_sums(statistic, columns, _pairs(s, t))
+    else:
+        half = two_way_jackknife_of_sums(statistic, columns, s, t)
     if half is None:
         return undefined(NO_INTERVAL)
-    if half == 0:  # the bias of all class pairs is 0, or 1: the jackknife has no width there
+    if half == 0:  # the bias of all images is 0, or 1: the jackknife has no width there
         low, high = wilson(int((c == t).sum()), int(((c == s) | (c == t)).sum()))
         # Wilson's interval is that of the raw bias, and need not hold the corrected value
         return Estimate(value, min(value, low), max(value, high))
-    return Estimate(value, value - half, value + half)
+    return Estimate(value, max(limits[0], value - half), min(limits[1], value + half))
 
 
 def _conflict(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> list[NDArray[np.int64]]:
@@ -220,5 +335,5 @@ def _conflict(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> list[N
 
 
 def _pairs(shape: NDArray[np.int64], texture: NDArray[np.int64]) -> NDArray[np.int64]:
-    """One label for each ordered (shape, texture) pair of classes: the unit of the intervals."""
+    """One label for each ordered (shape, texture) pair of classes."""
     return shape * (int(texture.max(initial=0)) + 1) + texture

@@ -52,7 +52,7 @@ def write(
         judge: work out the verdicts that the record of an ended run lacks, from its items (seconds).
         output: folder to write into, the run's own where not given.
         narrow: an older figure (PNG) to be used again on narrow screens.
-        two_way: draw the scores whose interval is over other distortions too, which are in the table alone otherwise.
+        two_way: draw the scores whose interval is over other distortions or classes too, else in the table alone.
 
     Returns:
         The figure for narrow screens that was used, as PNG.
@@ -85,7 +85,10 @@ def with_two_way(history: History) -> History:
         for key, benchmark in history.benchmarks.items()
     }
     if found == history.benchmarks:
-        raise UserError(f"two_way: no score of this run ends in {TWO_WAY}; human/tid2013_remade has them")
+        raise UserError(
+            f"two_way: no score of this run ends in {TWO_WAY}; "
+            "human/tid2013_remade and texture/world_cue_conflict have them"
+        )
     return replace(history, benchmarks=found)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import shipped
 
-from clip_align.callbacks.base import NAME, PerceptualCallback
+from clip_align.callbacks.base import NAME, Items, PerceptualCallback
 from clip_align.callbacks.noise.world_noise import WorldNoise, hundredths, noisy_image
 from clip_align.callbacks.texture.world_cue_conflict import WorldCueConflict
 from clip_align.callbacks.world_benchmark import CLASSES
@@ -35,12 +35,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "world"
 
 
-def scores_of(callback: PerceptualCallback, decide: Decide) -> dict[str, Estimate]:
-    """Scores of a model that answers ``decide(stimulus id, its row)``."""
+def items_of(callback: PerceptualCallback, decide: Decide) -> Items:
+    """Items of a model that answers ``decide(stimulus id, its row)``."""
     ids = [stimulus.id for stimulus in callback.stimuli()]
     answers = [decide(name, row) for row, name in enumerate(ids)]
     images = np.eye(K, dtype=np.float32)[answers][:, None]
-    items = callback.items(Features(images, {name: i for i, name in enumerate(ids)}, np.eye(K, dtype=np.float32)))
+    return callback.items(Features(images, {name: i for i, name in enumerate(ids)}, np.eye(K, dtype=np.float32)))
+
+
+def scores_of(callback: PerceptualCallback, decide: Decide) -> dict[str, Estimate]:
+    """Scores of the same model."""
+    items = items_of(callback, decide)
     return {score.name: score.compute(items) for score in callback.scores}
 
 
@@ -98,11 +103,45 @@ def test_texture_bias_is_null_for_guesses_and_for_a_model_with_one_answer(world:
     assert str(stuck["texture_bias"].reason) == "one class takes 100 % of the decisions"
 
 
+def test_notes_say_what_errors_depend_on_and_how_much_it_can_matter(world: Path) -> None:
+    """Shapes are followed in 3 of 4 images, else confused with the class after next: no guesses."""
+    callback = WorldCueConflict(world=world)
+    cues = callback.sets["cue_conflict"]
+
+    def decide(name: str, row: int) -> int:
+        confused = (int(cues.shape[row]) + 2) % K
+        return int(cues.shape[row]) if row % 4 else confused
+
+    notes = items_of(callback, decide).notes
+    assert notes["errors_by_shape_z"] > 20
+    by_texture = np.mean([decide("", row) == cues.texture[row] for row in range(960)])
+    by_shape = np.mean([decide("", row) == cues.shape[row] for row in range(960)])
+    assert notes["bias_if_errors_follow_shape"] == pytest.approx(by_texture)
+    assert notes["bias_if_errors_follow_texture"] == pytest.approx(1 - by_shape)
+
+
+def test_both_intervals_of_the_bias_are_recorded_and_named(world: Path) -> None:
+    callback = WorldCueConflict(world=world)
+    cues = callback.sets["cue_conflict"]
+    by_class = np.random.default_rng(1).random((K, K))
+    u = np.random.default_rng(2).random(960)
+    follows_texture = u < by_class[cues.shape, cues.texture]
+    found = scores_of(callback, lambda _, row: int((cues.texture if follows_texture[row] else cues.shape)[row]))
+    narrow, wide = found["texture_bias"], found["texture_bias_two_way"]
+    assert wide.value == narrow.value
+    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+    units = {s.name: s.unit for s in callback.scores}
+    assert units["texture_bias"].startswith("new images of these 240 ordered class pairs")
+    assert units["texture_bias_two_way"].startswith("other classes too: 16 shapes x 16 textures")
+
+
 def test_bias_is_drawn_after_two_evaluations_running(world: Path) -> None:
     drawn_after = {s.name: s.drawn_after for s in WorldCueConflict(world=world).scores}
-    assert drawn_after == {"texture_bias": 2, "texture_bias_corrected": 2, "shape_hits": 1, "texture_hits": 1}
+    hits = {"shape_hits": 1, "texture_hits": 1}
+    corrected = ("texture_bias_corrected", "texture_bias_corrected_two_way", "texture_bias_two_way")
+    assert drawn_after == {"texture_bias": 2, **dict.fromkeys(corrected, 2), **hits}
     waits_for = {s.name: s.drawn_after_of for s in WorldCueConflict(world=world).scores if s.drawn_after_of}
-    assert waits_for == {"texture_bias_corrected": "texture_bias"}
+    assert waits_for == dict.fromkeys(corrected, "texture_bias")
 
 
 def test_noise_drops_are_counted_on_the_same_images(world: Path) -> None:

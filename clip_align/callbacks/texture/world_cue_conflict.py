@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clip_align.callbacks.base import Features, Items, Score, Stimulus
 from clip_align.callbacks.known_classes import KnownClasses
@@ -17,48 +18,56 @@ from clip_align.metrics import texture
 from clip_align.metrics.estimate import Estimate
 
 PART = "cue_conflict"
-MORE = "higher = more decisions for the {}"
+CORRECTED = "corrected, if errors are guesses"
 
 
 class WorldCueConflict(WorldBenchmark):
     """The shape of class A filled with the texture typical of class B, A != B: 960 images, 4 per ordered pair.
 
     Decision among the 16 shape names by prompts. S, T = decisions for the shape, for the texture; texture bias
-    = T/(S + T) as in Geirhos et al. 2019 (arXiv 1811.12231), also corrected for guessing, and the fraction of hits
-    of each cue: with few hits the bias is meaningless, and null. 1 = texture, 0 = shape; guessing also yields .5.
+    = T/(S + T) as in Geirhos et al. 2019 (arXiv 1811.12231), also corrected for guessing, which holds where errors
+    ignore the image, and the fraction of hits of each cue: with few hits the bias is meaningless, and null.
+    1 = texture, 0 = shape; guessing also yields .5. Notes say whether errors depend on the
+    image (`error_dependence`) and between which values the bias lies if they do (`bias_range`).
     No human data. If the tokenizer does not know some shapes, only images whose two classes are known are used.
     ``world``: see `WorldBenchmark`.
     """
 
     family: ClassVar[str] = "texture"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     parts: ClassVar[tuple[str, ...]] = (PART,)
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
-        """Texture bias as published and corrected, and the hits of either cue."""
+        """Texture bias as published and corrected, for new images and for other classes, and the hits of either cue."""
         classes = len(known)
-        # a pair of classes is the unit: its four images have the same two answers
-        unit = known.unit(f"{classes * (classes - 1)} ordered class pairs, jackknife, t")
-        # drawn_after: a single evaluation above the gate may be chance
-        bias = partial(Score, direction="higher = decided by texture, lower = by shape", unit=unit, drawn_after=2)
-        hits = partial(Score, chance=known.chance, unit=unit, role="companion")
+        pairs = f"{classes * (classes - 1)} ordered class pairs"
+        images = known.unit(f"new images of these {pairs}: jackknife within pairs, t")
+        others = known.unit(f"other classes too: {classes} shapes x {classes} textures, two-way jackknife, t")
+        # shown from the second evaluation in a row above the gate: a single one may be chance
+        bias = partial(Score, direction="higher = decided by texture, lower = by shape", drawn_after=2)
+        # the corrected bias is defined less often, since it also needs a narrow interval
+        as_raw = partial(bias, drawn_after_of="texture_bias")
+        hits = partial(Score, chance=known.chance, unit=images, role="companion")
+        raw, corrected = (
+            partial(_estimate, metric, classes=classes)
+            for metric in (texture.texture_bias, texture.texture_bias_corrected)
+        )
+        raw_wide, corrected_wide = (partial(compute, new="classes") for compute in (raw, corrected))
         return (
-            bias("texture_bias", "texture bias", _of(texture.texture_bias, classes), chance=0.5, role="headline"),
-            bias(
-                "texture_bias_corrected",
-                "corrected for guesses",
-                _of(texture.texture_bias_corrected, classes),
-                role="companion",
-                # defined whenever the gate is open, while the corrected bias also needs a narrow interval
-                drawn_after_of="texture_bias",
-            ),
+            bias("texture_bias", "texture bias", raw, unit=images, chance=0.5, role="headline"),
+            as_raw("texture_bias_corrected", CORRECTED, corrected, unit=images, role="companion"),
+            as_raw("texture_bias_two_way", "texture bias, other classes too", raw_wide, unit=others),
+            as_raw("texture_bias_corrected_two_way", f"{CORRECTED}, other classes too", corrected_wide, unit=others),
             hits(
-                "shape_hits", "shape hits", _of(texture.shape_hits), direction="higher = more decisions for the shape"
+                "shape_hits",
+                "shape hits",
+                partial(_estimate, texture.shape_hits),
+                direction="higher = more decisions for the shape",
             ),
             hits(
                 "texture_hits",
                 "texture hits",
-                _of(texture.texture_hits),
+                partial(_estimate, texture.texture_hits),
                 direction="higher = more decisions for the texture",
             ),
         )
@@ -78,18 +87,26 @@ class WorldCueConflict(WorldBenchmark):
         rows = self.rows(PART)
         shape, of_texture = self.sets[PART].shape[rows], self.sets[PART].texture[rows]
         ids = [image_id(PART, index) for index in rows.tolist()]
+        choice = self.decisions(features, ids)
         return Items(
-            {"choice": self.decisions(features, ids)},
+            {"choice": choice},
             shape,
             ids,
             clusters={"class_pair": shape.astype(int) * CLASSES + of_texture},  # int8 labels would overflow
             conditions={"texture": of_texture},
+            notes=_notes(choice, shape, of_texture),
         )
 
 
-def _of(metric: Callable[..., Estimate], *classes: int) -> Callable[[Items], Estimate]:
-    return partial(_estimate, metric, classes)
+def _estimate(metric: Callable[..., Estimate], items: Items, **options: int | str) -> Estimate:
+    return metric(items.model["choice"], items.human, items.conditions["texture"], **options)
 
 
-def _estimate(metric: Callable[..., Estimate], classes: tuple[int, ...], items: Items) -> Estimate:
-    return metric(items.model["choice"], items.human, items.conditions["texture"], *classes)
+def _notes(choice: ArrayLike, shape: ArrayLike, of_texture: ArrayLike) -> dict[str, float]:
+    """What the corrected bias assumes of the errors: whether they depend on the image, and how much it can matter."""
+    as_shape, as_texture = texture.bias_range(choice, shape, of_texture)
+    notes = {"bias_if_errors_follow_shape": as_shape, "bias_if_errors_follow_texture": as_texture}
+    depends = texture.error_dependence(choice, shape, of_texture)
+    if depends is not None:
+        notes.update(zip(("errors_by_shape_z", "errors_by_texture_z"), depends, strict=True))
+    return {name: value for name, value in notes.items() if math.isfinite(value)}
