@@ -42,11 +42,16 @@ class Participant(Benchmark, Protocol):
 
 
 class EventLeader:
-    """Runs the evaluations of one ``Trainer.fit``. ``listeners`` may be added until `prepare`."""
+    """Runs the evaluations of one ``Trainer.fit``. ``listeners`` and ``when_prepared`` may be added to until `prepare`.
+
+    ``when_prepared`` are called at the end of `prepare`, with the callbacks, which have then adapted to their models,
+    and the names of the sets of weights that every event encodes with.
+    """
 
     def __init__(self, callbacks: Sequence[Participant]) -> None:
         self.callbacks = list(callbacks)
         self.listeners: list[Listener] = []
+        self.when_prepared: list[Callable[[Sequence[Any], Sequence[str]], None]] = []
         self._evaluator: Evaluator | None = None
         self._settings = EvaluationSettings(Path())
         self._trainer: Trainer | None = None
@@ -73,6 +78,8 @@ class EventLeader:
         self._evaluator = Evaluator(models, self._settings, ranks, self._settings.position or self._position)
         self._evaluator.listeners = [self._evaluated, *self._settings.listeners, self._show, *self.listeners]
         self._evaluator.prepare(trainer.local_rank)
+        for prepared in self.when_prepared:
+            prepared(self.callbacks, list(self._settings.weights))
 
     def begin(self, trainer: Trainer) -> None:
         """Start of training; only from here on a resumed trainer knows its step, which selects the record."""

@@ -65,8 +65,13 @@ def all_scores(benchmark: Benchmark) -> list[Score]:
     for score in benchmark.scores:
         found.append(score)
         for value in benchmark.tables.get(score.by, ()) if score.by else ():
-            found.append(_detail(score, score.by or "", value))
+            found.append(_detail(score, value))
     return found
+
+
+def detail_prefix(score: Score) -> str:
+    """Start of the names of a score's details by value, ``srocc_type_``; a slug of the value follows."""
+    return f"{score.name}_{_slug(score.by or '')}_"
 
 
 def note_tables(benchmark: Benchmark, items: Items) -> None:
@@ -157,11 +162,11 @@ def _check_notes(notes: Mapping[str, float], scores: Iterable[str]) -> None:
             raise ContractError(f"note {name}: {type(value).__name__} is not a number") from None
 
 
-def _detail(score: Score, by: str, value: str) -> Score:
+def _detail(score: Score, value: str) -> Score:
     """The score over the items of one value; reference values and verdict belong to the whole score only."""
     return replace(
         score,
-        name=f"{score.name}_{_slug(by)}_{_slug(value)}",
+        name=f"{detail_prefix(score)}{_slug(value)}",
         label=f"{score.label}, {value}",
         role="detail",
         value=value,
