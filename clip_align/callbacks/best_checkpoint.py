@@ -118,9 +118,9 @@ class BestCheckpoint(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Register for the events of this trainer."""
         if stage == "fit":
-            leader = event_leader_of(trainer)
-            leader.when_prepared.append(self._decide)
-            leader.listeners.append(lambda step, scores: self._compare(trainer, step, scores))
+            event_leader_of(trainer).follow(
+                lambda step, scores: self._compare(trainer, step, scores), prepared=self._decide
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far, and its step."""

@@ -7,7 +7,7 @@ import contextlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from clip_align.callbacks.base import EvaluationSettings, PerceptualCallback
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluator import Evaluator
 from clip_align.processes.ranks import Ranks
-from clip_align.record.record import Position, Record
+from clip_align.record.record import Position
 
 SIZE = 16  # side of the stub model's input in px
 WORDS = 4096  # vocabulary of the stub tokenizer; words are hashed into it
@@ -136,12 +136,11 @@ def evaluator(
         model: the model under evaluation.
         cache: folder for the images.
         ranks: the process group; None: that of this process.
-        settings: further fields of `EvaluationSettings`.
+        settings: further fields of `EvaluationSettings`; a ``record`` is written to instead of the one returned.
     """
     ranks, record = ranks or Ranks(), Memory()
-    given = EvaluationSettings(
-        cache, record=cast("Record", record) if ranks.rank == 0 else None, **{"notify": lambda line: None, **settings}
-    )
+    mine = {"record": record if ranks.rank == 0 else None, "notify": lambda line: None}
+    given = EvaluationSettings(cache, **{**mine, **settings})
     made = Evaluator([(c, model) for c in callbacks], given, ranks, lambda step: Position(step, 0, 0, 0.0))
     made.prepare(ranks.rank)
     return made, record

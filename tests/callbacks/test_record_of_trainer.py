@@ -15,8 +15,10 @@ from small_training import BATCH, SAMPLES, Module, curve, fit, kept_at, steps
 from torch.utils.data import DataLoader, TensorDataset
 
 from clip_align.callbacks.best_checkpoint import BestCheckpoint
+from clip_align.callbacks.trainer_record import TrainerRecord
 from clip_align.errors import UserError
-from clip_align.record.record import read
+from clip_align.processes.ranks import Ranks
+from clip_align.record.record import Position, read
 
 
 def test_in_a_foreign_trainer_scores_reach_metrics_and_a_record_of_their_own(
@@ -167,3 +169,13 @@ def test_a_second_run_in_the_same_folder_has_a_record_of_its_own(
     for _ in range(2):
         fit(tmp_path, [stubs.Pairs()], max_steps=1)
     assert (tmp_path / "clip-align-2" / "metrics.jsonl").is_file()
+
+
+def test_a_record_that_is_not_open_refuses_lines_and_closes_silently(tmp_path: Path) -> None:
+    trainer = pl.Trainer(accelerator="cpu", default_root_dir=tmp_path, logger=False, enable_checkpointing=False)
+    record = TrainerRecord(trainer, Ranks())
+    with pytest.raises(RuntimeError, match="training has not begun"):
+        record.append("event", Position(0, 0, 0, 0.0), {})
+    record.log("nothing to write to")
+    record.close("done", Position(0, 0, 0, 0.0))
+    assert list(tmp_path.iterdir()) == []
