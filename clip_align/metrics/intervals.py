@@ -7,12 +7,12 @@ A score of sums needs no second pass over the items: leaving a cluster out is a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["cluster_sums", "delete_one_variance", "jackknife_of_sums", "t95"]
+__all__ = ["cluster_sums", "crossed_jackknife_of_sums", "delete_one_variance", "jackknife_of_sums", "t95"]
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -39,10 +39,28 @@ def jackknife_of_sums(statistic: Statistic, sums: NDArray[np.float64]) -> float 
     ``statistic`` takes [..., C] and returns [...]. Each cluster is left out once; t with clusters - 1 degrees of
     freedom. None where fewer than two clusters or one of the deletions has no value.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):  # a deletion without a value is found below
-        left = statistic(sums.sum(axis=0) - sums)
-    variance = delete_one_variance(left)
-    return None if variance is None else t95(len(sums) - 1) * math.sqrt(variance)
+    return crossed_jackknife_of_sums(statistic, [sums])
+
+
+def crossed_jackknife_of_sums(statistic: Statistic, kinds: Sequence[NDArray[np.float64]]) -> float | None:
+    """Half-width of the 95 % interval for new clusters of one kind, or of two crossed kinds at once.
+
+    The variances of the kinds are added; t with the degrees of freedom of the kind with fewer clusters.
+
+    Args:
+        statistic: takes sums [..., C] and returns [...].
+        kinds: sums [clusters, C] over the clusters of each kind, of the same items.
+
+    None where a kind has fewer than two clusters or one of the deletions has no value.
+    """
+    variances = []
+    for sums in kinds:
+        with np.errstate(invalid="ignore", divide="ignore"):  # a deletion without a value is found below
+            variances.append(delete_one_variance(statistic(sums.sum(axis=0) - sums)))
+    variance = sum(v for v in variances if v is not None)
+    if None in variances:
+        return None
+    return t95(min(map(len, kinds)) - 1) * math.sqrt(variance)
 
 
 def delete_one_variance(left: NDArray[np.float64]) -> float | None:

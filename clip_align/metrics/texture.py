@@ -8,14 +8,16 @@ preference, and also what guessing gives: therefore the corrected bias, the hits
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clip_align.metrics.accuracy import why_no_decisions, wilson
 from clip_align.metrics.estimate import Estimate, undefined
-from clip_align.metrics.intervals import Statistic, cluster_sums, jackknife_of_sums
+from clip_align.metrics.intervals import Statistic, cluster_sums, crossed_jackknife_of_sums
 
 __all__ = [
     "CueCounts",
@@ -66,40 +68,51 @@ def counts(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> CueCounts
     return CueCounts(for_shape, for_texture, len(c) - for_shape - for_texture, int(np.count_nonzero(c < 0)))
 
 
-def shape_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
-    """S/n, the fraction of decisions for the shape, with its interval over class pairs; chance 1/K.
+def shape_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, clusters: Sequence[ArrayLike] = ()) -> Estimate:
+    """S/n, the fraction of decisions for the shape, with its interval over class pairs or ``clusters``; chance 1/K.
 
     Args:
         choice: decisions [N], class indices; -1 = no decision.
         shape: class [N] of each image's shape.
         texture: class [N] of each image's texture.
+        clusters: labels [N] that the interval resamples, one or two crossed kinds; none: the ordered class pairs.
 
     Undefined without conflict images or decisions.
     """
-    return _hits(choice, shape, texture, 0)
+    return _hits(choice, shape, texture, 0, clusters)
 
 
-def texture_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
-    """T/n, the fraction of decisions for the texture, with its interval over class pairs; chance 1/K.
+def texture_hits(
+    choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, clusters: Sequence[ArrayLike] = ()
+) -> Estimate:
+    """T/n, the fraction of decisions for the texture, with its interval over class pairs or ``clusters``; chance 1/K.
 
     Args:
         choice: decisions [N], class indices; -1 = no decision.
         shape: class [N] of each image's shape.
         texture: class [N] of each image's texture.
+        clusters: labels [N] that the interval resamples, one or two crossed kinds; none: the ordered class pairs.
 
     Undefined without conflict images or decisions.
     """
-    return _hits(choice, shape, texture, 1)
+    return _hits(choice, shape, texture, 1, clusters)
 
 
-def texture_bias(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> Estimate:
-    """T/(S+T) in [0, 1], as published (Geirhos et al. 2019), with its interval over class pairs.
+def texture_bias(
+    choice: ArrayLike,
+    shape: ArrayLike,
+    texture: ArrayLike,
+    classes: int,
+    clusters: Sequence[ArrayLike] = (),
+) -> Estimate:
+    """T/(S+T) in [0, 1], as published (Geirhos et al. 2019), with its interval over class pairs or ``clusters``.
 
     Args:
         choice: decisions [N], class indices; -1 = no decision.
         shape: class [N] of each image's shape.
         texture: class [N] of each image's texture.
         classes: K, the number of classes that the model chooses among.
+        clusters: labels [N] that the interval resamples, one or two crossed kinds; none: the ordered class pairs.
 
     Undefined while this evaluation's own gate is closed (``why_gate_closed``). Guesses pull it to .5, by less and less
     while a model learns: see ``texture_bias_corrected`` before reading a trend.
@@ -112,10 +125,16 @@ def texture_bias(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classe
         both = sums[..., 0] + sums[..., 1]
         return np.where(both > 0, sums[..., 1] / np.where(both > 0, both, 1.0), np.nan)
 
-    return _estimate(statistic, choice, shape, texture)
+    return _estimate(statistic, choice, shape, texture, clusters)
 
 
-def texture_bias_corrected(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int) -> Estimate:
+def texture_bias_corrected(
+    choice: ArrayLike,
+    shape: ArrayLike,
+    texture: ArrayLike,
+    classes: int,
+    clusters: Sequence[ArrayLike] = (),
+) -> Estimate:
     """(T - g)/(S + T - 2g), where g = N/(K - 2) decisions for each cue are guesses, estimated from the N for neither.
 
     Args:
@@ -123,9 +142,10 @@ def texture_bias_corrected(choice: ArrayLike, shape: ArrayLike, texture: ArrayLi
         shape: class [N] of each image's shape.
         texture: class [N] of each image's texture.
         classes: K, the number of classes that the model chooses among; ValueError below 3.
+        clusters: labels [N] that the interval resamples, one or two crossed kinds; none: the ordered class pairs.
 
     Not forced into [0, 1]: an unbiased estimate may leave it. Undefined while the gate is closed, where nothing is
-    left beyond guesses, and while its 95 % interval over class pairs is wider than .4.
+    left beyond guesses, and while its 95 % interval is wider than .4.
     """
     if classes < 3:
         raise ValueError(f"the correction needs at least 3 classes, got {classes}")
@@ -138,7 +158,7 @@ def texture_bias_corrected(choice: ArrayLike, shape: ArrayLike, texture: ArrayLi
         beyond = s + t - 2 * guesses
         return np.where(beyond > 0, (t - guesses) / np.where(beyond > 0, beyond, 1.0), np.nan)
 
-    estimate = _estimate(statistic, choice, shape, texture)
+    estimate = _estimate(statistic, choice, shape, texture, clusters)
     if estimate.low is not None and estimate.high is not None and estimate.high - estimate.low > WIDEST:
         return undefined(f"its 95 % interval is {estimate.high - estimate.low:.2f} wide; drawn when below {WIDEST}")
     return estimate
@@ -163,7 +183,7 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
     decisions = np.bincount(c[c >= 0].astype(np.intp), minlength=1)  # by class, without -1
     if decisions.max() >= LARGEST_FRACTION * decisions.sum():
         return f"one class takes {100 * decisions.max() / decisions.sum():.0f} % of the decisions"
-    hits = _fraction((c == s) | (c == t), _pairs(s, t))
+    hits = _fraction((c == s) | (c == t), [_pairs(s, t)])
     if hits.value is None or hits.value < FEWEST_HITS:
         return (
             f"only {100 * (hits.value or 0):.0f} % of the decisions name the shape or the texture; "
@@ -177,16 +197,18 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
     return None
 
 
-def _hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cue: int) -> Estimate:
+def _hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cue: int, clusters: Sequence[ArrayLike]) -> Estimate:
     c, *cues = _conflict(choice, shape, texture)
     reason = why_no_decisions(c)
-    return undefined(reason) if reason else _fraction(c == cues[cue], _pairs(*cues))
+    if reason:
+        return undefined(reason)
+    return _fraction(c == cues[cue], _kinds(shape, texture, clusters))
 
 
-def _fraction(hit: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Estimate:
+def _fraction(hit: NDArray[np.bool_], kinds: Sequence[NDArray[Any]]) -> Estimate:
     """Fraction of hits, its interval over clusters: none for one cluster, Wilson's where a jackknife has no width."""
-    sums = cluster_sums(np.column_stack((hit, np.ones(len(hit)))), clusters)
-    half = jackknife_of_sums(lambda v: v[..., 0] / v[..., 1], sums)
+    columns = np.column_stack((hit, np.ones(len(hit))))
+    half = crossed_jackknife_of_sums(lambda v: v[..., 0] / v[..., 1], [cluster_sums(columns, of) for of in kinds])
     value = float(hit.mean())
     if half is None:
         return Estimate(value)
@@ -194,21 +216,40 @@ def _fraction(hit: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Estimate:
     return Estimate(value, max(0.0, low), min(1.0, high))
 
 
-def _estimate(statistic: Statistic, choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
+def _estimate(
+    statistic: Statistic,
+    choice: ArrayLike,
+    shape: ArrayLike,
+    texture: ArrayLike,
+    clusters: Sequence[ArrayLike],
+) -> Estimate:
     c, s, t = _conflict(choice, shape, texture)
     other = (c != s) & (c != t) & (c >= 0)  # no decision is no guess
-    sums = cluster_sums(np.column_stack((c == s, c == t, other)), _pairs(s, t))
-    value = float(statistic(sums.sum(axis=0)))
+    columns = np.column_stack((c == s, c == t, other))
+    value = float(statistic(columns.sum(axis=0, dtype=np.float64)))
     if not np.isfinite(value):
         return undefined("nothing is left of the decisions for shape and texture beyond guesses")
-    half = jackknife_of_sums(statistic, sums)
+    kinds = _kinds(shape, texture, clusters)
+    half = crossed_jackknife_of_sums(statistic, [cluster_sums(columns, of) for of in kinds])
     if half is None:
-        return undefined(NO_INTERVAL)
+        return undefined("no interval: too few clusters" if clusters else NO_INTERVAL)
     if half == 0:  # the bias of all class pairs is 0, or 1: the jackknife has no width there
         low, high = wilson(int((c == t).sum()), int(((c == s) | (c == t)).sum()))
         # Wilson's interval is that of the raw bias, and need not hold the corrected value
         return Estimate(value, min(value, low), max(value, high))
     return Estimate(value, value - half, value + half)
+
+
+def _kinds(shape: ArrayLike, texture: ArrayLike, clusters: Sequence[ArrayLike]) -> list[NDArray[Any]]:
+    """Labels of the conflict images [n] for each kind of clusters; the class pairs if none is given."""
+    s, t = (np.asarray(v).astype(np.int64) for v in (shape, texture))
+    if len(clusters) > 2:
+        raise ValueError(f"an interval over one or two kinds of clusters, not {len(clusters)}")
+    labels = [np.asarray(of) for of in clusters] or [_pairs(s, t)]
+    wrong = [of.shape for of in labels if of.shape != s.shape]
+    if wrong:
+        raise ValueError(f"clusters must be lists of one label for each of the {len(s)} images, got {wrong[0]}")
+    return [of[s != t] for of in labels]
 
 
 def _conflict(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> list[NDArray[np.int64]]:
