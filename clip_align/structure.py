@@ -158,7 +158,8 @@ def convert(hint: Any, value: object, path: str, errors: list[Problem]) -> Any:
         path: key, for error messages.
         errors: receives the problem.
 
-    Integers are accepted as floats, integral floats (1e6) as integers, numbers as texts; nothing else is converted.
+    Integers are accepted as floats, integral floats (1e6) as integers, numbers as texts; of a type that is also that
+    of a list's elements, ``int | Sequence[int]``, one value becomes a list of it. Nothing else is converted.
     """
     if value == "???":  # how yaml files mark a key that has to be given
         errors.append(Problem(path, f"not given; this key has no default: {path}=…", missing=True))
@@ -278,6 +279,12 @@ def _union(hints: tuple[Any, ...], value: object, path: str, errors: list[Proble
         if rest[0] in NUMBER:
             return _scalar(rest[0], value, path, errors, " or null" if type(None) in hints else "")
         return convert(rest[0], value, path, errors)
+    alone, lists = [h for h in rest if typing.get_origin(h) is not tuple], [h for h in rest if _is_list(h)]
+    if lists and isinstance(value, (list, tuple)):
+        return convert(lists[0], value, path, errors)  # whose problems name the element
+    if lists and set(alone) == set(_alternatives(typing.get_args(lists[0])[0])):
+        one = convert(typing.Union[tuple(alone)], value, path, errors)  # noqa: UP007 - built at run time
+        return one if one is INVALID else (one,)
     for hint in rest:
         attempt: list[Problem] = []  # of this member alone: another may fit
         result = convert(hint, value, path, attempt)
@@ -286,6 +293,15 @@ def _union(hints: tuple[Any, ...], value: object, path: str, errors: list[Proble
     names = " or ".join(_named(h) for h in rest)
     errors.append(Problem(path, f"{shown(value)} is not {names}"))
     return INVALID
+
+
+def _is_list(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple and typing.get_args(hint)[1:] == (Ellipsis,)
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; otherwise the type itself."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
 def _named(hint: Any) -> str:

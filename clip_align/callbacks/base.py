@@ -113,13 +113,13 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         tokenizer: texts to int64 [N, context]; default: the training's, else open_clip's if the vocabulary is its own.
         mean, std: of the channels on [0, 1]; default: the model's own.
         view: of all stimuli; default: each stimulus's own.
-        layers: ``"projection"``, layer numbers from 0, ``"all"`` layer numbers, names among ``readers``; scores of
-            layers other than the projection have a suffix, ``…/srocc@layer_6``.
+        layers: one or several of ``"projection"``, layer numbers from 0, ``"all"`` layer numbers, names among
+            ``readers``; scores of layers other than the projection have a suffix, ``…/srocc@layer_6``.
         tokens: of numbered layers: ``all`` in their order, the ``class`` token, or the ``mean`` of the patch tokens.
         batch_size: images per forward pass.
 
     ``readers``: functions of the model and its input that compute maps [B, h, w], by the name used in ``layers``; a
-    class with readers annotates ``layers`` with their names in its own constructor.
+    class with readers annotates ``layers`` with their names in its own constructor, one or a sequence of them.
     """
 
     family: ClassVar[str]
@@ -145,7 +145,9 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         view: View | None = None,
-        layers: Annotated[Sequence[int | Literal["projection", "all"]], Distinct()] = ("projection",),
+        layers: Annotated[
+            int | Literal["projection", "all"] | Sequence[int | Literal["projection", "all"]], Distinct()
+        ] = ("projection",),
         tokens: Tokens = "all",
         batch_size: Annotated[int | None, Range(low=1)] = None,
     ) -> None:
@@ -159,7 +161,7 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         self.every_n_steps, self.batch_size = every_n_steps, batch_size
         self.model, self.tokenizer, self.mean, self.std = model, tokenizer, mean, std
         self.view = view
-        self.layers: tuple[Layer, ...] = tuple(layers)
+        self.layers: tuple[Layer, ...] = (layers,) if isinstance(layers, int | str) else tuple(layers)
         self.tokens: Tokens = tokens
         self.tables: dict[str, tuple[str, ...]] = {}  # set by the evaluation, like the next three: see its Benchmark
         self.scored = False

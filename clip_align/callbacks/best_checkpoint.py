@@ -4,43 +4,71 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from clip_align.callbacks.base import PerceptualCallback, event_leader_of, perceptual_callbacks
-from clip_align.errors import UserError
-from clip_align.evaluation.event import layer_suffix
+from clip_align.callbacks.base import PerceptualCallback, event_leader_of
+from clip_align.errors import Problem, UserError
+from clip_align.evaluation.event import layer_suffix, weight_suffix
 from clip_align.evaluation.reading import ALL
+from clip_align.evaluation.scoring import all_scores, detail_prefix
+from clip_align.evaluation.weights import RAW
 
 
-def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], requested_by: str) -> bool:
+def higher_is_better(
+    key: str, callbacks: Iterable[PerceptualCallback], requested_by: str, weights: Sequence[str] = (RAW,)
+) -> bool:
     """Whether the highest value of a score is its best, as declared by the callback that writes it.
 
     Args:
-        key: full key, ``family/name/score``, with a layer's suffix if any.
-        callbacks: of the run.
+        key: full key, ``family/name/score``, with the suffixes of a layer and of a set of weights if any.
+        callbacks: of the run; once they have adapted to the model, with the layers and scores that they then have.
         requested_by: start of error messages, such as ``checkpoint.best``.
+        weights: names of the sets of weights that the run evaluates; keys of the first have no suffix.
 
     UserError for a key that no callback writes, or a score that declares no ``higher_is_better``.
     """
     written: dict[str, bool | None] = {}
-    numbered = re.search(r"@layer_\d+$", key)
+    details: list[str] = []
     for callback in callbacks:
-        for layer in callback.layers:
-            # the number of layers in ``all`` is known to the model only: accept any
-            suffix = layer_suffix(layer) if layer != ALL else numbered[0] if numbered else "@layer_0"
-            written.update((f"{callback.key}/{s.name}{suffix}", s.higher_is_better) for s in callback.scores)
-    rated = sorted(name for name, higher in written.items() if higher is not None)
+        suffixes = [
+            of_layer + of_weights for of_weights in _weight_suffixes(weights) for of_layer in _layers(callback, key)
+        ]
+        for score in all_scores(callback):
+            written.update((f"{callback.key}/{score.name}{suffix}", score.higher_is_better) for suffix in suffixes)
+            if score.by and score.by not in callback.tables:  # its values are known from the first event on
+                start = f"{callback.key}/{detail_prefix(score)}"
+                details += [f"{start}…{suffix}" for suffix in suffixes if score.higher_is_better is not None]
+                if any(re.fullmatch(rf"{re.escape(start)}[a-z0-9_]+{re.escape(suffix)}", key) for suffix in suffixes):
+                    written.setdefault(key, score.higher_is_better)
+    rated = sorted([*(name for name, higher in written.items() if higher is not None), *details])
     valid = f"valid: {', '.join(rated) or 'none'}"
     if key not in written:
-        raise UserError(f"{requested_by}: no callback of this run writes {key}; {valid}")
+        raise UserError(Problem(requested_by, f"no callback of this run writes {key}; {valid}"))
     higher = written[key]
     if higher is None:
-        raise UserError(f"{requested_by}: {key} has no best value: its score declares no higher_is_better; {valid}")
+        what = f"{key} has no best value: its score declares no higher_is_better; {valid}"
+        raise UserError(Problem(requested_by, what))
     return higher
+
+
+def _layers(callback: PerceptualCallback, key: str) -> Iterator[str]:
+    """Suffixes of the layers; of ``all`` those of the model, or while it is unknown the layer that ``key`` names."""
+    numbered = re.search(r"@layer_(\d+)(@|$)", key)
+    for layer in callback.layers:
+        if layer != ALL:
+            yield layer_suffix(layer)
+        elif callback.adapted is not None:
+            yield from (layer_suffix(n) for n in callback.adapted[0].layers if isinstance(n, int))
+        else:
+            yield layer_suffix(int(numbered[1]) if numbered else 0)
+
+
+def _weight_suffixes(weights: Sequence[str]) -> list[str]:
+    return [weight_suffix(number, name) for number, name in enumerate(weights)]
 
 
 def best_file(key: str) -> str:
@@ -89,12 +117,11 @@ class BestCheckpoint(Callback):
         return f"clip_align/best/{self.key}"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Register for the events of this trainer; UserError if no callback declares which value is best."""
+        """Register for the events of this trainer."""
         if stage == "fit":
-            if self.lower_is_better is None:
-                found = perceptual_callbacks(trainer)
-                self.lower_is_better = not higher_is_better(self.key, found, "BestCheckpoint")
-            event_leader_of(trainer).listeners.append(lambda step, scores: self._compare(trainer, step, scores))
+            event_leader_of(trainer).follow(
+                lambda step, scores: self._compare(trainer, step, scores), prepared=self._decide
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far, and its step."""
@@ -103,6 +130,11 @@ class BestCheckpoint(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best value and its step."""
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+
+    def _decide(self, callbacks: Sequence[PerceptualCallback], weights: Sequence[str]) -> None:
+        """The direction of the score, once the callbacks know their layers; UserError if none of them declares it."""
+        if self.lower_is_better is None:
+            self.lower_is_better = not higher_is_better(self.key, callbacks, "BestCheckpoint", weights)
 
     def _compare(self, trainer: Trainer, step: int, scores: Mapping[str, float | None]) -> None:
         value = scores.get(self.key)

@@ -1,78 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The event leader of a trainer's perceptual callbacks: it follows the run position and runs the events."""
+"""The event leader of a trainer's perceptual callbacks: it decides when, the `Evaluator` does the evaluation."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
-from torch import nn
 
-from clip_align.analysis.verdict import verdicts
-from clip_align.errors import UserError
-from clip_align.evaluation.benchmark import Benchmark
-from clip_align.evaluation.evaluated_model import EvaluatedModel, find_model
+from clip_align.callbacks.participant import Participant, with_models
+from clip_align.callbacks.trainer_record import BatchCount, TrainerRecord
+from clip_align.errors import Problem, UserError
 from clip_align.evaluation.evaluator import EvaluationSettings, Evaluator, Listener
-from clip_align.evaluation.schedule import due, event_steps
+from clip_align.evaluation.schedule import due
 from clip_align.processes.ranks import Ranks
-from clip_align.record.record import METRICS, Position, Record, read, read_items
+from clip_align.record.record import Position
 from clip_align.runs.folder import user_cache
 
-FOLDER = "clip-align"  # of the record, under the log folder of a foreign trainer
-
-
-class Participant(Benchmark, Protocol):
-    """A benchmark in a training: its settings, the model under evaluation and the last evaluated step."""
-
-    settings: EvaluationSettings | None
-    last_step: int | None
-    carried: Mapping[str, Any]
-    model: nn.Module | None
-    tokenizer: Callable[[list[str]], torch.Tensor] | None
-    mean: Sequence[float] | None
-    std: Sequence[float] | None
+Prepared = Callable[[Sequence[Any], Sequence[str]], None]  # see `EventLeader.follow`
 
 
 class EventLeader:
-    """Runs the evaluations of one ``Trainer.fit``. ``listeners`` may be added until `prepare`."""
+    """Runs the evaluations of one ``Trainer.fit``: finds the models, evaluates what is due, each step once."""
 
     def __init__(self, callbacks: Sequence[Participant]) -> None:
         self.callbacks = list(callbacks)
-        self.listeners: list[Listener] = []
+        self._followers: list[tuple[Listener, Prepared]] = []
         self._evaluator: Evaluator | None = None
         self._settings = EvaluationSettings(Path())  # until `prepare`
         self._trainer: Trainer | None = None
-        self._own_record: Record | None = None
-        self._folder: Path | None = None  # of the record, in a foreign trainer
+        self._own_record: TrainerRecord | None = None  # in a Trainer that is not clip-align's own
+        self._count = BatchCount()
         self._now: Sequence[Participant] = ()
         self._began = False
-        self._samples = 0
-        self._seconds_before = 0.0
-        self._start = time.monotonic()
+
+    def follow(self, listener: Listener, prepared: Prepared) -> None:
+        """Call ``listener`` after every event; to be set before `prepare`.
+
+        Args:
+            listener: see `EvaluationSettings.listeners`.
+            prepared: called once, at the end of `prepare`, with the callbacks, which have then adapted to their models,
+                and the names of the sets of weights that every event encodes with; may raise UserError.
+        """
+        self._followers.append((listener, prepared))
 
     def prepare(self, trainer: Trainer, module: LightningModule) -> None:
         """Find the models and render the images; UserError, before step 0, if that fails."""
         if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
-            raise UserError(
-                "callbacks: a model that is sharded over ranks cannot be evaluated by perceptual callbacks; "
+            what = (
+                "a model that is sharded over ranks cannot be evaluated by perceptual callbacks; "
                 "use the strategies auto or ddp"
             )
+            raise UserError(Problem("callbacks", what))
         self._trainer = trainer
         ranks = Ranks()
         given = self.callbacks[0].settings
-        self._settings = given or EvaluationSettings(_default_cache(ranks))
-        models = ranks.together(lambda: self._models(module), UserError, "callbacks")
-        self._evaluator = Evaluator(models, self._settings, ranks, self._settings.position or self._position)
-        self._evaluator.listeners = [self._evaluated, *self._settings.listeners, self._show, *self.listeners]
+        settings = given or EvaluationSettings(_default_cache(ranks))
+        if given is None:
+            self._own_record = own = TrainerRecord(trainer, ranks)
+            settings = replace(settings, record=own if ranks.rank == 0 else None, log=own.log)
+        listeners = (*settings.listeners, self._show, *(listener for listener, _ in self._followers))
+        # the first one, because a checkpoint that a later one saves must contain that this step was evaluated
+        self._settings = replace(settings, listeners=(self._evaluated, *listeners))
+        models = ranks.together(
+            lambda: with_models(self.callbacks, module, settings.evaluated_model), UserError, "callbacks"
+        )
+        self._evaluator = Evaluator(models, self._settings, ranks, settings.position or self._position)
         self._evaluator.prepare(trainer.local_rank)
+        for _, prepared in self._followers:
+            prepared(self.callbacks, list(settings.weights))
 
     def begin(self, trainer: Trainer) -> None:
         """Start of training; only from here on a resumed trainer knows its step, which selects the record."""
@@ -80,14 +81,16 @@ class EventLeader:
             return
         self._began = True
         if trainer.global_step:
-            carried = self.callbacks[0].carried
-            self._samples = int(carried.get("samples_seen", 0))
-            self._seconds_before = float(carried.get("seconds", 0.0))
+            self._count.resume(self.callbacks[0].carried)
         else:  # callbacks that were in another training before
             for callback in self.callbacks:
                 callback.last_step = None
-        if self.callbacks[0].settings is None:
-            self._open_record(trainer, self._evaluator)
+        if self._own_record is not None:
+            warnings = self._evaluator.warnings
+            position = self._position(trainer.global_step)
+            self._own_record.open(self.callbacks, position, self._settings.early_steps, warnings)
+            for line in warnings if self._evaluator.ranks.rank == 0 else ():
+                self._settings.notify(f"warning: {line}")
         self._evaluator.begin()
 
     def event(self, trainer: Trainer) -> None:
@@ -117,115 +120,36 @@ class EventLeader:
 
     def count(self, batch: Any) -> None:
         """Count the samples of a trained batch, for runs without ``settings.position``."""
-        # every rank has a batch of this size
-        self._samples += _length(batch) * (self._trainer.world_size if self._trainer else 1)
+        self._count.add(batch, self._trainer.world_size if self._trainer else 1)
 
     def state(self) -> dict[str, Any]:
         """State for a checkpoint: samples, seconds and the folder of the record."""
-        folder = str(self._folder) if self._folder else None
-        return {"samples_seen": self._samples, "seconds": self._position(0).wall_seconds, "record": folder}
+        folder = self._own_record.folder if self._own_record else None
+        seconds = self._position(0).wall_seconds
+        return {"samples_seen": self._count.samples, "seconds": seconds, "record": str(folder) if folder else None}
 
     def close(self, status: str) -> None:
-        """Close the record of a foreign trainer (on rank 0), with verdicts if the ``status`` is ``done``."""
+        """Close the record of a Trainer that is not clip-align's own, and release the trainer."""
         if self._own_record is not None and self._trainer is not None:
-            position = self._position(self._trainer.global_step)
-            if status == "done":
-                folder = self._own_record.folder
-                for verdict in verdicts(read(folder), partial(read_items, folder)):
-                    self._own_record.append("verdict", position, verdict)
-            self._own_record.append("event", position, {"event": "finished", "message": f"training ended: {status}"})
-            self._own_record.close(status)
+            self._own_record.close(status, self._position(self._trainer.global_step))
         self._own_record = self._evaluator = self._trainer = None
 
     def _evaluate(self, trainer: Trainer, step: int, now: Sequence[Participant]) -> None:
         if self._evaluator is None:
-            raise UserError("callbacks: the images were not prepared; perceptual callbacks work in Trainer.fit only")
+            what = "the images were not prepared; perceptual callbacks work in Trainer.fit only"
+            raise UserError(Problem("callbacks", what))
         self._now = now
         self._evaluator.evaluate(step, [c.key for c in now], trainer.precision_plugin.forward_context)
 
     def _evaluated(self, step: int, scores: Mapping[str, float | None]) -> None:
-        """The first listener: a checkpoint that a later one saves must know that this step was evaluated."""
         for callback in self._now:
             callback.last_step = step
 
     def _due(self, callback: Participant, step: int, last: bool) -> bool:
         return due(step, callback.every_n_steps, callback.family, self._settings.early_steps, last)
 
-    def _models(self, module: LightningModule) -> list[tuple[Participant, EvaluatedModel]]:
-        """The model under evaluation of each callback; one object per model, so that each is encoded once."""
-        known: dict[tuple[Any, ...], EvaluatedModel] = {}
-        for callback in self.callbacks:
-            own = _own(callback)
-            if own not in known:
-                known[own] = self._evaluated_model(module, callback)
-        return [(callback, known[_own(callback)]) for callback in self.callbacks]
-
-    def _evaluated_model(self, module: LightningModule, callback: Participant) -> EvaluatedModel:
-        common = self._settings.evaluated_model
-        if common is not None and _own(callback) == _NOTHING_OWN:
-            return common
-        found = common if callback.model is None else None
-        return find_model(
-            module,
-            model=callback.model if found is None else found.model,
-            tokenizer=callback.tokenizer or (found.tokenizer if found else None),
-            mean=found.mean if found and callback.mean is None else callback.mean,
-            std=found.std if found and callback.std is None else callback.std,
-        )
-
-    def _open_record(self, trainer: Trainer, evaluator: Evaluator) -> None:
-        """The record in the trainer's log folder: that of the resumed run, else a new one."""
-        folder = (
-            Path(trainer.log_dir or trainer.default_root_dir).absolute() / FOLDER
-        )  # log_dir is a collective: read it on all ranks
-        record = evaluator.ranks.together(
-            lambda: self._record(folder, trainer) if evaluator.ranks.rank == 0 else None, UserError, "callbacks"
-        )
-        self._folder = evaluator.ranks.broadcast(record.folder if record else folder)
-        if record is None:
-            return
-        self._own_record = evaluator.record = record
-        evaluator.log = partial(_append, record.folder / "train.log")
-        position, end = self._position(trainer.global_step), trainer.max_steps
-        every, early = min(c.every_n_steps for c in self.callbacks), self._settings.early_steps
-        record.append(
-            "event",
-            position,
-            {
-                "event": "resumed" if trainer.global_step else "started",
-                "message": f"{len(self.callbacks)} perceptual callbacks in a Trainer",
-                "max_steps": end if end > 0 else None,
-                "ranks": evaluator.ranks.world,
-                "regular_every": every,
-                "evaluations_planned": len(event_steps(self.callbacks, early, end)) if end > 0 else None,
-            },
-        )
-        for line in evaluator.warnings:
-            self._settings.notify(f"warning: {line}")
-            record.append("event", position, {"event": "warning", "message": line})
-
-    def _record(self, folder: Path, trainer: Trainer) -> Record:
-        """On rank 0: the record of the resumed run if it is in the same folder, else a new one beside existing ones."""
-        carried = self.callbacks[0].carried.get("record")
-        try:
-            # a training that branches off into another folder leaves the first record as it is
-            if trainer.global_step and carried and Path(carried).parent == folder.parent:
-                return Record(Path(carried))
-            number, place = 1, folder
-            while (place / METRICS).exists():
-                number += 1
-                place = folder.with_name(f"{folder.name}-{number}")
-            return Record(place)
-        except OSError as error:
-            reason = error.strerror or error
-            raise UserError(
-                f"callbacks: no record can be written to {folder} ({reason}); give the Trainer another default_root_dir"
-            ) from None
-
     def _position(self, step: int) -> Position:
-        epoch = self._trainer.current_epoch if self._trainer else 0
-        seconds = self._seconds_before + time.monotonic() - self._start
-        return Position(step, self._samples, epoch, round(seconds, 3))  # milliseconds
+        return self._count.position(step, self._trainer.current_epoch if self._trainer else 0)
 
     def _show(self, step: int, scores: Mapping[str, float | None]) -> None:
         """Publish the scores in ``trainer.callback_metrics``; undefined ones as NaN."""
@@ -234,33 +158,8 @@ class EventLeader:
             self._trainer.callback_metrics.update(shown)
 
 
-_NOTHING_OWN = (None, None, None, None)
-
-
-def _own(callback: Participant) -> tuple[Any, ...]:
-    """What the callback itself specifies about its model: model, tokenizer, mean and std; None where it does not."""
-    mean = tuple(callback.mean) if callback.mean is not None else None
-    std = tuple(callback.std) if callback.std is not None else None
-    # by identity: modules cannot be compared by value
-    model = None if callback.model is None else id(callback.model)
-    return model, None if callback.tokenizer is None else id(callback.tokenizer), mean, std
-
-
-def _append(path: Path, text: str) -> None:
-    with suppress(OSError), path.open("a", encoding="utf-8") as file:  # the record itself reports a full disk
-        file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-
-
 def _default_cache(ranks: Ranks) -> Path:
     folder, line = user_cache(None)
     if line and ranks.rank == 0:
         print(line)
     return folder
-
-
-def _length(batch: Any) -> int:
-    """Number of samples: the length of the first tensor in a batch; 0 without tensors."""
-    if isinstance(batch, torch.Tensor):
-        return len(batch) if batch.ndim else 0
-    parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
-    return next((n for part in parts if (n := _length(part))), 0)

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
-from clip_align.config import ModelConfig
-from clip_align.losses.infonce import infonce
+from clip_align.config import KindConfig, ModelConfig
+from clip_align.kinds import LOSSES
+from clip_align.losses.base import Loss
 from clip_align.models.build import ClipModel, build_model
 from clip_align.training.free_memory import free_bytes
 from clip_align.training.launch_ranks import RankLayout
@@ -46,11 +48,14 @@ class Cost:
         return self.parameters * BYTES_SAVED
 
 
-def cost(model: ModelConfig, precision: str, batch_size: int, accumulate: int, layout: RankLayout) -> Cost:
-    """Try a step of the configured model, on torch's threads; UserError when it cannot be built.
+def cost(
+    model: ModelConfig, loss: KindConfig, precision: str, batch_size: int, accumulate: int, layout: RankLayout
+) -> Cost:
+    """Try a step of the configured model and loss, on torch's threads; UserError when they cannot be built.
 
     Args:
         model: what is built.
+        loss: the loss of the step; parameters of its own are trained too.
         precision: of the trainer.
         batch_size: samples of one batch on one rank.
         accumulate: batches of one optimizer step.
@@ -58,15 +63,17 @@ def cost(model: ModelConfig, precision: str, batch_size: int, accumulate: int, l
     """
     words = [f"word{i}" for i in range(model.vocabulary)] if model.kind == "tiny" else None
     shape = build_model(model, words, device="meta")
-    parameters = sum(p.numel() for p in shape.model.parameters())
+    criterion: Loss = LOSSES.build(loss.kind, loss.options)
+    parameters = _parameters(shape.model, criterion)
     states = parameters * BYTES_A_PARAMETER
     device = layout.device
     if states * (1 if layout.gpu else layout.local_world) > free_bytes(device):
         return Cost(parameters, states, None, None, 0, shape.image_size)
     clip = build_model(model, words)
     clip.model.to(device)
+    criterion.to(device)
     context = autocast(precision, device.type)
-    trial = _trials(clip, context, device, batch_size)
+    trial = _trials(clip, criterion, context, device, batch_size)
     tried = trial[-1].samples
     return Cost(
         parameters=parameters,
@@ -78,12 +85,16 @@ def cost(model: ModelConfig, precision: str, batch_size: int, accumulate: int, l
     )
 
 
-def untried(config: ModelConfig) -> Cost:
-    """What follows from the size of a model alone, where nothing can be tried: memory is without activations."""
+def untried(config: ModelConfig, loss: KindConfig) -> Cost:
+    """What follows from the sizes of model and loss, where nothing can be tried: memory is without activations."""
     words = [f"word{i}" for i in range(config.vocabulary)] if config.kind == "tiny" else None
     shape = build_model(config, words, device="meta")
-    parameters = sum(p.numel() for p in shape.model.parameters())
+    parameters = _parameters(shape.model, LOSSES.build(loss.kind, loss.options))
     return Cost(parameters, parameters * BYTES_A_PARAMETER, None, None, 0, shape.image_size)
+
+
+def _parameters(*modules: nn.Module) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())
 
 
 class _Trial(NamedTuple):
@@ -93,18 +104,22 @@ class _Trial(NamedTuple):
 
 
 def _trials(
-    clip: ClipModel, context: Callable[[], AbstractContextManager[object]], device: torch.device, batch: int
+    clip: ClipModel,
+    criterion: Loss,
+    context: Callable[[], AbstractContextManager[object]],
+    device: torch.device,
+    batch: int,
 ) -> list[_Trial]:
     """Steps of 2, 4, … samples, up to a whole batch or until they have taken long enough."""
     trials: list[_Trial] = []
     began = time.perf_counter()
     samples = min(2, batch)
-    _step(clip, context, device, samples)  # the first one sets things up
+    _step(clip, criterion, context, device, samples)  # the first one sets things up
     while True:
         seconds, kept = [], 0
         for _ in range(TRIES):
             start = time.perf_counter()
-            kept = _step(clip, context, device, samples)
+            kept = _step(clip, criterion, context, device, samples)
             seconds.append(time.perf_counter() - start)
         trials.append(_Trial(samples, min(seconds), kept))
         if samples == batch or time.perf_counter() - began > TRIALS_S:
@@ -122,25 +137,31 @@ def _extrapolated(trials: list[_Trial], batch: int) -> float:
     return last.seconds + (batch - last.samples) * slope
 
 
-def _step(clip: ClipModel, context: Callable[[], AbstractContextManager[object]], device: torch.device, n: int) -> int:
+def _step(
+    clip: ClipModel,
+    criterion: Loss,
+    context: Callable[[], AbstractContextManager[object]],
+    device: torch.device,
+    n: int,
+) -> int:
     """Forward and backward pass of ``n`` samples; bytes that were kept for the backward pass."""
     images = torch.zeros(n, 3, clip.image_size, clip.image_size, device=device)
     texts = clip.tokenizer(["a photo of a thing"] * n).to(device)
-    with _kept(clip) as sizes:
-        with context():
-            image, text = clip.model.encode_image(images), clip.model.encode_text(texts)  # type: ignore[operator]
-        loss = infonce(image, text, clip.model.logit_scale)  # type: ignore[arg-type]
-    loss.backward()  # type: ignore[no-untyped-call]
-    clip.model.zero_grad()
+    with _kept(clip.model, criterion) as sizes, context():  # the loss too, as in a training step
+        image, text = clip.model.encode_image(images), clip.model.encode_text(texts)  # type: ignore[operator]
+        loss = criterion(image, text, clip.model.logit_scale)
+    loss.backward()
+    for module in (clip.model, criterion):
+        module.zero_grad()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return sum(sizes.values())
 
 
 @contextlib.contextmanager
-def _kept(clip: ClipModel) -> Iterator[dict[int, int]]:
+def _kept(*modules: nn.Module) -> Iterator[dict[int, int]]:
     """Bytes by storage of what autograd keeps meanwhile, the weights themselves left out."""
-    weights = {p.untyped_storage().data_ptr() for p in clip.model.parameters()}
+    weights = {p.untyped_storage().data_ptr() for module in modules for p in module.parameters()}
     sizes: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

@@ -304,9 +304,9 @@ def _cost(
     model, trainer, data = config.model, config.trainer, config.data
     try:
         if elsewhere:
-            found = untried(model)
+            found = untried(model, config.loss)
         else:
-            found = cost(model, trainer.precision, data.batch_size, trainer.accumulate, layout)
+            found = cost(model, config.loss, trainer.precision, data.batch_size, trainer.accumulate, layout)
     except UserError as error:
         missing.extend(error.problems)
         return

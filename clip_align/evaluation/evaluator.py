@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import ArrayLike
 
 from clip_align.data.progress import Notify, Progress
 from clip_align.errors import RunError, UserError
@@ -25,11 +28,38 @@ from clip_align.evaluation.render_stimuli import ensure
 from clip_align.evaluation.scoring import BenchmarkResult, ContractError, difference, refuse_names
 from clip_align.evaluation.weights import OWN, Swap
 from clip_align.processes.ranks import Ranks
-from clip_align.record.record import Position, Record
+from clip_align.record.record import Position
 
 Scores = Mapping[str, float | None]
 Listener = Callable[[int, Scores], None]
 DEFAULT_BATCH_SIZE = 256
+
+
+class RecordWriter(Protocol):
+    """What an event writes to: the methods of `Record` that it calls, with their arguments."""
+
+    def append(self, kind: str, position: Position, fields: Mapping[str, Any], /) -> None: ...  # noqa: D102
+    def write_items(  # noqa: D102
+        self,
+        key: str,
+        step: int,
+        ids: Sequence[str],
+        clusters: Mapping[str, ArrayLike],
+        conditions: Mapping[str, ArrayLike],
+        human: ArrayLike,
+        model: Mapping[str, ArrayLike],
+        every: int,
+        /,
+    ) -> None: ...
+    def items_differ(  # noqa: D102
+        self,
+        key: str,
+        ids: Sequence[str],
+        clusters: Mapping[str, ArrayLike],
+        conditions: Mapping[str, ArrayLike],
+        human: ArrayLike,
+        /,
+    ) -> Path | None: ...
 
 
 def _never() -> bool:
@@ -68,7 +98,7 @@ class EvaluationSettings:
     """
 
     cache: Path
-    record: Record | None = None
+    record: RecordWriter | None = None
     batch_size: int | None = None
     early_steps: tuple[int, ...] = (2, 8, 32, 64)
     max_steps: int | None = None
@@ -110,9 +140,6 @@ class Evaluator:
     ) -> None:
         refuse_same_keys([benchmark for benchmark, _ in benchmarks])
         self.settings, self.ranks, self.position = settings, ranks, position
-        self.record = settings.record  # may be set until the first event
-        self.listeners: list[Listener] = list(settings.listeners)
-        self.log = settings.log
         self._evaluated_models = {benchmark.key: evaluated_model for benchmark, evaluated_model in benchmarks}
         self.benchmarks = {benchmark.key: benchmark for benchmark, _ in benchmarks}
         self._prepared: dict[str, PreparedBenchmark] = {}
@@ -187,7 +214,7 @@ class Evaluator:
             # without items, which only rank 0 has
             on_all_ranks = self.ranks.broadcast({k: replace(r, items=None) for k, r in results.items()})
             scores = {f"{k}/{name}": e.value for k, r in on_all_ranks.items() for name, e in r.estimates.items()}
-            for listener in self.listeners:
+            for listener in self.settings.listeners:
                 listener(step, scores)
         return scores
 
@@ -228,7 +255,7 @@ class Evaluator:
             return result
         before = self._first_items.get(key)
         if before is None:
-            recorded = self.record and self.record.items_differ(
+            recorded = self.settings.record and self.settings.record.items_differ(
                 key, items.ids, items.clusters, items.conditions, items.human
             )
             if recorded:
@@ -256,14 +283,14 @@ class Evaluator:
     def _recorded(
         self, step: int, due: Sequence[PreparedBenchmark], results: Mapping[str, BenchmarkResult], seconds: float
     ) -> None:
-        record = self.record
+        record = self.settings.record
         if self.ranks.rank != 0 or record is None:
             return
         position = self.position(step)
         for prepared in due:
             benchmark, result = prepared.benchmark, results[prepared.benchmark.key]
             items = result.items
-            self._warn(benchmark.key, result, position)
+            self._warn(record, benchmark.key, result, position)
             self._describe(record, benchmark, items, position)
             if items is not None:
                 every = benchmark.every_n_steps
@@ -275,7 +302,7 @@ class Evaluator:
         times = {"time/evaluation_seconds": seconds, "time/evaluation_fraction": min(1.0, spent / elapsed)}
         record.append("evaluation", position, {**as_fields(results), **times})
 
-    def _describe(self, record: Record, benchmark: Benchmark, items: Items | None, position: Position) -> None:
+    def _describe(self, record: RecordWriter, benchmark: Benchmark, items: Items | None, position: Position) -> None:
         """Write the benchmark's line: at its first event, and again when its number of items or scores changes."""
         # while no event had items, their number is unknown (None)
         n = self._described.get(benchmark.key, (None, 0))[0] if items is None else len(items)
@@ -285,17 +312,19 @@ class Evaluator:
             record.append("benchmark", position, about)
             self._described[benchmark.key] = known
 
-    def _warn(self, key: str, result: BenchmarkResult, position: Position) -> None:
+    def _warn(self, record: RecordWriter, key: str, result: BenchmarkResult, position: Position) -> None:
         """Record a warning for each distinct error of a benchmark, and write its traceback to the log."""
-        if result.failure is None or self.record is None:
+        if result.failure is None:
             return
         reason = next(iter(result.estimates.values())).reason
         if f"{key}: {reason}" in self._warned:
             return
         self._warned.add(f"{key}: {reason}")
         message = f"{key}: {reason}; its scores are null at step {position.global_step}, training continues"
-        self.record.append("event", position, {"event": "warning", "message": message})
-        self.log(f"{key}: traceback of what it raised at step {position.global_step}\n{result.failure.rstrip()}")
+        record.append("event", position, {"event": "warning", "message": message})
+        self.settings.log(
+            f"{key}: traceback of what it raised at step {position.global_step}\n{result.failure.rstrip()}"
+        )
 
     def _notify(self, line: str | Progress) -> None:
         if self.ranks.rank == 0:

@@ -212,7 +212,7 @@ def _variants(prepared: PreparedBenchmark, weights: Sequence[str]) -> Iterator[t
     """Layer, set of weights and suffix of the keys; plain keys belong to the first set."""
     for number, name in enumerate(weights):
         for layer in prepared.readings or prepared.benchmark.layers:
-            yield layer, name, layer_suffix(layer) + (f"@{name}" if number else "")
+            yield layer, name, layer_suffix(layer) + weight_suffix(number, name)
 
 
 def benchmark_results(
@@ -262,6 +262,11 @@ def layer_suffix(layer: Layer) -> str:
     if layer == PROJECTION:
         return ""
     return f"@layer_{layer}" if isinstance(layer, int) else f"@{layer}"
+
+
+def weight_suffix(number: int, name: str) -> str:
+    """Suffix of keys for a set of weights: none for the first of an event (number 0), ``@<name>`` for the others."""
+    return f"@{name}" if number else ""
 
 
 def _everywhere(prepared: PreparedBenchmark, weights: Sequence[str], reason: str) -> dict[str, Estimate]:

@@ -65,11 +65,16 @@ def all_scores(benchmark: Benchmark) -> list[Score]:
     for score in benchmark.scores:
         found.append(score)
         for value in benchmark.tables.get(score.by, ()) if score.by else ():
-            name = f"{score.name}_{_slug(score.by or '')}_{_slug(value)}"
+            name = f"{detail_prefix(score)}{_slug(value)}"
             detail = replace(score, name=name, label=f"{score.label}, {value}", role="detail", value=value)
             # reference values and verdict belong to the whole score only
             found.append(replace(detail, ceilings={}, baselines={}, flat_margin=None, drawn_after_of=None))
     return found
+
+
+def detail_prefix(score: Score) -> str:
+    """Start of the names of a score's details by value, ``srocc_type_``; a slug of the value follows."""
+    return f"{score.name}_{_slug(score.by or '')}_"
 
 
 def note_tables(benchmark: Benchmark, items: Items) -> None:

@@ -7,18 +7,18 @@ A score of sums needs no second pass over the items: leaving a cluster out is a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "cluster_sums",
+    "crossed_jackknife_of_sums",
     "delete_one_variance",
     "jackknife_of_sums",
     "stratified_jackknife_of_sums",
     "t95",
-    "two_way_jackknife_of_sums",
 ]
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -46,10 +46,28 @@ def jackknife_of_sums(statistic: Statistic, sums: NDArray[np.float64]) -> float 
     ``statistic`` takes [..., C] and returns [...]. Each cluster is left out once; t with clusters - 1 degrees of
     freedom. None where fewer than two clusters or one of the deletions has no value.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):  # a deletion without a value is found below
-        left = statistic(sums.sum(axis=0) - sums)  # [clusters]: all deletions at once
-    variance = delete_one_variance(left)
-    return None if variance is None else t95(len(sums) - 1) * math.sqrt(variance)
+    return crossed_jackknife_of_sums(statistic, [sums])
+
+
+def crossed_jackknife_of_sums(statistic: Statistic, kinds: Sequence[NDArray[np.float64]]) -> float | None:
+    """Half-width of the 95 % interval for new clusters of one kind, or of two crossed kinds at once.
+
+    The variances of the kinds are added; t with the degrees of freedom of the kind with fewer clusters.
+
+    Args:
+        statistic: takes sums [..., C] and returns [...].
+        kinds: sums [clusters, C] over the clusters of each kind, of the same items.
+
+    None where a kind has fewer than two clusters or one of the deletions has no value.
+    """
+    variances = []
+    for sums in kinds:
+        with np.errstate(invalid="ignore", divide="ignore"):  # a deletion without a value is found below
+            variances.append(delete_one_variance(statistic(sums.sum(axis=0) - sums)))
+    variance = sum(v for v in variances if v is not None)
+    if None in variances:
+        return None
+    return t95(min(map(len, kinds)) - 1) * math.sqrt(variance)
 
 
 def stratified_jackknife_of_sums(statistic: Statistic, columns: ArrayLike, strata: ArrayLike) -> float | None:
@@ -88,32 +106,6 @@ def stratified_jackknife_of_sums(statistic: Statistic, columns: ArrayLike, strat
     deviations = left - (np.bincount(index, left) / sizes)[index]
     variance = float((((sizes - 1) / sizes)[index] * deviations**2).sum())
     return t95(degrees) * math.sqrt(variance)
-
-
-def two_way_jackknife_of_sums(
-    statistic: Statistic, columns: ArrayLike, first: ArrayLike, second: ArrayLike
-) -> float | None:
-    """Half-width of the 95 % interval of ``statistic`` for new clusters of two crossed kinds.
-
-    The jackknife variances of both kinds are added; t with the smaller number of clusters minus one degrees of freedom.
-
-    Args:
-        statistic: takes sums [..., C] and returns [...].
-        columns: of the items, [N, C].
-        first, second: label of each item's cluster of either kind, [N].
-
-    Returns:
-        The half-width; None where a kind has fewer than two clusters or a deletion has no value.
-    """
-    halves, degrees = [], []
-    for labels in (first, second):
-        sums = cluster_sums(columns, labels)
-        half = jackknife_of_sums(statistic, sums)
-        if half is None:
-            return None
-        degrees.append(len(sums) - 1)
-        halves.append(half / t95(degrees[-1]))
-    return t95(min(degrees)) * math.hypot(*halves)
 
 
 def delete_one_variance(left: NDArray[np.float64]) -> float | None:

@@ -9,8 +9,8 @@ preference, and also what guessing gives: therefore the corrected bias, the hits
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,9 +20,9 @@ from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import (
     Statistic,
     cluster_sums,
+    crossed_jackknife_of_sums,
     jackknife_of_sums,
     stratified_jackknife_of_sums,
-    two_way_jackknife_of_sums,
 )
 
 __all__ = [
@@ -43,8 +43,6 @@ WIDEST = 0.4  # width of the 95 % interval of the corrected bias up to which it 
 NO_INTERVAL = "no interval: too few images or classes"
 FEWEST_ERRORS = 30  # below this an exchange of errors leaves hardly any other tables
 BURN_IN, SWEEPS = 50, 5  # sweeps of swaps before the first exchange that counts, and from one to the next
-
-New = Literal["images", "classes"]  # what an interval is for
 
 
 @dataclass(frozen=True)
@@ -80,34 +78,40 @@ def counts(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> CueCounts
     return CueCounts(for_shape, for_texture, len(c) - for_shape - for_texture, int(np.count_nonzero(c < 0)))
 
 
-def shape_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
-    """S/n, the fraction of decisions for the shape, with its interval for new images of these class pairs; chance 1/K.
+def shape_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, clusters: Sequence[ArrayLike] = ()) -> Estimate:
+    """S/n, the fraction of decisions for the shape, with an interval for new images or ``clusters``; chance 1/K.
 
     Args:
         choice: decisions [N], class indices; -1 = no decision.
         shape: class [N] of each image's shape.
         texture: class [N] of each image's texture.
+        clusters: labels [N] that the interval resamples, one kind or two crossed ones (classes of shapes and textures,
+            or exemplars that images share); none: the images within each ordered pair of classes.
 
     Undefined without conflict images or decisions.
     """
-    return _hits(choice, shape, texture, 0)
+    return _hits(choice, shape, texture, 0, clusters)
 
 
-def texture_hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> Estimate:
+def texture_hits(
+    choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, clusters: Sequence[ArrayLike] = ()
+) -> Estimate:
     """T/n, the fraction of decisions for the texture, with its interval as in ``shape_hits``; chance 1/K.
 
     Args:
         choice: decisions [N], class indices; -1 = no decision.
         shape: class [N] of each image's shape.
         texture: class [N] of each image's texture.
+        clusters: labels [N] that the interval resamples, one kind or two crossed ones (classes of shapes and textures,
+            or exemplars that images share); none: the images within each ordered pair of classes.
 
     Undefined without conflict images or decisions.
     """
-    return _hits(choice, shape, texture, 1)
+    return _hits(choice, shape, texture, 1, clusters)
 
 
 def texture_bias(
-    choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int, *, new: New = "images"
+    choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int, clusters: Sequence[ArrayLike] = ()
 ) -> Estimate:
     """T/(S+T) in [0, 1], as published (Geirhos et al. 2019).
 
@@ -116,8 +120,8 @@ def texture_bias(
         shape: class [N] of each image's shape.
         texture: class [N] of each image's texture.
         classes: K, the number of classes that the model chooses among.
-        new: what the interval is for: new ``images`` of the same class pairs (jackknife over the images within each
-            pair), or other ``classes`` too (two-way jackknife over the shapes' and the textures' classes, wider).
+        clusters: labels [N] that the interval resamples, one kind or two crossed ones (classes of shapes and textures,
+            or exemplars that images share); none: the images within each ordered pair of classes.
 
     Undefined while this evaluation's own gate is closed (``why_gate_closed``). Guesses pull it to .5, by less and less
     while a model learns: see ``texture_bias_corrected`` before reading a trend.
@@ -130,11 +134,11 @@ def texture_bias(
         both = sums[..., 0] + sums[..., 1]
         return np.where(both > 0, sums[..., 1] / np.where(both > 0, both, 1.0), np.nan)
 
-    return _estimate(statistic, choice, shape, texture, new, limits=(0.0, 1.0))
+    return _estimate(statistic, choice, shape, texture, clusters, limits=(0.0, 1.0))
 
 
 def texture_bias_corrected(
-    choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int, *, new: New = "images"
+    choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, classes: int, clusters: Sequence[ArrayLike] = ()
 ) -> Estimate:
     """(T - g)/(S + T - 2g), where g = N/(K - 2) decisions for each cue are guesses, estimated from the N for neither.
 
@@ -146,7 +150,8 @@ def texture_bias_corrected(
         shape: class [N] of each image's shape.
         texture: class [N] of each image's texture.
         classes: K, the number of classes that the model chooses among; ValueError below 3.
-        new: what the interval is for, see ``texture_bias``.
+        clusters: labels [N] that the interval resamples, one kind or two crossed ones (classes of shapes and textures,
+            or exemplars that images share); none: the images within each ordered pair of classes.
 
     Not forced into [0, 1]: an unbiased estimate may leave it. Undefined while the gate is closed, where nothing is
     left beyond guesses, and while its 95 % interval over class pairs is wider than .4.
@@ -166,7 +171,7 @@ def texture_bias_corrected(
     over_pairs = jackknife_of_sums(statistic, cluster_sums(_columns(c, s, t), _pairs(s, t)))
     if over_pairs is not None and 2 * over_pairs > WIDEST:
         return undefined(f"its 95 % interval over class pairs is {2 * over_pairs:.2f} wide; drawn when below {WIDEST}")
-    return _estimate(statistic, choice, shape, texture, new)
+    return _estimate(statistic, choice, shape, texture, clusters)
 
 
 def bias_range(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> tuple[float, float]:
@@ -269,15 +274,14 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
     return None
 
 
-def _hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cue: int) -> Estimate:
+def _hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cue: int, clusters: Sequence[ArrayLike]) -> Estimate:
     c, *cues = _conflict(choice, shape, texture)  # cues: shape, texture [n]
     reason = why_no_decisions(c)
     if reason:
         return undefined(reason)
     hit = c == cues[cue]
     columns = np.column_stack((hit, np.ones(len(hit))))
-    half = stratified_jackknife_of_sums(lambda v: v[..., 0] / v[..., 1], columns, _pairs(*cues))
-    return _of_fraction(hit, half)
+    return _of_fraction(hit, _half_width(lambda v: v[..., 0] / v[..., 1], columns, shape, texture, clusters))
 
 
 def _over_pairs(hit: NDArray[np.bool_], pairs: NDArray[np.int64]) -> Estimate:
@@ -305,7 +309,7 @@ def _estimate(
     choice: ArrayLike,
     shape: ArrayLike,
     texture: ArrayLike,
-    new: New,
+    clusters: Sequence[ArrayLike],
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate:
     c, s, t = _conflict(choice, shape, texture)
@@ -313,17 +317,35 @@ def _estimate(
     value = float(statistic(columns.sum(axis=0)))
     if not np.isfinite(value):
         return undefined("nothing is left of the decisions for shape and texture beyond guesses")
-    if new == "images":
-        half = stratified_jackknife_of_sums(statistic, columns, _pairs(s, t))
-    else:
-        half = two_way_jackknife_of_sums(statistic, columns, s, t)
+    half = _half_width(statistic, columns, shape, texture, clusters)
     if half is None:
-        return undefined(NO_INTERVAL)
+        return undefined("no interval: too few clusters" if clusters else NO_INTERVAL)
     if half == 0:  # the bias of all images is 0, or 1: the jackknife has no width there
         low, high = wilson(int((c == t).sum()), int(((c == s) | (c == t)).sum()))
         # Wilson's interval is that of the raw bias, and need not hold the corrected value
         return Estimate(value, min(value, low), max(value, high))
     return Estimate(value, max(limits[0], value - half), min(limits[1], value + half))
+
+
+def _half_width(
+    statistic: Statistic,
+    columns: NDArray[np.float64],
+    shape: ArrayLike,
+    texture: ArrayLike,
+    clusters: Sequence[ArrayLike],
+) -> float | None:
+    """Half-width of the interval of a statistic of the conflict images' columns [n, C]; see ``shape_hits``."""
+    s, t = (np.asarray(v).astype(np.int64) for v in (shape, texture))
+    if len(clusters) > 2:
+        raise ValueError(f"an interval over one or two kinds of clusters, not {len(clusters)}")
+    kinds = [np.asarray(of) for of in clusters]
+    wrong = [of.shape for of in kinds if of.shape != s.shape]
+    if wrong:
+        raise ValueError(f"clusters must be lists of one label for each of the {len(s)} images, got {wrong[0]}")
+    differ = s != t
+    if not kinds:
+        return stratified_jackknife_of_sums(statistic, columns, _pairs(s[differ], t[differ]))
+    return crossed_jackknife_of_sums(statistic, [cluster_sums(columns, of[differ]) for of in kinds])
 
 
 def _conflict(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike) -> list[NDArray[np.int64]]:

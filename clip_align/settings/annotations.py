@@ -71,8 +71,9 @@ def checked(
         converted = convert(parameters[name].hint, as_typed(value), path, errors)
         if len(errors) == before:
             check_markers(parameters[name], converted, path, errors)
-        # only numbers are converted; any other object is passed on as it is
-        if isinstance(value, int | float | np.number) and converted is not INVALID:
+        # only numbers are converted, and one value to a list of it; any other object is passed on as it is
+        one = isinstance(value, str) and isinstance(converted, tuple)
+        if (one or isinstance(value, int | float | np.number)) and converted is not INVALID:
             taken[name] = converted
     return taken, errors
 

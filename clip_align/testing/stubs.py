@@ -6,8 +6,9 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,8 @@ from clip_align.callbacks.base import EvaluationSettings, PerceptualCallback
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluator import Evaluator
 from clip_align.processes.ranks import Ranks
-from clip_align.record.record import Position, Record
+from clip_align.record.record import Position
+from clip_align.structure import key
 
 SIZE = 16  # side of the stub model's input in px
 WORDS = 4096  # vocabulary of the stub tokenizer; words are hashed into it
@@ -24,21 +26,35 @@ PAD = 0
 
 
 class StubModel(nn.Module):
-    """A convolution and a projection for images, an embedding for words; dropout makes training mode visible."""
+    """A convolution and a projection for images, an embedding for words; dropout makes training mode visible.
 
-    def __init__(self, seed: int = 0, norm: Callable[[int], nn.Module] = lambda width: nn.GroupNorm(1, width)) -> None:
+    Args:
+        seed: of the weights.
+        norm: of the convolution's 8 channels.
+        size: side of the input in px, at least 4.
+        words: vocabulary, including padding.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        norm: Callable[[int], nn.Module] = lambda width: nn.GroupNorm(1, width),
+        size: int = SIZE,
+        words: int = WORDS,
+    ) -> None:
         super().__init__()
+        side = (size - 4) // 2 + 1  # of the convolution's map
         with torch.random.fork_rng():  # the caller's random state stays
             torch.manual_seed(seed)
             self.tower = nn.Sequential(nn.Conv2d(3, 8, 4, 2), norm(8), nn.GELU(), nn.Dropout(0.5), nn.Flatten())
-            self.projection = nn.Linear(8 * 7 * 7, 12)  # 7: (16 - 4) / 2 + 1
-            self.words = nn.Embedding(WORDS, 12)
+            self.projection = nn.Linear(8 * side * side, 12)
+            self.words = nn.Embedding(words, 12)
         visual: Any = nn.Identity()
-        visual.image_size = SIZE  # where `find_model` looks for it
+        visual.image_size = size  # where `find_model` looks for it
         self.visual = visual
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
-        """Embeddings [N, 12] of images [N, 3, 16, 16]."""
+        """Embeddings [N, 12] of images [N, 3, size, size]."""
         embedding: torch.Tensor = self.projection(self.tower(images))
         return embedding
 
@@ -91,6 +107,29 @@ class Words:
         return [w for w in dict.fromkeys(word for text in texts for word in text.split()) if w in self._unknown]
 
 
+@dataclass(frozen=True)
+class Stub:
+    """The model that the battery evaluates a benchmark with.
+
+    size: side of its input in px. words: vocabulary, including padding; words are hashed into it. context_length:
+    tokens per text; None: as many as the longest text has. unknown: words that its tokenizer does not know.
+    """
+
+    size: int = key(SIZE, low=4)
+    words: int = key(WORDS, low=2)
+    context_length: int | None = key(None, low=1)
+    unknown: tuple[str, ...] = ()
+
+    def tokenizer(self) -> Words:
+        """Its tokenizer."""
+        return Words(self.unknown, self.words, self.context_length)
+
+    def evaluated(self, kind: type[StubModel] = StubModel) -> EvaluatedModel:
+        """The model under evaluation: a `StubModel`, or one of the models that know nothing."""
+        model = kind(size=self.size, words=self.words)
+        return EvaluatedModel(model, self.size, (0.5,) * 3, (0.25,) * 3, self.tokenizer())
+
+
 class Memory:
     """A record in memory."""
 
@@ -138,12 +177,11 @@ def evaluator(
         model: the model under evaluation.
         cache: folder for the images.
         ranks: the process group; None: that of this process.
-        settings: further fields of `EvaluationSettings`.
+        settings: further fields of `EvaluationSettings`; a ``record`` is written to instead of the one returned.
     """
     ranks, record = ranks or Ranks(), Memory()
-    given = EvaluationSettings(
-        cache, record=cast("Record", record) if ranks.rank == 0 else None, **{"notify": lambda line: None, **settings}
-    )
+    mine = {"record": record if ranks.rank == 0 else None, "notify": lambda line: None}
+    given = EvaluationSettings(cache, **{**mine, **settings})
     made = Evaluator([(c, model) for c in callbacks], given, ranks, lambda step: Position(step, 0, 0, 0.0))
     made.prepare(ranks.rank)
     return made, record

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ import torch
 import yaml
 from PIL import Image
 
-from clip_align.commands.cost import BYTES_A_PARAMETER, Cost, cost
+from clip_align.commands.cost import BYTES_A_PARAMETER, Cost, cost, untried
 from clip_align.commands.dry_run import dry_run
 from clip_align.commands.train import main
-from clip_align.config import Config, to_plain
+from clip_align.config import Config, KindConfig, to_plain
 from clip_align.data import shared_memory
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, write_provenance
@@ -24,7 +25,8 @@ from clip_align.training.launch_ranks import RankLayout
 
 def cost_of(config: Config) -> Cost:
     one = RankLayout(0, 0, 1, 1, gpu=False)
-    return cost(config.model, config.trainer.precision, config.data.batch_size, config.trainer.accumulate, one)
+    trainer = config.trainer
+    return cost(config.model, config.loss, trainer.precision, config.data.batch_size, trainer.accumulate, one)
 
 
 def test_a_run_that_can_start_is_listed_with_its_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,6 +206,41 @@ def test_a_step_is_tried_and_its_memory_counted() -> None:
     activations = [c.memory - c.parameters * BYTES_A_PARAMETER for c in (small, large)]
     assert activations[1] == pytest.approx(2 * activations[0], rel=0.2)
     assert 400_000 < small.parameters < 2_000_000
+
+
+SLOW_LOSS = """
+import time
+import torch
+from torch import nn
+from clip_align.losses.base import Loss
+
+class Slow(Loss):
+    def __init__(self, seconds: float = 0.2):
+        super().__init__()
+        self.seconds = seconds
+        self.bias = nn.Parameter(torch.zeros(1000))
+    def forward(self, image, text, logit_scale, rank=0, world=1):
+        time.sleep(self.seconds)
+        large = torch.exp(image.new_ones(len(image), 250_000) * self.bias.sum())  # kept for the backward pass
+        return (image * text).sum() * logit_scale + large.mean()
+"""
+
+
+def test_the_configured_loss_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time, its memory and its parameters."""
+    (tmp_path / "outside_losses").mkdir()
+    (tmp_path / "outside_losses" / "__init__.py").write_text("")
+    (tmp_path / "outside_losses" / "slow.py").write_text(SLOW_LOSS)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = load(["callbacks=[]", "data.batch_size=4"])
+    own = cost_of(config)
+    slow = cost_of(replace(config, loss=KindConfig("outside_losses.slow", {"seconds": 0.3})))
+    assert slow.parameters == own.parameters + 1000
+    assert slow.step_seconds is not None
+    assert slow.step_seconds >= 0.3
+    more = slow.memory - own.memory - 1000 * BYTES_A_PARAMETER
+    assert 4 * 250_000 * 4 <= more <= 2 * 4 * 250_000 * 4  # floats of four samples, kept once or twice
+    assert untried(config.model, KindConfig("outside_losses.slow")).parameters == slow.parameters
 
 
 def test_a_model_that_does_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

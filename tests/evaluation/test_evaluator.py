@@ -190,8 +190,8 @@ def test_time_is_that_of_evaluation_and_its_share_since_training_began(tmp_path:
 
 
 def test_the_share_of_time_includes_listeners(tmp_path: Path) -> None:
-    made, record = stubs.evaluator([stubs.Pairs()], stubs.evaluated_model(), tmp_path)
-    made.listeners.append(lambda step, scores: time.sleep(1.0))
+    listeners = [lambda step, scores: time.sleep(1.0)]
+    made, record = stubs.evaluator([stubs.Pairs()], stubs.evaluated_model(), tmp_path, listeners=listeners)
     made.begin()
     for step in (0, 1):
         made.evaluate(step, ["human/pairs"], contextlib.nullcontext)
@@ -201,9 +201,9 @@ def test_the_share_of_time_includes_listeners(tmp_path: Path) -> None:
 
 
 def test_listeners_hear_of_an_event_once_it_is_recorded(tmp_path: Path) -> None:
-    made, record = stubs.evaluator([stubs.Pairs()], stubs.evaluated_model(), tmp_path)
     heard: list[tuple[int, int, Any]] = []
-    made.listeners.append(lambda step, scores: heard.append((step, len(record.lines), scores["human/pairs/srocc"])))
+    listeners = [lambda step, scores: heard.append((step, len(record.lines), scores["human/pairs/srocc"]))]
+    made, record = stubs.evaluator([stubs.Pairs()], stubs.evaluated_model(), tmp_path, listeners=listeners)
     made.evaluate(5, ["human/pairs"], contextlib.nullcontext)
     assert heard == [(5, 2, record.lines[1]["human/pairs/srocc"])]
 

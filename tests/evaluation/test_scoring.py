@@ -289,8 +289,7 @@ def test_a_resumed_run_adds_to_the_items_that_it_has(tmp_path: Path, pairs: int)
     """Other pairs under the same key would give a verdict about values and other pairs' opinions."""
     place = Record(tmp_path / "run")
     for step, callback in ((0, stubs.Pairs()), (5, stubs.Pairs(pairs=pairs))):
-        made, _ = stubs.evaluator([callback], stubs.evaluated_model(), tmp_path)
-        made.record = place
+        made, _ = stubs.evaluator([callback], stubs.evaluated_model(), tmp_path, record=place)
         made.position = lambda step: Position(step, 0, 0, 0.0)
         made.evaluate(step, ["human/pairs"], contextlib.nullcontext)
     place.close("done")

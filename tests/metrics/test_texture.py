@@ -6,10 +6,13 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from clip_align.metrics import texture as t
 
@@ -94,8 +97,9 @@ def test_humans_pooled(files: dict[str, Path]) -> None:
 def test_intervals_for_new_images_and_for_other_classes_on_trials(files: dict[str, Path]) -> None:
     """Four networks of 2019, standard errors: over classes two-way .060 to .095, over images half that of pairs."""
     for name in ("resnet50_session-1", "alexnet_session_1", "googlenet_session_1", "vgg_session_1"):
-        for new, quantile, low, high in (("images", 1.96, 0.0108, 0.0150), ("classes", 2.131, 0.059, 0.0955)):
-            bias = t.texture_bias(*trials(files[name]), classes=16, new=new)
+        choice, *cues = trials(files[name])
+        for clusters, quantile, low, high in (((), 1.96, 0.0108, 0.0150), (cues, 2.131, 0.059, 0.0955)):
+            bias = t.texture_bias(choice, *cues, classes=16, clusters=clusters)
             assert low < (bias.high - bias.low) / (2 * quantile) < high
 
 
@@ -237,7 +241,7 @@ def test_interval_of_new_images_is_that_of_the_images_within_their_pairs() -> No
     for choice, expected in ((half, 0.0161), (mixed, within)):  # Wilson's for 960 where images within pairs are alike
         bias = t.texture_bias(choice, shape, texture, classes=16)
         assert (bias.high - bias.low) / (2 * 1.963) == pytest.approx(expected, abs=5e-4)
-    wide = t.texture_bias(half, shape, texture, classes=16, new="classes")
+    wide = t.texture_bias(half, shape, texture, classes=16, clusters=(shape, texture))
     pairs = t._over_pairs(half == texture, t._pairs(shape, texture))
     assert wide.high - wide.low > pairs.high - pairs.low
 
@@ -293,3 +297,81 @@ def test_range_of_the_bias_encloses_raw_and_corrected(files: dict[str, Path]) ->
     assert t.bias_range(*trials(files["resnet50_session-1"])) == (572 / 1200, 1038 / 1200)
     assert t.bias_range(*trials(files["subject-02_session_1"])) == (54 / 1185, 278 / 1185)  # 15 without an answer
     assert np.isnan(t.bias_range([-1, -1], [0, 1], [1, 0])).all()
+
+
+def exemplars(seed: int, images: int, shapes: int, textures: int) -> tuple[np.ndarray, ...]:
+    """Trials whose decisions depend on a shape exemplar and a texture exemplar that images share, and their labels."""
+    generator = np.random.default_rng(seed)
+    shape, texture = CUES[generator.integers(0, len(CUES), images)].T
+    of = (
+        shape * shapes + generator.integers(0, shapes, images),
+        texture * textures + generator.integers(0, textures, images),
+    )
+    lean = generator.normal(size=16 * shapes)[of[0]] - generator.normal(size=16 * textures)[of[1]]
+    guess = generator.integers(0, 16, images)
+    u, v = generator.random(images), generator.random(images)
+    choice = np.where(u < 0.3, guess, np.where(v < 1 / (1 + np.exp(-lean)), shape, texture))
+    return choice, shape, texture, *of
+
+
+def crossed_by_hand(score: Callable[..., Any], trials: tuple[np.ndarray, ...]) -> float:
+    """Half-width: one exemplar of a kind left out at a time, the variances of both kinds added."""
+    choice, shape, texture, *kinds = trials
+    variance, degrees = 0.0, []
+    for labels in kinds:
+        names = np.unique(labels[shape != texture])
+        left = [score(*(v[labels != name] for v in (choice, shape, texture)), 16).value for name in names]
+        variance += (len(names) - 1) / len(names) * ((np.array(left) - np.mean(left)) ** 2).sum()
+        degrees.append(len(names) - 1)
+    return float(stats.t.ppf(0.975, min(degrees)) * np.sqrt(variance))
+
+
+@pytest.mark.parametrize("score", [t.texture_bias, t.texture_bias_corrected])
+def test_intervals_over_crossed_exemplars_are_those_by_hand(score: Callable[..., Any]) -> None:
+    trials = exemplars(0, 1200, shapes=6, textures=3)
+    both = score(*trials[:3], 16, clusters=trials[3:])
+    assert (both.high - both.low) / 2 == pytest.approx(crossed_by_hand(score, trials), rel=1e-9)
+    one = score(*trials[:3], 16, clusters=trials[3:4])
+    assert (one.high - one.low) / 2 == pytest.approx(crossed_by_hand(score, trials[:4]), rel=1e-9)
+    assert both.value == one.value == score(*trials[:3], 16).value
+    assert both.high - both.low > one.high - one.low
+
+
+def test_without_guesses_both_biases_have_one_interval() -> None:
+    choice, shape, texture, *kinds = exemplars(1, 1200, shapes=6, textures=3)
+    choice = np.where((choice == shape) | (choice == texture), choice, shape)
+    raw, corrected = (f(choice, shape, texture, 16, clusters=kinds) for f in (t.texture_bias, t.texture_bias_corrected))
+    assert (raw.value, raw.low, raw.high) == (corrected.value, corrected.low, corrected.high)
+
+
+def test_images_whose_cues_agree_do_not_count_as_clusters() -> None:
+    choice, shape, texture, *kinds = exemplars(2, 600, shapes=6, textures=3)
+    more = [np.concatenate((v, np.full(40, 1000 + i))) for i, v in enumerate(kinds)]
+    same = np.concatenate((shape, np.zeros(40, int))), np.concatenate((texture, np.zeros(40, int)))
+    for score in (t.texture_bias, t.texture_bias_corrected):
+        with_agreeing = score(np.concatenate((choice, np.zeros(40, int))), *same, 16, clusters=more)
+        assert with_agreeing == score(choice, shape, texture, 16, clusters=kinds)
+
+
+def test_clusters_that_do_not_fit_are_refused() -> None:
+    choice, shape, texture, *kinds = exemplars(2, 600, shapes=6, textures=3)
+    with pytest.raises(ValueError, match="one label for each of the 600 images"):
+        t.shape_hits(choice, shape, texture, [kinds[0][1:]])
+    with pytest.raises(ValueError, match="one or two kinds of clusters, not 3"):
+        t.texture_hits(choice, shape, texture, [*kinds, kinds[0]])
+    one = [np.zeros(600)]
+    assert t.texture_bias_corrected(choice, shape, texture, 16, one).reason == "no interval: too few clusters"
+    hits = t.shape_hits(choice, shape, texture, one)
+    assert (hits.low, hits.high) == (None, None)
+
+
+def test_corrected_bias_over_exemplars_of_published_trials(files: dict[str, Path]) -> None:
+    """ResNet-50's raw bias: standard error .041 to .055 over exemplars, .015 over images."""
+    path = files["resnet50_session-1"]
+    with path.open(newline="") as file:
+        stems = [row["imagename"].rpartition("_")[2].partition(".")[0] for row in csv.DictReader(file)]
+    kinds = [np.array([stem.split("-")[side] for stem in stems]) for side in (0, 1)]
+    raw, corrected = (f(*trials(path), 16, clusters=kinds) for f in (t.texture_bias, t.texture_bias_corrected))
+    errors = [(e.high - e.low) / (2 * stats.t.ppf(0.975, 47)) for e in (raw, corrected)]
+    assert 0.041 <= errors[0] <= 0.055
+    assert errors[0] < errors[1] < 2 * errors[0]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -24,11 +24,11 @@ from clip_align.callbacks.toolkit import (
     UserError,
     accuracy,
     known_classes,
-    ratio,
     read_rgb,
-    undefined,
-    why_gate_closed,
-    why_no_decisions,
+    shape_hits,
+    texture_bias,
+    texture_bias_corrected,
+    texture_hits,
 )
 
 NAMES = (
@@ -84,22 +84,34 @@ class CueConflict(PerceptualCallback):
         return self.known.reason
 
     def scores_among(self, classes: int) -> Sequence[Score]:
-        """The bias, the hits of both cues, and accuracy where they agree."""
+        """The bias as published and corrected for guesses, the hits of both cues, and accuracy where they agree."""
         unit = self.known.unit("shape and texture exemplars, two-way jackknife, t")
         cue = partial(Score, unit=unit, drawn_after=2)
+        biased = partial(cue, direction="higher = decided by texture, lower = by shape")
         named = partial(cue, chance=self.known.chance, role="companion", by="shape_class")
         return (
-            cue(
+            biased(
                 "texture_bias",
                 "texture bias",
-                partial(bias, classes=classes),
-                direction="higher = decided by texture, lower = by shape",
+                partial(bias, metric=texture_bias, classes=classes),
                 chance=0.5,
                 ceilings={"people": TEXTURE_OF_PEOPLE},
                 role="headline",
             ),
-            named("shape_hits", "shape hits", partial(hits, cue=0), direction="higher = more for shape"),
-            named("texture_hits", "texture hits", partial(hits, cue=1), direction="higher = more for texture"),
+            biased(
+                "texture_bias_corrected",
+                "corrected for guesses",
+                partial(bias, metric=texture_bias_corrected, classes=classes),
+                role="companion",
+                drawn_after_of="texture_bias",
+            ),
+            named("shape_hits", "shape hits", partial(hits, metric=shape_hits), direction="higher = more for shape"),
+            named(
+                "texture_hits",
+                "texture hits",
+                partial(hits, metric=texture_hits),
+                direction="higher = more for texture",
+            ),
             Score(
                 "accuracy_same",
                 "no conflict",
@@ -131,27 +143,27 @@ class CueConflict(PerceptualCallback):
         )
 
 
-def cues(items: Items, conflict: bool) -> tuple[Items, Any, Any]:
-    """The items whose cues disagree, or agree; which decisions [N] name the shape's class, which the texture's."""
-    of = items.where((items.column("shape") != items.column("texture")) == conflict)
-    return of, of.model["choice"] == of.column("shape"), of.model["choice"] == of.column("texture")
+def hits(items: Items, metric: Callable[..., Estimate]) -> Estimate:
+    """Decisions for one cue, of all about conflicts."""
+    return metric(*decisions(items), clusters=exemplars(items))
 
 
-def hits(items: Items, cue: int) -> Estimate:
-    """Decisions for one cue, 0 shape, 1 texture, of all about conflicts."""
-    of, *named = cues(items, conflict=True)
-    reason = why_no_decisions(of.model["choice"])
-    return undefined(reason) if reason else ratio(named[cue], np.ones(len(of)), *map(of.column, EXEMPLARS))
+def bias(items: Items, metric: Callable[..., Estimate], classes: int) -> Estimate:
+    """A bias of the conflicts, undefined while the decisions hardly follow either cue."""
+    return metric(*decisions(items), classes, clusters=exemplars(items))
 
 
-def bias(items: Items, classes: int) -> Estimate:
-    """T/(S + T) of the conflicts, undefined while the decisions hardly follow either cue."""
-    of, for_shape, for_texture = cues(items, conflict=True)
-    reason = why_gate_closed(of.model["choice"], of.column("shape"), of.column("texture"), classes)
-    return undefined(reason) if reason else ratio(for_texture, for_shape | for_texture, *map(of.column, EXEMPLARS))
+def decisions(items: Items) -> tuple[Any, Any, Any]:
+    """Choice, class of the shape and class of the texture, each [N]."""
+    return items.model["choice"], items.column("shape"), items.column("texture")
+
+
+def exemplars(items: Items) -> list[Any]:
+    """Labels [N] of the shape's and the texture's exemplar, which images share."""
+    return [items.column(name) for name in EXEMPLARS]
 
 
 def accuracy_same(items: Items) -> Estimate:
     """Accuracy where both cues are of one class."""
-    of = cues(items, conflict=False)[0]
+    of = items.where(items.column("shape") == items.column("texture"))
     return accuracy(of.model["choice"], of.human)

@@ -144,7 +144,7 @@ def test_cue_conflict_asks_among_the_words_that_the_model_knows(cues: Path, tmp_
     callback = cue_conflict.CueConflict(str(cues), images=80)
     fields = evaluated([callback], evaluated_model(tokenizer=Words(unknown=["boat", "photo", "oven"])), tmp_path)
     assert len(callback.stems) == 45  # 5 of each of the 9 pairs of bear, car, dog
-    score = callback.scores[1]
+    score = next(score for score in callback.scores if score.name == "shape_hits")
     assert score.chance == 1 / 14
     assert "14 of 16 classes" in score.unit
     assert fields["texture/cue_conflict/shape_hits"] is not None
@@ -169,7 +169,7 @@ def test_cue_conflict_counts_resnet50s_decisions(shared_data: Path) -> None:
         dict(zip(cue_conflict.EXEMPLARS, np.array(callback.exemplars).T, strict=True)),
         {"shape": shape, "texture": texture},
     )
-    bias, shape_hits, texture_hits, same = (score.estimate(items) for score in callback.scores)
+    bias, corrected, shape_hits, texture_hits, same = (score.estimate(items) for score in callback.scores)
     assert bias.value == 572 / (162 + 572)
     assert (shape_hits.value, texture_hits.value) == (162 / 1200, 572 / 1200)
     assert same.value == 0.775
@@ -177,6 +177,10 @@ def test_cue_conflict_counts_resnet50s_decisions(shared_data: Path) -> None:
     assert bias.high is not None
     assert 0.192 < 1 - bias.value < 0.251
     assert bias.high - bias.low > 0.251 - 0.192  # wider than over images, which share exemplars
+    assert corrected.value == pytest.approx((572 - 466 / 14) / (162 + 572 - 2 * 466 / 14))
+    assert corrected.low is not None
+    assert corrected.high is not None
+    assert corrected.high - corrected.low > bias.high - bias.low  # the number of guesses is estimated too
 
 
 def test_cue_conflict_refuses_a_subset_that_nobody_asked_for(cues: Path) -> None:

@@ -140,7 +140,7 @@ def test_lines_for_callbacks(package: Path) -> None:
     write(package, "other", "class Other: ...\n")
     configured = {
         "fine": CallbackConfig("outside_pkg.m.C", {"root": "/a", "every_n_steps": 5, "name": None}),
-        "bad": CallbackConfig("outside_pkg.m.C", {"n": "two", "distanse": 1, "layers": "all", "batch_size": 0}),
+        "bad": CallbackConfig("outside_pkg.m.C", {"n": "two", "distanse": 1, "layers": "al", "batch_size": 0}),
         "unset": CallbackConfig("outside_pkg.m.C", {"root": "???"}),
         "other": CallbackConfig("outside_pkg.other.Other"),
         "gone": CallbackConfig("not_installed_pkg.m.C"),
@@ -152,7 +152,7 @@ def test_lines_for_callbacks(package: Path) -> None:
         "callbacks.bad.n: 'two' is not a whole number",
         "callbacks.bad.distanse: unknown key; valid under callbacks.bad: batch_size, every_n_steps, layers, mean, "
         "model, n, name, root, std, tokenizer, tokens, view",
-        "callbacks.bad.layers: 'all' is not a list: callbacks.bad.layers=[…]",
+        "callbacks.bad.layers: 'al' is not a whole number or projection or all",
         "callbacks.bad.batch_size: 0 is out of range; it must be at least 1",
         "callbacks.bad.root: not given; the callback needs it: callbacks.bad.root=…",
         "callbacks.unset.root: not given; this key has no default: callbacks.unset.root=…",

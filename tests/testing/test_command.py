@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import stubs
 
+from clip_align.evaluation.model_info import ModelInfo
+from clip_align.processes.ranks import Ranks
 from clip_align.testing import battery
 from clip_align.testing.__main__ import main
 from clip_align.testing.stubs import ConstantModel, StubModel, Words
@@ -100,6 +102,63 @@ def test_what_cannot_be_built_is_one_line(arguments: list[str], line: str, capsy
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert said[0].startswith(line)
+
+
+class Large(stubs.Pairs):
+    """Needs an input of 32 px and a word."""
+
+    def adapt(self, model: ModelInfo) -> str | None:
+        if model.image_size < 32:
+            return f"32 px are needed, the model has {model.image_size}"
+        return f"no word for {unknown[0]}" if (unknown := model.unknown(["a red boat"])) else None
+
+
+def test_a_benchmark_that_is_null_for_the_stub_fails_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(battery.CheckFailedError) as caught:
+        battery.check_all(Large, tmp_path)
+    assert str(caught.value) == (
+        "human/pairs is null for the battery's model (16 px, 4,096 words), so that its items are not checked: "
+        "32 px are needed, the model has 16; give it another one, battery.Stub(size=64) or --size=64"
+    )
+    battery.check_all(Large, tmp_path, battery.Stub(size=32))
+    with pytest.raises(battery.CheckFailedError, match="no word for boat"):
+        battery.is_not_null(Large, tmp_path, battery.Stub(size=32, unknown=("boat",)))
+
+
+@pytest.mark.parametrize("check", [*battery.CHECKS, battery.same_on_two_ranks], ids=lambda check: check.__name__)
+def test_every_check_uses_the_stub_that_is_given(
+    check: battery.Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more than a check of the benchmark itself needs: each builds the model that it is given, and no other."""
+    sizes: list[int] = []
+    built = battery.Stub.evaluated
+
+    def evaluated(self: battery.Stub, *kind: type[StubModel]) -> object:
+        sizes.append(self.size)
+        return built(self, *kind)
+
+    monkeypatch.setattr(battery.Stub, "evaluated", evaluated)
+    if check is battery.same_on_two_ranks:
+        assert battery.event_fields(stubs.Pairs(), tmp_path, Ranks(), battery.Stub(size=24)) is not None
+    else:
+        check(stubs.Pairs, tmp_path, battery.Stub(size=24))
+    assert set(sizes) == {24}
+
+
+@pytest.mark.parametrize("size", [4, 17, 64])
+def test_a_stub_of_any_size_and_vocabulary(size: int, tmp_path: Path) -> None:
+    stub = battery.Stub(size=size, words=50, context_length=7)
+    assert stub.tokenizer()(["a b c"]).shape == (1, 7)
+    battery.writes_what_it_declares(lambda: stubs.Named(tokenizer=stub.tokenizer()), tmp_path, stub)
+
+
+def test_the_command_takes_another_stub(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["clip_align.callbacks.human.tid2013_remade.TID2013Remade", "--size=2", "--sice=3", "tiles"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "tiles: not of the form argument=value",
+        "--size: 2 is out of range; it must be at least 4",
+        "--sice: unknown key; did you mean size?",
+    ]
 
 
 def test_help_and_nothing(capsys: pytest.CaptureFixture[str]) -> None:

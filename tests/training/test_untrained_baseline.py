@@ -54,7 +54,8 @@ def test_mean_and_spread_over_five_initialisations_are_measured_once(tmp_path: P
     assert not untrained.carried(callback)
     line = untrained.line_with(callback, found, 8)
     assert line["scores"][0]["baselines"] == found["srocc"]
-    assert (line["key"], line["n"]) == ("human/x", 8)
+    assert (line["key"], line["n"], line["weights"]) == ("human/x", 8, "raw")
+    assert untrained.line_with(callback, found, 8, "ema")["weights"] == "ema"
     assert untrained.carried(callback)
 
 

@@ -52,7 +52,7 @@ class WorldCueConflict(WorldBenchmark):
             partial(_estimate, metric, classes=classes)
             for metric in (texture.texture_bias, texture.texture_bias_corrected)
         )
-        raw_wide, corrected_wide = (partial(compute, new="classes") for compute in (raw, corrected))
+        raw_wide, corrected_wide = (partial(compute, other_classes=True) for compute in (raw, corrected))
         return (
             bias("texture_bias", "texture bias", raw, unit=images, chance=0.5, role="headline"),
             as_raw("texture_bias_corrected", CORRECTED, corrected, unit=images, role="companion"),
@@ -98,8 +98,12 @@ class WorldCueConflict(WorldBenchmark):
         )
 
 
-def _estimate(metric: Callable[..., Estimate], items: Items, **options: int | str) -> Estimate:
-    return metric(items.model["choice"], items.human, items.conditions["texture"], **options)
+def _estimate(
+    metric: Callable[..., Estimate], items: Items, classes: int | None = None, other_classes: bool = False
+) -> Estimate:
+    cues = items.human, items.conditions["texture"]
+    among = () if classes is None else (classes,)
+    return metric(items.model["choice"], *cues, *among, clusters=cues if other_classes else ())
 
 
 def _notes(choice: ArrayLike, shape: ArrayLike, of_texture: ArrayLike) -> dict[str, float]:
