@@ -131,7 +131,7 @@ def _step(clip: ClipModel, context: Callable[[], AbstractContextManager[object]]
             image, text = clip.model.encode_image(images), clip.model.encode_text(texts)  # type: ignore[operator]
         loss = infonce(image, text, clip.model.logit_scale)  # type: ignore[arg-type]
     loss.backward()  # type: ignore[no-untyped-call]
-    clip.model.zero_grad()
+    clip.model.zero_grad()  # the gradients are counted with the weights, and their memory is free for the next trial
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return sum(sizes.values())
