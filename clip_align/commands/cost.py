@@ -152,7 +152,7 @@ def _step(
         loss = criterion(image, text, clip.model.logit_scale)
     loss.backward()
     for module in (clip.model, criterion):
-        module.zero_grad()
+        module.zero_grad()  # gradients are counted with the weights, and their memory is free for the next trial
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return sum(sizes.values())

@@ -314,6 +314,7 @@ def _cost(
     def events(some: Sequence[PerceptualCallback]) -> int:
         return sum(step > done for step in event_steps(some, config.evaluation.early_steps, start.max_steps))
 
+    # one by one: each has its own schedule
     encoded = sum(events([c]) * images_per_event([c], found.size_px) for c in callbacks)
     most = images_per_event(callbacks, found.size_px)
     _costs("evaluations", f"{events(callbacks)}, the largest of {most:,} images at {found.size_px} px, tiles counted")

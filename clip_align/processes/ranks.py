@@ -49,6 +49,7 @@ class Ranks:
             error, lines = e, [f"{what}: {type(e).__name__}: {e}".replace("\n", " ")]
         if self.world > 1:
             answers: list[Any] = [None] * self.world
+            # before anything is raised: every rank comes here
             dist.all_gather_object(answers, lines, group=self._group)
             failed = [(rank, answer) for rank, answer in enumerate(answers) if answer]
             if failed and lines is None:

@@ -58,7 +58,7 @@ class Checkpoints(pl.Callback):
         self.record, self.resume_with = record, resume_with
         self.last_evaluated: int | None = None
         self.best: tuple[float, int] | None = None  # value and step
-        self._saved = -1
+        self._saved = -1  # step of the last checkpoint, so that none is saved twice
         self.ending = threading.Lock()  # held while a failed run is saved: here, or by `Rescue`, maybe in a thread
         self._restored: list[dict[str, Any]] = []
         self._trainer: pl.Trainer | None = None
@@ -144,7 +144,7 @@ class Checkpoints(pl.Callback):
             "best": list(self.best) if self.best else None,
             "best_of": self.best_key,
             "ranks": self.ranks.world,
-            "random_states": self.ranks.gather(random_states()),
+            "random_states": self.ranks.gather(random_states()),  # a collective: every rank saves
         }
 
     def on_load_checkpoint(
@@ -172,6 +172,7 @@ class Checkpoints(pl.Callback):
             return
         step = self.train_log.run_position.step
         fit = self.train_log.whole and step != self._saved and self.all_finite(module)
+        # a collective: no rank may wait in a save that another one does not begin
         if not highest(int(not fit))[0]:
             self._save_step(now=True)
         if self._saved == step and self.train_log.whole:
@@ -186,7 +187,7 @@ class Checkpoints(pl.Callback):
         trainer = self._trainer
         if trainer is None:
             return
-        self.stop_check.check_losses()
+        self.stop_check.check_losses()  # a collective; what follows a NaN must not become the last good checkpoint
         if not finite_weights(trainer.lightning_module):
             raise RunError(
                 f"weights are not finite after step {self.train_log.run_position.step} although the loss was; "

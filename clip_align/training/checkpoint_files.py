@@ -55,7 +55,7 @@ def step_files(folder: Path) -> list[Path]:
 def point_last(folder: Path, name: str) -> None:
     """``last.ckpt`` becomes ``name``: a second name of the same file, a copy where the file system has none."""
     with replacing(folder / LAST) as temporary:
-        temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)  # os.link refuses a name that is taken
         try:
             os.link(folder / name, temporary)
         except OSError:
@@ -106,6 +106,7 @@ def newest(folder: Path) -> Newest | None:
             reason, content = reason_of(error), {}
         if reason is None and OWN in content:
             return Newest(names[0], content, tuple(given_up))
+        # by the name of its step, where it has one
         given_up.append(GivenUp(names[-1].name, reason or "not a checkpoint of clip-align"))
     if given_up:
         first = given_up[0]

@@ -118,7 +118,7 @@ class CheckpointWriter(CheckpointIO):
 
     def _wait(self) -> None:
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join()  # from here on its error and its file can be read
             self._thread = None
         error, self._error = self._error, None
         if error is not None:
@@ -164,7 +164,7 @@ def _write(path: Path, fill: Callable[[io.BufferedWriter], object], then: Callab
             fill(file)
             file.flush()
             os.fsync(file.fileno())
-        then()
+        then()  # after the rename: older files go only when this one is there
 
 
 def _copy(snapshot: memoryview, file: io.BufferedWriter) -> None:

@@ -84,7 +84,7 @@ class CLIPModule(pl.LightningModule):
         image = self.model.encode_image(image)  # [B, D], not normalized
         text = self.model.encode_text(batch["text"])  # [B, D]
         loss: Tensor = self.loss(image, text, self.model.logit_scale, *ranks())  # float32, outside autocast
-        self.losses.add(self.step_under_way, loss, batch["keys"])
+        self.losses.add(self.step_under_way, loss, batch["keys"])  # stays on the device: reading it would wait for it
         return loss
 
     @property
@@ -99,6 +99,7 @@ class CLIPModule(pl.LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Only what the model reads: walking through a hundred keys costs more than the copy."""
         moved = {name: batch[name].to(device, non_blocking=True) for name in ("image", "text")}
+        # cursor and keys stay on the host, where they are read
         return {**batch, **moved}
 
     def configure_optimizers(self) -> Any:
@@ -114,7 +115,7 @@ class CLIPModule(pl.LightningModule):
         scheduler: Any = self.lr_schedulers()
         self.skipped = int(self.global_step) - scheduler.last_epoch  # torch's name for the steps it has counted
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate(scheduler.last_epoch + 1)
+            group["lr"] = self.learning_rate(scheduler.last_epoch + 1)  # loaded with the optimizer: the former length's
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None

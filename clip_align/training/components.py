@@ -86,8 +86,9 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     if others:
         notify(others)
     words = start.words if start.words is not None else tiny_words(config.model, data.captions)
-    seed_everything(config.seed)
+    seed_everything(config.seed)  # right before the weights are drawn: reading data may have drawn numbers
     clip = build_model(config.model, words)
+    # known only now: the words are found in the captions, the size may be the architecture's
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
     for line in data.check_words():
         notify(line)

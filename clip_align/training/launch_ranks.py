@@ -117,6 +117,7 @@ def join_process_group(layout: RankLayout, stall_limit_s: float) -> Peers | None
             torch.cuda.set_device(layout.local_rank)
         store, _, _ = next(iter(rendezvous("env://", layout.rank, layout.world, timeout=PATIENCE)))
         store.set(f"met/{layout.rank}", "")
+        # the first rank may prepare for longer than the group's time-out allows
         store.wait([f"met/{rank}" for rank in range(layout.world)], PATIENCE)
         dist.init_process_group(
             "nccl" if layout.gpu else "gloo",
@@ -175,6 +176,7 @@ class ChildRanks:
             environment = {**os.environ, **environment_of(rank, world, port), torchrun.OURS: "1"}
             command = [sys.executable, "-m", "clip_align.training.child_rank", str(os.getpid())]
             self._outputs.append(output)
+            # into a file: a pipe that nobody reads would fill up and stop the child
             process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output)
             self._processes.append(process)
             with contextlib.suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]

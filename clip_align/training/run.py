@@ -93,6 +93,7 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
         run_end.children.may_end()
     run_end.code = exit_code(loop.stop_check.stopping)
     if layout.world > 1:
+        # what follows is rank 0's alone: the others end here
         dist.destroy_process_group()
     if opened is not None and run_end.code == 0:
         after_training(
@@ -141,7 +142,7 @@ def _open_record(
     config = start.config
     add_cached_untrained(components, config.model, config.trainer.precision)
     folder = folder_of(start)
-    run_end.folder = folder.path
+    run_end.folder = folder.path  # before the record is opened: a failure there is noted in the folder
     opened = open_run(folder, start, components, world, argv)
     run_end.record = opened.record
     return opened
