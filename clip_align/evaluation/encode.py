@@ -182,7 +182,7 @@ def encode(
             try:
                 for name, part in of_rank.items():
                     part.into(answers[name])
-            except Exception as error:  # features of another width, say: rank 0 must not leave the loop
+            except Exception as error:  # such as features of another width: rank 0 must not leave the loop
                 failure.append(error)
     ranks.together(lambda: _raise(failure), RunError, "encoding")
     return answers
