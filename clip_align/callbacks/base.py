@@ -89,7 +89,7 @@ class CheckedArguments(ABCMeta):
         self = super().__call__(*in_order, *args[len(in_order) :], **{name: taken[name] for name in kwargs})
         bound.apply_defaults()  # the record names every argument, whether it was given or not
         self._options = {name: _plain(value) for name, value in {**_by_name(bound), **taken}.items()}
-        self.layers_given = "layers" in given  # what is asked for must exist; a default may be null
+        self.layers_given = "layers" in given  # a layer that the user named must exist; a default may be null
         return self
 
 

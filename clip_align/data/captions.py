@@ -31,19 +31,16 @@ def captions_of(raw: bytes, is_json: bool) -> list[str]:
     if "caption" not in value and value:  # its keys show under which name the caption may be
         raise BadSample(NO_CAPTION, f"its json has: {_shown(list(value))}")
     value = value.get("caption")
-    return _several(value) if isinstance(value, list) else [clean(value)]
-
-
-def _several(values: list[object]) -> list[str]:
-    """The usable entries of a list; raises the error of the first one if none is usable."""
-    good, reasons = [], [BadSample(NO_CAPTION)] if not values else []
-    for value in values[:MOST_CAPTIONS]:
+    if not isinstance(value, list):
+        return [clean(value)]
+    good, reasons = list[str](), list[BadSample]()
+    for entry in value[:MOST_CAPTIONS]:
         try:
-            good.append(clean(value))
+            good.append(clean(entry))
         except BadSample as error:
             reasons.append(error)
-    if not good:
-        raise reasons[0]
+    if not good:  # the cause of the first entry stands for all
+        raise reasons[0] if reasons else BadSample(NO_CAPTION)
     return good
 
 

@@ -23,7 +23,7 @@ def open_file(path: str) -> BinaryIO:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, f"it is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a file", path)
         return open(handle, "rb", buffering=0)  # a buffer would read more than is used
-    except BaseException:  # the descriptor is nobody's yet
+    except BaseException:  # no file object owns the descriptor yet
         os.close(handle)
         raise
 

@@ -158,7 +158,7 @@ def _miscounted(path: str, index: ShardIndex) -> str | None:
     stats = path.removesuffix(".tar") + "_stats.json"
     try:
         with open_file(stats) as file:
-            expected = json.loads(file.read())["successes"]  # img2dataset's word for samples written
+            expected = json.loads(file.read())["successes"]  # img2dataset's name for samples written
     except FileNotFoundError:
         return None
     except (RecursionError, OSError, ValueError, KeyError, TypeError):

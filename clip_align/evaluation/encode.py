@@ -178,11 +178,11 @@ def encode(
         except Exception as error:  # whatever the model raises: the other ranks wait in ``gather``
             failure.append(error)
         # gathered in each round, so that rank 0 never holds more than one round of other ranks' results
-        for of_rank in ranks.gather(parts):  # of all ranks on rank 0, nothing elsewhere
+        gathered = ranks.gather(parts)  # of all ranks on rank 0, nothing elsewhere
+        for name, part in ((name, part) for of_rank in gathered for name, part in of_rank.items()):
             try:
-                for name, part in of_rank.items():
-                    part.into(answers[name])
-            except Exception as error:  # features of another width, say: rank 0 must not leave the loop
+                part.into(answers[name])
+            except Exception as error:  # such as features of another width: rank 0 must not leave the loop
                 failure.append(error)
     ranks.together(lambda: _raise(failure), RunError, "encoding")
     return answers

@@ -67,6 +67,6 @@ def normalized(pixels: torch.Tensor, evaluated_model: EvaluatedModel) -> torch.T
 
 
 def _channels_last(model: torch.nn.Module) -> bool:
-    # of convolutions; one whose sides are 1 is contiguous either way, and says nothing
+    # of convolutions; one of 1 x 1 is contiguous in both formats, and does not count
     kernels = (p for p in model.parameters() if p.ndim == 4)
     return any(p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in kernels)

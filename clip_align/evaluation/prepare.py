@@ -103,12 +103,11 @@ def _refuse_conflicts(plans: Sequence[Plan]) -> None:
     first: dict[tuple[str, View], tuple[str, Stimulus]] = {}
     for plan in plans:
         key = plan.benchmark.key
-        for (_, view), stimuli in plan.stimuli.items():
-            for stimulus in stimuli:
-                other, same = first.setdefault((stimulus.id, view), (key, stimulus))
-                # within one benchmark ids are unique already
-                if other != key and maker(same) != maker(stimulus):
-                    raise UserError(f"{key} and {other} name the stimulus {stimulus.id} and make it differently")
+        for view, stimulus in ((view, s) for (_, view), stimuli in plan.stimuli.items() for s in stimuli):
+            other, same = first.setdefault((stimulus.id, view), (key, stimulus))
+            # within one benchmark ids are unique already
+            if other != key and maker(same) != maker(stimulus):
+                raise UserError(f"{key} and {other} name the stimulus {stimulus.id} and make it differently")
 
 
 def by_view(benchmark: Benchmark, size: int) -> dict[Group, list[Stimulus]]:

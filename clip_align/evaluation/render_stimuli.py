@@ -88,7 +88,7 @@ def _in_own_process(jobs: Sequence[Job], notify: Notify) -> bool:
             env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=errors,  # a file: a full pipe that nobody reads would block the process
+            stderr=errors,  # a file: a full pipe that is not read would block the process
             text=True,
         )
         try:
@@ -193,7 +193,7 @@ def _all_images(job: Job, processes: int, how: Callable[..., ImageArray]) -> Ite
     except BrokenProcessPool:
         raise UserError(f"{job.name}: a process that made images was killed; is there enough memory?") from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # after an error nobody waits for the other images
+        pool.shutdown(wait=False, cancel_futures=True)  # after an error the other images are not needed
 
 
 def _one_image(

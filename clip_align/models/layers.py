@@ -53,11 +53,9 @@ def encode_layers(model: nn.Module, images: torch.Tensor, layers: Iterable[int],
     if wrong:
         has = f"layers 0 to {len(blocks)}" if blocks else "no accessible layers"
         raise RunError(f"layers: no layer {wrong[0]}: {type(model).__name__}'s image tower has {has}")
-    length_first = _length_first(model)
-    channels_last = _channels_last(model)
 
     def hook(number: int, output: Any) -> None:
-        take(number, _as_tokens(output, length_first, channels_last))
+        take(number, _as_tokens(model, output))
 
     with ExitStack() as hooks:  # removed also if the model raises
         for number in numbers:
@@ -100,26 +98,18 @@ class _Stem(nn.Module):
         self.register_forward_hook = last.register_forward_hook  # type: ignore[method-assign]
 
 
-def _length_first(model: nn.Module) -> bool:
-    """Whether the blocks see tokens as [T, N, width]: open_clip's older transformers."""
-    transformer = getattr(getattr(model, "visual", None), "transformer", None)
-    return not getattr(transformer, "batch_first", True)
-
-
-def _channels_last(model: nn.Module) -> bool:
-    """Whether the blocks' maps are [N, H, W, C]: timm's Swin."""
-    trunk = getattr(getattr(model, "visual", None), "trunk", None)
-    return bool(getattr(trunk, "output_fmt", "NCHW") == "NHWC")
-
-
-def _as_tokens(output: Any, length_first: bool, channels_last: bool) -> torch.Tensor:
+def _as_tokens(model: nn.Module, output: Any) -> torch.Tensor:
+    """The output of one of the model's blocks as tokens [N, T, width]."""
+    visual: Any = getattr(model, "visual", None)
     # blocks that put out more than features put them first
     tensor: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
-    if tensor.ndim == 3:
-        return tensor.transpose(0, 1) if length_first else tensor
+    if tensor.ndim == 3:  # [T, N, width] in open_clip's older transformers
+        batch_first = getattr(getattr(visual, "transformer", None), "batch_first", True)
+        return tensor if batch_first else tensor.transpose(0, 1)
     if tensor.ndim != 4:
         raise RunError(
             f"layers: a block puts out {tuple(tensor.shape)}; tokens [N, T, D] or maps [N, C, H, W] are read"
         )
-    # [N, H, W, C] or [N, C, H, W] to [N, H * W, C], row by row
+    # [N, H, W, C] (timm's Swin) or [N, C, H, W] to [N, H * W, C], row by row
+    channels_last = getattr(getattr(visual, "trunk", None), "output_fmt", "NCHW") == "NHWC"
     return tensor.flatten(1, 2) if channels_last else tensor.flatten(2).transpose(1, 2)

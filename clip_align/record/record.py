@@ -316,7 +316,7 @@ def drawn(evaluations: Iterable[EvaluationLine], benchmark: str, score: ScoreEnt
         running = running + 1 if line.get(gate) is not None else 0
         if found.value is None or running >= needed:
             points.append(Drawn(line, *found))
-        elif len(lines) == 1:  # a figure of one evaluation would else be empty
+        elif len(lines) == 1:  # otherwise the figure of a single evaluation would be empty
             points.append(Drawn(line, found.value, found.low, found.high, "one evaluation"))
         else:
             times = f"{running} evaluation{'s' if running > 1 else ''} running"

@@ -49,20 +49,10 @@ def _cracked() -> Field:
     return _light(distance[..., 1] - distance[..., 0] > 0.16)  # nearest and second nearest point
 
 
-def _woven() -> Field:
-    across = (np.floor(_P) + np.floor(_Q)) % 2 == 0
-    return _light(np.where(across, _Q, _P) * 2 % 1.0 < 0.55)
-
-
 def _scaly() -> Field:
     row = np.floor(_Q * 2)
     x = _centred(_P + 0.5 * (row % 2))
     return _light(np.abs(np.hypot(x, _Q * 2 % 1.0 / 1.6) - 0.48) > 0.1)
-
-
-def _brick() -> Field:
-    row = np.floor(_Q)
-    return _light(((_P / 2 + 0.5 * (row % 2)) % 1.0 > 0.14) & (_Q % 1.0 > 0.3))
 
 
 # A period is about five pixels of a 32 px image: features much finer than half of it would be lost.
@@ -73,8 +63,8 @@ _MAKERS: dict[str, Callable[[], Field]] = {
     "gridded": lambda: _light((_P % 1.0 > 0.28) & (_Q % 1.0 > 0.28)),
     "zigzag": lambda: _light((_Q + np.abs(_centred(_P / 2))) % 1.0 < 0.5),
     "ringed": lambda: _light(np.hypot(_centred(_P / 2), _centred(_Q / 2)) % 0.33 < 0.165),
-    "brick": _brick,
-    "woven": _woven,
+    "brick": lambda: _light(((_P / 2 + 0.5 * (np.floor(_Q) % 2)) % 1.0 > 0.14) & (_Q % 1.0 > 0.3)),
+    "woven": lambda: _light(np.where((np.floor(_P) + np.floor(_Q)) % 2 == 0, _Q, _P) * 2 % 1.0 < 0.55),
     "marbled": lambda: 0.5 + 0.5 * np.clip(1.5 * _noise(1, 0.35, 0.35), -1, 1),
     "speckled": lambda: _light(_noise(3, 0.07, 0.07) < 0),
     "scaly": _scaly,
