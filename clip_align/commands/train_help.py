@@ -12,8 +12,8 @@ from clip_align import open_clip_names
 from clip_align.config import conf_dir
 from clip_align.errors import UserError
 from clip_align.settings import yaml_keys
-from clip_align.settings.callback_check import not_in_this_release
 from clip_align.settings.compose import group_names, hydra, options
+from clip_align.settings.placeholders import placeholders
 from clip_align.spelling import nearest
 
 KEYS = (
@@ -50,10 +50,10 @@ def text() -> str:
     with hydra() as loader:
         for group in group_names(loader):
             known = options(group, loader)
-            off = unusable(group)
+            off = placeholders(group)
             names = [f"{o}{'*' if o in defaults.get(group, ()) else ''}{'†' if o in off else ''}" for o in known]
             lines += textwrap.wrap(" ".join(names), 104, initial_indent=f"  {group:13}", subsequent_indent=" " * 15)
-    lines += [f"  † not in this release: {LATER}"] if any(unusable(group) for group in yaml_keys.groups()) else []
+    lines += [f"  † not in this release: {LATER}"] if any(placeholders(group) for group in yaml_keys.groups()) else []
     lines += ["", "Common keys:", *(f"  {key:36} {what}" for key, what in KEYS)]
     lines += ["", "Examples:", *(f"  {example}" for example in EXAMPLES)]
     lines += ["", f"Every key with its unit: the yaml files in {conf_dir()}"]
@@ -82,7 +82,7 @@ def of_group(name: str) -> str:
         raise UserError(f"--help {name}: no such group or option; {hint}valid: {', '.join(known)}")
     lines = [] if option else _of_every_option(group)
     chosen = [option] if option else yaml_keys.options(group) if group in yaml_keys.groups() else []
-    off = unusable(group)
+    off = placeholders(group)
     for name in chosen:
         path = conf_dir() / group / f"{name}.yaml"
         mark = [f"  († not in this release: {LATER})"] if name in off else []
@@ -92,25 +92,6 @@ def of_group(name: str) -> str:
         lines += ["", "model.name: these names of open_clip need no network"]
         lines += _wrapped(" ".join(open_clip_names.offline_names()), "  ")
     return "\n".join(lines).lstrip("\n")
-
-
-def unusable(group: str) -> set[str]:
-    """Options of a group whose callbacks, or some of them, have no loader yet."""
-    there = {name: conf_dir() / "callbacks" / f"{name}.yaml" for name in yaml_keys.options("callbacks")}
-    off = {name for name, path in there.items() if any(map(not_in_this_release, yaml_keys.targets(path)))}
-    if group == "callbacks":
-        return off
-    chosen = {
-        name: OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{name}.yaml"))
-        for name in (yaml_keys.options(group) if group == "experiment" else ())
-    }
-    return {
-        name
-        for name, content in chosen.items()
-        if isinstance(content, dict)
-        for entry in content.get("defaults", ())
-        if isinstance(entry, dict) and off.intersection(entry.get("override /callbacks") or ())
-    }
 
 
 def _of_every_option(group: str) -> list[str]:
