@@ -181,7 +181,7 @@ class TextureBias(_AmongClasses):
 
     def value(self, columns: Columns) -> Estimate:
         """Score of the gathered columns."""
-        return texture.texture_bias(**columns, classes=self.classes)
+        return texture.texture_bias(*_decisions(columns), classes=self.classes)
 
 
 class TextureBiasCorrected(TextureBias):
@@ -189,7 +189,11 @@ class TextureBiasCorrected(TextureBias):
 
     def value(self, columns: Columns) -> Estimate:
         """Score of the gathered columns."""
-        return texture.texture_bias_corrected(**columns, classes=self.classes)
+        return texture.texture_bias_corrected(*_decisions(columns), classes=self.classes)
+
+
+def _decisions(columns: Columns) -> tuple[Any, Any, Any]:
+    return columns["choice"], columns["shape"], columns["texture"]
 
 
 class CorrectedDrop(_AmongClasses):
