@@ -49,6 +49,19 @@ class Problem:
         return visible(f"{start}: {self.text}" if start else self.text)
 
 
+def option_problem(benchmark: str, option: str, text: str, start: str | None = None) -> Problem:
+    """A problem of a benchmark's option, under its key in the configuration.
+
+    Args:
+        benchmark: key of the benchmark, ``family/name``, with which the line starts.
+        option: of its constructor, with the element if any: ``layers``.
+        text: what is wrong, what would be valid, what to do.
+        start: of the line, if it is another.
+    """
+    key = f"callbacks.{benchmark.rpartition('/')[2]}.{option}"
+    return Problem(key, text, shown=benchmark if start is None else start)
+
+
 class Finding(NamedTuple):
     """A problem that depends on several keys; dropped if one of them is invalid itself.
 

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import pickle
+import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 
-from clip_align.errors import Problem, RunError, UserError, both, related, visible
+from clip_align.config import Config
+from clip_align.errors import Problem, RunError, UserError, both, option_problem, related, visible
 
 
 def test_a_problem_prints_its_key_or_what_was_typed_in_one_line() -> None:
@@ -102,3 +107,34 @@ def test_lines_of_an_error_pass_through_it() -> None:
     error = UserError("a\x1b[1m", Problem("b\u202e", "c\n", missing=True))
     assert error.lines == (r"a\x1b[1m", r"b\u202e: c\n")
     assert error.problems[1].key == "b\u202e"
+
+
+def test_a_problem_of_a_benchmarks_option_has_its_key_and_starts_with_the_benchmark() -> None:
+    problem = option_problem("human/my_pairs", "csv", "csv: no such file a.csv")
+    assert problem.key == "callbacks.my_pairs.csv"
+    assert str(problem) == "human/my_pairs: csv: no such file a.csv"
+
+
+PACKAGE = Path(__file__).resolve().parents[1] / "clip_align"
+SECTIONS = "|".join(field.name for field in dataclasses.fields(Config))
+
+
+def start_of(node: ast.expr) -> str:
+    """The literal text with which a message begins."""
+    first = node.values[0] if isinstance(node, ast.JoinedStr) and node.values else node
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
+
+
+@pytest.mark.parametrize(
+    "room", ["callbacks", "evaluation", "data", "models", "metrics", "perception", "report", "record", "settings"]
+)
+def test_no_error_carries_its_key_in_the_text_alone(room: str) -> None:
+    """A line that begins with a key of the configuration is a `Problem` of that key."""
+    found = []
+    for path in sorted((PACKAGE / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error"):
+                texts = [start_of(argument) for argument in node.args]
+                keys = [text for text in texts if re.match(rf"({SECTIONS})(\.[a-z_]*)*(=[a-z]+)?: ", text)]
+                found += [f"{path.relative_to(PACKAGE)}:{node.lineno}: {text}" for text in keys]
+    assert found == []

@@ -30,7 +30,7 @@ from torch import nn
 
 from clip_align.callbacks.event_leader import EventLeader
 from clip_align.callbacks.spearman import SPEARMAN
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError, option_problem
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
@@ -157,7 +157,9 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         if getattr(self, "family", None) not in PANELS:  # declared here without a value: a subclass may forget it
             raise UserError(f"{type(self).__name__}: family must be one of {', '.join(PANELS)}")
         if not NAME.fullmatch(self.name):  # a module's name may be anything
-            raise UserError(f"{self.key}: a name is lower-case letters, digits and underscores; give name=…")
+            raise UserError(
+                option_problem(self.key, "name", "a name is lower-case letters, digits and underscores; give name=…")
+            )
         self.every_n_steps, self.batch_size = every_n_steps, batch_size
         self.model, self.tokenizer, self.mean, self.std = model, tokenizer, mean, std
         self.view = view
@@ -302,7 +304,7 @@ def event_leader_of(trainer: Trainer) -> EventLeader:
     """The event leader of a trainer's perceptual callbacks; created on first use."""
     callbacks = perceptual_callbacks(trainer)
     if not callbacks:
-        raise UserError("callbacks: no perceptual callback in this Trainer, nothing to evaluate")
+        raise UserError(Problem("callbacks", "no perceptual callback in this Trainer, nothing to evaluate"))
     leader = callbacks[0]._leader or EventLeader(callbacks)
     for callback in callbacks:
         callback._leader = leader

@@ -52,7 +52,7 @@ def _built(name: str, config: CallbackConfig, given: Mapping[str, Any], values: 
     except UserError:  # one line already
         raise
     except TypeError as error:  # an argument it does not have, or of the wrong kind
-        raise UserError(f"callbacks.{name}: {error}".replace("\n", " ")) from error
+        raise UserError(Problem(f"callbacks.{name}", str(error).replace("\n", " "))) from error
 
 
 def _class(name: str, target: str) -> type[PerceptualCallback]:
@@ -60,13 +60,17 @@ def _class(name: str, target: str) -> type[PerceptualCallback]:
     try:
         loaded = importlib.import_module(module) if module else None
     except Exception as error:  # whatever code a module runs when it is imported
-        raise UserError(f"callbacks.{name}: {_why_not_imported(module, error)}") from error
+        raise UserError(Problem(f"callbacks.{name}", _why_not_imported(module, error))) from error
     found = getattr(loaded, attribute, None)
     if found is None:
-        raise UserError(f"callbacks.{name}: _target_ {target}: no class {attribute} in {module or 'no module'}")
+        raise UserError(_of_target(name, f"{target}: no class {attribute} in {module or 'no module'}"))
     if not (isinstance(found, type) and issubclass(found, PerceptualCallback)):
-        raise UserError(f"callbacks.{name}: _target_ {target} is not a subclass of PerceptualCallback")
+        raise UserError(_of_target(name, f"{target} is not a subclass of PerceptualCallback"))
     return found
+
+
+def _of_target(name: str, text: str) -> Problem:
+    return Problem(f"callbacks.{name}._target_", f"_target_ {text}", shown=f"callbacks.{name}")
 
 
 def _why_not_imported(module: str, error: Exception) -> str:

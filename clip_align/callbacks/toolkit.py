@@ -20,7 +20,7 @@ from clip_align.callbacks.known_classes import KnownClasses, known_classes
 from clip_align.callbacks.pair_scores import minus_distances, over_items
 from clip_align.callbacks.spearman import SPEARMAN
 from clip_align.errors import UserError
-from clip_align.evaluation.observers import observed
+from clip_align.evaluation.observers import baselines_by_score, observed
 from clip_align.metrics.accuracy import NO_CHOICE, accuracy, choices, why_no_decisions, wilson
 from clip_align.metrics.agreement import cohens_kappa, error_consistency, mean_error_consistency
 from clip_align.metrics.correlation import krocc, plcc, srocc, why_undefined, within_level_srocc
@@ -37,16 +37,32 @@ from clip_align.metrics.texture import (
     texture_hits,
     why_gate_closed,
 )
-from clip_align.perception.baselines import psnr_luminance, ssim
 from clip_align.perception.distances import DISTANCES, DistanceName
 from clip_align.perception.image_files import read_rgb
+from clip_align.perception.observers import (
+    LEVEL_ALONE,
+    PSNR,
+    PSNR_LUMINANCE,
+    SSIM,
+    ColumnAlone,
+    ConditionAlone,
+    OfImages,
+    psnr_luminance,
+    ssim,
+)
 from clip_align.perception.psnr import psnr
 from clip_align.structure import Distinct, Existing, Holds, Matches, Range
 
 __all__ = [
     "DISTANCES",
+    "LEVEL_ALONE",
     "NO_CHOICE",
+    "PSNR",
+    "PSNR_LUMINANCE",
     "SPEARMAN",
+    "SSIM",
+    "ColumnAlone",
+    "ConditionAlone",
     "DistanceName",
     "Distinct",
     "Estimate",
@@ -57,12 +73,14 @@ __all__ = [
     "KnownClasses",
     "Matches",
     "ModelInfo",
+    "OfImages",
     "PerceptualCallback",
     "Range",
     "Score",
     "Stimulus",
     "UserError",
     "accuracy",
+    "baselines_by_score",
     "bias_range",
     "bundles",
     "choices",

@@ -18,7 +18,7 @@ from clip_align.data.world.captions import PROMPTS, with_article
 from clip_align.data.world.held_out import HeldOut, held_out, image
 from clip_align.data.world.shapes import SHAPES
 from clip_align.data.world.shards import ensure_held_out
-from clip_align.errors import UserError
+from clip_align.errors import UserError, option_problem
 from clip_align.runs.folder import user_cache
 from clip_align.structure import Holds
 
@@ -91,7 +91,9 @@ class WorldBenchmark(PerceptualCallback):
             return held_out(self.world, part)
         except (OSError, ValueError) as error:  # absent, or not an array
             raise UserError(
-                f"{self.key}: cannot read the set {part} in {self.world} ({error}); delete the folder"
+                option_problem(
+                    self.key, "world", f"cannot read the set {part} in {self.world} ({error}); delete the folder"
+                )
             ) from error
 
 

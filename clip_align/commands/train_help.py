@@ -12,8 +12,8 @@ from clip_align import open_clip_names
 from clip_align.config import conf_dir
 from clip_align.errors import Problem, UserError
 from clip_align.settings import yaml_keys
-from clip_align.settings.callback_check import not_in_this_release
 from clip_align.settings.compose import group_names, hydra, options
+from clip_align.settings.placeholders import placeholders
 from clip_align.spelling import nearest
 
 KEYS = (
@@ -51,11 +51,11 @@ def text() -> str:
         for group in group_names(loader):
             # by Hydra, so that options of installed packages are among them
             known = options(group, loader)
-            off = unusable(group)
+            off = placeholders(group)
             names = [f"{o}{'*' if o in defaults.get(group, ()) else ''}{'†' if o in off else ''}" for o in known]
             # 13 columns for the longest group; lines of about 100 characters
             lines += textwrap.wrap(" ".join(names), 104, initial_indent=f"  {group:13}", subsequent_indent=" " * 15)
-    lines += [f"  † not in this release: {LATER}"] if any(unusable(group) for group in yaml_keys.groups()) else []
+    lines += [f"  † not in this release: {LATER}"] if any(placeholders(group) for group in yaml_keys.groups()) else []
     lines += ["", "Common keys:", *(f"  {key:36} {what}" for key, what in KEYS)]
     lines += ["", "Examples:", *(f"  {example}" for example in EXAMPLES)]
     lines += ["", f"Every key with its unit: the yaml files in {conf_dir()}"]
@@ -87,7 +87,7 @@ def of_group(name: str) -> str:
     if not option and (common := yaml_keys.common(group)):
         lines = [f"{group}: with every option" if group in yaml_keys.groups() else group, *_table(common)]
     chosen = [option] if option else yaml_keys.options(group) if group in yaml_keys.groups() else []
-    off = unusable(group)
+    off = placeholders(group)
     for name in chosen:
         path = conf_dir() / group / f"{name}.yaml"
         mark = [f"  († not in this release: {LATER})"] if name in off else []
@@ -99,24 +99,9 @@ def of_group(name: str) -> str:
     return "\n".join(lines).lstrip("\n")
 
 
-def unusable(group: str) -> set[str]:
-    """Options of a group whose callbacks, or some of them, have no loader yet."""
-    # an experiment cannot be run either where it chooses one of these
-    there = {name: conf_dir() / "callbacks" / f"{name}.yaml" for name in yaml_keys.options("callbacks")}
-    off = {name for name, path in there.items() if any(map(not_in_this_release, yaml_keys.targets(path)))}
-    if group == "callbacks":
-        return off
-    chosen = {
-        name: OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{name}.yaml"))
-        for name in (yaml_keys.options(group) if group == "experiment" else ())
-    }
-    return {
-        name
-        for name, content in chosen.items()
-        if isinstance(content, dict)
-        for entry in content.get("defaults", ())
-        if isinstance(entry, dict) and off.intersection(entry.get("override /callbacks") or ())
-    }
+def _of_every_option(group: str) -> list[str]:
+    keys = yaml_keys.common(group)
+    return [f"{group}: with every option" if group in yaml_keys.groups() else group, *_table(keys)] if keys else []
 
 
 def _table(keys: Sequence[yaml_keys.Key]) -> list[str]:

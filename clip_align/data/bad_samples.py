@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from clip_align.errors import RunError, visible
+from clip_align.errors import Problem, RunError, visible
 
 NO_CAPTION, BAD_TEXT, NO_IMAGE = "no caption", "bad text", "no image"
 NOT_AN_IMAGE, DAMAGED, UNREADABLE = "not an image", "damaged image", "unreadable file"
@@ -100,7 +100,7 @@ class BadSampleCounter:
             every = Causes()
             every.merge(self.left_out)
             every.merge(causes_of(self.met))
-            raise RunError(f"data: {too_many(self.fraction, self.limit, every)}")
+            raise RunError(Problem("data", too_many(self.fraction, self.limit, every)))
 
 
 def causes_of(samples: Iterable[tuple[str, str]]) -> Causes:

@@ -13,7 +13,7 @@ from clip_align.data.captions import clean
 from clip_align.data.progress import Notify, followed
 from clip_align.data.samples import FolderSamples
 from clip_align.data.table import ColumnsMissingError, read_columns
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 
 MIB = 2**20
 _HINT = 'quote captions that hold commas ("one, two"), or separate the fields with tabs'
@@ -52,7 +52,7 @@ def folder_samples(data: Settings, progress: Notify = lambda line: None) -> tupl
     path = Path(data.csv).expanduser()
     root = Path(data.root).expanduser() if data.root else path.parent
     if not root.is_dir():
-        raise UserError(f"data.root: no such folder: {root}; image paths of {path} are relative to it")
+        raise UserError(Problem("data.root", f"no such folder: {root}; image paths of {path} are relative to it"))
     rows = _rows(path, data)
     names, captions, sizes, bad = [], [], [], Causes()
     for image, caption in followed(rows, "looking for images", progress):
@@ -67,7 +67,7 @@ def folder_samples(data: Settings, progress: Notify = lambda line: None) -> tupl
             sizes.append(size)
     if not names:
         what = f"none of its {len(rows):,} rows can be used: {bad}" if rows else "it has no rows"
-        raise UserError(f"data.csv: {path}: {what}; images are looked for in {root} (data.root)")
+        raise UserError(Problem("data.csv", f"{path}: {what}; images are looked for in {root} (data.root)"))
     return FolderSamples(str(root), names, captions, sizes, data.max_image_mb * MIB), bad
 
 
@@ -86,11 +86,13 @@ def _rows(path: Path, data: Settings) -> list[tuple[str, str | None]]:
     try:
         rows = read_columns(path, (data.image_column, data.caption_column), "data.csv", _HINT)
     except OSError as error:
-        raise UserError(f"data.csv: cannot read {path}: {error.strerror}; name a csv with data.csv=…") from error
+        raise UserError(
+            Problem("data.csv", f"cannot read {path}: {error.strerror}; name a csv with data.csv=…")
+        ) from error
     except ColumnsMissingError as error:
         raise UserError(
             *(
-                f"data.{name}: {path} has no column '{column}'; it has: {', '.join(error.found) or 'none'}"
+                Problem(f"data.{name}", f"{path} has no column '{column}'; it has: {', '.join(error.found) or 'none'}")
                 for name, column in (("image_column", data.image_column), ("caption_column", data.caption_column))
                 if column in error.names
             )

@@ -118,12 +118,15 @@ def _checked(path: str, cache: Path) -> ShardIndex:
         index = shard_index(path, cache)
     except OSError as error:
         raise UserError(
-            f"data.shards: cannot read {path}: {error.strerror}; make it readable or leave it out"
+            Problem("data.shards", f"cannot read {path}: {error.strerror}; make it readable or leave it out")
         ) from error
     if not len(index):
         raise UserError(
-            f"data.shards: {path} has no sample that can be used ({index.bad or index.note}); a sample is an image "
-            "(jpg, jpeg, png, webp) and a caption (txt, or 'caption' in json) under one key"
+            Problem(
+                "data.shards",
+                f"{path} has no sample that can be used ({index.bad or index.note}); a sample is an image "
+                "(jpg, jpeg, png, webp) and a caption (txt, or 'caption' in json) under one key",
+            )
         )
     return index
 

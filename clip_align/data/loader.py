@@ -21,7 +21,7 @@ from clip_align.data.decode import MEGA, decode
 from clip_align.data.samples import Samples
 from clip_align.data.sampling_plan import CAPTION, CROP, FLIP, Cursor, Task, Tasks, uniforms
 from clip_align.data.workers import Workers, shared
-from clip_align.errors import RunError
+from clip_align.errors import Problem, RunError
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 _OVERHEAD = 1200  # bytes of two small tensors beside their content
@@ -285,7 +285,9 @@ class Loader(DataLoader[Batch]):
                 if not batch["keys"]:
                     cause, key = batch["skipped"][0]
                     raise RunError(
-                        f"data: not one good sample in a whole batch (first: {cause}, {key}); repair the shards"
+                        Problem(
+                            "data", f"not one good sample in a whole batch (first: {cause}, {key}); repair the shards"
+                        )
                     )
                 yield batch
         finally:

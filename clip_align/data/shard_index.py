@@ -123,13 +123,15 @@ def read_index(path: str) -> ShardIndex:
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
-            raise UserError(f"data.shards: {path} is a file of 0 bytes; fetch it again or leave it out")
+            raise UserError(Problem("data.shards", f"{path} is a file of 0 bytes; fetch it again or leave it out"))
         try:
             members, note = tar_members(file)
         except TarRefusedError as error:
-            raise UserError(f"data.shards: {path} {error}; no writer of tars does that: leave it out") from None
+            raise UserError(
+                Problem("data.shards", f"{path} {error}; no writer of tars does that: leave it out")
+            ) from None
         if not members:
-            raise UserError(f"data.shards: {path} {_without_members(file, note)}")
+            raise UserError(Problem("data.shards", f"{path} {_without_members(file, note)}"))
         samples = list(_samples(members))
         usable, bad = _usable(file.fileno(), samples, dropping_last=note.startswith(CUT_OR_DAMAGED))
     return ShardIndex(

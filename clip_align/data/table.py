@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from clip_align.data.file_reader import open_file
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError, option_problem
 
 Row = tuple[int, tuple[str | None, ...]]  # line in the file; the wanted fields, None where the row is too short
 
@@ -31,7 +31,7 @@ def read_columns(path: Path, names: Sequence[str], key: str, hint: str, skip_bla
     Args:
         path: of the file, in UTF-8.
         names: of the wanted columns, in the order of the result.
-        key: the option that error messages name, such as ``data.csv``.
+        key: the option that error messages name, ``data.csv``, or a benchmark's key whose option ``csv`` it is.
         hint: advice for a row with too many fields.
         skip_blanks: ignore blanks after commas.
 
@@ -44,23 +44,23 @@ def read_columns(path: Path, names: Sequence[str], key: str, hint: str, skip_bla
     open_file(str(path)).close()  # refuses a named pipe, which would block and can be read only once
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return _read(file, names, f"{key}: {path}", hint, skip_blanks)
+            return _read(file, names, key, path, hint, skip_blanks)
     except UnicodeDecodeError as error:
-        raise UserError(f"{key}: {path} is not a csv in UTF-8 ({error}); save it as one") from error
+        raise UserError(_problem(key, f"{path} is not a csv in UTF-8 ({error}); save it as one")) from error
 
 
-def _read(file: TextIO, names: Sequence[str], where: str, hint: str, skip_blanks: bool) -> list[Row]:
+def _read(file: TextIO, names: Sequence[str], key: str, path: Path, hint: str, skip_blanks: bool) -> list[Row]:
     first = file.readline()
     file.seek(0)  # the reader takes the header itself: a quoted name may hold a line break
     if "\t" in first and "," not in first:
-        numbered = _numbered(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), where)
+        numbered = _numbered(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), key, path)
     else:
-        numbered = _numbered(csv.reader(file, strict=True, skipinitialspace=skip_blanks), where)
+        numbered = _numbered(csv.reader(file, strict=True, skipinitialspace=skip_blanks), key, path)
     header = next(numbered, (0, []))[1]  # an empty file has no columns
-    return list(_rows(numbered, len(header), _places(header, names, where), where, hint))
+    return list(_rows(numbered, len(header), _places(header, names, key, path), key, path, hint))
 
 
-def _numbered(reader: Any, where: str) -> Iterator[tuple[int, list[str]]]:
+def _numbered(reader: Any, key: str, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Rows of a csv reader with the numbers of the lines in which they begin."""
     line = 1
     try:
@@ -69,24 +69,26 @@ def _numbered(reader: Any, where: str) -> Iterator[tuple[int, list[str]]]:
                 yield line, row
             line = reader.line_num + 1  # a quoted field may span lines
     except csv.Error as error:
-        raise UserError(
-            f"{where}, line {line}: {error}; a quoted field ends with its quote and doubles those inside: "
+        what = (
+            f"{path}, line {line}: {error}; a quoted field ends with its quote and doubles those inside: "
             '"a ""red"" disc, large"; between tabs quotes are plain characters'
-        ) from error
+        )
+        raise UserError(_problem(key, what)) from error
 
 
-def _places(header: Sequence[str], names: Sequence[str], where: str) -> list[int]:
+def _places(header: Sequence[str], names: Sequence[str], key: str, path: Path) -> list[int]:
     missing = [name for name in names if name not in header]
     if missing:
         raise ColumnsMissingError(missing, header)
     for name in names:
         if header.count(name) > 1:
-            raise UserError(f"{where} has the column '{name}' {header.count(name)} times; rename all but one")
+            what = f"{path} has the column '{name}' {header.count(name)} times; rename all but one"
+            raise UserError(_problem(key, what))
     return [header.index(name) for name in names]
 
 
 def _rows(
-    numbered: Iterator[tuple[int, list[str]]], columns: int, places: Sequence[int], where: str, hint: str
+    numbered: Iterator[tuple[int, list[str]]], columns: int, places: Sequence[int], key: str, path: Path, hint: str
 ) -> Iterator[Row]:
     """The fields at ``places``; UserError, after all rows, if any row is too long."""
     long: list[tuple[int, int]] = []
@@ -97,4 +99,9 @@ def _rows(
     if long:
         line, fields = long[0]
         more = f" (and {len(long) - 1:,} more row{'s' if len(long) > 2 else ''})" if len(long) > 1 else ""
-        raise UserError(f"{where}, line {line}: {fields} fields, the header has {columns}{more}; {hint}")
+        what = f"{path}, line {line}: {fields} fields, the header has {columns}{more}; {hint}"
+        raise UserError(_problem(key, what))
+
+
+def _problem(key: str, text: str) -> Problem:
+    return option_problem(key, "csv", text) if "/" in key else Problem(key, text)

@@ -18,7 +18,7 @@ from clip_align.data.progress import Notify
 from clip_align.data.sampling_plan import Cursor, SamplingPlan, Tasks
 from clip_align.data.sources.base import source
 from clip_align.data.vocabulary import SAMPLED, unknown_words
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 
 MIB = 2**20
 
@@ -80,8 +80,11 @@ class TrainingData:
             most = per_epoch // (step // self.data.batch_size)  # divided by ranks x accumulate
             advice = f"take data.batch_size={most} or less" if most else "start fewer ranks, accumulate less"
             raise UserError(
-                f"data: {per_epoch:,} samples are fewer than one global batch of {step:,} ({parts}); "
-                f"{advice}, or take more data"
+                Problem(
+                    "data",
+                    f"{per_epoch:,} samples are fewer than one global batch of {step:,} ({parts}); "
+                    f"{advice}, or take more data",
+                )
             )
         return (*self.found.notes, *self._mix(), self._summary())
 

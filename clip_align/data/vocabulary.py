@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from clip_align.errors import UserError, visible
+from clip_align.errors import Problem, UserError, visible
 from clip_align.models.words import split_words
 
 SAMPLED = 2000  # number of captions that are tested
@@ -30,9 +30,10 @@ def unknown_words(captions: Iterable[str], unknown: Callable[[list[str]], list[s
     if not count:
         return None
     line = (
-        f"data: {count / total:.1%} of the words in {len(captions):,} captions are unknown to the model's tokenizer "
+        f"{count / total:.1%} of the words in {len(captions):,} captions are unknown to the model's tokenizer "
         f"(first: {visible(missing[0][:40])})"
     )
     if count / total > MOST_UNKNOWN:
-        raise UserError(f"{line}; raise model.vocabulary, or take an open_clip model, which knows parts of words")
-    return f"{line}; it sees one and the same word for all of them: raise model.vocabulary for fewer"
+        what = f"{line}; raise model.vocabulary, or take an open_clip model, which knows parts of words"
+        raise UserError(Problem("data", what))
+    return f"data: {line}; it sees one and the same word for all of them: raise model.vocabulary for fewer"

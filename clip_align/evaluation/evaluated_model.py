@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 
 Triple = tuple[float, float, float]
 OPENAI_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)  # Radford et al. 2021, released preprocessing
@@ -76,7 +76,9 @@ def find_model(
     """
     found = _with_encode_image(module) if model is None else model
     if not hasattr(found, "encode_image"):
-        raise UserError(f"model: {type(found).__name__} has no encode_image; pass the callback a model=… that has")
+        raise UserError(
+            Problem("model", f"{type(found).__name__} has no encode_image; pass the callback a model=… that has")
+        )
     visual: Any = getattr(found, "visual", None)  # open_clip's name of the image tower, which knows its input
     warnings = []
     mean = mean if mean is not None else getattr(visual, "image_mean", None)
@@ -105,8 +107,11 @@ def _with_encode_image(module: nn.Module) -> nn.Module:
     if len(names) == 1:
         return module.get_submodule(names[0])
     raise UserError(
-        f"model: {type(module).__name__} has {len(names) or 'no'} children with encode_image"
-        f"{' (' + ', '.join(names) + ')' if names else ''}, one is needed; pass the callback model=…"
+        Problem(
+            "model",
+            f"{type(module).__name__} has {len(names) or 'no'} children with encode_image"
+            f"{' (' + ', '.join(names) + ')' if names else ''}, one is needed; pass the callback model=…",
+        )
     )
 
 
@@ -114,10 +119,14 @@ def _image_size(model: nn.Module, visual: Any) -> int:
     size = getattr(visual, "image_size", None)  # open_clip's towers have either an int or a pair
     if isinstance(size, tuple | list):
         if len(set(size)) != 1:
-            raise UserError(f"model: visual.image_size is {tuple(size)}; only square inputs can be evaluated")
+            raise UserError(
+                Problem("model", f"visual.image_size is {tuple(size)}; only square inputs can be evaluated")
+            )
         size = size[0]
     if not isinstance(size, int):
-        raise UserError(f"model: {type(model).__name__} has no visual.image_size; set it to the input size in pixels")
+        raise UserError(
+            Problem("model", f"{type(model).__name__} has no visual.image_size; set it to the input size in pixels")
+        )
     return size
 
 
@@ -126,7 +135,7 @@ def _triple(values: Sequence[float] | float) -> Triple:
         return (float(values),) * 3
     triple = tuple(float(v) for v in values)
     if len(triple) != 3:
-        raise UserError(f"model: mean and std need three channels, got {triple}")
+        raise UserError(Problem("model", f"mean and std need three channels, got {triple}"))
     return triple
 
 

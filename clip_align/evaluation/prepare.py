@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from clip_align.errors import UserError
+from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.event import Kept, PreparedBenchmark
@@ -124,7 +124,7 @@ def by_view(benchmark: Benchmark, size: int) -> dict[Group, list[Stimulus]]:
         # the callback's view, else the stimulus's own, else by input size
         view = chosen_view(benchmark.view or stimulus.view, size, stimulus.places)
         if view not in VIEWS:
-            raise UserError(f"{benchmark.key}: unknown view {view}; valid: {', '.join(VIEWS)}")
+            raise UserError(option_problem(benchmark.key, "view", f"unknown view {view}; valid: {', '.join(VIEWS)}"))
         groups.setdefault((stimulus.part, view), []).append(stimulus)
     views = {view for _, view in groups}
     if "tiles" in views and len(views) > 1 and benchmark.tiles > 1:  # features are one array [N, V, D]
@@ -169,10 +169,12 @@ def why_null(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> str | Non
     # after adapt, which may choose the prompts; a null benchmark need not have any
     prompts = _called(benchmark, "prompts", benchmark.prompts) if reason is None else {}
     if prompts and any(layer != PROJECTION for layer in benchmark.layers):
-        raise UserError(f"{benchmark.key}: decisions by prompts need the projection; remove its layers=…")
+        raise UserError(
+            option_problem(benchmark.key, "layers", "decisions by prompts need the projection; remove its layers=…")
+        )
     missing = _missing_layer(benchmark, info)
     if missing and benchmark.layers_given:
-        raise UserError(f"{benchmark.key}: {missing}")
+        raise UserError(option_problem(benchmark.key, "layers", missing))
     if reason is not None or missing or not prompts:
         # adapt may return an empty text: still null, and the record needs words
         return (reason or "it gives no reason") if reason is not None else missing
@@ -226,4 +228,9 @@ def refuse_same_keys(benchmarks: Sequence[Benchmark]) -> None:
     keys = [benchmark.key for benchmark in benchmarks]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
-        raise UserError(*(f"{key}: two callbacks have this key; give one of them another name=…" for key in twice))
+        raise UserError(
+            *(
+                option_problem(key, "name", "two callbacks have this key; give one of them another name=…")
+                for key in twice
+            )
+        )

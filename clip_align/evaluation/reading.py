@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from clip_align.errors import UserError
+from clip_align.errors import UserError, option_problem
 from clip_align.models.layers import layer_count, prefix_tokens
 
 Layer = str | int
@@ -69,9 +69,15 @@ def readings(
     wrong = [n for n in numbers if count is None or (n != ALL and not 0 <= int(n) <= count)]
     if wrong:
         has = f"layers 0 to {count}" if count else "no accessible layers"
-        raise UserError(f"{key}: layers: no layer {wrong[0]}; this model's image tower has {has}")
+        raise UserError(
+            option_problem(key, "layers", f"layers: no layer {wrong[0]}; this model's image tower has {has}")
+        )
     if numbers and tokens == "class" and not prefix_tokens(model):
-        raise UserError(f"{key}: tokens is class, but this model's image tower has no class token; give all or mean")
+        raise UserError(
+            option_problem(
+                key, "tokens", "tokens is class, but this model's image tower has no class token; give all or mean"
+            )
+        )
     return {
         layer: Reading(readers[str(layer)])
         if layer in readers

@@ -29,7 +29,7 @@ from typing import BinaryIO
 import numpy as np
 
 from clip_align.data.progress import Notify, Progress, loaded
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.evaluation.stimulus import ImageArray, Stimulus, View, valid_image
 from clip_align.evaluation.stimulus_cache import Job, found, prune, write_ids
 from clip_align.evaluation.views import cut, kept
@@ -265,8 +265,10 @@ def _remove_stale(target: Path) -> None:
 def _refusal(job: Job, error: OSError) -> UserError:
     why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"{error.strerror or error}"
     return UserError(
-        f"paths.cache: cannot write {job.target}: {why}; "
-        "free space there or choose another folder with paths.cache=<folder>"
+        Problem(
+            "paths.cache",
+            f"cannot write {job.target}: {why}; free space there or choose another folder with paths.cache=<folder>",
+        )
     )
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from clip_align import open_clip_names
 from clip_align.config import ModelConfig
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.models.layers import layer_count
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
@@ -56,7 +56,7 @@ def build_model(config: ModelConfig, words: Sequence[str] | None = None, device:
         return _tiny(config, words, device)
     problem = open_clip_names.problem(config.name or "")
     if problem:
-        raise UserError(f"model.name: {problem}")
+        raise UserError(Problem("model.name", problem))
     return _open_clip(config.name or "", config.image_size, device)
 
 
@@ -68,7 +68,7 @@ def _tiny(config: ModelConfig, words: Sequence[str] | None, device: str) -> Clip
         raise ValueError("the tiny model needs the words of its captions")
     size = config.image_size or 32
     if size % STRIDE:
-        raise UserError(f"model.image_size: {size} is not a multiple of {STRIDE}, as model=tiny needs")
+        raise UserError(Problem("model.image_size", f"{size} is not a multiple of {STRIDE}, as model=tiny needs"))
     tokenizer = WordTokenizer(words, config.context)
     with torch.device(device):  # weights are drawn where they stay
         model = build_tiny(config.embed_dim, size, tokenizer.vocab_size, config.context)
@@ -92,7 +92,7 @@ def _open_clip(name: str, image_size: int | None, device: str) -> ClipModel:
             )
     except (AssertionError, RuntimeError, ValueError) as error:  # an image size that its blocks cannot take
         raise UserError(
-            f"model: open_clip cannot build {name} for {image_size or 'its own'} px: {_first(error)}"
+            Problem("model", f"open_clip cannot build {name} for {image_size or 'its own'} px: {_first(error)}")
         ) from error
     if hasattr(model, "text_decoder"):  # CoCa: a caption decoder that a contrastive loss never reaches
         _without_captioning(model)
@@ -133,8 +133,11 @@ def _check_size(built: ClipModel) -> None:
             built.model.eval().encode_image(images)  # type: ignore[operator]
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"model.image_size: {built.name} cannot take images of {built.image_size} px ({_first(error)}); "
-            "leave it null for the architecture's own size"
+            Problem(
+                "model.image_size",
+                f"{built.name} cannot take images of {built.image_size} px ({_first(error)}); "
+                "leave it null for the architecture's own size",
+            )
         ) from error
     finally:  # module by module: train() would also change those that are kept in eval mode
         for module, training in modes:

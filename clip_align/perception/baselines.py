@@ -16,11 +16,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from clip_align.metrics.correlation import srocc, within_level_srocc
 from clip_align.perception import photographs, psnr
-from clip_align.perception.luminance import luminance
+from clip_align.perception.observers import (
+    LEVEL_ALONE,
+    ConditionAlone,
+    Labels,
+    Measured,
+    Observer,
+    PairSet,
+    psnr_luminance,
+    ssim,
+)
 from clip_align.perception.tid2013_remade import Pairs, image, pairs
 
 TABLE = photographs.DATA / "tid2013_remade_baselines.csv"
@@ -36,31 +44,6 @@ CEILINGS = {
     "replication (TID2008)": (0.978, 0.953),
     "content-blind": (0.930, 0.785),
 }
-
-
-def psnr_luminance(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """PSNR in dB of the luminances (full-range BT.601, not rounded) of two images; infinite if equal."""
-    error = np.square(luminance(a) - luminance(b), dtype=np.float64)
-    return psnr.from_mean_square(float(error.mean()))
-
-
-def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Structural similarity of the luminances of two images, -1 to 1, 1 = equal.
-
-    Wang et al., IEEE Trans. Image Process. 13 (2004) 600-612: Gaussian window of 1.5 px (11 x 11), K .01 and .03,
-    population variances, mean over the places where the window fits; no down-sampling. In float32 about mid-grey.
-    """
-    x, y = luminance(a) - np.float32(128), luminance(b) - np.float32(128)
-    mean_x, mean_y = _smooth(x), _smooth(y)
-    var_x, var_y = _smooth(x * x) - mean_x * mean_x, _smooth(y * y) - mean_y * mean_y
-    cov = _smooth(x * y) - mean_x * mean_y
-    # about mid-grey the variances lose no digits of float32 to the mean; the means themselves need it back
-    mean_x += np.float32(128)
-    mean_y += np.float32(128)
-    c1, c2 = np.float32((0.01 * psnr.PEAK) ** 2), np.float32((0.03 * psnr.PEAK) ** 2)
-    numerator = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
-    quality = numerator / ((mean_x * mean_x + mean_y * mean_y + c1) * (var_x + var_y + c2))
-    return float(quality.mean(dtype=np.float64))
 
 
 def measure(number: int, type: int, level: int) -> tuple[float, float, float]:
@@ -92,28 +75,30 @@ def table() -> dict[str, NDArray[np.float64]]:
 def baselines() -> dict[str, tuple[float, float]]:
     """srocc and within_level_srocc of observers without a model, NaN where undefined (level alone, within)."""
     of = pairs()
-    measured = table()
-    observers = {
-        "level alone": -of.level.astype(np.float64),
-        "type alone": others_mean(of, of.type),
-        "PSNR (RGB)": measured["psnr_rgb"],
-        "PSNR (luminance)": measured["psnr_luminance"],
-        "SSIM": measured["ssim"],
-    }
+    judged = {name: -observer.distances(pair_set()) for name, observer in observers().items()}
     return {
         name: (srocc(values, of.opinion), within_level_srocc(values, of.opinion, of.level))
-        for name, values in observers.items()
+        for name, values in judged.items()
     }
 
 
-def others_mean(of: Pairs, condition: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean opinion of the same condition over the other references, per pair [N]; condition: labels [N]."""
-    labels = np.unique(condition, return_inverse=True)[1]
-    sums, counts = np.bincount(labels, weights=of.opinion), np.bincount(labels)
-    # leave out all pairs of the same reference and condition, e.g. the five levels of a type
-    own = labels * (int(of.reference.max()) + 1) + of.reference
-    own_sums, own_counts = np.bincount(own, weights=of.opinion), np.bincount(own)
-    return np.asarray((sums[labels] - own_sums[own]) / (counts[labels] - own_counts[own]))
+def observers() -> dict[str, Observer]:
+    """The observers of the baselines by name; pixel measures from the table instead of the images."""
+    measured = table()
+    return {
+        "level alone": LEVEL_ALONE,
+        "type alone": ConditionAlone(("type",)),
+        "PSNR (RGB)": Measured(measured["psnr_rgb"], similarity=True),
+        "PSNR (luminance)": Measured(measured["psnr_luminance"], similarity=True),
+        "SSIM": Measured(measured["ssim"], similarity=True),
+    }
+
+
+def pair_set() -> PairSet:
+    """The 1,920 pairs as observers are given them."""
+    of = pairs()
+    labels = Labels({"reference": of.reference, "type": of.type, "level": of.level}, of.opinion)
+    return PairSet(len(of), lambda: ((image(name[0]), image(*name)) for name in _named(of)), lambda: labels)
 
 
 def main(target: Path) -> None:
@@ -130,12 +115,6 @@ def main(target: Path) -> None:
 
 def _named(of: Pairs) -> list[tuple[int, int, int]]:
     return [(int(r), int(t), int(level)) for r, t, level in zip(of.reference, of.type, of.level, strict=True)]
-
-
-def _smooth(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    radius = 5  # 3.5 sigma
-    # without the border, where the window does not fit
-    return np.asarray(ndimage.gaussian_filter(plane, 1.5, radius=radius)[radius:-radius, radius:-radius])
 
 
 if __name__ == "__main__":

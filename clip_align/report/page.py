@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from clip_align.errors import UserError, visible
+from clip_align.errors import Problem, UserError, visible
 from clip_align.record.items import benchmark_keys, read_items
 from clip_align.record.lines import POSITION
 from clip_align.record.record import History, read
@@ -86,8 +86,10 @@ def with_two_way(history: History) -> History:
     }
     if found == history.benchmarks:
         raise UserError(
-            f"two_way: no score of this run ends in {TWO_WAY}; "
-            "human/tid2013_remade and texture/world_cue_conflict have them"
+            Problem(
+                "two_way",
+                f"no score of this run ends in {TWO_WAY}; human/tid2013_remade, texture/world_cue_conflict have them",
+            )
         )
     return replace(history, benchmarks=found)
 

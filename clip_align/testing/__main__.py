@@ -50,9 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         return error.exit_code
     failed = 0
     with tempfile.TemporaryDirectory(prefix="clip-align-") as folder:
-        # the first one forks: before torch computes
         checks: tuple[battery.Check, ...] = (battery.same_on_two_ranks, *battery.CHECKS)
-        for check in checks:
+        for check in checks:  # the first one forks: before torch computes
             try:
                 check(lambda: _built(config), Path(folder) / check.__name__, stub)
                 print(f"passed   {check.__name__}", flush=True)

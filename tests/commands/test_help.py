@@ -16,6 +16,7 @@ from clip_align.config import Config, conf_dir, from_plain
 from clip_align.errors import UserError
 from clip_align.settings import yaml_keys
 from clip_align.settings.load_config import load
+from clip_align.settings.placeholders import placeholders
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
@@ -53,9 +54,9 @@ def test_help_of_the_model_lists_the_names_that_need_no_network() -> None:
 
 
 def test_options_that_this_release_cannot_run_are_marked() -> None:
-    assert train_help.unusable("callbacks") == {"cifar100", "cue_conflict", "tid2013"}
-    assert train_help.unusable("experiment") == {"paper"}
-    assert train_help.unusable("data") == set()
+    assert placeholders("callbacks") == {"cifar100", "cue_conflict", "tid2013"}
+    assert placeholders("experiment") == {"paper"}
+    assert placeholders("data") == set()
     text = train_help.text()
     assert "tid2013† tid2013_remade" in text
     assert "main* paper† quick" in text

@@ -18,7 +18,7 @@ from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score
 from clip_align.callbacks.pair_scores import minus_distances, others, over_items
 from clip_align.callbacks.spearman import SPEARMAN
 from clip_align.data.table import ColumnsMissingError, read_columns
-from clip_align.errors import UserError
+from clip_align.errors import UserError, option_problem
 from clip_align.metrics import correlation
 from clip_align.perception.distances import DistanceName
 from clip_align.perception.image_files import read_rgb, size_of
@@ -114,17 +114,25 @@ def read_pairs(path: Path, root: Path | None, cluster: str | None, key: str) -> 
         key: of the benchmark, for error messages.
     """
     if not path.is_file():
-        raise UserError(f"{key}: csv: no such file {path}; give a csv with the columns {', '.join(COLUMNS)}")
+        raise UserError(
+            option_problem(key, "csv", f"csv: no such file {path}; give a csv with the columns {', '.join(COLUMNS)}")
+        )
     if root is not None and not root.is_dir():
-        raise UserError(f"{key}: root: no such folder {root}; give the folder that the csv's paths are relative to")
+        raise UserError(
+            option_problem(
+                key, "root", f"root: no such folder {root}; give the folder that the csv's paths are relative to"
+            )
+        )
     names = (*COLUMNS, *([cluster] if cluster else []))
     try:
         rows = read_columns(path, names, key, "write 3.5 for 3,5, and quote names that hold a comma", skip_blanks=True)
     except OSError as error:
-        raise UserError(f"{key}: cannot read {path}: {error.strerror}") from error
+        raise UserError(option_problem(key, "csv", f"cannot read {path}: {error.strerror}")) from error
     except ColumnsMissingError as error:
         columns = ", ".join(error.found) or "none"
-        raise UserError(f"{key}: {path} has no column {', '.join(error.names)}; columns found: {columns}") from None
+        raise UserError(
+            option_problem(key, "csv", f"{path} has no column {', '.join(error.names)}; columns found: {columns}")
+        ) from None
     pairs, wrong = [], []
     for line, fields in rows:
         row = {name: field or "" for name, field in zip(names, fields, strict=True)}  # None where the row is too short
@@ -136,9 +144,11 @@ def read_pairs(path: Path, root: Path | None, cluster: str | None, key: str) -> 
         reference, distorted = ((root or path.parent).absolute() / row[name] for name in COLUMNS[:2])
         pairs.append(Pair(line, reference, distorted, float(row["opinion"]), row[cluster or "reference"]))
     if wrong:
-        raise UserError(f"{key}: {wrong[0]}{_more(len(wrong), 'row')}")
+        raise UserError(option_problem(key, "csv", f"{wrong[0]}{_more(len(wrong), 'row')}"))
     if len(pairs) < FEWEST_PAIRS:
-        raise UserError(f"{key}: {path} has {len(pairs)} pairs; a correlation needs at least {FEWEST_PAIRS}")
+        raise UserError(
+            option_problem(key, "csv", f"{path} has {len(pairs)} pairs; a correlation needs at least {FEWEST_PAIRS}")
+        )
     return tuple(pairs)
 
 
@@ -161,16 +171,24 @@ def check_images(pairs: Sequence[Pair], key: str) -> None:
     if absent:
         path, line = next(iter(absent.items()))
         more = _more(len(absent), "image")
-        raise UserError(f"{key}: no such image {path} (line {line}){more}; root= names the folder of the images")
+        raise UserError(
+            option_problem(
+                key, "root", f"no such image {path} (line {line}){more}; root= names the folder of the images"
+            )
+        )
     if unreadable:
         path, why = next(iter(unreadable.items()))
-        raise UserError(f"{key}: cannot read {path}: {why}{_more(len(unreadable), 'image')}")
+        raise UserError(option_problem(key, "csv", f"cannot read {path}: {why}{_more(len(unreadable), 'image')}"))
     for pair in pairs:
         (h, w), (other_h, other_w) = sizes[pair.reference], sizes[pair.distorted]
         if (h, w) != (other_h, other_w):
             raise UserError(
-                f"{key}: line {pair.line}: {pair.reference.name} is {w} x {h} px, {pair.distorted.name} "
-                f"{other_w} x {other_h}; both images of a pair must have the same size"
+                option_problem(
+                    key,
+                    "csv",
+                    f"line {pair.line}: {pair.reference.name} is {w} x {h} px, {pair.distorted.name} "
+                    f"{other_w} x {other_h}; both images of a pair must have the same size",
+                )
             )
 
 

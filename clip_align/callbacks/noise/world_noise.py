@@ -16,7 +16,7 @@ from clip_align.callbacks.base import Features, Items, Score, Stimulus
 from clip_align.callbacks.known_classes import KnownClasses
 from clip_align.callbacks.world_benchmark import WorldBenchmark, image_id
 from clip_align.data.world.held_out import image
-from clip_align.errors import UserError
+from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.score import Role
 from clip_align.metrics import noise
 from clip_align.metrics.accuracy import accuracy
@@ -59,7 +59,11 @@ class WorldNoise(WorldBenchmark):
         self.images, self.rounding = images, rounding
         super().__init__(**base)
         if images > len(self.sets[PART]):
-            raise UserError(f"{self.key}: images is {images}; {self.world} holds {len(self.sets[PART])} of them")
+            raise UserError(
+                option_problem(
+                    self.key, "images", f"images is {images}; {self.world} holds {len(self.sets[PART])} of them"
+                )
+            )
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """Accuracies clean and at each sigma, then the drops."""

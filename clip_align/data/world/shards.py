@@ -13,7 +13,7 @@ from typing import Any
 
 from clip_align.data.progress import Notify, Progress
 from clip_align.data.world.recipe import Recipe
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.processes.all_cores import own_process
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -103,9 +103,8 @@ def _render(recipe: Recipe, folder: Path, progress: Notify) -> None:
     if "error" in last:
         raise _refusal(folder, last["errno"], last["error"])
     if not last.get("finished"):  # killed, or ended by an error that it could not report
-        raise UserError(
-            f"data=world: rendering into {folder} ended early ({' '.join(other) or 'no message'}); try again"
-        )
+        what = f"rendering into {folder} ended early ({' '.join(other) or 'no message'}); try again"
+        raise UserError(Problem("data", what, shown="data=world"))
 
 
 def _progress(done: int, total: int, first: tuple[float, int]) -> Progress:
@@ -118,6 +117,9 @@ def _refusal(folder: Path, number: int | None, reason: str) -> UserError:
     if number in _FULL:
         reason = f"the disk is full ({reason})"
     return UserError(
-        f"paths.cache: cannot write the embedded world to {folder.parent}: {reason}; "
-        "make room there or choose another folder with paths.cache=<folder>"
+        Problem(
+            "paths.cache",
+            f"cannot write the embedded world to {folder.parent}: {reason}; "
+            "make room there or choose another folder with paths.cache=<folder>",
+        )
     )
