@@ -21,7 +21,7 @@ from clip_align.errors import UserError
 from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.evaluated_model import EvaluatedModel, find_model
 from clip_align.evaluation.evaluator import EvaluationSettings, Evaluator, Listener
-from clip_align.evaluation.schedule import due, event_steps
+from clip_align.evaluation.schedule import event_steps
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import METRICS, Position, Record, read, read_items
 from clip_align.runs.folder import user_cache
@@ -148,7 +148,7 @@ class EventLeader:
             callback.last_step = step
 
     def _due(self, callback: Participant, step: int, last: bool) -> bool:
-        return due(step, callback.every_n_steps, callback.family, self._settings.early_steps, last)
+        return self._settings.schedule.due(step, callback.every_n_steps, callback.family, last)
 
     def _models(self, module: LightningModule) -> list[tuple[Participant, EvaluatedModel]]:
         """The model under evaluation of each callback; one object per model, so that each is encoded once."""
@@ -186,7 +186,7 @@ class EventLeader:
         self._own_record = evaluator.record = record
         evaluator.log = partial(_append, record.folder / "train.log")
         position, end = self._position(trainer.global_step), trainer.max_steps
-        every, early = min(c.every_n_steps for c in self.callbacks), self._settings.early_steps
+        every, schedule = min(c.every_n_steps for c in self.callbacks), self._settings.schedule
         record.append(
             "event",
             position,
@@ -196,7 +196,7 @@ class EventLeader:
                 "max_steps": end if end > 0 else None,
                 "ranks": evaluator.ranks.world,
                 "regular_every": every,
-                "evaluations_planned": len(event_steps(self.callbacks, early, end)) if end > 0 else None,
+                "evaluations_planned": len(event_steps(self.callbacks, schedule, end)) if end > 0 else None,
             },
         )
         for line in evaluator.warnings:

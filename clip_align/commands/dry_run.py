@@ -294,7 +294,7 @@ def _cost(
     from clip_align.commands.cost import cost, untried
     from clip_align.commands.overheads import duration, sample_seconds, saving, waiting
     from clip_align.evaluation.prepare import images_per_event
-    from clip_align.evaluation.schedule import event_steps
+    from clip_align.evaluation.schedule import Schedule, event_steps
 
     config, done = start.config, start.step if start.checkpoint is not None else -1
     steps, batch = start.max_steps - start.step, start.global_batch
@@ -311,8 +311,10 @@ def _cost(
         missing.extend(error.problems)
         return
 
+    schedule = Schedule(config.evaluation.per_octave, config.evaluation.early_steps)
+
     def events(some: Sequence[PerceptualCallback]) -> int:
-        return sum(step > done for step in event_steps(some, config.evaluation.early_steps, start.max_steps))
+        return sum(step > done for step in event_steps(some, schedule, start.max_steps))
 
     encoded = sum(events([c]) * images_per_event([c], found.size_px) for c in callbacks)
     most = images_per_event(callbacks, found.size_px)

@@ -22,6 +22,7 @@ from clip_align.evaluation.event import PreparedBenchmark, StimulusUnion, as_fie
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.prepare import Plan, jobs_of, opened, planned, refuse_same_keys
 from clip_align.evaluation.render_stimuli import ensure
+from clip_align.evaluation.schedule import Schedule
 from clip_align.evaluation.scoring import BenchmarkResult, ContractError, difference, refuse_names
 from clip_align.evaluation.weights import OWN, Swap
 from clip_align.processes.ranks import Ranks
@@ -30,6 +31,7 @@ from clip_align.record.record import Position, Record
 Scores = Mapping[str, float | None]
 Listener = Callable[[int, Scores], None]
 DEFAULT_BATCH_SIZE = 256
+DEFAULT_SCHEDULE = Schedule()
 
 
 def _never() -> bool:
@@ -52,8 +54,7 @@ class EvaluationSettings:
     record: the record that rank 0 writes, None on the other ranks. None on rank 0: a record in ``clip-align/`` under
         the trainer's log folder.
     batch_size: images per forward pass, on every rank; the smallest of it and those of the callbacks, else 256.
-    early_steps: additional optimizer steps, below ``every_n_steps``, at which the human and zero-shot families are
-        evaluated.
+    schedule: which steps are evaluated before the regular ones.
     max_steps: last optimizer step of the run; None: the trainer's ``max_steps``.
     evaluated_model: the model under evaluation; None: found in the LightningModule.
     position: from an optimizer step to its `Position` (samples seen, epoch, seconds); None: counted from the batches.
@@ -70,7 +71,7 @@ class EvaluationSettings:
     cache: Path
     record: Record | None = None
     batch_size: int | None = None
-    early_steps: tuple[int, ...] = (2, 8, 32, 64)
+    schedule: Schedule = DEFAULT_SCHEDULE
     max_steps: int | None = None
     evaluated_model: EvaluatedModel | None = None
     position: Callable[[int], Position] | None = None

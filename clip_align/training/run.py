@@ -192,7 +192,7 @@ def _train(
         cache=components.cache,
         record=opened.record if opened else None,
         batch_size=config.evaluation.batch_size,
-        early_steps=config.evaluation.early_steps,
+        schedule=components.schedule,
         evaluated_model=components.evaluated_model,
         position=lambda step: run_position.position(),
         interrupted=interrupted,

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from clip_align.callbacks.base import EvaluationSettings, PerceptualCallback, attach, perceptual_callbacks
 from clip_align.callbacks.best_checkpoint import BestCheckpoint
 from clip_align.errors import UserError
+from clip_align.evaluation.schedule import Schedule
 from clip_align.record.record import read
 
 warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -78,7 +79,7 @@ def steps(record: Any, key: str = "human/pairs/srocc") -> list[int]:
 
 def test_step_0_early_regular_and_last_steps_are_evaluated_once(tmp_path: Path) -> None:
     callbacks = [stubs.Pairs(every_n_steps=4), stubs.Named(every_n_steps=5)]
-    _, _, record = fit(tmp_path, callbacks, settings={"early_steps": (2,)}, max_steps=11)
+    _, _, record = fit(tmp_path, callbacks, settings={"schedule": Schedule(early_steps=(2,))}, max_steps=11)
     assert steps(record) == [0, 2, 4, 8, 11]
     assert steps(record, "zero_shot/named/srocc") == [0, 2, 5, 10, 11]
     assert all(c.last_step == 11 for c in callbacks)
@@ -86,12 +87,12 @@ def test_step_0_early_regular_and_last_steps_are_evaluated_once(tmp_path: Path) 
 
 def test_under_accumulation_a_step_is_evaluated_once(tmp_path: Path) -> None:
     _, _, record = fit(tmp_path, [stubs.Pairs(every_n_steps=2)], settings={}, max_steps=5, accumulate_grad_batches=2)
-    assert steps(record) == [0, 2, 4, 5]
+    assert steps(record) == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_last_step_that_nobody_knew_is_evaluated_by_all(tmp_path: Path) -> None:
     callbacks = [stubs.Pairs(every_n_steps=12), stubs.Named(every_n_steps=100)]
-    _, _, record = fit(tmp_path, callbacks, settings={"early_steps": ()}, max_epochs=1)
+    _, _, record = fit(tmp_path, callbacks, settings={"schedule": Schedule(early_steps=())}, max_epochs=1)
     assert steps(record) == [0, 12, 12]  # the second line has both benchmarks; a reader takes the last of a step
     assert steps(record, "zero_shot/named/srocc") == [0, 12]
     assert len({"human/pairs/srocc", "zero_shot/named/srocc"} & set(record.lines[-1])) == 2
@@ -100,7 +101,7 @@ def test_a_last_step_that_nobody_knew_is_evaluated_by_all(tmp_path: Path) -> Non
 def test_nothing_is_evaluated_after_an_exception(tmp_path: Path) -> None:
     callback = stubs.Pairs(every_n_steps=100)
     with pytest.raises(ValueError, match="training broke"):
-        fit(tmp_path, [callback], Module(breaks_at=3), settings={"early_steps": ()}, max_steps=9)
+        fit(tmp_path, [callback], Module(breaks_at=3), settings={"schedule": Schedule(early_steps=())}, max_steps=9)
     assert callback.last_step == 0
 
 
@@ -113,7 +114,7 @@ def test_an_interrupted_event_records_nothing_and_counts_as_not_evaluated(tmp_pa
 
 def test_a_resumed_run_does_not_repeat_the_evaluated_step(tmp_path: Path) -> None:
     keep = pl.callbacks.ModelCheckpoint(tmp_path, filename="kept", every_n_train_steps=4)
-    options = {"settings": {"early_steps": ()}}
+    options = {"settings": {"schedule": Schedule(early_steps=())}}
     fit(tmp_path, [stubs.Pairs(every_n_steps=2), keep], max_steps=4, enable_checkpointing=True, **options)
     callback = stubs.Pairs(every_n_steps=2)
     _, _, record = fit(tmp_path, [callback], max_steps=7, ckpt_path=tmp_path / "kept.ckpt", **options)
@@ -122,7 +123,7 @@ def test_a_resumed_run_does_not_repeat_the_evaluated_step(tmp_path: Path) -> Non
 
 def test_an_event_that_was_cut_off_is_made_up_for_on_resume(tmp_path: Path) -> None:
     keep = pl.callbacks.ModelCheckpoint(tmp_path, filename="kept", every_n_train_steps=4)
-    options: dict[str, Any] = {"settings": {"early_steps": ()}}
+    options: dict[str, Any] = {"settings": {"schedule": Schedule(early_steps=())}}
     fit(tmp_path, [stubs.Pairs(every_n_steps=100), keep], max_steps=6, enable_checkpointing=True, **options)
     _, _, record = fit(
         tmp_path, [stubs.Pairs(every_n_steps=4)], max_steps=7, ckpt_path=tmp_path / "kept.ckpt", **options
@@ -153,8 +154,8 @@ def test_in_a_foreign_trainer_scores_reach_metrics_and_a_record_of_their_own(
     )
     lines = [json.loads(line) for line in (tmp_path / "clip-align" / "metrics.jsonl").read_text().splitlines()]
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
-    assert [line["global_step"] for line in evaluations] == [0, 2, 5, 6]
-    assert [line["samples_seen"] for line in evaluations] == [0, 2 * BATCH, 5 * BATCH, 6 * BATCH]
+    assert [line["global_step"] for line in evaluations] == [0, 1, 2, 3, 4, 5, 6]
+    assert [line["samples_seen"] for line in evaluations] == [n * BATCH for n in range(7)]
     shown = trainer.callback_metrics
     assert shown["human/pairs/srocc"].item() == pytest.approx(evaluations[-1]["human/pairs/srocc"])
     warning = next(line["message"] for line in lines if line.get("event") == "warning")
@@ -178,7 +179,7 @@ def test_a_resumed_foreign_training_goes_on_in_its_record(tmp_path: Path, monkey
     kept = [stubs.Pairs(every_n_steps=2), kept_at(tmp_path, 4)]
     fit(tmp_path, kept, max_steps=6, enable_checkpointing=True)
     fit(tmp_path, [stubs.Pairs(every_n_steps=2)], max_steps=9, ckpt_path=tmp_path / "at-4.ckpt")
-    assert curve(tmp_path / "clip-align") == [(s, s * BATCH) for s in (0, 2, 4, 6, 8, 9)]
+    assert curve(tmp_path / "clip-align") == [(s, s * BATCH) for s in (0, 1, 2, 3, 4, 6, 8, 9)]
     history = read(tmp_path / "clip-align")
     assert [e["event"] for e in history.events if e["event"] != "warning"][:3] == ["started", "finished", "resumed"]
     assert next(e["global_step"] for e in history.events if e["event"] == "resumed") == 4
@@ -208,7 +209,7 @@ def test_one_trainer_that_fits_twice_goes_on_in_its_own_record(tmp_path: Path, m
     images = torch.randn(SAMPLES, 3, stubs.SIZE, stubs.SIZE)
     trainer.fit(module, DataLoader(TensorDataset(images), BATCH))
     assert (tmp_path / "clip-align" / "metrics.jsonl").read_bytes() == others
-    assert curve(tmp_path / "clip-align-2") == [(0, 0), (2, 2 * BATCH), (4, 4 * BATCH), (6, 6 * BATCH)]
+    assert curve(tmp_path / "clip-align-2") == [(s, s * BATCH) for s in (0, 1, 2, 3, 4, 6)]
 
 
 def test_a_last_event_that_was_cut_off_is_made_up_for_on_resume(
@@ -217,12 +218,12 @@ def test_a_last_event_that_was_cut_off_is_made_up_for_on_resume(
     """Lightning finds nothing left to train and calls no hook of training."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     cut_off = stubs.Pairs(every_n_steps=2)
-    options: dict[str, Any] = {"early_steps": (), "interrupted": lambda: cut_off.last_step == 2}
+    options: dict[str, Any] = {"schedule": Schedule(early_steps=()), "interrupted": lambda: cut_off.last_step == 2}
     fit(tmp_path, [cut_off, kept_at(tmp_path, 4)], settings=options, max_steps=4, enable_checkpointing=True)
     for _ in range(2):
         callback = stubs.Pairs(every_n_steps=2)
         keep = pl.callbacks.ModelCheckpoint(tmp_path, filename="again")
-        settings: dict[str, Any] = {"early_steps": ()}
+        settings: dict[str, Any] = {"schedule": Schedule(early_steps=())}
         trainer, _, record = fit(
             tmp_path, [callback, keep], settings=settings, max_steps=4, ckpt_path=tmp_path / "at-4.ckpt",
             enable_checkpointing=True,
@@ -241,7 +242,7 @@ def test_a_callback_in_a_second_trainer_begins_anew(tmp_path: Path, monkeypatch:
     callback = stubs.Pairs(every_n_steps=2)
     for name in ("one", "two"):
         fit(tmp_path / name, [callback], max_steps=2)
-        assert curve(tmp_path / name / "clip-align") == [(0, 0), (2, 2 * BATCH)]
+        assert curve(tmp_path / name / "clip-align") == [(0, 0), (1, BATCH), (2, 2 * BATCH)]
 
 
 def test_what_a_checkpoint_carries_is_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

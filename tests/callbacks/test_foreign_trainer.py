@@ -51,7 +51,7 @@ def test_a_bare_open_clip_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )  # fmt: skip
     trainer.fit(MyCLIP(), loader())
     history = read(Path(logger.log_dir) / "clip-align")
-    assert [line["global_step"] for line in history.evaluations] == [0, 2, 3, 6, 8]
+    assert [line["global_step"] for line in history.evaluations] == [0, 1, 2, 3, 4, 6, 8]
     assert set(history.benchmarks) == {"human/pairs", "zero_shot/named"}
     last = history.evaluations[-1]
     assert {"human/pairs/srocc", "human/pairs/srocc@layer_1", "human/pairs/srocc@layer_1/low"} <= set(last)
@@ -61,7 +61,7 @@ def test_a_bare_open_clip_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert math.isfinite(trainer.callback_metrics["zero_shot/named/srocc"])
     items = read_items(Path(logger.log_dir) / "clip-align", "human/pairs")
     assert items is not None
-    assert items.steps == [0, 2, 3, 6, 8]
+    assert items.steps == [0, 1, 2, 3, 4, 6, 8]
     assert set(items.model) == {"value", "value@layer_1"}
 
 
@@ -108,8 +108,8 @@ def test_two_ranks_in_a_script_of_ones_own(tmp_path: Path, monkeypatch: pytest.M
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("the script was run") == devices
         history = read(folder / "clip-align")
-        assert [line["global_step"] for line in history.evaluations] == [0, 2, 3]
-        assert [line["samples_seen"] for line in history.evaluations] == [0, 16 * devices, 24 * devices]
+        assert [line["global_step"] for line in history.evaluations] == [0, 1, 2, 3]
+        assert [line["samples_seen"] for line in history.evaluations] == [0, 8 * devices, 16 * devices, 24 * devices]
         assert not (folder / "clip-align-2").exists()
     one, two = (read(tmp_path / str(n) / "clip-align").evaluations[0] for n in (1, 2))
     assert two["human/pairs/srocc"] == one["human/pairs/srocc"]  # same weights, same numbers
