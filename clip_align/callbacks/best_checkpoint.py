@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,26 @@ from clip_align.callbacks.base import PerceptualCallback, event_leader_of, perce
 from clip_align.errors import UserError
 from clip_align.evaluation.event import layer_suffix
 from clip_align.evaluation.reading import ALL
+from clip_align.evaluation.weights import RAW
 
 
-def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], requested_by: str) -> bool:
+def higher_is_better(
+    key: str, callbacks: Iterable[PerceptualCallback], requested_by: str, weights: Sequence[str] = (RAW,)
+) -> bool:
     """Whether the highest value of a score is its best, as declared by the callback that writes it.
 
     Args:
-        key: full key, ``family/name/score``, with a layer's suffix if any.
+        key: full key, ``family/name/score``, with the suffix of a layer and of a set of weights if any.
         callbacks: of the run.
         requested_by: start of error messages, such as ``checkpoint.best``.
+        weights: sets of weights that are evaluated; the first has the plain keys.
 
     UserError for a key that no callback writes, or a score that declares no ``higher_is_better``.
     """
     written: dict[str, bool | None] = {}
-    numbered = re.search(r"@layer_\d+$", key)
+    score, _, last = key.rpartition("@")
+    described = key if last not in weights[1:] else score  # described as the score of the first set
+    numbered = re.search(r"@layer_\d+$", described)
     for callback in callbacks:
         for layer in callback.layers:
             # the number of layers in ``all`` is known to the model only: accept any
@@ -35,9 +41,9 @@ def higher_is_better(key: str, callbacks: Iterable[PerceptualCallback], requeste
             written.update((f"{callback.key}/{s.name}{suffix}", s.higher_is_better) for s in callback.scores)
     rated = sorted(name for name, higher in written.items() if higher is not None)
     valid = f"valid: {', '.join(rated) or 'none'}"
-    if key not in written:
+    if described not in written:
         raise UserError(f"{requested_by}: no callback of this run writes {key}; {valid}")
-    higher = written[key]
+    higher = written[described]
     if higher is None:
         raise UserError(f"{requested_by}: {key} has no best value: its score declares no higher_is_better; {valid}")
     return higher
@@ -63,7 +69,8 @@ class BestCheckpoint(Callback):
     """Save ``best-<key>.ckpt`` whenever ``key`` (``human/my_pairs/srocc``) beats its best so far.
 
     Lightning's ModelCheckpoint may pair weights with an older score if its interval differs from the callback's; here
-    both belong to one step by construction. Undefined values are ignored.
+    both belong to one step by construction. Undefined values are ignored. The file is what the Trainer saves: the state
+    of training, to be resumed from, and the average of the weights where one is kept, whichever was scored.
 
     Args:
         key: full key of the score.
@@ -92,7 +99,9 @@ class BestCheckpoint(Callback):
         if stage == "fit":
             if self.lower_is_better is None:
                 found = perceptual_callbacks(trainer)
-                self.lower_is_better = not higher_is_better(self.key, found, "BestCheckpoint")
+                settings = found[0].settings if found else None
+                weights = tuple(settings.weights) if settings else (RAW,)
+                self.lower_is_better = not higher_is_better(self.key, found, "BestCheckpoint", weights)
             event_leader_of(trainer).listeners.append(lambda step, scores: self._compare(trainer, step, scores))
 
     def state_dict(self) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class EvaluationSettings:
         best checkpoint is saved in one, with exactly the weights that were scored.
     weights: by name, context managers inside which the model has that set of weights (`weights.swapped`); every
         event encodes with each. Scores of the first set have plain keys, those of others the suffix ``@<name>``.
+    notes: returns further numbers for the line of an evaluation, by key; called on rank 0.
     """
 
     cache: Path
@@ -80,6 +81,7 @@ class EvaluationSettings:
     log: Callable[[str], None] = _nowhere
     listeners: Sequence[Listener] = ()
     weights: Mapping[str, Swap] = field(default_factory=lambda: dict(OWN))
+    notes: Callable[[], Mapping[str, float]] = dict
 
     def __post_init__(self) -> None:
         wrong = [name for name in self.weights if not re.fullmatch(r"[a-z0-9_]+", name)]
@@ -273,7 +275,7 @@ class Evaluator:
         elapsed = max(time.monotonic() - self._started, 1e-9)
         spent = self._spent + seconds  # recording and listeners of this event are counted in the next one
         times = {"time/evaluation_seconds": seconds, "time/evaluation_fraction": min(1.0, spent / elapsed)}
-        record.append("evaluation", position, {**as_fields(results), **times})
+        record.append("evaluation", position, {**as_fields(results), **self.settings.notes(), **times})
 
     def _describe(self, record: Record, benchmark: Benchmark, items: Items | None, position: Position) -> None:
         """Write the benchmark's line: at its first event, and again when its number of items or scores changes."""

@@ -22,7 +22,7 @@ from clip_align.runs.folder import bad_name
 TINY_STRIDE = 8  # models.tiny.STRIDE, which cannot be imported without torch
 HALF_WITHOUT_GPU = Problem("trainer.precision", "16-mixed needs a GPU; on the CPU take bf16-mixed or 32")
 BATCH = ("data.batch_size", "trainer.accumulate", "trainer.devices")  # the factors of a global batch
-RECORD_KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+(@[a-z0-9_]+)?")
+RECORD_KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+(@[a-z0-9_]+)*")
 
 
 def problems(config: Config, refused: Collection[str] = ()) -> list[Problem]:

@@ -15,6 +15,7 @@ from clip_align.callbacks.base import PerceptualCallback
 from clip_align.config import ModelConfig
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluator import EvaluationSettings
+from clip_align.evaluation.weights import RAW
 from clip_align.models.build import build_model
 from clip_align.record.record import Position, read, read_items
 from clip_align.structure import plain
@@ -75,8 +76,8 @@ def after_training(
             opened.record.append("event", run_position, {"event": "warning", "message": problem})
         if found:
             benchmark = read(opened.run.path).benchmarks.get(callback.key)
-            n = benchmark["n"] if benchmark else None
-            opened.record.append("benchmark", run_position, untrained.line_with(callback, found, n))
+            n, weights = (benchmark["n"], benchmark["weights"]) if benchmark else (None, RAW)
+            opened.record.append("benchmark", run_position, untrained.line_with(callback, found, n, weights))
     if components.callbacks and not stopped():
         history = read(opened.run.path)
         for verdict in verdicts(history, lambda key: read_items(opened.run.path, key)):

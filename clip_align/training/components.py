@@ -28,6 +28,7 @@ from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.prepare import files_of, jobs_of, planned
 from clip_align.evaluation.render_stimuli import ensure
 from clip_align.evaluation.schedule import Schedule, event_steps
+from clip_align.evaluation.weights import RAW
 from clip_align.models.build import build_model
 from clip_align.models.words import WordTokenizer
 from clip_align.processes.torchrun import under_torchrun
@@ -92,7 +93,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     for line in data.check_words():
         notify(line)
     loader = data.loader(Cursor(*cursor), pin_memory=layout.gpu)
-    higher = best_direction(config.checkpoint, callbacks)
+    higher = best_direction(config.checkpoint, callbacks, config.evaluation.weights)
     evaluated_model = EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
     schedule = Schedule(config.evaluation.per_octave, config.evaluation.early_steps)
     no_stimuli: dict[str, list[str]] = {callback.key: [] for callback in callbacks}
@@ -115,17 +116,24 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     )
 
 
-def best_direction(config: CheckpointConfig, callbacks: Sequence[PerceptualCallback]) -> bool | None:
+def best_direction(
+    config: CheckpointConfig, callbacks: Sequence[PerceptualCallback], weights: Sequence[str] = (RAW,)
+) -> bool | None:
     """Whether the best value of ``checkpoint.best`` is its highest; None where there is nothing to keep.
 
     The default names a callback that a run may do without; any other key has to be one that the run writes.
+
+    Args:
+        config: names the key.
+        callbacks: of the run.
+        weights: sets of weights that are evaluated; the first has the plain keys.
     """
     if config.best is None:
         return None
     chosen = {callback.key for callback in callbacks}
     if config.best == CheckpointConfig().best and config.best.rpartition("/")[0] not in chosen:
         return None
-    return higher_is_better(config.best, callbacks, "checkpoint.best")
+    return higher_is_better(config.best, callbacks, "checkpoint.best", weights)
 
 
 def tiny_words(model: ModelConfig, captions: Callable[[int], Iterable[str]]) -> list[str] | None:

@@ -21,6 +21,7 @@ from clip_align.evaluation.description import described
 from clip_align.evaluation.encode import Context
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluator import EvaluationSettings, Evaluator, Scores
+from clip_align.evaluation.weights import RAW
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Position
 from clip_align.runs.folder import write_atomic
@@ -108,16 +109,17 @@ def carried(callback: PerceptualCallback) -> bool:
     return any(MEAN in score.baselines for score in callback.scores)
 
 
-def line_with(callback: PerceptualCallback, baselines: Baselines, n: int | None) -> dict[str, Any]:
+def line_with(callback: PerceptualCallback, baselines: Baselines, n: int | None, weights: str = RAW) -> dict[str, Any]:
     """The callback's ``benchmark`` line with these baselines.
 
     Args:
         callback: carries them from now on.
         baselines: as `measure` returns them.
         n: number of its items; None where it was never evaluated.
+        weights: name of the set of weights that the plain keys are of.
     """
     carry(callback, baselines)
-    return described(callback, n)
+    return described(callback, n, weights)
 
 
 def _mean_and_sd(values: Sequence[float | None]) -> dict[str, float]:
