@@ -19,6 +19,7 @@ from clip_align.kinds import SOURCES, TRACKERS
 from clip_align.spelling import unknown_key
 from clip_align.structure import key
 
+WeightNames = tuple[Literal["raw", "ema"], ...]  # sets of weights that an event encodes with
 CALLBACK = re.compile(r"[A-Za-z_]\w*")  # a name that is valid in an override
 
 
@@ -115,12 +116,20 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """When callbacks are due (``every_n_steps`` None = by the run's length), and the number of images per forward pass
-    (independent of the ranks).
+    """When callbacks are due, with which weights they encode, and the number of images per forward pass.
+
+    ``every_n_steps`` None = by the run's length. ``per_octave``: evaluations per doubling of the step before the
+    regular ones; ``early_steps`` in their place, None = none given. ``weights``: the first set has the plain keys.
+    ``horizon`` and ``horizon_steps`` bound what an average of the weights spans: a fraction of the steps so far, and a
+    number of steps. The batch size is independent of the ranks.
     """
 
     every_n_steps: int | None = key(None, low=1)
-    early_steps: tuple[int, ...] = key((2, 8, 32, 64), low=1)  # besides 0, where scores change fastest
+    per_octave: int = key(2, low=0, high=32)
+    early_steps: tuple[int, ...] | None = key(None, low=1)
+    weights: WeightNames = ("raw",)
+    horizon: float = key(0.2, above=0.0, high=1.0)
+    horizon_steps: int | None = key(None, low=1)
     batch_size: int = key(256, low=1)
 
 
@@ -296,6 +305,22 @@ def _sources(value: object, path: str, errors: list[Problem]) -> tuple[Source, .
     return tuple(s for s in built if s is not None)
 
 
+def _evaluation(value: object, path: str, errors: list[Problem]) -> Any:
+    """A stored group without ``weights`` is of an earlier release, whose curves are of the raw weights."""
+    older = {"weights": "raw"} if isinstance(value, Mapping) and "weights" not in value else {}
+    return structure.build(EvaluationConfig, {**older, **value} if isinstance(value, Mapping) else value, path, errors)
+
+
+def _weights(value: object, path: str, errors: list[Problem]) -> Any:
+    """The name of a set of weights, or a list of names, each once."""
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, (list, tuple)) and (problem := structure.Distinct().problem(names, path)):
+        errors.append(problem)
+        return structure.INVALID
+    found = structure.convert(list[Literal["raw", "ema"]], names, path, errors)
+    return structure.INVALID if found is structure.INVALID else tuple(found)
+
+
 def _callback(value: object, path: str, errors: list[Problem]) -> Any:
     """From ``{_target_, key: value, …}`` (yaml) or ``{target, arguments}`` (``to_plain``)."""
     name = path.removeprefix("callbacks.")  # the key that users chose, typed in overrides as callbacks.<name>
@@ -320,6 +345,13 @@ def _callback(value: object, path: str, errors: list[Problem]) -> Any:
 
 # yaml has other forms of these than their fields; set here, because structure knows no configuration
 structure.SPECIAL.update(
-    {DataConfig: _data, tuple[Source, ...]: _sources, CallbackConfig: _callback, KindConfig: _kind}
+    {
+        DataConfig: _data,
+        EvaluationConfig: _evaluation,
+        WeightNames: _weights,
+        tuple[Source, ...]: _sources,
+        CallbackConfig: _callback,
+        KindConfig: _kind,
+    }
 )
 structure.SPECIAL[TrackerConfig] = _tracker

@@ -92,7 +92,8 @@ class BestCheckpoint(Callback):
     """Save ``best-<key>.ckpt`` whenever ``key`` (``human/my_pairs/srocc``) beats its best so far.
 
     Lightning's ModelCheckpoint may pair weights with an older score if its interval differs from the callback's; here
-    both belong to one step by construction. Undefined values are ignored.
+    both belong to one step by construction. Undefined values are ignored. The file is what the Trainer saves: the state
+    of training, to be resumed from, and the average of the weights where one is kept, whichever was scored.
 
     Args:
         key: full key of the score.

@@ -17,7 +17,6 @@ from clip_align.callbacks.participant import Participant, with_models
 from clip_align.callbacks.trainer_record import BatchCount, TrainerRecord
 from clip_align.errors import Problem, UserError
 from clip_align.evaluation.evaluator import EvaluationSettings, Evaluator, Listener
-from clip_align.evaluation.schedule import due
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Position
 from clip_align.runs.folder import user_cache
@@ -88,7 +87,7 @@ class EventLeader:
         if self._own_record is not None:
             warnings = self._evaluator.warnings
             position = self._position(trainer.global_step)
-            self._own_record.open(self.callbacks, position, self._settings.early_steps, warnings)
+            self._own_record.open(self.callbacks, position, self._settings.schedule, warnings)
             for line in warnings if self._evaluator.ranks.rank == 0 else ():
                 self._settings.notify(f"warning: {line}")
         self._evaluator.begin()
@@ -146,7 +145,7 @@ class EventLeader:
             callback.last_step = step
 
     def _due(self, callback: Participant, step: int, last: bool) -> bool:
-        return due(step, callback.every_n_steps, callback.family, self._settings.early_steps, last)
+        return self._settings.schedule.due(step, callback.every_n_steps, callback.family, last)
 
     def _position(self, step: int) -> Position:
         return self._count.position(step, self._trainer.current_epoch if self._trainer else 0)

@@ -16,7 +16,7 @@ from pytorch_lightning import Trainer
 from clip_align.analysis.verdict import verdicts
 from clip_align.callbacks.participant import Participant
 from clip_align.errors import Problem, UserError
-from clip_align.evaluation.schedule import event_steps
+from clip_align.evaluation.schedule import Schedule, event_steps
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import METRICS, Position, Record, read, read_items
 
@@ -65,7 +65,7 @@ class TrainerRecord:
         self,
         callbacks: Sequence[Participant],
         position: Position,
-        early_steps: Sequence[int],
+        schedule: Schedule,
         warnings: Iterable[str],
     ) -> None:
         """Open that of the resumed run, else a new one, and write its first lines; a collective.
@@ -73,7 +73,7 @@ class TrainerRecord:
         Args:
             callbacks: of the trainer; the first one carries the folder of the record of a resumed run.
             position: where training begins.
-            early_steps: additional steps at which callbacks are evaluated.
+            schedule: when callbacks are evaluated before their regular spacing is reached.
             warnings: assumptions about the models, recorded as warnings.
 
         UserError where no record can be written.
@@ -94,7 +94,7 @@ class TrainerRecord:
             "max_steps": end if end > 0 else None,
             "ranks": ranks.world,
             "regular_every": min(c.every_n_steps for c in callbacks),
-            "evaluations_planned": len(event_steps(callbacks, early_steps, end)) if end > 0 else None,
+            "evaluations_planned": len(event_steps(callbacks, schedule, end)) if end > 0 else None,
         }
         record.append("event", position, start)
         for line in warnings:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from clip_align.training.resume import RunStart
 
 GIB = 2**30
+AVERAGE_BYTES = 4  # of a parameter: float32
 
 
 def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
@@ -74,7 +75,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
                     print("note     words: not known before the world is rendered; prompts are not checked", flush=True)
                 callbacks = _callbacks(start.config.callbacks, config.model, config.data, words, cache, stack, missing)
                 if len(callbacks) == len(config.callbacks) and not broken:
-                    _best(config.checkpoint, callbacks, missing)
+                    _best(config.checkpoint, callbacks, config.evaluation.weights, missing)
                 _cost(start, layout, data.samples if data else None, cache, callbacks, missing, elsewhere)
                 _shared_memory(config.model, config.data, layout.local_world, missing)
     if missing:
@@ -221,12 +222,17 @@ def _callbacks(
     return built
 
 
-def _best(settings: CheckpointConfig, callbacks: Sequence[PerceptualCallback], missing: list[Problem]) -> None:
-    """Whether the callbacks write the score whose best checkpoint is kept."""
+def _best(
+    settings: CheckpointConfig,
+    callbacks: Sequence[PerceptualCallback],
+    weights: Sequence[str],
+    missing: list[Problem],
+) -> None:
+    """Whether the callbacks write, with these sets of weights, the score whose best checkpoint is kept."""
     from clip_align.training.components import best_direction
 
     try:
-        best_direction(settings, callbacks)
+        best_direction(settings, callbacks, weights)
     except UserError as error:
         missing.extend(error.problems)
 
@@ -294,7 +300,8 @@ def _cost(
     from clip_align.commands.cost import cost, untried
     from clip_align.commands.overheads import duration, sample_seconds, saving, waiting
     from clip_align.evaluation.prepare import images_per_event
-    from clip_align.evaluation.schedule import event_steps
+    from clip_align.evaluation.schedule import Schedule, event_steps
+    from clip_align.evaluation.weights import EMA
 
     config, done = start.config, start.step if start.checkpoint is not None else -1
     steps, batch = start.max_steps - start.step, start.global_batch
@@ -311,27 +318,37 @@ def _cost(
         missing.extend(error.problems)
         return
 
-    def events(some: Sequence[PerceptualCallback]) -> int:
-        return sum(step > done for step in event_steps(some, config.evaluation.early_steps, start.max_steps))
+    schedule = Schedule(config.evaluation.per_octave, config.evaluation.early_steps)
 
-    # one by one: each has its own schedule
-    encoded = sum(events([c]) * images_per_event([c], found.size_px) for c in callbacks)
+    def events(some: Sequence[PerceptualCallback]) -> int:
+        return sum(step > done for step in event_steps(some, schedule, start.max_steps))
+
+    sets = config.evaluation.weights
+    encoded = len(sets) * sum(events([c]) * images_per_event([c], found.size_px) for c in callbacks)
+    averages = AVERAGE_BYTES * found.parameters if EMA in sets else 0  # on every rank, and in every checkpoint
+    memory, checkpoint = found.memory + averages, found.checkpoint + averages
     most = images_per_event(callbacks, found.size_px)
-    _costs("evaluations", f"{events(callbacks)}, the largest of {most:,} images at {found.size_px} px, tiles counted")
+    twice = f", each with {len(sets)} sets of weights" if len(sets) > 1 else ""
+    _costs(
+        "evaluations",
+        f"{events(callbacks)}, the largest of {most:,} images at {found.size_px} px, tiles counted{twice}",
+    )
     if found.step_seconds is None or found.image_seconds is None:
-        why = f"{_gib(found.memory)} for the weights and their moments are not free now"
+        why = f"{_gib(memory)} for the weights and their moments are not free now"
         _costs("time", f"not estimated: {'only a GPU could tell' if elsewhere else why}")
     else:
         watching, step_samples = encoded * found.image_seconds / layout.world, data.batch_size * trainer.accumulate
         a_sample = None if samples is None else sample_seconds(data, _shape(model), config.seed, cache)
         evaluate = watching, f"{duration(watching)} for evaluations"
         wait = waiting(steps, found.step_seconds, step_samples, a_sample, data.workers, layout.local_world)
-        save = saving(start, config.checkpoint, Path(config.paths.runs), found.checkpoint)
+        save = saving(start, config.checkpoint, Path(config.paths.runs), checkpoint)
         _time(steps * found.step_seconds, found.tried, evaluate, wait, save)
-    counted = "weights, gradients, moments" + ("; activations come on top" if elsewhere else ", activations")
-    _costs("memory", f"{_gib(found.memory)} a rank (estimated: {counted})")
+    counted = f"weights, {'their average, ' if averages else ''}gradients, moments" + (
+        "; activations come on top" if elsewhere else ", activations"
+    )
+    _costs("memory", f"{_gib(memory)} a rank (estimated: {counted})")
     kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)
-    _costs("disk", f"{_gib(kept * found.checkpoint)} for {kept} checkpoints (estimated)")
+    _costs("disk", f"{_gib(kept * checkpoint)} for {kept} checkpoints (estimated)")
 
 
 def _time(step_seconds: float, tried: int, *parts: tuple[float, str]) -> None:

@@ -25,6 +25,7 @@ from clip_align.evaluation.event import PreparedBenchmark, StimulusUnion, as_fie
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.prepare import Plan, jobs_of, opened, planned, refuse_same_keys
 from clip_align.evaluation.render_stimuli import ensure
+from clip_align.evaluation.schedule import Schedule
 from clip_align.evaluation.scoring import BenchmarkResult, ContractError, difference, refuse_names
 from clip_align.evaluation.weights import OWN, Swap
 from clip_align.processes.ranks import Ranks
@@ -33,6 +34,7 @@ from clip_align.record.record import Position
 Scores = Mapping[str, float | None]
 Listener = Callable[[int, Scores], None]
 DEFAULT_BATCH_SIZE = 256
+DEFAULT_SCHEDULE = Schedule()
 
 
 class RecordWriter(Protocol):
@@ -82,8 +84,7 @@ class EvaluationSettings:
     record: the record that rank 0 writes, None on the other ranks. None on rank 0: a record in ``clip-align/`` under
         the trainer's log folder.
     batch_size: images per forward pass, on every rank; the smallest of it and those of the callbacks, else 256.
-    early_steps: additional optimizer steps, below ``every_n_steps``, at which the human and zero-shot families are
-        evaluated.
+    schedule: which steps are evaluated before the regular ones.
     max_steps: last optimizer step of the run; None: the trainer's ``max_steps``.
     evaluated_model: the model under evaluation; None: found in the LightningModule.
     position: from an optimizer step to its `Position` (samples seen, epoch, seconds); None: counted from the batches.
@@ -95,12 +96,13 @@ class EvaluationSettings:
         best checkpoint is saved in one, with exactly the weights that were scored.
     weights: by name, context managers inside which the model has that set of weights (`weights.swapped`); every
         event encodes with each. Scores of the first set have plain keys, those of others the suffix ``@<name>``.
+    notes: returns further numbers for the line of an evaluation, by key; called on rank 0.
     """
 
     cache: Path
     record: RecordWriter | None = None
     batch_size: int | None = None
-    early_steps: tuple[int, ...] = (2, 8, 32, 64)
+    schedule: Schedule = DEFAULT_SCHEDULE
     max_steps: int | None = None
     evaluated_model: EvaluatedModel | None = None
     position: Callable[[int], Position] | None = None
@@ -109,6 +111,7 @@ class EvaluationSettings:
     log: Callable[[str], None] = _nowhere
     listeners: Sequence[Listener] = ()
     weights: Mapping[str, Swap] = field(default_factory=lambda: dict(OWN))
+    notes: Callable[[], Mapping[str, float]] = dict
 
     def __post_init__(self) -> None:
         wrong = [name for name in self.weights if not re.fullmatch(r"[a-z0-9_]+", name)]
@@ -300,7 +303,7 @@ class Evaluator:
         elapsed = max(time.monotonic() - self._started, 1e-9)
         spent = self._spent + seconds  # recording and listeners of this event are counted in the next one
         times = {"time/evaluation_seconds": seconds, "time/evaluation_fraction": min(1.0, spent / elapsed)}
-        record.append("evaluation", position, {**as_fields(results), **times})
+        record.append("evaluation", position, {**as_fields(results), **self.settings.notes(), **times})
 
     def _describe(self, record: RecordWriter, benchmark: Benchmark, items: Items | None, position: Position) -> None:
         """Write the benchmark's line: at its first event, and again when its number of items or scores changes."""

@@ -13,8 +13,8 @@ from torch import nn
 from clip_align.processes.ranks import Ranks
 
 Swap = Callable[[], AbstractContextManager[Any]]
-RAW = "raw"
-OWN: Mapping[str, Swap] = {RAW: nullcontext}  # the model's current weights
+RAW, EMA = "raw", "ema"  # the current weights; their average over the last part of training
+OWN: Mapping[str, Swap] = {RAW: nullcontext}
 
 
 @contextmanager

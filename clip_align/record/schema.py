@@ -94,6 +94,8 @@ EvaluationLine = TypedDict(
         "wall_seconds": float,
         "time/evaluation_seconds": NotRequired[float | None],
         "time/evaluation_fraction": NotRequired[float | None],
+        "weights/ema/span_steps": NotRequired[float],
+        "weights/ema/carried_fraction": NotRequired[float],
     },
 )
 

@@ -26,7 +26,7 @@ from clip_align.report.figures import footnote, max_steps, png, run_title, start
 from clip_align.report.labels import count, duration, interval, number, short_home
 from clip_align.report.panels import Panel, panels
 from clip_align.report.score_curves import curve_of, shown_scores, tagged, tags
-from clip_align.report.score_variants import all_scores
+from clip_align.report.score_variants import WORDS, all_scores
 from clip_align.report.style import NARROW, REFRESH_SECONDS
 from clip_align.runs.folder import RunFolder, read_provenance, run_status, write_atomic
 
@@ -184,6 +184,7 @@ def benchmark_rows(history: History, benchmark: BenchmarkLine) -> dict[str, Any]
     return {
         **{key: benchmark.get(key) for key in ("key", "version", "n")},
         **{key: _in_words(benchmark.get(key)) for key in ("human_data", "stand_in", "source", "licence")},
+        "weights": WORDS.get(benchmark["weights"], benchmark["weights"]),
         "options": ", ".join(f"{k} = {v}" for k, v in benchmark["options"].items()),
         "directions": _directions(benchmark),
         "notes": _notes(history, benchmark),

@@ -14,13 +14,13 @@ from typing import TextIO
 from clip_align.data.progress import Progress
 from clip_align.errors import visible
 
-QUIET_SECONDS = 10.0  # between two lines of one series
+QUIET_SECONDS = 4.0  # between progress lines of one series
 
 
 class Lines:
     """Prints lines. Those about progress (``making images: 801 of 1,944, about 68 s left``) come in series.
 
-    A series is one line that is overwritten on a terminal, elsewhere a line at most every ten seconds, with its first
+    A series is one line that is overwritten on a terminal, elsewhere a line at most every four seconds, with its first
     and its last one. Time comes from ``clock`` (seconds), for tests.
     """
 

@@ -11,16 +11,19 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from clip_align.errors import UserError
+from clip_align.evaluation.weights import EMA, RAW
 from clip_align.runs.folder import replacing
 
-OWN = "clip_align"  # our part of the file; everything else is Lightning's
+OWN = "clip_align"  # our part of the file; everything else but the averages is Lightning's
+AVERAGE = "weight_average"  # averaged weights, in a run that is evaluated with them
+MODEL = "model."  # before the names of the model's weights in ``state_dict``
 STEP_FILE = re.compile(r"step-(\d{9})\.ckpt")
 LAST = "last.ckpt"
 SET_ASIDE = "damaged-"  # prefix of a file that was given up; it is neither read nor deleted any more
@@ -69,6 +72,30 @@ def load(path: Path, mapped: bool = False) -> dict[str, Any]:
     """
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     return checkpoint
+
+
+def weights_of(content: Mapping[str, Any], name: str | None = None) -> dict[str, torch.Tensor]:
+    """The model's weights in a checkpoint, by name as in its ``state_dict``.
+
+    Every checkpoint of a run that is evaluated with averaged weights holds both sets, best checkpoints too: the run is
+    resumed from the raw ones.
+
+    Args:
+        content: of the file.
+        name: raw or ema; None: the set that the scores with plain keys are of.
+
+    UserError for a set that the file does not hold.
+    """
+    # runs of earlier releases know no other than the raw weights
+    evaluated = tuple(content[OWN]["config"]["evaluation"].get("weights", (RAW,)))
+    chosen = evaluated[0] if name is None else name
+    own = {n.removeprefix(MODEL): t for n, t in content["state_dict"].items() if n.startswith(MODEL)}
+    if chosen == RAW:
+        return own
+    if chosen != EMA or AVERAGE not in content:
+        held = f"{RAW}, {EMA}" if AVERAGE in content else RAW
+        raise UserError(f"weights: the checkpoint holds no set of weights {chosen}; valid: {held}")
+    return {**own, **content[AVERAGE]["tensors"]}
 
 
 def damage(path: Path) -> str | None:

@@ -17,8 +17,10 @@ from clip_align.config import OptimizerConfig
 from clip_align.losses.base import Loss
 from clip_align.losses.infonce import InfoNCE
 from clip_align.training import optimizer as optim
+from clip_align.training.checkpoint_files import AVERAGE
 from clip_align.training.interventions.base import Intervention
 from clip_align.training.loss_check import PendingLosses
+from clip_align.training.weight_average import WeightAverage
 
 LOGIT_SCALE = math.log(1 / 0.07)  # Radford et al. 2021, section 2.5: initial temperature .07
 LOGIT_SCALE_MAX = math.log(100)  # ibid.: logits are never scaled by more than 100
@@ -45,6 +47,7 @@ class CLIPModule(pl.LightningModule):
         fused: False under a gradient scaler.
         loss: InfoNCE unless given.
         intervention: none unless given.
+        average: of the weights, updated after every step that is taken and kept in checkpoints; None: none.
     """
 
     shift: Tensor  # [1, 3, 1, 1], of pixels on 0 to 255
@@ -60,11 +63,13 @@ class CLIPModule(pl.LightningModule):
         fused: bool = True,
         loss: Loss | None = None,
         intervention: Intervention | None = None,
+        average: WeightAverage | None = None,
     ) -> None:
         super().__init__()
         self.model: Any = cast(Any, model)
         self.settings, self.steps, self.fused = optimizer, steps, fused
         self.loss, self.intervention = loss or InfoNCE(), intervention or Intervention()
+        self.average = average
         self.losses = PendingLosses()
         self.grad_norm: Tensor | None = None
         self.rate = 0.0  # that the last step took, or would have taken
@@ -109,6 +114,21 @@ class CLIPModule(pl.LightningModule):
         schedule = optim.scheduler(optimizer, self.settings, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_fit_start(self) -> None:
+        """The model is on its device, and holds the weights of the checkpoint where the run is resumed."""
+        if self.average is not None:
+            self.average.start()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The averages beside the state of training, which the rest of the file holds."""
+        if self.average is not None:
+            checkpoint[AVERAGE] = self.average.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the averages back."""
+        if self.average is not None and AVERAGE in checkpoint:
+            self.average.load_state_dict(checkpoint[AVERAGE])
+
     def on_train_start(self) -> None:
         """A resumed run may have another length than the optimizer's state was saved with."""
         optimizer: Any = self.optimizers()
@@ -135,6 +155,8 @@ class CLIPModule(pl.LightningModule):
         with torch.no_grad():
             self.model.logit_scale.clamp_(0.0, LOGIT_SCALE_MAX)
             self.intervention.stepped(self.model, self.step_under_way)
+        if self.average is not None and self._taken:
+            self.average.update(self.step_under_way)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """A step that was skipped takes nothing from the warm-up or the decay."""

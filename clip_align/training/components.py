@@ -27,7 +27,7 @@ from clip_align.errors import both
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.prepare import files_of, jobs_of, planned
 from clip_align.evaluation.render_stimuli import ensure
-from clip_align.evaluation.schedule import event_steps
+from clip_align.evaluation.schedule import Schedule, event_steps
 from clip_align.evaluation.weights import RAW
 from clip_align.models.build import build_model
 from clip_align.models.words import WordTokenizer
@@ -56,6 +56,7 @@ class RunComponents:
     model_name: str
     callbacks: Sequence[PerceptualCallback]
     event_steps: Sequence[int]
+    schedule: Schedule
     stimuli: Mapping[str, Sequence[str]]
     words: Sequence[str] | None
     cache: Path
@@ -94,9 +95,11 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
         notify(line)
     loader = data.loader(Cursor(*cursor), pin_memory=layout.gpu)
     evaluated_model = EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
+    schedule = Schedule(config.evaluation.per_octave, config.evaluation.early_steps)
     no_stimuli: dict[str, list[str]] = {callback.key: [] for callback in callbacks}
     plans = [planned(callback, evaluated_model) for callback in callbacks]
-    higher = best_direction(config.checkpoint, callbacks)  # planned: they know their layers and scores
+    # planned: they know their layers and scores
+    higher = best_direction(config.checkpoint, callbacks, config.evaluation.weights)
     jobs = jobs_of(plans, cache)
     if layout.local_rank == 0:  # images are made once a machine, while everything can still be refused
         ensure(jobs.values(), notify)
@@ -107,7 +110,8 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
         evaluated_model=evaluated_model,
         model_name=clip.name,
         callbacks=callbacks,
-        event_steps=event_steps(callbacks, config.evaluation.early_steps, start.max_steps),
+        event_steps=event_steps(callbacks, schedule, start.max_steps),
+        schedule=schedule,
         stimuli=no_stimuli | files_of(jobs),
         words=words,
         cache=cache,

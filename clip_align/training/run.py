@@ -18,8 +18,8 @@ from clip_align.config import Config, TrainerConfig, from_plain, to_plain
 from clip_align.data.progress import Notify, Progress
 from clip_align.data.shared_memory import batch_bytes, shared_memory_problem
 from clip_align.errors import UserError
-from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluator import EvaluationSettings
+from clip_align.evaluation.weights import EMA
 from clip_align.kinds import INTERVENTIONS, LOSSES
 from clip_align.processes.ranks import Ranks
 from clip_align.processes.stop_signals import exit_code
@@ -43,6 +43,7 @@ from clip_align.training.stall_watch import Limits, Peers, Watch
 from clip_align.training.train_log import LogSchedule, RunPosition, faster_data
 from clip_align.training.trainer import compile_towers
 from clip_align.training.training_loop import TrainingLoop, build_loop
+from clip_align.training.weight_average import WeightAverage, span_of, weight_sets
 
 OTHERS_LATER_S = 30.0  # the first rank ends a run that waits too long: it can save, and say why
 
@@ -164,8 +165,9 @@ def _train(
     run_end.watch, run_end.workers = watch, components.loader.workers
     run_position = RunPosition(start.global_batch, components.cursor, start.wall_seconds, start.step)
     advice = faster_data(config.data.workers, os.cpu_count())
+    module = _build_module(start, components)
     loop = build_loop(
-        _build_module(start, components.evaluated_model),
+        module,
         components.loader,
         run_position,
         LogSchedule(config.trainer.log_every_n_steps, start.max_steps, components.event_steps, advice),
@@ -189,17 +191,21 @@ def _train(
         watch.progress()
         return loop.stop_check.interrupted()
 
+    average = module.average
     settings = EvaluationSettings(
         cache=components.cache,
         record=opened.record if opened else None,
         batch_size=config.evaluation.batch_size,
-        early_steps=config.evaluation.early_steps,
+        schedule=components.schedule,
         evaluated_model=components.evaluated_model,
         position=lambda step: run_position.position(),
         interrupted=interrupted,
         notify=opened.notify if opened else _silent,
         log=opened.log if opened else _silent,
-        listeners=(loop.checkpoints.evaluated,),
+        # in this order: a best checkpoint knows that the average was evaluated
+        listeners=(*([average.evaluated] if average else []), loop.checkpoints.evaluated),
+        weights=weight_sets(config.evaluation.weights, average),
+        notes=average.notes if average else dict,
     )
     attach(components.callbacks, settings)
     seed_everything(config.seed + (layout.rank + 1) * 1_000_003)  # the weights are drawn; from here on ranks differ
@@ -209,8 +215,13 @@ def _train(
     return loop
 
 
-def _build_module(start: RunStart, evaluated: EvaluatedModel) -> CLIPModule:
-    config = start.config
+def _build_module(start: RunStart, components: RunComponents) -> CLIPModule:
+    config, evaluated = start.config, components.evaluated_model
+    look = config.evaluation
+    average = None
+    if EMA in look.weights:
+        span = span_of(look.horizon, look.horizon_steps, components.callbacks, components.schedule)
+        average = WeightAverage(evaluated.model, span)
     module = CLIPModule(
         evaluated.model,
         evaluated.mean,
@@ -220,6 +231,7 @@ def _build_module(start: RunStart, evaluated: EvaluatedModel) -> CLIPModule:
         fused=config.trainer.precision != "16-mixed",
         loss=LOSSES.build(config.loss.kind, config.loss.options),
         intervention=INTERVENTIONS.build(config.intervention.kind, config.intervention.options),
+        average=average,
     )
     if config.trainer.compile:
         compile_towers(evaluated.model)

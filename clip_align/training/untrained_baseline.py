@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.callbacks.base import PerceptualCallback
+from clip_align.data.progress import Progress
 from clip_align.evaluation.description import described
 from clip_align.evaluation.encode import Context
 from clip_align.evaluation.evaluated_model import EvaluatedModel
-from clip_align.evaluation.evaluator import EvaluationSettings, Evaluator, Scores
+from clip_align.evaluation.evaluator import DEFAULT_BATCH_SIZE, EvaluationSettings, Evaluator, Scores
+from clip_align.evaluation.prepare import images_per_event
 from clip_align.evaluation.weights import RAW
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Position
@@ -71,16 +73,20 @@ def measure(
         stopped: called between batches; True gives up.
         context: the run's precision.
     """
-    silent = replace(settings, record=None, listeners=(), interrupted=stopped)
     alone = Ranks()  # no process group is left: this rank alone
     scores: list[Scores] = []
     for seed in range(INITIALISATIONS):
-        session = Evaluator([(callback, make(seed))], silent, alone, lambda step: Position(step, 0, 0, 0.0))
+        model = make(seed)
+        encoding = _Encoding(callback, seed, model.image_size, settings, stopped)
+        silent = replace(settings, record=None, listeners=(), interrupted=encoding.before_batch)
+        session = Evaluator([(callback, model)], silent, alone, lambda step: Position(step, 0, 0, 0.0))
         session.prepare()
+        encoding.show()
         answer = session.evaluate(0, [callback.key], context)
         if answer is None:
             return None
         scores.append(answer)
+        encoding.show()
     result = {
         score.name: _mean_and_sd([s.get(f"{callback.key}/{score.name}") for s in scores]) for score in callback.scores
     }
@@ -120,6 +126,41 @@ def line_with(callback: PerceptualCallback, baselines: Baselines, n: int | None,
     """
     carry(callback, baselines)
     return described(callback, n, weights)
+
+
+class _Encoding:
+    """Progress over all initialisations, which take a minute where a run takes five: shown between batches.
+
+    Args:
+        callback: whose images are encoded.
+        seed: number of the initialisation.
+        size: side of the model's input in px.
+        settings: of the evaluation.
+        stopped: whether to give up.
+    """
+
+    def __init__(
+        self,
+        callback: PerceptualCallback,
+        seed: int,
+        size: int,
+        settings: EvaluationSettings,
+        stopped: Callable[[], bool],
+    ) -> None:
+        self._what, self._notify, self._stopped = f"{callback.key} of untrained models", settings.notify, stopped
+        self._batch = min(filter(None, (settings.batch_size, callback.batch_size)), default=DEFAULT_BATCH_SIZE)
+        self._images = images_per_event([callback], size)
+        self._done, self._limit = seed * self._images, (seed + 1) * self._images
+
+    def show(self) -> None:
+        """Report what is encoded so far."""
+        self._notify(Progress(self._what, self._done, INITIALISATIONS * self._images, "images encoded"))
+
+    def before_batch(self) -> bool:
+        """Report, then whether to give up; called before each batch."""
+        self.show()
+        self._done = min(self._done + self._batch, self._limit)
+        return self._stopped()
 
 
 def _mean_and_sd(values: Sequence[float | None]) -> dict[str, float]:

@@ -7,16 +7,23 @@ import math
 import subprocess
 import sys
 import warnings
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
 import pytorch_lightning as pl
 import stubs
 import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch.utils.data import DataLoader, TensorDataset
 
-from clip_align.record.record import read, read_items
+from clip_align.callbacks.base import EvaluationSettings, attach
+from clip_align.callbacks.trainer_average import averaged_by
+from clip_align.errors import UserError
+from clip_align.record.record import History, Record, read, read_items
 
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 
@@ -51,7 +58,7 @@ def test_a_bare_open_clip_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )  # fmt: skip
     trainer.fit(MyCLIP(), loader())
     history = read(Path(logger.log_dir) / "clip-align")
-    assert [line["global_step"] for line in history.evaluations] == [0, 2, 3, 6, 8]
+    assert [line["global_step"] for line in history.evaluations] == [0, 1, 2, 3, 4, 6, 8]
     assert set(history.benchmarks) == {"human/pairs", "zero_shot/named"}
     last = history.evaluations[-1]
     assert {"human/pairs/srocc", "human/pairs/srocc@layer_1", "human/pairs/srocc@layer_1/low"} <= set(last)
@@ -61,7 +68,7 @@ def test_a_bare_open_clip_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert math.isfinite(trainer.callback_metrics["zero_shot/named/srocc"])
     items = read_items(Path(logger.log_dir) / "clip-align", "human/pairs")
     assert items is not None
-    assert items.steps == [0, 2, 3, 6, 8]
+    assert items.steps == [0, 1, 2, 3, 4, 6, 8]
     assert set(items.model) == {"value", "value@layer_1"}
 
 
@@ -108,8 +115,51 @@ def test_two_ranks_in_a_script_of_ones_own(tmp_path: Path, monkeypatch: pytest.M
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("the script was run") == devices
         history = read(folder / "clip-align")
-        assert [line["global_step"] for line in history.evaluations] == [0, 2, 3]
-        assert [line["samples_seen"] for line in history.evaluations] == [0, 16 * devices, 24 * devices]
+        assert [line["global_step"] for line in history.evaluations] == [0, 1, 2, 3]
+        assert [line["samples_seen"] for line in history.evaluations] == [0, 8 * devices, 16 * devices, 24 * devices]
         assert not (folder / "clip-align-2").exists()
     one, two = (read(tmp_path / str(n) / "clip-align").evaluations[0] for n in (1, 2))
     assert two["human/pairs/srocc"] == one["human/pairs/srocc"]  # same weights, same numbers
+
+
+def fit_with(
+    folder: Path, callbacks: list[pl.Callback], module: pl.LightningModule, weights: dict[str, Any]
+) -> History:
+    pairs = stubs.Pairs(every_n_steps=2)
+    attach([pairs], EvaluationSettings(folder / "cache", notify=lambda line: None, weights=weights))
+    record = Record(folder)
+    attach([pairs], replace(pairs.settings, record=record))
+    trainer = pl.Trainer(
+        accelerator="cpu", max_steps=4, callbacks=[*callbacks, pairs], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, loader())
+    record.close("done")
+    return read(folder)
+
+
+def test_the_average_of_a_trainers_own_callback_is_evaluated(tmp_path: Path) -> None:
+    pl.seed_everything(0)
+    module, other = MyCLIP(), MyCLIP()
+    other.load_state_dict(module.state_dict())
+    averaging = EMAWeightAveraging(decay=0.5)
+    weights = {"ema": averaged_by(averaging, module), "raw": nullcontext}
+    both = fit_with(tmp_path / "both", [averaging], module, weights)
+    raw = fit_with(tmp_path / "raw", [], other, {"raw": nullcontext})
+    assert both.benchmarks["human/pairs"]["weights"] == "ema"
+    key = "human/pairs/srocc"
+    assert [line[f"{key}@raw"] for line in both.evaluations] == [line[key] for line in raw.evaluations]
+    assert both.evaluations[0][key] == raw.evaluations[0][key]
+    # Lightning leaves the average in the module when training has ended
+    under_test = stubs.evaluated_model(module.model)
+    scores = stubs.evaluated([stubs.Pairs()], replace(under_test, image_size=32), tmp_path / "cache")
+    assert both.evaluations[-1][key] == scores[key] != both.evaluations[-1][f"{key}@raw"]
+
+
+def test_an_averaging_callback_that_the_trainer_does_not_have_is_named(tmp_path: Path) -> None:
+    module = MyCLIP()
+    with pytest.raises(UserError) as caught:
+        fit_with(tmp_path, [], module, {"ema": averaged_by(EMAWeightAveraging(), module)})
+    assert str(caught.value) == (
+        "weights: EMAWeightAveraging is not among the Trainer's callbacks; pass it to the Trainer too"
+    )

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from clip_align.callbacks.best_checkpoint import BestCheckpoint
 from clip_align.callbacks.trainer_record import TrainerRecord
 from clip_align.errors import UserError
+from clip_align.evaluation.schedule import Schedule
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Position, read
 
@@ -34,8 +35,8 @@ def test_in_a_foreign_trainer_scores_reach_metrics_and_a_record_of_their_own(
     )
     lines = [json.loads(line) for line in (tmp_path / "clip-align" / "metrics.jsonl").read_text().splitlines()]
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
-    assert [line["global_step"] for line in evaluations] == [0, 2, 5, 6]
-    assert [line["samples_seen"] for line in evaluations] == [0, 2 * BATCH, 5 * BATCH, 6 * BATCH]
+    assert [line["global_step"] for line in evaluations] == [0, 1, 2, 3, 4, 5, 6]
+    assert [line["samples_seen"] for line in evaluations] == [n * BATCH for n in range(7)]
     shown = trainer.callback_metrics
     assert shown["human/pairs/srocc"].item() == pytest.approx(evaluations[-1]["human/pairs/srocc"])
     warning = next(line["message"] for line in lines if line.get("event") == "warning")
@@ -51,7 +52,7 @@ def test_a_resumed_foreign_training_goes_on_in_its_record(tmp_path: Path, monkey
     kept = [stubs.Pairs(every_n_steps=2), kept_at(tmp_path, 4)]
     fit(tmp_path, kept, max_steps=6, enable_checkpointing=True)
     fit(tmp_path, [stubs.Pairs(every_n_steps=2)], max_steps=9, ckpt_path=tmp_path / "at-4.ckpt")
-    assert curve(tmp_path / "clip-align") == [(s, s * BATCH) for s in (0, 2, 4, 6, 8, 9)]
+    assert curve(tmp_path / "clip-align") == [(s, s * BATCH) for s in (0, 1, 2, 3, 4, 6, 8, 9)]
     history = read(tmp_path / "clip-align")
     assert [e["event"] for e in history.events if e["event"] != "warning"][:3] == ["started", "finished", "resumed"]
     assert next(e["global_step"] for e in history.events if e["event"] == "resumed") == 4
@@ -81,7 +82,7 @@ def test_one_trainer_that_fits_twice_goes_on_in_its_own_record(tmp_path: Path, m
     images = torch.randn(SAMPLES, 3, stubs.SIZE, stubs.SIZE)
     trainer.fit(module, DataLoader(TensorDataset(images), BATCH))
     assert (tmp_path / "clip-align" / "metrics.jsonl").read_bytes() == others
-    assert curve(tmp_path / "clip-align-2") == [(0, 0), (2, 2 * BATCH), (4, 4 * BATCH), (6, 6 * BATCH)]
+    assert curve(tmp_path / "clip-align-2") == [(s, s * BATCH) for s in (0, 1, 2, 3, 4, 6)]
 
 
 def test_a_last_event_that_was_cut_off_is_made_up_for_on_resume(
@@ -90,12 +91,12 @@ def test_a_last_event_that_was_cut_off_is_made_up_for_on_resume(
     """Lightning finds nothing left to train and calls no hook of training."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     cut_off = stubs.Pairs(every_n_steps=2)
-    options: dict[str, Any] = {"early_steps": (), "interrupted": lambda: cut_off.last_step == 2}
+    options: dict[str, Any] = {"schedule": Schedule(early_steps=()), "interrupted": lambda: cut_off.last_step == 2}
     fit(tmp_path, [cut_off, kept_at(tmp_path, 4)], settings=options, max_steps=4, enable_checkpointing=True)
     for _ in range(2):
         callback = stubs.Pairs(every_n_steps=2)
         keep = pl.callbacks.ModelCheckpoint(tmp_path, filename="again")
-        settings: dict[str, Any] = {"early_steps": ()}
+        settings: dict[str, Any] = {"schedule": Schedule(early_steps=())}
         trainer, _, record = fit(
             tmp_path, [callback, keep], settings=settings, max_steps=4, ckpt_path=tmp_path / "at-4.ckpt",
             enable_checkpointing=True,
@@ -114,7 +115,7 @@ def test_a_callback_in_a_second_trainer_begins_anew(tmp_path: Path, monkeypatch:
     callback = stubs.Pairs(every_n_steps=2)
     for name in ("one", "two"):
         fit(tmp_path / name, [callback], max_steps=2)
-        assert curve(tmp_path / name / "clip-align") == [(0, 0), (2, 2 * BATCH)]
+        assert curve(tmp_path / name / "clip-align") == [(0, 0), (1, BATCH), (2, 2 * BATCH)]
 
 
 def test_what_a_checkpoint_carries_is_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,13 @@ def test_the_default_run_watches_the_four_standard_callbacks_often_enough_for_a_
     assert composed.trainer.max_steps // evaluation_every(composed.trainer.max_steps) + 1 >= 20
 
 
+@pytest.mark.parametrize(
+    ("typed", "weights"), [("ema", ("ema",)), ("[ema,raw]", ("ema", "raw")), ("[raw]", ("raw",)), ("raw", ("raw",))]
+)
+def test_weights_are_one_name_or_several_in_their_order(typed: str, weights: tuple[str, ...]) -> None:
+    assert load([f"evaluation.weights={typed}", "callbacks=[]"]).evaluation.weights == weights
+
+
 EXTRA = {
     "data=webdataset": ["data.shards=/a/x.tar"],
     "data=folder": ["data.csv=/a/x.csv"],
@@ -201,6 +208,19 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
         (
             ["model.name=tiny"],
             ["model.name: tiny is not an open_clip architecture but the option model=tiny; type that"],
+        ),
+        (
+            ["evaluation.weights=emma"],
+            ["evaluation.weights[0]: 'emma' is not one of raw, ema; did you mean ema?"],
+        ),
+        (["evaluation.weights=[ema,ema]"], ["evaluation.weights: 'ema' is there twice; give each value once"]),
+        (["evaluation.weights=[]"], ["evaluation.weights: [] is empty; give at least one value"]),
+        (["evaluation.weights=3"], ["evaluation.weights: 3 is not a list: evaluation.weights=[…]"]),
+        (["evaluation.horizon=0"], ["evaluation.horizon: 0.0 is out of range; it must be above 0.0 and at most 1.0"]),
+        (["evaluation.horizon_steps=0"], ["evaluation.horizon_steps: 0 is out of range; it must be at least 1"]),
+        (
+            ["evaluation.per_octave=-1"],
+            ["evaluation.per_octave: -1 is out of range; it must be at least 0 and at most 32"],
         ),
         (["data.workers=-1"], ["data.workers: -1 is out of range; it must be at least 0"]),
         (

@@ -271,6 +271,18 @@ def test_the_newest_checkpoint_names_its_run(runs: str, saved: Path, name: str) 
         assert (config.resume, config.seed, config.trainer.max_steps) == (str(saved.parent), 3, 90)
 
 
+def test_a_run_of_an_earlier_release_keeps_its_events_and_its_weights(runs: str) -> None:
+    path = Path(runs.partition("=")[2]) / "a" / "config.yaml"
+    stored = yaml.safe_load(path.read_text())
+    stored["evaluation"] = {"every_n_steps": 7, "early_steps": [2, 5], "batch_size": 256}  # all that there was
+    path.write_text(yaml.safe_dump(stored))
+    found = go_on(runs).evaluation
+    assert (found.early_steps, found.weights) == ((2, 5), ("raw",))
+    assert lines(runs, "resume=a", "evaluation.weights=ema") == [
+        f"evaluation.weights: ['ema'] is not what a was started with (['raw']); {ONLY}"
+    ]
+
+
 @pytest.mark.parametrize("name", ["step-000000010.ckpt", "best-human-x-srocc.ckpt"])
 def test_another_checkpoint_is_refused_with_what_to_type(runs: str, saved: Path, name: str) -> None:
     assert lines(runs, f"resume={saved}/{name}") == [

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -32,6 +33,21 @@ class Pair(nn.Module):
 
     def encode_text(self, text: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.words(text).mean(1)
+        return features
+
+
+class NormedPair(Pair):
+    """With running statistics that differ between ranks, and a constant that no average must touch."""
+
+    mask: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(8)
+        self.register_buffer("mask", torch.tensor([0.0, -math.inf]))
+
+    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.norm(super().encode_image(image))
         return features
 
 

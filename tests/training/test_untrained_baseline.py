@@ -59,6 +59,14 @@ def test_mean_and_spread_over_five_initialisations_are_measured_once(tmp_path: P
     assert untrained.carried(callback)
 
 
+def test_it_is_never_silent_for_longer_than_a_batch_takes(tmp_path: Path) -> None:
+    shown: list[str] = []
+    settings = EvaluationSettings(tmp_path, batch_size=4, notify=lambda what: shown.append(str(what)))
+    untrained.measure(HumanStub("x"), evaluated_model, settings, never)
+    counts = [f"human/x of untrained models: {n} of 80 images encoded" for n in range(0, 81, 4)]
+    assert list(dict.fromkeys(line for line in shown if "untrained" in line)) == counts
+
+
 def test_values_are_what_the_models_score(tmp_path: Path) -> None:
     values = untrained._mean_and_sd([0.1, None, 0.4, 0.2])
     assert values[untrained.MEAN] == pytest.approx(statistics.mean([0.1, 0.4, 0.2]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -25,6 +26,7 @@ from clip_align.training.clip_module import CLIPModule
 from clip_align.training.signals import Signals
 from clip_align.training.train_log import LogSchedule, RunPosition, faster_data
 from clip_align.training.training_loop import TrainingLoop, build_loop
+from clip_align.training.weight_average import Span, WeightAverage
 
 CONFIG = Config(
     trainer=TrainerConfig(kind="cpu", log_every_n_steps=5),
@@ -42,13 +44,18 @@ def train(
     change: Callable[[TrainingLoop], None] = lambda loop: None,
     layout: launch.RankLayout | None = None,
     evaluations: Any = (),
+    span: Span | None = None,
+    model: Callable[[], nn.Module] = Pair,
 ) -> TrainingLoop:
-    """Train to ``steps``, resuming from the newest checkpoint in ``folder``."""
+    """Train to ``steps``, resuming from the newest checkpoint in ``folder``; ``span``: of an average of the weights."""
     layout = layout or launch.RankLayout(0, 0, 1, 1, gpu=False)
     ranks = Ranks()
     torch.manual_seed(0)
     fused = config.trainer.precision != "16-mixed"
-    module = CLIPModule(Pair(), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), config.optimizer, steps, fused)
+    trained = model()
+    average = WeightAverage(trained, span) if span is not None else None
+    mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    module = CLIPModule(trained, mean, std, config.optimizer, steps, fused, average=average)
     found = newest(folder / "checkpoints")
     own = found[1][OWN] if found else {"cursor": [0, 0], "wall_seconds": 0.0, "global_step": 0}
     cursor = Cursor(*own["cursor"])
