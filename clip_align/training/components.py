@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from clip_align.data.progress import Notify
 from clip_align.data.sampling_plan import Cursor
 from clip_align.data.sources.base import source
 from clip_align.data.training_data import TrainingData
+from clip_align.data.worker_count import resolved_workers, usable_cores
 from clip_align.data.world.shards import ensure_held_out
 from clip_align.errors import both
 from clip_align.evaluation.evaluated_model import EvaluatedModel
@@ -41,7 +42,8 @@ MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
 class RunComponents:
     """All that training is made of, on this rank.
 
-    data_provenance: what decides about pixels and samples, ``data_fingerprint`` among it. cursor: epoch and number of
+    data_provenance: what decides about pixels and samples, ``data_fingerprint`` among it, and the workers of each rank.
+    cursor: epoch and number of
     the first batch. evaluated_model: the model that is trained, as benchmarks encode with it; model_name: as messages
     have it. event_steps: optimizer steps of the whole run at which a callback is due. stimuli: files of the callbacks'
     images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None.
@@ -72,8 +74,19 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     """
     config = start.config
     use_threads(config.trainer.threads, layout)
+    workers, line = resolved_workers(config.data.workers, layout.local_world, layout.gpu)
+    if line is not None:
+        notify(line)
     data = TrainingData(
-        config.data, None, None, config.seed, layout.rank, layout.world, cache, config.trainer.accumulate, notify
+        replace(config.data, workers=workers),
+        None,
+        None,
+        config.seed,
+        layout.rank,
+        layout.world,
+        cache,
+        config.trainer.accumulate,
+        notify,
     )
     lines, callbacks = both(
         data.check,
@@ -98,7 +111,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     if layout.local_rank == 0:  # images are made once a machine, while everything can still be refused
         ensure(jobs.values(), notify)
     return RunComponents(
-        data_provenance=data.provenance,
+        data_provenance={**data.provenance, "workers": workers},
         cursor=cursor,
         loader=loader,
         evaluated_model=evaluated_model,
@@ -147,9 +160,8 @@ def use_threads(threads: int | None, layout: RankLayout) -> None:
 
     ``threads`` of this rank, as configured; None shares.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     requested = os.environ.get("OMP_NUM_THREADS", "") if not under_torchrun() else ""
-    own = int(requested) if requested.isdigit() and int(requested) > 0 else cores // layout.local_world
+    own = int(requested) if requested.isdigit() and int(requested) > 0 else usable_cores() // layout.local_world
     torch.set_num_threads(threads or max(1, own))
 
 

@@ -17,6 +17,7 @@ from clip_align.callbacks.base import attach
 from clip_align.config import Config, TrainerConfig, from_plain, to_plain
 from clip_align.data.progress import Notify, Progress
 from clip_align.data.shared_memory import batch_bytes, shared_memory_problem
+from clip_align.data.worker_count import usable_cores
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluator import EvaluationSettings
@@ -162,7 +163,7 @@ def _train(
     watch = _build_watch(config.trainer, components, opened, layout.rank, peers, run_end)
     run_end.watch, run_end.workers = watch, components.loader.workers
     run_position = RunPosition(start.global_batch, components.cursor, start.wall_seconds, start.step)
-    advice = faster_data(config.data.workers, os.cpu_count())
+    advice = faster_data(components.loader.num_workers, usable_cores())
     loop = build_loop(
         _build_module(start, components.evaluated_model),
         components.loader,
