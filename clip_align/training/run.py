@@ -76,7 +76,9 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
             return  # none was started that would wait
         components = None if start.done else _build_components(start, layout, notify)
     # The other ranks wait here until the first one has made what is made once.
-    peers = join_process_group(layout, config.trainer.stall_limit_seconds)
+    waiting: Notify = Lines() if layout.local_rank == 0 else _silent  # one voice a machine
+    settings = config.trainer
+    peers = join_process_group(layout, settings.stall_warning_seconds, settings.stall_limit_seconds, waiting)
     ranks = Ranks()
     start = ranks.broadcast(start)
     if start is None or start.done:

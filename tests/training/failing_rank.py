@@ -37,7 +37,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
     layout = RankLayout(rank, rank, 2, 2, gpu=False)
-    join_process_group(layout, 60.0)
+    join_process_group(layout, 60.0, 60.0, print)
     loops: list[TrainingLoop] = []
     try:
         train(Path(sys.argv[1]), 20, layout=layout, evaluations=[Fails(sys.argv[2] == "all")], change=loops.append)
