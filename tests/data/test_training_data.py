@@ -195,6 +195,8 @@ def test_in_an_epoch_of_one_batch_a_copy_is_counted(shards: Any, make: Make) -> 
     assert sorted(set(batch["keys"])) == ["k00000", "k00002", "k00003"]
     assert len(batch["keys"]) == 4
     assert (batch["stand_ins"], batch["copies"], loader.tally.copies) == (0, 1, 1)
+    (place,) = batch["repeated"]  # which the loss leaves out
+    assert batch["keys"].count(batch["keys"][place]) == 2
 
 
 class Explosive:
