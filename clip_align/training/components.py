@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from clip_align.callbacks.base import PerceptualCallback
@@ -34,6 +32,7 @@ from clip_align.models.words import WordTokenizer
 from clip_align.processes.torchrun import under_torchrun
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.resume import RunStart
+from clip_align.training.step_seeds import seed_everything
 
 MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
 
@@ -163,10 +162,3 @@ def use_threads(threads: int | None, layout: RankLayout) -> None:
     requested = os.environ.get("OMP_NUM_THREADS", "") if not under_torchrun() else ""
     own = int(requested) if requested.isdigit() and int(requested) > 0 else usable_cores() // layout.local_world
     torch.set_num_threads(threads or max(1, own))
-
-
-def seed_everything(seed: int) -> None:
-    """Python, numpy and torch, host and devices."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # libraries draw from the global generator
-    torch.manual_seed(seed)

@@ -28,7 +28,7 @@ from clip_align.runs.folder import user_cache
 from clip_align.tracking.console_lines import Lines
 from clip_align.training.after_training import add_cached_untrained, after_training
 from clip_align.training.clip_module import CLIPModule
-from clip_align.training.components import RunComponents, prepare, seed_everything
+from clip_align.training.components import RunComponents, prepare
 from clip_align.training.launch_ranks import (
     ChildRanks,
     RankLayout,
@@ -185,6 +185,7 @@ def _train(
         higher_is_better=components.higher_is_better,
         resume_with=resume_command(opened.run, config.paths) if opened else "",
         watch=watch,
+        seed=config.seed,
     )
 
     def interrupted() -> bool:
@@ -204,7 +205,6 @@ def _train(
         listeners=(loop.checkpoints.evaluated,),
     )
     attach(components.callbacks, settings)
-    seed_everything(config.seed + (layout.rank + 1) * 1_000_003)  # the weights are drawn; from here on ranks differ
     run_end.position, run_end.rescue = run_position.position, loop.rescue.save
     loop.run(config.trainer, layout, components.callbacks, start.checkpoint)
     watch.stop()
