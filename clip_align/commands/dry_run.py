@@ -76,12 +76,14 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
                 callbacks = _callbacks(start.config.callbacks, config.model, config.data, words, cache, stack, missing)
                 if len(callbacks) == len(config.callbacks) and not broken:
                     _best(config.checkpoint, callbacks, missing)
-                workers, line = resolved_workers(config.data.workers, layout.local_world, layout.gpu or elsewhere)
+                one_batch = _batch_bytes(config.model, config.data.batch_size)
+                gpu = layout.gpu or elsewhere
+                workers, line = resolved_workers(config.data.workers, layout.local_world, gpu, one_batch)
                 if line is not None:
                     _found("data.workers", line.removeprefix("data.workers: "))
                 samples = data.samples if data else None
                 _cost(start, layout, samples, workers, cache, callbacks, missing, elsewhere)
-                _shared_memory(config.model, config.data, workers, layout.local_world, missing)
+                _shared_memory(one_batch, workers, layout.local_world, missing)
     if missing:
         raise UserError(*dict.fromkeys(missing))
     return 0
@@ -243,30 +245,33 @@ def _shape(model: ModelConfig, words: Sequence[str] | None = None) -> ClipModel:
     return build_model(model, (words or ["word"]) if model.kind == "tiny" else None, device="meta")
 
 
-def _shared_memory(
-    model: ModelConfig, data: DataConfig, workers: int, local_world: int, missing: list[Problem]
-) -> None:
+def _batch_bytes(model: ModelConfig, batch_size: int) -> int:
+    """Shared memory that a batch takes; 0 where the model cannot be built, which has its own lines."""
+    from clip_align.data.shared_memory import batch_bytes
+
+    try:
+        shape = _shape(model)
+    except UserError:
+        return 0
+    return batch_bytes(batch_size, shape.image_size, shape.tokenizer(["word"]).shape[1])
+
+
+def _shared_memory(one_batch: int, workers: int, local_world: int, missing: list[Problem]) -> None:
     """What batches under way take of /dev/shm.
 
     Args:
-        model: gives the size of an image and of a text.
-        data: gives the batch size.
+        one_batch: bytes of a batch; 0 where they are not known.
         workers: of each rank.
         local_world: ranks on this machine.
         missing: grows where that is more than is free.
     """
-    from clip_align.data.shared_memory import batch_bytes, batches_under_way, mib, shared_memory_problem
+    from clip_align.data.shared_memory import batches_under_way, mib, shared_memory_problem
 
-    if not workers:
+    if not workers or not one_batch:
         return
-    try:
-        shape = _shape(model)
-    except UserError:  # its lines are among the missing already
-        return
-    one = batch_bytes(data.batch_size, shape.image_size, shape.tokenizer(["word"]).shape[1])
     batches = batches_under_way(workers) * local_world
-    _costs("shared memory", f"{mib(one * batches)} for {batches} batches under way")
-    missing.extend(filter(None, [shared_memory_problem(one, workers, local_world)]))
+    _costs("shared memory", f"{mib(one_batch * batches)} for {batches} batches under way")
+    missing.extend(filter(None, [shared_memory_problem(one_batch, workers, local_world)]))
 
 
 class _AnyWords:

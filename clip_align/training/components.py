@@ -18,6 +18,7 @@ from clip_align.config import CallbackConfig, CheckpointConfig, DataConfig, Mode
 from clip_align.data.loader import Loader
 from clip_align.data.progress import Notify
 from clip_align.data.sampling_plan import Cursor
+from clip_align.data.shared_memory import batch_bytes
 from clip_align.data.sources.base import source
 from clip_align.data.training_data import TrainingData
 from clip_align.data.worker_count import resolved_workers, usable_cores
@@ -73,11 +74,8 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     """
     config = start.config
     use_threads(config.trainer.threads, layout)
-    workers, line = resolved_workers(config.data.workers, layout.local_world, layout.gpu)
-    if line is not None:
-        notify(line)
     data = TrainingData(
-        replace(config.data, workers=workers),
+        config.data,
         None,
         None,
         config.seed,
@@ -102,6 +100,11 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
     for line in data.check_words():
         notify(line)
+    one_batch = batch_bytes(config.data.batch_size, clip.image_size, clip.tokenizer(["a"]).shape[1])
+    workers, workers_line = resolved_workers(config.data.workers, layout.local_world, layout.gpu, one_batch)
+    if workers_line is not None:
+        notify(workers_line)
+    data.data = replace(data.data, workers=workers)
     loader = data.loader(Cursor(*cursor), pin_memory=layout.gpu)
     higher = best_direction(config.checkpoint, callbacks)
     evaluated_model = EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from clip_align.config import to_plain
-from clip_align.data import worker_count
+from clip_align.data import shared_memory, worker_count
 from clip_align.data.worker_count import resolved_workers, sensible_workers
 from clip_align.settings.load_config import load
 
@@ -36,7 +36,22 @@ def test_a_number_that_was_configured_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(worker_count, "usable_cores", lambda: 16)
-    assert resolved_workers(configured, local_ranks, gpu) == expected
+    assert resolved_workers(configured, local_ranks, gpu, 2**10) == expected
+
+
+@pytest.mark.parametrize(("free", "workers"), [(64, 15), (31, 14), (6, 2), (3, 0), (None, 15)])
+def test_no_more_are_taken_than_shared_memory_holds(
+    free: int | None, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2 batches under way for each worker, and 2 in training: 32 MiB for 15 workers."""
+    monkeypatch.setattr(worker_count, "usable_cores", lambda: 16)
+    monkeypatch.setattr(shared_memory, "free_shared_memory", lambda: None if free is None else free * 2**20)
+    found, line = resolved_workers(None, 1, True, 2**20)
+    assert found == workers
+    more = "" if workers == 15 else "; shared memory (/dev/shm) holds the batches of no more, 15 would be faster"
+    assert line == f"data.workers: {workers} for each rank (16 cores for 1 rank{more})"
+    assert shared_memory.shared_memory_problem(2**20, found, 1) is None
+    assert resolved_workers(15, 1, True, 2**20) == (15, None)  # refused later, where it was typed
 
 
 @pytest.mark.parametrize(
