@@ -41,7 +41,7 @@ test-slow: setup  ## the tests marked slow
 	@$(BIN)/python -m pytest -q -m slow
 
 ways-to-end: setup  ## a table of every way a run can end, from the tests of it (an hour)
-	@$(BIN)/python -m pytest -q -m slow --junitxml=$(WAYS) tests/system/test_ways_to_end.py >&2; status=$$?; \
+	@$(BIN)/python -m pytest -q -m slow -o junit_family=xunit1 --junitxml=$(WAYS) tests/system/test_ways_to_end.py >&2; status=$$?; \
 	$(BIN)/python tests/system/ways_to_end_table.py $(WAYS); exit $$status
 
 lint: setup  ## ruff and mypy

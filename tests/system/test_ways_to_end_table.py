@@ -26,7 +26,18 @@ def test_another():
 
 def test_a_row_for_each_run(tmp_path: Path) -> None:
     (tmp_path / "test_x.py").write_text(TESTS)
-    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=x.xml", "test_x.py"]
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "junit_family=xunit1",
+        "--junitxml=x.xml",
+        "test_x.py",
+    ]
     assert subprocess.run(pytest, cwd=tmp_path, capture_output=True, check=False).returncode == 1
     script = [sys.executable, str(HERE / "ways_to_end_table.py"), "x.xml"]
     found = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
