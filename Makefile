@@ -6,12 +6,13 @@ ARGS ?=
 BIN := $(VENV)/bin
 # An environment that is there keeps its own interpreter unless another one is asked for.
 PYTHON ?= $(if $(wildcard $(BIN)/pip),$(BIN)/python,python3)
+WAYS ?= ways-to-end.xml
 VERSION = import sys; print("%d.%d" % sys.version_info[:2])
 # What is installed is known by the interpreter and by the content of the lock and of the project file, not by time stamps.
 STAMP = $(VENV)/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)-$(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint
+.PHONY: help setup train test test-slow ways-to-end lint
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +39,10 @@ test: setup  ## all tests but the slow ones
 
 test-slow: setup  ## the tests marked slow
 	@$(BIN)/python -m pytest -q -m slow
+
+ways-to-end: setup  ## a table of every way a run can end, from the tests of it (an hour)
+	@$(BIN)/python -m pytest -q -m slow -o junit_family=xunit1 --junitxml=$(WAYS) tests/system/test_ways_to_end.py >&2; status=$$?; \
+	$(BIN)/python tests/system/ways_to_end_table.py $(WAYS); exit $$status
 
 lint: setup  ## ruff and mypy
 	@$(BIN)/ruff check .

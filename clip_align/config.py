@@ -38,12 +38,12 @@ class DataConfig:
     ``kind``: its module's name there, dotted for a module elsewhere. ``batch_size`` is per rank; ``crop_scale`` is the
     fraction of the area that a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in
     memory; images beyond ``max_image_mb`` (of the file) or ``max_megapixels`` are bad samples, captions are cut at
-    ``max_caption_chars``.
+    ``max_caption_chars``. ``workers`` None = by the machine's cores and ranks, at each launch.
     """
 
     kind: str = ""
     batch_size: int = key(128, low=1)
-    workers: int = key(0, low=0)  # 0: read in the training process
+    workers: int | None = key(None, low=0)  # 0: read in the training process; None: by the number of cores
     flip: bool = True
     crop_scale: tuple[float, float] = key((1.0, 1.0), above=0.0, high=1.0)
     max_bad_share: float = key(0.1, low=0.0, high=1.0)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from clip_align.commands.early_checks import place_problems
 from clip_align.config import CallbackConfig, CheckpointConfig, Config, DataConfig, ModelConfig
+from clip_align.data.worker_count import resolved_workers
 from clip_align.errors import Problem, UserError
 from clip_align.processes import torchrun
 from clip_align.runs.folder import user_cache
@@ -76,8 +77,14 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
                 callbacks = _callbacks(start.config.callbacks, config.model, config.data, words, cache, stack, missing)
                 if len(callbacks) == len(config.callbacks) and not broken:
                     _best(config.checkpoint, callbacks, config.evaluation.weights, missing)
-                _cost(start, layout, data.samples if data else None, cache, callbacks, missing, elsewhere)
-                _shared_memory(config.model, config.data, layout.local_world, missing)
+                one_batch = _batch_bytes(config.model, config.data.batch_size)
+                gpu = layout.gpu or elsewhere
+                workers, line = resolved_workers(config.data.workers, layout.local_world, gpu, one_batch)
+                if line is not None:
+                    _found("data.workers", line.removeprefix("data.workers: "))
+                samples = data.samples if data else None
+                _cost(start, layout, samples, workers, cache, callbacks, missing, elsewhere)
+                _shared_memory(one_batch, workers, layout.local_world, missing)
     if missing:
         raise UserError(*dict.fromkeys(missing))
     return 0
@@ -244,21 +251,33 @@ def _shape(model: ModelConfig, words: Sequence[str] | None = None) -> ClipModel:
     return build_model(model, (words or ["word"]) if model.kind == "tiny" else None, device="meta")
 
 
-def _shared_memory(model: ModelConfig, data: DataConfig, local_world: int, missing: list[Problem]) -> None:
-    """What batches under way take of /dev/shm."""
-    from clip_align.data.shared_memory import batch_bytes, batches_under_way, mib, shared_memory_problem
+def _batch_bytes(model: ModelConfig, batch_size: int) -> int:
+    """Shared memory that a batch takes; 0 where the model cannot be built, which has its own lines."""
+    from clip_align.data.shared_memory import batch_bytes
 
-    workers = data.workers
-    if not workers:
-        return
     try:
         shape = _shape(model)
-    except UserError:  # its lines are among the missing already
+    except UserError:
+        return 0
+    return batch_bytes(batch_size, shape.image_size, shape.tokenizer(["word"]).shape[1])
+
+
+def _shared_memory(one_batch: int, workers: int, local_world: int, missing: list[Problem]) -> None:
+    """What batches under way take of /dev/shm.
+
+    Args:
+        one_batch: bytes of a batch; 0 where they are not known.
+        workers: of each rank.
+        local_world: ranks on this machine.
+        missing: grows where that is more than is free.
+    """
+    from clip_align.data.shared_memory import batches_under_way, mib, shared_memory_problem
+
+    if not workers or not one_batch:
         return
-    one = batch_bytes(data.batch_size, shape.image_size, shape.tokenizer(["word"]).shape[1])
     batches = batches_under_way(workers) * local_world
-    _costs("shared memory", f"{mib(one * batches)} for {batches} batches under way")
-    missing.extend(filter(None, [shared_memory_problem(one, workers, local_world)]))
+    _costs("shared memory", f"{mib(one_batch * batches)} for {batches} batches under way")
+    missing.extend(filter(None, [shared_memory_problem(one_batch, workers, local_world)]))
 
 
 class _AnyWords:
@@ -281,6 +300,7 @@ def _cost(
     start: RunStart,
     layout: RankLayout,
     samples: int | None,
+    workers: int,
     cache: Path,
     callbacks: Sequence[PerceptualCallback],
     missing: list[Problem],
@@ -292,6 +312,7 @@ def _cost(
         start: with the configuration and the run's length.
         layout: the ranks.
         samples: of an epoch; None where they are not known.
+        workers: of each rank.
         cache: folder of indexes and rendered worlds.
         callbacks: those that can be built.
         missing: grows where the model cannot be built.
@@ -340,7 +361,7 @@ def _cost(
         watching, step_samples = encoded * found.image_seconds / layout.world, data.batch_size * trainer.accumulate
         a_sample = None if samples is None else sample_seconds(data, _shape(model), config.seed, cache)
         evaluate = watching, f"{duration(watching)} for evaluations"
-        wait = waiting(steps, found.step_seconds, step_samples, a_sample, data.workers, layout.local_world)
+        wait = waiting(steps, found.step_seconds, step_samples, a_sample, workers, layout.local_world)
         save = saving(start, config.checkpoint, Path(config.paths.runs), checkpoint)
         _time(steps * found.step_seconds, found.tried, evaluate, wait, save)
     counted = f"weights, {'their average, ' if averages else ''}gradients, moments" + (

@@ -33,7 +33,7 @@ class Batch(TypedDict):
 
     cursor: position after the batch. skipped: cause and key of bad samples met while it was made. due: number of these
     that belong to the batch. stand_ins: number of samples from other batches that replaced bad ones. copies: number of
-    samples that are in the batch twice because there was no other replacement.
+    samples that are in the batch twice because there was no other replacement; repeated: their rows.
     """
 
     image: torch.Tensor  # uint8 [B, 3, S, S]
@@ -44,6 +44,7 @@ class Batch(TypedDict):
     due: int
     stand_ins: int
     copies: int
+    repeated: list[int]
 
 
 class _Pair(NamedTuple):
@@ -55,15 +56,15 @@ class _Pair(NamedTuple):
 class _Filled(NamedTuple):
     numbers: list[int]  # of the samples of a batch; empty if none is usable
     stand_ins: int
-    copies: int
+    copies: list[int]  # places in the batch
 
 
 class Batches(Dataset[Batch]):
     """Makes the batch of a `Task`. Picklable, for spawned workers.
 
     A bad sample is replaced by one of the epoch's remainder that is reserved for this batch and rank, then by one of
-    another batch; if none is usable (an epoch of one batch), by the next good sample of the same batch. Any exception
-    makes a sample a bad one.
+    another batch; if none is usable (an epoch of one batch), by a copy of the next good sample of the same batch, which
+    the loss leaves out. Any exception makes a sample a bad one.
 
     Args:
         samples: the samples that tasks refer to by number.
@@ -119,7 +120,8 @@ class Batches(Dataset[Batch]):
             "skipped": skipped,
             "due": due,
             "stand_ins": stand_ins,
-            "copies": copies,
+            "copies": len(copies),
+            "repeated": copies,
         }
 
     def _pairs(self, numbers: Sequence[int], epoch: int, skipped: Skipped) -> dict[int, _Pair]:
@@ -203,10 +205,10 @@ class Batches(Dataset[Batch]):
         """The numbers of the batch's samples, bad ones replaced; replacements are added to ``pairs``."""
         due: list[int] = task.samples.tolist()
         if len(pairs) == len(due):
-            return _Filled(due, 0, 0)
+            return _Filled(due, 0, [])
         candidates = chain(((n, 0) for n in task.spares.tolist()), ((n, 1) for n in task.others.tolist()))
         filled: list[int] = []
-        stand_ins = copies = 0
+        stand_ins, copies = 0, list[int]()
         for place, number in enumerate(due):
             if number not in pairs:
                 number, from_other_batch = next(self._good(candidates, task.epoch, pairs, skipped), (-1, 0))
@@ -214,9 +216,9 @@ class Batches(Dataset[Batch]):
             if number < 0:
                 # the next good sample of the same batch, or one before it
                 number = next((n for n in (*due[place + 1 :], *filled) if n in pairs), -1)
-                copies += 1
+                copies.append(place)
             if number < 0:
-                return _Filled([], 0, 0)
+                return _Filled([], 0, [])
             filled.append(number)
         return _Filled(filled, stand_ins, copies)
 

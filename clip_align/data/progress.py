@@ -31,7 +31,7 @@ class Progress:
     def __str__(self) -> str:
         """As a line: ``world: 4,000 of 20,000 images rendered, about 12 s left``."""
         unit = f" {self.unit}" if self.unit else ""
-        left = "" if self.left_seconds is None or self.finished else f", about {_rounded(self.left_seconds)} left"
+        left = "" if self.left_seconds is None or self.finished else f", about {rounded(self.left_seconds)} left"
         return f"{self.what}: {self.done:,} of {self.total:,}{unit}{left}"
 
     @property
@@ -106,7 +106,8 @@ def seconds_left(done: int, total: int, seconds: float) -> float | None:
     return seconds / done * (total - done)
 
 
-def _rounded(seconds: float) -> str:
+def rounded(seconds: float) -> str:
+    """A duration in a suitable unit."""
     for unit, size in (("h", 3600), ("min", 60)):
         if seconds >= 1.5 * size:  # 89 s, not 1 min
             return f"{seconds / size:.0f} {unit}"

@@ -55,8 +55,7 @@ def shared_memory_problem(bytes_per_batch: int, workers: int, local_ranks: int) 
     needed = bytes_per_batch * batches_under_way(workers) * local_ranks
     if free is None or needed <= free:
         return None
-    per_worker_count = ((w, bytes_per_batch * batches_under_way(w) * local_ranks) for w in range(workers - 1, 0, -1))
-    fitting = next((w for w, size in per_worker_count if size <= free), 0)  # 0 workers need no shared memory
+    fitting = fitting_workers(bytes_per_batch, workers, local_ranks)
     ranks = f" on {local_ranks} ranks" if local_ranks > 1 else ""
     return Problem(
         "data.workers",
@@ -66,6 +65,21 @@ def shared_memory_problem(bytes_per_batch: int, workers: int, local_ranks: int) 
         # a quarter more than is needed, rounded up to whole GiB
         f"(docker run --shm-size={-(-needed * 5 // 4 // 2**30)}g, or --ipc=host)",
     )
+
+
+def fitting_workers(bytes_per_batch: int, workers: int, local_ranks: int) -> int:
+    """The largest number up to ``workers`` whose batches fit; ``workers`` where that is unknown.
+
+    Args:
+        bytes_per_batch: see `batch_bytes`.
+        workers: loader workers of each rank.
+        local_ranks: ranks on this machine.
+    """
+    free = free_shared_memory()
+    if free is None:
+        return workers
+    fits = (w for w in range(workers, 0, -1) if bytes_per_batch * batches_under_way(w) * local_ranks <= free)
+    return next(fits, 0)
 
 
 def mib(number: int) -> str:

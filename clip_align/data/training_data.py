@@ -134,7 +134,7 @@ class TrainingData:
         """
         if self.image_size is None or self.tokenizer is None:
             raise ValueError("image_size and tokenizer must be set before the loader is made")
-        data = self.data
+        data, workers = self.data, self.data.workers or 0  # null: whoever knows the rank layout replaces it
         batches = Batches(
             self.found.samples,
             self.tokenizer,
@@ -142,16 +142,14 @@ class TrainingData:
             self.seed,
             data.flip,
             data.crop_scale,
-            data.memory_mb * MIB // max(1, data.workers),  # each worker has a cache of its own
+            data.memory_mb * MIB // max(1, workers),  # each worker has a cache of its own
             round(data.max_megapixels * MEGA),
             data.max_caption_chars,
         )
         tally = BadSampleCounter(
             data.max_bad_share, self.found.bad_fraction, self.found.bad, self.batches_per_epoch * data.batch_size
         )
-        return Loader(
-            batches, Tasks(self.plan, self.rank, Cursor(*start)), tally, data.workers, pin_memory, start_method
-        )
+        return Loader(batches, Tasks(self.plan, self.rank, Cursor(*start)), tally, workers, pin_memory, start_method)
 
     def _summary(self) -> str:
         plan, blocks = self.plan, len(self.found.samples.blocks)

@@ -15,7 +15,15 @@ class Loss(nn.Module):
     """
 
     @abstractmethod
-    def forward(self, image: Tensor, text: Tensor, logit_scale: Tensor, rank: int = 0, world: int = 1) -> Tensor:
+    def forward(
+        self,
+        image: Tensor,
+        text: Tensor,
+        logit_scale: Tensor,
+        rank: int = 0,
+        world: int = 1,
+        copies: Tensor | None = None,
+    ) -> Tensor:
         """The loss of this rank's pairs, a scalar; the mean of the ranks' gradients is the whole batch's.
 
         Args:
@@ -24,4 +32,7 @@ class Loss(nn.Module):
             logit_scale: the model's parameter, the logarithm of the factor on cosines.
             rank: this process's.
             world: number of ranks, each with b pairs.
+            copies: bool [b], pairs that repeat another one because a bad sample had no other replacement: the loss is
+                that of the batch without them (`clip_align.losses.copies`). None where this rank has none; other
+                ranks may have some.
         """

@@ -7,11 +7,17 @@ import torch
 from torch.nn import functional
 
 from clip_align.losses.base import Loss
+from clip_align.losses.copies import IGNORED, are_copies, marked
 from clip_align.losses.gather import gather_rows
 
 
 def infonce(
-    image: torch.Tensor, text: torch.Tensor, logit_scale: torch.Tensor, rank: int = 0, world: int = 1
+    image: torch.Tensor,
+    text: torch.Tensor,
+    logit_scale: torch.Tensor,
+    rank: int = 0,
+    world: int = 1,
+    copies: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean cross-entropy of finding the text of each image and the image of each text among all ranks' rows.
 
@@ -25,6 +31,7 @@ def infonce(
         logit_scale: the model's parameter, a scalar: the natural logarithm of the factor.
         rank: this process's, from 0.
         world: number of ranks, each with b rows.
+        copies: bool [b], rows that are left out, on both sides; None: none of this rank's.
 
     Returns:
         A scalar in [0, inf), lower = better; ln(world * b) for a model that knows nothing; not finite when an
@@ -35,24 +42,47 @@ def infonce(
     # In float32 (float64 for float64) under autocast too: bfloat16 logits of up to 100 have a resolution of .5.
     with torch.autocast(image.device.type, enabled=False):
         dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
-        image = functional.normalize(image.to(dtype), dim=-1)
-        text = functional.normalize(text.to(dtype), dim=-1)
+        image = marked(functional.normalize(image.to(dtype), dim=-1), copies)
+        text = marked(functional.normalize(text.to(dtype), dim=-1), copies)
         images, texts = image, text  # [world * b, D]
         if world > 1:
             images, texts = gather_rows(torch.cat([image, text], dim=1)).chunk(2, dim=1)  # one collective for both
         scale = logit_scale.to(dtype).exp()
         # the matching column of local row k is row k of this rank's block
         own = torch.arange(len(image), device=image.device) + rank * len(image)
-        to_texts = functional.cross_entropy(scale * image @ texts.T, own)  # [b, world * b]
-        to_images = functional.cross_entropy(scale * text @ images.T, own)
-        return (to_texts + to_images) / 2
+        absent = None  # which columns are copies: bool [world * b]
+        if world > 1 or copies is not None:
+            absent, own = are_copies(images), own.masked_fill(are_copies(image), IGNORED)
+        to_texts = _cross_entropy(scale * image @ texts.T, own, absent)
+        to_images = _cross_entropy(scale * text @ images.T, own, absent)
+        loss = (to_texts + to_images) / 2
+        return loss if absent is None else loss * _weight(own, absent, world, dtype)
+
+
+def _cross_entropy(logits: torch.Tensor, own: torch.Tensor, absent: torch.Tensor | None) -> torch.Tensor:
+    """Mean over the rows of logits [b, n] whose target in ``own`` is not ignored, without the columns ``absent``."""
+    if absent is not None:
+        logits = logits.masked_fill_(absent, -torch.inf)
+    return functional.cross_entropy(logits, own)
+
+
+def _weight(own: torch.Tensor, absent: torch.Tensor, world: int, dtype: torch.dtype) -> torch.Tensor:
+    """Weight of this rank's mean in the mean over ranks that DDP takes: 1 unless ranks have unequally many copies."""
+    here, everywhere = (own != IGNORED).sum(), (~absent).sum()
+    return (here * world).to(dtype) / everywhere
 
 
 class InfoNCE(Loss):
     """`infonce`, without options."""
 
     def forward(
-        self, image: torch.Tensor, text: torch.Tensor, logit_scale: torch.Tensor, rank: int = 0, world: int = 1
+        self,
+        image: torch.Tensor,
+        text: torch.Tensor,
+        logit_scale: torch.Tensor,
+        rank: int = 0,
+        world: int = 1,
+        copies: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See `infonce`."""
-        return infonce(image, text, logit_scale, rank, world)
+        return infonce(image, text, logit_scale, rank, world, copies)

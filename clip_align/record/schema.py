@@ -145,6 +145,7 @@ class EventLine(Line):
     max_steps: NotRequired[int | None]
     global_batch: NotRequired[int]
     ranks: NotRequired[int]
+    workers: NotRequired[int]
     evaluations_planned: NotRequired[int | None]
     regular_every: NotRequired[int]
     contrastive_batch: NotRequired[int]

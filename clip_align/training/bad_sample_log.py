@@ -44,8 +44,8 @@ def _event(causes: Causes, stand_ins: int, copies: int, when: str) -> dict[str, 
         message += f"; samples of other batches stood in for them {stand_ins:,} times"
     if copies:
         message += (
-            f"; {copies:,} places in batches hold a copy of another sample, each its own false negative: an epoch of "
-            "one batch has no other; take a smaller data.batch_size or more data"
+            f"; {copies:,} places in batches had no other sample to take and are left out of the loss: an epoch of one "
+            "batch has no other; take a smaller data.batch_size or more data"
         )
     repeats = {"stand_ins": stand_ins, "copies": copies}
     return {"event": "skipped_samples", "message": message, "skipped": causes.total, "causes": causes.counts, **repeats}

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -17,15 +16,14 @@ from clip_align.errors import RunError
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
 from clip_align.training.checkpoint_files import OWN, point_last, step_file, step_files
-from clip_align.training.checkpoint_writer import CheckpointError, CheckpointWriter, Order
+from clip_align.training.checkpoint_writer import CheckpointWriter, Order
 from clip_align.training.loss_check import finite_weights, first_bad
-from clip_align.training.random_states import random_states, set_random_states
-from clip_align.training.stop_check import StopCheck, highest
+from clip_align.training.stop_check import StopCheck
 from clip_align.training.train_log import TrainLog
 
 
 class Checkpoints(pl.Callback):
-    """Last of the run's callbacks: saves every so many steps, at the last step, when stopping and after a failure.
+    """Last of the run's callbacks: saves every so many steps, at the last step and when stopping.
 
     Args:
         folder: of the files.
@@ -59,8 +57,6 @@ class Checkpoints(pl.Callback):
         self.last_evaluated: int | None = None
         self.best: tuple[float, int] | None = None  # value and step
         self._saved = -1  # step of the last checkpoint, so that none is saved twice
-        self.ending = threading.Lock()  # held while a failed run is saved: here, or by `Rescue`, maybe in a thread
-        self._restored: list[dict[str, Any]] = []
         self._trainer: pl.Trainer | None = None
 
     @property
@@ -75,10 +71,8 @@ class Checkpoints(pl.Callback):
         self._trainer = trainer
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Random states as they were, where the run is resumed; and a stop that came during the first evaluation."""
+        """A stop may have come during the first evaluation."""
         self._saved = self.train_log.run_position.step  # there is nothing to keep before the next step is whole
-        if len(self._restored) == self.ranks.world:
-            set_random_states(self._restored[self.ranks.rank])
         if self.stop_check.stopping is not None:
             self._save_step(now=True)
             self.advise()
@@ -102,23 +96,6 @@ class Checkpoints(pl.Callback):
         """Nothing is under way when training has ended."""
         self.note(wait=True)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """A failure between two steps costs no step: the whole state is saved by all ranks together, as after a signal.
-
-        This is the save with all ranks, while each still has its random states as they were at the border: the
-        resumed run is the same one to the bit. Not inside a step, nor after losses or weights that are not finite, nor
-        where this is what has failed. With several ranks only an error that every rank raises: saving takes all of
-        them. Whatever else ends a run is left to `Rescue`, which writes no step again. The error itself continues.
-        """
-        try:
-            with self.ending:
-                self.note(wait=True)
-                if isinstance(exception, Exception) and not isinstance(exception, CheckpointError):
-                    self._save_after(exception, pl_module)
-        except Exception as error:  # the run ends for the first reason
-            line = f"no checkpoint was saved after the failure: {' '.join(str(error).split())}"
-            self._event({"event": "warning", "message": line})
-
     def evaluated(self, step: int, scores: Mapping[str, float | None]) -> None:
         """Listener of evaluations, on all ranks: keeps the weights whose score is the best so far."""
         self.last_evaluated = step
@@ -132,7 +109,7 @@ class Checkpoints(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Our part of the file; every rank brings its random states."""
+        """Our part of the file; no other rank is needed for it."""
         run_position = self.train_log.run_position.position()
         checkpoint[OWN] = {
             **self.carried,
@@ -144,18 +121,16 @@ class Checkpoints(pl.Callback):
             "best": list(self.best) if self.best else None,
             "best_of": self.best_key,
             "ranks": self.ranks.world,
-            "random_states": self.ranks.gather(random_states()),  # a collective: every rank saves
         }
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take our part back; random states are set when training starts."""
+        """Take our part back."""
         own = checkpoint[OWN]
         self.last_evaluated = own["last_evaluated"]
         same = own.get("best_of", self.best_key) == self.best_key  # another score's values are not comparable
         self.best = (own["best"][0], own["best"][1]) if own["best"] and same else None
-        self._restored = own["random_states"]
 
     def all_finite(self, module: pl.LightningModule) -> bool:
         """Whether every loss so far and every weight is finite, on this rank; reads the losses that are kept."""
@@ -166,17 +141,6 @@ class Checkpoints(pl.Callback):
     def order(self, name: str, now: bool) -> Order:
         """How a step's file is written: afterwards ``last.ckpt`` is that, and older ones go."""
         return Order(now, partial(_kept, self.folder, name, self.settings.keep_last))
-
-    def _save_after(self, error: Exception, module: pl.LightningModule) -> None:
-        if self.ranks.world > 1 and not getattr(error, "on_all_ranks", False):
-            return
-        step = self.train_log.run_position.step
-        fit = self.train_log.whole and step != self._saved and self.all_finite(module)
-        # a collective: no rank may wait in a save that another one does not begin
-        if not highest(int(not fit))[0]:
-            self._save_step(now=True)
-        if self._saved == step and self.train_log.whole:
-            self.advise()
 
     def _save_step(self, now: bool) -> None:
         name = step_file(self.train_log.run_position.step)
@@ -199,7 +163,7 @@ class Checkpoints(pl.Callback):
     def note(self, wait: bool = False) -> None:
         """Record the files that have come to the disk; RunError for one that could not be written."""
         for file in self.writer.written(wait):
-            self._event(
+            self.event(
                 {
                     "event": "checkpoint",
                     "message": f"checkpoint saved: {file.name}",
@@ -212,9 +176,10 @@ class Checkpoints(pl.Callback):
     def advise(self) -> None:
         """Record what to type to resume this run."""
         if self.resume_with:
-            self._event({"event": "resumable", "message": f"to resume: {self.resume_with}"})
+            self.event({"event": "resumable", "message": f"to resume: {self.resume_with}"})
 
-    def _event(self, fields: Mapping[str, Any]) -> None:
+    def event(self, fields: Mapping[str, Any]) -> None:
+        """Record an event, on the first rank."""
         if self.record is not None:
             self.record.append("event", self.train_log.run_position.position(), fields)
 

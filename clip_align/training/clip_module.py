@@ -25,7 +25,7 @@ from clip_align.training.weight_average import WeightAverage
 LOGIT_SCALE = math.log(1 / 0.07)  # Radford et al. 2021, section 2.5: initial temperature .07
 LOGIT_SCALE_MAX = math.log(100)  # ibid.: logits are never scaled by more than 100
 
-Batch = dict[str, Any]  # image uint8 [B, 3, S, S], text int64 [B, L], cursor, keys, skipped
+Batch = dict[str, Any]  # image uint8 [B, 3, S, S], text int64 [B, L], cursor, keys, skipped, repeated
 
 
 class CLIPModule(pl.LightningModule):
@@ -88,7 +88,8 @@ class CLIPModule(pl.LightningModule):
         image = (batch["image"] - self.shift) * self.scale  # [B, 3, S, S], float
         image = self.model.encode_image(image)  # [B, D], not normalized
         text = self.model.encode_text(batch["text"])  # [B, D]
-        loss: Tensor = self.loss(image, text, self.model.logit_scale, *ranks())  # float32, outside autocast
+        copies = _copies(batch.get("repeated"), image)
+        loss: Tensor = self.loss(image, text, self.model.logit_scale, *ranks(), copies)  # float32, outside autocast
         self.losses.add(self.step_under_way, loss, batch["keys"])  # stays on the device: reading it would wait for it
         return loss
 
@@ -165,6 +166,15 @@ class CLIPModule(pl.LightningModule):
 
     def _stepped(self, *_: object) -> None:
         self._taken = True
+
+
+def _copies(repeated: Sequence[int] | None, rows: Tensor) -> Tensor | None:
+    """Bool [B], on the device of ``rows`` [B, D]; None where no row repeats another one."""
+    if not repeated:
+        return None
+    copies = torch.zeros(len(rows), dtype=torch.bool)
+    copies[list(repeated)] = True
+    return copies.to(rows.device)
 
 
 def ranks() -> tuple[int, int]:

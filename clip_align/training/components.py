@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from clip_align.callbacks.base import PerceptualCallback
@@ -20,8 +18,10 @@ from clip_align.config import CallbackConfig, CheckpointConfig, DataConfig, Mode
 from clip_align.data.loader import Loader
 from clip_align.data.progress import Notify
 from clip_align.data.sampling_plan import Cursor
+from clip_align.data.shared_memory import batch_bytes
 from clip_align.data.sources.base import source
 from clip_align.data.training_data import TrainingData
+from clip_align.data.worker_count import resolved_workers, usable_cores
 from clip_align.data.world.shards import ensure_held_out
 from clip_align.errors import both
 from clip_align.evaluation.evaluated_model import EvaluatedModel
@@ -34,6 +34,7 @@ from clip_align.models.words import WordTokenizer
 from clip_align.processes.torchrun import under_torchrun
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.resume import RunStart
+from clip_align.training.step_seeds import seed_everything
 
 MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
 
@@ -42,7 +43,8 @@ MOST_CAPTIONS = 200_000  # that the tiny model's vocabulary is counted in
 class RunComponents:
     """All that training is made of, on this rank.
 
-    data_provenance: what decides about pixels and samples, ``data_fingerprint`` among it. cursor: epoch and number of
+    data_provenance: what decides about pixels and samples, ``data_fingerprint`` among it, and the workers of each rank.
+    cursor: epoch and number of
     the first batch. evaluated_model: the model that is trained, as benchmarks encode with it; model_name: as messages
     have it. event_steps: optimizer steps of the whole run at which a callback is due. stimuli: files of the callbacks'
     images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None.
@@ -75,7 +77,15 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     config = start.config
     use_threads(config.trainer.threads, layout)
     data = TrainingData(
-        config.data, None, None, config.seed, layout.rank, layout.world, cache, config.trainer.accumulate, notify
+        config.data,
+        None,
+        None,
+        config.seed,
+        layout.rank,
+        layout.world,
+        cache,
+        config.trainer.accumulate,
+        notify,
     )
     lines, callbacks = both(
         data.check,
@@ -93,6 +103,11 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
     for line in data.check_words():
         notify(line)
+    one_batch = batch_bytes(config.data.batch_size, clip.image_size, clip.tokenizer(["a"]).shape[1])
+    workers, workers_line = resolved_workers(config.data.workers, layout.local_world, layout.gpu, one_batch)
+    if workers_line is not None:
+        notify(workers_line)
+    data.data = replace(data.data, workers=workers)
     loader = data.loader(Cursor(*cursor), pin_memory=layout.gpu)
     evaluated_model = EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
     schedule = Schedule(config.evaluation.per_octave, config.evaluation.early_steps)
@@ -104,7 +119,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     if layout.local_rank == 0:  # images are made once a machine, while everything can still be refused
         ensure(jobs.values(), notify)
     return RunComponents(
-        data_provenance=data.provenance,
+        data_provenance={**data.provenance, "workers": workers},
         cursor=cursor,
         loader=loader,
         evaluated_model=evaluated_model,
@@ -161,14 +176,6 @@ def use_threads(threads: int | None, layout: RankLayout) -> None:
 
     ``threads`` of this rank, as configured; None shares.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     requested = os.environ.get("OMP_NUM_THREADS", "") if not under_torchrun() else ""
-    own = int(requested) if requested.isdigit() and int(requested) > 0 else cores // layout.local_world
+    own = int(requested) if requested.isdigit() and int(requested) > 0 else usable_cores() // layout.local_world
     torch.set_num_threads(threads or max(1, own))
-
-
-def seed_everything(seed: int) -> None:
-    """Python, numpy and torch, host and devices."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # libraries draw from the global generator
-    torch.manual_seed(seed)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often a run is evaluated and saved where its configuration leaves that open (null)."""
+"""How often a run is evaluated and saved where its configuration leaves that open (null).
+
+By the run's length in steps. The model need not be looked at: the seconds of a step, of an evaluation and of a save
+all grow with its size, so that the fraction of the time that events and saves take hardly depends on it.
+"""
 
 from __future__ import annotations
 

@@ -20,13 +20,13 @@ from typing import IO, Any
 import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # documented there
-from torch.distributed.rendezvous import rendezvous
 
 from clip_align.config import TrainerConfig
 from clip_align.errors import UserError
 from clip_align.processes import torchrun
 from clip_align.settings.config_check import HALF_WITHOUT_GPU
 from clip_align.training.compilers import compiler_problem
+from clip_align.training.rendezvous import meet
 from clip_align.training.stall_watch import Peers
 
 PATIENCE = timedelta(hours=3)  # rank 0 may render or index while the others wait; who dies is seen otherwise
@@ -98,27 +98,32 @@ def _rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str
     return RankLayout(0, 0, wanted, wanted, gpu, children=wanted > 1)
 
 
-def join_process_group(layout: RankLayout, stall_limit_s: float) -> Peers | None:
+def join_process_group(
+    layout: RankLayout, stall_warning_s: float, stall_limit_s: float, notify: Callable[[str], None]
+) -> Peers | None:
     """Join the process group of this run; waits for the others. The environment holds the address of their store.
 
     The wait for the first rank, which prepares what is made once, may be long; collectives of training may not.
 
     Args:
         layout: this rank among the others.
+        stall_warning_s: seconds of waiting until a line says for what.
         stall_limit_s: seconds after which a run that waits is ended.
+        notify: takes a line.
 
     Returns:
         What the ranks' watches exchange lines over; None where there is one rank.
+
+    Raises:
+        RunError: where not all ranks have come in time.
     """
     if layout.world == 1:
         return None
     if not dist.is_initialized():
         if layout.gpu:
             torch.cuda.set_device(layout.local_rank)
-        store, _, _ = next(iter(rendezvous("env://", layout.rank, layout.world, timeout=PATIENCE)))
-        store.set(f"met/{layout.rank}", "")
-        # the first rank may prepare for longer than the group's time-out allows
-        store.wait([f"met/{rank}" for rank in range(layout.world)], PATIENCE)
+        patience_s = PATIENCE.total_seconds()
+        store = meet(layout.rank, layout.world, patience_s, stall_limit_s, stall_warning_s, notify)
         dist.init_process_group(
             "nccl" if layout.gpu else "gloo",
             store=PrefixStore("group", store),

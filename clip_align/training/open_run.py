@@ -183,6 +183,7 @@ def _started_event(start: RunStart, components: RunComponents, world: int, run: 
         "max_steps": start.max_steps,
         **_batches(start),
         "ranks": world,
+        "workers": components.loader.num_workers,
         "run": name,
         "evaluations_planned": evaluations,
         "regular_every": start.config.evaluation.every_n_steps,

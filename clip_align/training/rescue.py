@@ -1,27 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Saving what a failed run has reached, on the first rank alone: the others may be gone, or wait for ever.
 
-`Checkpoints.on_exception` saves what it can first: an error at the border of a step that every rank raises. This is
-for what remains: an error of one rank of several, an error inside a step before its update, a main thread that is
-stuck. Where the file of the step is there already, nothing is written.
-
 Weights and optimizer belong to a whole step but for the moments of an update. Ranks of a data-parallel run hold the
-same ones, so the first rank's are the run's; only the other ranks' random states are missing in such a file.
+same ones, and what each of them draws follows from the step (`step_seeds`): the first rank's file is all that a
+resumed run needs.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+import threading
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 
-from clip_align.processes.ranks import Ranks
 from clip_align.training.checkpoint_callback import Checkpoints
 from clip_align.training.checkpoint_files import step_file
-
-T = TypeVar("T")
-OTHERS_S = 10.0  # for a save by all ranks that has begun; one that takes longer waits for a rank that is gone
+from clip_align.training.checkpoint_writer import CheckpointError
 
 
 class _Border(NamedTuple):
@@ -44,6 +39,8 @@ class Rescue(pl.Callback):
         self._trainer: pl.Trainer | None = None
         self._whole = False
         self._border: tuple[int, _Border] | None = None  # of a step
+        self._saving = threading.Lock()
+        self._advised = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What was built or loaded is whole."""
@@ -66,20 +63,25 @@ class Rescue(pl.Callback):
             border = _Border(batches.total.ready, batches.current.ready, loop._batches_that_stepped)
             self._border = trainer.global_step, border
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Save before Lightning takes the loop apart; the error itself continues. Not where a save has failed."""
+        try:
+            self._checkpoints.note(wait=True)
+            if isinstance(exception, Exception) and not isinstance(exception, CheckpointError):
+                self.save()
+        except Exception as error:  # the run ends for the first reason
+            line = f"no checkpoint was saved after the failure: {' '.join(str(error).split())}"
+            self._checkpoints.event({"event": "warning", "message": line})
+
     def save(self) -> str | None:
         """Write the checkpoint of the last whole step, without a collective; its name, None where nothing was written.
 
         Nothing is: on other ranks than the first, before the first step, where that step's file is there already,
-        inside an update, and where losses or weights are not finite. RunError where the file cannot be written. Call it
-        when training has stopped for good: afterwards the callback for checkpoints no longer talks to other ranks.
+        inside an update, and where losses or weights are not finite. RunError where the file cannot be written. Any
+        thread may call it, when training has stopped for good: one that waits for what does not come is stuck.
         """
-        ending = self._checkpoints.ending  # the main thread may be saving after all, or hold it waiting for a rank
-        held = ending.acquire(timeout=OTHERS_S)
-        try:
+        with self._saving:
             return self._save()
-        finally:
-            if held:
-                ending.release()
 
     def _save(self) -> str | None:
         checkpoints, trainer = self._checkpoints, self._trainer
@@ -90,26 +92,23 @@ class Rescue(pl.Callback):
         if self._border is None or self._border[0] != step:
             return None
         checkpoints.note(wait=True)
-        if (checkpoints.folder / name).exists() or not checkpoints.all_finite(trainer.lightning_module):
+        there = (checkpoints.folder / name).exists()
+        if not there and not checkpoints.all_finite(trainer.lightning_module):
             return None
-        checkpoints.ranks = _Alone(checkpoints.ranks.world)
+        if not there:
+            self._write(trainer, name, self._border[1])
+        if not self._advised:
+            self._advised = True
+            checkpoints.advise()
+        return None if there else name
+
+    def _write(self, trainer: pl.Trainer, name: str, border: _Border) -> None:
+        checkpoints = self._checkpoints
         content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-        _at_border(content["loops"]["fit_loop"], self._border[1])
+        _at_border(content["loops"]["fit_loop"], border)
         order = checkpoints.order(name, now=True)
         trainer.strategy.save_checkpoint(content, checkpoints.folder / name, storage_options=order)
         checkpoints.note()
-        checkpoints.advise()
-        return name
-
-
-class _Alone(Ranks):
-    """The first rank of several that cannot be talked to."""
-
-    def __init__(self, world: int) -> None:
-        self.rank, self.world, self._group = 0, world, None
-
-    def gather(self, value: T) -> list[T]:
-        return [value]
 
 
 def _at_border(loop: dict[str, Any], border: _Border) -> None:

@@ -17,6 +17,7 @@ from clip_align.callbacks.base import attach
 from clip_align.config import Config, TrainerConfig, from_plain, to_plain
 from clip_align.data.progress import Notify, Progress
 from clip_align.data.shared_memory import batch_bytes, shared_memory_problem
+from clip_align.data.worker_count import usable_cores
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.weights import EMA
@@ -27,7 +28,7 @@ from clip_align.runs.folder import user_cache
 from clip_align.tracking.console_lines import Lines
 from clip_align.training.after_training import add_cached_untrained, after_training
 from clip_align.training.clip_module import CLIPModule
-from clip_align.training.components import RunComponents, prepare, seed_everything
+from clip_align.training.components import RunComponents, prepare
 from clip_align.training.launch_ranks import (
     ChildRanks,
     RankLayout,
@@ -76,7 +77,9 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
             return  # none was started that would wait
         components = None if start.done else _build_components(start, layout, notify)
     # The other ranks wait here until the first one has made what is made once.
-    peers = join_process_group(layout, config.trainer.stall_limit_seconds)
+    waiting: Notify = Lines() if layout.local_rank == 0 else _silent  # one voice a machine
+    settings = config.trainer
+    peers = join_process_group(layout, settings.stall_warning_seconds, settings.stall_limit_seconds, waiting)
     ranks = Ranks()
     start = ranks.broadcast(start)
     if start is None or start.done:
@@ -164,7 +167,7 @@ def _train(
     watch = _build_watch(config.trainer, components, opened, layout.rank, peers, run_end)
     run_end.watch, run_end.workers = watch, components.loader.workers
     run_position = RunPosition(start.global_batch, components.cursor, start.wall_seconds, start.step)
-    advice = faster_data(config.data.workers, os.cpu_count())
+    advice = faster_data(components.loader.num_workers, usable_cores())
     module = _build_module(start, components)
     loop = build_loop(
         module,
@@ -185,6 +188,7 @@ def _train(
         higher_is_better=components.higher_is_better,
         resume_with=resume_command(opened.run, config.paths) if opened else "",
         watch=watch,
+        seed=config.seed,
     )
 
     def interrupted() -> bool:
@@ -208,7 +212,6 @@ def _train(
         notes=average.notes if average else dict,
     )
     attach(components.callbacks, settings)
-    seed_everything(config.seed + (layout.rank + 1) * 1_000_003)  # the weights are drawn; from here on ranks differ
     run_end.position, run_end.rescue = run_position.position, loop.rescue.save
     loop.run(config.trainer, layout, components.callbacks, start.checkpoint)
     watch.stop()

@@ -19,6 +19,7 @@ from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.rescue import Rescue
 from clip_align.training.signals import Signals
 from clip_align.training.stall_watch import Mark, Watch
+from clip_align.training.step_seeds import StepSeeds
 from clip_align.training.stop_check import StopCheck
 from clip_align.training.timed_loader import TimedLoader
 from clip_align.training.train_log import EvaluationCosts, LogSchedule, RunPosition, TrainLog
@@ -36,6 +37,7 @@ class TrainingLoop:
     train_log: TrainLog
     checkpoints: Checkpoints
     rescue: Rescue
+    step_seeds: StepSeeds
     watch: Watch | None = None
 
     def run(
@@ -53,7 +55,7 @@ class TrainingLoop:
             evaluations: the perceptual callbacks.
             resume_from: a checkpoint's file; None starts again.
         """
-        first: list[pl.Callback] = [self.stop_check, self.train_log, self.rescue]
+        first: list[pl.Callback] = [self.step_seeds, self.stop_check, self.train_log, self.rescue]
         callbacks = [*first, *evaluations, self.checkpoints]
         if self.watch is not None:
             evaluate, save = Mark(self.watch, "evaluation"), Mark(self.watch, "checkpoint")
@@ -82,6 +84,7 @@ def build_loop(
     higher_is_better: bool | None = True,
     resume_with: str = "",
     watch: Watch | None = None,
+    seed: int = 0,
 ) -> TrainingLoop:
     """The parts that training needs beside ``module``, which know each other.
 
@@ -100,6 +103,7 @@ def build_loop(
         higher_is_better: the direction of ``checkpoint.best``; None where no callback writes it.
         resume_with: what to type to resume the run.
         watch: reports what training waits for, and ends what waits too long.
+        seed: of what training draws beside its batches.
     """
     timed_loader = TimedLoader(loader, signals, watch)
     stop_check = StopCheck(
@@ -115,5 +119,7 @@ def build_loop(
     checkpoints = Checkpoints(
         folder, checkpoint, carried, ranks, stop_check, train_log, record, higher_is_better, resume_with
     )
-    rescue = Rescue(checkpoints)
-    return TrainingLoop(module, timed_loader, run_position, stop_check, train_log, checkpoints, rescue, watch)
+    rescue, step_seeds = Rescue(checkpoints), StepSeeds(seed, ranks.rank)
+    return TrainingLoop(
+        module, timed_loader, run_position, stop_check, train_log, checkpoints, rescue, step_seeds, watch
+    )

@@ -15,7 +15,7 @@ from clip_align.commands.cost import BYTES_A_PARAMETER, Cost, cost, untried
 from clip_align.commands.dry_run import dry_run
 from clip_align.commands.train import main
 from clip_align.config import Config, KindConfig, to_plain
-from clip_align.data import shared_memory
+from clip_align.data import shared_memory, worker_count
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, write_provenance
 from clip_align.settings.load_config import load
@@ -180,7 +180,7 @@ def test_what_is_not_there_is_listed_with_the_cost_of_the_rest(
     out = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in out] == [
         "dry run", "found    trainer", "found    paths.cache", "found    callbacks.world",
-        *(f"cost     {what}" for what in ("steps", "evaluations", "time", "memory", "disk")),
+        "found    data.workers", *(f"cost     {what}" for what in ("steps", "evaluations", "time", "memory", "disk")),
     ]  # fmt: skip
     for refused, with_it in ((overrides[1:], []), ([*overrides, "seed=-1"], ["seed: -1 is out of range"])):
         with pytest.raises(UserError) as caught:
@@ -263,6 +263,24 @@ def test_shared_memory_that_workers_need_and_do_not_find_is_missing(
         "(docker run --shm-size=1g, or --ipc=host)",
     )
     assert "cost     shared memory: 7.8 MiB for 20 batches under way" in capsys.readouterr().out
+
+
+def test_workers_that_are_left_open_are_those_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the run needs a GPU that is not here: as if it were on this machine."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(worker_count, "usable_cores", lambda: 4)
+    data = captioned(tmp_path, ["a photo of a dog"] * 8)
+    folders = [f"paths.cache={tmp_path}", f"paths.runs={tmp_path}/runs", "callbacks=[]", "checkpoint.best=null"]
+    assert dry_run(load([*data, *folders])) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "found    data.workers: 0 for each rank (on the CPU, training itself uses all cores)" in lines
+    assert any("ms a sample, no workers)" in line for line in lines)
+    assert dry_run(load([*data, "trainer=gpu", *folders])) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "found    data.workers: 3 for each rank (4 cores for 1 rank)" in lines
+    assert any(line.startswith("cost     shared memory: ") and "for 8 batches" in line for line in lines)
 
 
 @pytest.mark.parametrize("key", ["trainer=gpu", "trainer.precision=16-mixed"])

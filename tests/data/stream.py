@@ -24,6 +24,6 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
     return len(one) == len(other) and all(
         torch.equal(a["image"], b["image"])
         and torch.equal(a["text"], b["text"])
-        and all(a[name] == b[name] for name in ("keys", "cursor", "skipped", "due", "stand_ins", "copies"))  # type: ignore[literal-required]
+        and all(a[name] == b[name] for name in ("keys", "cursor", "skipped", "due", "stand_ins", "copies", "repeated"))  # type: ignore[literal-required]
         for a, b in zip(one, other, strict=True)
     )

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from gloo_ranks import on_ranks
 from torch import nn
+from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from clip_align.errors import RunError
@@ -21,6 +22,7 @@ from clip_align.losses.infonce import infonce
 from clip_align.processes.ranks import Ranks
 
 PAIRS = 12  # whole batch: 6 a rank on 2 ranks, 4 on 3
+COPIES = (5, 10, 11)  # rows of it, unequally many on each rank, none on the first of three
 
 
 class Encoders(nn.Module):
@@ -36,8 +38,10 @@ class Encoders(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(2.6593))
         self.double()
 
-    def forward(self, images: torch.Tensor, texts: torch.Tensor, rank: int, world: int) -> torch.Tensor:
-        return infonce(self.image(images), self.text(texts), self.logit_scale, rank, world)
+    def forward(
+        self, images: torch.Tensor, texts: torch.Tensor, rank: int, world: int, copies: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return module.infonce(self.image(images), self.text(texts), self.logit_scale, rank, world, copies)
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,12 +50,21 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.randint(50, (PAIRS, 5), generator=generator)
 
 
-def gradients(rank: int, world: int) -> dict[str, torch.Tensor]:
-    """Loss and gradients of one step; under DDP (world > 1) they are the mean over ranks."""
-    model = Encoders()
-    images, texts = (part.chunk(world)[rank] for part in batch())
+def gradients(rank: int, world: int, left_out: str = "") -> dict[str, torch.Tensor]:
+    """Loss and gradients of one step; under DDP (world > 1) they are the mean over ranks.
+
+    ``left_out``: what is done with `COPIES`: ``masked`` in the loss, or ``absent`` from the batch.
+    """
+    model = Encoders().float() if left_out == "nothing, float32" else Encoders()
+    absent = torch.zeros(PAIRS, dtype=torch.bool)
+    absent[list(COPIES)] = True
+    parts = [part[~absent] if left_out == "absent" else part for part in batch()]
+    images, texts = (part.chunk(world)[rank] for part in parts)
+    images = images.to(model.logit_scale.dtype)
+    copies = absent.chunk(world)[rank] if left_out == "masked" else None
+    copies = copies if copies is not None and copies.any() else None
     whole = DistributedDataParallel(model) if world > 1 else model
-    loss = whole(images, texts, rank, world)
+    loss = whole(images, texts, rank, world, copies)
     loss.backward()
     return {"loss": loss.detach(), **{n: p.grad for n, p in model.named_parameters() if p.grad is not None}}
 
@@ -63,10 +76,25 @@ def without_gradient(rows: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
+def plain(
+    image: torch.Tensor, text: torch.Tensor, logit_scale: torch.Tensor, rank: int, world: int, copies: None
+) -> torch.Tensor:
+    """The loss of a whole batch in which no row can be a copy."""
+    image, text = functional.normalize(image, dim=-1), functional.normalize(text, dim=-1)
+    images, texts = module.gather_rows(torch.cat([image, text], dim=1)).chunk(2, dim=1)
+    own = torch.arange(len(image)) + rank * len(image)
+    to_texts = functional.cross_entropy(logit_scale.exp() * image @ texts.T, own)
+    to_images = functional.cross_entropy(logit_scale.exp() * text @ images.T, own)
+    return (to_texts + to_images) / 2
+
+
 def on_rank(folder: Path, ranks: Ranks) -> str:
     """Leaves the gradients in ``folder``; the error message for ranks with different numbers of rows."""
     rank, world = ranks.rank, ranks.world
-    found = {"good": gradients(rank, world)}
+    found = {"good": gradients(rank, world), "masked": gradients(rank, world, "masked")}
+    found["float32"] = gradients(rank, world, "nothing, float32")
+    with mock.patch.object(module, "infonce", plain):
+        found["plain"] = gradients(rank, world, "nothing, float32")
     with mock.patch.object(module, "gather_rows", without_gradient):
         found["broken"] = gradients(rank, world)
     if rank == 0:

@@ -28,8 +28,8 @@ class Half(Loss):
     def __init__(self, factor: float = 0.5, words: tuple[str, ...] = ()):
         super().__init__()
         self.factor = factor
-    def forward(self, image, text, logit_scale, rank=0, world=1):
-        return self.factor * infonce(image, text, logit_scale, rank, world)
+    def forward(self, image, text, logit_scale, rank=0, world=1, copies=None):
+        return self.factor * infonce(image, text, logit_scale, rank, world, copies)
 """,
     "conf/loss/half.yaml": "kind: half\nfactor: 0.5\nwords: []\n",
     "clip_align/data/sources/colours.py": """

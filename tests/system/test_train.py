@@ -140,6 +140,12 @@ def test_a_run_is_resumed_where_its_shards_have_moved_to(tmp_path, small):
     assert code_of(forked([*again, f"data.shards={tmp_path}/moved"], tmp_path / "out")) == 0, text(tmp_path)
     assert "data.shards: the same data as before, in another place" in text(tmp_path).splitlines()
     assert losses(tmp_path / "on_parts") == losses(tmp_path / "on_whole")
+    assert "workers: null" in (tmp_path / "on_parts" / "config.yaml").read_text()  # each launch determines the number
+    begun = [line for line in lines(tmp_path / "on_parts", "event") if line["event"] in ("started", "resumed")]
+    assert [line["workers"] for line in begun] == [0, 0]
+    assert provenance(tmp_path / "on_parts")["workers"] == 0
+    said = "data.workers: 0 for each rank (on the CPU, training itself uses all cores)"
+    assert said in text(tmp_path).splitlines()
     tar(tmp_path / "other" / "0.tar", samples(range(97)))
     again[-1] = "trainer.max_steps=9"
     assert code_of(forked([*again, f"data.shards={tmp_path}/other"], tmp_path / "out")) == 2

@@ -91,3 +91,20 @@ def test_resume_on_another_number_of_ranks_is_refused(tmp_path, small):
     arguments = ["resume=r", f"paths.runs={tmp_path}", "trainer.max_steps=8"]
     assert code_of(real(arguments, tmp_path / "out")) == 2, text(tmp_path)
     assert "was trained by 2 ranks and would continue with 1" in text(tmp_path)
+
+
+def test_a_rank_that_never_comes_ends_the_run_with_one_line(tmp_path, small, monkeypatch):
+    """As torchrun starts the first of two ranks; the other one's machine is down."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": port}
+    for name, value in {**places, "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "x"}.items():
+        monkeypatch.setenv(name, str(value))
+    limits = ["trainer.stall_warning_seconds=1", "trainer.stall_limit_seconds=5"]
+    assert code_of(real([*small, "trainer=ddp", "data.batch_size=16", "name=w", *limits], tmp_path / "out")) == 1
+    said = [line for line in text(tmp_path).splitlines() if line.startswith("ranks: ")]
+    state = f"ranks: 1 of 2 ranks have joined at 127.0.0.1:{port}, rank 1 not yet; "
+    assert said[0].startswith(f"{state}waited 1 s, giving up in "), text(tmp_path)
+    assert text(tmp_path).splitlines()[-1].startswith(f"{state}gave up after 5 s: "), text(tmp_path)
+    assert not (tmp_path / "w").exists()

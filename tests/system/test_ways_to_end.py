@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,20 @@ def code_of_case(name: str, ranks: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "workers", "ranks"), cases())
-def test_a_way_to_end(name: str, workers: int, ranks: int, tmp_path: Path, cache: Path) -> None:
+def test_a_way_to_end(
+    name: str,
+    workers: int,
+    ranks: int,
+    tmp_path: Path,
+    cache: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
     try:
         found = end(WAYS[name], workers, ranks, tmp_path, cache)
     except PermissionError as error:
         pytest.skip(f"needs to mount: {error}")
+    for key, value in {"way": name, "workers": workers, "ranks": ranks, **found.row()}.items():
+        record_property(key, value)
     assert found.code == code_of_case(name, ranks), found.output
     assert found.left == 0, found.output
     assert found.seconds < 45, found.output

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every way a run can end: what it leaves behind. ``python tests/system/ways_to_end.py [way …]`` prints the table.
+"""Every way a run can end: what it leaves behind.
+
+The table of all ways comes from one run of the tests: ``make ways-to-end``.
 
 Every process of a run inherits a mark in its environment, by which those that outlive it are found.
 """
@@ -12,7 +14,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from training_runs import ROOT, SMALL, lines, provenance, reached, text, when
+
+from clip_align.errors import visible
 
 MARK = "CLIP_ALIGN_TEST_RUN"
 LEFT_S = 30.0  # within which no process of a run is left
@@ -42,6 +45,17 @@ class RunOutcome:
     step: int
     twice: Sequence[str]
     output: str = field(repr=False, default="")
+
+    def row(self) -> dict[str, str]:
+        """What the table of all ways has of it."""
+        report = "report" if self.report else "no report"
+        return {
+            "exit": str(self.code),
+            "seconds": f"{self.seconds:.1f}",
+            "left": str(self.left),
+            "saved": f"{self.status}, {self.checkpoint} of {self.step}, {report}",
+            "line": visible(self.last),
+        }
 
 
 @dataclass(frozen=True)
@@ -232,24 +246,3 @@ def marked(mark: str) -> list[int]:
             if f"{MARK}={mark}".encode() in (path / "environ").read_bytes():
                 found.append(int(path.name))
     return found
-
-
-def table(chosen: Sequence[str]) -> Iterator[str]:
-    """Lines of a Markdown table, one as each run ends."""
-    yield "| way | workers | ranks | exit | seconds | left | status, saved | last line |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-    with tempfile.TemporaryDirectory() as base:
-        for name, workers, ranks in cases():
-            if chosen and name not in chosen:
-                continue
-            place = Path(base) / secrets.token_hex(4)
-            place.mkdir()
-            found = end(WAYS[name], workers, ranks, place, Path(base) / "cache")
-            saved = f"{found.status}, {found.checkpoint}, {'report' if found.report else 'no report'}"
-            cells = [name, workers, ranks, found.code, f"{found.seconds:.1f}", found.left, saved, found.last]
-            yield "| " + " | ".join(map(str, cells)) + " |"
-
-
-if __name__ == "__main__":
-    for row in table(sys.argv[1:]):
-        print(row, flush=True)

@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from train_synthetic import CONFIG, train, train_losses
+from train_synthetic import CONFIG, stop_at, train, train_losses
 
 from clip_align.config import CheckpointConfig, TrainerConfig
 from clip_align.errors import RunError
 from clip_align.training import checkpoint_callback as checkpoints
 from clip_align.training.checkpoint_files import load, step_files
 from clip_align.training.checkpoint_writer import AT_ONCE, CheckpointWriter, Order, tensor_bytes
-from clip_align.training.signals import Signals
 from clip_align.training.training_loop import TrainingLoop
 
 
@@ -198,20 +197,7 @@ def test_a_disk_that_fills_ends_the_run_at_the_next_step(tmp_path: Path, monkeyp
 
 def test_the_last_file_is_there_when_training_ends(tmp_path: Path) -> None:
     """Also where the last save is a best one, which is written behind."""
-    signals = Signals()
-
-    def change(loop: TrainingLoop) -> None:
-        behind(loop)
-        step = loop.module.training_step
-
-        def training_step(batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-            if loop.module.step_under_way == 7:
-                signals.received = 15
-            return step(batch, batch_idx)
-
-        loop.module.training_step = training_step
-
-    loop = train(tmp_path, 100, EACH, signals=signals, change=change)
+    loop = train(tmp_path, 100, EACH, change=lambda loop: (behind(loop), stop_at(7)(loop)))
     assert loop.checkpoints.writer._thread is None
     assert load(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 7
 
@@ -225,5 +211,7 @@ def test_a_file_that_is_being_written_is_waited_for_when_a_run_fails(tmp_path: P
 
     with pytest.raises(ValueError, match="inside a step"):
         train(tmp_path, 50, EACH, change=behind, evaluations=[Fail()])
-    assert [p.name for p in step_files(tmp_path / "checkpoints")] == ["step-000000005.ckpt"]
+    assert [p.name for p in step_files(tmp_path / "checkpoints")] == ["step-000000005.ckpt", "step-000000006.ckpt"]
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert text.index('"file": "step-000000005.ckpt"') < text.index('"file": "step-000000006.ckpt"')
     assert checkpoints.OWN in load(tmp_path / "checkpoints" / "last.ckpt")

@@ -86,3 +86,16 @@ def test_gradient_is_that_of_the_whole_batch(world: int, tmp_path: Path) -> None
     assert torch.allclose(loss, there, rtol=1e-12)
     for name, gradient in ours.items():
         torch.testing.assert_close(theirs[name], gradient, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_a_row_that_repeats_another_is_left_out_of_the_loss() -> None:
+    """As the loader marks it where a bad sample had no other replacement."""
+    whole = batch(0, 1)
+    fewer, doubled = ({**whole, "image": whole["image"][rows], "text": whole["text"][rows]} for rows in (
+        torch.arange(7), torch.tensor([0, 1, 2, 3, 4, 5, 6, 2]),
+    ))  # fmt: skip
+    absent, masked, counted = (
+        float(module().training_step(one, 0).detach()) for one in (fewer, {**doubled, "repeated": [7]}, doubled)
+    )
+    assert masked == pytest.approx(absent, abs=1e-12)
+    assert abs(counted - absent) > 0.01

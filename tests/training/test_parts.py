@@ -89,8 +89,8 @@ def test_repeats_are_told_of_with_what_to_do_about_copies():
     event = BadSampleLog(tally).total(Ranks())
     assert event["message"] == (
         "data: 1 bad sample skipped in this run: 1 damaged image (first: s7); samples of other batches stood in for "
-        "them 3 times; 2 places in batches hold a copy of another sample, each its own false negative: an epoch of "
-        "one batch has no other; take a smaller data.batch_size or more data"
+        "them 3 times; 2 places in batches had no other sample to take and are left out of the loss: an epoch of one "
+        "batch has no other; take a smaller data.batch_size or more data"
     )
     assert (event["stand_ins"], event["copies"]) == (3, 2)
 

@@ -15,7 +15,6 @@ import torch
 from train_synthetic import CONFIG, train, train_losses
 
 from clip_align.config import OptimizerConfig, TrainerConfig
-from clip_align.training import rescue
 from clip_align.training.checkpoint_files import OWN, load, step_file
 from clip_align.training.run_end import RunEnd
 from clip_align.training.training_loop import TrainingLoop
@@ -77,9 +76,7 @@ def test_a_run_goes_on_from_what_was_saved_as_if_nothing_had_been(tmp_path, how,
     step = loop.run_position.step
     assert step >= 1
     name = f"step-{step:09d}.ckpt"
-    at_border = how is in_data and (after - 1) % accumulate == 0  # Lightning fetches one batch ahead
-    assert loop.rescue.save() == (None if at_border else name)  # `Checkpoints` has saved what ended at a border
-    assert loop.rescue.save() is None  # it is there
+    assert loop.rescue.save() is None  # it is there, since the exception came
     record = (tmp_path / "parts" / "metrics.jsonl").read_text()
     assert record.count(f'"message": "checkpoint saved: {name}"') == 1
     content = load(tmp_path / "parts" / "checkpoints" / "last.ckpt")
@@ -90,7 +87,7 @@ def test_a_run_goes_on_from_what_was_saved_as_if_nothing_had_been(tmp_path, how,
 
 @pytest.mark.parametrize("how", [in_data, in_step])
 def test_a_failure_with_workers_is_saved_exactly_once(tmp_path, capsys, how):
-    """Whether the callback for checkpoints has saved it (between two steps) or the end of the run does (inside one)."""
+    """When the exception comes; the end of the run looks again."""
     run_end, kept = RunEnd(), []
 
     def change(loop: TrainingLoop) -> None:
@@ -134,10 +131,15 @@ def test_in_the_middle_of_an_update_nothing_is_saved(tmp_path):
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
-    loop = failed(tmp_path, STEADY, in_step, 7)  # which the callback for checkpoints does not save
-    with torch.no_grad():
-        loop.module.model.visual.weight[0, 0] = torch.nan
-    assert loop.rescue.save() is None
+    def spoilt(loop: TrainingLoop, after: int) -> None:
+        def spoil() -> None:
+            with torch.no_grad():
+                loop.module.model.visual.weight[0, 0] = torch.nan
+
+        loop.timed_loader.loader = Broken(loop.timed_loader.loader, after, spoil)
+
+    assert failed(tmp_path, STEADY, spoilt, 7).rescue.save() is None
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_after_a_loss_that_is_no_number_nothing_is_saved(tmp_path):
@@ -152,23 +154,35 @@ def test_after_a_loss_that_is_no_number_nothing_is_saved(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("saved", [True, False])
-def test_a_save_that_has_begun_is_waited_for(tmp_path, monkeypatch, saved):
-    """One that brings the step's file is not repeated; one that does not end is given up."""
-    monkeypatch.setattr(rescue, "OTHERS_S", 30.0 if saved else 0.1)
-    loop = failed(tmp_path, STEADY, in_step, 7)
-    file = loop.checkpoints.folder / step_file(loop.run_position.step)
+def test_one_save_at_a_time(tmp_path, monkeypatch):
+    """A thread that ends the run waits for the save of the main thread, and does not repeat it."""
+    written, go = threading.Event(), threading.Event()
     results: list[str | None] = []
-    thread = threading.Thread(target=lambda: results.append(loop.rescue.save()))
-    with loop.checkpoints.ending:
-        thread.start()
-        thread.join(0.5 if saved else 30.0)
-        assert thread.is_alive() is saved
-        if saved:
-            file.parent.mkdir()
-            file.write_bytes(b"")
-    thread.join(30.0)
-    assert results == [None if saved else file.name]
+    threads: list[threading.Thread] = []
+
+    def change(loop: TrainingLoop, after: int) -> None:
+        in_step(loop, after)
+        write = loop.rescue._write
+
+        def slow(*arguments: Any) -> None:
+            written.set()
+            assert go.wait(30)
+            write(*arguments)
+
+        monkeypatch.setattr(loop.rescue, "_write", slow)
+
+        def end() -> None:
+            assert written.wait(60)
+            threading.Timer(0.3, go.set).start()
+            results.append(loop.rescue.save())
+
+        threads.append(threading.Thread(target=end))
+        threads[0].start()
+
+    loop = failed(tmp_path, STEADY, change, 7)
+    threads[0].join(60)
+    assert results == [None]
+    assert (loop.checkpoints.folder / step_file(7)).exists()
 
 
 def test_before_the_first_step_there_is_nothing_to_save(tmp_path):

@@ -56,7 +56,9 @@ def test_steps_from_samples_are_rounded_up():
 def test_the_contrast_does_not_grow_with_accumulation(tmp_path):
     settings = config(accumulate=4)
     start = run_start(replace(settings, paths=PathsConfig(runs=str(tmp_path))), 2)
-    components = SimpleNamespace(model_name="tiny", event_steps=[], data_provenance={}, stimuli={})
+    components = SimpleNamespace(
+        model_name="tiny", event_steps=[], loader=SimpleNamespace(num_workers=0), data_provenance={}, stimuli={}
+    )
     line = opening._started_event(start, components, 2, RunFolder(tmp_path / "a"))
     assert (line["global_batch"], line["contrastive_batch"]) == (1024, 256)
     assert line["message"] == (
@@ -201,7 +203,7 @@ def test_a_new_start_keeps_what_trackers_know_of_the_old_one_aside(run):
 
 def test_a_member_of_a_sweep_begins_under_the_name_that_users_type(tmp_path):
     start = first_start(replace(config(max_steps=9), paths=PathsConfig(runs=str(tmp_path))), 1)
-    components = SimpleNamespace(model_name="tiny", event_steps=[])
+    components = SimpleNamespace(model_name="tiny", event_steps=[], loader=SimpleNamespace(num_workers=0))
     line = opening._started_event(start, components, 1, RunFolder(tmp_path / "sweep" / "0"))
     assert line["run"] == "sweep/0"
     assert line["message"].startswith("sweep/0: tiny, 9 steps of 128 samples (each contrasted with 128)")
@@ -281,7 +283,7 @@ def test_a_checkpoint_that_was_given_up_is_named_in_lines_and_record(run):
         f"resume: checkpoint step-000000500.ckpt is damaged and was given up ({reason})",
         "resuming from step 400 (step-000000400.ckpt)",
     )
-    components = SimpleNamespace(model_name="tiny", event_steps=[])
+    components = SimpleNamespace(model_name="tiny", event_steps=[], loader=SimpleNamespace(num_workers=0))
     line = opening._started_event(start, components, 2, run)
     assert line["given_up"] == [f"step-000000500.ckpt: {reason}"]
     assert line["message"].endswith(f", from step 400; given up as damaged: step-000000500.ckpt: {reason}")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins import MixedPrecision
-from train_synthetic import CONFIG, train, train_losses
+from train_synthetic import CONFIG, lines, stop_at, train, train_losses
 
 from clip_align.config import CheckpointConfig, OptimizerConfig, TrainerConfig
 from clip_align.errors import RunError
@@ -64,11 +63,6 @@ def overflowing(*steps: int) -> Callable[[TrainingLoop], None]:
     return change
 
 
-def lines(folder: Path, kind: str) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in found if line["kind"] == kind]
-
-
 def test_no_step_is_skipped_without_a_word(tmp_path: Path) -> None:
     loop = train(tmp_path, 12, HALF, change=overflowing(2, 3, 9))
     assert loop.module.skipped == 3
@@ -102,23 +96,12 @@ def test_a_resumed_run_has_them_still(tmp_path: Path) -> None:
     train(tmp_path / "whole", 16, HALF, change=overflowing(*steps))
     (tmp_path / "parts").mkdir()
     constant = overflowing(*steps)
-    train(tmp_path / "parts", 16, HALF, change=lambda loop: (constant(loop), stop_at(loop, 10)))
+    train(tmp_path / "parts", 16, HALF, change=lambda loop: (constant(loop), stop_at(10)(loop)))
     loop = train(tmp_path / "parts", 16, HALF, change=constant)
     assert loop.module.skipped == 4
     assert train_losses(tmp_path / "parts") == train_losses(tmp_path / "whole")
     rates = [[line["train/lr"] for line in lines(tmp_path / name, "train")] for name in ("whole", "parts")]
     assert rates[0] == rates[1]
-
-
-def stop_at(loop: TrainingLoop, last: int) -> None:
-    step = loop.module.training_step
-
-    def training_step(batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-        if loop.module.step_under_way == last:
-            loop.timed_loader.signals.received = 15
-        return step(batch, batch_idx)
-
-    loop.module.training_step = training_step
 
 
 def test_too_many_running_end_the_run_with_one_line(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from clip_align.config import CheckpointConfig, Config, OptimizerConfig, Trainer
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
 from clip_align.training import launch_ranks as launch
-from clip_align.training.checkpoint_files import OWN, newest
+from clip_align.training.checkpoint_files import OWN, load, newest
 from clip_align.training.clip_module import CLIPModule
 from clip_align.training.signals import Signals
 from clip_align.training.train_log import LogSchedule, RunPosition, faster_data
@@ -33,6 +34,9 @@ CONFIG = Config(
     optimizer=OptimizerConfig(lr=1e-2, warmup_steps=2),
     checkpoint=CheckpointConfig(every_n_steps=10),
 )
+
+STEADY = replace(CONFIG, optimizer=OptimizerConfig(lr=1e-2, warmup_steps=2, schedule="constant"))
+EACH = replace(STEADY, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1))
 
 
 def train(
@@ -82,6 +86,31 @@ def train(
     return loop
 
 
+def stop_at(last: int) -> Callable[[TrainingLoop], None]:
+    """A change of a loop: SIGTERM has come when step ``last`` is under way."""
+
+    def change(loop: TrainingLoop) -> None:
+        step = loop.module.training_step
+
+        def training_step(batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+            if loop.module.step_under_way == last:
+                loop.timed_loader.signals.received = 15
+            return step(batch, batch_idx)
+
+        loop.module.training_step = training_step  # type: ignore[method-assign]
+
+    return change
+
+
+def lines(folder: Any, kind: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in found if line["kind"] == kind]
+
+
+def weights(folder: Any, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = load(folder / "checkpoints" / name)["state_dict"]
+    return state
+
+
 def train_losses(folder: Path) -> dict[int, float]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {line["global_step"]: line["train/loss"] for line in lines if line["kind"] == "train"}
+    return {line["global_step"]: line["train/loss"] for line in lines(folder, "train")}

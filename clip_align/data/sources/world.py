@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class WorldData(DataSource):
     """``size`` is the side of an image in px; ``scale`` the object's half-width as a fraction of half the image."""
 
+    workers: int | None = key(0, low=0)  # its images are small, and kept in memory
     images: int = key(20_000, low=16)
     size: int = key(32, low=16, high=512)
     texture_reliability: float = key(0.75, low=0.0, high=1.0)

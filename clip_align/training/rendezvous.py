@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All ranks meet in a store before training: what is waited for is reported, and the wait has an end.
+
+A rank on another machine may never come: its machine is down, a firewall is between, the command was not started there.
+torch's own rendezvous would wait without a word until its time-out.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from torch.distributed import DistNetworkError, Store, TCPStore  # type: ignore[attr-defined]  # documented there
+from torch.distributed.rendezvous import rendezvous
+
+from clip_align.data.progress import rounded
+from clip_align.errors import RunError
+
+REPORT_S = 60.0  # between two lines, at most
+LOOK_S = 1.0  # between two looks, at most
+STORE_S = 10800.0  # for single operations of the store, some of which wait for rank 0's preparation
+NAMED = 8  # missing ranks named in a line
+
+
+class Patience:
+    """Reports a wait at intervals; RunError when it has taken too long.
+
+    Args:
+        limit_s: seconds until it is given up.
+        limit: the option with that limit, empty if it is none.
+        report_s: seconds between two lines.
+        notify: takes a line.
+    """
+
+    def __init__(self, limit_s: float, limit: str, report_s: float, notify: Callable[[str], None]) -> None:
+        self._limit_s, self._limit = limit_s, f" ({limit} is the limit)" if limit else ""
+        self._report_s, self._notify = report_s, notify
+        self._began = time.monotonic()
+        self._reports = 0
+        self._pause_s = 0.02
+
+    def look_again(self, what: Callable[[], str]) -> None:
+        """Sleep a little before the next look.
+
+        Args:
+            what: describes what is waited for; only called for a line.
+        """
+        waited = time.monotonic() - self._began
+        if waited >= self._limit_s:
+            raise RunError(
+                f"ranks: {what()}; gave up after {waited:.0f} s: start every rank, and let their machines reach that "
+                f"address{self._limit}"
+            )
+        if waited >= (self._reports + 1) * self._report_s:
+            self._reports = int(waited // self._report_s)
+            self._notify(f"ranks: {what()}; waited {waited:.0f} s, giving up in {rounded(self._limit_s - waited)}")
+        time.sleep(self._pause_s)
+        self._pause_s = min(LOOK_S, 2 * self._pause_s)
+
+
+def meet(
+    rank: int, world: int, first_limit_s: float, limit_s: float, report_s: float, notify: Callable[[str], None]
+) -> Store:
+    """The store in which all ranks of the run have met; RunError where some do not come in time, or rank 0 is lost.
+
+    ``MASTER_ADDR`` and ``MASTER_PORT`` hold its address.
+
+    Args:
+        rank, world: this process's number, and how many there are.
+        first_limit_s: seconds to wait for rank 0, which comes last: it makes what is made once.
+        limit_s: seconds to wait for the others after that.
+        report_s: seconds between two lines; `REPORT_S` if that is less.
+        notify: takes a line.
+    """
+    address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    report_s = min(report_s, REPORT_S)
+    first = Patience(first_limit_s, "", report_s, notify)
+    try:
+        store = _store(rank, world, lambda: first.look_again(lambda: f"rank 0 does not answer at {address} yet"))
+        store.set(f"met/{rank}", "")
+        while not store.check(["met/0"]):
+            first.look_again(lambda: f"rank 0 has not joined at {address} yet")
+        others = Patience(limit_s, "trainer.stall_limit_seconds", report_s, notify)
+        while not store.check([f"met/{number}" for number in range(world)]):
+            others.look_again(lambda: _missing(store, world, address))
+    except DistNetworkError as error:
+        raise RunError(f"ranks: the connection to rank 0 at {address} is lost; its own output says why") from error
+    return store
+
+
+def _store(rank: int, world: int, look_again: Callable[[], None]) -> Store:
+    """A connection to the run's store; the first rank opens it where torchrun has not."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    limit = timedelta(seconds=STORE_S)
+    of_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # it serves the store before it starts us
+    if rank == 0 and not of_torchrun:
+        return TCPStore(host, port, world, is_master=True, timeout=limit, multi_tenant=True, wait_for_workers=False)
+    while not _answers(host, port):  # torch would wait inside, without a word
+        look_again()
+    found: Store = next(iter(rendezvous("env://", rank, world, timeout=limit)))[0]
+    return found
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=5):
+            return True
+    except OSError:  # nobody listens there yet, or no machine has that name
+        return False
+
+
+def _missing(store: Store, world: int, address: str) -> str:
+    missing = [number for number in range(world) if not store.check([f"met/{number}"])]
+    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    named = f"rank{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing[:NAMED]))}{more}"
+    return f"{world - len(missing)} of {world} ranks have joined at {address}, {named} not yet"

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks that meet before training, and ranks that wait for one that never comes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clip_align.errors import RunError
+from clip_align.training.launch_ranks import free_port
+from clip_align.training.rendezvous import Patience
+
+SCRIPT = Path(__file__).with_name("meeting_rank.py")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(rank: int, world: int, first_limit_s: float, limit_s: float, port: int) -> subprocess.Popen[str]:
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, SCRIPT, str(rank), str(world), str(first_limit_s), str(limit_s)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
+    try:
+        output = process.communicate(timeout=150)[0]
+    finally:
+        process.kill()
+    return process.returncode, output.splitlines()
+
+
+def test_the_first_rank_says_who_has_not_come_and_gives_up() -> None:
+    port = free_port()
+    code, lines = ended(start(0, 2, 60, 3.5, port))
+    state = f"ranks: 1 of 2 ranks have joined at 127.0.0.1:{port}, rank 1 not yet; "
+    assert code == 1
+    assert len(lines) >= 2
+    assert all(re.fullmatch(re.escape(state) + r"waited \d s, giving up in \d s", line) for line in lines[:-1]), lines
+    assert re.fullmatch(
+        re.escape(state) + r"gave up after \d s: start every rank, and let their machines reach that address "
+        r"\(trainer\.stall_limit_seconds is the limit\)",
+        lines[-1],
+    )
+
+
+def test_another_rank_says_that_the_first_does_not_answer_and_gives_up() -> None:
+    port = free_port()
+    code, lines = ended(start(1, 2, 2.5, 60, port))
+    state = f"ranks: rank 0 does not answer at 127.0.0.1:{port} yet; "
+    assert code == 1
+    assert re.fullmatch(re.escape(state) + r"waited \d s, giving up in \d s", lines[0]), lines
+    assert re.fullmatch(
+        re.escape(state) + r"gave up after \d s: start every rank, and let their machines reach that address", lines[-1]
+    )
+
+
+@pytest.mark.slow
+def test_a_rank_whose_first_one_gives_up_says_that_it_is_lost() -> None:
+    """Of three ranks the last one never comes."""
+    port = free_port()
+    ranks = [start(0, 3, 120, 12, port), start(1, 3, 120, 120, port)]
+    (code, lines), (other_code, others) = map(ended, ranks)
+    assert (code, other_code) == (1, 1)
+    assert f"ranks: 2 of 3 ranks have joined at 127.0.0.1:{port}, rank 2 not yet; gave up after " in lines[-1], lines
+    assert others[-1] == f"ranks: the connection to rank 0 at 127.0.0.1:{port} is lost; its own output says why"
+
+
+def test_ranks_that_all_come_meet_in_any_order() -> None:
+    port = free_port()
+    other = start(1, 2, 120, 120, port)
+    time.sleep(1.0)
+    first = start(0, 2, 120, 120, port)
+    found = [ended(process) for process in (first, other)]
+    assert [(code, lines[-1]) for code, lines in found] == [(0, "met"), (0, "met")], found
+
+
+def test_a_long_wait_is_reported_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, lines = [0.0], list[str]()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + 1.0))
+    patience = Patience(200.0, "", 60.0, lines.append)
+    for _ in range(200):
+        patience.look_again(lambda: "nobody")
+    with pytest.raises(RunError, match=r"^ranks: nobody; gave up after 200 s: "):
+        patience.look_again(lambda: "nobody")
+    assert lines == [
+        "ranks: nobody; waited 60 s, giving up in 2 min",
+        "ranks: nobody; waited 120 s, giving up in 80 s",
+        "ranks: nobody; waited 180 s, giving up in 20 s",
+    ]
