@@ -131,7 +131,7 @@ def test_both_intervals_of_the_bias_are_recorded_and_named(world: Path) -> None:
     assert wide.value == narrow.value
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
     units = {s.name: s.unit for s in callback.scores}
-    assert units["texture_bias"].startswith("new images of these 240 ordered class pairs")
+    assert units["texture_bias"].startswith("240 ordered class pairs, new images of each")
     assert units["texture_bias_two_way"].startswith("other classes too: 16 shapes x 16 textures")
 
 
