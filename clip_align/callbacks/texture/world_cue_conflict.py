@@ -40,7 +40,7 @@ class WorldCueConflict(WorldBenchmark):
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """Texture bias as published and corrected, for new images and for other classes, and the hits of either cue."""
         classes = len(known)
-        images = known.unit(f"{classes * (classes - 1)} ordered class pairs, new images of each: jackknife within pairs, t")
+        images = known.unit(f"{classes * (classes - 1)} ordered class pairs, new images of each: jackknife, t")
         others = known.unit(f"other classes too: {classes} shapes x {classes} textures, two-way jackknife, t")
         # shown from the second evaluation in a row above the gate: a single one may be chance
         bias = partial(Score, direction="higher = decided by texture, lower = by shape", drawn_after=2)
