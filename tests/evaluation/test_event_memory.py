@@ -25,5 +25,5 @@ def test_an_event_holds_a_batch_and_the_reduced_pairs() -> None:
     found = json.loads(done.stdout)
     assert (found["pairs"], found["layers"]) == (240, 26)
     assert found["all_features_mb"] > 6000
-    batch = found["layer_of_a_batch_mb"]  # the input of a block, its output, and what a reduction makes of one of them
-    assert found["peak_own_mb"] < 10 * batch + 3 * found["reduced_pairs_mb"]
+    # what the first use of everything takes is in it, beside some layers of a batch and the reduced pairs
+    assert found["peak_own_mb"] < 1000
