@@ -73,7 +73,7 @@ def test_one_benchmark_is_one_module_and_one_yaml() -> None:
         if "_target_" in path.read_text(encoding="utf-8")
     }
     assert modules <= set(yamls)
-    for name in set(yamls) - modules:  # announced: experiment=paper names it, and says that it is missing
+    for name in set(yamls) - modules:  # announced: experiment=paper names it, and reports that it is missing
         assert "in a later release" in " ".join(yamls[name].replace("#", " ").split()), name
 
 
@@ -92,9 +92,9 @@ def test_checks_leave_no_temporary_folder_behind() -> None:
 
 
 def test_another_interpreter_than_the_environments_is_noticed(tmp_path: Path) -> None:
-    for name, says in ((".venv/bin/python", "3.11"), (".venv/bin/pip", ""), ("other", "3.12")):
+    for name, version in ((".venv/bin/python", "3.11"), (".venv/bin/pip", ""), ("other", "3.12")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(f"#!/bin/sh\necho {says}\n")
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {version}\n")
         (tmp_path / name).chmod(0o755)
     for name in ("requirements.lock", "pyproject.toml"):
         (tmp_path / name).write_text("")
@@ -110,7 +110,7 @@ def test_another_interpreter_than_the_environments_is_noticed(tmp_path: Path) ->
     assert "Setting up .venv (about 6 GB with PyTorch; a few minutes)" in out
     assert setup() == (0, ["make: Nothing to be done for 'setup'."])
     code, out = setup(f"PYTHON={tmp_path}/other")
-    assert (code, out[1:]) == (2, [  # behind what this interpreter says to everything
+    assert (code, out[1:]) == (2, [  # behind what this interpreter prints always
         f".venv was made with another Python than {tmp_path}/other. Remove .venv and run make setup again, "
         "or leave PYTHON out."
     ])  # fmt: skip

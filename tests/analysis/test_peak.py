@@ -328,7 +328,7 @@ def _reason(model: np.ndarray, **changes: object) -> str:
     return str(found.reason)
 
 
-def test_no_verdict_says_why() -> None:
+def test_no_verdict_has_a_reason() -> None:
     model = _items(0.2, np.random.default_rng(7))["model"]
     assert _reason(model[:19]) == "19 regular evaluations; the rule needs at least 20"
     assert _reason(model, clusters=np.arange(1920) % 5) == "5 clusters; the rule needs at least 8"

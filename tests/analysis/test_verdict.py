@@ -193,7 +193,7 @@ def test_scores_without_the_rule_and_layers() -> None:
     assert found["human/mine/srocc@layer_6"]["unit"] == "item"
 
 
-def test_several_benchmarks_are_told_apart_and_others_passed_over() -> None:
+def test_several_benchmarks_are_distinguished_and_others_passed_over() -> None:
     scores = [{"name": "srocc", "flat_margin": 0.03}]
     benchmarks = {k: {"key": k, "scores": scores} for k in ("human/a", "human/b")}
     benchmarks["texture/c"] = {"key": "texture/c", "scores": [{"name": "texture_bias", "flat_margin": None}]}

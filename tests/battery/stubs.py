@@ -59,7 +59,7 @@ class Pairs(PerceptualCallback):
 
 
 class Named(PerceptualCallback):
-    """Twelve of the same images, asked by prompts."""
+    """Twelve of the same images, decided by prompts."""
 
     family: ClassVar[str] = "zero_shot"
 

@@ -48,17 +48,17 @@ def test_two_of_one_key_are_refused() -> None:
 
 
 def test_given_arguments_fill_what_the_config_leaves_open_and_are_made_only_if_wanted() -> None:
-    asked: list[int] = []
+    calls: list[int] = []
 
     def world() -> Path:
-        asked.append(1)
+        calls.append(1)
         return Path("/worlds/a")
 
     build_callbacks({"mine": config()}, {"world": world})
-    assert asked == []
+    assert calls == []
     built = build_callbacks({f"w{i}": config("stubs.Wants") for i in range(2)}, {"world": world})
     assert [c.world for c in built] == [Path("/worlds/a")] * 2  # type: ignore[attr-defined]
-    assert asked == [1]
+    assert calls == [1]
     own = build_callbacks({"w": config("stubs.Wants", world="/mine")}, {"world": world})
     assert own[0].world == "/mine"  # type: ignore[attr-defined]
 

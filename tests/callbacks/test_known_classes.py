@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates with unknown words go first, then classes; what is left has its own chance, and says so."""
+"""Templates with unknown words go first, then classes; what is left has its own chance, named in the unit."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_then_classes_are_with_the_chance_of_the_rest() -> None:
     assert known.among([0, 1, 2, 1]).tolist() == [True, False, True, False]
 
 
-def test_without_any_template_the_bare_class_is_asked_for() -> None:
+def test_without_any_template_the_bare_class_is_the_prompt() -> None:
     known = known_classes(CLASSES, ("a photo of {}", "this is {}"), model("a", "an", *CLASSES))
     assert known.prompts["cat"] == ("a cat",)
     assert known.note == "bare class names for templates (the others have unknown words)"
@@ -68,7 +68,7 @@ def test_without_any_template_the_bare_class_is_asked_for() -> None:
          "unknown: a, cat, an, owl, bus, …"),
     ],
 )  # fmt: skip
-def test_below_three_classes_nothing_is_asked(words: tuple[str, ...], reason: str) -> None:
+def test_below_three_classes_nothing_is_evaluated(words: tuple[str, ...], reason: str) -> None:
     assert known_classes(CLASSES, TEMPLATES, model(*words)).reason == reason
 
 
@@ -94,7 +94,7 @@ UNKNOWN = {SHAPES[1], SHAPES[4], SHAPES[5], "photo"}
 
 
 @pytest.mark.parametrize("kind", [World, WorldNoise, WorldCueConflict])
-def test_the_worlds_benchmarks_ask_for_the_shapes_that_have_words(
+def test_the_worlds_benchmarks_use_the_shapes_that_have_words(
     kind: type[PerceptualCallback], world: Path, tmp_path: Path
 ) -> None:
     tokenizer = WordTokenizer([word for word in WORDS if word not in UNKNOWN], 8)

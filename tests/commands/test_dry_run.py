@@ -64,7 +64,7 @@ def test_everything_missing_is_named_at_once(tmp_path: Path, capsys: pytest.Capt
     assert [line.partition(":")[0] for line in caught.value.lines] == [
         "callbacks.pairs_csv.root", "name", "paths.cache", "data.shards", "human/mine",
     ]  # fmt: skip
-    assert "cost     memory" in capsys.readouterr().out  # what can be told is told
+    assert "cost     memory" in capsys.readouterr().out  # what is known is reported
 
 
 def captioned(folder: Path, captions: list[str]) -> list[str]:
@@ -77,7 +77,9 @@ def captioned(folder: Path, captions: list[str]) -> list[str]:
     return ["data=folder", f"data.csv={folder}/captions.csv", "data.batch_size=4", "trainer=cpu"]
 
 
-def test_what_will_be_null_is_told_before_the_run_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_will_be_null_is_reported_before_the_run_and_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The words are those of the captions; a benchmark whose classes they do not name is null in the whole run."""
     folders = [f"paths.cache={tmp_path}/cache", f"paths.runs={tmp_path}/runs"]
     data = captioned(tmp_path, [f"a photo of a {name}" for name in ("cat", "dog", "bus", "star", "ring")])
@@ -126,7 +128,7 @@ def stored(folder: Path, *overrides: str, step: int, ranks: int = 1) -> str:
     return runs
 
 
-def test_of_a_run_that_goes_on_the_rest_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_a_resumed_run_the_rest_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = stored(tmp_path / "runs", "trainer=cpu", "callbacks=[world]", step=1175)
     go_on = [runs, f"paths.cache={tmp_path}", "resume=a"]
     assert dry_run(load(go_on)) == 0
@@ -142,7 +144,7 @@ def test_of_a_run_that_goes_on_the_rest_is_told(tmp_path: Path, capsys: pytest.C
     ]
 
 
-def test_of_a_finished_run_nothing_else_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_a_finished_run_nothing_else_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = stored(tmp_path / "runs", "trainer=cpu", "callbacks=[]", "checkpoint.best=null", step=1300)
     write_provenance(tmp_path / "runs" / "a", status="done")
     assert dry_run(load([runs, "resume=a"])) == 0
@@ -153,7 +155,7 @@ def test_of_a_finished_run_nothing_else_is_told(tmp_path: Path, capsys: pytest.C
     ]
 
 
-def test_under_torchrun_the_first_rank_says_it_for_all(
+def test_under_torchrun_the_first_rank_reports_for_all(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")

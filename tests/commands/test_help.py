@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the command line tells about itself: help by group, version, configuration, completion."""
+"""What the command line reports about itself: help by group, version, configuration, completion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clip_align.settings.load_config import load
 from clip_align.settings.placeholders import placeholders
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+def reported(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     assert program.main(list(words)) == 0
     return capsys.readouterr().out.splitlines()
 
@@ -35,11 +35,11 @@ def test_help_of_a_group_has_every_key_of_every_option_with_its_default() -> Non
 
 
 def test_help_of_one_option_a_group_without_options_and_something_else(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = said(capsys, "train", "--help", "data=world")
+    lines = reported(capsys, "train", "--help", "data=world")
     assert lines[0] == "data=world"
     assert "  data.images=20000                            training images" in lines
     assert not any("data.csv" in line for line in lines)
-    assert said(capsys, "train", "--help", "paths")[0] == "paths"
+    assert reported(capsys, "train", "--help", "paths")[0] == "paths"
     for wrong, line in (
         ("dta", "--help dta: no such group or option; did you mean data? valid: callbacks, checkpoint, data, "),
         ("data=wrld", "--help data=wrld: no such group or option; did you mean data=world? valid: data=folder, "),
@@ -79,13 +79,13 @@ def test_keys_of_nested_yaml_and_of_the_whole_configuration(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("words", [["--version"], ["train", "--version"]])
 def test_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    (line,) = said(capsys, *words)
+    (line,) = reported(capsys, *words)
     assert line.startswith("clip-align ")
 
 
 @pytest.mark.parametrize("flag", [["--cfg"], ["--cfg", "job"]])
 def test_cfg_prints_a_configuration_that_can_be_read_back(flag: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    printed = "\n".join(said(capsys, "train", "seed=3", *flag, "callbacks=[]", "model=vit_b_32"))
+    printed = "\n".join(reported(capsys, "train", "seed=3", *flag, "callbacks=[]", "model=vit_b_32"))
     config: Config = from_plain(yaml.safe_load(printed))
     assert config == load(["seed=3", "callbacks=[]", "model=vit_b_32"])
     assert program.main(["train", "--cfg", "seed=x"]) == 2
@@ -126,11 +126,11 @@ def test_the_script_completes_in_bash(capsys: pytest.CaptureFixture[str]) -> Non
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("no bash here")
-    script = "\n".join(said(capsys, "completion", "bash"))
+    script = "\n".join(reported(capsys, "completion", "bash"))
     line = "clip-align train data=wo"
     code = f'{script}\nCOMP_LINE="{line}"; COMP_POINT={len(line)}; _clip_align; echo "${{COMPREPLY[*]}}"'
     done = subprocess.run([bash, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("world\n", "")
-    assert "bashcompinit" in said(capsys, "completion", "zsh")[0]
+    assert "bashcompinit" in reported(capsys, "completion", "zsh")[0]
     with pytest.raises(UserError, match="no shell given"):
         completion.main(["fish"])

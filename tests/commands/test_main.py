@@ -112,7 +112,7 @@ def test_a_place_where_no_run_can_be_made_is_refused_before_torch(tmp_path: Path
         assert seconds < 2
 
 
-def test_under_torchrun_an_error_is_said_once(tmp_path: Path) -> None:
+def test_under_torchrun_an_error_is_printed_once(tmp_path: Path) -> None:
     code, _, err, _ = type_in("seed=-1", cwd=tmp_path, RANK="1", WORLD_SIZE="2", TORCHELASTIC_RUN_ID="x")
     assert (code, err) == (2, [])
 
@@ -184,7 +184,7 @@ def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path: Path,
     assert err[0].startswith("seed: '")
 
 
-def test_too_many_open_files_is_said_so(tmp_path: Path) -> None:
+def test_too_many_open_files_is_reported_as_such(tmp_path: Path) -> None:
     words = f"ulimit -n 24; exec {sys.executable} {ROOT / 'train.py'} trainer.max_steps=2 paths.runs=r paths.cache=c"
     done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode in (1, 2)

@@ -62,12 +62,12 @@ def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
 
 def test_two_way_intervals_are_drawn_on_request(tmp_path: Path, synthetic: ModuleType) -> None:
     runs = [str(synthetic.run(tmp_path / name, last=60)) for name in ("a", "b")]
-    for arguments, said in (
+    for arguments, reported in (
         ([runs[0], "two_way=yes"], "two_way: yes is neither true nor false"),
         ([*runs, "two_way=true"], "two_way: for one run only"),
         ([runs[0], "two_way=true"], "two_way: no score of this run ends in _two_way"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=reported):
             main(arguments)
     metrics = Path(runs[0]) / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace("/plcc", "/srocc_two_way").replace('"plcc"', '"srocc_two_way"'))

@@ -39,7 +39,7 @@ def test_an_image_of_the_right_size_is_left_alone() -> None:
     assert torch.equal(centre_square(image, 16), image)
 
 
-def test_boxes_have_the_area_and_the_shape_asked_for() -> None:
+def test_boxes_have_the_configured_area_and_shape() -> None:
     draws = uniforms(np.arange(2000), DRAWS, 0)
     boxes = np.array([random_box(200, 200, (0.3, 0.8), d) for d in draws])
     top, left, height, width = boxes.T

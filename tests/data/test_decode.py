@@ -43,7 +43,7 @@ def noise(size: tuple[int, int] = (32, 32)) -> Image.Image:
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_ordinary_files_are_what_pillow_says(form: str, mode: str) -> None:
+def test_ordinary_files_are_what_pillow_decodes(form: str, mode: str) -> None:
     data = encoded(noise((30, 20)).convert(mode), form)
     assert np.array_equal(pixels(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 

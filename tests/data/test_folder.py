@@ -48,7 +48,7 @@ def test_rows_without_image_or_caption_are_counted_and_the_first_named(folder: P
     assert bad.first == {"no image": "x.png", "no caption": "a.png"}
 
 
-def test_progress_is_told_while_images_are_looked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_while_images_are_looked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clip_align.data.progress.SECONDS", -1)
     lines: list[str] = []
     folder_samples(table(folder, "image,caption\na.png,a\nb.png,b\n"), lines.append)
@@ -77,8 +77,8 @@ def test_one_line_for_what_is_not_there(folder: Path) -> None:
         "no such folder": table(folder, "image,caption\n", root=str(folder / "none")),
         "it has no rows; images are looked for in": table(folder, "image,caption\n"),
     }
-    for says, data in cases.items():
-        with pytest.raises(UserError, match=says) as error:
+    for what, data in cases.items():
+        with pytest.raises(UserError, match=what) as error:
             folder_samples(data)
         assert len(error.value.lines) == 1
     with pytest.raises(UserError, match="it has: none"):
@@ -106,19 +106,19 @@ def test_rows_with_more_fields_than_the_header_are_refused(folder: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "says"),
+    ("text", "line", "what"),
     [
         ('image,caption\na.png,x\na.png,"one\nsub/b.png,two\n', 3, "unexpected end of data"),
         ('image,caption\na.png,"one\nsub/b.png,"two"\n', 2, "',' expected after '\"'"),
         ('image,caption\na.png,"one" disc\n', 2, "',' expected after '\"'"),
     ],
 )
-def test_quotes_that_do_not_pair_are_refused(folder: Path, text: str, line: int, says: str) -> None:
+def test_quotes_that_do_not_pair_are_refused(folder: Path, text: str, line: int, what: str) -> None:
     """They would make one row of several."""
     with pytest.raises(UserError) as error:
         folder_samples(table(folder, text))
     assert str(error.value) == (
-        f"data.csv: {folder / 'table.csv'}, line {line}: {says}; a quoted field ends with its quote and doubles those "
+        f"data.csv: {folder / 'table.csv'}, line {line}: {what}; a quoted field ends with its quote and doubles those "
         'inside: "a ""red"" disc, large"; between tabs quotes are plain characters'
     )
 
@@ -143,7 +143,7 @@ def test_a_column_that_is_there_twice_is_refused(folder: Path) -> None:
     assert str(error.value) == (
         f"data.csv: {folder / 'table.csv'} has the column 'caption' 2 times; rename all but one"
     )
-    samples, _ = folder_samples(table(folder, "image,x,caption,x\na.png,1,one,2\n"))  # nobody asked for these
+    samples, _ = folder_samples(table(folder, "image,x,caption,x\na.png,1,one,2\n"))  # these are not requested
     assert samples.texts == ["one"]
 
 

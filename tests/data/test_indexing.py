@@ -52,7 +52,7 @@ def test_the_process_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_what_is_wrong_with_shards_is_said_about_all(shards: Any, make: Make, at_once: None) -> None:
+def test_what_is_wrong_with_shards_is_reported_of_all(shards: Any, make: Make, at_once: None) -> None:
     shards.good(3, 4)
     for name in ("x.tar", "y.tar"):
         (shards.folder / name).touch()
@@ -107,7 +107,7 @@ def test_another_rank_waits_with_a_word_and_finds_all_made(shards: Any, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("done", "total", "seconds", "says"),
+    ("done", "total", "seconds", "message"),
     [
         (1, 100, 5.0, ""),
         (10, 100, 20.0, ", about 3 min left"),
@@ -117,6 +117,6 @@ def test_another_rank_waits_with_a_word_and_finds_all_made(shards: Any, tmp_path
         (0, 100, 60.0, ""),
     ],
 )
-def test_time_left(done: int, total: int, seconds: float, says: str) -> None:
+def test_time_left(done: int, total: int, seconds: float, message: str) -> None:
     report = Progress("a", done, total, left_seconds=seconds_left(done, total, seconds))
-    assert str(report) == f"a: {done:,} of {total:,}{says}"
+    assert str(report) == f"a: {done:,} of {total:,}{message}"

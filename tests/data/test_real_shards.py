@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CIFAR-10 shards, and shards that are wrong on purpose, member by member (their README says what is good)."""
+"""CIFAR-10 shards, and shards that are wrong on purpose, member by member (their README lists what is good)."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ def test_odd_shards_deliver_what_is_good_in_them(open_shards: Any, name: str, go
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("01_empty.tar", "is an empty tar"),
         ("02_zero_bytes.tar", "is a file of 0 bytes"),
         ("03_no_captions.tar", r"has no sample that can be used \(20 no caption \(first: 030000000\)\)"),
     ],
 )
-def test_odd_shards_with_nothing_good_are_one_line_each(open_shards: Any, name: str, says: str) -> None:
-    with pytest.raises(UserError, match=says) as error:
+def test_odd_shards_with_nothing_good_are_one_line_each(open_shards: Any, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
         open_shards(f"cifar10_odd/{name}").check()
     assert len(error.value.lines) == 1
 

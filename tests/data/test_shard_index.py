@@ -171,7 +171,7 @@ def test_a_cut_pax_tar_gives_its_whole_samples(shards: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [
         (b"", "is a file of 0 bytes; fetch it again or leave it out"),
         (b"\0" * 10_240, "is an empty tar; leave it out"),
@@ -180,12 +180,12 @@ def test_a_cut_pax_tar_gives_its_whole_samples(shards: Any) -> None:
         (b"short", "is cut at byte 5, before its first file; fetch it again or leave it out"),
     ],
 )
-def test_files_that_are_no_shard(tmp_path: Path, data: bytes, says: str) -> None:
+def test_files_that_are_no_shard(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(data)
     with pytest.raises(UserError) as error:
         read_index(str(path))
-    assert str(error.value) == f"data.shards: {path} {says}"
+    assert str(error.value) == f"data.shards: {path} {message}"
 
 
 def test_the_cache_is_used_until_the_file_changes(shards: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory that batches are handed over in: how much they need, and what is said where it is not there."""
+"""The memory that batches are handed over in: how much they need, and what is reported where it is not there."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_number_of_workers_that_fits_is_advised(
         assert f"take data.workers={advised} or" in problem.text
 
 
-def test_where_nobody_can_tell_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_size_is_unknown_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shared_memory.free_shared_memory(tmp_path / "none") is None
     monkeypatch.setattr(shared_memory, "free_shared_memory", lambda folder=None: None)
     assert shared_memory_problem(10**12, 8, 8) is None

@@ -69,7 +69,7 @@ def test_what_webdataset_writes(tmp_path: Path) -> None:
     assert note == ""
 
 
-def test_global_headers_that_say_nothing_of_files(tmp_path: Path) -> None:
+def test_global_headers_that_concern_no_file(tmp_path: Path) -> None:
     data = tar([("a.jpg", 700)], tarfile.PAX_FORMAT, pax_headers={"comment": "whole"})
     assert [m.name for m in read(tmp_path, data)[0]] == [b"a.jpg"]
 
@@ -88,7 +88,7 @@ def test_a_cut_anywhere_leaves_the_whole_members(tmp_path: Path) -> None:
 
 
 def block(name: bytes, kind: bytes = b"0", size: bytes = b"0", link: bytes = b"") -> bytes:
-    """A header of one block with a right checksum, whatever it says."""
+    """A header of one block with a right checksum, whatever it contains."""
     data = bytearray(512)
     data[: len(name)], data[124 : 124 + len(size)], data[156:157], data[157 : 157 + len(link)] = name, size, kind, link
     data[257:265] = b"ustar\x0000"
@@ -134,7 +134,7 @@ SIZE = "size that is no number of bytes in the header at byte 1,024"
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [
         (block(b"b.txt", size=b"-0000001000"), SIZE),
         (block(b"b.txt", size=b"1_000"), SIZE),
@@ -150,9 +150,9 @@ SIZE = "size that is no number of bytes in the header at byte 1,024"
         (block(b"more", b"L", b"%o" % (1 << 21)) + FIRST, "extended header of 2,097,152 bytes at byte 1,024"),
     ],
 )
-def test_what_no_writer_writes_refuses_the_tar(tmp_path: Path, data: bytes, says: str) -> None:
+def test_what_no_writer_writes_refuses_the_tar(tmp_path: Path, data: bytes, message: str) -> None:
     """Each of these made the reader go round for ever, fill memory or fail with a traceback."""
-    with pytest.raises(module.TarRefusedError, match=f"^has an? {says}"):
+    with pytest.raises(module.TarRefusedError, match=f"^has an? {message}"):
         members_of(tmp_path, FIRST + data + END)
 
 

@@ -194,7 +194,7 @@ def test_too_many_bad_samples_before_step_0(shards: Any, make: Make) -> None:
     assert lines[0] == "data: 2 samples left out: 1 no image (first: x), 1 no caption (first: y)"
 
 
-def test_a_cut_tar_and_a_wrong_count_are_told(shards: Any, make: Make) -> None:
+def test_a_cut_tar_and_a_wrong_count_are_reported(shards: Any, make: Make) -> None:
     cut, whole = shards.good(6, 8)
     cut.write_bytes(cut.read_bytes()[:-11_000])
     (shards.folder / "0_stats.json").write_text('{"successes": 6}')
@@ -241,7 +241,9 @@ def test_captions_and_fingerprint(shards: Any, make: Make) -> None:
     assert make(shards.folder).provenance["data_fingerprint"] != before["data_fingerprint"]
 
 
-def test_progress_is_told_while_shards_are_indexed(shards: Any, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_while_shards_are_indexed(
+    shards: Any, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("clip_align.data.progress.SECONDS", -1)
     shards.good(2, 2)
     lines: list[str] = []
@@ -280,14 +282,14 @@ def test_the_worlds_shards_are_read_like_any_others(
 ) -> None:
     paths = shards.good(6, 5)
     settings = WorldData(images=16, batch_size=4)
-    asked: list[object] = []
+    calls: list[object] = []
 
     def ensure(data: object, cache: Path, progress: object) -> RenderedWorld:
-        asked.extend((data, cache))
+        calls.extend((data, cache))
         return RenderedWorld(shards.folder, paths, shards.folder)
 
     monkeypatch.setattr("clip_align.data.world.shards.ensure_world", ensure)
     data = TrainingData(settings, 8, tokenizer, 0, 0, 1, tmp_path / "cache")
     assert data.check() == ("data: 11 samples in 2 shards; an epoch is 2 batches of 4, 3 samples left over",)
-    assert asked == [settings, tmp_path / "cache"]
+    assert calls == [settings, tmp_path / "cache"]
     assert len({key for batch in take(data, 2) for key in batch["keys"]}) == 8

@@ -21,7 +21,7 @@ def test_the_fraction_counts_each_word_as_often_as_it_comes() -> None:
     )
 
 
-def test_nothing_is_said_where_all_is_known() -> None:
+def test_nothing_is_reported_where_all_is_known() -> None:
     assert unknown_words(CAPTIONS, WordTokenizer.from_captions(CAPTIONS, 10, 8).unknown) is None
     assert unknown_words([], WordTokenizer(["a"], 8).unknown) is None
 
@@ -35,7 +35,7 @@ def test_captions_that_are_mostly_unknown_are_refused() -> None:
     )
 
 
-def test_any_tokenizer_that_can_say_so_is_asked(shards: Any, make: Make) -> None:
+def test_any_tokenizer_that_lists_unknown_words_is_used(shards: Any, make: Make) -> None:
     shards.good(8)
     data = make(shards.folder)
     assert data.check_words() == ()  # this one cannot

@@ -122,17 +122,17 @@ KINDS = {"items": Wrong, "contract": NoItems}
 def failing(who: str, cache: Path, ranks: Ranks) -> Any:
     model = FailsOn(int(who), ranks) if who.isdigit() else stubs.StubModel()
     callbacks = [KINDS.get(who, stubs.Pairs)(pairs=40)]
-    asked: list[int] = []
+    calls: list[int] = []
 
     def interrupted() -> bool:
-        asked.append(1)
-        return who == "interrupt" and len(asked) > 2
+        calls.append(1)
+        return who == "interrupt" and len(calls) > 2
 
     made, record = stubs.evaluator(
         callbacks, stubs.evaluated_model(model), cache, ranks, batch_size=32, interrupted=interrupted
     )
     scores = made.evaluate(0, [callbacks[0].key], contextlib.nullcontext)
-    return {"scores": scores, "asked": len(asked), "lines": len(record.lines)}
+    return {"scores": scores, "calls": len(calls), "lines": len(record.lines)}
 
 
 class Unmakeable(stubs.Pairs):

@@ -47,7 +47,7 @@ def test_size_and_normalisation_come_from_visual() -> None:
     assert found.warnings == ()
 
 
-def test_arguments_come_first_and_guesses_are_said() -> None:
+def test_arguments_come_first_and_guesses_are_reported() -> None:
     found = find_model(stubs.StubModel())
     assert (found.mean, found.std, found.warnings) == (OPENAI_MEAN, OPENAI_STD, (GUESSED,))
     given = find_model(stubs.StubModel(), mean=(0.5, 0.5, 0.5), std=(1, 1, 1))
@@ -56,7 +56,7 @@ def test_arguments_come_first_and_guesses_are_said() -> None:
     assert (half.mean, half.std, half.warnings) == ((0.1, 0.2, 0.3), OPENAI_STD, (GUESSED,))
 
 
-def test_a_model_argument_that_cannot_be_asked_is_refused() -> None:
+def test_a_model_argument_that_cannot_encode_is_refused() -> None:
     with pytest.raises(UserError, match="model: Linear has no encode_image; pass the callback a model"):
         find_model(stubs.StubModel(), model=nn.Linear(2, 2))
 
@@ -72,7 +72,7 @@ def test_a_size_that_cannot_be_used_is_refused(size: object, line: str) -> None:
         find_model(model)
 
 
-def test_a_model_without_a_tokenizer_says_why() -> None:
+def test_a_model_without_a_tokenizer_has_a_reason() -> None:
     found = find_model(stubs.StubModel())
     assert found.tokenizer is None
     assert found.no_tokenizer == (

@@ -150,7 +150,7 @@ def test_the_record_introduces_each_benchmark_once_then_its_numbers(tmp_path: Pa
     assert sorted(record.items) == [("human/pairs", 0), ("human/pairs", 4), ("human/pairs", 6)]
 
 
-def test_the_number_of_items_follows_once_the_model_can_be_asked(tmp_path: Path) -> None:
+def test_the_number_of_items_follows_once_the_model_can_be_evaluated(tmp_path: Path) -> None:
     class LateStarter(stubs.StubModel):
         ready = False
 
@@ -272,7 +272,7 @@ def test_the_runs_precision_is_used_and_features_are_float32(tmp_path: Path) -> 
     assert record.items["human/pairs", 0]["value"].dtype == np.float64
 
 
-def test_a_benchmark_may_ask_for_float32_beside_others_in_the_runs_precision(tmp_path: Path) -> None:
+def test_a_benchmark_may_require_float32_beside_others_in_the_runs_precision(tmp_path: Path) -> None:
     class Exact(stubs.Pairs):
         full_precision = True
 
@@ -311,7 +311,7 @@ def test_tiles_beside_whole_images_in_one_benchmark_are_refused(tmp_path: Path) 
         stubs.evaluator([Both()], stubs.evaluated_model(), tmp_path)
 
 
-def test_the_smallest_batch_size_that_is_asked_for_counts(tmp_path: Path) -> None:
+def test_the_smallest_requested_batch_size_counts(tmp_path: Path) -> None:
     model = Counting()
     callbacks = [stubs.Pairs(batch_size=16), stubs.Named(batch_size=24)]
     stubs.evaluated(callbacks, stubs.evaluated_model(model), tmp_path, batch_size=32)

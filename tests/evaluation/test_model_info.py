@@ -37,7 +37,7 @@ def test_a_model_is_described_by_size_layers_words_and_context() -> None:
 
 
 class Adapts(stubs.Pairs):
-    """Half of its pairs for a small model, and a score that says so."""
+    """Half of its pairs for a small model, and a score whose label names it."""
 
     reason: str | None = None
     seen: list[ModelInfo]
@@ -81,14 +81,14 @@ def test_a_callback_adapts_once_to_a_model_and_anew_to_another(tmp_path: Path) -
 
 
 def null(callback: PerceptualCallback, under_test: EvaluatedModel, cache: Path) -> str:
-    """The reason why the callback is null; that it is said once, and that nothing is encoded for it."""
-    said: list[str] = []
-    made, record = stubs.evaluator([callback], under_test, cache, notify=said.append)
+    """The reason why the callback is null; that it is reported once, and that nothing is encoded for it."""
+    reported: list[str] = []
+    made, record = stubs.evaluator([callback], under_test, cache, notify=reported.append)
     made.evaluate(0, [callback.key], contextlib.nullcontext)
     fields = record.scores()
     (reason,) = {value for name, value in fields.items() if name.endswith("/reason")}
     assert all(value is None for name, value in fields.items() if not name.endswith("/reason"))
-    assert said == [f"{callback.key}: null in this run: {reason}"]
+    assert reported == [f"{callback.key}: null in this run: {reason}"]
     assert images_per_event([callback], 16) == 0
     assert record.items == {}
     return str(reason)

@@ -70,4 +70,4 @@ def test_what_cannot_be_prepared_on_one_rank_is_refused_on_all(answers: dict[str
 
 
 def test_an_interrupted_event_is_dropped_on_all_ranks_alike(answers: dict[str, Any]) -> None:
-    assert answers["fails/interrupt"] == [{"scores": None, "asked": 3, "lines": 0}] * 2
+    assert answers["fails/interrupt"] == [{"scores": None, "calls": 3, "lines": 0}] * 2

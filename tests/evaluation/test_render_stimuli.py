@@ -61,17 +61,17 @@ def job(cache: Path, maker: Maker, name: str = "flat", n: int = 20) -> Job:
 
 
 def test_images_are_made_once_in_another_process(tmp_path: Path, maker: Maker) -> None:
-    said: list[str] = []
+    reported: list[str] = []
     order = job(tmp_path / "cache", maker)
-    ensure([order], said.append)
+    ensure([order], reported.append)
     array, rows = load(order)
     assert rows.tolist() == list(range(20))
     assert array.shape == (20, 3, 16, 16, 3)
     assert array.dtype == np.uint8
     assert array[:, 0, 0, 0, 0].tolist() == list(range(20))
-    assert not any("this process only" in line for line in said)
+    assert not any("this process only" in line for line in reported)
     changed = order.target.stat().st_mtime_ns
-    ensure([order], said.append)
+    ensure([order], reported.append)
     assert order.target.stat().st_mtime_ns == changed
     assert sorted(p.name for p in order.target.parent.iterdir()) == sorted(
         [order.target.name, order.target.stem + IDS]
@@ -98,11 +98,11 @@ def test_float_images_are_kept_as_float(tmp_path: Path, maker: Maker) -> None:
 
 
 def test_what_only_this_process_can_make_is_made_here(tmp_path: Path) -> None:
-    said: list[str] = []
+    reported: list[str] = []
     order = plan(tmp_path, [Stimulus("a", lambda: np.zeros((8, 8, 3), np.uint8))], "native", 8)
-    ensure([order], said.append)
+    ensure([order], reported.append)
     assert load(order)[0].shape == (1, 1, 8, 8, 3)
-    assert said == ["human/mine: its images can be made in this process only, one by one"]
+    assert reported == ["human/mine: its images can be made in this process only, one by one"]
 
 
 def test_a_broken_image_is_one_line_that_names_it(tmp_path: Path, maker: Maker) -> None:
@@ -202,7 +202,7 @@ def test_a_worker_that_is_killed_is_one_line(tmp_path: Path, maker: Maker) -> No
         ensure([job(tmp_path, maker, "killed")], str)
 
 
-def test_a_file_that_cannot_be_read_says_what_to_do(tmp_path: Path, maker: Maker) -> None:
+def test_an_unreadable_file_is_reported_with_advice(tmp_path: Path, maker: Maker) -> None:
     order = job(tmp_path, maker, n=1)
     ensure([order], str)
     order.target.write_bytes(order.target.read_bytes()[:40])

@@ -129,12 +129,12 @@ def _large(name: str) -> np.ndarray:
 def test_what_is_not_used_for_long_goes_with_a_line(tmp_path: Path) -> None:
     old, new = made(job(tmp_path, "a")), made(job(tmp_path, "b"))
     _aged(old, 61), _aged(new, 59)
-    said: list[str] = []
-    prune(tmp_path, [], said.append)
+    reported: list[str] = []
+    prune(tmp_path, [], reported.append)
     assert not old.exists()
     assert not old.with_name(old.stem + IDS).exists()
     assert new.exists()
-    assert said == [
+    assert reported == [
         f"stimuli: removed 1 file (0.0 GiB) from {tmp_path / 'stimuli'}: not used for 60 days, or beyond 30 GiB"
     ]
     prune(tmp_path, [], lambda line: pytest.fail(line))

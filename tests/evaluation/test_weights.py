@@ -55,7 +55,7 @@ def test_a_second_set_has_its_own_keys_and_its_own_numbers(tmp_path: Path) -> No
     assert same(state(model), before)
 
 
-def test_plain_keys_are_of_the_first_set_and_the_benchmark_line_says_which(tmp_path: Path) -> None:
+def test_plain_keys_are_of_the_first_set_and_the_benchmark_line_names_it(tmp_path: Path) -> None:
     model = stubs.StubModel(0)
     made, record = stubs.evaluator([stubs.Pairs()], stubs.evaluated_model(model), tmp_path, weights=both(model, "ema"))
     made.evaluate(0, ["human/pairs"], contextlib.nullcontext)
@@ -67,7 +67,7 @@ def test_plain_keys_are_of_the_first_set_and_the_benchmark_line_says_which(tmp_p
     )["human/pairs/srocc"]  # fmt: skip
 
 
-def test_without_sets_the_line_says_raw(tmp_path: Path) -> None:
+def test_without_sets_the_line_names_raw(tmp_path: Path) -> None:
     made, record = stubs.evaluator([stubs.Pairs()], stubs.evaluated_model(), tmp_path)
     made.evaluate(0, ["human/pairs"], contextlib.nullcontext)
     assert record.lines[0]["weights"] == "raw"

@@ -36,7 +36,7 @@ def test_limits_and_independence(b: list[int], value: float) -> None:
     assert cohens_kappa([1, 1, 0, 0], b).value == pytest.approx(value)
 
 
-def test_undefined_is_said() -> None:
+def test_undefined_has_a_reason() -> None:
     always = error_consistency([1, 1, 1], [1, 1, 1])
     assert (always.value, always.reason) == (
         None, "both observers are always right, or always wrong: agreement is expected to be complete",

@@ -77,7 +77,7 @@ def test_merging_and_resetting(script: ModuleType) -> None:
     assert not whole.half().state_dict()  # not in the checkpoint of a module that holds it
 
 
-def test_wrong_use_says_what_is_needed() -> None:
+def test_wrong_use_is_an_error_with_what_is_needed() -> None:
     metric = modules.WithinLevelSrocc()
     with pytest.raises(ValueError, match="takes model, human, level; got 2 tensors"):
         metric.update(torch.arange(3), torch.arange(3), torch.arange(3))

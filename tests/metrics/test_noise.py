@@ -77,7 +77,7 @@ def test_wide_intervals_are_undefined() -> None:
     assert waiting > 40
 
 
-def test_hardly_above_chance_is_said_in_words() -> None:
+def test_hardly_above_chance_is_a_reason_in_words() -> None:
     reason = "accuracy hardly above chance (.066 against .0625)"
     assert noise.corrected_drop(*decisions(17, 10), classes=16).reason == reason
     assert noise.relative_drop(*decisions(17, 10), classes=16).reason == reason

@@ -77,7 +77,7 @@ def test_quickgelu_names_keep_their_activation() -> None:
     assert "GELU(approximate" not in str(quick)
 
 
-def test_coca_answers_like_the_others_and_asks_no_gradient_for_its_decoder() -> None:
+def test_coca_encodes_like_the_others_and_needs_no_gradient_for_its_decoder() -> None:
     with torch.device("meta"):
         model = open_clip_model("coca_ViT-B-32", device="meta").model
         text = model.encode_text(torch.zeros(2, 76, dtype=torch.long))

@@ -44,7 +44,7 @@ class ContrastSensitivity(PerceptualCallback):
 
     Sensitivity = distance between a Gabor of contrast ``contrast`` and uniform grey (.5 of the encoded range), over
     the contrast; log10, against that of 16 observers. ``degrees``: of visual angle that the input spans; Gabors
-    beyond half its pixels a degree are left out, and below eight nothing is said.
+    beyond half its pixels a degree are left out, and below eight the benchmark is null.
     """
 
     family: ClassVar[str] = "human"

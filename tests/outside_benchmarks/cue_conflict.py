@@ -46,7 +46,7 @@ class CueConflict(PerceptualCallback):
 
     Texture bias = T/(S + T) of the 1,200 with one (Geirhos et al. 2019), null while decisions hardly follow either
     cue. Images share exemplars, so the intervals are for new shape and new texture exemplars. Of a model that has no
-    words for some names, the images whose two classes it knows are asked about.
+    words for some names, the images whose two classes it knows are used.
     ``root``: the 16 folders, or what they lie in. ``images``: how many must be there.
     """
 

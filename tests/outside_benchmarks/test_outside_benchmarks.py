@@ -36,7 +36,7 @@ FEW = ("bear", "boat", "car", "dog")  # classes of the cue-conflict images that 
 
 
 class Large(StubModel):
-    """Looks at its input as it is: a luminance plane. Of the size that it says."""
+    """Looks at its input as it is: a luminance plane. Of the given size."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def test_the_battery_passes(check: battery.Check, make: Make, tmp_path: Path) ->
 # --- cue_conflict
 
 
-def test_cue_conflict_asks_among_the_words_that_the_model_knows(cues: Path, tmp_path: Path) -> None:
+def test_cue_conflict_chooses_among_the_words_that_the_model_knows(cues: Path, tmp_path: Path) -> None:
     callback = cue_conflict.CueConflict(str(cues), images=80)
     fields = evaluated([callback], evaluated_model(tokenizer=Words(unknown=["boat", "photo", "oven"])), tmp_path)
     assert len(callback.stems) == 45  # 5 of each of the 9 pairs of bear, car, dog
@@ -160,10 +160,10 @@ def test_cue_conflict_counts_resnet50s_decisions(shared_data: Path) -> None:
     folder = root / "raw-data" / "style-transfer-512-nomask-experiment-trained-CNNs"
     path = next(folder.glob("*_resnet50_session*.csv"))
     rows = [line.strip().split(",") for line in path.read_text().splitlines()[1:]]
-    said = {row[-1].rpartition("_")[2].partition(".")[0]: cue_conflict.NAMES.index(row[4]) for row in rows}
+    reported = {row[-1].rpartition("_")[2].partition(".")[0]: cue_conflict.NAMES.index(row[4]) for row in rows}
     shape, texture = callback.labels.T
     items = Items(
-        {"choice": np.array([said[stem] for stem in callback.stems], np.int8)},
+        {"choice": np.array([reported[stem] for stem in callback.stems], np.int8)},
         shape,
         callback.stems,
         dict(zip(cue_conflict.EXEMPLARS, np.array(callback.exemplars).T, strict=True)),
@@ -183,7 +183,7 @@ def test_cue_conflict_counts_resnet50s_decisions(shared_data: Path) -> None:
     assert corrected.high - corrected.low > bias.high - bias.low  # the number of guesses is estimated too
 
 
-def test_cue_conflict_refuses_a_subset_that_nobody_asked_for(cues: Path) -> None:
+def test_cue_conflict_refuses_a_subset_that_was_not_requested(cues: Path) -> None:
     with pytest.raises(UserError) as refused:
         cue_conflict.CueConflict(str(cues))
     assert str(refused.value) == (
@@ -207,7 +207,7 @@ def test_tid2013_joins_by_name_and_tables_by_type(tid: Path, tmp_path: Path) -> 
     assert callback.scores[0].baselines == {"level alone": srocc(-callback.level, list(callback.mos.values()))}
 
 
-def test_tid2013_can_be_asked_of_psnr(tid: Path) -> None:
+def test_tid2013_can_be_evaluated_with_psnr(tid: Path) -> None:
     callback = tid2013.TID2013(str(tid))
     result = observed(callback, lambda a, b: -psnr(a, b))
     assert result.estimates["srocc"].value is not None
@@ -252,7 +252,7 @@ def evaluated_model_of(size: int) -> Any:
     return replace(evaluated_model(Large(size)), image_size=size)
 
 
-def test_contrast_sensitivity_says_nothing_of_a_model_with_too_few_pixels(tmp_path: Path) -> None:
+def test_contrast_sensitivity_is_null_for_a_model_with_too_few_pixels(tmp_path: Path) -> None:
     callback = ContrastSensitivity()
     fields = evaluated([callback], evaluated_model(), tmp_path)
     reason = "4 of 14 Gabors are below 3.75 cycles/degree, 8 are needed"

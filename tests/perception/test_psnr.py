@@ -55,14 +55,14 @@ def test_reach_takes_the_nearest_step_of_a_staircase() -> None:
 
 
 def test_reach_needs_few_evaluations() -> None:
-    asked: list[float] = []
+    calls: list[float] = []
 
     def curve(strength: float) -> float:
-        asked.append(strength)
+        calls.append(strength)
         return 48 - 19.5 * math.log10(strength)
 
     reach(curve, 24, 14.0)
-    assert len(asked) <= 3
+    assert len(calls) <= 3
 
 
 @pytest.mark.parametrize("target", [5.0, 12.0, 17.3, 40.0])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schema of the record against what the code writes, what docs/record.md says, and what older releases wrote."""
+"""The schema of the record against what the code writes, docs/record.md describes, and older releases wrote."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_what_an_older_release_did_not_write_has_a_default() -> None:
     assert completed({"kind": "event", **HERE, "event": "x"})["message"] == ""
 
 
-def test_measured_tells_not_due_from_undefined() -> None:
+def test_measured_separates_not_due_from_undefined() -> None:
     line = {"a/b/x": None, "a/b/y": 0.5, "a/b/y/low": 0.4}
     assert measured(line, "a/b/z") is None
     assert measured(line, "a/b/x") == (None, None, None, "undefined")

@@ -309,7 +309,7 @@ def where(step: int) -> dict[str, Any]:
 
 
 def verdicts(last: int = STEPS) -> list[dict[str, Any]]:
-    """What a finished run says at its end, in the form of the record."""
+    """What a finished run records at its end, in the form of the record."""
     return [
         {
             **where(last),

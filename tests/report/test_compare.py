@@ -66,7 +66,7 @@ def test_a_run_has_the_same_colour_in_every_panel(tmp_path: Path, synthetic: Mod
     assert colours == [list(COLOURS[:2]), [COLOURS[1]]]
 
 
-def test_runs_of_one_name_are_told_apart(tmp_path: Path, synthetic: ModuleType) -> None:
+def test_runs_of_one_name_are_distinguished(tmp_path: Path, synthetic: ModuleType) -> None:
     runs = [synthetic.run(tmp_path / sweep / "0", last=0) for sweep in ("s", "t")]
     assert [(r.label, r.name) for r in compare.read_runs(runs)] == [("s/0", "s/0"), ("t/0", "t/0")]
 

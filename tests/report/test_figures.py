@@ -137,7 +137,7 @@ def test_no_line_loses_its_name_however_many_benchmarks_a_family_has(
             assert shown == (1 if line.tag else len(built)), line.name
 
 
-def test_each_undefined_headline_says_so_in_its_own_strip(
+def test_each_undefined_headline_is_marked_in_its_own_strip(
     tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = panels(read(synthetic.run(tmp_path, last=240, chosen=synthetic.many())))
@@ -150,7 +150,7 @@ LONG = "learning-rate-sweep-constant-schedule-no-warmup-seed"
 
 
 @pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_no_text_of_a_comparison_overlaps_another_and_runs_are_told_apart(
+def test_no_text_of_a_comparison_overlaps_another_and_runs_are_distinguished(
     tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, layout: Layout
 ) -> None:
     folders = [synthetic.run(tmp_path / f"{LONG}-{seed}", seed=seed) for seed in range(6)]

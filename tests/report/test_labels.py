@@ -88,7 +88,7 @@ def test_spread_out_moves_two_that_collide_equally() -> None:
     assert labels.spread_out([0.5, 0.52], [0.1, 0.1], 0, 1) == pytest.approx([0.46, 0.56])
 
 
-def test_wrapped_text_says_where_it_was_cut() -> None:
+def test_wrapped_text_shows_where_it_was_cut() -> None:
     assert labels.wrapped("one two three four five six", 10, 2) == "one two\nthree …"
     assert labels.wrapped("short", 10, 2) == "short"
     assert labels.wrapped("", 10, 2) == ""
@@ -106,7 +106,7 @@ def test_a_long_name_never_loses_its_value() -> None:
     assert all(len(line) <= 20 for line in text.split("\n"))
 
 
-def test_names_of_runs_keep_the_end_that_tells_them_apart() -> None:
+def test_names_of_runs_keep_the_end_that_distinguishes_them() -> None:
     shown = [
         labels.named(f"learning-rate-sweep-constant-schedule-seed-{n}", ".66", 18, of_text, tail=True) for n in (1, 2)
     ]

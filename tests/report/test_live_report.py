@@ -26,8 +26,8 @@ def until(condition: object, seconds: float = 30.0) -> bool:
 
 
 def test_figure_and_page_follow_the_record_and_end_with_the_run(tmp_path: Path, synthetic: ModuleType) -> None:
-    said: list[str] = []
-    mirror = LiveReport(tmp_path, said.append)
+    reported: list[str] = []
+    mirror = LiveReport(tmp_path, reported.append)
     lines = list(synthetic.lines(60))
     synthetic.write(tmp_path, lines[:-1])
     mirror.line(lines[-2])
@@ -42,7 +42,7 @@ def test_figure_and_page_follow_the_record_and_end_with_the_run(tmp_path: Path, 
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert ">done<" in text
     assert "step <b>60 of 1500</b>" in text
-    assert said == [
+    assert reported == [
         f"live report: {tmp_path}/report.html (redrawn after each evaluation; an open page reloads every 10 s)"
     ]
     assert not (tmp_path / live.LOG).exists()
@@ -51,16 +51,16 @@ def test_figure_and_page_follow_the_record_and_end_with_the_run(tmp_path: Path, 
 def test_a_dead_child_is_one_warning_and_the_last_report_is_still_written(
     tmp_path: Path, synthetic: ModuleType
 ) -> None:
-    said: list[str] = []
-    mirror = LiveReport(tmp_path, said.append)
+    reported: list[str] = []
+    mirror = LiveReport(tmp_path, reported.append)
     assert mirror._child is not None
     mirror._child.kill()
     synthetic.run(tmp_path, last=60, status="running")
     for line in synthetic.lines(60):
         mirror.line(line)
     mirror.close("interrupted")
-    assert len(said) == 2  # the first one says where the page is
-    assert said[1].startswith("warning: live figure and page stopped")
+    assert len(reported) == 2  # the first one names the page
+    assert reported[1].startswith("warning: live figure and page stopped")
     assert ">interrupted<" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -88,7 +88,7 @@ def test_the_child_ends_with_its_parent(tmp_path: Path, synthetic: ModuleType) -
     child._process.stdin.close()  # what the kernel does when the parent is killed
     assert until(lambda: not child.alive)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert ">failed<" in text  # the provenance still says running
+    assert ">failed<" in text  # the provenance is still running
     assert "http-equiv" not in text
 
 

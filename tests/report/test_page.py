@@ -130,7 +130,7 @@ def test_notes_of_a_benchmark_are_shown(tmp_path: Path, synthetic: ModuleType) -
     assert "Also recorded: dropped features 3." in written(tmp_path)[0]
 
 
-def test_undefined_scores_say_why(tmp_path: Path, synthetic: ModuleType) -> None:
+def test_undefined_scores_have_their_reasons(tmp_path: Path, synthetic: ModuleType) -> None:
     text, _ = written(synthetic.run(tmp_path, last=60, status="running"))
     assert "undefined: 0.15 of the decisions hit a cue, below .25" in text
 
@@ -212,13 +212,13 @@ def test_all_events_are_counted_and_the_last_are_shown(tmp_path: Path, synthetic
     assert "Events (251, the last 200)" in written(tmp_path)[0]
 
 
-def test_a_verdict_that_the_record_lacks_is_asked_for_and_needs_items(tmp_path: Path, synthetic: ModuleType) -> None:
+def test_a_verdict_that_the_record_lacks_is_computed_and_needs_items(tmp_path: Path, synthetic: ModuleType) -> None:
     synthetic.run(tmp_path, last=300, status="terminated")
     text, _ = written(tmp_path, judge=True)
     assert "srocc: no verdict: items missing." in text
 
 
-def test_a_finished_page_tells_the_whole_time_and_a_running_one_the_time_so_far(
+def test_a_finished_page_has_the_whole_time_and_a_running_one_the_time_so_far(
     tmp_path: Path, synthetic: ModuleType
 ) -> None:
     synthetic.run(tmp_path, last=60, status="done")
@@ -251,7 +251,7 @@ def test_the_command_is_the_one_that_was_typed_and_the_home_folder_is_short(
     assert "runs: /home/media" in text
 
 
-def test_verdicts_about_scores_of_one_label_are_told_apart(tmp_path: Path, synthetic: ModuleType) -> None:
+def test_verdicts_about_scores_of_one_label_are_distinguished(tmp_path: Path, synthetic: ModuleType) -> None:
     synthetic.write(tmp_path, synthetic.lines(60, synthetic.many()))
     verdict = synthetic.verdicts(60)[0]
     synthetic.write(tmp_path, [verdict, {**verdict, "score": "human/kadid10k/srocc"}])

@@ -43,7 +43,7 @@ def test_reference_lines_are_those_of_the_headline(history: History) -> None:
     assert [r for r in lines if lines[r].kind == "ceiling"] == ["rating noise", "replication TID2008", "content-blind"]
 
 
-def test_every_panel_says_what_is_human_data_and_what_a_stand_in(history: History) -> None:
+def test_every_panel_names_its_human_data_and_its_stand_in(history: History) -> None:
     built = panels(history)
     assert built[0].note == "world, world_noise · no human data · rendered shapes, not photographs"
     assert built[1].note == (
@@ -216,7 +216,7 @@ def test_two_headlines_keep_their_own_lines_gaps_limits_and_peaks(tmp_path: Path
     }
 
 
-def test_scores_of_one_label_are_told_apart_by_as_much_of_their_key_as_is_needed() -> None:
+def test_scores_of_one_label_are_distinguished_by_as_much_of_their_key_as_is_needed() -> None:
     labels = [
         ("clean", "zero_shot/world/accuracy"),
         ("clean", "noise/world/accuracy_clean"),

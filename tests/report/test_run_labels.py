@@ -61,5 +61,5 @@ def test_runs_are_called_by_their_names_where_labels_would_not_help(
     assert labels(tmp_path, *configs) == ["0", "1"]
 
 
-def test_runs_of_equal_options_are_told_apart_by_their_names(tmp_path: Path) -> None:
+def test_runs_of_equal_options_are_distinguished_by_their_names(tmp_path: Path) -> None:
     assert labels(tmp_path, config("a"), config("b"), config("c", seed=2)) == ["seed=1 (0)", "seed=1 (1)", "seed=2"]

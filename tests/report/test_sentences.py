@@ -81,13 +81,13 @@ def test_course_of_a_score_that_was_never_defined() -> None:
     assert sentences._course(curve(None, None)) == "SROCC: undefined so far (why)."
 
 
-def test_course_tells_texture_bias_together_with_its_hits_and_their_chance(history: History) -> None:
+def test_course_has_texture_bias_together_with_its_hits_and_their_chance(history: History) -> None:
     texture = " ".join(sentences.course(panels(history)[2]))
     for part in ("Bias, corrected: ", "Shape hits: ", "Texture hits: ", "Chance: .06."):
         assert part in texture
 
 
-def test_course_tells_the_limit_of_the_relative_drop(history: History) -> None:
+def test_course_has_the_limit_of_the_relative_drop(history: History) -> None:
     assert any("with accuracy alone" in s for s in sentences.course(panels(history)[3]))
 
 

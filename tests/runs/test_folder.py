@@ -141,7 +141,7 @@ def test_an_explicit_cache_that_cannot_be_used_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG folders")
-def test_without_a_usable_home_the_cache_is_temporary_and_says_so(
+def test_without_a_usable_home_the_cache_is_temporary_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said to overrides that are wrong, and which options there are."""
+"""Messages about overrides that are wrong, and which options there are."""
 
 from __future__ import annotations
 

@@ -378,7 +378,7 @@ def test_arguments_of_callbacks_are_converted_like_all_other_values(
     assert callbacks.callbacks["pairs_csv"].arguments["csv"] == "123"
 
 
-def test_the_paper_experiment_composes_and_says_what_is_missing() -> None:
+def test_the_paper_experiment_composes_and_names_what_is_missing() -> None:
     release = "is not part of clip-align 0.1.0 yet; leave it out:"
     assert errors("experiment=paper") == [
         "data.shards: not given; this key has no default: data.shards=…",

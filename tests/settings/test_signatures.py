@@ -84,7 +84,7 @@ def test_limits_behind_a_type_are_read(package: Path) -> None:
     assert (found["n"].hint, found["x"].hint) == (int, tuple[float, ...])
 
 
-def test_markers_say_what_is_wrong_with_a_value(tmp_path: Path) -> None:
+def test_markers_report_what_is_wrong_with_a_value(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("")
     file, folder, word = Existing("file"), Existing("folder"), Matches("[a-z]+", "lower-case letters")
     for marker, right in (
@@ -164,7 +164,7 @@ def test_lines_for_callbacks(package: Path) -> None:
     ]  # fmt: skip
 
 
-def test_arguments_become_what_the_annotations_ask_for(package: Path) -> None:
+def test_arguments_become_what_the_annotations_require(package: Path) -> None:
     write(
         package,
         "m",

@@ -62,7 +62,7 @@ def used(at: Path) -> list[str]:
 
 
 Case = Callable[[Path], list[str]]
-CASES: dict[Case, tuple[str, ...]] = {  # what the line says: what, where, and what to do
+CASES: dict[Case, tuple[str, ...]] = {  # the line: what, where, and what to do
     no_such_shard: ("data.shards", "none.tar", "no such"),
     empty_tar: ("data.shards", "empty.tar is an empty tar", "leave it out"),
     no_captions: ("data.shards", "mute.tar", "8 no caption (first: k00000)", "a caption (txt"),
@@ -79,18 +79,18 @@ def test_bad_input_is_one_line_and_leaves_nothing(case: Case, tmp_path: Path) ->
     given = [*FEW, f"paths.runs={tmp_path}/runs", f"paths.cache={tmp_path}/cache", "name=x", *case(tmp_path)]
     there = files(tmp_path, but="cache")
     assert code_of(forked(given, tmp_path / "out")) == 2
-    said = (tmp_path / "out").read_text().splitlines()
-    assert len(said) == 1, said
-    assert all(part in said[0] for part in CASES[case]), said[0]
+    reported = (tmp_path / "out").read_text().splitlines()
+    assert len(reported) == 1, reported
+    assert all(part in reported[0] for part in CASES[case]), reported[0]
     assert files(tmp_path, but="cache") - {Path("out")} == there
     assert not half_written(tmp_path / "cache")
 
 
-def test_two_errors_are_two_lines_and_said_within_seconds_by_the_command_itself(tmp_path: Path) -> None:
+def test_two_errors_are_two_lines_within_seconds_from_the_command_itself(tmp_path: Path) -> None:
     given = ["trainer.max_step=4", "data.batch_size=0", f"paths.runs={tmp_path}/runs"]
     assert code_of(real(given, tmp_path / "out"), 20) == 2
-    said = (tmp_path / "out").read_text().splitlines()
-    assert [line.split(":")[0] for line in sorted(said)] == ["data.batch_size", "trainer.max_step"]
+    reported = (tmp_path / "out").read_text().splitlines()
+    assert [line.split(":")[0] for line in sorted(reported)] == ["data.batch_size", "trainer.max_step"]
     assert not (tmp_path / "runs").exists()
 
 
@@ -173,9 +173,9 @@ def pictures_too_large(at: Path) -> list[str]:
 def test_a_full_disk_is_one_line_and_nothing_stays_half_written(case: Case, tmp_path: Path, tiny_disk: Path) -> None:
     given = [*FEW, "data.batch_size=16", *case(tmp_path), f"paths.runs={tmp_path}/runs", f"paths.cache={tiny_disk}"]
     assert code_of(forked(given, tmp_path / "out")) == 2, (tmp_path / "out").read_text()
-    said = (tmp_path / "out").read_text().splitlines()
-    (error,) = [line for line in said if line.startswith("paths.cache")]
-    assert said[-1] == error  # after the lines of progress
+    reported = (tmp_path / "out").read_text().splitlines()
+    (error,) = [line for line in reported if line.startswith("paths.cache")]
+    assert reported[-1] == error  # after the lines of progress
     assert str(tiny_disk) in error
     assert "the disk is full" in error
     assert "choose another folder with paths.cache=<folder>" in error

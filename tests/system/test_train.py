@@ -49,10 +49,10 @@ def test_a_run_ends_well_and_its_name_is_taken(tmp_path, small):
     assert "of" in checkpoint[OWN]["words"]
     began = time.monotonic()
     assert code_of(real([*small, "name=a"], tmp_path / "again")) == 2
-    said = (tmp_path / "again").read_text().splitlines()
-    assert len(said) == 1
-    assert "already holds a run" in said[0]
-    assert "resume=a" in said[0]
+    printed = (tmp_path / "again").read_text().splitlines()
+    assert len(printed) == 1
+    assert "already holds a run" in printed[0]
+    assert "resume=a" in printed[0]
     assert time.monotonic() - began < 20  # no torch
 
 
@@ -101,9 +101,9 @@ def test_a_killed_run_goes_on_where_its_checkpoint_is(tmp_path, small):
     assert provenance(tmp_path / "parts")["resumed"][0]["step"] == 12
 
     assert code_of(forked([*common, "name=parts", "resume=auto"], tmp_path / "done")) == 0
-    said = (tmp_path / "done").read_text().splitlines()
-    assert len(said) == 1
-    assert "is finished (20 steps); nothing to do" in said[0]
+    printed = (tmp_path / "done").read_text().splitlines()
+    assert len(printed) == 1
+    assert "is finished (20 steps); nothing to do" in printed[0]
 
 
 @pytest.mark.slow
@@ -116,9 +116,9 @@ def test_a_run_goes_on_with_the_next_epoch_where_its_data_have_changed(tmp_path,
     tar(tmp_path / "shards" / "1.tar", samples(range(96, 192)))
     again = [f"paths.runs={tmp_path}", "resume=d", "trainer.max_steps=8"]
     assert code_of(forked(again, tmp_path / "out")) == 0, text(tmp_path)
-    told = [line for line in text(tmp_path).splitlines() if "continuing with epoch 2 of these" in line]
-    assert len(told) == 1
-    assert f"fingerprint {before}, now {provenance(tmp_path / 'd')['data_fingerprint']}" in told[0]
+    reported = [line for line in text(tmp_path).splitlines() if "continuing with epoch 2 of these" in line]
+    assert len(reported) == 1
+    assert f"fingerprint {before}, now {provenance(tmp_path / 'd')['data_fingerprint']}" in reported[0]
     resumed = next(line for line in lines(tmp_path / "d", "event") if line["event"] == "resumed")
     assert (resumed["global_step"], resumed["epoch"]) == (4, 2)
     assert provenance(tmp_path / "d")["resumed"][0]["data_fingerprint_before"] == before

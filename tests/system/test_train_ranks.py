@@ -62,7 +62,7 @@ def test_a_signal_to_the_group_ends_two_ranks_in_order(tmp_path, small, number, 
     assert lines(tmp_path / "s", "event")[-1]["event"] == "stopped"
     assert (tmp_path / "s" / "checkpoints" / "last.ckpt").exists()
     assert "Traceback" not in text(tmp_path)
-    assert len(text(tmp_path).splitlines()) == len(set(text(tmp_path).splitlines()))  # said once
+    assert len(text(tmp_path).splitlines()) == len(set(text(tmp_path).splitlines()))  # printed once
 
 
 def test_a_signal_to_the_first_rank_alone_ends_both(tmp_path, small):

@@ -32,7 +32,7 @@ def scores(line: dict[str, object]) -> dict[str, object]:
 
 def test_two_ranks_in_mixed_precision_on_uneven_shards_with_all_callbacks(tmp_path: Path) -> None:
     starts = [sum(SIZES[:n]) for n in range(len(SIZES))]
-    prompts = [text for texts in class_prompts().values() for text in texts]  # so that the model can be asked
+    prompts = [text for texts in class_prompts().values() for text in texts]  # so that the model can be evaluated
     for n, (start, size) in enumerate(zip(starts, SIZES, strict=True)):
         tar(tmp_path / "shards" / f"{n:03d}.tar", samples(range(start, start + size), prompts))
     common = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every way a run can end leaves no process behind, says why in our words, and keeps what can be kept."""
+"""Every way a run can end leaves no process behind, reports why in our words, and keeps what can be kept."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def test_a_way_to_end(
     assert "Traceback" not in found.output
     killed = found.code == -9
     if name in SAYS and not killed:
-        said = found.output.splitlines()  # the first rank to fail says it, whichever that is
-        said += [line.removeprefix("rank 1: ") for line in said]
-        assert any(re.search(SAYS[name], line) for line in said), found.output
+        reported = found.output.splitlines()  # the first rank to fail reports it, whichever that is
+        reported += [line.removeprefix("rank 1: ") for line in reported]
+        assert any(re.search(SAYS[name], line) for line in reported), found.output
     if found.code != 2 and not killed:
         assert found.status == {0: "done", 130: "interrupted", 143: "terminated"}.get(found.code, "failed")
         assert found.report or name == "disk full"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m clip_align.testing`` on an outside package: what passes, what does not, and how it says so."""
+"""``python -m clip_align.testing`` on an outside package: what passes, what does not, and how it is reported."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Well(PerceptualCallback):
 
 
 class Careless(Well):
-    """Draws random numbers, and says nothing of its source."""
+    """Draws random numbers, and names no source."""
 
     source: ClassVar = ""
 
@@ -99,9 +99,9 @@ def test_the_command_checks_an_outside_package(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_built_is_one_line(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert said[0].startswith(line)
+    reported = capsys.readouterr().err.splitlines()
+    assert len(reported) == 1
+    assert reported[0].startswith(line)
 
 
 class Large(stubs.Pairs):

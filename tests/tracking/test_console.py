@@ -79,7 +79,7 @@ def test_a_line_of_the_record_is_never_taken_for_progress(
 
 
 @pytest.mark.parametrize("event", ["finished", "stopped"])
-def test_the_end_tells_what_evaluation_took(tmp_path: Path, synthetic: ModuleType, event: str) -> None:
+def test_the_end_reports_what_evaluation_took(tmp_path: Path, synthetic: ModuleType, event: str) -> None:
     end = {**synthetic.where(60), "kind": "event", "event": event, "message": "done at step 60"}
     lines = shown(tmp_path, [*synthetic.lines(60), end], Clock())
     assert lines[-3:-1] == ["done at step 60", "evaluation took 27 % of the time"]
@@ -149,7 +149,7 @@ def test_a_full_disk_ends_the_log_only(tmp_path: Path, synthetic: ModuleType) ->
     assert any(x.startswith("evaluation at step 60") for x in lines)
 
 
-def test_time_left_from_the_pace_where_the_record_does_not_say(synthetic: ModuleType) -> None:
+def test_time_left_from_the_pace_where_the_record_has_none(synthetic: ModuleType) -> None:
     status = Status()
     for line in synthetic.lines(300):
         status.take({k: v for k, v in line.items() if k != "time/left_seconds"})
@@ -177,7 +177,7 @@ def test_a_value_that_is_held_back_is_not_called_undefined(synthetic: ModuleType
     )
 
 
-def test_benchmarks_of_one_panel_are_told_apart_whatever_their_family(synthetic: ModuleType) -> None:
+def test_benchmarks_of_one_panel_are_distinguished_whatever_their_family(synthetic: ModuleType) -> None:
     status = Status()
     for key, panel in (("human/a", "alignment"), ("similarity/b", "alignment"), ("lab/c_d", "own")):
         status.take({**synthetic.benchmark(key, panel, [synthetic.score("srocc", "S")]), **synthetic.where(0)})
@@ -237,7 +237,7 @@ def test_a_run_that_has_ended_has_no_time_left(synthetic: ModuleType, event: str
     assert status.train_line().endswith(" samples/s · took 3 min 05 s")
 
 
-def test_headlines_of_one_family_or_one_benchmark_are_told_apart(synthetic: ModuleType) -> None:
+def test_headlines_of_one_family_or_one_benchmark_are_distinguished(synthetic: ModuleType) -> None:
     status = Status()
     for line in synthetic.lines(0, synthetic.many()):
         status.take(line)

@@ -71,12 +71,12 @@ def texts(found: Any) -> dict[str, str]:
     return {tag: found.Tensors(tag)[-1].tensor_proto.string_val[0].decode() for tag in tags}
 
 
-def test_it_says_what_its_step_is_and_has_configuration_verdicts_and_figure(
+def test_it_names_the_unit_of_its_step_and_has_configuration_verdicts_and_figure(
     tmp_path: Path, synthetic: ModuleType
 ) -> None:
-    said: list[str] = []
+    reported: list[str] = []
     run = RunFolder(tmp_path / "a run")
-    mirror = TensorBoardMirror(run, {"seed": 3, "data": {"name": "world"}}, None, said.append)
+    mirror = TensorBoardMirror(run, {"seed": 3, "data": {"name": "world"}}, None, reported.append)
     Image.new("RGB", (40, 30)).save(run.curves_png)
     for line in synthetic.lines(60):
         mirror.line(line)
@@ -86,7 +86,7 @@ def test_it_says_what_its_step_is_and_has_configuration_verdicts_and_figure(
         mirror.line(line)
     mirror.close("done")
     command = f"tensorboard --logdir '{run.path}/tensorboard'"
-    assert said == [f"tensorboard: watch with: {command} (its step is samples seen)"]
+    assert reported == [f"tensorboard: watch with: {command} (its step is samples seen)"]
     found = read_back(run.path)
     written = texts(found)
     assert "samples seen" in written["about/text_summary"]

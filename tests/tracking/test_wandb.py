@@ -67,11 +67,11 @@ def feed(folder: Path, mirror: WandbMirror, lines: Iterator[dict[str, Any]]) -> 
 
 
 def test_an_offline_run_and_its_resumption(tmp_path: Path, synthetic: ModuleType) -> None:
-    said: list[str] = []
+    reported: list[str] = []
     run = RunFolder(tmp_path / "run")
     tracker = TrackerConfig(project="mine", group="seeds", tags=("a", "b"))
     benchmarks = synthetic.benchmarks()
-    feed(run.path, WandbMirror(run, tracker, {"seed": 3}, said.append), synthetic.lines(120, benchmarks))
+    feed(run.path, WandbMirror(run, tracker, {"seed": 3}, reported.append), synthetic.lines(120, benchmarks))
     records = inspected(run.path)
     logged = rows(records)
     evaluations = [r for r in logged if SROCC in r]
@@ -88,21 +88,21 @@ def test_an_offline_run_and_its_resumption(tmp_path: Path, synthetic: ModuleType
     assert (start["project"], start["display_name"], start["run_group"]) == ("mine", "run", "seeds")
     assert start["tags"] == ["a", "b"]
     assert start["config"]["update"]["seed"] == 3
-    assert "wandb leet" in said[0]
-    assert "wandb sync" in said[1]
+    assert "wandb leet" in reported[0]
+    assert "wandb sync" in reported[1]
 
     def resumed() -> Iterator[dict[str, Any]]:
         yield {**synthetic.where(60), "kind": "event", "event": "resumed", "message": ""}
         yield from (synthetic.evaluation(step, benchmarks) for step in (120, 180))
 
-    feed(run.path, WandbMirror(run, tracker, {"seed": 3}, said.append), resumed())
+    feed(run.path, WandbMirror(run, tracker, {"seed": 3}, reported.append), resumed())
     records = inspected(run.path)
     (again,) = (r["run"] for r in records if r["type"] == "run")
     assert again["run_id"] == start["run_id"]
     assert [r["global_step"] for r in rows(records) if SROCC in r] == [180]  # 120 is there already
 
 
-def test_without_its_server_it_goes_on_offline_and_says_how_to_upload(
+def test_without_its_server_it_continues_offline_and_reports_how_to_upload(
     tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
@@ -180,7 +180,7 @@ def test_a_best_value_that_a_resume_takes_back_is_no_best_value(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("name", "group", "expected"), [("sweep/0", None, "sweep"), ("sweep/0", "mine", "mine"), ("alone", None, None)]
 )
-def test_members_of_a_sweep_are_told_apart_and_grouped(
+def test_members_of_a_sweep_are_distinguished_and_grouped(
     tmp_path: Path, name: str, group: str | None, expected: str | None
 ) -> None:
     run = RunFolder(tmp_path / "runs" / name)
@@ -281,8 +281,8 @@ def test_a_wandb_that_hangs_neither_slows_nor_keeps_the_run(
     tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wandb_mirror, "SHORT_CLOSE_SECONDS", 0.3)
-    said: list[str] = []
-    mirror = WandbMirror(RunFolder(tmp_path), TrackerConfig(), {}, said.append)
+    reported: list[str] = []
+    mirror = WandbMirror(RunFolder(tmp_path), TrackerConfig(), {}, reported.append)
     os.kill(mirror._child._process.pid, signal.SIGSTOP)
     line = {**synthetic.where(1), "kind": "train", "train/loss": 1.0}
     start = time.monotonic()
@@ -291,10 +291,10 @@ def test_a_wandb_that_hangs_neither_slows_nor_keeps_the_run(
     assert (time.monotonic() - start) / 70_000 < 0.001
     mirror.close("interrupted")
     assert not mirror._child.alive
-    assert said[-1].startswith("warning: wandb did not finish")
+    assert reported[-1].startswith("warning: wandb did not finish")
 
 
-def test_the_mode_is_decided_before_wandb_is_asked(tmp_path: Path) -> None:
+def test_the_mode_is_decided_before_wandb_is_called(tmp_path: Path) -> None:
     here = {"HOME": str(tmp_path)}
     assert mode(None, here) == "offline"
     assert mode(None, {}) == "offline"  # no home

@@ -27,7 +27,7 @@ from clip_align.training.training_loop import TrainingLoop
 
 
 class Fails(pl.Callback):
-    """Raises on every rank; ``on_all_ranks``: what is raised says that all ranks raise it."""
+    """Raises on every rank; ``on_all_ranks``: what is raised is marked as raised by all ranks."""
 
     def __init__(self, on_all_ranks: bool) -> None:
         self.on_all_ranks = on_all_ranks

@@ -155,7 +155,7 @@ def test_a_run_with_files_written_behind_it_is_the_same_run(tmp_path: Path) -> N
 
 
 def test_training_continues_while_a_file_is_written(tmp_path: Path, gate: threading.Event) -> None:
-    """The file of step 5 comes to the disk after step 8, and the record says so then."""
+    """The file of step 5 comes to the disk after step 8, and the record has it then."""
 
     class Open(pl.Callback):
         def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:

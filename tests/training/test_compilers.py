@@ -47,7 +47,7 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch, names, header, gpu, mor
     assert (problem and str(problem), problem and problem.key) == (line, missing and "trainer.compile")
 
 
-def test_only_where_it_is_asked_for(tmp_path, monkeypatch):
+def test_only_where_it_is_requested(tmp_path, monkeypatch):
     environment = machine(tmp_path, monkeypatch)
     assert rank_layout(TrainerConfig(kind="cpu"), 0, environment).world == 1
     with pytest.raises(UserError, match=r"trainer\.compile: no C\+\+ compiler"):

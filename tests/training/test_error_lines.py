@@ -77,7 +77,7 @@ def test_known_errors_are_one_line_with_what_to_do(error: BaseException, line: s
         ("SIGBUS", 2, SHARED_MEMORY),
     ],
 )
-def test_a_dead_worker_is_said_by_what_ended_it(killed_by: str | None, workers: int, line: str) -> None:
+def test_a_dead_worker_is_reported_with_what_ended_it(killed_by: str | None, workers: int, line: str) -> None:
     assert explained(RuntimeError(DIED), workers, killed_by) == line
 
 

@@ -69,7 +69,7 @@ def children(monkeypatch: pytest.MonkeyPatch, script: str, **given: Any) -> Chil
     return ChildRanks({"a": "x" * 200_000}, 3, 1234, given.get("failed", lambda reason: None))
 
 
-def test_what_a_failed_child_said_last_is_told(monkeypatch):
+def test_the_last_output_of_a_failed_child_is_reported(monkeypatch):
     script = """
 import os, sys, time
 print("warning: never mind")
@@ -97,27 +97,27 @@ assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("127.0.0.1", "
     assert ranks.reason() is None
 
 
-def test_a_parent_that_waits_is_told_after_a_while(monkeypatch):
-    told: list[str] = []
+def test_a_parent_that_waits_is_reported_after_a_while(monkeypatch):
+    reported: list[str] = []
     monkeypatch.setattr(launch, "FAILING_S", 0.1)
-    ranks = children(monkeypatch, "import sys; sys.exit('gone')", failed=told.append)
+    ranks = children(monkeypatch, "import sys; sys.exit('gone')", failed=reported.append)
     limit = time.monotonic() + 10
-    while not told and time.monotonic() < limit:
+    while not reported and time.monotonic() < limit:
         time.sleep(0.05)
     ranks.end(0)
-    assert told[0].endswith(": gone")
+    assert reported[0].endswith(": gone")
 
 
 def test_once_training_is_over_a_childs_code_is_no_failure(monkeypatch):
-    told: list[str] = []
+    reported: list[str] = []
     monkeypatch.setattr(launch, "FAILING_S", 0.1)
     ranks = children(
-        monkeypatch, "import sys, time; sys.stdin.read(); time.sleep(1); sys.exit(143)", failed=told.append
+        monkeypatch, "import sys, time; sys.stdin.read(); time.sleep(1); sys.exit(143)", failed=reported.append
     )
     ranks.may_end()
     time.sleep(2.5)
     ranks.end(0)
-    assert told == []
+    assert reported == []
 
 
 def test_half_precision_needs_a_gpu():
@@ -149,7 +149,7 @@ def test_a_child_ends_with_its_parent(tmp_path):
             os.kill(pid, 0)
         except ProcessLookupError:
             return
-        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":  # ended; nobody has asked for its code yet
+        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":  # ended; its code has not been read yet
             return
         time.sleep(0.1)
     os.kill(pid, 9)

@@ -31,7 +31,7 @@ from clip_align.training.stop_check import EVERY_S, MOST, CheckInterval, StopChe
 from clip_align.training.train_log import EvaluationCosts, LogSchedule
 
 
-def test_quick_steps_are_asked_about_rarely_slow_ones_each_time(monkeypatch):
+def test_quick_steps_are_checked_rarely_slow_ones_each_time(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     check_interval, gaps = CheckInterval(), []
@@ -65,10 +65,10 @@ def test_cost_of_an_evaluation_is_the_mean_of_the_last_ones():
     assert evaluation_costs.mean_s == 3.0
 
 
-def test_skipped_samples_are_told_of_when_they_double():
+def test_skipped_samples_are_reported_when_they_double():
     tally = BadSampleCounter(0.5, 0.0, Causes({"no caption": 3}, {"no caption": "s0"}), 1000)
     bad_sample_log = BadSampleLog(tally)
-    assert bad_sample_log.news() is None  # those three were told before step 0
+    assert bad_sample_log.news() is None  # those three were reported before step 0
     assert bad_sample_log.total(Ranks()) is None
     tally.count(8, [("damaged image", "s7")])
     first = bad_sample_log.news()
@@ -82,7 +82,7 @@ def test_skipped_samples_are_told_of_when_they_double():
     assert bad_sample_log.total(Ranks())["skipped"] == 3
 
 
-def test_repeats_are_told_of_with_what_to_do_about_copies():
+def test_repeats_are_reported_with_advice_about_copies():
     tally = BadSampleCounter(0.5, 0.0, Causes(), 1000)
     tally.count(8, [("damaged image", "s7")])
     tally.stand_ins, tally.copies = 3, 2
@@ -105,7 +105,7 @@ def ended(tmp_path: Path, error: BaseException | None, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "status", "said"),
+    ("error", "code", "status", "reported"),
     [
         (None, 0, "done", []),
         (UserError("one", "two"), 2, "failed", ["one", "two"]),
@@ -114,14 +114,14 @@ def ended(tmp_path: Path, error: BaseException | None, capsys: pytest.CaptureFix
         (ValueError("a\nb"), 1, "failed", ["ValueError: a (with HYDRA_FULL_ERROR=1 the whole traceback is shown)"]),
     ],
 )
-def test_ends(tmp_path, capsys, error, code, status, said):
+def test_ends(tmp_path, capsys, error, code, status, reported):
     run_end, lines = ended(tmp_path, error, capsys)
     assert run_end.code == code
-    assert lines == said
+    assert lines == reported
     assert json.loads((tmp_path / "provenance.json").read_text())["status"] == status
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert (last["event"], last["exit_code"]) == ("stopped" if code else "finished", code)
-    assert last["message"] == (said[0] if said else f"{status} at step 7")
+    assert last["message"] == (reported[0] if reported else f"{status} at step 7")
 
 
 PEER_GONE = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711")
@@ -130,7 +130,7 @@ PEER_GONE = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by 
 @pytest.mark.parametrize(
     ("error", "torchrun", "code"),
     [
-        (PEER_GONE, False, 143),  # told to end together, the other one was quicker
+        (PEER_GONE, False, 143),  # ended together, the other one was quicker
         (PEER_GONE, True, 1),  # torchrun signals the ranks that are left when one has failed
         (RunError("checkpoint: x cannot be written (No space left on device)"), False, 1),
         (RuntimeError("NCCL error: unhandled system error"), False, 1),
@@ -160,14 +160,14 @@ def test_a_record_that_cannot_be_closed_is_a_failed_run(tmp_path, capsys):
     assert (run_end.code, provenance["exit_code"], provenance["status"]) == (1, 1, "failed")
 
 
-def test_what_all_ranks_know_the_first_one_says(tmp_path, capsys, monkeypatch):
+def test_what_all_ranks_know_the_first_one_reports(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(os, "_exit", lambda code: None)
-    for rank, on_all_ranks, said in ((0, True, ["one"]), (1, True, []), (1, False, ["rank 1: one"])):
+    for rank, on_all_ranks, reported in ((0, True, ["one"]), (1, True, []), (1, False, ["rank 1: one"])):
         error = RunError("one")
         error.on_all_ranks = on_all_ranks
         with RunEnd(rank=rank, world=2).followed():
             raise error
-        assert capsys.readouterr().err.splitlines() == said
+        assert capsys.readouterr().err.splitlines() == reported
 
 
 def not_finite(ranks: Ranks) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def not_finite(ranks: Ranks) -> dict[str, Any]:
     try:
         stop_check.check_losses()
     except RunError as error:
-        return {"line": str(error), "told": error.on_all_ranks, "keys": [list(loss.keys) for loss in heard]}
+        return {"line": str(error), "on_all_ranks": error.on_all_ranks, "keys": [list(loss.keys) for loss in heard]}
     return {}
 
 
@@ -192,7 +192,7 @@ def test_a_bad_loss_on_one_rank_names_that_ranks_samples_everywhere() -> None:
         f"train/loss is nan at step 4; samples: {', '.join(keys)}; last good checkpoint: step-000000002.ckpt; "
         "try a lower optimizer.lr or more optimizer.warmup_steps"
     )
-    assert answers == [{"line": line, "told": True, "keys": [keys] if rank == 0 else []} for rank in range(3)]
+    assert answers == [{"line": line, "on_all_ranks": True, "keys": [keys] if rank == 0 else []} for rank in range(3)]
 
 
 class Rated(HumanStub):

@@ -79,7 +79,7 @@ def test_a_warm_up_longer_than_the_run_is_cut(tmp_path):
     short = replace(config(max_steps=50), paths=PathsConfig(runs=str(tmp_path)))
     start = run_start(short, 1)
     assert start.optimizer.warmup_steps == 5
-    assert start.config.optimizer.warmup_steps == 100  # what was asked for stays in the config
+    assert start.config.optimizer.warmup_steps == 100  # what was configured stays in the config
     assert start.lines == ("optimizer.warmup_steps: 100 is longer than the run of 50 steps; cut to 5",)
 
 
@@ -119,12 +119,12 @@ def test_the_same_data_in_another_place_are_trained_on_from_the_same_batch(run):
     assert line == "data.shards: the same data as before, in another place"
 
 
-@pytest.mark.parametrize(("kept", "said"), [("old", "old"), (None, "unknown")])
-def test_other_data_in_another_place_are_refused_by_name(run, kept, said):
+@pytest.mark.parametrize(("kept", "shown"), [("old", "old"), (None, "unknown")])
+def test_other_data_in_another_place_are_refused_by_name(run, kept, shown):
     with pytest.raises(UserError) as caught:
         on_shards(run, kept, "/a/x.tar", "/b/x.tar").cursor("print")
     assert str(caught.value) == (
-        f"data.shards: not the data that {run.path} was trained on so far (fingerprint {said}, now print); when a run "
+        f"data.shards: not the data that {run.path} was trained on so far (fingerprint {shown}, now print); when a run "
         "is resumed its data may lie elsewhere, with the same names, sizes and order"
     )
     assert on_shards(run, kept, "/a/x.tar", "/a/x.tar").cursor("print")[0] == ([3, 0] if kept else [2, 7])
@@ -147,7 +147,7 @@ def test_the_provenance_keeps_the_fingerprint_of_earlier_data(run):
     assert about["resumed"][0]["data_fingerprint_before"] == "old"
 
 
-def test_another_length_is_told(run):
+def test_another_length_is_reported(run):
     start = run_start(replace(config(max_steps=2000), resume=str(run.path)), 2)
     assert start.lines[1] == "learning rate: cosine schedule recomputed for 2000 steps"
 

@@ -68,9 +68,9 @@ def test_no_step_is_skipped_without_a_word(tmp_path: Path) -> None:
     assert loop.module.skipped == 3
     counts = [line.get("train/skipped_steps") for line in lines(tmp_path, "train")]
     assert counts == [None, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3]
-    told = [line for line in lines(tmp_path, "event") if line["event"] == "skipped_steps"]
-    assert [(line["global_step"], line["skipped_steps"]) for line in told] == [(2, 1), (3, 2)]  # when they double
-    assert told[1]["message"] == (
+    reported = [line for line in lines(tmp_path, "event") if line["event"] == "skipped_steps"]
+    assert [(line["global_step"], line["skipped_steps"]) for line in reported] == [(2, 1), (3, 2)]  # when they double
+    assert reported[1]["message"] == (
         "16-mixed: 2 optimizer steps of 3 skipped so far (a gradient overflowed float16): weights and learning rate "
         "stay as they were"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that says what training waits for: what it says and ends, with a clock of its own and a made-up store."""
+"""The thread that reports what training waits for and ends it, with a clock of its own and a made-up store."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Watched:
 
     def __init__(self, clock: Clock, workers: bool = True, peers: Peers | None = None) -> None:
         self.clock, self.signals = clock, Signals()
-        self.said: list[str] = []
+        self.reported: list[str] = []
         self.ended: list[str] = []
         self.killed = 0
 
@@ -58,7 +58,7 @@ class Watched:
             self.killed += 1
             return workers
 
-        self.watch = Watch(LIMITS, self.signals, peers, self.said.append, kill, self.ended.append)
+        self.watch = Watch(LIMITS, self.signals, peers, self.reported.append, kill, self.ended.append)
 
     def look(self, seconds: float) -> None:
         """After so many seconds, at every tick of which it looks."""
@@ -78,7 +78,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def test_while_training_comes_forward_nothing_is_said(clock: Clock) -> None:
+def test_while_training_comes_forward_nothing_is_reported(clock: Clock) -> None:
     watched = Watched(clock)
     for _ in range(40):
         for what in ("data", "step", "evaluation", "checkpoint"):
@@ -88,7 +88,7 @@ def test_while_training_comes_forward_nothing_is_said(clock: Clock) -> None:
     for _ in range(40):
         watched.watch.progress()
         watched.look(60)
-    assert (watched.said, watched.ended, watched.killed) == ([], [], 0)
+    assert (watched.reported, watched.ended, watched.killed) == ([], [], 0)
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_while_training_comes_forward_nothing_is_said(clock: Clock) -> None:
     [("data", "a batch of data"), ("step", "a training step"), ("evaluation", "an evaluation"),
      ("checkpoint", "a checkpoint")],
 )  # fmt: skip
-def test_a_wait_is_said_once_and_ended_at_the_limit(clock: Clock, what: Any, name: str) -> None:
+def test_a_wait_is_reported_once_and_ended_at_the_limit(clock: Clock, what: Any, name: str) -> None:
     watched = Watched(clock, workers=False)
     watched.watch.doing(what)
     watched.look(900)
-    assert watched.said == [f"waiting for {name}, 102 s so far"]
+    assert watched.reported == [f"waiting for {name}, 102 s so far"]
     assert watched.ended == []
     watched.look(102.5)
     assert len(watched.ended) == 1
@@ -108,7 +108,7 @@ def test_a_wait_is_said_once_and_ended_at_the_limit(clock: Clock, what: Any, nam
     assert watched.ended[0].endswith("(trainer.stall_limit_seconds is the limit)")
 
 
-def test_workers_that_do_not_answer_are_ended_and_the_main_thread_says_why(clock: Clock) -> None:
+def test_workers_that_do_not_answer_are_ended_and_the_main_thread_reports_why(clock: Clock) -> None:
     watched = Watched(clock)
     watched.watch.doing("data")
     watched.look(1002.5)
@@ -151,7 +151,7 @@ def test_a_rank_that_gives_no_sign_is_named(clock: Clock) -> None:
         watched.watch.doing("step")
     second.look(module.TICK_S)
     first.look(1002.5)
-    assert first.said == ["waiting for rank 1, which gives no sign of life, 102 s so far"]
+    assert first.reported == ["waiting for rank 1, which gives no sign of life, 102 s so far"]
     assert first.ended[0].startswith("waited 1002 s for rank 1, which gives no sign of life; ")
 
 
@@ -164,7 +164,7 @@ def test_a_rank_that_waits_for_data_is_named(clock: Clock) -> None:
         second.look(module.TICK_S)
         clock.now = start
         first.look(module.TICK_S)
-    assert first.said == ["waiting for rank 1, which waits for a batch of data, 102 s so far"]
+    assert first.reported == ["waiting for rank 1, which waits for a batch of data, 102 s so far"]
 
 
 def test_a_stopped_first_rank_keeps_the_store_and_is_named(clock: Clock) -> None:
@@ -173,7 +173,7 @@ def test_a_stopped_first_rank_keeps_the_store_and_is_named(clock: Clock) -> None
     second.look(50)
     store.reached = False
     second.look(60)
-    assert second.said == ["waiting for rank 0, which gives no sign of life, 102 s so far"]
+    assert second.reported == ["waiting for rank 0, which gives no sign of life, 102 s so far"]
 
 
 def test_a_signal_ends_a_rank_whose_peer_is_silent(clock: Clock) -> None:

@@ -115,8 +115,8 @@ def test_the_first_evaluation_is_no_training_time(tmp_path):
     assert line["time/samples_per_second"] > 8 / 0.9
 
 
-@pytest.mark.parametrize(("wait", "told"), [(0.05, 1), (0.0, 0)])
-def test_waiting_for_data_is_told_once_with_advice(tmp_path, monkeypatch, wait, told):
+@pytest.mark.parametrize(("wait", "reported"), [(0.05, 1), (0.0, 0)])
+def test_waiting_for_data_is_reported_once_with_advice(tmp_path, monkeypatch, wait, reported):
     monkeypatch.setattr(train_log, "WAITING_AFTER_S", 1.0)
     monkeypatch.setattr(train_log, "WAITING_FRACTION", 0.3)  # a loaded machine reads these batches slowly, too
 
@@ -136,7 +136,7 @@ def test_waiting_for_data_is_told_once_with_advice(tmp_path, monkeypatch, wait, 
     change = lambda loop: setattr(loop.timed_loader, "loader", Slow(loop.timed_loader.loader))  # noqa: E731
     train(tmp_path, 40, EACH, change=change, evaluations=[Steps()])
     found = [line for line in lines(tmp_path, "event") if line["event"] == "waiting"]
-    assert len(found) == told
+    assert len(found) == reported
     for line in found:
         assert line["wall_seconds"] >= 1.0
         assert 0.1 < line["fraction"] <= 1

@@ -112,7 +112,7 @@ def test_larger_images_show_the_same_scene() -> None:
     assert apart.diagonal().mean() < np.median(apart) / 2
 
 
-def test_captions_name_the_object_always_and_the_rest_as_asked() -> None:
+def test_captions_name_the_object_always_and_the_rest_as_configured() -> None:
     scenes = draw_scenes(RECIPE, "train", range(200))
     every = captions(replace(RECIPE, colour_words=1.0, texture_words=1.0, background_words=1.0), scenes)
     bare = captions(replace(RECIPE, colour_words=0.0, texture_words=0.0, background_words=0.0), scenes)
