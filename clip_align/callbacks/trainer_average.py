@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
 
 from clip_align.errors import UserError
 from clip_align.evaluation.weights import Swap, swapped
@@ -35,8 +35,8 @@ def averaged_by(averaging: WeightAveraging, module: LightningModule) -> Swap:
             name = type(averaging).__name__
             raise UserError(f"weights: {name} is not among the Trainer's callbacks; pass it to the Trainer too")
         kept = module.state_dict()  # constants outside it, as masks of minus infinity, may be NaN in an average
-        averages: dict[str, torch.Tensor] = dict(model.module.named_parameters())
-        averages |= dict(model.module.named_buffers()) if averaging._use_buffers else {}
+        averages: dict[str, Tensor] = dict(model.module.named_buffers()) if averaging._use_buffers else {}
+        averages.update(model.module.named_parameters())
         # on the model's device; the callback may keep them on another one
         return swapped(module, {n: a.data.to(kept[n].device) for n, a in averages.items() if n in kept})
 

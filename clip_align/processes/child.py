@@ -15,13 +15,14 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import clip_align
 from clip_align.processes.parent import when_parent_ends
 
 LAST_SECONDS = 20.0  # for the last work of a child whose parent is gone: nobody is there to end one that hangs
+SAID_SECONDS = 4.0  # between two lines about a wait for a child that ends
 PARENT = "CLIP_ALIGN_PARENT"  # its number: the child may begin when it has gone
 PACKAGE_PARENT = Path(clip_align.__file__).resolve().parent.parent
 
@@ -89,19 +90,30 @@ class Child:
         *lines, self._partial = data.split(b"\n")
         return [line.decode(errors="replace") for line in lines]
 
-    def end(self, word: str, seconds: float) -> bool:
-        """Write ``word``, which makes the child finish, and wait; killed after ``seconds``. True when it ended well."""
+    def end(self, word: str, seconds: float, waited: Callable[[int], object] | None = None) -> bool:
+        """Write ``word``, which makes the child finish, and wait for it.
+
+        Args:
+            word: for the child.
+            seconds: after which it is killed.
+            waited: called every `SAID_SECONDS` of the wait with the seconds so far.
+
+        Returns:
+            Whether it ended well.
+        """
         self.tell(word)
-        try:
+        with contextlib.suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
-            code = self._process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return False
-        except OSError:
-            code = self._process.wait(timeout=seconds)
-        return code == 0
+        began = time.monotonic()
+        while (left := seconds - (time.monotonic() - began)) > 0:
+            try:
+                return self._process.wait(timeout=min(left, SAID_SECONDS)) == 0
+            except subprocess.TimeoutExpired:
+                if waited is not None:
+                    waited(round(time.monotonic() - began))
+        self.kill()
+        return False
 
     def kill(self) -> None:
         """End the process at once."""

@@ -58,12 +58,15 @@ class LiveReport(Mirror):
 
     def close(self, status: str) -> None:
         """Wait for the last redraw, or draw here when the child does not manage in time."""
-        done = self._child is not None and self._child.end(f"{END}{status}", LIMIT_SECONDS)
+        done = self._child is not None and self._child.end(f"{END}{status}", LIMIT_SECONDS, self._waited)
         if not done:
             from clip_align.report.page import write  # matplotlib is loaded here only if it must be
 
             write(self._folder, status=status)
         (self._folder / LOG).unlink(missing_ok=True)
+
+    def _waited(self, seconds: int) -> None:
+        self._notify(f"report: being drawn for the last time ({seconds} s so far)")
 
     def _warn(self, reason: str) -> None:
         self._notify(f"warning: live figure and page stopped ({reason}); they are drawn when the run ends")

@@ -74,5 +74,9 @@ def test_two_ranks_score_the_same_average_as_one(tmp_path, small):
         assert code_of(forked([*common, *more, f"name={name}"], tmp_path / "out")) == 0, text(tmp_path)
     one, two = (load(tmp_path / name / "checkpoints" / "last.ckpt")[AVERAGE] for name in ("one", "two"))
     assert (one["noise"], one["carried"]) == (two["noise"], two["carried"])
-    for name, tensor in one["tensors"].items():
-        assert torch.allclose(tensor, two["tensors"][name], rtol=1e-3, atol=1e-4)
+    raw = weights_of(load(tmp_path / "one" / "checkpoints" / "last.ckpt"), "raw")
+    a, b, c = (
+        torch.cat([tensors[name].flatten() for name in raw if name in one["tensors"]])
+        for tensors in (one["tensors"], two["tensors"], raw)
+    )
+    assert (a - b).norm() < 0.02 * (a - c).norm()
