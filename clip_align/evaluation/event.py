@@ -142,7 +142,7 @@ class StimulusUnion:
         rows, times = np.unique(references, return_counts=True)
         sizes = answer.sizes[reading][rows]
         return PairDifferences(
-            squares[flat].reshape(*numbers.shape, -1),
+            squares[flat].reshape(*numbers.shape, -1).astype(np.float64, copy=False),
             answer.norms[reading][flat].reshape(*numbers.shape, 2),
             np.average(sizes, axis=0, weights=times),
             squares.shape[0],

@@ -163,7 +163,7 @@ def measured(references: int, batch_size: int, tokens: int, folder: Path) -> dic
         "peak_own_mb": round(found.own),
         "peak_files_mb": round(found.files),
         "layer_of_a_batch_mb": round(batch_size * tokens * WIDTH * 4 / MB),
-        "reduced_pairs_mb": round(pairs * ((BLOCKS + 1) * WIDTH + EMBEDDING) * 8 / MB),
+        "reduced_pairs_mb": round(pairs * ((BLOCKS + 1) * WIDTH * 4 + EMBEDDING * 8) / MB),
         "all_features_mb": round(pairs * (BLOCKS + 1) * tokens * WIDTH * 4 / MB),
     }
 
