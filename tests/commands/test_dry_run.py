@@ -29,9 +29,18 @@ def cost_of(config: Config) -> Cost:
     return cost(config.model, config.loss, trainer.precision, config.data.batch_size, trainer.accumulate, one)
 
 
-def test_a_run_that_can_start_is_listed_with_its_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("weights", "sets", "kept"),
+    [
+        ("raw", "", "weights, gradients"),
+        ("[ema,raw]", ", each with 2 sets of weights", "weights, their average, gradients"),
+    ],
+)
+def test_a_run_that_can_start_is_listed_with_its_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: str, sets: str, kept: str
+) -> None:
     overrides = ["trainer=cpu", "callbacks=[tid2013_remade,world]", f"paths.cache={tmp_path}/cache"]
-    assert dry_run(load([*overrides, f"paths.runs={tmp_path}/runs"])) == 0
+    assert dry_run(load([*overrides, f"paths.runs={tmp_path}/runs", f"evaluation.weights={weights}"])) == 0
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert lines[0] == "dry run: nothing is trained"
@@ -41,7 +50,10 @@ def test_a_run_that_can_start_is_listed_with_its_cost(tmp_path: Path, capsys: py
     )
     steps = "cost     steps: 1,300 of 128 samples (each contrasted with 128), 166,400 samples in all, 8.32 epochs"
     assert steps in lines
-    assert any(line.startswith("cost     evaluations: 26, the largest of 8,") for line in lines)
+    (evaluations,) = (line for line in lines if line.startswith("cost     evaluations: "))
+    assert evaluations.startswith("cost     evaluations: 35, the largest of 8,")
+    assert evaluations.endswith(f" images at 32 px, tiles counted{sets}")
+    assert any(line.startswith("cost     memory: ") and kept in line for line in lines)
     for what in ("time", "memory", "disk"):
         assert any(line.startswith(f"cost     {what}: ") and "estimated" in line for line in lines), out
     assert not (tmp_path / "runs").exists()

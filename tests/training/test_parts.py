@@ -206,6 +206,10 @@ class Rated(HumanStub):
 def test_the_direction_of_the_best_checkpoint_is_the_scores() -> None:
     x = [Rated("x")]
     assert best_direction(CheckpointConfig(best="human/x/srocc"), x) is True
+    assert best_direction(CheckpointConfig(best="human/x/srocc@raw"), x, ("ema", "raw")) is True
+    for sets in (("raw",), ("raw", "ema")):  # the first set has no suffix
+        with pytest.raises(UserError, match="no callback of this run writes human/x/srocc@raw"):
+            best_direction(CheckpointConfig(best="human/x/srocc@raw"), x, sets)
     assert best_direction(CheckpointConfig(best=None), x) is None
     assert best_direction(CheckpointConfig(), x) is None  # the default names a callback that was not chosen
     assert best_direction(CheckpointConfig(), []) is None
