@@ -29,7 +29,7 @@ if __name__ == "__main__":
     rank, world, folder = int(os.environ["RANK"]), int(sys.argv[2]), Path(sys.argv[1])
     layout = RankLayout(rank, rank, world, world, gpu=False)
     if world > 1:
-        join_process_group(layout, 60.0)
+        join_process_group(layout, 60.0, 60.0, print)
     loop = train(folder, STEPS, CONFIG, layout=layout, span=span, model=NormedPair)
     average = loop.module.average
     assert average is not None
