@@ -42,7 +42,9 @@ def test_figure_and_page_follow_the_record_and_end_with_the_run(tmp_path: Path, 
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert ">done<" in text
     assert "step <b>60 of 1500</b>" in text
-    assert reported == [
+    # on a busy machine
+    waits = [line for line in reported if line.startswith("report: being drawn for the last time (")]
+    assert [line for line in reported if line not in waits] == [
         f"live report: {tmp_path}/report.html (redrawn after each evaluation; an open page reloads every 10 s)"
     ]
     assert not (tmp_path / live.LOG).exists()
