@@ -167,6 +167,8 @@ def _detail(score: Score, by: str, value: str) -> Score:
         value=value,
         ceilings={},
         baselines={},
+        context={},
+        context_source="",
         flat_margin=None,
         drawn_after_of=None,
     )
