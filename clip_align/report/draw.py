@@ -7,7 +7,7 @@ distinguished without matching colours. Colours are those of Okabe and Ito, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,9 @@ from matplotlib.transforms import ScaledTranslation
 from clip_align.report.axis_limits import limits, side, value_ticks
 from clip_align.report.labels import compress, count, sample_ticks, tick_texts, wrapped
 from clip_align.report.name_labels import LINE, captions_of, places, write_names
-from clip_align.report.panels import Panel
-from clip_align.report.score_curves import Curve, tagged
+from clip_align.report.panels import BracketRow, Panel, bracket_rows
+from clip_align.report.score_curves import Curve
 from clip_align.report.style import COLOURS, FAINT, INK, MUTED, TEXT_COLOURS, Layout
-from clip_align.report.verdict_marks import Marks, Steps
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 2)), (0, (3, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -33,8 +32,6 @@ MOST_REASONS = 12  # that are tried; few find room
 STRIP_LINES = 1.25 * LINE  # height of the strip of an undefined headline, in times of the font
 ROW = 0.08  # height of a row of brackets, of the axes
 HATCH = "#dedede"
-
-Row = tuple[Marks, str, tuple[Steps, ...]]
 
 
 def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) -> None:
@@ -55,7 +52,7 @@ def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) ->
     if undefined:  # room for the reasons below the curves
         below = 0.115 if len(undefined) == 1 else min(0.4, strip * len(undefined) + 0.01)
         low -= below / (1 - below) * span
-    rows = list(_rows(panel))
+    rows = list(bracket_rows(panel))
     high += ROW / (1 - ROW * len(rows)) * len(rows) * span
     right = compress(end, linear)
     axes.set_xlim(-0.02 * right, 1.02 * right)
@@ -99,17 +96,7 @@ def _frame(axes: Axes, panel: Panel, title: str, layout: Layout, end: int, linea
         below += layout.font * LINE / 72 * (caption.count("\n") + 1.4)
 
 
-def _rows(panel: Panel) -> Iterator[Row]:
-    """What is bracketed along the top of a panel, a row for each: the verdict's marks, words, and ranges of steps."""
-    for marks in panel.marks:
-        of = next((c.tag for c in panel.curves if c.key == marks.key), "") if len(panel.marks) > 1 else ""
-        if marks.windows:
-            yield marks, tagged("windows compared", of), marks.windows
-        if marks.peak:
-            yield marks, tagged("range of the peak", of), (marks.peak,)
-
-
-def _brackets(axes: Axes, panel: Panel, rows: Sequence[Row], layout: Layout, linear: float) -> None:
+def _brackets(axes: Axes, panel: Panel, rows: Sequence[BracketRow], layout: Layout, linear: float) -> None:
     """Brackets along the top: a wide range, which says little, must not colour the whole panel."""
     (start, end), place = axes.get_xlim(), places(panel)
     across = axes.get_xaxis_transform()

@@ -23,8 +23,8 @@ from clip_align.report.reference_lines import (
     references,
     relative_bounds,
 )
-from clip_align.report.score_curves import Curve, Gap, Point, benchmark_of, curve_of, gaps_of, tags
-from clip_align.report.verdict_marks import Marks, marks_of
+from clip_align.report.score_curves import Curve, Gap, Point, benchmark_of, curve_of, gaps_of, tagged, tags
+from clip_align.report.verdict_marks import Marks, Steps, marks_of
 
 TITLES = {  # in the order of the panels; others follow under their own names
     "zero_shot": "Zero-shot accuracy",
@@ -42,6 +42,8 @@ TRAINING = (  # key, name, title and note of the small panels
 )
 MOST_CURVES = 8  # in one panel: as many as there are colours
 MOST_NAMES = 22  # of curves and lines beside one panel, where several benchmarks share it
+
+BracketRow = tuple[Marks, str, tuple[Steps, ...]]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def panels(history: History) -> list[Panel]:
     for benchmark in history.benchmarks.values():
         for score in benchmark["scores"]:
             if score["role"] in SHOWN:
-                key = (_panel_of(benchmark, score), _apart(score))
+                key = (_panel_of(benchmark, score), _apart(benchmark, score))
                 found.setdefault(key, []).append((benchmark, score))
     built = []
     order = {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in found))}
@@ -85,7 +87,7 @@ def panels(history: History) -> list[Panel]:
         parts = _parts(members)
         title = TITLES.get(name, name.replace("_", " ").capitalize())
         if apart and parts:
-            title += f": {members[0][1]['label']}"
+            title += f": {next(s['label'] for _, s in members if _leads(s))}"
         for place, part in enumerate(parts, 1):
             of = f" ({place} of {len(parts)})" if len(parts) > 1 else ""
             built.append(_panel(name, title + of, part, history))
@@ -115,9 +117,14 @@ def _panel_of(benchmark: BenchmarkLine, score: ScoreEntry) -> str:
     return name
 
 
-def _apart(score: ScoreEntry) -> str:
-    """Name of a companion with a verdict of its own; empty for all others."""
-    return score["name"] if score["role"] == "companion" and score["flat_margin"] is not None else ""
+def _apart(benchmark: BenchmarkLine, score: ScoreEntry) -> str:
+    """Name of the companion with a verdict that a score is, or is another form of (``…_two_way``); empty for others."""
+    for other in benchmark["scores"]:
+        if other["role"] == "companion" and other["flat_margin"] is not None:
+            name = other["name"]
+            if score["name"] == name or score["name"].startswith((f"{name}_", f"{name}@")):
+                return name
+    return ""
 
 
 def _leads(score: ScoreEntry) -> bool:
@@ -164,9 +171,24 @@ def _panel(name: str, title: str, members: list[Member], history: History) -> Pa
     )
 
 
+def bracket_rows(panel: Panel) -> Iterator[BracketRow]:
+    """What is bracketed along the top of a panel, a row for each: the verdict's marks, words, and ranges of steps."""
+    for marks in panel.marks:
+        tag = tag_of(panel, marks.key)
+        if marks.windows:
+            yield marks, tagged("windows compared", tag), marks.windows
+        if marks.peak:
+            yield marks, tagged("range of the peak", tag), (marks.peak,)
+
+
+def tag_of(panel: Panel, key: str) -> str:
+    """What tells the marks of the score ``key`` from those of another in the panel; empty for the only ones."""
+    return next((c.tag for c in panel.curves if c.key == key), "") if len(panel.marks) > 1 else ""
+
+
 def _context(score: ScoreEntry) -> str:
-    """``For comparison, on TID2013's own images: CLIP .719, level alone .744.``"""
-    values = ", ".join(f"{name} {number(value, 3)}" for name, value in score["context"].items())
+    """``For comparison, on TID2013's own images: CLIP .719; level alone .744.``"""
+    values = "; ".join(f"{name} {number(value, 3)}" for name, value in score["context"].items())
     source = f", {score['context_source']}" if score["context_source"] else ""
     return f"For comparison{source}: {values}."
 

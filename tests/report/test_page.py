@@ -262,3 +262,19 @@ def test_verdicts_about_scores_of_one_label_are_told_apart(tmp_path: Path, synth
     text = written(tmp_path)[0]
     for name in ("tid2013_remade", "kadid10k"):
         assert f"<b>SROCC, all pairs ({name}).</b>" in text
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no browser to print the page")
+def test_folded_parts_are_printed(tmp_path: Path, synthetic: ModuleType) -> None:
+    pages = []
+    for lines in (1, 300):
+        folder = synthetic.run(tmp_path / str(lines), last=60)
+        (folder / "config.yaml").write_text("".join(f"key{n}: {n}\n" for n in range(lines)))
+        written(folder)
+        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
+        subprocess.run(
+            [*command, f"--print-to-pdf={folder}/page.pdf", f"file://{folder}/report.html"],
+            check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+        pages.append(max(map(int, re.findall(rb"/Count (\d+)", (folder / "page.pdf").read_bytes()))))
+    assert pages[1] - pages[0] >= 4

@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 from clip_align.record.record import History, read
+from clip_align.report.figures import cells_of, numbered
 from clip_align.report.panels import MOST_CURVES, Panel, panels
 from clip_align.report.score_curves import Curve, Point, gaps_of, tags
 from clip_align.report.score_variants import all_scores
@@ -81,6 +82,19 @@ def test_a_headlines_variant_stays_in_its_panel(tmp_path: Path, synthetic: Modul
     synthetic.write(tmp_path, synthetic.layered(synthetic.lines(60), "@raw"))
     pooled = panels(all_scores(read(tmp_path)))[1]
     assert [(c.key.rpartition("/")[2], c.leads) for c in pooled.curves] == [("srocc", True), ("srocc@raw", False)]
+
+
+def test_another_form_of_a_companion_with_a_verdict_stands_in_its_panel(tmp_path: Path, synthetic: ModuleType) -> None:
+    tid = synthetic.benchmarks()[1]
+    wider = synthetic.score("within_level_srocc_two_way", "within level, other distortions too", "companion")
+    history = read(synthetic.write(tmp_path, synthetic.lines(60, [{**tid, "scores": [wider, *tid["scores"]]}])))
+    pooled, within, *_ = panels(history)
+    assert [c.name for c in pooled.curves] == ["SROCC, all pairs"]
+    assert within.title == "Human alignment: within level"
+    assert [(c.name, c.leads) for c in within.curves] == [
+        ("within level", True),
+        ("within level, other distortions too", False),
+    ]
 
 
 def test_loss_and_logit_scale_are_small_panels_at_the_end(history: History) -> None:
@@ -288,5 +302,16 @@ def test_what_others_report_is_said_below_the_panel_and_drawn_nowhere(tmp_path: 
     context = {"context": {"CLIP, projection": 0.719, "level alone": 0.744}, "context_source": "other images (a paper)"}
     mine = synthetic.benchmark("human/mine", "human", [synthetic.score("srocc", "SROCC", **context)])
     alignment = panels(read(synthetic.write(tmp_path, synthetic.lines(60, [mine]))))[0]
-    assert alignment.context == ("For comparison, other images (a paper): CLIP, projection .719, level alone .744.",)
+    assert alignment.context == ("For comparison, other images (a paper): CLIP, projection .719; level alone .744.",)
     assert alignment.references == ()
+
+
+def test_panels_are_numbered_by_family_and_lettered_within_it(history: History) -> None:
+    assert [title.split()[0] for title in numbered(panels(history))] == ["1", "2a", "2b", "3", "4", "5a", "5b"]
+    assert numbered([]) == []
+
+
+def test_two_small_panels_that_follow_each_other_share_a_cell(history: History) -> None:
+    built = panels(history)
+    assert [len(cell) for cell in cells_of(built)] == [1, 1, 1, 1, 1, 2]
+    assert [len(cell) for cell in cells_of([built[-1], built[0], built[-1]])] == [1, 1, 1]
