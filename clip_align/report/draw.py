@@ -67,6 +67,9 @@ def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) ->
     for index, curve in enumerate(panel.curves):
         _curve(axes, curve, curve.place if curve.run else index, linear)
     _stretches(axes, panel, linear)
+    if panel.empty:
+        middle: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "color": MUTED}
+        axes.text(0.5, 0.54, "undefined so far", size=layout.font, **middle)
     write_names(axes, panel, layout, (low, high))
 
 

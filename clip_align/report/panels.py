@@ -8,6 +8,7 @@ logit scale of the training come last.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -67,6 +68,11 @@ class Panel:
     marks: tuple[Marks, ...] = ()
     context: tuple[str, ...] = ()
     small: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to draw, nor a stretch that says why."""
+        return not self.gaps and not any(curve.defined for curve in self.curves)
 
 
 def panels(history: History) -> list[Panel]:
@@ -219,10 +225,9 @@ def _training(history: History, *, small: bool) -> Iterator[Panel]:
             for line in history.train
             if key in line
         )
-        if points:
-            values = [0.0, *(p.value for p in points if p.value is not None)]
+        if any(point.value is not None for point in points):
             curve = Curve(key, name, "headline", points, leads=True)
-            yield Panel("training", title, note, (curve,), axis=(min(values), max(values) or 1.0), small=small)
+            yield Panel("training", title, note, (curve,), axis=(-math.inf, math.inf), small=small)
 
 
 def _number(value: object) -> float | None:

@@ -54,6 +54,7 @@ def _panel(panel: Panel, name: str, title: str, linear: float) -> dict[str, Any]
     return {
         "id": name,
         "title": title,
+        "empty": panel.empty,
         "note": panel.note,
         "size": (WIDTH, frame.bottom + BOTTOM),
         "frame": frame,

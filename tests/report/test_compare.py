@@ -138,6 +138,14 @@ def test_the_mean_over_seeds_has_the_interval_of_t() -> None:
     assert (third.low, third.value, third.high) == (pytest.approx(0.3),) * 3
 
 
+def test_a_panel_without_a_value_in_any_run_says_so(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = [synthetic.run(tmp_path / "s" / str(n), last=60, seed=n) for n in range(3)]
+    empty = [p.title for p in compare.overlaid(compare.read_runs(runs)) if p.empty]
+    assert empty == ["Texture bias", "Accuracy lost to noise"]
+    compare.write(runs, tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").count(">undefined so far</text>") == 2
+
+
 def test_two_seeds_have_a_mean_and_no_band_and_steps_that_one_lacks_are_left_out() -> None:
     found = list(mean_points([points(0.1, 0.5, 0.3), points(0.3, 0.7)]))
     assert [(p.step, p.value, p.low) for p in found] == [(0, pytest.approx(0.2), None), (10, pytest.approx(0.6), None)]

@@ -106,6 +106,12 @@ def test_loss_and_logit_scale_are_small_panels_at_the_end(history: History) -> N
     assert {p.value for p in scale.curves[0].points} == {2.66}
 
 
+def test_a_loss_that_never_had_a_value_has_no_panel(history: History) -> None:
+    for line in history.train:
+        line["train/loss"] = None
+    assert [p.title for p in panels(history)][-2:] == ["Accuracy lost to noise", "Logit scale"]
+
+
 def test_marks_are_those_of_the_last_verdict_about_a_curve_of_the_panel(history: History) -> None:
     assert [m.sentence.split()[0] for m in panels(history)[1].marks] == ["srocc"]
     assert [m.sentence.split()[0] for m in panels(history)[2].marks] == ["within_level_srocc"]

@@ -17,6 +17,7 @@ from clip_align.report import page
 from clip_align.report.panels import panels
 from clip_align.report.score_curves import Point
 from clip_align.report.score_variants import all_scores
+from clip_align.report.style import COLOURS, TEXT_COLOURS
 from clip_align.report.svg_figure import MOST_ROWS, svg_cells
 from clip_align.report.svg_paths import Frame, band_path, line_path
 from clip_align.report.thinned import COLUMNS, FEW, thinned
@@ -259,3 +260,15 @@ def test_the_panels_of_a_long_record_are_small_and_made_fast(tmp_path: Path, syn
         assert all(len(c["points"]) < 14 * COLUMNS for c in (*panel["curves"], *panel["bounds"]))
         assert len(panel["hatches"]) < 2 * COLUMNS
         assert len(panel["table"]["rows"]) <= MOST_ROWS + 1
+
+
+def test_the_page_has_the_colours_of_the_figure() -> None:
+    text = Path(page.__file__).with_name("figure.css").read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--([ct]\d): (#\w+);", part)) for part in text.split("@media", 2)[:2])
+    assert [light[f"c{n}"] for n in range(8)] == list(COLOURS)
+    assert [light[f"t{n}"] for n in range(8)] == list(TEXT_COLOURS)
+    assert dark.keys() == light.keys()  # a dark page has a lighter colour for each
+    assert len(set(dark.values())) >= 8
+    dashes = re.findall(r"\.k(\d) \{[^}]*--dash: ([^;]+);", text)
+    assert len(dashes) == len(COLOURS)
+    assert len({dash for _, dash in dashes[:6]}) == 6
