@@ -22,6 +22,7 @@ from PIL import Image
 
 from clip_align.record.record import History, read
 from clip_align.report import axis_limits, compare, figures, page
+from clip_align.report.name_labels import CAPTION_LINES
 from clip_align.report.panels import Panel, panels
 from clip_align.report.style import MUTED, WIDE
 
@@ -288,3 +289,26 @@ def test_a_figure_for_print_is_the_same_each_time(tmp_path: Path, synthetic: Mod
     assert str(description.text).startswith(
         "Zero-shot accuracy: Curves over samples seen; latest values: clean (world)"
     )
+
+
+def test_marks_and_sentences_of_two_verdicts_in_a_panel_overlap_nothing(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic.write(tmp_path, synthetic.lines(chosen=synthetic.many()))
+    marked = {
+        "rise/low": 0.1,
+        "fall/low": 0.01,
+        "fall_windows": [[0, 0], [1440, 1500]],
+        "stretches": [{"from": 780, "to": 1320, "direction": "fell", "at_least": 0.01}],
+        "sentence": "A sentence of a verdict that is rather long, with steps and bounds. " * 12,
+    }
+    keys = ("human/tid2013_remade/srocc", "human/kadid10k/srocc", "human/tid2013_remade/within_level_srocc")
+    synthetic.write(tmp_path, [{**synthetic.verdicts()[0], **marked, "score": key} for key in keys])
+    boxes = texts_of(panels(read(tmp_path)), "", monkeypatch)
+    assert_apart(boxes)
+    texts = [text for text, _, _ in boxes]
+    for tag in (" (tid2013_remade)", " (kadid10k)", ""):
+        assert f"windows compared{tag}" in texts
+        assert f"range of the peak{tag}" in texts
+    assert sum(text.startswith("A sentence") for text in texts) == len(keys)
+    assert all(text.count("\n") < CAPTION_LINES for text in texts if text.startswith("A sentence"))
