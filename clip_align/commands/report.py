@@ -13,14 +13,17 @@ from clip_align.runs.folder import RunFolder, resolve_run, sweep_runs, unusable
 from clip_align.spelling import nearest
 
 SUMMARY = "draw the figure and the page of a run again, or compare several runs"
+SUFFIXES = (".png", ".svg", ".pdf")  # of a figure alone; as in `report.figures`, which loads matplotlib
 KEYS = ("output", "paths.runs", "two_way")
-HELP = """python -m clip_align report <run> [<run> ...] [output=<folder>] [two_way=true] [paths.runs=<folder>]
+HELP = """python -m clip_align report <run> [<run> ...] [output=<folder or file>] [two_way=true] [paths.runs=<folder>]
 
 A run is a name under paths.runs (default: runs; `latest` is the newest) or a folder.
   one run         writes curves.png and report.html into it, or into output=
                   two_way=true also draws the intervals over other distortions and classes
   a sweep         is its runs
-  several runs    overlays them in output= (default: <paths.runs>/compare-<date>)
+                  output=figure.svg, .pdf or .png writes the figure alone into that file
+  several runs    overlays them in output= (default: <paths.runs>/compare-<date>); of those that differ in
+                  the seed alone also the mean
 A verdict about rise and fall that the record lacks is worked out from the run's items."""
 
 
@@ -39,8 +42,9 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(Problem("two_way", "for one run only; several are compared by their headline scores"))
     compared = runs_folder / time.strftime("compare-%Y%m%d-%H%M%S")
     output = Path(options.get("output") or (runs[0].path if len(runs) == 1 else compared)).expanduser()
+    alone = output.suffix in SUFFIXES and not output.is_dir()
     # before matplotlib is imported, and before a record is read
-    if problem := unusable(output):
+    if problem := unusable(output.parent if alone else output):
         what = f"{output} cannot be written ({problem}); give another folder: output=<folder>"
         raise UserError(Problem("output", what))
     if len(runs) == 1:
@@ -51,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         from clip_align.report import compare
 
         compare.write([r.path for r in runs], output)
-    print(visible(f"report: {output / 'report.html'} and {output / 'curves.png'}"))
+    print(visible(f"figure: {output}" if alone else f"report: {output / 'report.html'} and {output / 'curves.png'}"))
     return 0
 
 

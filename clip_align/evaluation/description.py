@@ -10,7 +10,8 @@ from clip_align.evaluation.score import Score
 from clip_align.evaluation.scoring import all_scores
 from clip_align.evaluation.weights import RAW
 
-ONLY_WHERE_GIVEN = ("by", "value", "clusters")  # fields of a score that are omitted when empty
+ONLY_WHERE_GIVEN = ("by", "value", "clusters", "context", "context_source")  # fields of a score, omitted when empty
+LEVELS = ("ceilings", "baselines", "context")  # numbers by name
 
 
 def described(benchmark: Benchmark, n: int | None, weights: str = RAW) -> dict[str, Any]:
@@ -38,5 +39,5 @@ def described(benchmark: Benchmark, n: int | None, weights: str = RAW) -> dict[s
 
 def _fields(score: Score) -> dict[str, Any]:
     fields = {k: v for k, v in vars(score).items() if k != "compute" and (v or k not in ONLY_WHERE_GIVEN)}
-    plain = {"axis": list(score.axis), "ceilings": dict(score.ceilings), "baselines": dict(score.baselines)}
+    plain = {key: dict(fields[key]) for key in LEVELS if key in fields} | {"axis": list(score.axis)}
     return {**fields, **plain, **({"clusters": list(score.clusters)} if score.clusters else {})}

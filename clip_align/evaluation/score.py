@@ -26,10 +26,12 @@ class Score:
     chance: the expected value of guessing; None where it has no single value.
     unit: what the interval resamples ("24 references, jackknife, t"); empty without an interval.
     axis: limits of the axis it is drawn on.
-    ceilings, baselines: reference values by name; a panel draws those of its headlines as lines, the report's
-        page lists them all.
-    role: ``headline`` is drawn with its band, ``companion`` beside it (thinner), ``detail`` is in the
-        record only.
+    ceilings, baselines: reference values by name; a panel draws those of its headlines, and of companions with a
+        verdict, as lines; the report's page lists them all.
+    context: what others report for comparison, on other images or by another protocol, by name; the report's page lists
+        it below the panel and no line is drawn at it. context_source: where it is from, and what it is of.
+    role: ``headline`` is drawn with its band, ``companion`` beside it (thinner; with a ``flat_margin`` in
+        a panel of its own), ``detail`` is in the record only.
     drawn_after: number of consecutive evaluations at which it must be defined before figures, console and trackers
         show it (2 for texture bias: a single evaluation above the gate may be chance).
     drawn_after_of: name of the benchmark's score whose consecutive evaluations are counted instead of its own.
@@ -49,6 +51,8 @@ class Score:
     axis: tuple[float, float] = (0.0, 1.0)
     ceilings: Mapping[str, float] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
+    context: Mapping[str, float] = field(default_factory=dict)
+    context_source: str = ""
     role: Role = "detail"
     drawn_after: int = 1
     drawn_after_of: str | None = None

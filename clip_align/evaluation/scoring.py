@@ -68,7 +68,8 @@ def all_scores(benchmark: Benchmark) -> list[Score]:
             name = f"{detail_prefix(score)}{_slug(value)}"
             detail = replace(score, name=name, label=f"{score.label}, {value}", role="detail", value=value)
             # reference values and verdict belong to the whole score only
-            found.append(replace(detail, ceilings={}, baselines={}, flat_margin=None, drawn_after_of=None))
+            detail = replace(detail, ceilings={}, baselines={}, context={}, context_source="")
+            found.append(replace(detail, flat_margin=None, drawn_after_of=None))
     return found
 
 

@@ -19,7 +19,7 @@ NUMBERS = {  # that some lines hold, by kind
     "verdict": ("peak_from", "peak_to"),
 }
 OF_A_SCORE = ("chance", "flat_margin", "drawn_after")  # numbers, or null
-LEVELS = ("ceilings", "baselines")  # of a score: numbers by name
+LEVELS = ("ceilings", "baselines", "context")  # of a score: numbers by name
 LARGEST = 2**63  # JSON has numbers of any length; arithmetic with them would overflow
 
 

@@ -36,6 +36,8 @@ class ScoreEntry(TypedDict):
     axis: list[float]
     ceilings: dict[str, float]
     baselines: dict[str, float]
+    context: dict[str, float]
+    context_source: str
     role: Role
     drawn_after: int
     drawn_after_of: str | None
@@ -174,6 +176,8 @@ SCORE_DEFAULTS: Mapping[str, Any] = {
     "axis": (0.0, 1.0),
     "ceilings": {},
     "baselines": {},
+    "context": {},
+    "context_source": "",
     "role": "detail",
     "drawn_after": 1,
     "drawn_after_of": None,
@@ -230,7 +234,7 @@ def completed_score(score: Mapping[str, Any]) -> ScoreEntry:
     """The description of a score with defaults for missing keys; ``label`` defaults to its name."""
     found: dict[str, Any] = {**score, **_lacking(score, SCORE_DEFAULTS)}
     found["label"] = found["label"] or found["name"]
-    for levels in ("ceilings", "baselines"):
+    for levels in ("ceilings", "baselines", "context"):
         found[levels] = {name: value for name, value in found[levels].items() if value is not None}
     found["axis"] = sorted(map(float, found["axis"]))  # figures need (low, high)
     return cast("ScoreEntry", found)

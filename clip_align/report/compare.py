@@ -5,91 +5,45 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from clip_align.record.record import History, read
+from clip_align.record.record import read
 from clip_align.record.schema import SHOWN, score_key
 from clip_align.report import sentences
-from clip_align.report.figures import png
+from clip_align.report.figures import SUFFIXES, write_figure
 from clip_align.report.labels import interval, number
-from clip_align.report.page import TEMPLATE, alternative, command_of, inline, render
-from clip_align.report.panels import Panel, note_of, panels
-from clip_align.report.run_labels import run_labels, run_names
+from clip_align.report.overlay import Run, overlaid
+from clip_align.report.page import TEMPLATE, command_of, render
+from clip_align.report.run_labels import run_labels, run_names, seed_groups
 from clip_align.report.score_curves import Point, curve_of, shown_scores
 from clip_align.report.score_variants import all_scores
-from clip_align.report.style import NARROW
+from clip_align.report.svg_figure import svg_cells
 from clip_align.runs.folder import RunFolder, read_provenance, run_status, write_atomic
 
 FOOT = (
-    "Horizontal axis: samples seen, linear near 0, then logarithmic. Bands: 95 % intervals of each run by itself "
-    "(not of other seeds). Gaps in a curve: undefined there; the reasons are on the run's own page. "
-    "Reference lines: those of the first run."
+    "Horizontal axis: samples seen, linear near 0, then logarithmic. Bands: of a mean over at least three seeds the "
+    "95 % interval over seeds (t), of a run its own 95 % intervals (not of other seeds). Thin: single runs. Gaps in a "
+    "curve: undefined there; the reasons are on the run's own page. Reference lines: those of the first run."
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as the comparison sees it: ``label`` is what differs from the others, ``name`` its folder's."""
-
-    label: str
-    name: str
-    folder: Path
-    history: History
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """The runs of these folders, under labels that tell them apart."""
-    labels, names = run_labels(folders), run_names(folders)
-    return [Run(*of, all_scores(read(of[2]))) for of in zip(labels, names, folders, strict=True)]
-
-
-def overlaid(runs: Sequence[Run]) -> list[Panel]:
-    """The panels of all runs, each with the runs' headline curves of one benchmark on top of each other.
-
-    A benchmark whose version differs between runs gives one panel per version: the numbers cannot be
-    compared. Reference lines are those of the first run that has the panel.
-    """
-    merged: dict[tuple[str, str, int], Panel] = {}
-    for index, run in enumerate(runs):
-        for panel in panels(run.history):
-            for curve in panel.curves:
-                if curve.role != "headline":
-                    continue
-                key = curve.key.rsplit("/", 1)[0]
-                version = run.history.benchmarks[key]["version"] or 0 if key in run.history.benchmarks else 0
-                place = (panel.name, curve.key, version)
-                named = replace(curve, run=run.label, place=index, label=f"{run.label}, {curve.label}")
-                if place in merged:
-                    merged[place] = replace(merged[place], curves=(*merged[place].curves, named))
-                    continue
-                lines = tuple(replace(r, owner="", tag="") for r in panel.references if curve.key in r.keys)
-                title = panel.title.partition(" (")[0]
-                note = f"{note_of([run.history.benchmarks[key]])} · {curve.label}" if version else panel.note
-                merged[place] = Panel(panel.name, title, note, (named,), lines, axis=panel.axis)
-    return _versions_named(merged)
-
-
-def _versions_named(merged: Mapping[tuple[str, str, int], Panel]) -> list[Panel]:
-    several = {(n, k) for n, k, _ in merged if sum((n, k) == (a, b) for a, b, _ in merged) > 1}
-    order = {name: i for i, name in enumerate(dict.fromkeys(n for n, _, _ in merged))}
-    return [
-        replace(panel, note=f"{panel.note} · version {version}") if (name, key) in several else panel
-        for (name, key, version), panel in sorted(merged.items(), key=lambda m: order[m[0][0]])
-    ]
+    labels = zip(run_labels(folders), run_names(folders), folders, seed_groups(folders), strict=True)
+    return [Run(label, name, folder, all_scores(read(folder)), seeds) for label, name, folder, seeds in labels]
 
 
 def write(folders: Sequence[Path], output: Path) -> None:
-    """Write ``curves.png`` and ``report.html`` of the comparison into ``output``."""
+    """Write ``curves.png`` and ``report.html`` of the comparison into ``output``, or the figure into that file."""
     runs = read_runs(folders)
-    built = overlaid(runs)
+    built, target, alone = overlaid(runs), RunFolder(output), output.suffix in SUFFIXES
     title = f"{len(runs)} runs: " + "; ".join(r.label for r in runs)
-    wide, narrow = png(built, title=title, foot=FOOT), png(built, title=title, foot=FOOT, layout=NARROW)
-    target = RunFolder(output)
-    write_atomic(target.curves_png, wide)
+    write_figure(output if alone else target.curves_png, built, title=title, foot=FOOT)
+    if alone:
+        return
     write_atomic(
         target.report_html,
         render(
@@ -97,11 +51,8 @@ def write(folders: Sequence[Path], output: Path) -> None:
             title=f"{len(runs)} runs compared · clip-align",
             refresh=None,
             runs=[_run_row(r, output) for r in runs],
-            wide=inline(wide),
-            narrow=inline(narrow),
-            alternative=alternative(
-                [replace(p, curves=tuple(replace(c, label=c.run) for c in p.curves)) for p in built]
-            ),
+            cells=svg_cells(built),
+            foot=FOOT,
             scores=_score_table(runs),
             written=time.strftime("%Y-%m-%d %H:%M:%S"),
         ),

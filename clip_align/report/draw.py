@@ -14,12 +14,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import FixedLocator, MaxNLocator
+from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import ScaledTranslation
 
+from clip_align.report.axis_limits import limits, side, value_ticks
 from clip_align.report.labels import compress, count, sample_ticks, tick_texts, wrapped
-from clip_align.report.name_labels import LINE, limits, places, write_names
-from clip_align.report.panels import Panel
+from clip_align.report.name_labels import LINE, captions_of, places, write_names
+from clip_align.report.panels import BracketRow, Panel, bracket_rows
 from clip_align.report.score_curves import Curve
 from clip_align.report.style import COLOURS, FAINT, INK, MUTED, TEXT_COLOURS, Layout
 
@@ -29,11 +30,12 @@ LINES: dict[str, Any] = {"chance": (0, (1, 2)), "ceiling": "-", "baseline": (0, 
 LONE_APART = 4.0  # points between the lone points of two curves, whose intervals would hide each other
 MOST_REASONS = 12  # that are tried; few find room
 STRIP_LINES = 1.25 * LINE  # height of the strip of an undefined headline, in times of the font
+ROW = 0.08  # height of a row of brackets, of the axes
 HATCH = "#dedede"
 
 
 def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) -> None:
-    """One panel: frame, range of the peak, undefined stretches, reference lines, curves, names.
+    """One panel: frame, brackets, undefined stretches, reference lines, curves, stretches that rose or fell, names.
 
     Args:
         axes: empty axes of the size that ``layout`` says.
@@ -50,12 +52,13 @@ def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) ->
     if undefined:  # room for the reasons below the curves
         below = 0.115 if len(undefined) == 1 else min(0.4, strip * len(undefined) + 0.01)
         low -= below / (1 - below) * span
-    high += 0.08 * len(panel.peaks) * span
+    rows = list(bracket_rows(panel))
+    high += ROW / (1 - ROW * len(rows)) * len(rows) * span
     right = compress(end, linear)
     axes.set_xlim(-0.02 * right, 1.02 * right)
     axes.set_ylim(low, high)
     _frame(axes, panel, title, layout, end, linear)
-    _peaks(axes, panel, layout, linear)
+    _brackets(axes, panel, rows, layout, linear)
     if len(undefined) == 1:
         _undefined(axes, panel, layout, linear)
     for place, key in enumerate(undefined if len(undefined) > 1 else ()):
@@ -63,6 +66,10 @@ def draw(axes: Axes, panel: Panel, title: str, layout: Layout, linear: float) ->
     _draw_references(axes, panel, linear)
     for index, curve in enumerate(panel.curves):
         _curve(axes, curve, curve.place if curve.run else index, linear)
+    _stretches(axes, panel, linear)
+    if panel.empty:
+        middle: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "color": MUTED}
+        axes.text(0.5, 0.54, "undefined so far", size=layout.font, **middle)
     write_names(axes, panel, layout, (low, high))
 
 
@@ -74,7 +81,7 @@ def _frame(axes: Axes, panel: Panel, title: str, layout: Layout, end: int, linea
     axes.xaxis.set_major_locator(FixedLocator([compress(t, linear) for t in ticks]))
     axes.set_xticklabels([count(t) for t in ticks])
     low, high = axes.get_ylim()
-    heights = [t for t in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
+    heights = value_ticks(low, high)
     axes.yaxis.set_major_locator(FixedLocator(heights))
     axes.set_yticklabels(tick_texts(heights))
     axes.grid(axis="y", color="#efefef", lw=0.7)
@@ -86,23 +93,43 @@ def _frame(axes: Axes, panel: Panel, title: str, layout: Layout, end: int, linea
     top = 1 + (layout.top - 0.10) / height  # both hang from the top of the cell, so that titles of a row align
     axes.text(left, top, title, size=layout.font + 1.5, color=INK, weight="bold", **common)
     axes.text(left, top - 0.19 / height, note, size=layout.font - 1, color=MUTED, linespacing=1.15, **common)
+    below = layout.bottom - layout.font * LINE / 72 * sum(t.count("\n") + 1.4 for t in captions_of(panel, layout))
+    for caption in captions_of(panel, layout):
+        axes.text(left, -below / height, caption, size=layout.font - 1, color=INK, linespacing=1.15, **common)
+        below += layout.font * LINE / 72 * (caption.count("\n") + 1.4)
 
 
-def _peaks(axes: Axes, panel: Panel, layout: Layout, linear: float) -> None:
+def _brackets(axes: Axes, panel: Panel, rows: Sequence[BracketRow], layout: Layout, linear: float) -> None:
     """Brackets along the top: a wide range, which says little, must not colour the whole panel."""
-    end, place = axes.get_xlim()[1], places(panel)
-    step = 0.08 / (1 + 0.08 * len(panel.peaks))  # of the axes, for each bracket with its words
-    for row, peak in enumerate(panel.peaks):
-        left, right = compress(peak.start, linear), compress(peak.end, linear)
-        several, top = len(panel.peaks) > 1, 1 - row * step
-        colour = TEXT_COLOURS[place[peak.key]] if several else MUTED
-        across = axes.get_xaxis_transform()
-        axes.plot([left, right], [top - 0.07] * 2, transform=across, color=colour, lw=1.2, marker="|", ms=5)
-        of = next((c.tag for c in panel.curves if c.key == peak.key), "") if several else ""
-        text, size = f"range of the peak{f' ({of})' if of else ''}", layout.font - 1.5
-        half = min(0.5, 0.27 * len(text) * size / 72 / layout.axes_inches[0]) * end  # of the text's width
-        middle = min(max((left + right) / 2, half), end - half)
-        axes.text(middle, top - 0.015, text, ha="center", va="top", transform=across, size=size, color=colour)
+    (start, end), place = axes.get_xlim(), places(panel)
+    across = axes.get_xaxis_transform()
+    for row, (marks, text, ranges) in enumerate(rows):
+        curve, top = panel.curves[place[marks.key]], 1 - row * ROW
+        colour = TEXT_COLOURS[place[marks.key]]
+        spans = [[compress(curve.samples_at(step), linear) for step in steps] for steps in ranges]
+        for span in spans:
+            axes.plot(span, [top - 0.85 * ROW] * 2, transform=across, color=colour, lw=1.2, marker="|", ms=5)
+            if text.startswith("windows"):
+                axes.axvspan(span[0] - 0.004 * end, span[1] + 0.004 * end, color=colour, alpha=0.07, lw=0, zorder=0)
+        size = layout.font - 1.5
+        half = min(0.5, 0.27 * len(text) * size / 72 / layout.axes_inches[0]) * (end - start)  # of the text's width
+        middle = min(max((spans[0][0] + spans[-1][1]) / 2, start + half), end - half)
+        axes.text(middle, top - 0.1 * ROW, text, ha="center", va="top", transform=across, size=size, color=colour)
+
+
+def _stretches(axes: Axes, panel: Panel, linear: float) -> None:
+    """Parts of a curve that certainly rose or fell: broader, with a triangle in the middle that points there."""
+    place = places(panel)
+    for marks in panel.marks:
+        points = panel.curves[place[marks.key]].defined
+        for stretch in marks.stretches:
+            on = [p for p in points if stretch.start <= p.step <= stretch.end]
+            xs, ys = [compress(p.samples, linear) for p in on], [p.value or 0.0 for p in on]
+            colour = COLOURS[place[marks.key]]
+            axes.plot(xs, ys, color=colour, lw=8, alpha=0.45, solid_capstyle="butt", zorder=3.5)
+            if on:
+                marker, middle = "^" if stretch.direction == "rose" else "v", len(on) // 2
+                axes.plot(xs[middle], ys[middle], ls="", marker=marker, ms=9, mfc="white", mec=colour, zorder=6)
 
 
 def _strip(axes: Axes, panel: Panel, key: str, place: tuple[float, float], layout: Layout, linear: float) -> None:
@@ -178,9 +205,14 @@ def _reason(
 
 def _draw_references(axes: Axes, panel: Panel, linear: float) -> None:
     place = places(panel)
+    ends = axes.get_ylim()
     for line in panel.references:
         owned = line.owner in place
         colour = COLOURS[place[line.owner]] if owned else FAINT
+        if outside := side(line.value, ends):
+            edge, marker = (1.0, "^") if outside > 0 else (0.0, "v")
+            axes.plot(1, edge, transform=axes.transAxes, color=colour, marker=marker, ms=5, clip_on=False, zorder=5)
+            continue
         axes.axhline(line.value, color=colour, lw=0.9, ls=LINES[line.kind], zorder=1, alpha=0.6 if owned else 1.0)
         if line.spread:
             low, high = line.value - line.spread, line.value + line.spread
@@ -201,9 +233,12 @@ def _curve(axes: Axes, curve: Curve, index: int, linear: float) -> None:
     colour, nan = COLOURS[index % len(COLOURS)], float("nan")
     lows = [nan if p.value is None or p.low is None else p.low for p in curve.points]
     highs = [nan if p.value is None or p.high is None else p.high for p in curve.points]
+    values = [nan if p.value is None else p.value for p in curve.points]
+    if curve.behind:
+        axes.plot(xs, values, lw=0.8, color=colour, alpha=0.5, zorder=2)
+        return
     alpha = 0.20 if headline and not comparing else 0.10
     axes.fill_between(xs, lows, highs, color=colour, alpha=alpha, lw=0, zorder=2)
-    values = [nan if p.value is None else p.value for p in curve.points]
     look: dict[str, Any] = {"color": colour, "ms": 3.4 if headline else 2.6, "zorder": 4 if headline else 3}
     marker = MARKERS[index % len(MARKERS)]
     if alone := [i for i, p in enumerate(curve.points) if p.value is not None and _lonely(curve, i)]:
@@ -215,7 +250,7 @@ def _curve(axes: Axes, curve: Curve, index: int, linear: float) -> None:
     joined = [nan if i in lone else value for i, value in enumerate(values)]
     axes.plot(
         xs, joined, lw=1.9 if headline else 1.2,
-        ls="-" if comparing else DASHES[index % len(DASHES)], marker=marker if len(xs) <= 80 else "", **look,
+        ls=DASHES[index % len(DASHES)], marker=marker if len(xs) <= 80 else "", **look,
     )  # fmt: skip
 
 

@@ -1,58 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``curves.png`` and its one-column variant for narrow screens, drawn with matplotlib's Agg canvas."""
+"""``curves.png``, and the same figure as SVG or PDF, drawn with matplotlib."""
 
 from __future__ import annotations
 
 import io
+import itertools
+import re
+import string
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from html import escape
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
+from clip_align.errors import visible
 from clip_align.record.record import History
 from clip_align.record.schema import EventLine
 from clip_align.report.draw import draw
-from clip_align.report.labels import count, fitted, wrapped
+from clip_align.report.labels import count, fitted, number, wrapped
 from clip_align.report.name_labels import fitting, inches
-from clip_align.report.panels import Panel, panels
-from clip_align.report.score_variants import all_scores
+from clip_align.report.panels import Panel
 from clip_align.report.style import INK, MUTED, WIDE, Layout
 from clip_align.runs.folder import write_atomic
 
+SUFFIXES = (".png", ".svg", ".pdf")
 HEAD, FOOT = 0.30, 0.30  # inches above and below the panels
 
 
-def curves(history: History, path: Path, *, title: str = "", layout: Layout = WIDE) -> None:
-    """Write the figure of a run as PNG, atomically. Works with no evaluation at all.
+def write_figure(path: Path, drawn: Sequence[Panel], *, title: str, foot: str) -> None:
+    """Write the panels into a file, atomically, in the format that its ending names (`SUFFIXES`).
 
     Args:
-        history: the run's record.
         path: file to write.
-        title: first line; by default the run's name and how far it has come.
-        layout: sizes of the cells.
-    """
-    built = panels(all_scores(history))
-    write_atomic(path, png(built, title=title or run_title(history), layout=layout, foot=footnote(history)))
-
-
-@rc_context({"text.parse_math": False})  # a $ in a name or a reason is a $
-def png(drawn: Sequence[Panel], *, title: str, foot: str, layout: Layout = WIDE) -> bytes:
-    """The panels as PNG, in rows of ``layout.columns``; a row is as high as the names in it need.
-
-    Args:
-        drawn: panels in their order.
+        drawn: panels in their order; there may be none.
         title: one line above them, its end cut where it is too long.
         foot: small print below them.
-        layout: sizes of the cells.
     """
-    cells = [fitting(panel, layout).height for panel in drawn]
-    rows = [max(cells[i : i + layout.columns]) for i in range(0, len(cells), layout.columns)] or [layout.height]
+    write_atomic(path, image(drawn, title=title, foot=foot, suffix=path.suffix))
+
+
+# a $ in a name or a reason is a $; the salt makes the ids of an SVG the same each time
+@rc_context({"text.parse_math": False, "svg.hashsalt": "clip-align"})
+def image(drawn: Sequence[Panel], *, title: str, foot: str, suffix: str = ".png") -> bytes:
+    """The panels as an image; the same record gives the same bytes.
+
+    Args:
+        drawn, title, foot: as of `write_figure`.
+        suffix: ``.png``, ``.svg`` or ``.pdf``.
+    """
+    figure, buffer = _figure(drawn, title, foot, WIDE), io.BytesIO()
+    options: dict[str, dict[str, Any]] = {
+        ".png": {"pil_kwargs": {"compress_level": 5}},
+        ".svg": {"metadata": {"Date": None}},
+        ".pdf": {"metadata": {"Title": title, "CreationDate": None}},
+    }
+    figure.savefig(buffer, format=suffix[1:], **options[suffix])
+    return _named(buffer.getvalue(), title, drawn) if suffix == ".svg" else buffer.getvalue()
+
+
+def _named(svg: bytes, title: str, drawn: Sequence[Panel]) -> bytes:
+    """The SVG with a role, a title and a description, for those who cannot see it."""
+    words = " ".join(f"{panel.title}: {described(panel)}" for panel in drawn)
+    names = f"<title>{escape(visible(title))}</title><desc>{escape(visible(words))}</desc>"
+    return re.sub(rb"<svg ([^>]*)>", lambda m: b'<svg role="img" ' + m[1] + b">" + names.encode(), svg, count=1)
+
+
+def described(panel: Panel) -> str:
+    """A panel in words, for those who cannot see it."""
+    values = [f"{c.run or c.name} {number(c.defined[-1].value)}" for c in panel.curves if c.defined]
+    return f"Curves over samples seen; latest values: {', '.join(values) or 'undefined'}."
+
+
+def _figure(drawn: Sequence[Panel], title: str, foot: str, layout: Layout) -> Figure:
+    """The panels in rows of ``layout.columns`` cells; a row is as high as the names in it need."""
+    cells = cells_of(drawn)
+    grid = [_aligned(cells[i : i + layout.columns], layout) for i in range(0, len(cells), layout.columns)]
+    rows = [sum(cell.height for cell in row[0]) for row in grid] or [layout.height]
     foot = wrapped(foot, layout.note_characters * layout.columns, 5)
     size = (layout.columns * layout.width, sum(rows) + HEAD + FOOT + 0.14 * foot.count("\n"))
     figure = Figure(figsize=size, dpi=layout.dpi, facecolor="white")
@@ -64,16 +94,55 @@ def png(drawn: Sequence[Panel], *, title: str, foot: str, layout: Layout = WIDE)
     if not drawn:
         figure.text(0.5, 0.5, "no evaluation yet", ha="center", va="center", size=layout.font + 3, color=MUTED)
     linear = linear_samples(drawn)
-    for index, panel in enumerate(drawn):
+    layouts = [cell for row in grid for cell in row]
+    numbers = iter(numbered(drawn))
+    for index, (panels_in, sizes) in enumerate(zip(cells, layouts, strict=True)):
         row, column = divmod(index, layout.columns)
-        cell = replace(layout, height=rows[row])
-        width, height = cell.axes_inches
-        left, lower = column * cell.width + cell.left, HEAD + sum(rows[: row + 1]) - cell.bottom
-        box = (left / size[0], 1 - lower / size[1], width / size[0], height / size[1])
-        draw(figure.add_axes(box), panel, f"{index + 1}  {panel.title}", cell, linear)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 5})
-    return buffer.getvalue()
+        upper = HEAD + sum(rows[:row])
+        for panel, cell in zip(panels_in, sizes, strict=True):
+            width, height = cell.axes_inches
+            left, lower = column * cell.width + cell.left, upper + cell.height - cell.bottom
+            box = (left / size[0], 1 - lower / size[1], width / size[0], height / size[1])
+            draw(figure.add_axes(box), panel, next(numbers), cell, linear)
+            upper += cell.height
+    return figure
+
+
+def numbered(drawn: Sequence[Panel]) -> list[str]:
+    """Titles with a number for each family, and a letter where it has several panels: ``2b  Human alignment: …``."""
+    found, counted = [], Counter(panel.name for panel in drawn)
+    seen: Counter[str] = Counter()
+    for panel in drawn:
+        letter = string.ascii_lowercase[seen[panel.name] % 26] if counted[panel.name] > 1 else ""
+        seen[panel.name] += 1
+        found.append(f"{len(seen)}{letter}  {panel.title}")
+    return found
+
+
+def cells_of(drawn: Sequence[Panel]) -> list[tuple[Panel, ...]]:
+    """One panel a cell; two small ones that follow each other share one."""
+    cells: list[tuple[Panel, ...]] = []
+    for panel in drawn:
+        if panel.small and cells and len(cells[-1]) == 1 and cells[-1][0].small:
+            cells[-1] = (*cells[-1], panel)
+        else:
+            cells.append((panel,))
+    return cells
+
+
+def _aligned(cells: Sequence[tuple[Panel, ...]], layout: Layout) -> list[list[Layout]]:
+    """Layouts of the panels of a row of cells: all cells equally high, axes of whole cells on one line."""
+    found = [[fitting(panel, layout) for panel in cell] for cell in cells]
+    single = [cell[0] for cell in found if len(cell) == 1]
+    bottom = max((cell.bottom for cell in single), default=0.0)
+    axes = max((cell.height - cell.bottom for cell in single), default=0.0)  # with the title above them
+    height = max(bottom + axes, *(sum(c.height for c in cell) for cell in found))
+    return [
+        [replace(c, height=height * c.height / sum(x.height for x in cell)) for c in cell]
+        if len(cell) > 1
+        else [replace(cell[0], bottom=bottom, height=height)]
+        for cell in found
+    ]
 
 
 def started(history: History) -> EventLine | None:
@@ -115,6 +184,7 @@ def linear_samples(drawn: Sequence[Panel]) -> float:
 
     So the early evaluations do not lie on one another, and the second half of a run still has room for a fall.
     """
-    points = max((c.points for p in drawn for c in p.curves), key=len, default=())
-    apart = sorted(b.samples - a.samples for a, b in pairwise(points) if b.samples > a.samples)
+    of_scores = [p for p in drawn if not p.small] or drawn
+    points = max((c.points for p in of_scores for c in p.curves), key=len, default=())
+    apart = sorted(b.samples - a.samples for a, b in itertools.pairwise(points) if b.samples > a.samples)
     return max(2.0 * apart[len(apart) // 2], 1.0) if apart else 1.0

@@ -275,5 +275,5 @@ def _cut(word: str, room: float, measure: Callable[[str], float]) -> int:
     before_value = word.find("\xa0", 0, -1) + 1
     if 0 < before_value <= most:
         return before_value
-    joint = max(word.rfind(sign, 0, most) for sign in "-_/") + 1
+    joint = max(word.rfind(sign, 0, most) for sign in "-_/=") + 1
     return joint if 2 * joint > most else most

@@ -21,7 +21,6 @@ from clip_align.report.style import REFRESH_SECONDS
 from clip_align.runs.folder import RunFolder, read_provenance
 
 LIMIT_SECONDS = 5.0  # for the last redraw by the child, after which the parent draws itself
-NARROW_SECONDS = 60.0  # between two drawings of the variant for narrow screens: half of a redraw's cost
 APART = 2.0  # least time between two redraws, in times of the last one's CPU time: a third of a processor at most
 LONGEST_APART = 15.0  # seconds
 # Beside four busy processes on two cores the first figure took over 40 s at 10, and 21 s at 4; later ones 3 s.
@@ -78,16 +77,13 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[1])
     from clip_align.report.page import write
 
-    narrow: bytes | None = None
-    narrow_at = due = float("-inf")
+    due = float("-inf")
     while True:
         received = words()
         while not _ended(received) and (left := due - time.monotonic()) > 0:
             received = words(left)
-        start, worked = time.monotonic(), time.process_time()
-        if _ended(received) or start - narrow_at > NARROW_SECONDS:
-            narrow, narrow_at = None, start
-        narrow = write(folder, status=_status(received, folder), narrow=narrow)
+        worked = time.process_time()
+        write(folder, status=_status(received, folder))
         if _ended(received):
             return 0
         # By CPU time, not by the clock: on a busy machine a redraw takes long because it waits, not because it works.

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """``report.html``: one self-contained page about a run, made from its folder alone.
 
-While the run is under way the page reloads itself. It needs no network: images are inlined.
+While the run is under way the page reloads itself. It needs no network: its figure is SVG, drawn in it.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import shlex
 import time
@@ -22,12 +21,13 @@ from clip_align.record.lines import POSITION
 from clip_align.record.record import History, read
 from clip_align.record.schema import BenchmarkLine, ScoreEntry, VerdictLine, completed, score_key
 from clip_align.report import sentences
-from clip_align.report.figures import footnote, max_steps, png, run_title, started
+from clip_align.report.figures import SUFFIXES, footnote, max_steps, run_title, started, write_figure
 from clip_align.report.labels import count, duration, interval, number, short_home
 from clip_align.report.panels import Panel, panels
 from clip_align.report.score_curves import curve_of, shown_scores, tagged, tags
 from clip_align.report.score_variants import WORDS, all_scores
-from clip_align.report.style import NARROW, REFRESH_SECONDS
+from clip_align.report.style import REFRESH_SECONDS
+from clip_align.report.svg_figure import svg_cells
 from clip_align.runs.folder import RunFolder, read_provenance, run_status, write_atomic
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -41,21 +41,16 @@ def write(
     *,
     judge: bool = False,
     output: Path | None = None,
-    narrow: bytes | None = None,
     two_way: bool = False,
-) -> bytes:
-    """Write ``curves.png`` and ``report.html`` of a run, each atomically.
+) -> None:
+    """Write ``curves.png`` and ``report.html`` of a run, each atomically; or its figure alone.
 
     Args:
         folder: the run's.
         status: running, done, failed, interrupted or terminated; `run_status` where not given.
         judge: work out the verdicts that the record of an ended run lacks, from its items (seconds).
-        output: folder to write into, the run's own where not given.
-        narrow: an older figure (PNG) to be used again on narrow screens.
+        output: folder to write into, the run's own where not given; or a file (`figures.SUFFIXES`) for the figure.
         two_way: draw the scores whose interval is over other distortions or classes too, else in the table alone.
-
-    Returns:
-        The figure for narrow screens that was used, as PNG.
     """
     run = RunFolder(Path(folder))
     target = RunFolder(Path(output)) if output else run
@@ -65,14 +60,14 @@ def write(
         history = judged(history, run)
     if two_way:
         history = with_two_way(history)
-    built, title, foot = panels(history), run_title(history), footnote(history)
-    wide = png(built, title=title, foot=foot)
-    write_atomic(target.curves_png, wide)
-    narrow = narrow or png(built, title=title, foot=foot, layout=NARROW)
+    built, alone = panels(history), target.path.suffix in SUFFIXES
+    figure = target.path if alone else target.curves_png
+    write_figure(figure, built, title=run_title(history), foot=footnote(history))
+    if alone:
+        return
     here = target.path.resolve() == run.path.resolve()
     refresh = REFRESH_SECONDS if status == "running" and here else None  # nobody writes a copy again
-    write_atomic(target.report_html, page(run, history, built, (wide, narrow), status, refresh))
-    return narrow
+    write_atomic(target.report_html, page(run, history, built, status, refresh))
 
 
 def with_two_way(history: History) -> History:
@@ -110,7 +105,6 @@ def page(
     run: RunFolder,
     history: History,
     built: list[Panel],
-    images: tuple[bytes, bytes],
     status: str,
     refresh: int | None,
 ) -> str:
@@ -120,7 +114,6 @@ def page(
         run: the run's folder, for its configuration and provenance.
         history: its record, with variants described (`all_scores`).
         built: the panels of the figure.
-        images: the figure as PNG, wide and in one column.
         status: running, done, failed, interrupted, terminated or unknown.
         refresh: seconds until the page reloads itself, None: never.
     """
@@ -133,9 +126,8 @@ def page(
         status=status,
         refresh=refresh,
         facts=_facts(history, status),
-        wide=inline(images[0]),
-        narrow=inline(images[1]),
-        alternative=alternative(built),
+        cells=svg_cells(built),
+        foot=footnote(history),
         verdicts=verdicts,
         notes=[] if verdicts else sentences.live_notes(history),
         no_verdict=_no_verdict(history, run, verdicts, status),
@@ -235,15 +227,6 @@ def _directions(benchmark: BenchmarkLine) -> list[tuple[str, list[str]]]:
     return list(labels.items())
 
 
-def alternative(built: list[Panel]) -> str:
-    """The figure in words, for those who cannot see it."""
-    parts = []
-    for panel in built:
-        values = [f"{c.name} {number(c.defined[-1].value)}" for c in panel.curves if c.defined]
-        parts.append(f"{panel.title}: {', '.join(values) or 'undefined'}")
-    return "Curves over samples seen; latest values. " + ". ".join(parts)
-
-
 def _facts(history: History, status: str) -> list[tuple[str, str]]:
     """How far the run is, and what it took: of a run that has ended, the whole time that its record covers."""
     last = max((*history.train[-1:], *history.evaluations[-1:]), key=lambda x: x["global_step"], default=None)
@@ -288,11 +271,6 @@ def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value or "")
-
-
-def inline(png_bytes: bytes) -> str:
-    """A PNG as a data address."""
-    return "data:image/png;base64," + base64.b64encode(png_bytes).decode("ascii")
 
 
 def _text(path: Path) -> str:

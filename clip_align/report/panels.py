@@ -2,18 +2,30 @@
 """What a figure of a run shows: panels of curves and reference lines, taken from the record alone.
 
 Nothing here draws. There is a panel for each family, those of the paper (arXiv 2508.09814) first and in its order:
-accuracy, human alignment, texture bias, loss of accuracy under noise. A benchmark may name another panel.
+accuracy, human alignment, texture bias, loss of accuracy under noise. A benchmark may name another panel. Loss and
+logit scale of the training come last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from clip_align.record.record import History
-from clip_align.record.schema import SHOWN, BenchmarkLine, ScoreEntry, family_of, measured, name_of
-from clip_align.report.score_curves import Curve, Gap, Point, curve_of, gaps_of, tagged, tags
+from clip_align.record.schema import SHOWN, BenchmarkLine, ScoreEntry, family_of, name_of
+from clip_align.report.labels import number
+from clip_align.report.reference_lines import (
+    Bound,
+    Member,
+    Reference,
+    benchmark_names,
+    levels,
+    references,
+    relative_bounds,
+)
+from clip_align.report.score_curves import Curve, Gap, Point, benchmark_of, curve_of, gaps_of, tagged, tags
+from clip_align.report.verdict_marks import Marks, Steps, marks_of
 
 TITLES = {  # in the order of the panels; others follow under their own names
     "zero_shot": "Zero-shot accuracy",
@@ -25,58 +37,24 @@ TITLES = {  # in the order of the panels; others follow under their own names
 }
 FORMER = {"accuracy": "zero_shot", "alignment": "human"}  # names of panels in records of release 0.1
 FORMER_DEFAULT = {"similarity": "alignment", "saliency": "alignment"}  # panels of families in these records
+TRAINING = (  # key, name, title and note of the small panels
+    ("train/loss", "loss", "Training loss", "nats, mean since the line before"),
+    ("train/logit_scale", "logit scale", "Logit scale", "factor on the cosines, 1 / temperature"),
+)
 MOST_CURVES = 8  # in one panel: as many as there are colours
 MOST_NAMES = 22  # of curves and lines beside one panel, where several benchmarks share it
 
-Kind = Literal["chance", "baseline", "ceiling"]
-Member = tuple[BenchmarkLine, ScoreEntry]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A horizontal line; ``spread`` is one standard deviation, where the value is a mean.
-
-    ``keys`` are the full keys of the scores it belongs to. Where the panel has several headlines, ``owner`` is the key
-    of the one whose colour it has, and ``tag`` what names it (its benchmark); both are empty for a line of all.
-    """
-
-    label: str
-    value: float
-    kind: Kind
-    keys: tuple[str, ...] = ()
-    spread: float | None = None
-    owner: str = ""
-    tag: str = ""
-
-    @property
-    def name(self) -> str:
-        """Label and tag."""
-        return tagged(self.label, self.tag)
-
-
-@dataclass(frozen=True)
-class Bound:
-    """The upper limit of a curve that moves with accuracy, as (samples, value)."""
-
-    label: str
-    points: tuple[tuple[int, float], ...]
-
-
-@dataclass(frozen=True)
-class Peak:
-    """The range in which the peak of the headline ``key`` lies, in samples, once a verdict exists."""
-
-    key: str
-    start: int
-    end: int
+BracketRow = tuple[Marks, str, tuple[Steps, ...]]
 
 
 @dataclass(frozen=True)
 class Panel:
     """Everything one panel draws.
 
-    ``note`` says what is re-made or a stand-in. ``gaps`` are stretches in which a headline has no value. ``axis`` are
-    the limits that no interval widens.
+    ``note`` says what is re-made or a stand-in. ``gaps`` are stretches in which a leading curve has no value. ``axis``
+    are the limits that no interval widens. ``marks`` are those of the verdicts about its curves. ``context``:
+    sentences about what others report, below the panel. A ``small`` one has half the height, and shares a cell with
+    the next.
     """
 
     name: str
@@ -87,24 +65,39 @@ class Panel:
     gaps: tuple[Gap, ...] = ()
     axis: tuple[float, float] = (0.0, 1.0)
     bounds: tuple[Bound, ...] = ()
-    peaks: tuple[Peak, ...] = ()
+    marks: tuple[Marks, ...] = ()
+    context: tuple[str, ...] = ()
+    small: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to draw, nor a stretch that says why."""
+        return not self.gaps and not any(curve.defined for curve in self.curves)
 
 
 def panels(history: History) -> list[Panel]:
-    """The panels of a run, those without a benchmark left out; only the loss where a run has none at all."""
-    found: dict[str, list[Member]] = {name: [] for name in TITLES}
+    """The panels of a run, those without a benchmark left out, and small ones of its loss and logit scale at the end.
+
+    A companion with a verdict of its own has a panel of its own, as large as its headline's: on one axis with it
+    neither's changes could be seen.
+    """
+    found: dict[tuple[str, str], list[Member]] = {(name, ""): [] for name in TITLES}
     for benchmark in history.benchmarks.values():
         for score in benchmark["scores"]:
             if score["role"] in SHOWN:
-                found.setdefault(_panel_of(benchmark, score), []).append((benchmark, score))
+                key = (_panel_of(benchmark, score), _apart(benchmark, score))
+                found.setdefault(key, []).append((benchmark, score))
     built = []
-    for name, members in found.items():
+    order = {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in found))}
+    for (name, apart), members in sorted(found.items(), key=lambda item: order[item[0][0]]):
         parts = _parts(members)
         title = TITLES.get(name, name.replace("_", " ").capitalize())
-        for number, part in enumerate(parts, 1):
-            of = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
+        if apart and parts:
+            title += f": {next(s['label'] for _, s in members if _leads(s))}"
+        for place, part in enumerate(parts, 1):
+            of = f" ({place} of {len(parts)})" if len(parts) > 1 else ""
             built.append(_panel(name, title + of, part, history))
-    return built or _loss(history)
+    return [*built, *_training(history, small=bool(built))]
 
 
 def note_of(benchmarks: Iterable[BenchmarkLine]) -> str:
@@ -130,6 +123,20 @@ def _panel_of(benchmark: BenchmarkLine, score: ScoreEntry) -> str:
     return name
 
 
+def _apart(benchmark: BenchmarkLine, score: ScoreEntry) -> str:
+    """Name of the companion with a verdict that a score is, or is another form of (``…_two_way``); empty for others."""
+    for other in benchmark["scores"]:
+        if other["role"] == "companion" and other["flat_margin"] is not None:
+            name = other["name"]
+            if score["name"] == name or score["name"].startswith((f"{name}_", f"{name}@")):
+                return name
+    return ""
+
+
+def _leads(score: ScoreEntry) -> bool:
+    return score["role"] == "headline" or score["flat_margin"] is not None
+
+
 def _parts(members: Sequence[Member]) -> list[list[Member]]:
     """The members of a panel in as many parts as their number needs; a benchmark is divided only if it must be."""
     by_benchmark: dict[str, list[Member]] = {}
@@ -137,7 +144,7 @@ def _parts(members: Sequence[Member]) -> list[list[Member]]:
         by_benchmark.setdefault(member[0]["key"], []).append(member)
     parts: list[list[Member]] = []
     for group in by_benchmark.values():
-        ordered = sorted(group, key=lambda m: m[1]["role"] != "headline")  # stable: headlines first
+        ordered = sorted(group, key=lambda m: not _leads(m[1]))  # stable: leading ones first
         together = [*parts[-1], *ordered] if parts else ordered
         if parts and len(together) <= MOST_CURVES and sum(map(_names_needed, together)) <= MOST_NAMES:
             parts[-1] = together
@@ -147,148 +154,81 @@ def _parts(members: Sequence[Member]) -> list[list[Member]]:
 
 
 def _names_needed(member: Member) -> int:
-    """How many names a score has beside its panel: its own, and those of a headline's lines."""
+    """How many names a score has beside its panel: its own, and those of a leading one's lines."""
     score = member[1]
-    return 1 + (len(list(_levels(score))) if score["role"] == "headline" else 0)
+    return 1 + (len(list(levels(score))) if _leads(score) else 0)
 
 
 def _panel(name: str, title: str, members: list[Member], history: History) -> Panel:
-    members = sorted(members, key=lambda m: m[1]["role"] != "headline")
-    curves = _distinct([curve_of(history, b, s) for b, s in members])
-    leading = [c for c in curves if c.role == "headline"] or list(curves[:1])
+    members = sorted(members, key=lambda m: not _leads(m[1]))
+    leading = {id(s) for _, s in members if _leads(s)} or {id(members[0][1])}
+    curves = _distinct([replace(curve_of(history, b, s), leads=id(s) in leading) for b, s in members])
     return Panel(
         name=name,
         title=title,
         note=note_of({b["key"]: b for b, _ in members}.values()),
         curves=curves,
-        references=tuple(_references(members, curves, leading)),
-        gaps=tuple(gap for curve in leading for gap in gaps_of(curve)),
+        references=tuple(references(members, curves)),
+        gaps=tuple(gap for curve in curves if curve.leads for gap in gaps_of(curve)),
         axis=(min(s["axis"][0] for _, s in members), max(s["axis"][1] for _, s in members)),
-        bounds=tuple(_relative_bounds(members, curves, history)),
-        peaks=tuple(peak for curve in leading if (peak := _peak(curve, history))),
+        bounds=tuple(relative_bounds(members, curves, history)),
+        marks=tuple(_marks(curves, history)),
+        context=tuple(dict.fromkeys(_context(score) for _, score in members if score["context"])),
     )
+
+
+def bracket_rows(panel: Panel) -> Iterator[BracketRow]:
+    """What is bracketed along the top of a panel, a row for each: the verdict's marks, words, and ranges of steps."""
+    for marks in panel.marks:
+        tag = tag_of(panel, marks.key)
+        if marks.windows:
+            yield marks, tagged("windows compared", tag), marks.windows
+        if marks.peak:
+            yield marks, tagged("range of the peak", tag), (marks.peak,)
+
+
+def tag_of(panel: Panel, key: str) -> str:
+    """What tells the marks of the score ``key`` from those of another in the panel; empty for the only ones."""
+    return next((c.tag for c in panel.curves if c.key == key), "") if len(panel.marks) > 1 else ""
+
+
+def _context(score: ScoreEntry) -> str:
+    """``For comparison, on TID2013's own images: CLIP .719; level alone .744.``"""
+    values = "; ".join(f"{name} {number(value, 3)}" for name, value in score["context"].items())
+    source = f", {score['context_source']}" if score["context_source"] else ""
+    return f"For comparison{source}: {values}."
+
+
+def _marks(curves: Sequence[Curve], history: History) -> Iterator[Marks]:
+    """Those of the last verdict about each curve: of a resumed run the last one counts."""
+    last = {verdict["score"]: verdict for verdict in history.verdicts}
+    for curve in curves:
+        if curve.key in last:
+            yield marks_of(last[curve.key])
 
 
 def _distinct(curves: Sequence[Curve]) -> tuple[Curve, ...]:
-    """Curves with tags: where headlines of several benchmarks share the panel, and where labels are the same."""
+    """Curves with tags: where leading ones of several benchmarks share the panel, and where labels are the same."""
     found = tags([(c.label, c.key) for c in curves])
-    owners = list(dict.fromkeys(_benchmark_of(c.key) for c in curves))
-    if len({_benchmark_of(c.key) for c in curves if c.role == "headline"}) > 1:
-        names = dict(zip(owners, _names(owners), strict=True))
-        found = [tag or names[_benchmark_of(c.key)] for c, tag in zip(curves, found, strict=True)]
+    owners = list(dict.fromkeys(benchmark_of(c.key) for c in curves))
+    if len({benchmark_of(c.key) for c in curves if c.leads}) > 1:
+        names = dict(zip(owners, benchmark_names(owners), strict=True))
+        found = [tag or names[benchmark_of(c.key)] for c, tag in zip(curves, found, strict=True)]
     return tuple(replace(c, tag=tag) for c, tag in zip(curves, found, strict=True))
 
 
-def _benchmark_of(key: str) -> str:
-    return key.rpartition("/")[0]
+def _training(history: History, *, small: bool) -> Iterator[Panel]:
+    """Panels of loss and logit scale; ``small`` beside those of benchmarks."""
+    for key, name, title, note in TRAINING:
+        points = tuple(
+            Point(line["global_step"], line["samples_seen"], _number(line[key]))  # type: ignore[literal-required]
+            for line in history.train
+            if key in line
+        )
+        if any(point.value is not None for point in points):
+            curve = Curve(key, name, "headline", points, leads=True)
+            yield Panel("training", title, note, (curve,), axis=(-math.inf, math.inf), small=small)
 
 
-def _names(benchmarks: Sequence[str]) -> list[str]:
-    """The benchmarks' names, or their whole keys where two have the same name."""
-    names = [name_of(key) for key in benchmarks]
-    return names if len(set(names)) == len(names) else list(benchmarks)
-
-
-def _references(members: Sequence[Member], curves: Sequence[Curve], leading: Sequence[Curve]) -> Iterator[Reference]:
-    """Chance of all curves, each value once; ceilings and baselines of each headline."""
-    several = len(leading) > 1
-    chances: dict[float, list[Curve]] = {}
-    for (_, score), curve in zip(members, curves, strict=True):
-        if score["chance"] is not None:
-            chances.setdefault(round(score["chance"], 6), []).append(curve)
-    first = {_benchmark_of(c.key): c.key for c in reversed(leading)}  # headline of each benchmark
-    for value, sharing in chances.items():
-        if len(chances) == 1 and (len(sharing) > 1 or len(members) == 1):
-            label = "chance"
-        else:
-            label = f"chance: {', '.join(dict.fromkeys(_names_by_chance(sharing, chances)))}"
-        owners = {c.key if c in leading else first.get(_benchmark_of(c.key), "") for c in sharing}
-        owner = owners.pop() if several and len(owners) == 1 else ""
-        yield Reference(label, value, "chance", tuple(c.key for c in sharing), owner=owner)
-    tags_of = dict(zip((c.key for c in leading), _tags_of_leading(leading), strict=True))
-    for (_, score), curve in zip(members, curves, strict=True):
-        if curve.key in tags_of:
-            owner = curve.key if several else ""
-            for line in _levels(score):
-                yield replace(line, keys=(curve.key,), owner=owner, tag=tags_of[curve.key])
-
-
-def _names_by_chance(sharing: Sequence[Curve], chances: Mapping[float, Sequence[Curve]]) -> Iterator[str]:
-    """What names those who share a chance: their benchmark where all its scores do, else each score."""
-    for curve in sharing:
-        key = _benchmark_of(curve.key)
-        values = [v for v, curves in chances.items() if any(_benchmark_of(c.key) == key for c in curves)]
-        several = len({_benchmark_of(c.key) for curves in chances.values() for c in curves}) > 1
-        yield name_of(key) if several and len(values) == 1 else curve.name
-
-
-def _tags_of_leading(leading: Sequence[Curve]) -> list[str]:
-    """What names the lines of each headline: its benchmark, or its label where a benchmark has several."""
-    if len(leading) == 1:
-        return [""]
-    owners = [_benchmark_of(c.key) for c in leading]
-    if len(set(owners)) == len(owners):
-        return _names(owners)
-    return [c.name for c in leading]
-
-
-def _levels(score: ScoreEntry) -> Iterator[Reference]:
-    """Ceilings and baselines of a score; what ends in `` sd`` is the spread of the one before it."""
-    for label, value in score["ceilings"].items():
-        yield Reference(label, value, "ceiling")
-    baselines = score["baselines"]
-    for label, value in baselines.items():
-        if not label.endswith((" sd", "_sd")):
-            spread = baselines.get(f"{label} sd", baselines.get(f"{label}_sd"))
-            yield Reference(label.replace("_", " "), value, "baseline", spread=spread)
-
-
-def _relative_bounds(members: Sequence[Member], curves: Sequence[Curve], history: History) -> Iterator[Bound]:
-    """Upper limit 1 - chance / clean accuracy of a relative drop: it rises with nothing changing but accuracy.
-
-    One for each benchmark that has such a drop; a benchmark's own value (`relative_drop_limit`) goes first.
-    """
-    done: set[str] = set()
-    for (benchmark, score), curve in zip(members, curves, strict=True):
-        key = benchmark["key"]
-        if key in done or not score["name"].startswith("relative_drop") or "@" in score["name"]:
-            continue
-        chance = next((s["chance"] for s in benchmark["scores"] if s["name"] == "accuracy_clean"), None)
-        values = []
-        for line in history.evaluations:
-            noted, clean = measured(line, f"{key}/relative_drop_limit"), measured(line, f"{key}/accuracy_clean")
-            limit = noted.value if noted else None
-            if limit is None and chance is not None and clean and clean.value is not None and clean.value > chance:
-                limit = 1 - chance / clean.value
-            if limit is not None:
-                values.append((line["samples_seen"], limit))
-        if values:
-            done.add(key)
-            yield Bound(f"limit of {curve.name}", tuple(values))
-
-
-def _peak(curve: Curve, history: History) -> Peak | None:
-    """Range of samples in which the headline's peak lies; None without a verdict about it."""
-    last = max(curve.points, key=lambda p: p.step, default=None)
-    if last is None or last.step == 0:
-        return None
-    batch = last.samples / last.step
-    for verdict in reversed(history.verdicts):  # of a resumed run the last one counts
-        start, end = verdict["peak_from"], verdict["peak_to"]
-        if verdict["score"] == curve.key and start is not None and end is not None:
-            return Peak(curve.key, round(start * batch), round(end * batch))
-    return None
-
-
-def _loss(history: History) -> list[Panel]:
-    """A run without benchmarks still has its training loss."""
-    points = tuple(
-        Point(line["global_step"], line["samples_seen"], line["train/loss"])
-        for line in history.train
-        if "train/loss" in line
-    )
-    if not points:
-        return []
-    top = max((p.value for p in points if p.value is not None), default=1.0)
-    curve = Curve("train/loss", "loss", "headline", points)
-    return [Panel("loss", "Training loss", "this run has no benchmarks", (curve,), axis=(0.0, top))]
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None

@@ -10,32 +10,87 @@ from typing import Any
 from clip_align.errors import visible
 from clip_align.runs.folder import RunFolder
 
-MOST_KEYS = 3  # in a label; runs that differ in more are called by their names
+MOST_KEYS = 3  # in a label
 NOT_OF_TRAINING = ("name", "paths", "tracker", "resume", "dry_run")  # differ without another result
+SEED = "seed"
+
+Options = Mapping[str, str]
 
 
 def run_labels(folders: Sequence[Path]) -> list[str]:
-    """A label for each run, all different: ``seed=1``, ``lr=0.001, seed=1``; names where these would be the same."""
+    """A label for each run, all different: ``seed=1``, ``optimizer.lr=0.001, seed=1``.
+
+    Runs that differ in more than `MOST_KEYS` keys are called by their names; the members of a sweep, whose names are
+    numbers, by as many keys as tell most of them apart. Names where the configurations are the same, or one is missing.
+    """
     names, configs = run_names(folders), [_options(folder) for folder in folders]
-    keys = [key for key in dict.fromkeys(k for c in configs for k in c) if len({c.get(key) for c in configs}) > 1]
-    if not 0 < len(keys) <= MOST_KEYS or not all(configs):
+    keys = _differing(configs)
+    if not keys or not all(configs):
         return names
-    shorts = [key.rpartition(".")[2] for key in keys]
-    words = [short if shorts.count(short) == 1 else key for key, short in zip(keys, shorts, strict=True)]
-    labels = [", ".join(f"{w}={c.get(k, 'null')}" for w, k in zip(words, keys, strict=True)) for c in configs]
+    if len(keys) > MOST_KEYS:
+        if not any(_numbered(folder) for folder in folders):
+            return names
+        keys = _telling(keys, configs)
+    labels = [_label(keys, config) for config in configs]
     return [
-        visible(label) if labels.count(label) == 1 else f"{visible(label)} ({name})"
-        for label, name in zip(labels, names, strict=True)
+        label if labels.count(label) == 1 else f"{label} ({name})" for label, name in zip(labels, names, strict=True)
     ]
 
 
+def seed_groups(folders: Sequence[Path]) -> list[str]:
+    """For each run, what it and the others are called that differ in the seed alone; empty where there are none.
+
+    ``mean of 4 seeds``, or ``optimizer.schedule=constant, mean of 4 seeds`` where there are several such groups.
+    """
+    configs = [_options(folder) for folder in folders]
+    without = [{key: value for key, value in config.items() if key != SEED} for config in configs]
+    keys = _differing(without)
+    keys = keys if len(keys) <= MOST_KEYS else _telling(keys, without)
+    found = []
+    for config, rest in zip(configs, without, strict=True):
+        seeds = {c.get(SEED) for c, other in zip(configs, without, strict=True) if other == rest}
+        label = _label(keys, rest)
+        several = f"{label}, mean of {len(seeds)} seeds" if label else f"mean of {len(seeds)} seeds"
+        found.append(several if config and len(seeds) > 1 else "")
+    return found
+
+
 def run_names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the folders' paths that differ."""
+    """The shortest ends of the folders' paths that differ; of a sweep's member with the sweep's name."""
     parts = [folder.resolve().parts for folder in folders]
-    depth = 1
+    depth = 1 + any(_numbered(folder) for folder in folders)
     while depth < max(map(len, parts)) and len({p[-depth:] for p in parts}) < len(set(parts)):
         depth += 1
     return [visible("/".join(p[-depth:])) for p in parts]
+
+
+def _numbered(folder: Path) -> bool:
+    return folder.resolve().name.isdigit()
+
+
+def _differing(configs: Sequence[Options]) -> list[str]:
+    """Keys that do not have the same value everywhere, in the order of the first configuration that has them."""
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return [key for key in keys if len({config.get(key) for config in configs}) > 1]
+
+
+def _telling(keys: Sequence[str], configs: Sequence[Options]) -> list[str]:
+    """At most `MOST_KEYS` of the keys: each the one that tells most runs apart beside those before it."""
+    chosen: list[str] = []
+
+    def told_apart(key: str) -> int:
+        return len({tuple(config.get(k) for k in (*chosen, key)) for config in configs})
+
+    for _ in range(MOST_KEYS):
+        best = max(keys, key=told_apart)  # the first of several
+        if chosen and told_apart(best) == told_apart(chosen[-1]):
+            break
+        chosen.append(best)
+    return [key for key in keys if key in chosen]
+
+
+def _label(keys: Sequence[str], config: Options) -> str:
+    return visible(", ".join(f"{key}={config.get(key, 'null')}" for key in keys))
 
 
 def _options(folder: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,7 +41,9 @@ class Curve:
     """A score over training.
 
     ``key`` is its full key. ``tag`` distinguishes it from another curve of the same label (its benchmark's name).
-    Where runs are compared, ``run`` is its run's label and ``place`` its place among them.
+    ``leads``: it is what its panel is about, and the panel shows its reference lines and gaps.
+    Where runs are compared, ``run`` is its run's label and ``place`` its place among them; ``behind``: it is one of
+    several seeds, behind their mean.
     """
 
     key: str
@@ -50,6 +53,8 @@ class Curve:
     tag: str = ""
     run: str = ""
     place: int = 0
+    leads: bool = False
+    behind: bool = False
 
     @property
     def defined(self) -> list[Point]:
@@ -60,6 +65,15 @@ class Curve:
     def name(self) -> str:
         """Label and tag."""
         return tagged(self.label, self.tag)
+
+    def samples_at(self, step: int) -> int:
+        """Samples seen at an optimizer step, between evaluations in proportion; at the ends those of the nearest."""
+        at = bisect_left(self.points, step, key=lambda p: p.step)
+        if at == len(self.points) or self.points[at].step == step or at == 0:
+            return self.points[min(at, len(self.points) - 1)].samples if self.points else 0
+        before, after = self.points[at - 1], self.points[at]
+        part = (step - before.step) / (after.step - before.step)
+        return round(before.samples + part * (after.samples - before.samples))
 
 
 @dataclass(frozen=True)
@@ -94,7 +108,7 @@ def tags(labels: Sequence[tuple[str, str]]) -> list[str]:
     found = []
     for label, key in labels:
         same = [k for other, k in labels if other == label]
-        forms = (_benchmark_name, _benchmark_key, str)
+        forms = (_benchmark_name, benchmark_of, str)
         form = next((f for f in forms if len(set(map(f, same))) == len(same)), str)
         found.append(form(key) if len(same) > 1 else "")
     return found
@@ -104,7 +118,8 @@ def _benchmark_name(key: str) -> str:
     return key.split("/")[1] if key.count("/") > 1 else key
 
 
-def _benchmark_key(key: str) -> str:
+def benchmark_of(key: str) -> str:
+    """``human/tid2013_remade`` of ``human/tid2013_remade/srocc``."""
     return key.rpartition("/")[0]
 
 

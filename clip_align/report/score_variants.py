@@ -42,6 +42,7 @@ def _variant(score: ScoreEntry, name: str) -> ScoreEntry:
         "role": "companion" if score["role"] == "headline" else "detail",
         "baselines": {},
         "ceilings": {},
+        "context": {},
         "flat_margin": None,
     }
 

@@ -9,9 +9,10 @@ from types import ModuleType
 
 import pytest
 
+from clip_align.commands import report
 from clip_align.commands.report import main
 from clip_align.errors import UserError
-from clip_align.report import compare
+from clip_align.report import compare, figures
 
 
 def test_one_run_by_name_writes_into_it(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -116,3 +117,21 @@ def test_a_sweep_is_its_runs(tmp_path: Path, synthetic: ModuleType, monkeypatch:
     assert compared == [both, both, [f"{tmp_path.name}/b", *both]]
     with pytest.raises(UserError, match="no run of this name"):
         main(["seed", f"paths.runs={tmp_path}"])
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+def test_the_figure_alone_in_a_format_for_print(
+    tmp_path: Path, synthetic: ModuleType, capsys: pytest.CaptureFixture[str], names: list[str]
+) -> None:
+    runs = [synthetic.run(tmp_path / name, last=60) for name in ("a", "b")]
+    for suffix, begins in ((".svg", b"<?xml"), (".pdf", b"%PDF"), (".png", b"\x89PNG")):
+        file = tmp_path / "out" / f"figure{suffix}"
+        assert main([*names, f"paths.runs={tmp_path}", f"output={file}"]) == 0
+        assert file.read_bytes().startswith(begins)
+        assert capsys.readouterr().out == f"figure: {file}\n"
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert not any((run / "report.html").exists() for run in runs)
+
+
+def test_the_figures_formats_are_those_that_can_be_written() -> None:
+    assert report.SUFFIXES == figures.SUFFIXES

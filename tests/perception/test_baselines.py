@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,13 @@ FARTHEST_DB = {
     22: (-0.43, 0.28),
 }
 CONTRAST = 17
+PUBLISHED = {  # column of ZS-IQA's table; a distance, or None: the level
+    "CLIP ViT-B/32, all blocks": "clip_vitb32_l2",
+    "CLIP ViT-B/32, projection": "embed_clip_vitb32_cos",
+    "CLIP RN50, all blocks": "clip_rn50_cos",
+    "CLIP RN50, projection": "embed_clip_rn50_cos",
+    "level alone": None,
+}
 SHARED_WITH_TID2008 = (1, 2, 3, 5, 6, 7, 8, 10, 11, 16, 17)
 
 
@@ -244,3 +252,24 @@ def test_replication_ceiling(shared_data: Path) -> None:
     assert len(then) == 24 * 11 * 4
     found = both(np.array(then), np.array(again), np.array(level))
     assert found == pytest.approx(baselines.CEILINGS["replication (TID2008)"], abs=1e-3)
+
+
+def test_what_trained_clips_reach_is_computed_from_their_published_distances(shared_data: Path) -> None:
+    with (shared_data / "zsiqa" / "tid2013.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = [re.fullmatch(r"[iI](\d+)_(\d+)_(\d)\.bmp", row["distorted"], re.IGNORECASE) for row in rows]
+    of = pairs()
+    wanted = set(zip(of.reference.tolist(), of.type.tolist(), of.level.tolist(), strict=True))
+    kept = [
+        (row, key) for row, m in zip(rows, names, strict=True) if m and (key := tuple(map(int, m.groups()))) in wanted
+    ]
+    assert len(kept) == 1920
+    opinion = np.array([-float(row["mos"]) for row, _ in kept])  # there higher = worse
+    level = np.array([key[2] for _, key in kept])
+    assert set(PUBLISHED) == set(baselines.TRAINED_CLIPS)
+    for label, column in PUBLISHED.items():
+        values = -np.array([float(row[column]) if column else key[2] for row, key in kept])
+        pooled, within = baselines.TRAINED_CLIPS[label]
+        assert srocc(values, opinion) == pytest.approx(pooled, abs=1e-3), label
+        if within is not None:
+            assert within_level_srocc(values, opinion, level) == pytest.approx(within, abs=1e-3), label

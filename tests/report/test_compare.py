@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from clip_align.report import compare
 from clip_align.report.draw import draw
+from clip_align.report.overlay import mean_points
+from clip_align.report.score_curves import Curve, Point
 from clip_align.report.style import COLOURS, WIDE
 
 
@@ -19,11 +21,16 @@ def folders(tmp_path: Path, synthetic: ModuleType) -> list[Path]:
 
 def test_runs_lie_on_top_of_each_other_in_the_same_panels(folders: list[Path]) -> None:
     built = compare.overlaid(compare.read_runs(folders))
-    assert [p.name for p in built] == ["zero_shot", "human", "texture", "noise"]
-    assert [c.run for c in built[1].curves] == ["seed=0", "seed=1", "seed=2"]
+    assert [p.name for p in built] == ["zero_shot", "human", "human", "texture", "noise", "training", "training"]
+    assert [(c.run, c.behind) for c in built[1].curves] == [
+        ("mean of 3 seeds", False),
+        ("seed=0", True),
+        ("seed=1", True),
+        ("seed=2", True),
+    ]
     assert {c.key for c in built[1].curves} == {"human/tid2013_remade/srocc"}
     assert "level alone" in {r.label for r in built[1].references}
-    assert built[2].references == ()  # the chance of hits is not that of the bias
+    assert built[3].references == ()  # the chance of hits is not that of the bias
     assert built[0].note == "world · no human data · rendered shapes, not photographs · clean"
 
 
@@ -34,8 +41,8 @@ def test_another_version_of_a_benchmark_is_another_panel(tmp_path: Path, synthet
         synthetic.run(tmp_path / "b", last=60, chosen=newer),
     ]
     built = compare.overlaid(compare.read_runs(runs))
-    assert [p.note.rsplit(" · ", 1)[1] for p in built] == ["version 1", "version 2"]
-    assert [[c.run for c in p.curves] for p in built] == [["a"], ["b"]]
+    assert [p.note.rsplit(" · ", 1)[1] for p in built[:2]] == ["version 1", "version 2"]
+    assert [[c.run for c in p.curves] for p in built] == [["a"], ["b"], ["a", "b"], ["a", "b"]]
 
 
 def test_versions_of_a_benchmark_share_no_row(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -57,12 +64,12 @@ def test_a_run_has_the_same_colour_in_every_panel(tmp_path: Path, synthetic: Mod
         synthetic.run(tmp_path / "a", last=60, chosen=benchmarks[:1]),
         synthetic.run(tmp_path / "b", last=60, chosen=benchmarks[:2]),
     ]
-    accuracy, alignment = compare.overlaid(compare.read_runs(runs))
+    accuracy, alignment, *_ = compare.overlaid(compare.read_runs(runs))
     colours = []
     for panel in (accuracy, alignment):
         axes = Figure().add_axes((0.1, 0.1, 0.5, 0.5))
         draw(axes, panel, "", WIDE, 1.0)
-        colours.append([line.get_color() for line in axes.lines if line.get_marker() != "None"])
+        colours.append([line.get_color() for line in axes.lines if len(line.get_xdata()) > 2])
     assert colours == [list(COLOURS[:2]), [COLOURS[1]]]
 
 
@@ -79,7 +86,7 @@ def test_page_and_figure(tmp_path: Path, folders: list[Path]) -> None:
     assert '<a href="../../runs/seed-0/report.html">seed=0</a>' in text
     assert "human/tid2013_remade/within_level_srocc" in text
     assert "at least three seeds" in text
-    assert "<script" not in text
+    assert text.count("<script") == 1 + text.count('<script type="application/json">')
 
 
 def test_links_to_runs_hold_whatever_their_folders_are_called(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -106,7 +113,7 @@ def test_a_sweep_is_shown_by_its_seeds_and_names_its_folders(tmp_path: Path, syn
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     for n in range(2):
         assert f"<h3>seed={n + 1}" in text
-        assert f"<dt>run</dt><dd>{n}</dd>" in text
+        assert f"<dt>run</dt><dd>sweep/{n}</dd>" in text
         assert f"<th>seed={n + 1}</th>" in text
 
 
@@ -115,3 +122,48 @@ def test_reference_lines_of_a_comparison_have_no_runs_colour(tmp_path: Path, syn
     built = compare.overlaid(compare.read_runs(runs))
     assert all((r.owner, r.tag) == ("", "") for panel in built for r in panel.references)
     assert {c.key for p in built for c in p.curves} >= {"human/kadid10k/srocc", "human/tid2013_remade/srocc"}
+
+
+def points(*values: float | None, low: float = 0.0) -> Curve:
+    found = [Point(10 * i, 640 * i, v, low, 1.0) for i, v in enumerate(values)]
+    return Curve("human/a/srocc", "srocc", "headline", tuple(found))
+
+
+def test_the_mean_over_seeds_has_the_interval_of_t() -> None:
+    first, second, third = mean_points([points(0.1, 0.5, 0.3), points(0.2, None, 0.3), points(0.3, 0.5, 0.3)])
+    assert (first.step, first.samples, first.value) == (0, 0, pytest.approx(0.2))
+    half = 4.302653 * 0.1 / 3**0.5  # t(2), .975
+    assert (first.low, first.high) == (pytest.approx(0.2 - half), pytest.approx(0.2 + half))
+    assert (second.value, second.reason) == (None, "undefined in 1 of 3 runs")
+    assert (third.low, third.value, third.high) == (pytest.approx(0.3),) * 3
+
+
+def test_a_panel_without_a_value_in_any_run_says_so(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = [synthetic.run(tmp_path / "s" / str(n), last=60, seed=n) for n in range(3)]
+    empty = [p.title for p in compare.overlaid(compare.read_runs(runs)) if p.empty]
+    assert empty == ["Texture bias", "Accuracy lost to noise"]
+    compare.write(runs, tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").count(">undefined so far</text>") == 2
+
+
+def test_two_seeds_have_a_mean_and_no_band_and_steps_that_one_lacks_are_left_out() -> None:
+    found = list(mean_points([points(0.1, 0.5, 0.3), points(0.3, 0.7)]))
+    assert [(p.step, p.value, p.low) for p in found] == [(0, pytest.approx(0.2), None), (10, pytest.approx(0.6), None)]
+
+
+def test_groups_of_seeds_have_a_colour_each_and_a_lone_run_stands_out(tmp_path: Path, synthetic: ModuleType) -> None:
+    runs = []
+    for number, (schedule, seed) in enumerate((("constant", 1), ("constant", 2), ("cosine", 1), ("cosine", 2))):
+        runs.append(synthetic.run(tmp_path / "sweep" / str(number), last=60, seed=seed))
+        (runs[-1] / "config.yaml").write_text(f"optimizer: {{schedule: {schedule}}}\nseed: {seed}\n")
+    alignment = compare.overlaid(compare.read_runs(runs))[1]
+    assert [(c.run, c.place, c.behind) for c in alignment.curves] == [
+        ("optimizer.schedule=constant, mean of 2 seeds", 0, False),
+        ("optimizer.schedule=constant, seed=1", 0, True),
+        ("optimizer.schedule=constant, seed=2", 0, True),
+        ("optimizer.schedule=cosine, mean of 2 seeds", 1, False),
+        ("optimizer.schedule=cosine, seed=1", 1, True),
+        ("optimizer.schedule=cosine, seed=2", 1, True),
+    ]
+    lone = compare.overlaid(compare.read_runs(runs[1:]))[1]
+    assert [(c.place, c.behind) for c in lone.curves] == [(0, False), (1, False), (1, True), (1, True)]

@@ -9,6 +9,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,10 +20,15 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from clip_align.record.record import read
-from clip_align.report import compare, figures, name_labels, page
+from clip_align.record.record import History, read
+from clip_align.report import axis_limits, compare, figures, page
+from clip_align.report.name_labels import CAPTION_LINES
 from clip_align.report.panels import Panel, panels
-from clip_align.report.style import MUTED, NARROW, WIDE, Layout
+from clip_align.report.style import MUTED, WIDE
+
+
+def write(history: History, path: Path) -> None:
+    figures.write_figure(path, panels(history), title=figures.run_title(history), foot=figures.footnote(history))
 
 
 def image(path: Path) -> np.ndarray:
@@ -30,31 +36,28 @@ def image(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("last", [0, 2, 1500])
-@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_a_figure_at_any_time_of_a_run(tmp_path: Path, synthetic: ModuleType, last: int, layout: Layout) -> None:
+def test_a_figure_at_any_time_of_a_run(tmp_path: Path, synthetic: ModuleType, last: int) -> None:
     history = read(synthetic.run(tmp_path, last=last, status="running"))
-    figures.curves(history, tmp_path / "curves.png", layout=layout)
+    write(history, tmp_path / "curves.png")
     pixels = image(tmp_path / "curves.png")
-    rows = -(-4 // layout.columns)
-    assert pixels.shape[1] == round(layout.columns * layout.width * layout.dpi)
-    assert pixels.shape[0] > rows * layout.height * layout.dpi
+    rows = 3
+    assert pixels.shape[1] == round(WIDE.columns * WIDE.width * WIDE.dpi)
+    assert pixels.shape[0] > rows * WIDE.height * WIDE.dpi
     assert pixels.std() > 5
 
 
 def test_a_figure_without_any_record(tmp_path: Path) -> None:
-    figures.curves(read(tmp_path), tmp_path / "curves.png")
+    write(read(tmp_path), tmp_path / "curves.png")
     assert image(tmp_path / "curves.png").std() > 0
 
 
 def test_a_figure_with_some_benchmarks_only(tmp_path: Path, synthetic: ModuleType) -> None:
     history = read(synthetic.run(tmp_path, chosen=synthetic.benchmarks()[1:2]))
-    figures.curves(history, tmp_path / "curves.png")
-    assert [p.name for p in panels(history)] == ["human"]
+    write(history, tmp_path / "curves.png")
+    assert [p.name for p in panels(history)] == ["human", "human", "training", "training"]
 
 
-def texts_of(
-    built: list[Panel], foot: str, layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> list[tuple[str, Bbox, Figure]]:
+def texts_of(built: list[Panel], foot: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Bbox, Figure]]:
     """Every text of the figure with its box in pixels."""
     kept: list[Figure] = []
     original = Figure.savefig
@@ -64,7 +67,7 @@ def texts_of(
         original(self, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    figures.png(built, title=", ".join(["a long name of a run"] * 12), foot=foot, layout=layout)
+    figures.image(built, title=", ".join(["a long name of a run"] * 12), foot=foot)
     (figure,) = kept
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
@@ -96,13 +99,12 @@ def assert_apart(boxes: list[tuple[str, Bbox, Figure]]) -> None:
 
 
 @pytest.mark.parametrize("last", [0, 900, 1500])
-@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("chosen", ["benchmarks", "shipped", "many", "six_families"])
 def test_no_text_overlaps_another_or_leaves_the_figure(
-    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, last: int, layout: Layout, chosen: str
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, last: int, chosen: str
 ) -> None:
     history = read(synthetic.run(tmp_path, last=last, chosen=getattr(synthetic, chosen)()))
-    assert_apart(texts_of(panels(history), figures.footnote(history), layout, monkeypatch))
+    assert_apart(texts_of(panels(history), figures.footnote(history), monkeypatch))
 
 
 def test_every_line_of_two_headlines_is_named_in_its_headlines_colour(
@@ -111,29 +113,29 @@ def test_every_line_of_two_headlines_is_named_in_its_headlines_colour(
     history = read(synthetic.run(tmp_path, chosen=synthetic.many()))
     alignment = panels(history)[1]
     assert len(alignment.references) > 12
-    figure = texts_of([alignment], "", WIDE, monkeypatch)[0][2]
+    figure = texts_of([alignment], "", monkeypatch)[0][2]
     colours = {text.get_text().replace("\n", " "): text.get_color() for text in figure.axes[0].texts}
     for line in alignment.references:
-        (colour,) = (c for text, c in colours.items() if text.startswith(f"{line.name}:"))
+        (colour,) = (c for text, c in colours.items() if text.lstrip("↑↓\xa0 ").startswith(f"{line.name}:"))
         owner = next((f"{c.name}:" for c in alignment.curves if c.key == line.owner), None)
         expected = next(c for text, c in colours.items() if owner and text.startswith(owner)) if owner else MUTED
         assert colour == expected, line.name
 
 
-@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_no_line_loses_its_name_however_many_benchmarks_a_family_has(
-    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, layout: Layout
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tid = synthetic.benchmarks()[1]
     chosen = [{**tid, "key": f"human/database_number_{n}"} for n in range(4)]
     built = panels(read(synthetic.run(tmp_path, last=300, chosen=chosen)))
+    built = [p for p in built if p.title.startswith("Human alignment (")]
     assert [p.title for p in built] == ["Human alignment (1 of 2)", "Human alignment (2 of 2)"]
-    boxes = texts_of(built, "", layout, monkeypatch)
+    boxes = texts_of(built, "", monkeypatch)
     assert_apart(boxes)
     texts = ["".join(text.split()) for text, _, _ in boxes]  # a long word may be broken
     for panel in built:
         for line in panel.references:
-            shown = sum(text.startswith(f"{''.join(line.name.split())}:") for text in texts)
+            shown = sum(text.lstrip("↑↓").startswith(f"{''.join(line.name.split())}:") for text in texts)
             assert shown == (1 if line.tag else len(built)), line.name
 
 
@@ -141,7 +143,7 @@ def test_each_undefined_headline_is_marked_in_its_own_strip(
     tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = panels(read(synthetic.run(tmp_path, last=240, chosen=synthetic.many())))
-    texts = [text for text, _, _ in texts_of([built[2]], "", WIDE, monkeypatch)]
+    texts = [text for text, _, _ in texts_of([p for p in built if p.name == "texture"], "", monkeypatch)]
     for name in ("world_cue_conflict", "cue_conflict"):
         assert any(text.startswith(f"bias, corrected ({name}) undefined: 0.") for text in texts)
 
@@ -149,25 +151,25 @@ def test_each_undefined_headline_is_marked_in_its_own_strip(
 LONG = "learning-rate-sweep-constant-schedule-no-warmup-seed"
 
 
-@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_no_text_of_a_comparison_overlaps_another_and_runs_are_distinguished(
-    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, layout: Layout
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = [synthetic.run(tmp_path / f"{LONG}-{seed}", seed=seed) for seed in range(6)]
     for folder in folders:  # without a configuration runs are called by their names
         (folder / "config.yaml").unlink()
-    boxes = texts_of(compare.overlaid(compare.read_runs(folders)), compare.FOOT, layout, monkeypatch)
+    boxes = texts_of(compare.overlaid(compare.read_runs(folders)), compare.FOOT, monkeypatch)
     assert_apart(boxes)
     names = [text.replace("\n", "") for text, _, _ in boxes if "seed-" in text]
-    assert len({name.split(":")[0] for name in names}) == 6
-    assert all(re.search(r"seed-\d:\s*-?\.\d\d$", name) for name in names)
+    ends = {match[1] for name in names if (match := re.search(r"(seed-\d):\s*-?[\d.]+$", name))}
+    assert len(ends) == 6
+    assert len(names) == 6 * 7  # in each panel
 
 
 def test_a_hatched_stretch_names_the_score_that_is_undefined(
     tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = panels(read(synthetic.run(tmp_path, last=900)))
-    texts = [text.replace("\n", " ") for text, _, _ in texts_of(built, "", WIDE, monkeypatch)]
+    texts = [text.replace("\n", " ") for text, _, _ in texts_of(built, "", monkeypatch)]
     assert any(text.startswith("bias, corrected undefined: 0.23 of the decisions") for text in texts)
 
 
@@ -177,7 +179,7 @@ def test_intervals_of_lone_points_stand_side_by_side_and_a_lone_bound_is_seen(
     history = read(synthetic.run(tmp_path, last=0))
     history.evaluations[0]["noise/world_noise/relative_drop_limit"] = 0.4
     built = panels(history)
-    figure = texts_of(built, "", WIDE, monkeypatch)[0][2]
+    figure = texts_of(built, "", monkeypatch)[0][2]
     accuracy, noise = figure.axes[0], figure.axes[-1]
     lines = [c for c in accuracy.collections if isinstance(c, LineCollection)]
     places = [float(c.get_transform().transform(c.get_segments()[0][0])[0]) for c in lines]
@@ -187,9 +189,8 @@ def test_intervals_of_lone_points_stand_side_by_side_and_a_lone_bound_is_seen(
 
 
 @pytest.mark.parametrize("size", [1e-4, 40.0, 12_500.0])
-@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_scores_of_any_size_have_ticks_that_fit(
-    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, size: float, layout: Layout
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, size: float
 ) -> None:
     mine = synthetic.benchmark("human/mine", "alignment", [synthetic.score("x", "x", axis=[0.0, 1e6])])
     key = "human/mine/x"
@@ -198,9 +199,9 @@ def test_scores_of_any_size_have_ticks_that_fit(
         for s, v in ((0, 1.0), (60, 1.1), (120, 1.15))
     ]
     synthetic.write(tmp_path, [{**synthetic.where(0), **mine}, *lines])
-    boxes = texts_of(panels(read(tmp_path)), "", layout, monkeypatch)
+    boxes = texts_of(panels(read(tmp_path)), "", monkeypatch)
     assert_apart(boxes)
-    ticks = [text for text, box, _ in boxes if box.x1 < layout.left * layout.dpi]
+    ticks = [text for text, box, _ in boxes if box.x1 < WIDE.left * WIDE.dpi]
     assert len(set(ticks)) == len(ticks) > 2
 
 
@@ -208,7 +209,7 @@ def test_a_long_label_keeps_its_value(tmp_path: Path, synthetic: ModuleType, mon
     label = "SROCC over a rather long and wordy description of items and views, and more of it"
     mine = synthetic.benchmark("human/mine", "alignment", [synthetic.score("srocc", label, chance=0.0)])
     built = panels(read(synthetic.run(tmp_path, last=300, chosen=[mine])))
-    boxes = texts_of(built, "", NARROW, monkeypatch)
+    boxes = texts_of(built, "", monkeypatch)
     assert_apart(boxes)
     assert any(re.search(r"…:\s\.\d\d$", text) for text, _, _ in boxes)
 
@@ -222,7 +223,7 @@ def test_no_curve_leaves_its_panel_and_no_interval_widens_the_axis(
     lines = [{**synthetic.where(s), **line, "human/mine/cc": v} for s, v in ((0, 0.1), (60, -0.3), (120, -0.4))]
     synthetic.write(tmp_path, [{**synthetic.where(0), **mine}, *lines])
     (panel,) = panels(read(tmp_path))
-    low, high = name_labels.limits(panel)
+    low, high = axis_limits.limits(panel)
     assert -0.5 < low < -0.4
     assert 0.9 < high < 1.0
 
@@ -232,7 +233,7 @@ def test_signs_of_formulae_in_outside_texts_are_drawn_as_they_are(tmp_path: Path
     mine = synthetic.benchmark("human/mine", "alignment", [score], stand_in=r"$x^{$ of $5 and $10")
     history = read(synthetic.run(tmp_path, last=60, chosen=[mine]))
     history.evaluations[0]["human/mine/texture_bias/reason"] = r"$\sqrt$ of $-1"
-    assert figures.png(panels(history), title=r"$\title$", foot=r"$\foot$")
+    assert figures.image(panels(history), title=r"$\title$", foot=r"$\foot$")
 
 
 def test_intervals_outside_a_wrong_axis_do_not_squeeze_the_curve(synthetic: ModuleType, tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_intervals_outside_a_wrong_axis_do_not_squeeze_the_curve(synthetic: Modu
     line = {"kind": "evaluation", "human/mine/db/low": 24.0, "human/mine/db/high": 26.0, "human/mine/db": 25.0}
     synthetic.write(tmp_path, [{**synthetic.where(0), **mine}, *({**synthetic.where(s), **line} for s in (0, 60))])
     (panel,) = panels(read(tmp_path))
-    assert name_labels.limits(panel)[0] > 23
+    assert axis_limits.limits(panel)[0] > 23
 
 
 @pytest.mark.slow
@@ -269,5 +270,45 @@ def test_no_torch_no_pyplot() -> None:
 
 def test_the_same_record_gives_the_same_image(tmp_path: Path, synthetic: ModuleType) -> None:
     history = read(synthetic.run(tmp_path, last=300))
-    first, second = (figures.png(panels(history), title="t", foot="f") for _ in range(2))
+    first, second = (figures.image(panels(history), title="t", foot="f") for _ in range(2))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(first))), np.asarray(Image.open(io.BytesIO(second))))
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".pdf"])
+def test_a_figure_for_print_is_the_same_each_time(tmp_path: Path, synthetic: ModuleType, suffix: str) -> None:
+    history = read(synthetic.run(tmp_path, last=300))
+    first, second = (figures.image(panels(history), title="a <b> & c", foot="f", suffix=suffix) for _ in range(2))
+    assert first == second
+    if suffix == ".pdf":
+        assert first.startswith(b"%PDF")
+        return
+    root = ElementTree.fromstring(first)
+    assert root.get("role") == "img"
+    title, description = root[0], root[1]
+    assert (title.tag.rpartition("}")[2], title.text) == ("title", "a <b> & c")
+    assert str(description.text).startswith(
+        "Zero-shot accuracy: Curves over samples seen; latest values: clean (world)"
+    )
+
+
+def test_marks_and_sentences_of_two_verdicts_in_a_panel_overlap_nothing(
+    tmp_path: Path, synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic.write(tmp_path, synthetic.lines(chosen=synthetic.many()))
+    marked = {
+        "rise/low": 0.1,
+        "fall/low": 0.01,
+        "fall_windows": [[0, 0], [1440, 1500]],
+        "stretches": [{"from": 780, "to": 1320, "direction": "fell", "at_least": 0.01}],
+        "sentence": "A sentence of a verdict that is rather long, with steps and bounds. " * 12,
+    }
+    keys = ("human/tid2013_remade/srocc", "human/kadid10k/srocc", "human/tid2013_remade/within_level_srocc")
+    synthetic.write(tmp_path, [{**synthetic.verdicts()[0], **marked, "score": key} for key in keys])
+    boxes = texts_of(panels(read(tmp_path)), "", monkeypatch)
+    assert_apart(boxes)
+    texts = [text for text, _, _ in boxes]
+    for tag in (" (tid2013_remade)", " (kadid10k)", ""):
+        assert f"windows compared{tag}" in texts
+        assert f"range of the peak{tag}" in texts
+    assert sum(text.startswith("A sentence") for text in texts) == len(keys)
+    assert all(text.count("\n") < CAPTION_LINES for text in texts if text.startswith("A sentence"))

@@ -7,6 +7,7 @@ import csv
 import html
 import io
 import json
+import re
 import subprocess
 import sys
 import unicodedata
@@ -64,6 +65,15 @@ def assert_shown(text: str, *, found: bool = True) -> None:
         assert SHOWN in text
 
 
+def assert_own_scripts(text: str, panels: int) -> None:
+    """A script and the numbers of each panel, without a text of the record."""
+    scripts = re.findall("<script(.*?)>(.*?)</script>", text, re.DOTALL)
+    assert [attributes for attributes, _ in scripts] == [' type="application/json"'] * panels + [""]
+    assert text.count("<script") == len(scripts)
+    assert not any("label" in body or "alert" in body for _, body in scripts[:-1])
+    assert scripts[-1][1] == (Path(page.__file__).with_name("figure.js")).read_text(encoding="utf-8").rstrip("\n")
+
+
 @pytest.mark.parametrize("interactive", [False, True])
 def test_terminal_and_train_log(
     tmp_path: Path, synthetic: ModuleType, capsys: pytest.CaptureFixture[str], interactive: bool
@@ -99,7 +109,7 @@ def test_page_and_figure(tmp_path: Path, synthetic: ModuleType) -> None:
     page.write(tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert_shown(text, found=False)
-    assert "<script" not in text
+    assert_own_scripts(text, panels=3)
     assert text.count(html.escape(SHOWN, quote=False)) > 5
     history = read(tmp_path)
     assert_shown(figures.run_title(history))
@@ -112,7 +122,7 @@ def test_page_of_a_comparison(tmp_path: Path, synthetic: ModuleType) -> None:
     compare.write(folders, tmp_path / "out")
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert_shown(text, found=False)
-    assert "<script" not in text
+    assert_own_scripts(text, panels=4)
 
 
 def test_trackers(tmp_path: Path, synthetic: ModuleType) -> None:

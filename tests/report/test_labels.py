@@ -119,3 +119,7 @@ def test_names_of_runs_keep_the_end_that_distinguishes_them() -> None:
 def test_a_word_wider_than_a_line_is_broken_at_a_joint_and_before_its_value() -> None:
     assert labels.broken("world-20261125-184620:\xa0.66", 16, of_text) == ["world-20261125-", "184620:\xa0.66"]
     assert labels.broken("abcdefghijklmno:\xa0-.66", 16, of_text) == ["abcdefghijklmno:", "-.66"]
+
+
+def test_an_option_is_broken_before_its_value() -> None:
+    assert labels.broken("optimizer.schedule=constant, mean", 22, len) == ["optimizer.schedule=", "constant, mean"]

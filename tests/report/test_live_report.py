@@ -137,11 +137,10 @@ def test_redraws_leave_the_processor_to_training_and_the_end_is_drawn_at_once(
         now += 1.0  # an evaluation each second, until second 50
         return [""] if now < 50 else ["", "end done"]
 
-    def write(folder: Path, *, status: str, narrow: bytes | None) -> bytes:
+    def write(folder: Path, *, status: str) -> None:
         nonlocal now
         drawn.append((now, status))
         now += 2.0
-        return b""
 
     monkeypatch.setattr(live, "words", words)
     monkeypatch.setattr(page, "write", write)
@@ -163,11 +162,10 @@ def test_a_redraw_that_takes_long_delays_the_next_one_by_a_limited_time(
         now += 1.0
         return [""] if now < 200 else ["", "end done"]
 
-    def write(folder: Path, *, status: str, narrow: bytes | None) -> bytes:
+    def write(folder: Path, *, status: str) -> None:
         nonlocal now
         drawn.append(now)
         now += 20.0
-        return b""
 
     monkeypatch.setattr(live, "words", words)
     monkeypatch.setattr(page, "write", write)

@@ -7,7 +7,8 @@ from types import ModuleType
 import pytest
 
 from clip_align.record.record import History, read
-from clip_align.report.panels import MOST_CURVES, Panel, Peak, panels
+from clip_align.report.figures import cells_of, numbered
+from clip_align.report.panels import MOST_CURVES, Panel, panels
 from clip_align.report.score_curves import Curve, Point, gaps_of, tags
 from clip_align.report.score_variants import all_scores
 
@@ -18,7 +19,15 @@ def history(tmp_path: Path, synthetic: ModuleType) -> History:
 
 
 def test_panels_come_in_the_papers_order(history: History) -> None:
-    assert [p.name for p in panels(history)] == ["zero_shot", "human", "texture", "noise"]
+    assert [p.title for p in panels(history)] == [
+        "Zero-shot accuracy",
+        "Human alignment",
+        "Human alignment: within level",
+        "Texture bias",
+        "Accuracy lost to noise",
+        "Training loss",
+        "Logit scale",
+    ]
 
 
 def test_clean_and_noisy_accuracy_share_a_panel_and_nothing_is_left_out(history: History) -> None:
@@ -53,35 +62,85 @@ def test_every_panel_names_its_human_data_and_its_stand_in(history: History) -> 
 
 
 def test_chance_that_not_all_curves_share_names_its_score(history: History) -> None:
-    assert [r.label for r in panels(history)[2].references] == ["chance"]  # of both hit rates, the only ones with one
+    assert [r.label for r in of(history, "texture").references] == [
+        "chance"
+    ]  # of both hit rates, the only ones with one
 
 
-def test_peak_is_drawn_only_with_a_verdict(history: History) -> None:
-    assert panels(history)[1].peaks == (Peak("human/tid2013_remade/srocc", 480 * 128, 780 * 128),)
+def test_a_companion_with_a_verdict_has_a_panel_of_its_own_with_its_own_lines(history: History) -> None:
+    within = panels(history)[2]
+    assert [(c.name, c.leads) for c in within.curves] == [("within level", True)]
+    assert {r.label: (r.value, r.owner) for r in within.references if r.kind == "baseline"} == {
+        "SSIM": (0.276, within.curves[0].key),
+        "PSNR-RGB": (-0.196, within.curves[0].key),
+        "type alone": (0.665, within.curves[0].key),
+    }
+    assert [c.name for c in panels(history)[1].curves] == ["SROCC, all pairs"]
+
+
+def test_a_headlines_variant_stays_in_its_panel(tmp_path: Path, synthetic: ModuleType) -> None:
+    synthetic.write(tmp_path, synthetic.layered(synthetic.lines(60), "@raw"))
+    pooled = panels(all_scores(read(tmp_path)))[1]
+    assert [(c.key.rpartition("/")[2], c.leads) for c in pooled.curves] == [("srocc", True), ("srocc@raw", False)]
+
+
+def test_another_form_of_a_companion_with_a_verdict_stands_in_its_panel(tmp_path: Path, synthetic: ModuleType) -> None:
+    tid = synthetic.benchmarks()[1]
+    wider = synthetic.score("within_level_srocc_two_way", "within level, other distortions too", "companion")
+    history = read(synthetic.write(tmp_path, synthetic.lines(60, [{**tid, "scores": [wider, *tid["scores"]]}])))
+    pooled, within, *_ = panels(history)
+    assert [c.name for c in pooled.curves] == ["SROCC, all pairs"]
+    assert within.title == "Human alignment: within level"
+    assert [(c.name, c.leads) for c in within.curves] == [
+        ("within level", True),
+        ("within level, other distortions too", False),
+    ]
+
+
+def test_loss_and_logit_scale_are_small_panels_at_the_end(history: History) -> None:
+    loss, scale = panels(history)[-2:]
+    assert [(p.name, p.small, p.curves[0].key) for p in (loss, scale)] == [
+        ("training", True, "train/loss"),
+        ("training", True, "train/logit_scale"),
+    ]
+    assert {p.value for p in scale.curves[0].points} == {2.66}
+
+
+def test_a_loss_that_never_had_a_value_has_no_panel(history: History) -> None:
+    for line in history.train:
+        line["train/loss"] = None
+    assert [p.title for p in panels(history)][-2:] == ["Accuracy lost to noise", "Logit scale"]
+
+
+def test_marks_are_those_of_the_last_verdict_about_a_curve_of_the_panel(history: History) -> None:
+    assert [m.sentence.split()[0] for m in panels(history)[1].marks] == ["srocc"]
+    assert [m.sentence.split()[0] for m in panels(history)[2].marks] == ["within_level_srocc"]
+    history.verdicts.append({**history.verdicts[0], "sentence": "newer"})
+    assert [m.sentence for m in panels(history)[1].marks] == ["newer"]
     history.verdicts.clear()
-    assert panels(history)[1].peaks == ()
+    assert panels(history)[1].marks == ()
 
 
 def test_texture_is_drawn_from_the_second_defined_evaluation_on(history: History) -> None:
-    texture = panels(history)[2]
+    texture = of(history, "texture")
     assert texture.curves[0].defined[0].step == 360
     held = [p for p in texture.curves[0].points if p.held]
     assert [p.step for p in held] == [300, 960]
 
 
 def test_gaps_keep_the_reason_why_the_score_was_undefined(history: History) -> None:
-    first, second = panels(history)[2].gaps
+    first, second = of(history, "texture").gaps
     assert (first.start, first.end) == (0, 360 * 128)
     assert first.reason == "0.23 of the decisions hit a cue, below .25"
     assert (second.start, second.end) == (840 * 128, 1020 * 128)
 
 
 def test_upper_limit_of_the_relative_drop_follows_accuracy(history: History) -> None:
-    noise = panels(history)[3]
+    noise = of(history, "noise")
     clean = history.evaluations[-1]["noise/world_noise/accuracy_clean"]
     assert noise.bounds[0].points[-1] == (1500 * 128, pytest.approx(1 - 0.0625 / clean))
     history.evaluations[-1]["noise/world_noise/relative_drop_limit"] = 0.5  # the benchmark's own value goes first
-    assert panels(history)[3].bounds[0].points[-1][1] == 0.5
+    assert of(history, "noise").bounds[0].points[-1][1] == 0.5
 
 
 def test_an_outside_benchmark_gets_a_panel_of_its_own_or_joins_the_one_it_names(
@@ -90,15 +149,16 @@ def test_an_outside_benchmark_gets_a_panel_of_its_own_or_joins_the_one_it_names(
     own = synthetic.benchmark("saliency/gaze_maps", "", [synthetic.score("cc", "correlation")])
     joins = synthetic.benchmark("human/my_pairs", "alignment", [synthetic.score("srocc", "SROCC, all pairs")])
     built = panels(read(synthetic.run(tmp_path, chosen=[*synthetic.benchmarks(), own, joins])))
-    assert [p.name for p in built] == ["zero_shot", "human", "texture", "noise", "saliency"]
-    assert built[-1].title == "Saliency"
+    names = ["zero_shot", "human", "human", "texture", "noise", "saliency", "training", "training"]
+    assert [p.name for p in built] == names
+    assert built[5].title == "Saliency"
     headlines = [c.name for c in built[1].curves if c.role == "headline"]
     assert headlines == ["SROCC, all pairs (tid2013_remade)", "SROCC, all pairs (my_pairs)"]
 
 
 def test_a_run_without_benchmarks_shows_its_loss(tmp_path: Path, synthetic: ModuleType) -> None:
     built = panels(read(synthetic.run(tmp_path, chosen=[])))
-    assert [p.name for p in built] == ["loss"]
+    assert [(p.title, p.small) for p in built] == [("Training loss", False), ("Logit scale", False)]
 
 
 def test_nothing_recorded_gives_no_panel(tmp_path: Path) -> None:
@@ -112,8 +172,7 @@ def test_a_gap_at_the_end_reaches_to_the_end() -> None:
 
 
 def of(history: History, name: str) -> Panel:
-    (panel,) = (p for p in panels(all_scores(history)) if p.name == name)
-    return panel
+    return next(p for p in panels(all_scores(history)) if p.name == name)
 
 
 def recorded(tmp_path: Path, synthetic: ModuleType, chosen: str, *suffixes: str) -> History:
@@ -132,14 +191,15 @@ def test_every_score_and_every_headlines_lines_are_drawn_whatever_else_is_there(
     history = all_scores(recorded(tmp_path, synthetic, chosen, *suffixes))
     built = panels(history)
     shown = [(b, s) for b in history.benchmarks.values() for s in b["scores"] if s["role"] in ("headline", "companion")]
-    curves = [c for p in built for c in p.curves]
+    curves = [c for p in built for c in p.curves if p.name != "training"]
     assert sorted(c.key for c in curves) == sorted(f"{b['key']}/{s['name']}" for b, s in shown)
     lines = [(r.label, r.value, key) for p in built for r in p.references for key in r.keys]
     for benchmark, score in shown:
         key = f"{benchmark['key']}/{score['name']}"
         if score["chance"] is not None:
             assert any(v == pytest.approx(score["chance"], abs=1e-6) and k == key for _, v, k in lines)
-        for levels in (score["ceilings"], score["baselines"]) if score["role"] == "headline" else ():
+        leads = score["role"] == "headline" or score["flat_margin"] is not None
+        for levels in (score["ceilings"], score["baselines"]) if leads else ():
             for label, value in levels.items():
                 assert label.endswith(" sd") or (label.replace("_", " "), value, key) in lines
     for panel in built:
@@ -158,6 +218,8 @@ def test_a_panel_per_family_in_the_papers_order(tmp_path: Path, synthetic: Modul
         "Accuracy lost to noise",
         "Similarity judgements",
         "Saliency",
+        "Training loss",
+        "Logit scale",
     ]
 
 
@@ -176,7 +238,7 @@ def test_records_of_former_panels_fall_into_families_and_a_benchmark_may_still_c
         )
     ]
     built = panels(read(synthetic.write(tmp_path, synthetic.lines(60, chosen))))
-    assert {p.name: [c.key for c in p.curves] for p in built} == {
+    assert {p.name: [c.key for c in p.curves] for p in built if p.name != "training"} == {
         "zero_shot": ["zero_shot/d/s"],
         "human": ["human/a/s", "similarity/e/s"],
         "similarity": ["similarity/b/s"],
@@ -189,7 +251,9 @@ def test_two_headlines_keep_their_own_lines_gaps_limits_and_peaks(tmp_path: Path
     tid, kadid = "human/tid2013_remade/srocc", "human/kadid10k/srocc"
     synthetic.write(tmp_path, synthetic.lines(chosen=synthetic.many()))
     verdict = synthetic.verdicts()[0]
-    synthetic.write(tmp_path, [verdict, {**verdict, "score": kadid, "peak_from": 300, "peak_to": 900}])
+    synthetic.write(
+        tmp_path, [verdict, {**verdict, "score": kadid, "peak_from": 300, "peak_to": 900, "fall/low": 0.01}]
+    )
     history = read(tmp_path)
     alignment = of(history, "human")
     lines = {r.name: (r.value, r.owner) for r in alignment.references}
@@ -197,7 +261,7 @@ def test_two_headlines_keep_their_own_lines_gaps_limits_and_peaks(tmp_path: Path
     assert lines["level alone (kadid10k)"] == (0.6, kadid)
     assert lines["rating noise (kadid10k)"] == (0.95, kadid)
     assert lines["chance"] == (0.0, "")  # of both: in no headline's colour
-    assert {(p.key, p.start // 128, p.end // 128) for p in alignment.peaks} == {(tid, 480, 780), (kadid, 300, 900)}
+    assert {m.key: m.peak for m in alignment.marks} == {tid: None, kadid: (300, 900)}  # only where a fall is shown
     noise = of(history, "noise")
     assert [b.label for b in noise.bounds] == [
         "limit of relative, sigma .10 (world_noise)",
@@ -238,3 +302,22 @@ def test_variants_stand_behind_their_score_in_the_order_of_layers(tmp_path: Path
         "SROCC, all pairs, layer 2",
         "SROCC, all pairs, layer 10",
     ]
+
+
+def test_what_others_report_is_said_below_the_panel_and_drawn_nowhere(tmp_path: Path, synthetic: ModuleType) -> None:
+    context = {"context": {"CLIP, projection": 0.719, "level alone": 0.744}, "context_source": "other images (a paper)"}
+    mine = synthetic.benchmark("human/mine", "human", [synthetic.score("srocc", "SROCC", **context)])
+    alignment = panels(read(synthetic.write(tmp_path, synthetic.lines(60, [mine]))))[0]
+    assert alignment.context == ("For comparison, other images (a paper): CLIP, projection .719; level alone .744.",)
+    assert alignment.references == ()
+
+
+def test_panels_are_numbered_by_family_and_lettered_within_it(history: History) -> None:
+    assert [title.split()[0] for title in numbered(panels(history))] == ["1", "2a", "2b", "3", "4", "5a", "5b"]
+    assert numbered([]) == []
+
+
+def test_two_small_panels_that_follow_each_other_share_a_cell(history: History) -> None:
+    built = panels(history)
+    assert [len(cell) for cell in cells_of(built)] == [1, 1, 1, 1, 1, 2]
+    assert [len(cell) for cell in cells_of([built[-1], built[0], built[-1]])] == [1, 1, 1]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clip_align.report.run_labels import run_labels
+from clip_align.report.run_labels import run_labels, seed_groups
 
 
 def labels(folder: Path, *configs: dict[str, Any] | None) -> list[str]:
@@ -31,10 +31,10 @@ def test_members_of_a_sweep_are_called_by_what_differs(tmp_path: Path) -> None:
     ]
 
 
-def test_several_keys_are_all_named_and_those_of_one_name_in_full(tmp_path: Path) -> None:
+def test_several_keys_are_all_named_in_full(tmp_path: Path) -> None:
     first = config("s/0", model={"width": 32, "name": "tiny"}, data={"name": "world"})
     second = config("s/1", seed=2, model={"width": 64, "name": "tiny"}, data={"name": "world"})
-    assert labels(tmp_path / "a", first, second) == ["seed=1, width=32", "seed=2, width=64"]
+    assert labels(tmp_path / "a", first, second) == ["seed=1, model.width=32", "seed=2, model.width=64"]
     other = config("s/1", model={"width": 32, "name": "vit"}, data={"name": "folder"})
     assert labels(tmp_path / "b", first, other) == [
         "model.name=tiny, data.name=world",
@@ -44,7 +44,7 @@ def test_several_keys_are_all_named_and_those_of_one_name_in_full(tmp_path: Path
 
 def test_a_key_that_only_one_run_has_and_lists_and_null(tmp_path: Path) -> None:
     found = labels(tmp_path, config("a"), config("b", layers=[1, 2]), config("c", layers=None))
-    assert found == ["layers=null (0)", "layers=[1,2]", "layers=null (2)"]
+    assert found == ["layers=null (sweep/0)", "layers=[1,2]", "layers=null (sweep/2)"]
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,56 @@ def test_a_key_that_only_one_run_has_and_lists_and_null(tmp_path: Path) -> None:
     [
         (config("a"), config("b")),  # nothing differs but names
         (config("a"), None),  # no configuration
-        (config("a"), {"seed": 2, "b": 1, "c": 2, "d": 3}),  # too much differs
     ],
 )
 def test_runs_are_called_by_their_names_where_labels_would_not_help(
     tmp_path: Path, configs: tuple[dict[str, Any] | None, ...]
 ) -> None:
-    assert labels(tmp_path, *configs) == ["0", "1"]
+    assert labels(tmp_path, *configs) == ["sweep/0", "sweep/1"]
+
+
+def test_runs_that_differ_in_many_keys_are_called_by_the_names_they_were_given(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("small", "large")]
+    for folder, size in zip(folders, (1, 2), strict=True):
+        folder.mkdir()
+        (folder / "config.yaml").write_text("".join(f"{key}: {size}\n" for key in "abcd"))
+    assert run_labels(folders) == ["small", "large"]
+
+
+def test_members_of_a_sweep_are_never_called_by_their_number_alone(tmp_path: Path) -> None:
+    members = [config(str(n), seed=n, a=n % 2, b=n % 2, c=1 + n % 2, d=n // 2) for n in range(4)]
+    assert labels(tmp_path, *members) == [f"seed={n}" for n in range(4)]  # one key tells all apart
+    same_seed = [{**member, "seed": 1} for member in members]
+    assert labels(tmp_path / "b", *same_seed) == [f"a={n % 2}, d={n // 2}" for n in range(4)]
 
 
 def test_runs_of_equal_options_are_distinguished_by_their_names(tmp_path: Path) -> None:
-    assert labels(tmp_path, config("a"), config("b"), config("c", seed=2)) == ["seed=1 (0)", "seed=1 (1)", "seed=2"]
+    assert labels(tmp_path, config("a"), config("b"), config("c", seed=2)) == [
+        "seed=1 (sweep/0)",
+        "seed=1 (sweep/1)",
+        "seed=2",
+    ]
+
+
+def groups(folder: Path, *configs: dict[str, Any]) -> list[str]:
+    labels(folder, *configs)
+    return seed_groups([folder / "sweep" / str(number) for number in range(len(configs))])
+
+
+def test_runs_that_differ_in_the_seed_alone_are_a_group(tmp_path: Path) -> None:
+    seeds = [config("s", seed=n) for n in range(3)]
+    assert groups(tmp_path / "a", *seeds) == ["mean of 3 seeds"] * 3
+    constant = [{**c, "optimizer": {"schedule": "constant"}} for c in seeds[:2]]
+    cosine = [{**c, "optimizer": {"schedule": "cosine"}} for c in seeds]
+    assert groups(tmp_path / "b", *constant, *cosine) == [
+        *["optimizer.schedule=constant, mean of 2 seeds"] * 2,
+        *["optimizer.schedule=cosine, mean of 3 seeds"] * 3,
+    ]
+
+
+def test_a_run_without_another_seed_is_in_no_group(tmp_path: Path) -> None:
+    alone = config("s", seed=5, data={"name": "folder"})
+    data = {"name": "world"}
+    found = groups(tmp_path / "a", config("s", data=data), config("s", seed=2, data=data), alone)
+    assert found == ["data.name=world, mean of 2 seeds"] * 2 + [""]
+    assert groups(tmp_path / "b", config("s"), config("s")) == ["", ""]  # the same seed twice

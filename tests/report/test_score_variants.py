@@ -32,7 +32,6 @@ def test_another_layers_headline_is_a_companion_without_reference_lines_of_its_o
     assert [(c.label, c.role) for c in alignment.curves] == [
         ("SROCC, all pairs", "headline"),
         ("SROCC, all pairs, layer 6", "companion"),
-        ("within level", "companion"),
     ]
     rows = benchmark_rows(history, history.benchmarks["human/tid2013_remade"])
     names = [r["name"] for r in rows["scores"]]

@@ -82,13 +82,13 @@ def test_course_of_a_score_that_was_never_defined() -> None:
 
 
 def test_course_has_texture_bias_together_with_its_hits_and_their_chance(history: History) -> None:
-    texture = " ".join(sentences.course(panels(history)[2]))
+    texture = " ".join(sentences.course(panels(history)[3]))
     for part in ("Bias, corrected: ", "Shape hits: ", "Texture hits: ", "Chance: .06."):
         assert part in texture
 
 
 def test_course_has_the_limit_of_the_relative_drop(history: History) -> None:
-    assert any("with accuracy alone" in s for s in sentences.course(panels(history)[3]))
+    assert any("with accuracy alone" in s for s in sentences.course(panels(history)[4]))
 
 
 def test_warnings_leave_the_calm_events_out(history: History) -> None:

@@ -33,7 +33,7 @@ def test_wheel_carries_configs_data_and_terms(wheel: Path) -> None:
         "clip_align/conf/callbacks/tid2013_remade.yaml",
         "clip_align/perception/data/I01.webp",
         *(f"clip_align/perception/data/{path.name}" for path in (ROOT / "clip_align/perception/data").glob("*.csv")),
-        "clip_align/report/page.html.j2",
+        *(f"clip_align/report/{name}" for name in ("page.html.j2", "figure.html.j2", "figure.css", "figure.js")),
         "licenses/LICENSE",
         "licenses/NOTICE",
         "licenses/LICENSES/LicenseRef-TID2013.txt",

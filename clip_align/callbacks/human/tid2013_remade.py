@@ -22,7 +22,7 @@ from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score
 from clip_align.callbacks.pair_scores import minus_distances, others, over_items
 from clip_align.metrics import correlation
 from clip_align.perception import photographs, tid2013_remade
-from clip_align.perception.baselines import CEILINGS, baselines
+from clip_align.perception.baselines import CEILINGS, TRAINED_CLIPS, TRAINED_CLIPS_SOURCE, baselines
 from clip_align.perception.distances import DistanceName
 from clip_align.perception.tid2013_remade import Pairs
 from clip_align.structure import Range
@@ -127,6 +127,7 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
     # 0: over all pairs, 1: within a level, where level alone orders nothing: NaN, left out
     pooled, within = ({n: v[i] for n, v in baselines().items() if math.isfinite(v[i])} for i in (0, 1))
     ceilings = [{name: values[i] for name, values in CEILINGS.items()} for i in (0, 1)]
+    context = [{n: v for n, values in TRAINED_CLIPS.items() if (v := values[i]) is not None} for i in (0, 1)]
     # axis: scores of trained models are positive; a little room below 0 for those that are not
     detail = partial(Score, direction=ORDER, chance=0.0, unit=ONE_WAY, axis=(-0.2, 1.0), higher_is_better=True)
     return (
@@ -136,6 +137,8 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
             over_items(correlation.srocc),
             ceilings=ceilings[0],
             baselines=pooled,
+            context=context[0],
+            context_source=TRAINED_CLIPS_SOURCE,
             role="headline",
             flat_margin=0.03,
         ),
@@ -146,6 +149,8 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
             direction="higher = at equal level, types and images are ordered more like people's opinions",
             ceilings=ceilings[1],
             baselines=within,
+            context=context[1],
+            context_source=TRAINED_CLIPS_SOURCE,
             role="companion",
             flat_margin=0.06,
         ),
