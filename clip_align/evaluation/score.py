@@ -37,7 +37,8 @@ class Score:
         that value is recorded too, as a detail ``<name>_<by>_<value>`` (``srocc_type_jpeg``).
     value: the value of ``by`` in such a detail; set by the framework only.
     clusters: names of the items' clusters that its interval resamples, in this order; (): as the items have them.
-    flat_margin: change below which the verdict about rise and fall calls the curve flat; None: no verdict.
+    has_verdict: whether the end of a run brings a verdict about its rise and fall; the rule is for ``srocc`` and
+        ``within_level_srocc``.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Score:
     role: Role = "detail"
     drawn_after: int = 1
     drawn_after_of: str | None = None
-    flat_margin: float | None = None
+    has_verdict: bool = False
     higher_is_better: bool | None = None
     by: str | None = None
     value: str | None = None

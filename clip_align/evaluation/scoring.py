@@ -167,7 +167,7 @@ def _detail(score: Score, by: str, value: str) -> Score:
         value=value,
         ceilings={},
         baselines={},
-        flat_margin=None,
+        has_verdict=False,
         drawn_after_of=None,
     )
 

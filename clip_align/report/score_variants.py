@@ -42,7 +42,7 @@ def _variant(score: ScoreEntry, name: str) -> ScoreEntry:
         "role": "companion" if score["role"] == "headline" else "detail",
         "baselines": {},
         "ceilings": {},
-        "flat_margin": None,
+        "has_verdict": False,
     }
 
 

@@ -196,7 +196,7 @@ def _unit(clusters: int, what: str) -> str:
 
 def _scores(distance: DistanceName, clusters: int, what: str) -> tuple[Score, ...]:
     headline = replace(SPEARMAN, unit=_unit(clusters, what))
-    detail = replace(headline, role="detail", flat_margin=None)
+    detail = replace(headline, role="detail", has_verdict=False)
     return (
         headline,
         replace(detail, name="plcc", label="PLCC", compute=over_items(correlation.plcc)),

@@ -133,7 +133,7 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
             ceilings=ceilings[0],
             baselines=pooled,
             role="headline",
-            flat_margin=0.03,
+            has_verdict=True,
         ),
         detail(
             "within_level_srocc",
@@ -143,7 +143,7 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
             ceilings=ceilings[1],
             baselines=within,
             role="companion",
-            flat_margin=0.06,
+            has_verdict=True,
         ),
         detail("plcc", "PLCC", over_items(correlation.plcc)),
         detail("krocc", "KROCC (tau-b)", over_items(correlation.krocc)),
