@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clip_align.report.run_labels import run_labels
+from clip_align.report.run_labels import conditions, run_labels
 
 
 def labels(folder: Path, *configs: dict[str, Any] | None) -> list[str]:
@@ -63,3 +63,30 @@ def test_runs_are_called_by_their_names_where_labels_would_not_help(
 
 def test_runs_of_equal_options_are_told_apart_by_their_names(tmp_path: Path) -> None:
     assert labels(tmp_path, config("a"), config("b"), config("c", seed=2)) == ["seed=1 (0)", "seed=1 (1)", "seed=2"]
+
+
+def test_conditions_are_what_differs_beside_the_seed(tmp_path: Path) -> None:
+    def run(name: str, text: str) -> Path:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(text)
+        return tmp_path / name
+
+    schedules = [
+        run(f"{schedule}-{seed}", f"seed: {seed}\nname: {schedule}-{seed}\noptimizer:\n  schedule: {schedule}\n")
+        for schedule in ("cosine", "constant")
+        for seed in (0, 1)
+    ]
+    assert conditions(schedules) == [
+        ("schedule=cosine", "0"),
+        ("schedule=cosine", "1"),
+        ("schedule=constant", "0"),
+        ("schedule=constant", "1"),
+    ]
+    assert conditions(schedules[:2]) == [("all runs", "0"), ("all runs", "1")]
+    other = run("other", "seed: 3\na: 1\nb: 2\nc: 3\nd: 4\n")
+    assert conditions([schedules[0], schedules[1], other]) == [
+        ("as cosine-0", "0"),
+        ("as cosine-0", "1"),
+        ("as other", "3"),
+    ]
+    assert conditions([schedules[0], run("none", "a: 1\n")])[1] is None
