@@ -30,7 +30,7 @@ class Score:
         verdict, as lines; the report's page lists them all.
     context: what others report for comparison, on other images or by another protocol, by name; the report's page lists
         it below the panel and no line is drawn at it. context_source: where it is from, and what it is of.
-    role: ``headline`` is drawn with its band, ``companion`` beside it (thinner; with a ``flat_margin`` in
+    role: ``headline`` is drawn with its band, ``companion`` beside it (thinner; with ``has_verdict`` in
         a panel of its own), ``detail`` is in the record only.
     drawn_after: number of consecutive evaluations at which it must be defined before figures, console and trackers
         show it (2 for texture bias: a single evaluation above the gate may be chance).
@@ -39,7 +39,8 @@ class Score:
         that value is recorded too, as a detail ``<name>_<by>_<value>`` (``srocc_type_jpeg``).
     value: the value of ``by`` in such a detail; set by the framework only.
     clusters: names of the items' clusters that its interval resamples, in this order; (): as the items have them.
-    flat_margin: change below which the verdict about rise and fall calls the curve flat; None: no verdict.
+    has_verdict: whether the end of a run brings a verdict about its rise and fall; the rule is for ``srocc`` and
+        ``within_level_srocc``.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Score:
     role: Role = "detail"
     drawn_after: int = 1
     drawn_after_of: str | None = None
-    flat_margin: float | None = None
+    has_verdict: bool = False
     higher_is_better: bool | None = None
     by: str | None = None
     value: str | None = None

@@ -69,7 +69,7 @@ def all_scores(benchmark: Benchmark) -> list[Score]:
             detail = replace(score, name=name, label=f"{score.label}, {value}", role="detail", value=value)
             # reference values and verdict belong to the whole score only
             detail = replace(detail, ceilings={}, baselines={}, context={}, context_source="")
-            found.append(replace(detail, flat_margin=None, drawn_after_of=None))
+            found.append(replace(detail, has_verdict=False, drawn_after_of=None))
     return found
 
 

@@ -11,14 +11,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard, cast
 
 from clip_align.errors import visible
-from clip_align.record.schema import AnyLine, completed
+from clip_align.record.schema import AnyLine, VerdictLine, completed
 
 POSITION = ("global_step", "samples_seen", "epoch", "wall_seconds")  # numbers of every line
 NUMBERS = {  # that some lines hold, by kind
     "event": ("max_steps", "regular_every"),
-    "verdict": ("peak_from", "peak_to"),
+    "evaluation": ("weights/ema/span_steps", "weights/ema/carried_fraction"),
+    "verdict": tuple(
+        key
+        for key, kind in VerdictLine.__annotations__.items()
+        if str(getattr(kind, "__forward_arg__", kind)).startswith(("int", "float"))
+    ),
 }
-OF_A_SCORE = ("chance", "flat_margin", "drawn_after")  # numbers, or null
+WINDOWS = ("rise/earlier", "rise/later", "fall/earlier", "fall/later", "compared/earlier", "compared/later")
+OF_A_SCORE = ("chance", "drawn_after")  # numbers, or null
 LEVELS = ("ceilings", "baselines", "context")  # of a score: numbers by name
 LARGEST = 2**63  # JSON has numbers of any length; arithmetic with them would overflow
 
@@ -72,6 +78,23 @@ def _event(line: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(line) if isinstance(line.get("event"), str) else None
 
 
+def _verdict(line: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A verdict whose windows are pairs of numbers, and whose stretches name theirs."""
+    windows = [line[key] for key in WINDOWS if line.get(key) is not None]
+    if not all(isinstance(w, list) and len(w) == 2 and all(map(is_number, w)) for w in windows):
+        return None
+    stretches = line.get("stretches") or []
+    return dict(line) if isinstance(stretches, list) and all(map(_is_stretch, stretches)) else None
+
+
+def _is_stretch(stretch: object) -> bool:
+    return (
+        isinstance(stretch, Mapping)
+        and isinstance(stretch.get("direction"), str)
+        and all(is_number(stretch.get(key)) for key in ("first", "last", "at_least"))
+    )
+
+
 def _benchmark(line: Mapping[str, Any]) -> dict[str, Any] | None:
     """A benchmark with a key, and scores with a name each."""
     scores, options = line.get("scores"), line.get("options")
@@ -88,6 +111,7 @@ def _is_score(score: object) -> bool:
     axis = score.get("axis")
     return (
         all(score.get(key) is None or is_number(score[key]) for key in OF_A_SCORE)
+        and isinstance(score.get("has_verdict"), bool | None)
         and all(isinstance(score.get(key, {}), Mapping) for key in LEVELS)
         and all(v is None or is_number(v) for key in LEVELS for v in score.get(key, {}).values())
         and (axis is None or (isinstance(axis, list) and len(axis) == 2 and all(map(is_number, axis))))
@@ -98,5 +122,6 @@ OF_KIND: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any] | None]] = {
     "evaluation": _measured,
     "train": _measured,
     "benchmark": _benchmark,
+    "verdict": _verdict,
     "event": _event,
 }

@@ -41,7 +41,7 @@ class ScoreEntry(TypedDict):
     role: Role
     drawn_after: int
     drawn_after_of: str | None
-    flat_margin: float | None
+    has_verdict: bool
     higher_is_better: bool | None
     by: str | None
     value: str | None
@@ -101,6 +101,16 @@ EvaluationLine = TypedDict(
     },
 )
 
+
+class StretchEntry(TypedDict):
+    """Steps between which a curve certainly ``rose`` or ``fell`` (its direction), and by at least how much."""
+
+    direction: str
+    first: int
+    last: int
+    at_least: float
+
+
 VerdictLine = TypedDict(
     "VerdictLine",
     {
@@ -113,27 +123,46 @@ VerdictLine = TypedDict(
         "word": str | None,
         "sentence": str,
         "reason": str | None,
+        "rule": int,
+        "start": float | None,
+        "end": float | None,
         "rise": float | None,
         "rise/low": float | None,
-        "rise/high": float | None,
+        "rise/earlier": list[int] | None,
+        "rise/earlier/value": float | None,
+        "rise/later": list[int] | None,
+        "rise/later/value": float | None,
         "fall": float | None,
         "fall/low": float | None,
         "fall/high": float | None,
+        "fall/earlier": list[int] | None,
+        "fall/earlier/value": float | None,
+        "fall/later": list[int] | None,
+        "fall/later/value": float | None,
+        "compared": float | None,
+        "compared/earlier": list[int] | None,
+        "compared/earlier/value": float | None,
+        "compared/later": list[int] | None,
+        "compared/later/value": float | None,
+        "smallest_detectable_fall": float | None,
+        "stretches": list[StretchEntry],
+        "peak_from": int | None,
+        "peak_to": int | None,
+        "jitter": float | None,
+        "jitter_lag_1": float | None,
+        "jitter_lag_1_used": float | None,
+        "evaluations": int,
+        "clusters": int,
+        "left_out": int,
+        "unit": str | None,
         "naive_fall": float | None,
         "naive_fall/low": float | None,
         "naive_fall/high": float | None,
         "naive_fall/label": str,
-        "start": float | None,
+        "rise/high": float | None,
         "peak": float | None,
-        "end": float | None,
-        "peak_from": int | None,
-        "peak_to": int | None,
-        "smallest_detectable_fall": float | None,
         "flat_margin": float | None,
-        "evaluations": int,
-        "left_out": int,
         "dropped_resamples": float | None,
-        "unit": str | None,
     },
 )
 
@@ -181,7 +210,7 @@ SCORE_DEFAULTS: Mapping[str, Any] = {
     "role": "detail",
     "drawn_after": 1,
     "drawn_after_of": None,
-    "flat_margin": None,
+    "has_verdict": False,  # of release 0.1: whether it has a flat_margin
     "higher_is_better": None,
     "by": None,
     "value": None,
@@ -205,7 +234,10 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "score": "",
         "sentence": "",
         "naive_fall/label": "",
+        "rule": 1,
+        "stretches": (),
         "evaluations": 0,
+        "clusters": 0,
         "left_out": 0,
     },
     "event": {"message": ""},
@@ -233,6 +265,8 @@ def completed(line: Mapping[str, Any]) -> dict[str, Any]:
 def completed_score(score: Mapping[str, Any]) -> ScoreEntry:
     """The description of a score with defaults for missing keys; ``label`` defaults to its name."""
     found: dict[str, Any] = {**score, **_lacking(score, SCORE_DEFAULTS)}
+    if score.get("has_verdict") is None:
+        found["has_verdict"] = score.get("flat_margin") is not None  # what release 0.1 wrote
     found["label"] = found["label"] or found["name"]
     for levels in ("ceilings", "baselines", "context"):
         found[levels] = {name: value for name, value in found[levels].items() if value is not None}

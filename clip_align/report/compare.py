@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from clip_align.record.items import read_items
 from clip_align.record.record import read
 from clip_align.record.schema import SHOWN, score_key
 from clip_align.report import sentences
@@ -17,7 +19,7 @@ from clip_align.report.figures import SUFFIXES, write_figure
 from clip_align.report.labels import interval, number
 from clip_align.report.overlay import Run, overlaid
 from clip_align.report.page import TEMPLATE, command_of, render
-from clip_align.report.run_labels import run_labels, run_names, seed_groups
+from clip_align.report.run_labels import conditions, run_labels, run_names, seed_groups
 from clip_align.report.score_curves import Point, curve_of, shown_scores
 from clip_align.report.score_variants import all_scores
 from clip_align.report.svg_figure import svg_cells
@@ -53,10 +55,24 @@ def write(folders: Sequence[Path], output: Path) -> None:
             runs=[_run_row(r, output) for r in runs],
             cells=svg_cells(built),
             foot=FOOT,
+            seeds=_over_seeds(runs),
             scores=_score_table(runs),
             written=time.strftime("%Y-%m-%d %H:%M:%S"),
         ),
     )
+
+
+def _over_seeds(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """(condition, sentence) of what runs that differ in the seed alone say together; empty with fewer than three."""
+    from clip_align.analysis.seed_verdicts import SeededRun, seed_verdicts
+
+    found = conditions([run.folder for run in runs])
+    seeded = [
+        SeededRun(*of, run.history, partial(read_items, run.folder))
+        for run, of in zip(runs, found, strict=True)
+        if of is not None
+    ]
+    return [(" and ".join(verdict.conditions), verdict.sentence) for verdict in seed_verdicts(seeded)]
 
 
 def _run_row(run: Run, output: Path) -> dict[str, Any]:

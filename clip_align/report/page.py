@@ -28,6 +28,7 @@ from clip_align.report.score_curves import curve_of, shown_scores, tagged, tags
 from clip_align.report.score_variants import WORDS, all_scores
 from clip_align.report.style import REFRESH_SECONDS
 from clip_align.report.svg_figure import svg_cells
+from clip_align.report.verdict_table import EARLIER_RULE, verdict_table
 from clip_align.runs.folder import RunFolder, read_provenance, run_status, write_atomic
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -48,7 +49,8 @@ def write(
     Args:
         folder: the run's.
         status: running, done, failed, interrupted or terminated; `run_status` where not given.
-        judge: work out the verdicts that the record of an ended run lacks, from its items (seconds).
+        judge: work out the verdicts that the record of an ended run lacks, or has by an earlier rule only, from its
+            items (seconds).
         output: folder to write into, the run's own where not given; or a file (`figures.SUFFIXES`) for the figure.
         two_way: draw the scores whose interval is over other distortions or classes too, else in the table alone.
     """
@@ -56,7 +58,7 @@ def write(
     target = RunFolder(Path(output)) if output else run
     history = all_scores(read(run.path))
     status = status or run_status(run)
-    if judge and status != "running" and not history.verdicts:
+    if judge and status != "running" and _unjudged(history, run):
         history = judged(history, run)
     if two_way:
         history = with_two_way(history)
@@ -87,6 +89,12 @@ def with_two_way(history: History) -> History:
             )
         )
     return replace(history, benchmarks=found)
+
+
+def _unjudged(history: History, run: RunFolder) -> bool:
+    """Whether the record lacks verdicts, or has those of an earlier rule and items for new ones."""
+    earlier = all(verdict["rule"] == EARLIER_RULE for verdict in history.verdicts)
+    return not history.verdicts or (earlier and bool(benchmark_keys(run.path)))
 
 
 def judged(history: History, run: RunFolder) -> History:
@@ -129,7 +137,8 @@ def page(
         cells=svg_cells(built),
         foot=footnote(history),
         verdicts=verdicts,
-        notes=[] if verdicts else sentences.live_notes(history),
+        table=verdict_table(history),
+        notes=_live_notes(history, run) if status == "running" else [],
         no_verdict=_no_verdict(history, run, verdicts, status),
         courses=[(p.title, sentences.course(p)) for p in built],
         benchmarks=[benchmark_rows(history, b) for b in history.benchmarks.values()],
@@ -227,6 +236,12 @@ def _directions(benchmark: BenchmarkLine) -> list[tuple[str, list[str]]]:
     return list(labels.items())
 
 
+def _live_notes(history: History, run: RunFolder) -> list[str]:
+    from clip_align.analysis.live_fall import live_falls
+
+    return sentences.live_notes(history, live_falls(history, partial(read_items, run.path)))
+
+
 def _facts(history: History, status: str) -> list[tuple[str, str]]:
     """How far the run is, and what it took: of a run that has ended, the whole time that its record covers."""
     last = max((*history.train[-1:], *history.evaluations[-1:]), key=lambda x: x["global_step"], default=None)
@@ -252,7 +267,7 @@ def _facts(history: History, status: str) -> list[tuple[str, str]]:
 
 def _no_verdict(history: History, run: RunFolder, verdicts: list[tuple[str, str]], status: str) -> str:
     """Why there is no verdict about rise and fall, where there could have been one."""
-    wanted = {benchmark["key"] for benchmark, s in shown_scores(history) if s["flat_margin"] is not None}
+    wanted = {benchmark["key"] for benchmark, s in shown_scores(history) if s["has_verdict"]}
     if verdicts or not wanted:
         return ""
     if status == "running":

@@ -126,7 +126,7 @@ def _panel_of(benchmark: BenchmarkLine, score: ScoreEntry) -> str:
 def _apart(benchmark: BenchmarkLine, score: ScoreEntry) -> str:
     """Name of the companion with a verdict that a score is, or is another form of (``…_two_way``); empty for others."""
     for other in benchmark["scores"]:
-        if other["role"] == "companion" and other["flat_margin"] is not None:
+        if other["role"] == "companion" and other["has_verdict"]:
             name = other["name"]
             if score["name"] == name or score["name"].startswith((f"{name}_", f"{name}@")):
                 return name
@@ -134,7 +134,7 @@ def _apart(benchmark: BenchmarkLine, score: ScoreEntry) -> str:
 
 
 def _leads(score: ScoreEntry) -> bool:
-    return score["role"] == "headline" or score["flat_margin"] is not None
+    return score["role"] == "headline" or score["has_verdict"]
 
 
 def _parts(members: Sequence[Member]) -> list[list[Member]]:

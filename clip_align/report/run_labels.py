@@ -17,6 +17,26 @@ SEED = "seed"
 Options = Mapping[str, str]
 
 
+def conditions(folders: Sequence[Path]) -> list[tuple[str, str] | None]:
+    """(condition, seed) of each run; None for one without a configuration or seed.
+
+    Runs that differ in the seed alone have one condition. It is called by what differs between the conditions
+    (``optimizer.schedule=constant``), ``all runs`` where there is one, by its first run where that leaves two alike.
+    """
+    configs = [_options(folder) for folder in folders]
+    others = [{key: v for key, v in config.items() if key != SEED} for config in configs]
+    found = [other for other, config in zip(others, configs, strict=True) if SEED in config]
+    different = list({tuple(sorted(other.items())): other for other in found}.values())
+    keys = _differing(different)
+    names = [_label(keys, other) or "all runs" for other in different]
+    if len(keys) > MOST_KEYS or len(set(names)) < len(names):
+        names = [f"as {run_names(folders)[others.index(other)]}" for other in different]
+    return [
+        (names[different.index(other)], config[SEED]) if SEED in config else None
+        for other, config in zip(others, configs, strict=True)
+    ]
+
+
 def run_labels(folders: Sequence[Path]) -> list[str]:
     """A label for each run, all different: ``seed=1``, ``optimizer.lr=0.001, seed=1``.
 

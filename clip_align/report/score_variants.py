@@ -43,7 +43,7 @@ def _variant(score: ScoreEntry, name: str) -> ScoreEntry:
         "baselines": {},
         "ceilings": {},
         "context": {},
-        "flat_margin": None,
+        "has_verdict": False,
     }
 
 

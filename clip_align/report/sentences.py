@@ -7,66 +7,36 @@ intervals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from clip_align.record.record import History
 from clip_align.record.schema import EventLine
 from clip_align.report.labels import interval, number
 from clip_align.report.panels import Panel
-from clip_align.report.score_curves import Curve, Point, curve_of, gaps_of, names_of_scores, shown_scores
+from clip_align.report.score_curves import Curve, Point, gaps_of, names_of_scores
+from clip_align.report.verdict_table import EARLIER_RULE, last_verdicts
 
 MOST_REASONS = 3  # why a score is undefined that are listed
+EARLIER = " (By the rule of an earlier release, which denied falls that it could not see.)"
 CALM = {"started", "checkpoint", "resumable", "resumed", "finished"}  # events that need no attention
 
 
 def verdict_sentences(history: History) -> list[tuple[str, str]]:
     """(score's label, sentence) of every verdict in the record: none before the end of a run."""
     labels = names_of_scores(history)
-    last = {v["score"]: v["sentence"] for v in history.verdicts if v["sentence"]}  # of a resumed run the last counts
-    return [(labels.get(key, key), sentence) for key, sentence in last.items()]
+    return [
+        (labels.get(key, key), v["sentence"] + (EARLIER if v["rule"] == EARLIER_RULE and v["word"] else ""))
+        for key, v in last_verdicts(history).items()
+        if v["sentence"]
+    ]
 
 
-def live_notes(history: History) -> list[str]:
-    """``….05 below its best (.71 at step 400) since step 420``, while there is no verdict yet.
-
-    Only for scores that will get a verdict, and only beyond the margin below which a change counts as flat.
-    """
-    notes: list[str] = []
+def live_notes(history: History, falls: Mapping[str, str]) -> list[str]:
+    """What a run under way has shown of falls (`live_falls`, by the key of the score), as sentences."""
     labels = names_of_scores(history)
-    for benchmark, score in shown_scores(history):
-        curve = curve_of(history, benchmark, score) if score["flat_margin"] is not None else None
-        note = Best(curve.points).below(score["flat_margin"]) if curve else None
-        if curve and note:
-            notes.append(f"{labels[curve.key]}: {note}; no verdict before the end")
-    return notes
-
-
-class Best:
-    """The best value of a curve so far, followed value by value."""
-
-    def __init__(self, points: Iterable[Point] = ()) -> None:
-        self._value = self._now = float("-inf")
-        self._at = 0
-        self._since: int | None = None  # the first step after the best one
-        for point in points:
-            self.take(point)
-
-    def take(self, point: Point) -> None:
-        """Follow the next point; one without a value changes nothing."""
-        if point.value is None:
-            return
-        self._now = point.value
-        if point.value > self._value:
-            self._value, self._at, self._since = point.value, point.step, None
-        elif self._since is None:
-            self._since = point.step
-
-    def below(self, margin: float | None) -> str | None:
-        """How far below it the curve is now, and since when; None within the margin or without one."""
-        if margin is None or self._since is None or self._value - self._now <= margin:
-            return None
-        gone = f"{number(self._value - self._now)} below its best"
-        return f"{gone} ({number(self._value)} at step {self._at}) since step {self._since}"
+    return [
+        f"{labels.get(key, key)} {fall}, corrected for looking after every evaluation" for key, fall in falls.items()
+    ]
 
 
 def course(panel: Panel) -> list[str]:

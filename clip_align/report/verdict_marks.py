@@ -47,7 +47,9 @@ class Marks:
 def marks_of(verdict: Mapping[str, object]) -> Marks:
     """The marks of one ``verdict`` line; keys that its release did not write mark nothing."""
     stretches = tuple(_stretches(verdict.get("stretches")))
-    windows = tuple(w for w in map(_steps, _listed(verdict.get("fall_windows"))) if w)
+    # those of the fall that is shown, else those of the upper bound that the sentence gives
+    of = "fall" if _above(verdict.get("fall/low")) else "compared"
+    windows = tuple(w for side in ("earlier", "later") if (w := _steps(verdict.get(f"{of}/{side}"))))
     rose = _above(verdict.get("rise/low")) or any(s.direction == "rose" for s in stretches)
     fell = _above(verdict.get("fall/low")) or any(s.direction == "fell" for s in stretches)
     peak = _steps([verdict.get("peak_from"), verdict.get("peak_to")]) if rose and fell else None
@@ -57,7 +59,7 @@ def marks_of(verdict: Mapping[str, object]) -> Marks:
 def _stretches(value: object) -> Iterator[Stretch]:
     for found in _listed(value):
         if isinstance(found, Mapping) and found.get("direction") in get_args(Direction):
-            steps, least = _steps([found.get("from"), found.get("to")]), found.get("at_least")
+            steps, least = _steps([found.get("first"), found.get("last")]), found.get("at_least")
             if steps:
                 yield Stretch(*steps, found["direction"], float(least) if isinstance(least, (int, float)) else None)
 

@@ -20,7 +20,6 @@ from clip_align.record.schema import (
 )
 from clip_align.report.labels import count, duration, interval, number
 from clip_align.report.score_curves import Point
-from clip_align.report.sentences import Best
 from clip_align.tracking.headline_scores import Headlines
 
 NAMES = {  # names of the families' headlines, in the order of the figure's panels
@@ -37,7 +36,7 @@ ENDS = {"finished", "stopped"}  # events that end a run
 class Row(NamedTuple):
     """The latest value of a headline score with its interval, or a text in its place if it is not ``drawn``.
 
-    ``remark``: the reason, or a note.
+    ``remark``: the reason.
     """
 
     name: str
@@ -53,7 +52,6 @@ class Status:
     def __init__(self, past: History | None = None) -> None:
         self._headlines = Headlines()
         self._points: dict[str, list[Point]] = {}  # kept for resuming, which removes some
-        self._best: dict[str, Best] = {}
         self._train: TrainLine | None = None
         self._evaluation: EvaluationLine | None = None
         self._begun: tuple[int, float] | None = None
@@ -88,7 +86,6 @@ class Status:
                 place = line["global_step"], line["samples_seen"]
                 point = Point(*place, drawn.value, drawn.low, drawn.high, drawn.reason, held)
                 self._points.setdefault(key, []).append(point)
-                self._best.setdefault(key, Best()).take(point)
 
     def rewind(self, step: int) -> None:
         """Drop everything after the step from which the run is resumed."""
@@ -96,7 +93,6 @@ class Status:
         self._headlines.rewind(step)
         kept = {key: [p for p in points if p.step <= step] for key, points in self._points.items()}
         self._points = {key: points for key, points in kept.items() if points}
-        self._best = {key: Best(points) for key, points in self._points.items()}
 
     def evaluation_time_line(self) -> str | None:
         """``evaluation took 25 % of the time``, from the last evaluation; None before the first."""
@@ -157,8 +153,7 @@ class Status:
         if point.value is None:
             return Row(name, score["label"], point.absent, point.reason or "", drawn=False)
         band = interval(point.low, point.high)
-        remark = point.reason or self._best[key].below(score["flat_margin"]) or ""
-        return Row(name, score["label"], f"{number(point.value)}{f' {band}' if band else ''}", remark)
+        return Row(name, score["label"], f"{number(point.value)}{f' {band}' if band else ''}", point.reason or "")
 
     def _name(self, benchmark: BenchmarkLine, score: ScoreEntry) -> str:
         """The name of a headline: after its family; with the benchmark's name if it is not the family's first,

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from clip_align.analysis.verdict import verdicts
+from clip_align.analysis.verdict import RULE, verdicts
 from clip_align.metrics.correlation import srocc
 from clip_align.record import items as record_items
 from clip_align.record.record import History, ItemsHistory, Position, Record, read, read_items
+from clip_align.record.schema import completed
 
 KEY = "human/tid2013_remade"
 EVERY = 40
@@ -30,7 +32,8 @@ def _write(folder: Path, evaluations: int = 22, every: int = EVERY, null_at: int
     record = Record(folder)
     start = Position(0, 0, 0, 0.0)
     record.append("event", start, {"event": "started", "regular_every": EVERY})
-    scores = [{"name": n, "flat_margin": m} for n, m in (("srocc", 0.03), ("within_level_srocc", 0.06), ("plcc", None))]
+    verdict = {"srocc": True, "within_level_srocc": True, "plcc": False}
+    scores = [{"name": name, "has_verdict": has} for name, has in verdict.items()]
     record.append("benchmark", start, {"key": KEY, "options": options, "scores": scores})
     steps = sorted({2, 8, 32, *range(0, evaluations * every, every), (evaluations - 1) * every + 7})
     for step in steps:
@@ -67,42 +70,63 @@ def test_a_run_that_rose_and_fell(tmp_path: Path) -> None:
     assert (pooled["score"], within["score"]) == (f"{KEY}/srocc", f"{KEY}/within_level_srocc")
     for line in (pooled, within):
         assert line["word"] == "rose_then_fell"
-        assert line["evaluations"] == 22  # neither the early steps nor the last one
-        assert line["unit"] == "reference"
-        assert line["rise/low"] < line["rise"] < line["rise/high"]
-        assert line["fall/low"] < line["fall"] < line["fall/high"]
-        assert line["start"] < line["end"] < line["peak"]
+        assert line["evaluations"] == 26  # the early steps and the last one count as well
+        assert (line["clusters"], line["unit"], line["left_out"], line["rule"]) == (24, "reference", 0, RULE)
+        assert 0 < line["rise/low"] < line["rise"]
+        assert 0 < line["fall/low"] < line["fall"] < line["fall/high"]
+        assert line["start"] < line["end"] < line["fall/earlier/value"]
+        assert line["rise/earlier"] == [0, 0]
+        assert line["fall/later"][1] == line["compared/later"][1] == 21 * EVERY + 7
         assert 160 <= line["peak_from"] < line["peak_to"] <= 440
         assert line["naive_fall"] >= line["fall"] - 0.02
         assert line["naive_fall/label"].startswith("peak chosen and tested on the same evaluations")
-        assert "Then it fell in this run: " in line["sentence"]
+        assert {s["direction"] for s in line["stretches"]} == {"rose", "fell"}
         json.dumps(line, allow_nan=False)
-    assert pooled["sentence"].startswith("srocc rose from ")
-    assert within["sentence"].startswith("within_level_srocc rose from ")
-    assert (pooled["flat_margin"], within["flat_margin"]) == (0.03, 0.06)
+    assert pooled["sentence"].startswith("srocc: rose, then fell in this run. It rose by at least ")
+    assert within["sentence"].startswith("within_level_srocc: rose, then fell in this run. ")
     values = {e["global_step"]: e[f"{KEY}/srocc"] for e in read(tmp_path).evaluations}
-    assert pooled["start"] == pytest.approx((values[0] + values[EVERY]) / 2, abs=1e-12)
+    assert pooled["start"] == pytest.approx(values[0], abs=1e-12)
 
 
-def test_a_benchmarks_own_interval_decides_what_is_regular(tmp_path: Path) -> None:
-    _write(tmp_path, every=60, every_n_steps=60)
-    assert {line["evaluations"] for line in _verdicts(tmp_path)} == {22}
+def test_every_number_of_a_sentence_is_in_the_fields(tmp_path: Path) -> None:
+    _write(tmp_path)
+    for line in _verdicts(tmp_path):
+        numbers = {abs(v) for v in _numbers(line)}
+        text = line["sentence"].replace("(80 %)", "").replace("lag-1", "").replace(",", "")
+        for found in re.findall(r"(?<![\w.])-?\d*\.?\d+", text.split(": ", 1)[1]):
+            number, slack = float(found), 0.0 if "." not in found else 10.0 ** -(len(found.partition(".")[2]))
+            assert any(abs(number - n) <= slack for n in numbers), (found, text)
 
 
-def test_a_record_without_an_interval_gives_no_verdict(tmp_path: Path) -> None:
-    """Guessed from the spacing of the items it could be that of the early steps, or of a thinned record."""
+def _numbers(line: Any) -> Iterator[float]:
+    if isinstance(line, dict):
+        line = list(line.values())
+    if isinstance(line, list):
+        for entry in line:
+            yield from _numbers(entry)
+    elif isinstance(line, (int, float)) and not isinstance(line, bool):
+        yield float(line)
+
+
+def test_averaged_weights_have_the_jitter_that_their_overlap_hides(tmp_path: Path) -> None:
     _write(tmp_path)
     history = read(tmp_path)
-    history.events.clear()
-    line = verdicts(history, lambda key: read_items(tmp_path, key))[0]
-    assert line["reason"] == "the record does not name the interval of the regular evaluations"
+    items = read_items(tmp_path, KEY)
+    found = {}
+    for weights, carried in (("raw", 0.6), ("ema", 0.0), ("ema", 0.6)):
+        history.benchmarks[KEY]["weights"] = weights
+        for line in history.evaluations:
+            line.update({"weights/ema/span_steps": 40.0, "weights/ema/carried_fraction": carried})
+        found[weights, carried] = verdicts(history, lambda key: items)[0]["jitter"]
+    assert found["raw", 0.6] == found["ema", 0.0]
+    assert found["ema", 0.6] > 1.5 * found["ema", 0.0]
 
 
 def test_an_undefined_evaluation_is_left_out(tmp_path: Path) -> None:
     _write(tmp_path, null_at=10 * EVERY)
     line = _verdicts(tmp_path)[0]
-    assert (line["word"], line["evaluations"], line["left_out"]) == ("rose_then_fell", 21, 1)
-    assert line["sentence"].endswith("Left out, without a value: 1 of 22 evaluations.")
+    assert (line["word"], line["evaluations"], line["left_out"]) == ("rose_then_fell", 25, 1)
+    assert line["sentence"].endswith("Left out, without a value: 1 of 26 evaluations.")
 
 
 @pytest.mark.parametrize(("null_at", "left_out"), [(10, 1), (11, 0)])
@@ -112,41 +136,36 @@ def test_among_thinned_items_only_their_own_steps_count(
     monkeypatch.setattr(record_items, "MOST_REGULAR", 22)
     _write(tmp_path, evaluations=44, null_at=null_at * EVERY)
     line = _verdicts(tmp_path)[0]
-    assert (line["evaluations"], line["left_out"]) == (22 - left_out, left_out)
+    assert (line["evaluations"], line["left_out"]) == (26 - left_out, left_out)
 
 
-def test_an_undefined_start_gives_no_verdict(tmp_path: Path) -> None:
-    _write(tmp_path, null_at=0)
-    line = _verdicts(tmp_path)[0]
-    assert line["word"] is None
-    assert line["rise"] is None
-    assert line["reason"] == "the score has no value at one of the first two regular evaluations, which are the start"
+NO_START = "the score has no value at step 0, which is the start"
 
 
 @pytest.mark.parametrize(
-    ("evaluations", "missing", "reason"),
+    ("missing", "reason"),
     [
-        (25, [0], "the score has no value at one of the first two regular evaluations, which are the start"),
-        (45, range(800), "the score has no value at one of the first two regular evaluations, which are the start"),
-        (25, [23 * EVERY], "the score has no value at one of the last 5 regular evaluations, which are the end"),
-        (25, range(2 * EVERY, 12 * EVERY), "15 of 25 regular evaluations have a value; the rule needs 20"),
+        ([0], NO_START),
+        ([21 * EVERY + 7], "the score has no value at the last evaluation, which is the end"),
+        (range(2 * EVERY, 18 * EVERY), "10 of 26 evaluations have a value; the rule needs at least 12"),
     ],
-    ids=["first file lost", "callback added at step 800", "late file lost", "many files lost"],
+    ids=["first file lost", "last file lost", "many files lost"],
 )
-def test_missing_items_are_gaps(tmp_path: Path, evaluations: int, missing: Iterable[int], reason: str) -> None:
-    _write(tmp_path, evaluations=evaluations)
+def test_missing_items_are_gaps(tmp_path: Path, missing: Iterable[int], reason: str) -> None:
+    _write(tmp_path)
     _lose_items(tmp_path, missing)
     for line in _verdicts(tmp_path):
-        assert line["word"] is None
+        assert line["word"] is line["rise"] is line["fall/high"] is None
         assert line["reason"] == reason
+        json.dumps(line, allow_nan=False)
 
 
-def test_missing_items_are_counted(tmp_path: Path) -> None:
-    _write(tmp_path)
-    _lose_items(tmp_path, [10 * EVERY])
-    line = _verdicts(tmp_path)[0]
-    assert (line["word"], line["evaluations"], line["left_out"]) == ("rose_then_fell", 21, 1)
-    assert line["sentence"].endswith("Left out, without a value: 1 of 22 evaluations.")
+def test_a_callback_that_was_added_later_has_no_start(tmp_path: Path) -> None:
+    _write(tmp_path, evaluations=45)
+    history = read(tmp_path)
+    history.evaluations = [line for line in history.evaluations if line["global_step"] > 800]
+    line = verdicts(history, lambda key: read_items(tmp_path, key))[0]
+    assert line["reason"] == NO_START
 
 
 def _lose_items(folder: Path, steps: Iterable[int]) -> None:
@@ -155,9 +174,9 @@ def _lose_items(folder: Path, steps: Iterable[int]) -> None:
 
 
 def test_too_few_evaluations(tmp_path: Path) -> None:
-    _write(tmp_path, evaluations=12)
+    _write(tmp_path, evaluations=7)
     line = _verdicts(tmp_path)[0]
-    assert line["sentence"] == "srocc: no verdict: 12 regular evaluations; the rule needs at least 20."
+    assert line["sentence"] == "srocc: no verdict: 11 evaluations have a value; the rule needs at least 12."
 
 
 def test_no_items(tmp_path: Path) -> None:
@@ -180,24 +199,45 @@ def test_scores_without_the_rule_and_layers() -> None:
     items = ItemsHistory(
         [str(i) for i in range(80)], human, {}, {}, steps, {"cosine": np.zeros((25, 80)), "cosine@layer_6": model}
     )
-    names = ("plcc", "srocc@layer_6", "srocc@layer_7", "within_level_srocc@layer_6", "srocc")
-    scores = [{"name": n, "flat_margin": 0.03} for n in names]
-    line = {"key": "human/mine", "options": {"every_n_steps": 1}, "scores": scores}
-    history = History(benchmarks={"human/mine": line}, evaluations=[{"global_step": step} for step in steps])
+    names = ("plcc", "srocc@layer_6", "srocc@layer_7", "within_level_srocc@layer_6", "srocc", "krocc_two_way")
+    scores = [{"name": n, "has_verdict": True} for n in names]
+    line = completed({"kind": "benchmark", "key": "human/mine", "options": {"every_n_steps": 1}, "scores": scores})
+    values = {f"human/mine/{name}": 0.5 for name in names}
+    history = History(benchmarks={"human/mine": line}, evaluations=[{"global_step": s, **values} for s in steps])
     found = {v["score"]: v for v in verdicts(history, lambda key: items)}
     assert found["human/mine/plcc"]["reason"] == "there is no rule for plcc"
     assert found["human/mine/srocc@layer_7"]["reason"] == "items missing"
     assert found["human/mine/within_level_srocc@layer_6"]["reason"] == "the items have no levels"
-    assert found["human/mine/srocc"]["reason"] == "0 of 25 regular evaluations have a value; the rule needs 20"
-    assert found["human/mine/srocc@layer_6"]["word"] == "rise"
+    assert found["human/mine/krocc_two_way"]["reason"] == "there is no rule for krocc"
+    assert found["human/mine/srocc"]["reason"] == "0 of 25 evaluations have a value; the rule needs at least 12"
+    assert found["human/mine/srocc@layer_6"]["word"] == "rose"
     assert found["human/mine/srocc@layer_6"]["unit"] == "item"
 
 
 def test_several_benchmarks_are_distinguished_and_others_passed_over() -> None:
-    scores = [{"name": "srocc", "flat_margin": 0.03}]
+    scores = [{"name": "srocc", "has_verdict": True}]
     benchmarks = {k: {"key": k, "scores": scores} for k in ("human/a", "human/b")}
-    benchmarks["texture/c"] = {"key": "texture/c", "scores": [{"name": "texture_bias", "flat_margin": None}]}
+    benchmarks["texture/c"] = {"key": "texture/c", "scores": [{"name": "texture_bias", "has_verdict": False}]}
     lines = verdicts(History(benchmarks=benchmarks), lambda key: None)
     assert [v["sentence"] for v in lines] == [f"human/{k}/srocc: no verdict: items missing." for k in "ab"]
     assert verdicts(History(), lambda key: None) == []
     assert not any(isinstance(v, float) and math.isnan(v) for line in lines for v in line.values())
+
+
+def test_clusters_are_those_that_the_score_declares(tmp_path: Path) -> None:
+    _write(tmp_path)
+    history, items = read(tmp_path), read_items(tmp_path, KEY)
+    assert items is not None
+    entry = history.benchmarks[KEY]["scores"][0]
+    found = {}
+    for name, clusters in (("srocc", ["type"]), ("srocc", ["nowhere"]), ("srocc_two_way", ["reference", "type"])):
+        changed = {**entry, "name": name, "clusters": clusters}
+        history.benchmarks[KEY]["scores"] = [changed]
+        for line in history.evaluations:
+            line[f"{KEY}/{name}"] = 0.5
+        found[name, clusters[0]] = verdicts(history, lambda key: items)[0]
+    assert (found["srocc", "type"]["clusters"], found["srocc", "type"]["unit"]) == (8, "type")
+    assert found["srocc", "nowhere"]["reason"] == "the items lack the clusters that the score names"
+    both = found["srocc_two_way", "reference"]
+    assert (both["clusters"], both["unit"]) == (8, "reference x type")
+    assert both["smallest_detectable_fall"] >= found["srocc", "type"]["smallest_detectable_fall"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sentences about rise and fall, word by word."""
+"""The sentences about rise and fall, word by word, and rounding that never says more."""
 
 from __future__ import annotations
 
@@ -7,58 +7,94 @@ from typing import Any
 
 import pytest
 
-from clip_align.analysis.peak import Peak
-from clip_align.analysis.verdict_sentence import sentence
-from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.analysis.course import Change, Course, Span, Stretch
+from clip_align.analysis.verdict_sentence import lower, sentence, upper, value
 
-NAIVE = Estimate(0.09, 0.05, 0.12)
+START, TOP, LAST = Span(0, 0, 0.5801), Span(225, 270, 0.6723), Span(1260, 1300, 0.6384)
+SHORT, END = Span(225, 240, 0.6752), Span(1280, 1300, 0.6641)
 
 
-def _peak(word: Any, rise: tuple[float, float, float], fall: tuple[float, float, float], **more: Any) -> Peak:
-    fields = {"start": 0.537, "end": 0.69, "peak_from": 480, "peak_to": 1780, "smallest_detectable_fall": 0.0211}
-    return Peak(word, None, Estimate(*rise), Estimate(*fall), NAIVE, **{**fields, "evaluations": 22, **more})
+def _course(word: Any, rise: float, fall: float, **more: Any) -> Course:
+    fields = {
+        "start": 0.5801,
+        "rise": Change(START, TOP, 0.092, rise),
+        "fall": Change(TOP, LAST, 0.034, fall),
+        "most": Change(SHORT, END, 0.011, 0.0, 0.0301),
+        "smallest_detectable_fall": 0.0265,
+        "jitter": 0.0045,
+        "lag_1": 0.45,
+        "lag_1_used": 0.0,
+        "evaluations": 30,
+        "clusters": 24,
+    }
+    return Course(word, **{**fields, **more})
+
+
+ROSE = "It rose by at least .071 from .580 at step 0 to .672 over steps 225 to 270."
+FELL = (
+    "It fell by at least .021 from .672 over steps 225 to 270 to .638 over steps 1,260 to 1,300; from any two "
+    "evaluations to the last two by at most .031."
+)
+NO_RISE = "No rise from step 0 (.580) is shown."
+NO_FALL = (
+    "No fall to the end is shown: at most .031 from .675 over steps 225 to 240 to .664 over steps 1,280 to 1,300, the "
+    "two windows compared; this run could have shown (80 %) a fall of .027 between them."
+)
+STRETCHES = (Stretch("rose", 0, 60, 0.05), Stretch("fell", 225, 330, 0.0104), Stretch("rose", 400, 520, 0.0003))
 
 
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
         (
-            _peak("undecided", (0.169, 0.119, 0.22), (0.008, -0.003, 0.019)),
-            "srocc rose from .537 to about .706: +.169 [.119, .220]. Fall since: .008 [-.003, .019]: undecided; a fall "
-            "above .019 is excluded; this run could have shown (80 %) one of .021 or more. "
-            "Peak between steps 480 and 1,780.",
+            _course("rose_then_fell", 0.0719, 0.0219, peak_from=150, peak_to=1330),
+            f"srocc: rose, then fell in this run. {ROSE} {FELL} Peak between steps 150 and 1,330.",
+        ),
+        (_course("rose", 0.0719, 0.0), f"srocc: rose. {ROSE} {NO_FALL}"),
+        (
+            _course("no_change_shown", 0.0, 0.0, left_out=1),
+            f"srocc: no change shown. {NO_RISE} {NO_FALL} Left out, without a value: 1 of 31 evaluations.",
         ),
         (
-            _peak("rose_then_fell", (0.169, 0.119, 0.22), (0.05, 0.02, 0.08)),
-            "srocc rose from .537 to about .706: +.169 [.119, .220]. Then it fell in this run: .050 [.020, .080]. "
-            "Peak between steps 480 and 1,780.",
+            _course("rose_fell_recovered", 0.0719, 0.0, stretches=STRETCHES, lag_1_used=0.3),
+            f"srocc: rose, fell and recovered. {ROSE} {NO_FALL} "
+            "Stretches: rose by at least .050 between steps 0 and 60; fell by at least .010 between steps 225 and 330; "
+            "rose by at least .0003 between steps 400 and 520. "
+            "Jitter of neighbouring evaluations is correlated (lag-1 .45); the bounds are wider for it.",
         ),
+        (_course("fell", 0.0, 0.0219), f"srocc: fell in this run. {NO_RISE} {FELL}"),
         (
-            _peak("rise", (0.169, 0.119, 0.22), (0.001, -0.01, 0.012)),
-            "srocc rose from .537 to about .706: +.169 [.119, .220]. Fall since: .001 [-.010, .012]: none of .03 or "
-            "more; this run could have shown (80 %) one of .021 or more. Peak between steps 480 and 1,780.",
-        ),
-        (
-            _peak("fall", (-0.002, -0.011, 0.007), (0.05, 0.02, 0.08), peak_from=0, peak_to=300),
-            "srocc did not rise by .03: from .537 to about .535, -.002 [-.011, .007]. It fell in this run: "
-            ".050 [.020, .080]. Peak between steps 0 and 300.",
-        ),
-        (
-            _peak("flat", (0.002, -0.011, 0.017), (0.0, -0.02, 0.02)),
-            "srocc stayed flat (within .03): from .537 to about .539, +.002 [-.011, .017]. Fall since: .000 "
-            "[-.020, .020]; this run could have shown (80 %) one of .021 or more. Peak between steps 480 and 1,780.",
-        ),
-        (
-            _peak("undecided", (0.02, -0.03, 0.07), (0.02, -0.03, 0.07), left_out=1, evaluations=21),
-            "Rise of srocc from .537 to about .557: +.020 [-.030, .070]: undecided. Fall since: .020 [-.030, .070]: "
-            "undecided; a fall above .070 is excluded; this run could have shown (80 %) one of .021 or more. "
-            "Peak between steps 480 and 1,780. Left out, without a value: 1 of 22 evaluations.",
-        ),
-        (
-            Peak(None, "12 regular evaluations; the rule needs at least 20", *[undefined("x")] * 3),
-            "srocc: no verdict: 12 regular evaluations; the rule needs at least 20.",
+            Course(None, "11 evaluations have a value; the rule needs at least 12"),
+            "srocc: no verdict: 11 evaluations have a value; the rule needs at least 12.",
         ),
     ],
+    ids=lambda v: getattr(v, "word", "") or "",
 )
-def test_sentences(found: Peak, expected: str) -> None:
-    assert sentence(found, 0.03, "srocc") == expected
+def test_sentences(found: Course, expected: str) -> None:
+    assert sentence(found, "srocc") == expected
+
+
+def test_no_sentence_denies_what_the_run_cannot_see() -> None:
+    words = ("rose_then_fell", "rose_fell_recovered", "fell_recovered", "rose", "fell", "no_change_shown")
+    for word in words:
+        for fall in (0.0, 0.02):
+            text = sentence(_course(word, 0.01, fall), "srocc")
+            for denial in ("excluded", "flat", "did not", "none of", "decline"):
+                assert denial not in text
+
+
+def test_the_strongest_of_many_stretches_are_named_in_their_order() -> None:
+    many = tuple(Stretch("fell", 100 * n, 100 * n + 50, 0.01 * (1 + n % 4)) for n in range(8))
+    text = sentence(_course("rose_then_fell", 0.01, 0.02, stretches=many), "srocc")
+    assert text.count("between steps") == 4
+    assert text.index("steps 200 and") < text.index("steps 300 and") < text.index("steps 600 and")
+
+
+def test_bounds_are_rounded_to_the_safe_side() -> None:
+    assert (lower(0.0219), lower(0.021), lower(0.00049), lower(0.0), lower(1.2345)) == (
+        ".021", ".021", ".0004", ".000", "1.234",
+    )  # fmt: skip
+    assert (upper(0.0301), upper(0.03), upper(0.00041), upper(0.0), upper(2.0)) == (
+        ".031", ".030", ".0005", ".000", "2.000",
+    )  # fmt: skip
+    assert (value(-0.0004), value(-0.0125, 2), value(None)) == (".000", "-.01", ".000")

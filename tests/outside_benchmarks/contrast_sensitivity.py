@@ -74,7 +74,7 @@ class ContrastSensitivity(PerceptualCallback):
         human = GABORS[self.rows, 2]
         rms = [float(np.sqrt(np.mean((self.gabor(row)() - 0.5) ** 2))) for row in self.rows]
         unit = f"{len(self.rows)} of 14 Gabors, jackknife, t"
-        headline = replace(SPEARMAN, unit=unit, flat_margin=None)
+        headline = replace(SPEARMAN, unit=unit, has_verdict=False)
         self.scores = [
             replace(headline, baselines={"pixel RMSE": srocc(self.log_sensitivity(rms), human)}),
             replace(headline, name="plcc", label="PLCC, log-log", compute=over_items(plcc), role="detail"),

@@ -79,7 +79,7 @@ class TID2013(PerceptualCallback):
         self.reference, self.type, self.level = np.array(parts, dtype=int).reshape(-1, 3).T
         level_alone = float(srocc(-self.level, list(self.mos.values())))
         unit = f"{len(set(self.reference))} references, jackknife, t"
-        detail = replace(SPEARMAN, unit=unit, role="detail", flat_margin=None)
+        detail = replace(SPEARMAN, unit=unit, role="detail", has_verdict=False)
         self.scores = (
             replace(SPEARMAN, unit=unit, by="type", baselines={"level alone": level_alone}),
             replace(

@@ -89,7 +89,12 @@ BENCHMARK = {"kind": "benchmark", **HERE, "key": KEY, "scores": [{"name": "srocc
         {**BENCHMARK, "options": []},
         {"kind": "event", **HERE, "message": "of no kind"},
         {"kind": "event", **HERE, "event": "started", "regular_every": "often"},
+        {**BENCHMARK, "scores": [{"name": "srocc", "has_verdict": "yes"}]},
+        {"kind": "evaluation", **HERE, "averaged_steps": "all"},
         {"kind": "verdict", **HERE, "peak_from": "early"},
+        {"kind": "verdict", **HERE, "fall/low": "much"},
+        {"kind": "verdict", **HERE, "fall/earlier": [0]},
+        {"kind": "verdict", **HERE, "stretches": [{"direction": "fell"}]},
     ],
 )
 def test_a_line_of_wrong_types_is_damaged(tmp_path: Path, line: dict[str, Any]) -> None:

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from clip_align.analysis.peak import Peak
-from clip_align.analysis.verdict import _fields
+from clip_align.analysis.course import Course
+from clip_align.analysis.verdict import verdict_fields
 from clip_align.evaluation.score import Score
-from clip_align.metrics.estimate import Estimate
 from clip_align.record import schema
 from clip_align.record.lines import as_read
 from clip_align.record.record import METRICS, History, Mirror, deliver, read
@@ -71,6 +70,8 @@ WORDS = {
     "object": r"dict\[.*\]",
     "list": r"list\[.*\]",
     "list of two numbers": r"list\[float\]",
+    "list of two integers": r"list\[int\]",
+    "list of objects": r"list\[.*Entry\]",
     "list of texts": r"list\[str\]",
 }
 
@@ -95,9 +96,9 @@ def test_every_field_of_a_score_but_its_function_is_in_the_schema() -> None:
 
 
 def test_a_verdict_has_the_keys_of_the_schema() -> None:
-    none = Estimate(None, reason="too few evaluations")
-    written = {"score", "unit", *_fields(Peak(None, "too few evaluations", none, none, none), 0.03, "srocc")}
-    assert written == set(own("verdict"))
+    written = {"score", "unit", *verdict_fields(Course(None, "too few evaluations"), "srocc")}
+    assert set(own("verdict")) - written == {"rise/high", "peak", "flat_margin", "dropped_resamples"}  # of release 0.1
+    assert written <= set(own("verdict"))
 
 
 def written_keys() -> Iterator[tuple[str, set[str]]]:
@@ -156,10 +157,13 @@ def test_a_record_of_release_0_1_reads_with_every_key() -> None:
 def test_what_an_older_release_did_not_write_has_a_default() -> None:
     score = completed_score({"name": "s", "axis": None, "baselines": {"a": None, "b": 0.5}})
     assert (score["label"], score["axis"], score["baselines"], score["role"]) == ("s", [0.0, 1.0], {"b": 0.5}, "detail")
+    margins = {margin: completed_score({"name": "s", "flat_margin": margin})["has_verdict"] for margin in (0.03, None)}
+    assert margins == {0.03: True, None: False}
     line = completed({"kind": "benchmark", **HERE, "key": "human/a", "scores": [{"name": "s"}], "mine": 1})
     assert (line["panel"], line["options"], line["n"], line["mine"]) == ("human", {}, None, 1)
     verdict = completed({"kind": "verdict", **HERE, "score": "human/a/s", "word": "rise"})
     assert set(verdict) == set(schema.VerdictLine.__annotations__)
+    assert (verdict["rule"], verdict["stretches"], verdict["clusters"]) == (1, (), 0)
     assert completed({"kind": "event", **HERE, "event": "x"})["message"] == ""
 
 

@@ -26,7 +26,7 @@ def score(name: str, label: str, role: str = "headline", **more: Any) -> dict[st
         "role": role,
         "drawn_after": 1,
         "drawn_after_of": None,
-        "flat_margin": None,
+        "has_verdict": False,
         "higher_is_better": None,
     }
     return {**fields, **more}
@@ -78,7 +78,7 @@ def benchmarks() -> list[dict[str, Any]]:
                     chance=0.0,
                     unit="24 references, jackknife, t",
                     axis=[-1.0, 1.0],
-                    flat_margin=0.03,
+                    has_verdict=True,
                     ceilings={"rating noise": 0.992, "replication TID2008": 0.978, "content-blind": 0.930},
                     baselines={
                         "level alone": 0.744,
@@ -97,7 +97,7 @@ def benchmarks() -> list[dict[str, Any]]:
                     chance=0.0,
                     unit="24 references, jackknife, t",
                     axis=[-1.0, 1.0],
-                    flat_margin=0.06,
+                    has_verdict=True,
                     baselines={"SSIM": 0.276, "PSNR-RGB": -0.196, "type alone": 0.665},
                 ),
                 score("plcc", "PLCC", "detail", chance=0.0, axis=[-1.0, 1.0]),
@@ -141,7 +141,7 @@ def many() -> list[dict[str, Any]]:
     """Two benchmarks in some families, six families, several headlines in one; labels and names that repeat."""
     kadid = {"level alone": 0.6, "SSIM": 0.52, "untrained": 0.4, "untrained sd": 0.03}
     srocc = score(
-        "srocc", "SROCC, all pairs", chance=0.0, axis=[-1.0, 1.0], flat_margin=0.03, ceilings={"rating noise": 0.95},
+        "srocc", "SROCC, all pairs", chance=0.0, axis=[-1.0, 1.0], has_verdict=True, ceilings={"rating noise": 0.95},
         baselines=kadid,
     )  # fmt: skip
     within = score("within_level_srocc", "within level", "companion", chance=0.0, axis=[-1.0, 1.0])
@@ -315,21 +315,46 @@ def verdicts(last: int = STEPS) -> list[dict[str, Any]]:
             **where(last),
             "kind": "verdict",
             "score": f"human/tid2013_remade/{name}",
+            "rule": 2,
             "word": word,
+            "start": 0.53,
+            "end": 0.65,
             "rise": 0.17,
             "rise/low": 0.12,
-            "rise/high": 0.22,
+            "rise/earlier": [0, 0],
+            "rise/earlier/value": 0.53,
+            "rise/later": [540, 600],
+            "rise/later/value": 0.7,
             "fall": 0.05,
-            "fall/low": -0.01,
-            "fall/high": 0.11,
+            "fall/low": 0.011,
+            "fall/high": 0.08,
+            "fall/earlier": [540, 600],
+            "fall/earlier/value": 0.7,
+            "fall/later": [last - 60, last],
+            "fall/later/value": 0.65,
+            "compared": 0.05,
+            "compared/earlier": [540, 600],
+            "compared/earlier/value": 0.7,
+            "compared/later": [last - 60, last],
+            "compared/later/value": 0.65,
+            "smallest_detectable_fall": 0.04,
+            "stretches": [
+                {"direction": "rose", "first": 0, "last": 120, "at_least": 0.05},
+                {"direction": "fell", "first": 600, "last": 1200, "at_least": 0.01},
+            ],
             "peak_from": 480,
             "peak_to": 780,
-            "smallest_detectable_fall": 0.08,
-            "sentence": f"{name} rose from .53 to about .70: +.17 [.12, .22]. Fall since: .05 [-.01, .11]: {word}; "
-            "a fall above .11 is excluded; this run could have shown (80 %) one of .08 or more. "
-            "Peak between steps 480 and 780.",
+            "jitter": 0.0045,
+            "jitter_lag_1": 0.1,
+            "jitter_lag_1_used": 0.0,
+            "evaluations": 26,
+            "clusters": 24,
+            "left_out": 0,
+            "unit": "reference",
+            "sentence": f"{name}: rose, then fell in this run. It rose by at least .120 from .530 at step 0 to "
+            ".700 over steps 540 to 600. Peak between steps 480 and 780.",
         }
-        for name, word in (("srocc", "undecided"), ("within_level_srocc", "undecided"))
+        for name, word in (("srocc", "rose_then_fell"), ("within_level_srocc", "rose_then_fell"))
     ]
 
 

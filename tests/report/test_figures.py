@@ -298,8 +298,9 @@ def test_marks_and_sentences_of_two_verdicts_in_a_panel_overlap_nothing(
     marked = {
         "rise/low": 0.1,
         "fall/low": 0.01,
-        "fall_windows": [[0, 0], [1440, 1500]],
-        "stretches": [{"from": 780, "to": 1320, "direction": "fell", "at_least": 0.01}],
+        "compared/earlier": [0, 0],
+        "compared/later": [1440, 1500],
+        "stretches": [{"first": 780, "last": 1320, "direction": "fell", "at_least": 0.01}],
         "sentence": "A sentence of a verdict that is rather long, with steps and bounds. " * 12,
     }
     keys = ("human/tid2013_remade/srocc", "human/kadid10k/srocc", "human/tid2013_remade/within_level_srocc")

@@ -33,7 +33,7 @@ SHOWN = visible(BAD)
 
 
 def lines(synthetic: ModuleType) -> Iterator[dict[str, Any]]:
-    score = synthetic.score("srocc", f"label {BAD}", flat_margin=0.03, unit=BAD, direction=BAD, baselines={BAD: 0.3})
+    score = synthetic.score("srocc", f"label {BAD}", has_verdict=True, unit=BAD, direction=BAD, baselines={BAD: 0.3})
     other = synthetic.score("texture_bias", BAD)
     mine = synthetic.benchmark(
         "human/mine", "human", [score, other], human_data=BAD, stand_in=BAD, source=BAD, licence=BAD, options={BAD: BAD}

@@ -198,7 +198,7 @@ def test_every_score_and_every_headlines_lines_are_drawn_whatever_else_is_there(
         key = f"{benchmark['key']}/{score['name']}"
         if score["chance"] is not None:
             assert any(v == pytest.approx(score["chance"], abs=1e-6) and k == key for _, v, k in lines)
-        leads = score["role"] == "headline" or score["flat_margin"] is not None
+        leads = score["role"] == "headline" or score["has_verdict"]
         for levels in (score["ceilings"], score["baselines"]) if leads else ():
             for label, value in levels.items():
                 assert label.endswith(" sd") or (label.replace("_", " "), value, key) in lines

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clip_align.report.run_labels import run_labels, seed_groups
+from clip_align.report.run_labels import conditions, run_labels, seed_groups
 
 
 def labels(folder: Path, *configs: dict[str, Any] | None) -> list[str]:
@@ -105,3 +105,30 @@ def test_a_run_without_another_seed_is_in_no_group(tmp_path: Path) -> None:
     found = groups(tmp_path / "a", config("s", data=data), config("s", seed=2, data=data), alone)
     assert found == ["data.name=world, mean of 2 seeds"] * 2 + [""]
     assert groups(tmp_path / "b", config("s"), config("s")) == ["", ""]  # the same seed twice
+
+
+def test_conditions_are_what_differs_beside_the_seed(tmp_path: Path) -> None:
+    def run(name: str, text: str) -> Path:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(text)
+        return tmp_path / name
+
+    schedules = [
+        run(f"{schedule}-{seed}", f"seed: {seed}\nname: {schedule}-{seed}\noptimizer:\n  schedule: {schedule}\n")
+        for schedule in ("cosine", "constant")
+        for seed in (0, 1)
+    ]
+    assert conditions(schedules) == [
+        ("optimizer.schedule=cosine", "0"),
+        ("optimizer.schedule=cosine", "1"),
+        ("optimizer.schedule=constant", "0"),
+        ("optimizer.schedule=constant", "1"),
+    ]
+    assert conditions(schedules[:2]) == [("all runs", "0"), ("all runs", "1")]
+    other = run("other", "seed: 3\na: 1\nb: 2\nc: 3\nd: 4\n")
+    assert conditions([schedules[0], schedules[1], other]) == [
+        ("as cosine-0", "0"),
+        ("as cosine-0", "1"),
+        ("as other", "3"),
+    ]
+    assert conditions([schedules[0], run("none", "a: 1\n")])[1] is None

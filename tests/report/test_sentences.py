@@ -22,28 +22,20 @@ def curve(*values: float | None) -> Curve:
     return Curve("human/x/srocc", "SROCC", "headline", points)
 
 
-def test_below_its_best() -> None:
-    assert (
-        sentences.Best(curve(0.5, 0.7, 0.68, 0.64).points).below(0.03)
-        == ".06 below its best (.70 at step 10) since step 20"
-    )
+def test_live_notes_name_the_score(history: History) -> None:
+    key = "human/tid2013_remade/srocc"
+    assert sentences.live_notes(history, {key: "fell by at least .012 since step 420"}) == [
+        "SROCC, all pairs fell by at least .012 since step 420, corrected for looking after every evaluation"
+    ]
+    assert sentences.live_notes(history, {}) == []
 
 
-@pytest.mark.parametrize("values", [(0.5, 0.7, 0.68), (0.5, 0.6, 0.7), (0.7,), (), (None, None)])
-def test_no_note_within_the_margin_at_the_best_or_without_values(values: tuple[float | None, ...]) -> None:
-    assert sentences.Best(curve(*values).points).below(0.03) is None
-
-
-def test_no_note_for_scores_that_get_no_verdict() -> None:
-    assert sentences.Best(curve(0.5, 0.9, 0.1).points).below(None) is None
-
-
-def test_live_notes_name_the_score_and_promise_nothing(tmp_path: Path, synthetic: ModuleType) -> None:
-    synthetic.run(tmp_path, status="running")
-    (srocc, within) = sentences.live_notes(read(tmp_path))
-    assert srocc.startswith("SROCC, all pairs: .0")
-    assert srocc.endswith("; no verdict before the end")
-    assert within.startswith("within level: ")
+def test_sentences_of_an_earlier_rule_are_marked(history: History) -> None:
+    older = {**history.verdicts[0], "rule": 1, "sentence": "a fall above .03 is excluded."}
+    history.verdicts[:] = [older, {**older, "score": "human/x/srocc", "word": None, "sentence": "srocc: no verdict."}]
+    (_, marked), (_, none) = sentences.verdict_sentences(history)
+    assert marked == "a fall above .03 is excluded." + sentences.EARLIER
+    assert none == "srocc: no verdict."
 
 
 def test_verdicts_are_the_records_own_sentences_the_last_of_each_score(history: History) -> None:

@@ -26,10 +26,11 @@ Browse = Callable[..., Any]
 MARKED = {
     "rise/low": 0.1,
     "fall/low": 0.011,
-    "fall_windows": [[480, 600], [1440, 1500]],
+    "compared/earlier": [480, 600],
+    "compared/later": [1440, 1500],
     "stretches": [
-        {"from": 180, "to": 480, "direction": "rose", "at_least": 0.08},
-        {"from": 780, "to": 1320, "direction": "fell", "at_least": 0.011},
+        {"first": 180, "last": 480, "direction": "rose", "at_least": 0.08},
+        {"first": 780, "last": 1320, "direction": "fell", "at_least": 0.011},
     ],
 }
 

@@ -8,8 +8,8 @@ import pytest
 from clip_align.report.score_curves import Curve, Point
 from clip_align.report.verdict_marks import Marks, Stretch, marks_of
 
-ROSE = {"from": 0, "to": 225, "direction": "rose", "at_least": 0.04}
-FELL = {"from": 225, "to": 330, "direction": "fell", "at_least": 0.0104}
+ROSE = {"first": 0, "last": 225, "direction": "rose", "at_least": 0.04}
+FELL = {"first": 225, "last": 330, "direction": "fell", "at_least": 0.0104}
 
 
 def verdict(**more: Any) -> dict[str, Any]:
@@ -17,7 +17,10 @@ def verdict(**more: Any) -> dict[str, Any]:
 
 
 def test_all_optional_fields_become_marks() -> None:
-    line = verdict(fall_windows=[[180, 225], [390, 400]], stretches=[ROSE, FELL], **{"rise/low": 0.1, "fall/low": 0.02})
+    line = verdict(
+        stretches=[ROSE, FELL],
+        **{"fall/earlier": [180, 225], "fall/later": [390, 400], "rise/low": 0.1, "fall/low": 0.02},
+    )
     assert marks_of(line) == Marks(
         "human/a/srocc",
         "It rose.",
@@ -48,10 +51,10 @@ def test_a_range_of_the_peak_is_shown_only_with_a_rise_and_a_fall(fields: dict[s
 
 
 @pytest.mark.parametrize(
-    "damaged", [None, "x", 3, [1], [[1]], [["a", "b"]], [{}], [{"direction": "up", "from": 1, "to": 2}], [[1, None]]]
+    "damaged", [None, "x", 3, [1], [[1]], [["a", "b"]], [{}], [{"direction": "up", "first": 1, "last": 2}], [[1, None]]]
 )
 def test_fields_of_another_form_mark_nothing(damaged: object) -> None:
-    found = marks_of(verdict(fall_windows=damaged, stretches=damaged, peak_from="1"))
+    found = marks_of(verdict(**{"compared/earlier": damaged}, stretches=damaged, peak_from="1"))
     assert (found.windows, found.stretches, found.peak) == ((), (), None)
 
 

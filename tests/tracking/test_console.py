@@ -57,7 +57,7 @@ def test_warnings_and_verdicts_are_lines(tmp_path: Path, synthetic: ModuleType) 
     warning = {**synthetic.where(5), "kind": "event", "event": "warning", "message": "x failed"}
     lines = shown(tmp_path, [warning, *synthetic.verdicts()], Clock())
     assert lines[0] == "warning: x failed"
-    assert lines[1].startswith("srocc rose from .53")
+    assert lines[1].startswith("srocc: rose, then fell in this run.")
 
 
 @pytest.mark.parametrize("interactive", [False, True])
@@ -86,9 +86,9 @@ def test_the_end_reports_what_evaluation_took(tmp_path: Path, synthetic: ModuleT
     assert shown(tmp_path, [end], Clock())[0] == "done at step 60"  # no evaluation, no share
 
 
-def test_below_the_best_is_remarked_and_never_called_a_decline(tmp_path: Path, synthetic: ModuleType) -> None:
+def test_a_distance_below_the_best_is_no_news(tmp_path: Path, synthetic: ModuleType) -> None:
     text = "\n".join(shown(tmp_path, list(synthetic.lines()), Clock()))
-    assert "below its best (.7" in text
+    assert "below its best" not in text
     assert "decline" not in text
 
 
@@ -185,17 +185,17 @@ def test_benchmarks_of_one_panel_are_distinguished_whatever_their_family(synthet
     assert [row.name for row in status.rows()] == ["alignment", "similarity", "lab (c_d)"]
 
 
-def test_what_a_resume_takes_back_is_neither_shown_nor_a_best_value(synthetic: ModuleType) -> None:
+def test_what_a_resume_takes_back_is_not_shown_and_a_distance_below_the_best_is_no_news(synthetic: ModuleType) -> None:
     status = Status()
     key, mine = "human/mine/srocc", synthetic.benchmark("human/mine", "alignment", [synthetic.score("srocc", "S")])
-    mine["scores"][0]["flat_margin"] = 0.03
+    mine["scores"][0]["has_verdict"] = True
     status.take({**synthetic.where(0), **mine})
     for step, value in ((0, 0.5), (60, 0.6), (120, 0.9)):
         status.take({**synthetic.where(step), "kind": "evaluation", key: value})
     status.rewind(60)
     assert status.rows()[0].value == ".60"
     status.take({**synthetic.where(120), "kind": "evaluation", key: 0.5})
-    assert status.rows()[0].remark == ".10 below its best (.60 at step 60) since step 120"
+    assert (status.rows()[0].value, status.rows()[0].remark) == (".50", "")
 
 
 def test_a_refresh_does_not_take_longer_the_longer_the_run(synthetic: ModuleType) -> None:

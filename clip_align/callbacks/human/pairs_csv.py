@@ -212,8 +212,7 @@ def _scores(distance: DistanceName, clusters: int, what: str) -> tuple[Score, ..
     bundled = f" in {MOST_GROUPS} bundles" if clusters > MOST_GROUPS else ""
     unit = f"{clusters} clusters by {what}{bundled}, jackknife, t({min(clusters, MOST_GROUPS) - 1})"
     headline = replace(SPEARMAN, unit=unit if clusters > 1 else f"one cluster by {what}, no interval")
-    # flat_margin: only the headline has a verdict
-    detail = replace(headline, role="detail", flat_margin=None)
+    detail = replace(headline, role="detail", has_verdict=False)  # only the headline has a verdict
     return (
         headline,
         replace(detail, name="plcc", label="PLCC", compute=over_items(correlation.plcc)),

@@ -140,7 +140,7 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
             context=context[0],
             context_source=TRAINED_CLIPS_SOURCE,
             role="headline",
-            flat_margin=0.03,
+            has_verdict=True,
         ),
         detail(
             "within_level_srocc",
@@ -152,7 +152,7 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
             context=context[1],
             context_source=TRAINED_CLIPS_SOURCE,
             role="companion",
-            flat_margin=0.06,
+            has_verdict=True,
         ),
         detail("plcc", "PLCC", over_items(correlation.plcc)),
         detail("krocc", "KROCC (tau-b)", over_items(correlation.krocc)),

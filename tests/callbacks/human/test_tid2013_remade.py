@@ -130,8 +130,8 @@ def test_another_headline_distance() -> None:
 def test_scores_describe_themselves(callback: TID2013Remade) -> None:
     scores = {s.name: s for s in callback.scores}
     headline, within = scores["srocc"], scores["within_level_srocc"]
-    assert (headline.role, headline.flat_margin) == ("headline", 0.03)
-    assert (within.role, within.flat_margin) == ("companion", 0.06)
+    assert (headline.role, headline.has_verdict) == ("headline", True)
+    assert (within.role, within.has_verdict) == ("companion", True)
     named = ("level alone", "type alone", "SSIM", "PSNR (luminance)", "PSNR (RGB)")
     pooled_of, within_of = (0.744, 0.443, 0.633, 0.563, 0.651), (0.665, 0.275, 0.029, -0.193)
     assert headline.baselines == pytest.approx(dict(zip(named, pooled_of, strict=True)), abs=6e-4)
@@ -139,7 +139,7 @@ def test_scores_describe_themselves(callback: TID2013Remade) -> None:
     ceilings = ("rating noise", "replication (TID2008)", "content-blind")
     assert headline.ceilings == dict(zip(ceilings, (0.992, 0.978, 0.930), strict=True))
     assert within.ceilings == dict(zip(ceilings, (0.977, 0.953, 0.785), strict=True))
-    assert all(s.role == "detail" and s.flat_margin is None for n, s in scores.items() if s not in (headline, within))
+    assert all(s.role == "detail" and not s.has_verdict for n, s in scores.items() if s not in (headline, within))
     assert all(s.direction and s.unit and s.chance == 0 for s in callback.scores)
 
 

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The jitter of the weights: what makes a curve move from evaluation to evaluation without training going anywhere.
+
+All references have it in common, so that their spread does not show it. Its size is read from third differences of the
+curve, in which a smooth course leaves little (second differences keep the bend of a real hump); the largest are
+clipped, for a sharp peak is no jitter. Neighbouring evaluations whose averages of the weights overlap have jitter in
+common, by as much as the overlap: third differences shrink, and what they show is scaled up accordingly.
+
+Jitter of raw weights may be correlated beyond that. The lag-1 correlation is estimated from what a broken line, with a
+knot at each of the first evaluations and at every fourth later one, leaves of the curve. The curve's own turns look
+like correlated jitter too; bounds are widened by no more correlation than the curve establishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FEWEST_AFTER_START", "Jitter", "jitter", "overlap"]
+
+Floats = NDArray[np.float64]
+
+FEWEST_AFTER_START = 6  # evaluations that three third differences need
+CLIPPED_AT = 2.5  # robust standard deviations
+KEPT_OF_NORMAL = 0.9466  # variance of a normal number that is clipped at 2.5
+MEDIAN_OF_SQUARE = 0.4549  # of a standard normal number
+KNOT_EVERY = 4  # evaluations; a broken line that follows a course, but not its jitter
+DENSE_KNOTS = 3  # first evaluations after step 0, where a curve moves most
+ESTABLISHED = 1.353  # log likelihood ratio that .05 of the curves with less correlation exceed
+MOST_CORRELATION = 0.6  # that bounds are widened by
+CORRELATIONS = np.linspace(0.0, 0.9, 19)  # among which the lag-1 correlation is chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Jitter:
+    """Jitter of T evaluations.
+
+    size: standard deviation of one evaluation after step 0. lag_1: correlation of neighbouring ones beyond that of
+    overlapping averages, the likeliest of 0 to .9. used: the smallest that the curve does not contradict
+    (one-sided, 95 %), at most .6, which ``covariance`` [T, T] has. degrees: degrees of freedom of ``size``.
+    """
+
+    size: float
+    lag_1: float
+    used: float
+    degrees: float
+    covariance: Floats
+
+
+def jitter(curve: Floats, shared: Floats) -> Jitter:
+    """The jitter of a curve.
+
+    Args:
+        curve: score at T evaluations, that of step 0 first; T at least 7.
+        shared: correlation of the jitter at T evaluations by the overlap of averages, see `overlap`.
+    """
+    after = curve[1:]
+    lag_1, established = _lag_1(after, shared[1:, 1:])
+    used = min(established, MOST_CORRELATION)
+    correlation = _combined(shared[1:, 1:], used)
+    size, degrees = _size(after, correlation)
+    covariance = np.zeros((len(curve), len(curve)))
+    covariance[1:, 1:] = size**2 * correlation
+    return Jitter(size, lag_1, used, degrees, covariance)
+
+
+def overlap(spans: Sequence[float], carried: Sequence[float]) -> Floats:
+    """Correlation [T, T] of the jitter of averaged weights, from what two averages have in common.
+
+    An average that spans S steps has the jitter of the plain mean of S. Two of them correlate by c sqrt(S(later) /
+    S(earlier)), where c is the fraction of the later average that is not younger than the earlier evaluation
+    (`training.weight_average`).
+
+    Args:
+        spans: S at each evaluation [T], at least 1.
+        carried: fraction of each evaluation's average that is not younger than the evaluation before [T], 0 to 1; the
+            first one is not used.
+    """
+    size = np.maximum(np.asarray(spans, dtype=np.float64), 1.0)
+    found = np.eye(len(size))
+    for t in range(1, len(size)):
+        # of the averages before: each evaluation between leaves the fraction that it carries
+        fraction = np.cumprod(np.asarray(carried, dtype=np.float64)[t:0:-1])[::-1]  # [t], of evaluations 0 to t - 1
+        found[t, :t] = found[:t, t] = np.minimum(fraction * np.sqrt(size[t] / size[:t]), 1.0)
+    return found
+
+
+def _combined(shared: Floats, lag_1: float) -> Floats:
+    """Correlations [n, n] of averages that overlap, and of neighbours by their distance, whichever is larger."""
+    n = len(shared)
+    apart = np.abs(np.arange(n)[:, None] - np.arange(n))
+    found = np.asarray(np.maximum(shared, lag_1**apart), dtype=np.float64)
+    if lag_1 == 0 or np.count_nonzero(shared) == n:
+        return found
+    shape, vectors = np.linalg.eigh(found)  # the larger of two covariances need not be one: the nearest is taken
+    near = (vectors * np.clip(shape, 1e-3, None)) @ vectors.T
+    scale = np.sqrt(np.diag(near))
+    return np.asarray(near / np.outer(scale, scale))
+
+
+def _size(values: Floats, correlation: Floats) -> tuple[float, float]:
+    """Standard deviation of one value, and its degrees of freedom, from clipped third differences."""
+    differences = np.diff(np.eye(len(values)), 3, axis=0)
+    spread = differences @ correlation @ differences.T
+    scale = np.sqrt(np.diag(spread))
+    found = differences @ values / scale
+    robust = float(np.sqrt(np.median(found**2) / MEDIAN_OF_SQUARE))
+    clipped = np.clip(found, -CLIPPED_AT * robust, CLIPPED_AT * robust) if robust > 0 else found
+    size = float(np.sqrt(np.mean(clipped**2) / KEPT_OF_NORMAL))
+    alike = spread / np.outer(scale, scale)
+    return size, float(len(found) ** 2 / (alike**2).sum())
+
+
+def _lag_1(values: Floats, shared: Floats) -> tuple[float, float]:
+    """The likeliest lag-1 correlation of values [n] around a broken line (restricted likelihood), and the smallest that
+    is not much less likely.
+    """
+    n = len(values)
+    rest = _off_the_line(n)
+    beside = rest.T @ (rest @ values)
+    if not (beside**2).sum() > 1e-18 * max(1.0, float((values**2).sum())):
+        return 0.0, 0.0
+    robust = float(np.sqrt(np.median(beside**2) / MEDIAN_OF_SQUARE))
+    left = rest @ np.clip(beside, -CLIPPED_AT * robust, CLIPPED_AT * robust)
+    white, volume = _whitening(n) if np.array_equal(shared, np.eye(n)) else _whitening_of(shared)
+    likely = -len(left) / 2 * np.log(((white @ left) ** 2).mean(axis=1)) - volume
+    possible = likely >= likely.max() - ESTABLISHED
+    return float(CORRELATIONS[int(np.argmax(likely))]), float(CORRELATIONS[int(np.argmax(possible))])
+
+
+@lru_cache(maxsize=8)
+def _whitening(n: int) -> tuple[Floats, Floats]:
+    """`_whitening_of` n evaluations that have nothing in common."""
+    return _whitening_of(np.eye(n))
+
+
+def _whitening_of(shared: Floats) -> tuple[Floats, Floats]:
+    """What makes the contrasts off the line white, for each of `CORRELATIONS`: [19, m, m], and log volumes [19]."""
+    rest = _off_the_line(len(shared))
+    factors = np.linalg.cholesky([rest @ _combined(shared, c) @ rest.T for c in CORRELATIONS])
+    return np.linalg.inv(factors), np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+
+
+@lru_cache(maxsize=8)
+def _off_the_line(n: int) -> Floats:
+    """Contrasts of n values in which a broken line is 0: [n - knots, n]."""
+    later = np.round(np.linspace(DENSE_KNOTS - 1, n - 1, -(-(n - DENSE_KNOTS) // KNOT_EVERY) + 1))
+    knots = np.unique(np.concatenate((np.arange(DENSE_KNOTS), later))).astype(np.float64)
+    line = np.array([np.interp(np.arange(n), knots, height) for height in np.eye(len(knots))]).T
+    return np.asarray(np.linalg.svd(line, full_matrices=True)[0][:, len(knots) :].T)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jitter's size and correlation: of simulated curves, of averages that overlap, at unequal spacing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from clip_align.analysis.jitter import jitter, overlap
+
+EVALUATIONS = 36
+
+
+def _wander(generator: np.random.Generator, memory: float) -> np.ndarray:
+    out = generator.normal(size=EVALUATIONS)
+    for t in range(1, EVALUATIONS):
+        out[t] = memory * out[t - 1] + np.sqrt(1 - memory**2) * out[t]
+    return out
+
+
+def averages(steps: Sequence[int], newest: Sequence[float]) -> tuple[list[float], list[float], np.ndarray]:
+    """Spans, carried fractions and correlations by hand, of an average that takes in ``newest`` [step] of each step.
+
+    The correlations are those of independent jitter of the weights after each step.
+    """
+    fractions, kept, before = [], np.zeros(len(newest)), 0
+    spans, carried = [], []
+    for step, fraction in enumerate(newest):
+        kept = kept * (1 - fraction)
+        kept[step] += fraction
+        if step in steps:
+            fractions.append(kept.copy())
+            spans.append(1 / float((kept**2).sum()))
+            carried.append(float(kept[: before + 1].sum()))
+            before = step
+    found = np.array(fractions)
+    lengths = np.linalg.norm(found, axis=1)
+    return spans, carried, found @ found.T / np.outer(lengths, lengths)
+
+
+def test_overlap_of_averages_is_that_of_their_fractions() -> None:
+    exponential = [1.0, *[2 / 31] * 400]
+    spans, carried, expected = averages([0, 20, 60, 70, 300, 400], exponential)
+    assert overlap(spans, carried) == pytest.approx(expected, abs=1e-12)
+    assert expected[2, 3] == pytest.approx((1 - 2 / 31) ** 10, rel=0.02)  # of two exponential averages 10 steps apart
+    growing = [1.0, *(1 / (1 + 0.2 * t) for t in range(1, 401))]
+    spans, carried, expected = averages([0, 20, 60, 70, 300, 400], growing)
+    assert overlap(spans, carried) == pytest.approx(expected, abs=1e-12)
+
+
+def test_averages_that_carry_nothing_have_jitter_of_their_own() -> None:
+    assert overlap([1.0, 40.0, 40.0], [1.0, 0.0, 0.0]).tolist() == np.eye(3).tolist()
+
+
+@pytest.mark.parametrize("course", ["flat", "hump", "sharp peak"])
+def test_size_of_white_jitter_whatever_the_course(course: str) -> None:
+    t = np.linspace(0, 1, EVALUATIONS)
+    truth = {"flat": 0 * t, "hump": 0.1 * np.sin(np.pi * t), "sharp peak": 0.05 * (abs(t - 0.5) < 0.02)}[course]
+    generator = np.random.default_rng(0)
+    curves = [truth + 0.01 * generator.normal(size=EVALUATIONS) for _ in range(60)]
+    sizes = [jitter(curve, np.eye(EVALUATIONS)).size for curve in curves]
+    assert np.sqrt(np.mean(np.square(sizes))) == pytest.approx(0.01, rel=0.25 if course == "sharp peak" else 0.08)
+
+
+def test_size_of_averages_that_overlap_is_not_missed() -> None:
+    """Third differences of averages over three spacings show a third of the jitter that they have."""
+    generator = np.random.default_rng(1)
+    apart = abs(np.subtract.outer(np.arange(EVALUATIONS), np.arange(EVALUATIONS)))
+    shared = np.clip(1 - apart / 3, 0, None)  # of plain means of three
+    sizes, blind = [], []
+    for _ in range(12):
+        raw = generator.normal(size=EVALUATIONS + 2)
+        curve = 0.01 * np.convolve(raw, np.full(3, 1 / np.sqrt(3)), mode="valid")
+        curve[0] = 0.0
+        sizes.append(jitter(curve, shared).size)
+        blind.append(jitter(curve, np.eye(EVALUATIONS)).size)
+    assert np.mean(sizes) == pytest.approx(0.01, rel=0.15)
+    assert np.mean(blind) < 0.006
+
+
+def test_lag_1_correlation_is_found_and_used_where_it_is_established() -> None:
+    generator = np.random.default_rng(2)
+    found = {m: [jitter(_wander(generator, m), np.eye(EVALUATIONS)) for _ in range(60)] for m in (0.0, 0.7)}
+    assert np.median([j.lag_1 for j in found[0.0]]) <= 0.1
+    assert 0.5 <= np.median([j.lag_1 for j in found[0.7]]) <= 0.9
+    used = {memory: np.mean([j.used > 0 for j in some]) for memory, some in found.items()}
+    assert used[0.0] <= 0.15
+    assert used[0.7] >= 0.4
+    assert max(j.used for j in found[0.7]) <= 0.6
+    widest = max(found[0.7], key=lambda j: j.used)
+    assert widest.covariance[3, 4] == pytest.approx(widest.used * widest.size**2)
+
+
+def test_overlapping_and_correlated_jitter_has_a_covariance() -> None:
+    generator = np.random.default_rng(3)
+    shared = overlap([25.0] * EVALUATIONS, [0.4] * EVALUATIONS)
+    for memory in (0.0, 0.9):
+        found = jitter(_wander(generator, memory), shared)
+        assert np.linalg.eigvalsh(found.covariance[1:, 1:]).min() > -1e-12
+        assert found.covariance[0].tolist() == [0.0] * EVALUATIONS
+
+
+def test_a_curve_without_noise_has_no_jitter() -> None:
+    t = np.linspace(0, 1, EVALUATIONS)
+    for curve in (np.full(EVALUATIONS, 0.5), t**2):
+        found = jitter(curve, np.eye(EVALUATIONS))
+        assert found.size == pytest.approx(0.0, abs=1e-12)
+        assert np.isfinite(found.covariance).all()
+
+
+def test_steps_of_any_spacing() -> None:
+    """Events on a log scale and regular ones: a course that is smooth from event to event leaves little."""
+    generator = np.random.default_rng(4)
+    t = np.arange(EVALUATIONS)
+    course = 0.58 + 0.1 / (1 + np.exp(-(t - 8) / 2))
+    sizes = [jitter(course + 0.0045 * generator.normal(size=EVALUATIONS), np.eye(EVALUATIONS)).size for _ in range(50)]
+    assert np.mean(sizes) == pytest.approx(0.0045, rel=0.15)
