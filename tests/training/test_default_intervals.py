@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from clip_align.config import Config, TrainerConfig, to_plain
-from clip_align.evaluation.schedule import event_steps
+from clip_align.evaluation.schedule import Schedule, event_steps
 from clip_align.settings.load_config import load
 from clip_align.training.default_intervals import (
     EVALUATIONS,
@@ -81,4 +81,4 @@ def test_the_events_of_the_default_run(tmp_path: Path) -> None:
         family = "zero_shot"
         every_n_steps = evaluation_every(1300)
 
-    assert len(event_steps([World()], (2, 8, 32, 64), 1300)) == 1 + 3 + 21 + 1
+    assert len(event_steps([World()], Schedule(), 1300)) == 1 + 12 + 21 + 1  # step 0, log scale, regular, last
