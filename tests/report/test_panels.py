@@ -113,7 +113,7 @@ def test_a_loss_that_never_had_a_value_has_no_panel(history: History) -> None:
 
 
 def test_marks_are_those_of_the_last_verdict_about_a_curve_of_the_panel(history: History) -> None:
-    assert [m.sentence.split()[0] for m in panels(history)[1].marks] == ["srocc"]
+    assert [m.sentence.split(":")[0] for m in panels(history)[1].marks] == ["srocc"]
     assert [m.sentence.split()[0] for m in panels(history)[2].marks] == ["within_level_srocc"]
     history.verdicts.append({**history.verdicts[0], "sentence": "newer"})
     assert [m.sentence for m in panels(history)[1].marks] == ["newer"]
@@ -252,7 +252,11 @@ def test_two_headlines_keep_their_own_lines_gaps_limits_and_peaks(tmp_path: Path
     synthetic.write(tmp_path, synthetic.lines(chosen=synthetic.many()))
     verdict = synthetic.verdicts()[0]
     synthetic.write(
-        tmp_path, [verdict, {**verdict, "score": kadid, "peak_from": 300, "peak_to": 900, "fall/low": 0.01}]
+        tmp_path,
+        [
+            {**verdict, "fall/low": 0.0, "stretches": []},
+            {**verdict, "score": kadid, "peak_from": 300, "peak_to": 900, "fall/low": 0.01},
+        ],
     )
     history = read(tmp_path)
     alignment = of(history, "human")

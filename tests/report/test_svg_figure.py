@@ -26,8 +26,8 @@ Browse = Callable[..., Any]
 MARKED = {
     "rise/low": 0.1,
     "fall/low": 0.011,
-    "compared/earlier": [480, 600],
-    "compared/later": [1440, 1500],
+    "fall/earlier": [480, 600],
+    "fall/later": [1440, 1500],
     "stretches": [
         {"first": 180, "last": 480, "direction": "rose", "at_least": 0.08},
         {"first": 780, "last": 1320, "direction": "fell", "at_least": 0.011},
