@@ -194,7 +194,7 @@ class _Comparison:
         self, curve: ScoreCurve, steps: Sequence[int], spans: Sequence[float | None], limits: tuple[float, float]
     ) -> None:
         self._steps, self._width = steps, limits[1] - limits[0]
-        self.jitter = jitter(curve.values, overlap(steps, spans))
+        self.jitter = jitter(curve.values, overlap(steps, spans), steps)
         self._of = of = windows(len(steps))
         self._families = {
             "anywhere": np.ones(len(of.earlier), dtype=bool),
