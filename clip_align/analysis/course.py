@@ -191,7 +191,7 @@ class _Comparison:
 
     def __init__(self, curve: ScoreCurve, steps: Sequence[int], shared: Floats, limits: tuple[float, float]) -> None:
         self._steps, self._width = steps, limits[1] - limits[0]
-        self.jitter = jitter(curve.values, shared)
+        self.jitter = jitter(curve.values, shared, steps)
         self._of = of = windows(len(steps))
         self._families = {
             "anywhere": np.ones(len(of.earlier), dtype=bool),

@@ -4,8 +4,8 @@
     python -m clip_align.analysis.error_rates --repeats 200 --ranked 60 --seeds 60 > rates.md
 
 Every kind of course of `simulated_courses`, at 22 and 36 evaluations and jitter of .0045 and .010; the same with ranked
-items; three seeds; and looks while a run goes on. Each cell has random numbers of its own, from ``--seed`` and its
-name.
+items; events on a log scale; three seeds; and looks while a run goes on. Each cell has random numbers of its own, from
+``--seed`` and its name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ import numpy as np
 
 from clip_align.analysis.course import FEWEST_EVALUATIONS, Course, course, fall_so_far
 from clip_align.analysis.several_seeds import FEWEST_SEEDS, SeveralSeeds, several_seeds
-from clip_align.analysis.simulated_courses import KINDS, SimulatedCourse, courses, per_reference, ranked, true_fall
+from clip_align.analysis.simulated_courses import (
+    KINDS,
+    SimulatedCourse,
+    courses,
+    log_scale,
+    per_reference,
+    ranked,
+    true_fall,
+)
 
 __all__ = ["Rates", "Setting", "main", "rates"]
 
@@ -93,7 +101,7 @@ def seed_rates(setting: Setting, seed: int = 0) -> tuple[float, float]:
 def live_rate(setting: Setting, seed: int = 0) -> float:
     """How often a run that is looked at after every evaluation ever reports a fall before its end."""
     kind, generator = _kind(setting), setting.generator(seed)
-    steps = _steps(setting.evaluations)
+    steps = _steps(setting)
     counts = range(FEWEST_EVALUATIONS, setting.evaluations + 1)
 
     def alarmed() -> bool:
@@ -104,17 +112,18 @@ def live_rate(setting: Setting, seed: int = 0) -> float:
 
 
 def _kind(setting: Setting) -> SimulatedCourse:
-    return next(kind for kind in courses(setting.evaluations) if kind.name == setting.kind)
+    found = courses(setting.evaluations) if setting.kind in KINDS else log_scale()[1]
+    return next(kind for kind in found if kind.name == setting.kind)
 
 
-def _steps(evaluations: int) -> list[int]:
-    return list(range(0, SPACING * evaluations, SPACING))
+def _steps(setting: Setting) -> list[int]:
+    return list(range(0, SPACING * setting.evaluations, SPACING)) if setting.kind in KINDS else log_scale()[0]
 
 
 def _verdicts(setting: Setting, seed: int) -> Iterator[Course]:
     kind, generator = _kind(setting), setting.generator(seed)
     simulate = ranked if setting.items else per_reference
-    steps = _steps(setting.evaluations)
+    steps = _steps(setting)
     for _ in range(setting.repeats):
         yield course(simulate(kind, setting.jitter, generator), steps)
 
@@ -131,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ranked", type=int, default=60, help="runs of ranked items a cell; 0: none")
     parser.add_argument("--seeds", type=int, default=60, help="sets of three seeds a cell; 0: none")
     parser.add_argument("--live", type=int, default=60, help="runs that are looked at while they go on; 0: none")
+    parser.add_argument("--log-scale", type=int, default=200, help="runs a cell with events on a log scale; 0: none")
     parser.add_argument("--evaluations", type=int, nargs="+", default=[22, 36])
     parser.add_argument("--jitter", type=float, nargs="+", default=[0.0045, 0.010])
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers")
@@ -149,6 +159,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print_rates("Curves of references", cells, measured(rates, KINDS, chosen.repeats), chosen.repeats)
         if chosen.ranked:
             _print_rates("Ranked items", cells, measured(rates, KINDS, chosen.ranked, True), chosen.ranked)
+        if chosen.log_scale:
+            steps, kinds = log_scale()
+            names, early = [kind.name for kind in kinds], [(len(steps), jitter) for jitter in chosen.jitter]
+            some = [Setting(name, n, jitter, chosen.log_scale) for n, jitter in early for name in names]
+            found_early = list(pool.map(partial(rates, seed=chosen.seed), some))
+            _print_rates("Events on a log scale", early, found_early, chosen.log_scale, names)
         if chosen.seeds:
             found = [f"{d:.2f} / {least:.3f}" for d, least in measured(seed_rates, KINDS, chosen.seeds)]
             title = f"Three seeds: decline stated / mean detectable decline ({chosen.seeds} sets a cell)"
@@ -160,12 +176,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _print_rates(title: str, cells: Sequence[tuple[int, float]], found: Sequence[Rates], repeats: int) -> None:
+def _print_rates(
+    title: str,
+    cells: Sequence[tuple[int, float]],
+    found: Sequence[Rates],
+    repeats: int,
+    kinds: Sequence[str] = KINDS,
+) -> None:
     texts = [
         f"{r.rose_then_fell:.2f} / {r.any_fall:.2f} / {r.below:.3f} / {r.lower:.3f} / {r.upper:.3f}" for r in found
     ]
     named = f"{title}: rose, then fell / any fall / U below the truth / median L / median U ({repeats} runs a cell)"
-    _print_table(named, cells, KINDS, texts, [f"{r.true_fall:.3f}" for r in found[: len(KINDS)]])
+    _print_table(named, cells, kinds, texts, [f"{r.true_fall:.3f}" for r in found[: len(kinds)]])
 
 
 def _print_table(

@@ -3,7 +3,8 @@
 
 All references have it in common, so that their spread does not show it. Its size is read from third differences of the
 curve, in which a smooth course leaves little (second differences keep the bend of a real hump); the largest are
-clipped, for a sharp peak is no jitter. Neighbouring evaluations whose averages of the weights overlap have jitter in
+clipped, for a sharp peak is no jitter. It is read where evaluations are regular; others, early in training, have their
+own size where that is larger. Neighbouring evaluations whose averages of the weights overlap have jitter in
 common, by as much as the overlap: third differences shrink, and what they show is scaled up accordingly.
 
 Jitter of raw weights may be correlated beyond that. The lag-1 correlation is estimated from what a broken line, with a
@@ -20,11 +21,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEWEST_AFTER_START", "Jitter", "jitter", "overlap"]
+__all__ = ["Jitter", "jitter", "overlap"]
 
 Floats = NDArray[np.float64]
 
-FEWEST_AFTER_START = 6  # evaluations that three third differences need
+FEWEST_DIFFERENCES = 3  # of which a size is estimated
+FEWEST_REGULAR = 9  # evaluations at equal distances of which jitter is read, rather than of all
 CLIPPED_AT = 2.5  # robust standard deviations
 KEPT_OF_NORMAL = 0.9466  # variance of a normal number that is clipped at 2.5
 MEDIAN_OF_SQUARE = 0.4549  # of a standard normal number
@@ -39,7 +41,7 @@ CORRELATIONS = np.linspace(0.0, 0.9, 19)  # among which the lag-1 correlation is
 class Jitter:
     """Jitter of T evaluations.
 
-    size: standard deviation of one evaluation after step 0. lag_1: correlation of neighbouring ones beyond that of
+    size: standard deviation of one regular evaluation. lag_1: correlation of neighbouring ones beyond that of
     overlapping averages, the likeliest of 0 to .9. used: the smallest that the curve does not contradict
     (one-sided, 95 %), at most .6, which ``covariance`` [T, T] has. degrees: degrees of freedom of ``size``.
     """
@@ -51,21 +53,39 @@ class Jitter:
     covariance: Floats
 
 
-def jitter(curve: Floats, shared: Floats) -> Jitter:
+def jitter(curve: Floats, shared: Floats, steps: Sequence[int] | None = None) -> Jitter:
     """The jitter of a curve.
 
     Args:
         curve: score at T evaluations, that of step 0 first; T at least 7.
         shared: correlation of the jitter at T evaluations by the overlap of averages, see `overlap`.
+        steps: optimizer steps of the evaluations [T]; None: at equal distances.
     """
     after = curve[1:]
-    lag_1, established = _lag_1(after, shared[1:, 1:])
+    regular = _regular(np.arange(len(after)) if steps is None else np.asarray(steps[1:]))
+    inside = np.ix_(regular, regular)
+    lag_1, established = _lag_1(after[regular], shared[1:, 1:][inside])
     used = min(established, MOST_CORRELATION)
     correlation = _combined(shared[1:, 1:], used)
-    size, degrees = _size(after, correlation)
+    size, degrees = _size(after[regular], correlation[inside])
+    sizes = np.full(len(after), size)
+    # weights of early evaluations are averaged over few steps, and may move more; what moves less is not believed
+    reaching = np.array([not regular[t : t + 4].all() for t in range(len(after) - 3)])
+    if np.count_nonzero(reaching) >= FEWEST_DIFFERENCES:
+        sizes[~regular] = max(size, _size(after, correlation, reaching)[0])
     covariance = np.zeros((len(curve), len(curve)))
-    covariance[1:, 1:] = size**2 * correlation
+    covariance[1:, 1:] = np.outer(sizes, sizes) * correlation
     return Jitter(size, lag_1, used, degrees, covariance)
+
+
+def _regular(steps: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """The longest run of evaluations at equal distances [n]; all of them where it is short."""
+    apart = np.diff(steps)
+    edges = np.concatenate(([0], np.flatnonzero(np.diff(apart)) + 1, [len(apart)]))
+    longest = int(np.argmax(np.diff(edges)))
+    found = np.zeros(len(steps), dtype=bool)
+    found[edges[longest] : edges[longest + 1] + 1] = True
+    return found if found.sum() >= FEWEST_REGULAR else np.ones(len(steps), dtype=bool)
 
 
 def overlap(spans: Sequence[float], carried: Sequence[float]) -> Floats:
@@ -102,9 +122,9 @@ def _combined(shared: Floats, lag_1: float) -> Floats:
     return np.asarray(near / np.outer(scale, scale))
 
 
-def _size(values: Floats, correlation: Floats) -> tuple[float, float]:
-    """Standard deviation of one value, and its degrees of freedom, from clipped third differences."""
-    differences = np.diff(np.eye(len(values)), 3, axis=0)
+def _size(values: Floats, correlation: Floats, rows: NDArray[np.bool_] | slice = slice(None)) -> tuple[float, float]:
+    """Standard deviation of one value, and its degrees of freedom, from clipped third differences (``rows``: some)."""
+    differences = np.diff(np.eye(len(values)), 3, axis=0)[rows]
     spread = differences @ correlation @ differences.T
     scale = np.sqrt(np.diag(spread))
     found = differences @ values / scale

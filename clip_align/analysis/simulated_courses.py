@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clip_align.analysis.pseudo_values import ScoreCurve, rank_curve
 
-__all__ = ["KINDS", "SimulatedCourse", "courses", "per_reference", "ranked", "true_fall"]
+__all__ = ["KINDS", "SimulatedCourse", "courses", "log_scale", "per_reference", "ranked", "true_fall"]
 
 Floats = NDArray[np.float64]
 
@@ -85,6 +85,24 @@ def courses(evaluations: int) -> list[SimulatedCourse]:
 
 
 KINDS = tuple(course.name for course in courses(22))
+
+
+def log_scale() -> tuple[list[int], list[SimulatedCourse]]:
+    """Steps of evaluations on a log scale up to the regular ones, and courses over them that move early."""
+    early = {round(2 ** (octave / 2)) for octave in range(11)}
+    steps = [0, *sorted(step for step in early if step < 40), *range(40, 1301, 40)]
+    x = np.array(steps, dtype=np.float64)
+    rising = START + (TOP - START) * (1 - np.exp(-x / 60))
+    late = np.clip((x - 780) / 520, 0, 1)
+    return steps, [
+        SimulatedCourse("rise, then plateau, log scale", rising),
+        SimulatedCourse("late fall .03, log scale", rising - 0.03 * late),
+        SimulatedCourse("late fall .05, log scale", rising - 0.05 * late),
+        SimulatedCourse(
+            "peak in the first twentieth, then -.05, log scale",
+            np.interp(x, [0, 16, 40, 120, 1300], [START, TOP, TOP, TOP - 0.05, TOP - 0.05]),
+        ),
+    ]
 
 
 def true_fall(truth: Floats) -> float:

@@ -11,10 +11,10 @@ from clip_align.analysis.simulated_courses import KINDS, courses, true_fall
 
 
 def test_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--repeats", "1", "--ranked", "0", "--seeds", "1", "--live", "1", "--processes", "1"]
+    few = ["--repeats", "1", "--ranked", "0", "--seeds", "1", "--live", "1", "--log-scale", "1", "--processes", "1"]
     assert main([*few, "--evaluations", "14", "--jitter", "0.0045"]) == 0
     tables = [part.splitlines() for part in capsys.readouterr().out.split("\n\n") if part.startswith("|")]
-    assert [len(table) - 2 for table in tables] == [len(KINDS), len(KINDS), len(error_rates.LIVE)]
+    assert [len(table) - 2 for table in tables] == [len(KINDS), 4, len(KINDS), len(error_rates.LIVE)]
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
     assert tables[0][0].startswith("| truth | 14 evaluations, jitter 0.0045 | true fall |")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from clip_align.analysis.jitter import jitter, overlap
+from clip_align.analysis.simulated_courses import log_scale
 
 EVALUATIONS = 36
 
@@ -110,10 +111,25 @@ def test_a_curve_without_noise_has_no_jitter() -> None:
         assert np.isfinite(found.covariance).all()
 
 
-def test_steps_of_any_spacing() -> None:
-    """Events on a log scale and regular ones: a course that is smooth from event to event leaves little."""
+@pytest.mark.parametrize("name", ["rise, then plateau, log scale", "peak in the first twentieth, then -.05, log scale"])
+def test_events_on_a_log_scale_do_not_spoil_the_jitter_of_the_regular_ones(name: str) -> None:
+    """The early course is steep from event to event, and its bends are no jitter of the later ones."""
+    steps, kinds = log_scale()
+    truth = next(kind.truth for kind in kinds if kind.name == name)
     generator = np.random.default_rng(4)
-    t = np.arange(EVALUATIONS)
-    course = 0.58 + 0.1 / (1 + np.exp(-(t - 8) / 2))
-    sizes = [jitter(course + 0.0045 * generator.normal(size=EVALUATIONS), np.eye(EVALUATIONS)).size for _ in range(50)]
-    assert np.mean(sizes) == pytest.approx(0.0045, rel=0.15)
+    found = [jitter(truth + 0.0045 * generator.normal(size=len(steps)), np.eye(len(steps)), steps) for _ in range(50)]
+    assert np.mean([j.size for j in found]) == pytest.approx(0.0045, rel=0.12)
+    assert np.mean([j.used > 0 for j in found]) <= 0.2
+    assert all(j.covariance[1, 1] >= j.covariance[-1, -1] == pytest.approx(j.size**2) for j in found)
+
+
+def test_early_events_with_more_jitter_keep_it() -> None:
+    steps, _ = log_scale()
+    early = np.array(steps) < 40
+    generator = np.random.default_rng(5)
+    found = [
+        jitter(0.0045 * generator.normal(size=len(steps)) * (1 + 3 * early), np.eye(len(steps)), steps)
+        for _ in range(50)
+    ]
+    assert np.mean([j.size for j in found]) == pytest.approx(0.0045, rel=0.12)
+    assert np.sqrt(np.mean([j.covariance[2, 2] for j in found])) >= 2.5 * 0.0045

@@ -114,7 +114,7 @@ def test_a_loss_that_never_had_a_value_has_no_panel(history: History) -> None:
 
 def test_marks_are_those_of_the_last_verdict_about_a_curve_of_the_panel(history: History) -> None:
     assert [m.sentence.split(":")[0] for m in panels(history)[1].marks] == ["srocc"]
-    assert [m.sentence.split()[0] for m in panels(history)[2].marks] == ["within_level_srocc"]
+    assert [m.sentence.split(":")[0] for m in panels(history)[2].marks] == ["within_level_srocc"]
     history.verdicts.append({**history.verdicts[0], "sentence": "newer"})
     assert [m.sentence for m in panels(history)[1].marks] == ["newer"]
     history.verdicts.clear()
