@@ -7,16 +7,16 @@ intervals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from clip_align.record.record import History
 from clip_align.record.schema import EventLine
 from clip_align.report.labels import interval, number
 from clip_align.report.panels import Panel
-from clip_align.report.score_curves import Curve, Point, gaps_of, names_of_scores
+from clip_align.report.score_curves import Curve, Point, names_of_scores
 from clip_align.report.verdict_table import EARLIER_RULE, last_verdicts
 
-MOST_REASONS = 3  # why a score is undefined that are listed
+MOST_REASONS = 12  # why a score is undefined that are listed; the tables have every evaluation's
 EARLIER = " (By the rule of an earlier release, which denied falls that it could not see.)"
 CALM = {"started", "checkpoint", "resumable", "resumed", "finished"}  # events that need no attention
 
@@ -74,23 +74,34 @@ def _course(curve: Curve) -> str:
 
 
 def _gap_words(curve: Curve) -> str:
-    """At how many evaluations there is no value, and why; and at how many there is one that is not drawn."""
-    missing = [p for p in curve.points if p.value is None]
-    held = [p for p in missing if p.held]
+    """At which evaluations there is no value, and why; and at which there is one that is not drawn."""
     text = ""
-    if len(missing) > len(held):
-        several = f"{len(missing) - len(held)} of {len(curve.points)} evaluations"
-        text += f" Undefined at {several}: {_few(g.reason for g in gaps_of(curve) if not g.held)}."
-    if held:
-        text += f" Not drawn at {len(held)} of {len(curve.points)} evaluations: {_few(str(p.reason) for p in held)}."
+    for held, what in ((False, "Undefined"), (True, "Not drawn")):
+        missing = [p for p in curve.points if p.value is None and p.held == held]
+        if missing:
+            text += f" {what} at {len(missing)} of {len(curve.points)} evaluations: {_reasons(curve, missing)}."
     return text
 
 
-def _few(reasons: Iterable[str]) -> str:
-    """The first reasons, each once."""
-    different = list(dict.fromkeys(reasons))
-    more = [f"and {len(different) - MOST_REASONS} more"] if len(different) > MOST_REASONS else []
-    return "; ".join([*different[:MOST_REASONS], *more])
+def _reasons(curve: Curve, missing: Sequence[Point]) -> str:
+    """Every reason once, with the steps it holds at; those of evaluations in a row as a range."""
+    numbers = {point: number for number, point in enumerate(curve.points)}
+    steps: dict[str, list[list[Point]]] = {}
+    for point in missing:
+        rows = steps.setdefault(str(point.reason), [])
+        if rows and numbers[point] == numbers[rows[-1][-1]] + 1:
+            rows[-1].append(point)
+        else:
+            rows.append([point])
+    found = [f"{reason} ({_at_steps(rows)})" for reason, rows in list(steps.items())[:MOST_REASONS]]
+    more = [f"and {len(steps) - MOST_REASONS} more, in the table of values"] if len(steps) > MOST_REASONS else []
+    return "; ".join([*found, *more])
+
+
+def _at_steps(rows: Sequence[Sequence[Point]]) -> str:
+    ranges = [f"{row[0].step} to {row[-1].step}" if len(row) > 1 else str(row[0].step) for row in rows]
+    several = len(rows) > 1 or len(rows[0]) > 1
+    return f"{'steps' if several else 'step'} {', '.join(ranges)}"
 
 
 def _at(point: Point) -> str:

@@ -50,21 +50,25 @@ def test_course_of_a_curve_with_gaps() -> None:
     text = sentences._course(curve(None, 0.6, 0.8, 0.5, None, 0.55))
     assert text == (
         "SROCC: .60 at step 10; .55 at step 50 (highest .80 at step 20, lowest .50 at step 30). "
-        "Undefined at 2 of 6 evaluations: why."
+        "Undefined at 2 of 6 evaluations: why (steps 0, 40)."
     )
 
 
-def test_course_of_a_curve_with_many_gaps_names_three_reasons() -> None:
-    points = tuple(Point(i, i, None if i % 2 else 0.5, reason=f"why {i}" if i % 2 else None) for i in range(20))
-    text = sentences._course(Curve("human/x/srocc", "SROCC", "headline", points))
-    assert text.endswith("Undefined at 10 of 20 evaluations: why 1; why 3; why 5; and 7 more.")
+def test_course_names_every_reason_with_its_steps() -> None:
+    reasons = ["few", "few", "one class", None, "few", None, *(f"why {n}" for n in range(13))]
+    points = tuple(Point(10 * n, n, None if r else 0.5, reason=r) for n, r in enumerate(reasons))
+    course = sentences._course(Curve("texture/x/bias", "Bias", "headline", points[:6]))
+    assert course.endswith("Undefined at 4 of 6 evaluations: few (steps 0 to 10, 40); one class (step 20).")
+    longer = sentences._course(Curve("texture/x/bias", "Bias", "headline", points))
+    assert longer.endswith("why 8 (step 140); why 9 (step 150); and 3 more, in the table of values.")
 
 
 def test_a_value_that_is_held_back_is_not_called_undefined() -> None:
     why = "defined at 1 evaluation running; drawn from 2 on"
     gone, held, there = Point(0, 0, None, reason="why"), Point(1, 1, None, reason=why, held=True), Point(2, 2, 0.5)
     assert sentences._course(Curve("a/b/c", "bias", "headline", (gone, held, there))) == (
-        f"Bias: .50 at step 2. Undefined at 1 of 3 evaluations: why. Not drawn at 1 of 3 evaluations: {why}."
+        f"Bias: .50 at step 2. Undefined at 1 of 3 evaluations: why (step 0). "
+        f"Not drawn at 1 of 3 evaluations: {why} (step 1)."
     )
     assert sentences._course(Curve("a/b/c", "bias", "headline", (gone, held))) == f"Bias: not drawn yet ({why})."
 
