@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from clip_align.config import CallbackConfig, Config
 
-EVALUATIONS = 21  # regular ones in a run: a verdict needs 20
+EVALUATIONS = 21  # regular ones in a run: so many find a late fall of .03 at little jitter (docs/error_rates.md)
 SPACING = 60  # steps: evaluated more often, a default run would spend over 40 % of its time on that
 SAVES = 5  # in a run of medium length
 SAVED_AFTER = (50, 2000)  # steps that a crash may cost: at least, at most

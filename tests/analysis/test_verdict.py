@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,21 @@ def test_clusters_are_those_that_the_score_declares(tmp_path: Path) -> None:
     both = found["srocc_two_way", "reference"]
     assert (both["clusters"], both["unit"]) == (8, "reference x type")
     assert both["smallest_detectable_fall"] >= found["srocc", "type"]["smallest_detectable_fall"]
+
+
+def test_the_verdicts_of_a_default_run_take_less_than_a_second() -> None:
+    generator = np.random.default_rng(0)
+    axes = np.meshgrid(np.arange(24), np.arange(16), np.arange(5), indexing="ij")
+    reference, _, level = (v.ravel() for v in axes)
+    human, steps = generator.normal(size=1920), list(range(0, 1600, 40))
+    model = human * np.linspace(0.5, 1, 40)[:, None] + generator.normal(size=(40, 1920))
+    items = ItemsHistory(
+        [str(i) for i in range(1920)], human, {"reference": reference}, {"level": level}, steps, {"d": model}
+    )
+    scores = [{"name": name, "has_verdict": True} for name in ("srocc", "within_level_srocc")]
+    line = completed({"kind": "benchmark", "key": KEY, "scores": scores})
+    values = {f"{KEY}/{score['name']}": 0.5 for score in scores}
+    history = History(benchmarks={KEY: line}, evaluations=[{"global_step": s, **values} for s in steps])
+    began = time.process_time()
+    assert [found["word"] for found in verdicts(history, lambda key: items)] == ["rose", "rose"]
+    assert time.process_time() - began < 1.0

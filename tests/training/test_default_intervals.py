@@ -34,7 +34,7 @@ def test_what_holds_at_every_length(max_steps: int) -> None:
     every, saves = evaluation_every(max_steps), checkpoint_every(max_steps)
     assert every >= 60
     assert len(str(every).rstrip("0")) == 1
-    if max_steps >= 60 * EVALUATIONS:  # a verdict needs 20 regular evaluations; none is paid for twice that
+    if max_steps >= 60 * EVALUATIONS:  # as many as the error rates were measured with; none is paid for twice that
         assert EVALUATIONS <= max_steps // every <= 2 * EVALUATIONS + 1
     assert 50 <= saves <= 2000
     assert len(str(saves).rstrip("0")) <= 2
