@@ -118,6 +118,7 @@ def course(
     steps: Sequence[int],
     spans: Sequence[float | None] | None = None,
     limits: tuple[float, float] = (-1.0, 1.0),
+    carried: Sequence[float | None] | None = None,
 ) -> Course:
     """The verdict on one score.
 
@@ -126,6 +127,7 @@ def course(
         steps: the evaluations' optimizer steps [T], ascending, from step 0; any spacing.
         spans: optimizer steps that the averaged weights of each evaluation reach back [T]; None: raw weights.
         limits: lowest and highest possible value of the score; no bound is wider than their distance.
+        carried: what each average has of the evaluation before [T], see `overlap`; None: not known.
 
     Without a verdict, for a reason, with fewer than 12 evaluations or 8 clusters, or without a value at step 0 or at
     the last evaluation. ValueError where lengths differ.
@@ -137,9 +139,8 @@ def course(
     left_out = len(steps) - len(kept)
     if reason := _why_not(curve, steps, kept):
         return Course(None, reason, evaluations=len(kept), clusters=curve.clusters, left_out=left_out)
-    at, reach = [int(steps[t]) for t in kept], [reaches[t] for t in kept]
-    some = curve.at(kept)
-    found = _Comparison(some, at, reach, limits)
+    some, at = curve.at(kept), [int(steps[t]) for t in kept]
+    found = _Comparison(some, at, overlap(steps, reaches, carried)[np.ix_(kept, kept)], limits)
     rise, fall, most = found.rise(), found.fall(), found.most()
     stretches = found.stretches()
     peak = found.peak() if rise.at_least > 0 and fall.at_least > 0 else (None, None)
@@ -164,7 +165,11 @@ def course(
 
 
 def fall_so_far(
-    curve: ScoreCurve, steps: Sequence[int], spans: Sequence[float | None], looks: int | None
+    curve: ScoreCurve,
+    steps: Sequence[int],
+    spans: Sequence[float | None],
+    looks: int | None,
+    carried: Sequence[float | None] | None = None,
 ) -> Change | None:
     """A fall that a run under way has shown, with its lower bound; None where it has shown none.
 
@@ -174,6 +179,7 @@ def fall_so_far(
         spans: of their averages [T].
         looks: how often a run is looked at until its end, from the 12th evaluation on; None: not known, and the level
             of the k-th look is divided by k (k + 1).
+        carried: what each average has of the evaluation before [T], see `overlap`; None: not known.
 
     All looks of a run together show a fall that is not there in .025 of the runs at most.
     """
@@ -182,19 +188,17 @@ def fall_so_far(
         return None
     look = len(kept) - FEWEST_EVALUATIONS + 1
     level = 1 - (1 - LEVEL) / (look * (look + 1) if looks is None else max(look, looks))
-    at, reach = [int(steps[t]) for t in kept], [spans[t] for t in kept]
-    fall = _Comparison(curve.at(kept), at, reach, (-1.0, 1.0)).fall(level)
+    at, shared = [int(steps[t]) for t in kept], overlap(steps, spans, carried)[np.ix_(kept, kept)]
+    fall = _Comparison(curve.at(kept), at, shared, (-1.0, 1.0)).fall(level)
     return fall if fall.at_least > 0 else None
 
 
 class _Comparison:
     """All comparisons of one curve, computed once for the statements below."""
 
-    def __init__(
-        self, curve: ScoreCurve, steps: Sequence[int], spans: Sequence[float | None], limits: tuple[float, float]
-    ) -> None:
+    def __init__(self, curve: ScoreCurve, steps: Sequence[int], shared: Floats, limits: tuple[float, float]) -> None:
         self._steps, self._width = steps, limits[1] - limits[0]
-        self.jitter = jitter(curve.values, overlap(steps, spans), steps)
+        self.jitter = jitter(curve.values, shared, steps)
         self._of = of = windows(len(steps))
         self._families = {
             "anywhere": np.ones(len(of.earlier), dtype=bool),

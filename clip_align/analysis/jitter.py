@@ -88,19 +88,29 @@ def _regular(steps: NDArray[np.intp]) -> NDArray[np.bool_]:
     return found if found.sum() >= FEWEST_REGULAR else np.ones(len(steps), dtype=bool)
 
 
-def overlap(steps: Sequence[int], spans: Sequence[float | None]) -> Floats:
-    """Correlation [T, T] of the jitter of averaged weights, from the optimizer steps that two averages have in common.
+def overlap(
+    steps: Sequence[int], spans: Sequence[float | None], carried: Sequence[float | None] | None = None
+) -> Floats:
+    """Correlation [T, T] of the jitter of averaged weights, from what two averages have in common.
 
     Args:
         steps: of the evaluations [T], ascending.
         spans: steps that each evaluation's average reaches back [T]; None (or below 1): raw weights, with jitter of
             their own.
+        carried: the fraction of each evaluation's average that is not younger than the evaluation before [T]; None
+            where it is not known, and the averages are taken for plain means of their spans.
     """
     end = np.asarray(steps, dtype=np.float64)
     reach = np.array([1.0 if span is None else max(float(span), 1.0) for span in spans])
     reach = np.minimum(reach, np.maximum(end, 1.0))  # no average is older than the run
     common = np.minimum(end[:, None], end) - np.maximum((end - reach)[:, None], end - reach)
     found = np.clip(common, 0.0, None) / np.sqrt(reach[:, None] * reach)
+    if carried is not None:
+        kept = np.array([np.nan if fraction is None else fraction for fraction in carried])
+        for t in range(len(reach) - 1):
+            # what a later average has of this one, times the ratio of their jitter
+            part = np.cumprod(kept[t + 1 :]) * np.sqrt(reach[t + 1 :] / reach[t])
+            found[t, t + 1 :] = found[t + 1 :, t] = np.where(np.isnan(part), found[t, t + 1 :], np.minimum(part, 1.0))
     np.fill_diagonal(found, 1.0)
     return np.asarray(found)
 

@@ -31,7 +31,7 @@ def live_falls(history: History, items_of: Callable[[str], ItemsHistory | None])
         curve = recorded_curve(history, benchmark, score, items_of(benchmark["key"]))
         if isinstance(curve, str):
             continue
-        fall = fall_so_far(curve.curve, curve.steps, curve.spans, looks)
+        fall = fall_so_far(curve.curve, curve.steps, curve.spans, looks, curve.carried)
         if fall is not None:
             found[score_key(benchmark, score)] = (
                 f"fell by at least {lower(fall.at_least)} since step {fall.earlier.last:,}"

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +30,14 @@ class RecordedCurve:
     """A score at all evaluations [T] at which its benchmark was due, step 0 first.
 
     steps: optimizer steps [T]. spans: steps that the average of the weights reaches back [T], None for raw weights.
+    carried: the fraction of each average that is not younger than the evaluation before [T], None where not known.
     unit: the clusters that its error is over.
     """
 
     curve: ScoreCurve
     steps: list[int]
     spans: list[float | None]
+    carried: list[float | None]
     unit: str
 
 
@@ -79,7 +83,8 @@ def recorded_curve(
     for t, line in enumerate(lines):
         if line["global_step"] in rows and line.get(path) is not None:
             model[t] = items.model[columns[0]][rows[line["global_step"]]]
-    averaged = benchmark["weights"] != "raw"
+    # of averaged weights the lines say how far they reach back, and how much two averages have in common
+    averages = f"weights/{benchmark['weights']}"
     return RecordedCurve(
         rank_curve(
             model,
@@ -88,9 +93,15 @@ def recorded_curve(
             items.conditions[LEVEL] if statistic == WITHIN else None,
         ),
         [line["global_step"] for line in lines],
-        [line.get("averaged_steps") if averaged else None for line in lines],
+        [_number(line, f"{averages}/span_steps") for line in lines],
+        [_number(line, f"{averages}/carried_fraction") for line in lines],
         " x ".join(kinds),
     )
+
+
+def _number(line: Mapping[str, Any] | EvaluationLine, key: str) -> float | None:
+    found = measured(line, key)
+    return found.value if found else None
 
 
 def _clusters(score: ScoreEntry, items: ItemsHistory, kinds: int) -> dict[str, NDArray[np.generic]]:

@@ -9,7 +9,6 @@ several seeds (`several_seeds`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from clip_align.analysis.course import Change, Course, course
@@ -44,7 +43,7 @@ def verdicts(history: History, items_of: Callable[[str], ItemsHistory | None]) -
         if isinstance(found, str):
             judged, unit = Course(None, found), None
         else:
-            judged, unit = course(found.curve, found.steps, found.spans, LIMITS), found.unit
+            judged, unit = course(found.curve, found.steps, found.spans, LIMITS, found.carried), found.unit
         subject = f"{key}/{score['name']}" if several else score["name"]
         lines.append({"score": f"{key}/{score['name']}", **verdict_fields(judged, subject), "unit": unit})
     return lines
@@ -71,8 +70,11 @@ def verdict_fields(found: Course, subject: str) -> dict[str, Any]:
         "fall/low": found.fall.at_least if found.fall else None,
         "fall/high": found.most.at_most if found.most else None,
         **_change("compared", found.most),
+        "fall_windows": _windows(found),
         "smallest_detectable_fall": found.smallest_detectable_fall,
-        "stretches": [asdict(stretch) for stretch in found.stretches],
+        "stretches": [
+            {"direction": s.direction, "from": s.first, "to": s.last, "at_least": s.at_least} for s in found.stretches
+        ],
         "peak_from": found.peak_from,
         "peak_to": found.peak_to,
         "jitter": found.jitter,
@@ -86,6 +88,12 @@ def verdict_fields(found: Course, subject: str) -> dict[str, Any]:
         "naive_fall/high": naive[2],
         "naive_fall/label": NAIVE,
     }
+
+
+def _windows(found: Course) -> list[list[int]] | None:
+    """The two windows of the fall that is shown, else those that were compared."""
+    change = found.fall if found.fall and found.fall.at_least > 0 else found.most
+    return [[w.first, w.last] for w in (change.earlier, change.later)] if change else None
 
 
 def _change(name: str, change: Change | None) -> dict[str, Any]:

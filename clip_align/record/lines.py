@@ -16,7 +16,6 @@ from clip_align.record.schema import AnyLine, VerdictLine, completed
 POSITION = ("global_step", "samples_seen", "epoch", "wall_seconds")  # numbers of every line
 NUMBERS = {  # that some lines hold, by kind
     "event": ("max_steps", "regular_every"),
-    "evaluation": ("averaged_steps",),
     "verdict": tuple(
         key
         for key, kind in VerdictLine.__annotations__.items()
@@ -80,6 +79,8 @@ def _event(line: Mapping[str, Any]) -> dict[str, Any] | None:
 def _verdict(line: Mapping[str, Any]) -> dict[str, Any] | None:
     """A verdict whose windows are pairs of numbers, and whose stretches name theirs."""
     windows = [line[key] for key in WINDOWS if line.get(key) is not None]
+    both = line.get("fall_windows")
+    windows += both if isinstance(both, list) else [both] * (both is not None)
     if not all(isinstance(w, list) and len(w) == 2 and all(map(is_number, w)) for w in windows):
         return None
     stretches = line.get("stretches") or []
@@ -90,7 +91,7 @@ def _is_stretch(stretch: object) -> bool:
     return (
         isinstance(stretch, Mapping)
         and isinstance(stretch.get("direction"), str)
-        and all(is_number(stretch.get(key)) for key in ("first", "last", "at_least"))
+        and all(is_number(stretch.get(key)) for key in ("from", "to", "at_least"))
     )
 
 

@@ -94,19 +94,12 @@ EvaluationLine = TypedDict(
         "wall_seconds": float,
         "time/evaluation_seconds": NotRequired[float | None],
         "time/evaluation_fraction": NotRequired[float | None],
-        "averaged_steps": NotRequired[float | None],
     },
 )
 
 
-class StretchEntry(TypedDict):
-    """Steps between which a curve certainly ``rose`` or ``fell`` (its direction), and by at least how much."""
-
-    direction: str
-    first: int
-    last: int
-    at_least: float
-
+# Steps from and to which a curve certainly ``rose`` or ``fell`` (its direction), and by at least how much.
+StretchEntry = TypedDict("StretchEntry", {"direction": str, "from": int, "to": int, "at_least": float})
 
 VerdictLine = TypedDict(
     "VerdictLine",
@@ -142,6 +135,7 @@ VerdictLine = TypedDict(
         "compared/later": list[int] | None,
         "compared/later/value": float | None,
         "smallest_detectable_fall": float | None,
+        "fall_windows": list[list[int]] | None,
         "stretches": list[StretchEntry],
         "peak_from": int | None,
         "peak_to": int | None,

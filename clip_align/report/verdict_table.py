@@ -42,7 +42,7 @@ def verdict_table(history: History) -> VerdictTable:
 def _numbers(v: VerdictLine) -> dict[str, str]:
     lag_1 = value(v["jitter_lag_1"], 2)
     used = value(v["jitter_lag_1_used"], 2)
-    stretches = [f"{s['direction']} {lower(s['at_least'])} ({s['first']:,} to {s['last']:,})" for s in v["stretches"]]
+    stretches = [f"{s['direction']} {lower(s['at_least'])} ({s['from']:,} to {s['to']:,})" for s in v["stretches"]]
     return {
         "start, at step 0": value(v["start"]),
         "rise from step 0, at least": lower(v["rise/low"]),

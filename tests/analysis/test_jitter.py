@@ -28,6 +28,15 @@ def test_overlap_of_two_averages() -> None:
     assert overlap([0, 4, 8], [10.0, 10.0, 10.0])[1, 2] == pytest.approx(4 / np.sqrt(4 * 8))  # as long as the run
 
 
+def test_what_an_average_carries_of_the_one_before_is_what_they_have_in_common() -> None:
+    """Averages of 40, 40 and 90 steps; the third has .3 of the second, which has .2 of the first."""
+    found = overlap([0, 100, 140, 230], [1.0, 40.0, 40.0, 90.0], [None, 0.0, 0.2, 0.3])
+    assert found[1, 2] == pytest.approx(0.2)
+    assert found[2, 3] == pytest.approx(0.3 * np.sqrt(90 / 40))
+    assert found[3, 1] == pytest.approx(0.2 * 0.3 * np.sqrt(90 / 40))
+    assert np.linalg.eigvalsh(found[1:, 1:]).min() > 0
+
+
 def test_raw_weights_have_jitter_of_their_own() -> None:
     assert overlap([0, 10, 20], [None] * 3).tolist() == np.eye(3).tolist()
 

@@ -78,6 +78,7 @@ def test_a_run_that_rose_and_fell(tmp_path: Path) -> None:
         assert line["start"] < line["end"] < line["fall/earlier/value"]
         assert line["rise/earlier"] == [0, 0]
         assert line["fall/later"][1] == line["compared/later"][1] == 21 * EVERY + 7
+        assert line["fall_windows"] == [line["fall/earlier"], line["fall/later"]]
         assert 160 <= line["peak_from"] < line["peak_to"] <= 440
         assert line["naive_fall"] >= line["fall"] - 0.02
         assert line["naive_fall/label"].startswith("peak chosen and tested on the same evaluations")
@@ -114,13 +115,15 @@ def test_averaged_weights_have_the_jitter_that_their_overlap_hides(tmp_path: Pat
     history = read(tmp_path)
     items = read_items(tmp_path, KEY)
     found = {}
-    for weights, span in (("raw", 160.0), ("ema", 20.0), ("ema", 160.0)):
+    for weights, span, carried in (("raw", 160.0, None), ("ema", 20.0, None), ("ema", 160.0, None), ("ema", 20.0, 0.8)):
         history.benchmarks[KEY]["weights"] = weights
         for line in history.evaluations:
-            line["averaged_steps"] = span
-        found[weights, span] = verdicts(history, lambda key: items)[0]["jitter"]
+            line["weights/ema/span_steps"] = span
+            line["weights/ema/carried_fraction"] = carried
+        found[weights, carried or span] = verdicts(history, lambda key: items)[0]["jitter"]
     assert found["raw", 160.0] == pytest.approx(found["ema", 20.0], rel=0.3)  # only early steps are so near
     assert found["ema", 160.0] > 1.5 * found["ema", 20.0]
+    assert found["ema", 0.8] > 1.5 * found["ema", 20.0]
 
 
 def test_an_undefined_evaluation_is_left_out(tmp_path: Path) -> None:

@@ -90,10 +90,11 @@ BENCHMARK = {"kind": "benchmark", **HERE, "key": KEY, "scores": [{"name": "srocc
         {"kind": "event", **HERE, "message": "of no kind"},
         {"kind": "event", **HERE, "event": "started", "regular_every": "often"},
         {**BENCHMARK, "scores": [{"name": "srocc", "has_verdict": "yes"}]},
-        {"kind": "evaluation", **HERE, "averaged_steps": "all"},
         {"kind": "verdict", **HERE, "peak_from": "early"},
         {"kind": "verdict", **HERE, "fall/low": "much"},
         {"kind": "verdict", **HERE, "fall/earlier": [0]},
+        {"kind": "verdict", **HERE, "fall_windows": "both"},
+        {"kind": "verdict", **HERE, "fall_windows": [[0, 1], [2]]},
         {"kind": "verdict", **HERE, "stretches": [{"direction": "fell"}]},
     ],
 )

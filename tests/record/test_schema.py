@@ -71,6 +71,7 @@ WORDS = {
     "list": r"list\[.*\]",
     "list of two numbers": r"list\[float\]",
     "list of two integers": r"list\[int\]",
+    "list of lists": r"list\[list\[int\]\]",
     "list of objects": r"list\[.*Entry\]",
     "list of texts": r"list\[str\]",
 }

@@ -337,10 +337,11 @@ def verdicts(last: int = STEPS) -> list[dict[str, Any]]:
             "compared/earlier/value": 0.7,
             "compared/later": [last - 60, last],
             "compared/later/value": 0.65,
+            "fall_windows": [[540, 600], [last - 60, last]],
             "smallest_detectable_fall": 0.04,
             "stretches": [
-                {"direction": "rose", "first": 0, "last": 120, "at_least": 0.05},
-                {"direction": "fell", "first": 600, "last": 1200, "at_least": 0.01},
+                {"direction": "rose", "from": 0, "to": 120, "at_least": 0.05},
+                {"direction": "fell", "from": 600, "to": 1200, "at_least": 0.01},
             ],
             "peak_from": 480,
             "peak_to": 780,
