@@ -36,6 +36,7 @@ class Workers:
     def __init__(self) -> None:
         self._over: Any = RawValue(c_bool, False)  # shared with the workers; one byte needs no lock
         self._processes: list[BaseProcess] = []
+        self._training = os.getpid()  # the process that they read for
 
     @contextlib.contextmanager
     def starting(self) -> Iterator[None]:
@@ -47,6 +48,7 @@ class Workers:
         """
         before, on_child = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
         self._over.value = False
+        self._training = os.getpid()
         former = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             yield
@@ -71,7 +73,7 @@ class Workers:
         return next((signal.Signals(-code).name for code in codes if code < 0), None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_over": self._over, "_processes": []}
+        return {"_over": self._over, "_processes": [], "_training": self._training}
 
     def begin(self, worker: int) -> None:
         """In a worker, before its first batch (``worker_init_fn``): leave signals to the process that trains.
@@ -79,7 +81,8 @@ class Workers:
         Signals stay blocked in all threads, and one thread waits for SIGTERM: a handler would run only when the main
         thread returns from waiting for work.
         """
-        end_with_parent(os.getppid())  # torch tests for this every 5 s only
+        # torch tests for this every 5 s only, and for the parent: a fork server, where that is the start method
+        end_with_parent(self._training)
         threading.Thread(target=self._wait_for_sigterm, daemon=True).start()
 
     def release(self) -> None:
