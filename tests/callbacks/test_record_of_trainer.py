@@ -151,7 +151,7 @@ def test_a_foreign_record_gets_its_verdicts(
     assert verdict["score"] == "human/pairs/srocc"
     assert verdict["global_step"] == max_steps
     assert (verdict["word"] is None) == few
-    assert ("needs at least 20" in str(verdict.get("reason"))) == few, verdict
+    assert ("needs at least 12" in str(verdict.get("reason"))) == few, verdict
 
 
 def test_a_foreign_training_that_broke_gets_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
