@@ -26,8 +26,10 @@ def test_lines_of_wrong_types_cost_no_report(tmp_path: Path, synthetic: ModuleTy
     run = synthetic.run(tmp_path / "first", last=60)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     (started, first, *_), last = [e for e in lines if e["kind"] != "train"], lines[-1]
+    assert last["kind"] == "verdict"
+    evaluation = next(line for line in reversed(lines) if line["kind"] == "evaluation")  # its scores may be of any type
     damaged = [{**started, "event": []}, {**first, "scores": 1}, {**first, "options": ""}, {**last, "epoch": "1"}]
-    changed = [*lines, *damaged, {**last, **{key: ["0.5"] for key in last if "/" in key}}]
+    changed = [*lines, *damaged, {**evaluation, **{key: ["0.5"] for key in evaluation if "/" in key}}]
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in changed))
     assert main(["first", f"paths.runs={tmp_path}"]) == 0
     assert "4 damaged lines of the record left out" in (run / "report.html").read_text()

@@ -233,9 +233,9 @@ def answered(callbacks: Any, under_test: EvaluatedModel, cache: Path, **settings
 
 
 def test_no_map_of_tokens_is_kept(tmp_path: Path) -> None:
-    """Memory of an event is pairs x width x 8 bytes a layer, whatever the number of tokens.
+    """Memory of an event is pairs x width x 4 bytes a layer, whatever the number of tokens.
 
-    So TID2013's 3,000 pairs take 3,000 x 1,024 x 8 B = 25 MB a layer of ViT-L/14's shape, .62 GB for 25 layers,
+    So TID2013's 3,000 pairs take 3,000 x 1,024 x 4 B = 12 MB a layer of ViT-L/14's shape, .31 GB for 25 layers,
     where maps of all tokens would take 3,025 x 257 x 1,024 x 4 B = 3.2 GB a layer.
     """
     under_test, declared = tower(), Declared(pairs=40, layers=("all",), view="squash")
@@ -248,7 +248,7 @@ def test_no_map_of_tokens_is_kept(tmp_path: Path) -> None:
     )
     layers, pairs, tokens, width = 3, 40, 17, 32
     # squares of pairs, sizes of references, two norms
-    assert held == layers * pairs * (width + width + 2) * 8
+    assert held == layers * pairs * (4 * width + 8 * width + 8 * 2)
     assert held < layers * 2 * pairs * tokens * width * 4 / 4
     assert set(answer.squares) == {Reading(0), Reading(1), Reading(2)}
 
