@@ -235,6 +235,6 @@ def test_looking_after_every_evaluation_rarely_raises_a_false_alarm() -> None:
     alarms = 0
     for _ in range(60):
         one = per_reference(KINDS["plateau from the 2nd evaluation on"], 0.0045, generator)
-        looks = (fall_so_far(one.at(np.arange(n)), STEPS[:n], [None] * n, looks=11) for n in range(12, 23))
+        looks = (fall_so_far(one.at(np.arange(n)), STEPS[:n], None, looks=11) for n in range(12, 23))
         alarms += any(found is not None for found in looks)
     assert alarms <= 4  # .025 of 60 are 1.5; more than 4 happen in .02 of such tests
