@@ -66,12 +66,15 @@ def _fall(fall: Change, most: Change, detectable: float | None) -> str:
 
 
 def _stretches(found: Course) -> list[str]:
-    """Certain stretches inside the course; a single rise or fall says no more than the sentences before it."""
-    if len(found.stretches) < 2 and found.word in ("rose", "fell", "rose_then_fell"):
-        return []
+    """Certain stretches inside the course; a single one says no more than a rise or fall that is shown before it."""
+    shown = {"rose": found.rise, "fell": found.fall}
+    if len(found.stretches) == 1:
+        change = shown[found.stretches[0].direction]
+        if change is not None and change.at_least > 0:
+            return []
     strongest = sorted(found.stretches, key=lambda s: -s.at_least)[:MOST_STRETCHES]
     told = [_stretch(s) for s in found.stretches if s in strongest]
-    return [f"Stretches: {'; '.join(told)}."] if told else []
+    return [f"{'Stretches' if len(told) > 1 else 'Stretch'}: {'; '.join(told)}."] if told else []
 
 
 def _stretch(stretch: Stretch) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from clip_align.report.labels import number
+from clip_align.analysis.verdict_sentence import lower
 
 Direction = Literal["rose", "fell"]
 Steps = tuple[int, int]  # first and last optimizer step
@@ -25,7 +25,7 @@ class Stretch:
     @property
     def words(self) -> str:
         """``fell by at least .010 between steps 225 and 330``."""
-        by = "" if self.at_least is None else f" by at least {number(self.at_least, 3)}"
+        by = "" if self.at_least is None else f" by at least {lower(self.at_least)}"
         return f"{self.direction}{by} between steps {self.start} and {self.end}"
 
 

@@ -51,6 +51,11 @@ STRETCHES = (Stretch("rose", 0, 60, 0.05), Stretch("fell", 225, 330, 0.0104), St
             f"srocc: rose, then fell in this run. {ROSE} {FELL} Peak between steps 150 and 1,330.",
         ),
         (_course("rose", 0.0719, 0.0), f"srocc: rose. {ROSE} {NO_FALL}"),
+        (_course("rose", 0.0719, 0.0, stretches=STRETCHES[:1]), f"srocc: rose. {ROSE} {NO_FALL}"),
+        (  # shown by a stretch alone, which the sentence must then name
+            _course("rose", 0.0, 0.0, stretches=(Stretch("rose", 11, 780, 0.00101),)),
+            f"srocc: rose. {NO_RISE} {NO_FALL} Stretch: rose by at least .001 between steps 11 and 780.",
+        ),
         (
             _course("no_change_shown", 0.0, 0.0, left_out=1),
             f"srocc: no change shown. {NO_RISE} {NO_FALL} Left out, without a value: 1 of 31 evaluations.",
