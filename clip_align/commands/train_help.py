@@ -99,11 +99,6 @@ def of_group(name: str) -> str:
     return "\n".join(lines).lstrip("\n")
 
 
-def _of_every_option(group: str) -> list[str]:
-    keys = yaml_keys.common(group)
-    return [f"{group}: with every option" if group in yaml_keys.groups() else group, *_table(keys)] if keys else []
-
-
 def _table(keys: Sequence[yaml_keys.Key]) -> list[str]:
     """One line per key; a long description continues below its column."""
     lines = []
