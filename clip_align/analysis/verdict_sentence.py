@@ -73,8 +73,8 @@ def _stretches(found: Course) -> list[str]:
         if change is not None and change.at_least > 0:
             return []
     strongest = sorted(found.stretches, key=lambda s: -s.at_least)[:MOST_STRETCHES]
-    told = [_stretch(s) for s in found.stretches if s in strongest]
-    return [f"{'Stretches' if len(told) > 1 else 'Stretch'}: {'; '.join(told)}."] if told else []
+    named = [_stretch(s) for s in found.stretches if s in strongest]
+    return [f"{'Stretches' if len(named) > 1 else 'Stretch'}: {'; '.join(named)}."] if named else []
 
 
 def _stretch(stretch: Stretch) -> str:

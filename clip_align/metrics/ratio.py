@@ -6,15 +6,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from clip_align.metrics.accuracy import wilson
 from clip_align.metrics.estimate import Estimate, undefined
-from clip_align.metrics.intervals import cluster_sums, delete_one_variance, t95
+from clip_align.metrics.intervals import cluster_sums, crossed_jackknife_of_sums, t95
 
 __all__ = ["ratio"]
 
-NO_SPREAD = 1e-24  # rounding, where all jackknife values are equal
+NO_SPREAD = 1e-12  # a standard error by rounding, where all jackknife values are equal
 NOTHING = "nothing to divide by: the counts below the line sum to 0"
 
 
@@ -45,21 +45,11 @@ def ratio(
         return undefined(NOTHING if bottom == 0 else "counts that are not finite")
     value = float(top / bottom)
     sums = [cluster_sums(columns, labels) for labels in kinds]
-    # one jackknife for each kind; summed, since the kinds are crossed
-    variances = [delete_one_variance(_left_out(of_kind)) for of_kind in sums]
-    if any(variance is None for variance in variances):
+    half = crossed_jackknife_of_sums(lambda v: v[..., 0] / v[..., 1], sums)
+    if half is None:
         return Estimate(value)
-    variance = sum(v for v in variances if v is not None)
-    if variance < NO_SPREAD:  # the same ratio in every cluster: the jackknife has no width
+    if half < NO_SPREAD * t95(min(map(len, sums)) - 1):  # the same ratio in every cluster: the jackknife has no width
         counts = (columns == np.floor(columns)).all() and 0 <= top <= bottom
         low, high = wilson(int(top), int(bottom)) if counts else (value, value)
         return Estimate(value, min(value, low), max(value, high))
-    half = t95(min(len(of_kind) for of_kind in sums) - 1) * math.sqrt(variance)
     return Estimate(value, max(limits[0], value - half), min(limits[1], value + half))
-
-
-def _left_out(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The ratio without each cluster [clusters]; NaN where nothing is left below the line."""
-    rest = sums.sum(axis=0) - sums
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(rest[:, 0] / rest[:, 1])
