@@ -188,10 +188,14 @@ class TrackerConfig:
 
 @dataclass(frozen=True)
 class PathsConfig:
-    """``cache`` None = the user's cache folder, else a temporary one."""
+    """``cache`` None = the user's cache folder, else a temporary one.
+
+    data: folder of the data sets that benchmarks read, one sub-folder each.
+    """
 
     runs: str = "runs"
     cache: str | None = None
+    data: str = "data"
 
 
 @dataclass(frozen=True)

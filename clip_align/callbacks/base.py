@@ -38,10 +38,12 @@ from clip_align.evaluation.model_info import ModelInfo
 from clip_align.evaluation.reading import Layer, MapReader, Tokens
 from clip_align.evaluation.score import Panel, Score
 from clip_align.evaluation.stimulus import Stimulus, View
+from clip_align.perception.download import Download
 from clip_align.settings.annotations import as_typed, checked, parameters_of
 from clip_align.structure import Distinct, Matches, Range
 
 __all__ = [
+    "Download",
     "EvaluationSettings",
     "Features",
     "Items",
@@ -97,8 +99,8 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
     """A benchmark under the key ``family/name``: it names the stimuli and turns features into items.
 
     Subclasses set ``family``, ``version`` (raised whenever the same weights would give another number) and, for the
-    record and the report, ``human_data``, ``stand_in``, ``source``, ``licence``. Optional: ``scores`` (default:
-    Spearman over the items), ``panel`` (default: the family's), ``tiles``, the number of tiles per image under the view
+    record and the report, ``human_data``, ``stand_in``, ``source``, ``licence``. Optional: ``download``, the data set
+    that it reads from the folder ``root``, ``scores`` (default: Spearman over the items), ``panel`` (default: the family's), ``tiles``, the number of tiles per image under the view
     ``tiles``, and ``full_precision``, which encodes in float32 because differences are too small for the run's
     precision. Constructors read and check the data, raise `UserError`, and pass ``**base`` on.
 
@@ -128,6 +130,7 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
     stand_in: ClassVar[str] = ""
     source: ClassVar[str] = ""
     licence: ClassVar[str] = ""
+    download: ClassVar[Download | None] = None
     scores: Sequence[Score] = (SPEARMAN,)
     panel: Panel | None = None
     tiles: int = 4

@@ -55,6 +55,8 @@ def _place(name: str | None, resume: str | None, paths: PathsConfig) -> Iterator
         yield Finding(Problem("paths.runs", "empty; give a folder: paths.runs=runs"))
     if paths.cache is not None and not paths.cache.strip():
         yield Finding(Problem("paths.cache", "empty; give a folder, or null for the user's cache folder"))
+    if not paths.data.strip():
+        yield Finding(Problem("paths.data", "empty; give a folder: paths.data=data"))
 
 
 def _best(best: str | None, callbacks: Mapping[str, CallbackConfig], resumed: bool) -> Iterator[Finding]:

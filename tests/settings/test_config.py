@@ -177,10 +177,11 @@ def test_every_key_of_a_yaml_file_is_commented_with_its_meaning() -> None:
             ],
         ),
         (
-            ["paths.cache=", "paths.runs="],
+            ["paths.cache=", "paths.runs=", "paths.data="],
             [
                 "paths.runs: empty; give a folder: paths.runs=runs",
                 "paths.cache: empty; give a folder, or null for the user's cache folder",
+                "paths.data: empty; give a folder: paths.data=data",
             ],
         ),
         (["data=webdataset", "data.shards="], ["data.shards: empty; type data.shards='/a/x-{000..003}.tar'"]),
