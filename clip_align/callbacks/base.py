@@ -100,9 +100,10 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
 
     Subclasses set ``family``, ``version`` (raised whenever the same weights would give another number) and, for the
     record and the report, ``human_data``, ``stand_in``, ``source``, ``licence``. Optional: ``download``, the data set
-    that it reads from the folder ``root``, ``scores`` (default: Spearman over the items), ``panel`` (default: the family's), ``tiles``, the number of tiles per image under the view
-    ``tiles``, and ``full_precision``, which encodes in float32 because differences are too small for the run's
-    precision. Constructors read and check the data, raise `UserError`, and pass ``**base`` on.
+    that it reads from the folder ``root``, ``scores`` (default: Spearman over the items), ``panel`` (default: the
+    family's), ``tiles``, the number of tiles per image under the view ``tiles``, and ``full_precision``, which encodes
+    in float32 because differences are too small for the run's precision. Constructors read and check the data, raise
+    `UserError`, and pass ``**base`` on.
 
     A class that depends on the model overrides `adapt`. Constructor arguments are checked by their annotations
     (`clip_align.structure`: ``Range``, ``Holds``, …), from a config and from Python alike.
