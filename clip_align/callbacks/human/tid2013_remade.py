@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.analysis.jackknife import leave_one_out_range
-from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
+from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
 from clip_align.callbacks.pair_scores import minus_distances, others, over_items
+from clip_align.evaluation.views import chosen_view
 from clip_align.metrics import correlation
-from clip_align.perception import photographs, tid2013_remade
+from clip_align.perception import distortions, photographs, tid2013_remade
 from clip_align.perception.baselines import CEILINGS, TRAINED_CLIPS, TRAINED_CLIPS_SOURCE, baselines
 from clip_align.perception.distances import DistanceName
 from clip_align.perception.tid2013_remade import Pairs
@@ -29,6 +30,7 @@ from clip_align.structure import Range
 
 ONE_WAY = "24 references (new images, these distortions), jackknife, t(23)"
 TWO_WAY = "24 references x 16 types (other distortions too), two-way jackknife, Fisher z, t(15)"
+CUTS = 5  # sets of tile positions per photograph
 ORDER = "higher = the model's distances order the pairs more like people's opinions"
 
 
@@ -38,7 +40,9 @@ class TID2013Remade(PerceptualCallback):
     Args:
         distance: ``normalised_euclidean`` (the authors'), ``euclidean`` or ``cosine``: the headline distance; the
             others have scores of their own names.
-        tiles: number of tiles per image for models with an input below 128 px.
+        tiles: number of tiles per image for models with an input below 128 px. Each photograph is cut in five ways; the
+            five levels of a type are compared with five different ones, those of a level evenly. So what a few squares
+            happen to show is not common to all 80 versions of a photograph, which would be an error of its own.
 
     Items are sorted by reference, type, level; model values are named after the distances, the headline one first.
     Scores have ``baselines`` (pixel measures, level or type alone) and ``ceilings`` (of the original stimuli).
@@ -46,7 +50,8 @@ class TID2013Remade(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
-    version: ClassVar[int] = 2  # 2: layers are compared token by token; the projection's numbers are those of 1
+    # 2: layers are compared token by token; 3: five sets of tile positions a photograph (small models alone)
+    version: ClassVar[int] = 3
     human_data: ClassVar[str] = "TID2013's mean opinion scores of its own images, values unmodified"
     stand_in: ClassVar[str] = (
         "the images: 16 of TID2013's 24 distortion types re-made on crops of the same Kodak photographs; "
@@ -63,22 +68,29 @@ class TID2013Remade(PerceptualCallback):
         self.scores = _scores(distance)
         of = tid2013_remade.pairs()  # 1,920 rows
         self._names = list(zip(of.reference.tolist(), of.type.tolist(), of.level.tolist(), strict=True))
+        self._cuts = 1
+
+    def adapt(self, model: ModelInfo) -> str | None:
+        """One cut of each photograph where the whole image is seen, five where tiles are."""
+        self._cuts = CUTS if chosen_view(self.view, model.image_size, "cut") == "tiles" else 1
+        return None
 
     def stimuli(self) -> Iterator[Stimulus]:
-        """24 photographs and their 1,920 distorted versions, cut into tiles at the same positions."""
+        """24 photographs, in each of their cuts, and their 1,920 distorted versions, each in one."""
         # the recipe's version is an argument, and so part of what identifies a cached image
         make = partial(tid2013_remade.image, recipe=tid2013_remade.RECIPE)
         for number in photographs.NUMBERS:
-            name = tid2013_remade.reference_id(number)
-            yield Stimulus(name, partial(make, number), places=name)  # ``places``: tiles as of its distorted versions
+            for cut in range(self._cuts):
+                name = _cut(number, cut)
+                yield Stimulus(
+                    name, partial(make, number), places=name
+                )  # ``places``: tiles as of its distorted versions
         for pair in self._names:
-            yield Stimulus(
-                tid2013_remade.pair_id(*pair), partial(make, *pair), places=tid2013_remade.reference_id(pair[0])
-            )
+            yield Stimulus(tid2013_remade.pair_id(*pair), partial(make, *pair), places=self._reference(*pair))
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Each photograph with its 80 distorted versions."""
-        return [(tid2013_remade.reference_id(name[0]), tid2013_remade.pair_id(*name)) for name in self._names]
+        """Each photograph with its 80 distorted versions, cut at the same positions."""
+        return [(self._reference(*pair), tid2013_remade.pair_id(*pair)) for pair in self._names]
 
     def items(self, features: Features) -> Items:
         """One item per pair: minus its distances, and the opinion."""
@@ -89,6 +101,11 @@ class TID2013Remade(PerceptualCallback):
         clusters = {"reference": np.array([f"I{number:02d}" for number in of.reference]), "type": of.type}
         return Items(model, of.opinion, ids, clusters, {"level": of.level}, notes)
 
+    def _reference(self, number: int, type: int, level: int) -> str:
+        """Id of the photograph in the cut that a distorted version is compared with."""
+        # a Latin square: all levels of a type differ, and a level has each cut as often as 16 types allow
+        return _cut(number, (list(distortions.TYPES).index(type) + level) % self._cuts)
+
     def add_baselines(self, more: Mapping[str, Mapping[str, float]]) -> None:
         """Add baselines {score: {label: value}} to the scores.
 
@@ -96,6 +113,11 @@ class TID2013Remade(PerceptualCallback):
         them to the record.
         """
         self.scores = tuple(replace(s, baselines={**s.baselines, **more.get(s.name, {})}) for s in self.scores)
+
+
+def _cut(number: int, cut: int) -> str:
+    """Id of a photograph, cut into tiles at one of its sets of positions."""
+    return tid2013_remade.reference_id(number) + (f"/{cut}" if cut else "")
 
 
 def _level(items: Items) -> NDArray[np.generic]:

@@ -16,6 +16,8 @@ from clip_align.callbacks.human.tid2013_remade import TID2013Remade
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
+from clip_align.evaluation.model_info import ModelInfo
+from clip_align.evaluation.stimulus import View
 from clip_align.metrics.estimate import Estimate
 from clip_align.perception import photographs
 from clip_align.perception.baselines import table
@@ -59,6 +61,30 @@ def test_stimuli_are_24_photographs_and_1920_images_each_once(callback: TID2013R
     assert all(s.view is None for s in stimuli)
     made = pickle.loads(pickle.dumps(by_id["tid2013_remade/I07_16_3"])).load()
     assert (made == np.minimum(photographs.reference(7).astype(int) + 20, 255)).all()
+
+
+def test_small_models_compare_the_levels_of_a_type_with_five_cuts_of_the_photograph() -> None:
+    callback = TID2013Remade()
+    callback.adapt(ModelInfo(image_size=32, layers=("projection",)))
+    stimuli = {s.id: s for s in callback.stimuli()}
+    references, others = zip(*callback.pairs(), strict=True)
+    assert len(stimuli) == 24 * 5 + 1920
+    assert set(stimuli) == {*references, *others}
+    assert all(stimuli[a].places == stimuli[b].places for a, b in callback.pairs())
+    of = pairs()
+    cut = np.array([name.partition("/")[2][3:] for name in references])  # "" or "/1" to "/4"
+    by_type = {(r, t): set(cut[(of.reference == r) & (of.type == t)]) for r in (1, 24) for t in np.unique(of.type)}
+    assert all(len(found) == 5 for found in by_type.values())
+    for level in range(1, 6):
+        counts = np.unique(cut[of.level == level], return_counts=True)[1]
+        assert set(counts.tolist()) == {3 * 24, 4 * 24}  # 16 types over 5 cuts
+
+
+@pytest.mark.parametrize(("size", "view"), [(224, None), (32, "squash")])
+def test_models_that_see_whole_images_have_each_photograph_once(size: int, view: View | None) -> None:
+    callback = TID2013Remade(view=view)
+    callback.adapt(ModelInfo(image_size=size, layers=("projection",)))
+    assert len(list(callback.stimuli())) == 24 + 1920
 
 
 def test_an_oracle_has_score_one_and_its_opposite_minus_one(callback: TID2013Remade) -> None:
