@@ -127,7 +127,7 @@ class EvaluationConfig:
     every_n_steps: int | None = key(None, low=1)
     per_octave: int = key(2, low=0, high=32)
     early_steps: tuple[int, ...] | None = key(None, low=1)
-    weights: WeightNames = ("raw",)
+    weights: WeightNames = ("ema",)
     horizon: float = key(0.2, above=0.0, high=1.0)
     horizon_steps: int | None = key(None, low=1)
     batch_size: int = key(256, low=1)
