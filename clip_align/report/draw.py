@@ -112,7 +112,8 @@ def _brackets(axes: Axes, panel: Panel, rows: Sequence[BracketRow], layout: Layo
             if text.startswith("windows"):
                 axes.axvspan(span[0] - 0.004 * end, span[1] + 0.004 * end, color=colour, alpha=0.07, lw=0, zorder=0)
         size = layout.font - 1.5
-        half = min(0.5, 0.27 * len(text) * size / 72 / layout.axes_inches[0]) * (end - start)  # of the text's width
+        # of the text's width: DejaVu's small letters are .6 em wide; the margin's triangles need another two
+        half = min(0.5, 0.3 * (len(text) + 2) * size / 72 / layout.axes_inches[0]) * (end - start)
         middle = min(max((spans[0][0] + spans[-1][1]) / 2, start + half), end - half)
         axes.text(middle, top - 0.1 * ROW, text, ha="center", va="top", transform=across, size=size, color=colour)
 
