@@ -26,6 +26,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
 from clip_align.callbacks.event_leader import EventLeader
@@ -249,7 +250,7 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the event leader of this trainer."""
-        if stage == "fit":
+        if stage in ("fit", "validate", "test"):
             event_leader_of(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -279,6 +280,16 @@ class PerceptualCallback(Callback, metaclass=CheckedArguments):
         """Evaluate the last step of a resumed run that had been stopped in its last evaluation, with no step left."""
         if self._leads(trainer):
             event_leader_of(trainer).make_up(trainer, pl_module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate in ``Trainer.validate``; validation during training has no event of its own."""
+        if trainer.state.fn == TrainerFn.VALIDATING and self._leads(trainer):
+            event_leader_of(trainer).evaluate_once(trainer, pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate in ``Trainer.test``."""
+        if self._leads(trainer):
+            event_leader_of(trainer).evaluate_once(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the record as failed and release the trainer."""

@@ -14,6 +14,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from clip_align.callbacks.participant import Participant, with_models
+from clip_align.callbacks.trainer_loggers import log_scores
 from clip_align.callbacks.trainer_record import BatchCount, TrainerRecord
 from clip_align.errors import Problem, UserError
 from clip_align.evaluation.evaluator import EvaluationSettings, Evaluator, Listener
@@ -84,12 +85,7 @@ class EventLeader:
         else:  # callbacks that were in another training before
             for callback in self.callbacks:
                 callback.last_step = None
-        if self._own_record is not None:
-            warnings = self._evaluator.warnings
-            position = self._position(trainer.global_step)
-            self._own_record.open(self.callbacks, position, self._settings.schedule, warnings)
-            for line in warnings if self._evaluator.ranks.rank == 0 else ():
-                self._settings.notify(f"warning: {line}")
+        self._open(trainer, self.callbacks[0].carried.get("record") if trainer.global_step else None)
         self._evaluator.begin()
 
     def event(self, trainer: Trainer) -> None:
@@ -108,14 +104,30 @@ class EventLeader:
             self._evaluate(trainer, step, self.callbacks)
 
     def make_up(self, trainer: Trainer, module: LightningModule) -> None:
-        """The event of the last step if there was no step left to train, so that Lightning called no training hook."""
+        """The event of the last step if there was no step left to train, so that Lightning called no training hook.
+
+        In a Trainer that is not clip-align's own, also that of step 0 where none was asked for (``max_steps=0``).
+        """
         step = trainer.global_step
-        if self._began or step == 0 or all(c.last_step == step for c in self.callbacks):
+        none_asked = step == 0 and self._own_record is None
+        if self._began or none_asked or all(c.last_step == step for c in self.callbacks):
             return
         module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
         self.begin(trainer)
         self.last_event(trainer)
         module.cpu()
+
+    def evaluate_once(self, trainer: Trainer, module: LightningModule) -> None:
+        """One event outside training, in a record of its own: the weights may be of any step.
+
+        What a later training of this trainer resumes stays as it is.
+        """
+        before = [callback.last_step for callback in self.callbacks]
+        self.prepare(trainer, module)
+        self._open(trainer, None)
+        self._evaluate(trainer, trainer.global_step, self.callbacks)
+        for callback, step in zip(self.callbacks, before, strict=True):
+            callback.last_step = step
 
     def count(self, batch: Any) -> None:
         """Count the samples of a trained batch, for runs without ``settings.position``."""
@@ -123,6 +135,8 @@ class EventLeader:
 
     def state(self) -> dict[str, Any]:
         """State for a checkpoint: samples, seconds and the folder of the record."""
+        if not self._began:  # no training yet, or none at all: what an earlier one left
+            return dict(self.callbacks[0].carried)
         folder = self._own_record.folder if self._own_record else None
         seconds = self._position(0).wall_seconds
         return {"samples_seen": self._count.samples, "seconds": seconds, "record": str(folder) if folder else None}
@@ -133,9 +147,22 @@ class EventLeader:
             self._own_record.close(status, self._position(self._trainer.global_step))
         self._own_record = self._evaluator = self._trainer = None
 
+    def _open(self, trainer: Trainer, carried: str | None) -> None:
+        """Open the record of a Trainer that is not clip-align's own, and show the assumptions about its models.
+
+        ``carried``: folder of the record to be continued; None: a new one.
+        """
+        if self._own_record is None or self._evaluator is None:
+            return
+        warnings = self._evaluator.warnings
+        position = self._position(trainer.global_step)
+        self._own_record.open(self.callbacks, position, self._settings.schedule, warnings, carried)
+        for line in warnings if self._evaluator.ranks.rank == 0 else ():
+            self._settings.notify(f"warning: {line}")
+
     def _evaluate(self, trainer: Trainer, step: int, now: Sequence[Participant]) -> None:
         if self._evaluator is None:
-            what = "the images were not prepared; perceptual callbacks work in Trainer.fit only"
+            what = "the images were not prepared; perceptual callbacks work in Trainer.fit, validate and test"
             raise UserError(Problem("callbacks", what))
         self._now = now
         self._evaluator.evaluate(step, [c.key for c in now], trainer.precision_plugin.forward_context)
@@ -151,10 +178,13 @@ class EventLeader:
         return self._count.position(step, self._trainer.current_epoch if self._trainer else 0)
 
     def _show(self, step: int, scores: Mapping[str, float | None]) -> None:
-        """Publish the scores in ``trainer.callback_metrics``; undefined ones as NaN."""
-        if self._trainer is not None:
-            shown = {k: torch.tensor(math.nan if v is None else v) for k, v in scores.items()}
-            self._trainer.callback_metrics.update(shown)
+        """Publish the scores in ``trainer.callback_metrics``, undefined ones as NaN, and in the loggers."""
+        if self._trainer is None:
+            return
+        shown = {k: torch.tensor(math.nan if v is None else v) for k, v in scores.items()}
+        self._trainer.callback_metrics.update(shown)
+        if self._own_record is not None:  # clip-align's own training mirrors its record itself
+            log_scores(self._trainer, step, scores)
 
 
 def _default_cache(ranks: Ranks) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 
 from clip_align.analysis.verdict import verdicts
 from clip_align.callbacks.participant import Participant
@@ -67,29 +68,31 @@ class TrainerRecord:
         position: Position,
         schedule: Schedule,
         warnings: Iterable[str],
+        carried: str | None = None,
     ) -> None:
         """Open that of the resumed run, else a new one, and write its first lines; a collective.
 
         Args:
-            callbacks: of the trainer; the first one carries the folder of the record of a resumed run.
+            callbacks: of the trainer.
             position: where training begins.
             schedule: when callbacks are evaluated before their regular spacing is reached.
             warnings: assumptions about the models, recorded as warnings.
+            carried: folder of the record that is continued; None: a new one.
 
         UserError where no record can be written.
         """
         trainer, ranks = self._trainer, self._ranks
         # log_dir is a collective: read it on all ranks
         folder = Path(trainer.log_dir or trainer.default_root_dir).absolute() / FOLDER
-        carried = callbacks[0].carried.get("record") if trainer.global_step else None
         record = ranks.together(lambda: _opened(folder, carried) if ranks.rank == 0 else None, UserError, "callbacks")
         self.folder = ranks.broadcast(record.folder if record else folder)
         if record is None:
             return
         self._record = record
-        end = trainer.max_steps
+        training = trainer.state.fn == TrainerFn.FITTING
+        end = trainer.max_steps if training else -1
         start = {
-            "event": "resumed" if trainer.global_step else "started",
+            "event": "resumed" if training and trainer.global_step else "started",
             "message": f"{len(callbacks)} perceptual callbacks in a Trainer",
             "max_steps": end if end > 0 else None,
             "ranks": ranks.world,
