@@ -54,14 +54,14 @@ def test_help_of_the_model_lists_the_names_that_need_no_network() -> None:
 
 
 def test_options_that_this_release_cannot_run_are_marked() -> None:
-    assert placeholders("callbacks") == {"cifar100", "cue_conflict", "tid2013"}
+    assert placeholders("callbacks") == {"cifar100", "cue_conflict"}
     assert placeholders("experiment") == {"paper"}
     assert placeholders("data") == set()
     text = train_help.text()
-    assert "tid2013† tid2013_remade" in text
+    assert "cifar100† cue_conflict†" in text
     assert "main* paper† quick" in text
     assert "† not in this release" in text
-    assert "callbacks=tid2013\n  († not in this release: " in train_help.of_group("callbacks")
+    assert "callbacks=cifar100\n  († not in this release: " in train_help.of_group("callbacks")
 
 
 def test_keys_of_nested_yaml_and_of_the_whole_configuration(tmp_path: Path) -> None:
