@@ -25,6 +25,7 @@ CLASSES = 16
 # databases of image quality, of which two references are looked at
 QUALITY = {
     "tid2013": partial(quality_trees.tid, types=24, levels=5),
+    "tid2008": partial(quality_trees.tid, types=17, levels=4),
 }
 
 
