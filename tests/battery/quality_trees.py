@@ -84,3 +84,23 @@ def check_orientation(callback: RatedPairs) -> None:
     for estimate in observed(callback, Measured(np.ones(len(human)))).estimates.values():
         assert estimate.value is None
         assert estimate.reason
+
+
+def kadid10k(
+    folder: Path,
+    references: Sequence[int] = (1, 81),
+    opinions: Mapping[Condition, float] | None = None,
+    empty: bool = False,
+) -> Path:
+    """KADID-10k: references among the distorted images in one folder, a header, "dmos" that rises with quality."""
+    lines = ["dist_img,ref_img,dmos,var"]
+    for of in itertools.product(range(1, 82), range(1, 26), range(1, 6)):
+        reference, kind, level = of
+        name = f"I{reference:02d}_{kind:02d}_{level:02d}.png"
+        lines.append(f"{name},I{reference:02d}.png,{(opinions or {}).get(of, made_up(of))},0.5")
+        if reference in references:
+            image(folder / "images" / name, empty)
+    for reference in {*references} & {*range(1, 82)}:
+        image(folder / "images" / f"I{reference:02d}.png", empty)
+    (folder / "dmos.csv").write_text("\r\n".join([*lines, ""]), newline="")
+    return folder
