@@ -7,6 +7,7 @@ The lists of scores are whole; images, small and random, are those of the refere
 from __future__ import annotations
 
 import itertools
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -104,3 +105,85 @@ def kadid10k(
         image(folder / "images" / f"I{reference:02d}.png", empty)
     (folder / "dmos.csv").write_text("\r\n".join([*lines, ""]), newline="")
     return folder
+
+
+CSIQ_NAMES = ("1600", "aerial_city", *(f"scene_{i:02d}" for i in range(27)), "woman")
+CSIQ_TAGS = {  # word in the sheet: folder, part of the name
+    "noise": ("awgn", "AWGN"),
+    "blur": ("blur", "BLUR"),
+    "contrast": ("contrast", "contrast"),
+    "fnoise": ("fnoise", "fnoise"),
+    "jpeg": ("jpeg", "JPEG"),
+    "jpeg 2000": ("jpeg2000", "jpeg2000"),
+}
+
+
+def csiq(
+    folder: Path,
+    references: Sequence[str] = (CSIQ_NAMES[0], CSIQ_NAMES[-1]),
+    rows: Sequence[tuple[str, str, int, float]] | None = None,
+    empty: bool = False,
+) -> Path:
+    """CSIQ: a number among the names, empty rows and columns before the header, another sheet with #REF!.
+
+    Args:
+        folder: is made.
+        references: whose images are made.
+        rows: reference, word for the type, level, dmos; None: made up.
+        empty: images have no content.
+    """
+    if rows is None:
+        rows = [
+            (name, word, level, round((4.9 - made_up((i, kind, level))) / 4, 6))
+            for i, name in enumerate(CSIQ_NAMES)
+            for kind, word in enumerate(CSIQ_TAGS)
+            for level in range(1, (4 if i % 8 == 1 else 5) if word == "contrast" else 6)
+        ]
+    cells: list[list[str | float | None]] = [[], [], []]
+    cells.append([None, None, None, "image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos"])
+    for name, word, level, dmos in rows:
+        shown: str | float = 1600.0 if name == "1600" else name
+        cells.append([None, None, None, shown, 1.0, word, float(level), 0.05, dmos])
+        place, tag = CSIQ_TAGS[word]
+        if name in references:
+            image(folder / "dst_imgs" / place / f"{name}.{tag}.{level}.png", empty)
+    for name in references:
+        image(folder / "src_imgs" / f"{name}.png", empty)
+    workbook(folder / "csiq.DMOS.xlsx", {"all_by_distortion": [["#REF!"]], "all_by_image": cells})
+    return folder
+
+
+def workbook(path: Path, sheets: Mapping[str, Sequence[Sequence[str | float | None]]]) -> None:
+    """An Excel workbook: texts are shared between its sheets, empty cells and rows are not written."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006/relationships"
+    texts: dict[str, int] = {}
+
+    def cell(value: str | float, row: int, column: int) -> str:
+        place = f'r="{chr(ord("A") + column)}{row}"'
+        if isinstance(value, float):
+            return f"<c {place}><v>{value!r}</v></c>"
+        if value.startswith("#"):
+            return f'<c {place} t="e"><v>{value}</v></c>'
+        return f'<c {place} t="s"><v>{texts.setdefault(value, len(texts))}</v></c>'
+
+    names = "".join(f'<sheet name="{name}" sheetId="{i}" r:id="rId{i}"/>' for i, name in enumerate(sheets, 1))
+    links = "".join(f'<Relationship Id="rId{i}" Target="worksheets/sheet{i}.xml"/>' for i in range(1, len(sheets) + 1))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(
+            "xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>{names}</sheets></workbook>'
+        )
+        file.writestr("xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}">{links}</Relationships>')
+        for i, rows in enumerate(sheets.values(), 1):
+            written = "".join(
+                f'<row r="{r}">{"".join(cell(v, r, c) for c, v in enumerate(row) if v is not None)}</row>'
+                for r, row in enumerate(rows, 1)
+                if row
+            )
+            file.writestr(
+                f"xl/worksheets/sheet{i}.xml", f'<worksheet xmlns="{main}"><sheetData>{written}</sheetData></worksheet>'
+            )
+        # a text may be in several runs
+        entries = "".join(f"<si><r><t>{t[:2]}</t></r><r><t>{t[2:]}</t></r></si>" for t in texts)
+        file.writestr("xl/sharedStrings.xml", f'<sst xmlns="{main}">{entries}</sst>')

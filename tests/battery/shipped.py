@@ -27,6 +27,7 @@ QUALITY = {
     "tid2013": partial(quality_trees.tid, types=24, levels=5),
     "tid2008": partial(quality_trees.tid, types=17, levels=4),
     "kadid10k": quality_trees.kadid10k,
+    "csiq": quality_trees.csiq,
 }
 
 
