@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from clip_align.callbacks.rated_pairs import RatedPairs
 from clip_align.evaluation.observers import observed
@@ -187,3 +188,59 @@ def workbook(path: Path, sheets: Mapping[str, Sequence[Sequence[str | float | No
         # a text may be in several runs
         entries = "".join(f"<si><r><t>{t[:2]}</t></r><r><t>{t[2:]}</t></r></si>" for t in texts)
         file.writestr("xl/sharedStrings.xml", f'<sst xmlns="{main}">{entries}</sst>')
+
+
+LIVE_COUNTS = {"jp2k": (227, 169), "jpeg": (233, 175), "wn": (174, 145), "gblur": (174, 145), "fastfading": (174, 145)}
+LIVE_NAMES = ("bikes.bmp", *(f"scene{i:02d}.bmp" for i in range(27)), "womanhat.bmp")
+LiveRow = tuple[str, int, str, float, float]  # type, number, reference, dmos, realigned dmos
+
+
+def made_up_live() -> list[LiveRow]:
+    """Rows of 779 distorted images; the first image of each type, and as many as there have to be, are copies."""
+    rows: list[LiveRow] = []
+    for kind, (total, distorted) in LIVE_COUNTS.items():
+        numbers = [i for i in range(2, total) if i % 7][:distorted]
+        for i, number in enumerate(numbers):
+            realigned = 20 + 60 * ((37 * i) % distorted) / distorted + len(rows) / 1000
+            rows.append((kind, number, LIVE_NAMES[i % 29], realigned * 1.3 - 10, realigned))
+    return rows
+
+
+def live(
+    folder: Path,
+    references: Sequence[str] = (LIVE_NAMES[0], LIVE_NAMES[-1]),
+    rows: Sequence[LiveRow] | None = None,
+    empty: bool = False,
+) -> Path:
+    """LIVE: MATLAB files in the order of the numbers, copies of references among the images, references in cells.
+
+    Args:
+        folder: is made.
+        references: whose images are made; None: all.
+        rows: see `LiveRow`; None: made up.
+        empty: images have no content.
+    """
+    rows = rows or made_up_live()
+    listed = {row[:2]: row for row in rows}
+    entries = [(kind, i) for kind, (total, _) in LIVE_COUNTS.items() for i in range(1, total + 1)]
+    columns: dict[str, list[float]] = {"dmos": [], "dmos_new": [], "dmos_std": [], "orgs": []}
+    names = np.empty((1, len(entries)), dtype=object)
+    for at, (kind, i) in enumerate(entries):
+        row = listed.get((kind, i))
+        reference = row[2] if row else rows[at % 700][2]
+        names[0, at] = np.array([reference])
+        values = (row[3], row[4], 2.0, 0) if row else (0.0, 0.0, 0.0, 1)
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+        needed = i == LIVE_COUNTS[kind][0]
+        if reference in references or needed:
+            image(folder / kind / f"img{i}.bmp", empty or needed)
+        if reference in references:
+            image(folder / "refimgs" / reference, empty)
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        (folder / kind / "info.txt").touch()
+    matrix = {name: np.array([column]) for name, column in columns.items()}
+    savemat(folder / "dmos.mat", {name: matrix[name] for name in ("dmos", "orgs")})
+    savemat(folder / "dmos_realigned.mat", {name: matrix[name] for name in ("dmos_new", "dmos_std", "orgs")})
+    savemat(folder / "refnames_all.mat", {"refnames_all": names})
+    return folder

@@ -28,6 +28,7 @@ QUALITY = {
     "tid2008": partial(quality_trees.tid, types=17, levels=4),
     "kadid10k": quality_trees.kadid10k,
     "csiq": quality_trees.csiq,
+    "live": quality_trees.live,
 }
 
 
