@@ -244,3 +244,21 @@ def live(
     savemat(folder / "dmos_realigned.mat", {name: matrix[name] for name in ("dmos_new", "dmos_std", "orgs")})
     savemat(folder / "refnames_all.mat", {"refnames_all": names})
     return folder
+
+
+RAID_TYPES = ("rot", "trans", "scale", "gn")
+
+
+def raid(folder: Path, references: Sequence[int] = (1, 24), empty: bool = False) -> Path:
+    """RAID: a list whose first level is the image itself, images in sub-folders."""
+    lines = ["Reference,Distorted,Curve_Value,Sigmas,Percept_scale,Estimated_MOS"]
+    for kind, reference, level in itertools.product(range(4), range(1, 25), range(1, 11)):
+        name = f"{RAID_TYPES[kind]}_img_{reference:02d}_level_{level:02d}.png"
+        scale = round((level - 1) * (0.3 + 0.011 * kind) + 0.0007 * reference * (level > 1), 6)
+        lines.append(f"img_{reference:02d}.png,{name},{scale / 4:.5f},0.2207109,{scale:g},{5.4 - scale / 2:.4f}")
+        if reference in references and level > 1:  # the original is not there again
+            image(folder / "images" / RAID_TYPES[kind] / name, empty)
+    for reference in {*references} & {*range(1, 25)}:
+        image(folder / "images" / "references" / f"img_{reference:02d}.PNG", empty)
+    (folder / "perceptual_scales.csv").write_text("\r\n".join([*lines, ""]), newline="")
+    return folder

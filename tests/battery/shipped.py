@@ -29,6 +29,7 @@ QUALITY = {
     "kadid10k": quality_trees.kadid10k,
     "csiq": quality_trees.csiq,
     "live": quality_trees.live,
+    "raid": quality_trees.raid,
 }
 
 
