@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from clip_align.commands import data
 from clip_align.commands.command_names import commands
 from clip_align.config import PathsConfig, conf_dir
 from clip_align.errors import Problem, UserError
@@ -63,6 +64,8 @@ def words(line: str) -> list[str]:
     elif given[0] == "report":
         runs = Path(PathsConfig().runs)
         found = sorted(path.name for path in runs.glob("*") if is_run(path) or any(map(is_run, path.glob("*"))))
+    elif given[0] == "data":
+        found = [*data.benchmarks(), "paths.data="]
     else:
         found = ["bash", "zsh"] if given[0] == "completion" else []
     return [word for word in found if word.startswith(last)]

@@ -81,6 +81,16 @@ def class_text(target: str, attribute: str) -> str | None:
     return None
 
 
+def assigns(target: str, attribute: str) -> bool:
+    """Whether a class, or a base below PerceptualCallback, gives an attribute a value in its body.
+
+    NotFoundError if there is no such module or class.
+    """
+    found = lineage(*_found_class(target), BASE)
+    bodies = [node.body for source, node in found if f"{source.name}.{node.name}" != BASE]
+    return any(name == attribute for body in bodies for name, _ in _assignments(body))
+
+
 def _found_class(target: str) -> tuple[Source, ast.ClassDef]:
     module_name, _, class_name = target.rpartition(".")
     if not module_name:

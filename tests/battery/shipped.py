@@ -6,9 +6,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import quality_trees
 from PIL import Image
 
 from clip_align.callbacks.base import PerceptualCallback
@@ -20,6 +22,15 @@ from clip_align.testing.random_images import random_image
 from clip_align.training.default_intervals import with_default_intervals
 
 CLASSES = 16
+# databases of image quality, of which two references are looked at
+QUALITY = {
+    "tid2013": partial(quality_trees.tid, types=24, levels=5),
+    "tid2008": partial(quality_trees.tid, types=17, levels=4),
+    "kadid10k": quality_trees.kadid10k,
+    "csiq": quality_trees.csiq,
+    "live": quality_trees.live,
+    "raid": quality_trees.raid,
+}
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,14 +55,18 @@ def configured(overrides: Sequence[str]) -> Config:
 
 def build(name: str, data: Path) -> PerceptualCallback:
     """The callback as ``callbacks=[name]`` makes it."""
-    overrides = [f"callbacks=[{name}]"]
+    overrides = [f"callbacks=[{name}]", f"paths.data={data}"]
     if name == "pairs_csv":
         overrides.append(f"callbacks.pairs_csv.csv={data / 'pairs.csv'}")
+    if name in QUALITY:
+        overrides.append(f"callbacks.{name}.references=2")
     return build_callbacks(configured(overrides).callbacks, {"world": data / "world"})[0]
 
 
 def make_data(data: Path) -> None:
-    """Stand-ins for what is read from disk: held-out sets of random images, rightly labelled; a csv of pairs."""
+    """Stand-ins for what is read from disk: random images, rightly labelled; a csv of pairs; databases."""
+    for name, make in QUALITY.items():
+        make(data / name)
     world = data / "world"
     world.mkdir(parents=True)
     pairs = [(a, b) for _ in range(4) for a in range(CLASSES) for b in range(CLASSES) if a != b]

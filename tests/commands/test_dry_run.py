@@ -180,12 +180,12 @@ def test_what_is_not_there_is_listed_with_the_cost_of_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overrides = [
-        "dry_run=true", "data=webdataset", "trainer=cpu", "callbacks=[world,tid2013,pairs_csv]",
+        "dry_run=true", "data=webdataset", "trainer=cpu", "callbacks=[world,cifar100,pairs_csv]",
         f"paths.cache={tmp_path}", f"paths.runs={tmp_path}/runs",
     ]  # fmt: skip
     lines = [
         "data.shards: not given; this key has no default: data.shards=…",
-        "callbacks.tid2013: its loader is not part of clip-align 0.1.0 yet; leave it out: ~callbacks.tid2013",
+        "callbacks.cifar100: its loader is not part of clip-align 0.1.0 yet; leave it out: ~callbacks.cifar100",
         "callbacks.pairs_csv.csv: not given; this key has no default: callbacks.pairs_csv.csv=…",
     ]
     with pytest.raises(UserError) as caught:

@@ -16,6 +16,7 @@ from clip_align import __main__ as program
 from clip_align.config import conf_dir
 from clip_align.errors import TOO_MANY_FILES, RunError, UserError
 from clip_align.processes import torchrun
+from clip_align.settings.yaml_keys import options
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -232,15 +233,16 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
 
 
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    valid = "train, completion, data, report"
     assert program.main(["trian"]) == 2
-    assert capsys.readouterr().err == "trian: no such command; did you mean train? valid: train, completion, report\n"
+    assert capsys.readouterr().err == f"trian: no such command; did you mean train? valid: {valid}\n"
     assert program.main(["verify", "a"]) == 2
-    assert capsys.readouterr().err == "verify: not in this release; there are: train, completion, report\n"
+    assert capsys.readouterr().err == f"verify: not in this release; there are: {valid}\n"
     assert program.main([]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("python -m clip_align <command>")
-    assert err.endswith("\nno command given; valid: train, completion, report\n")
+    assert err.endswith(f"\nno command given; valid: {valid}\n")
     assert program.main(["--help"]) == 0
     assert "train" in capsys.readouterr().out
 
@@ -274,7 +276,6 @@ def test_an_outside_package_brings_a_callback(tmp_path: Path) -> None:
     code, _, err, _ = type_in("callbacks=[standard,my_pairs]", cwd=tmp_path)
     assert code == 2
     assert err == [
-        "callbacks=my_pairs: no such option; valid: cifar100, cue_conflict, none, pairs_csv, standard, tid2013, "
-        "tid2013_remade, world, world_cue_conflict, world_noise; one of a package of your own is there once the "
-        "package, with its search-path plugin, is installed: pip install -e <its folder>"
+        f"callbacks=my_pairs: no such option; valid: {', '.join(options('callbacks'))}; one of a package of your own "
+        "is there once the package, with its search-path plugin, is installed: pip install -e <its folder>"
     ]

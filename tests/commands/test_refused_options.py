@@ -54,11 +54,11 @@ def refused(work: Callable[[], object]) -> list[tuple[str, str]]:
         ),
         (
             partial(program._dispatch, ["evaluate", "a"]),
-            [("evaluate", "evaluate: not in this release; there are: train, completion, report")],
+            [("evaluate", "evaluate: not in this release; there are: train, completion, data, report")],
         ),
         (
             partial(program._dispatch, ["reprt"]),
-            [("reprt", "reprt: no such command; did you mean report? valid: train, completion, report")],
+            [("reprt", "reprt: no such command; did you mean report? valid: train, completion, data, report")],
         ),
     ],
 )

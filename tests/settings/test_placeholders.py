@@ -37,7 +37,7 @@ def search(package: Path) -> str:
 
 
 def test_placeholders_are_what_has_no_loader() -> None:
-    assert placeholders("callbacks") == {"cifar100", "cue_conflict", "tid2013"}
+    assert placeholders("callbacks") == {"cifar100", "cue_conflict"}
     assert placeholders("experiment") == {"paper"}
     assert placeholders("data") == set()
 
@@ -63,8 +63,8 @@ def test_an_experiment_of_placeholders_takes_real_ones_or_is_replaced(elsewhere:
     """As shipped it becomes usable by the benchmarks; another of its name is found before it."""
     paper = [search(elsewhere), "experiment=paper", "data.shards=/a/x.tar"]
     plain = compose(paper).plain
-    assert {c["_target_"] for c in plain["callbacks"].values()} == {
-        f"elsewhere.{name}.Real" for name in placeholders("callbacks")
+    assert {f"elsewhere.{name}.Real" for name in placeholders("callbacks")} <= {
+        c["_target_"] for c in plain["callbacks"].values()
     }
     own = elsewhere / "conf" / "experiment" / "paper.yaml"
     own.write_text("# @package _global_\nexperiment: paper\ntrainer: {max_steps: 7}\n")
@@ -75,5 +75,5 @@ def test_without_a_loader_anywhere_the_placeholder_is_named(elsewhere: Path) -> 
     for path in (elsewhere / "conf" / "callbacks").glob("*.yaml"):
         path.unlink()
     with pytest.raises(UserError) as caught:
-        load([search(elsewhere), "callbacks=[tid2013]", "callbacks.tid2013.root=/a", "checkpoint.best=null"])
-    assert [line.partition(":")[0] for line in caught.value.lines] == ["callbacks.tid2013"]
+        load([search(elsewhere), "callbacks=[cifar100]", "callbacks.cifar100.root=/a", "checkpoint.best=null"])
+    assert [line.partition(":")[0] for line in caught.value.lines] == ["callbacks.cifar100"]

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KADID-10k as its authors distribute it: references and distorted images in one folder, ``dmos.csv``.
+
+The column ``dmos`` rises with quality, in spite of its name. Distorted images are ``I01_01_01.png`` (reference, type,
+level), their references ``I01.png`` beside them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from clip_align.perception.rated_pairs import (
+    RatedPair,
+    complete,
+    damaged,
+    entry,
+    files,
+    number,
+    present,
+    spread,
+    text_lines,
+)
+
+__all__ = ["IDENTICAL", "NEEDED", "TYPES", "read"]
+
+REFERENCES, LEVELS = 81, 5
+COLUMNS = ("dist_img", "ref_img", "dmos")  # and var, the standard deviation of 30 ratings
+LOWEST, HIGHEST = 1.0, 5.0  # of the five categories
+NEEDED = ("images/i01.png", "images/i81.png", "images/i01_01_01.png", "images/i81_25_05.png", "dmos.csv")
+# type and level whose parameter changes nothing: equal to the reference to the pixel, 81 pairs each
+IDENTICAL = ((1, 1), (3, 1), (8, 1), (18, 3))
+TYPES = (  # numbered from 1
+    "Gaussian blur",
+    "lens blur",
+    "motion blur",
+    "color diffusion",
+    "color shift",
+    "color quantization",
+    "color saturation, HSV",
+    "color saturation, Lab",
+    "JPEG2000",
+    "JPEG",
+    "white noise",
+    "white noise in color components",
+    "impulse noise",
+    "multiplicative noise",
+    "denoising",
+    "brighten",
+    "darken",
+    "mean shift",
+    "jitter",
+    "non-eccentricity patches",
+    "pixelate",
+    "quantization",
+    "color blocks",
+    "high sharpen",
+    "contrast change",
+)
+
+
+def read(
+    folder: Path, key: str, without: Collection[tuple[int, int]] = (), references: int | None = None
+) -> list[RatedPair]:
+    """The pairs, sorted by reference, type and level.
+
+    Args:
+        folder: of the database, whose ``NEEDED`` files are there.
+        key: of the benchmark, for error messages.
+        without: types and levels that are left out, such as ``IDENTICAL``.
+        references: number of references, spread evenly; None: all.
+
+    UserError for a list that does not name every image once with its reference, opinions outside 1 to 5, and images
+    that are missing.
+    """
+    opinions = _opinions(entry(folder, "dmos.csv", key), key)
+    images = entry(folder, "images", key)
+    found = files(images, key)
+    kept = set(spread([f"i{n:02d}" for n in range(1, REFERENCES + 1)], references))
+    wanted = [n for n in opinions if n[:3] in kept and (int(n[4:6]), int(n[7:9])) not in without]
+    present((f"{name[:3]}.png" for name in wanted), found, images, key)
+    present(wanted, found, images, key)
+    return [
+        RatedPair(
+            found[f"{name[:3]}.png"],
+            found[name],
+            opinions[name],
+            f"{name[4:6]} {TYPES[int(name[4:6]) - 1]}",
+            int(name[7:9]),
+            name[:3].upper(),
+        )
+        for name in wanted
+    ]
+
+
+def _opinions(path: Path, key: str) -> dict[str, float]:
+    """Opinions by name of the distorted image in lower case, sorted by name."""
+    lines = text_lines(path, key)
+    rows = list(csv.reader(io.StringIO("\n".join(line for _, line in lines))))
+    places = _places(rows[0] if rows else [], path, key)
+    listed: list[tuple[str, float]] = []
+    for (i, line), row in zip(lines[1:], rows[1:], strict=False):
+        where = f"{path}, line {i}"
+        if len(row) != len(rows[0]):
+            raise damaged(key, f"{where}: {line!r} has {len(row)} fields, the header {len(rows[0])}")
+        name, reference, opinion = (row[place].strip() for place in places)
+        if reference.lower() != f"{name[:3].lower()}.png":
+            raise damaged(key, f"{where}: the reference of {name} is {reference!r}; valid: {name[:3]}.png")
+        listed.append((name.lower(), number(opinion, where, key, LOWEST, HIGHEST)))
+    every = itertools.product(range(1, REFERENCES + 1), range(1, len(TYPES) + 1), range(1, LEVELS + 1))
+    complete([name for name, _ in listed], (f"i{r:02d}_{t:02d}_{level:02d}.png" for r, t, level in every), path, key)
+    return dict(sorted(listed))
+
+
+def _places(header: Sequence[str], path: Path, key: str) -> list[int]:
+    names = [name.strip().lower() for name in header]
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        raise damaged(key, f"{path} has no column {missing[0]}; valid: dist_img,ref_img,dmos,var")
+    return [names.index(name) for name in COLUMNS]
