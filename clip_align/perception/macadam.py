@@ -120,12 +120,12 @@ def metrics_of(distance: Array, steps: Array) -> Array:
     unit = np.sqrt((steps**2).sum(axis=2).mean(axis=1))[:, None]
     design = np.stack([dx**2, 2 * dx * dy, dy**2], axis=2) / unit[..., None] ** 2
     fit = np.einsum("nkd,nd->nk", np.linalg.pinv(design), distance**2) / unit**2
-    return fit[:, [0, 1, 1, 2]].reshape(-1, 2, 2)
+    return np.asarray(fit[:, [0, 1, 1, 2]].reshape(-1, 2, 2))
 
 
 def ellipses_of(metrics: Array) -> Ellipses:
     """The ellipses of unit distance of quadratic forms [N, 2, 2]; NaN where a form is not positive definite."""
-    defined = np.isfinite(metrics).all(axis=(1, 2))
+    defined = np.asarray(np.isfinite(metrics).all(axis=(1, 2)))
     values, vectors = np.linalg.eigh(np.where(defined[:, None, None], metrics, 0.0))
     with np.errstate(invalid="ignore", divide="ignore"):
         small, large = np.where(defined & (values[:, 0] > 0), values.T, np.nan)
