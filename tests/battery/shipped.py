@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from vfm_files import vfm_hvs
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
@@ -44,14 +45,16 @@ def configured(overrides: Sequence[str]) -> Config:
 
 def build(name: str, data: Path) -> PerceptualCallback:
     """The callback as ``callbacks=[name]`` makes it."""
-    overrides = [f"callbacks=[{name}]"]
+    overrides = [f"callbacks=[{name}]", f"paths.data={data}"]
     if name == "pairs_csv":
         overrides.append(f"callbacks.pairs_csv.csv={data / 'pairs.csv'}")
+    if name == "contrast_matching":
+        overrides.append("callbacks.contrast_matching.field_deg=1")  # the battery's model has few pixels
     return build_callbacks(configured(overrides).callbacks, {"world": data / "world"})[0]
 
 
 def make_data(data: Path) -> None:
-    """Stand-ins for what is read from disk: held-out sets of random images, rightly labelled; a csv of pairs."""
+    """Stand-ins for what is read from disk: random images, rightly labelled; a csv of pairs; settings of observers."""
     world = data / "world"
     world.mkdir(parents=True)
     pairs = [(a, b) for _ in range(4) for a in range(CLASSES) for b in range(CLASSES) if a != b]
@@ -65,6 +68,7 @@ def make_data(data: Path) -> None:
         labels = np.zeros((len(classes), 4), np.int8)
         labels[:, :2] = classes
         save_held_out(world, part, images, labels)
+    vfm_hvs(data / "vfm_hvs")
     with open(data / "pairs.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["reference", "distorted", "opinion"])
