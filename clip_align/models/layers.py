@@ -35,6 +35,16 @@ def prefix_tokens(model: nn.Module) -> int:
     return int(hasattr(visual, "class_embedding"))
 
 
+def patch_size(model: nn.Module) -> int | None:
+    """Side in pixels of the patches that a vision transformer cuts its input into; None for other image towers."""
+    visual: Any = getattr(model, "visual", None)
+    holder: Any = getattr(getattr(visual, "trunk", None), "patch_embed", None) or visual  # timm's, or open_clip's own
+    size = getattr(holder, "patch_size", None)
+    if isinstance(size, tuple | list):  # open_clip and timm store both sides
+        size = max(size)
+    return size if isinstance(size, int) else None
+
+
 def encode_layers(model: nn.Module, images: torch.Tensor, layers: Iterable[int], take: Take) -> torch.Tensor:
     """The image embeddings [N, D] of ``model.encode_image``; each layer goes to ``take`` as soon as it is there.
 

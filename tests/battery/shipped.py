@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import quality_trees
 from PIL import Image
+from vfm_files import vfm_hvs
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
@@ -60,11 +61,13 @@ def build(name: str, data: Path) -> PerceptualCallback:
         overrides.append(f"callbacks.pairs_csv.csv={data / 'pairs.csv'}")
     if name in QUALITY:
         overrides.append(f"callbacks.{name}.references=2")
+    if name == "contrast_matching":
+        overrides.append("callbacks.contrast_matching.field_deg=1")  # the battery's model has few pixels
     return build_callbacks(configured(overrides).callbacks, {"world": data / "world"})[0]
 
 
 def make_data(data: Path) -> None:
-    """Stand-ins for what is read from disk: random images, rightly labelled; a csv of pairs; databases."""
+    """Stand-ins for what is read from disk: random images, rightly labelled; a csv of pairs; data sets in small."""
     for name, make in QUALITY.items():
         make(data / name)
     world = data / "world"
@@ -80,6 +83,7 @@ def make_data(data: Path) -> None:
         labels = np.zeros((len(classes), 4), np.int8)
         labels[:, :2] = classes
         save_held_out(world, part, images, labels)
+    vfm_hvs(data / "vfm_hvs")
     with open(data / "pairs.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["reference", "distorted", "opinion"])

@@ -8,7 +8,7 @@ from torch import nn
 from clip_align.config import ModelConfig
 from clip_align.errors import RunError
 from clip_align.models.build import build_model
-from clip_align.models.layers import encode_layers, layer_count, layer_features, prefix_tokens
+from clip_align.models.layers import encode_layers, layer_count, layer_features, patch_size, prefix_tokens
 
 
 def images(size: int) -> torch.Tensor:
@@ -119,3 +119,12 @@ def test_a_model_without_layers() -> None:
     assert layer_count(torch.nn.Linear(1, 1)) is None
     with pytest.raises(RunError, match="no accessible layers"):
         layer_features(torch.nn.Linear(1, 1), torch.zeros(1, 3, 8, 8), [1])
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "patch"),
+    [("ViT-S-32-alt", 64, 32), ("vit_relpos_medium_patch16_cls_224", 64, 16), ("RN50", 64, None)],
+)
+def test_patches_are_known_of_vision_transformers(name: str, size: int, patch: int | None) -> None:
+    assert patch_size(built(name, size)) == patch
+    assert patch_size(nn.Linear(1, 1)) is None
