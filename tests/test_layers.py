@@ -18,7 +18,7 @@ PACKAGE = ROOT / "clip_align"
 ROOMS = (
     ("errors", "spelling"),
     ("structure", "source_code", "processes"),
-    ("open_clip_names", "kinds", "runs"),
+    ("open_clip_names", "open_clip_prompts", "kinds", "runs"),
     ("record",),
     ("config",),
     ("settings",),
