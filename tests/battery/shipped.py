@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import cue_layout
 import numpy as np
 from PIL import Image
 
@@ -44,14 +45,14 @@ def configured(overrides: Sequence[str]) -> Config:
 
 def build(name: str, data: Path) -> PerceptualCallback:
     """The callback as ``callbacks=[name]`` makes it."""
-    overrides = [f"callbacks=[{name}]"]
+    overrides = [f"callbacks=[{name}]", f"paths.data={data}"]
     if name == "pairs_csv":
         overrides.append(f"callbacks.pairs_csv.csv={data / 'pairs.csv'}")
     return build_callbacks(configured(overrides).callbacks, {"world": data / "world"})[0]
 
 
 def make_data(data: Path) -> None:
-    """Stand-ins for what is read from disk: held-out sets of random images, rightly labelled; a csv of pairs."""
+    """Stand-ins for what is read from disk: held-out sets of random images, rightly labelled; a csv; downloads."""
     world = data / "world"
     world.mkdir(parents=True)
     pairs = [(a, b) for _ in range(4) for a in range(CLASSES) for b in range(CLASSES) if a != b]
@@ -65,6 +66,7 @@ def make_data(data: Path) -> None:
         labels = np.zeros((len(classes), 4), np.int8)
         labels[:, :2] = classes
         save_held_out(world, part, images, labels)
+    cue_layout.write_clone(data / "cue_conflict")
     with open(data / "pairs.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["reference", "distorted", "opinion"])
