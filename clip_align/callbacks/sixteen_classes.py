@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.callbacks.base import Download, Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
+from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
 from clip_align.callbacks.known_classes import FEWEST_CLASSES, KnownClasses, known_classes
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics.accuracy import NO_CHOICE, choices, why_no_decisions
@@ -28,7 +28,7 @@ from clip_align.metrics.agreement import error_consistency_with, mean_pairwise_e
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.vectors import unit
 from clip_align.open_clip_prompts import imagenet_class_names, imagenet_templates
-from clip_align.perception.cue_conflict import CueImage, ImagesError
+from clip_align.perception.cue_conflict import LICENCE, SOURCE, CueImage, ImagesError
 from clip_align.perception.cue_conflict_people import ImageSet, PeopleCounts, people
 from clip_align.perception.image_files import read_rgb
 from clip_align.perception.sixteen_classes import (
@@ -45,9 +45,6 @@ Decision = Literal["names", "imagenet_names", "imagenet_logits"]
 Templates = Literal["imagenet", "photo", "bare"]
 TEMPLATES: Mapping[str, tuple[str, ...]] = {"photo": ("a photo of a {}.",), "bare": ("{}",)}
 COSINE_SCALE = 100  # CLIP's logits are 100 times the cosine
-SOURCE = "Geirhos et al., ICLR 2019, arXiv 1811.12231; github.com/rgeirhos/texture-vs-shape"
-LICENCE = "images CC BY 4.0; trial files without a stated licence: cite"
-IMAGES = "https://github.com/rgeirhos/texture-vs-shape (stimuli/)"
 
 
 class SixteenClasses(PerceptualCallback):
@@ -68,7 +65,7 @@ class SixteenClasses(PerceptualCallback):
 
     human_data: ClassVar[str] = "10 observers: counts by class pair, and their trials where these are given"
     stand_in: ClassVar[str] = "none"
-    source: ClassVar[str] = SOURCE
+    source: ClassVar[str] = f"{SOURCE}; github.com/rgeirhos/texture-vs-shape"
     licence: ClassVar[str] = LICENCE
     image_set: ClassVar[ImageSet]
     trial_folders: ClassVar[tuple[str, ...]]
@@ -238,18 +235,6 @@ class SixteenClasses(PerceptualCallback):
         except TrialsError as error:
             raise UserError(option_problem(self.key, "trials", str(error))) from error
         return dict(zip(stems, right.T, strict=True))
-
-
-def download(name: str, what: str, size: str, places: tuple[str, ...]) -> Download:
-    """The description of one of the authors' sets.
-
-    Args:
-        name: its title.
-        what: it holds.
-        size: of it, as text.
-        places: sub-folders of a clone or release that hold its class folders.
-    """
-    return Download(name, what, IMAGES, size, LICENCE, SOURCE, CATEGORIES, places)
 
 
 def _consistency(items: Items, right: Mapping[str, NDArray[np.bool_]]) -> Estimate:

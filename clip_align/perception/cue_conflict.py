@@ -11,17 +11,56 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clip_align.perception.download import Download
 from clip_align.perception.image_files import size_of
 from clip_align.perception.sixteen_classes import CATEGORIES
 
-__all__ = ["PER_PAIR", "SHAPES_PER_CLASS", "CueImage", "ImagesError", "conflict_images", "shape_images"]
+__all__ = [
+    "CUE_CONFLICT",
+    "EDGES",
+    "PER_PAIR",
+    "SHAPES_PER_CLASS",
+    "SILHOUETTES",
+    "CueImage",
+    "ImagesError",
+    "conflict_images",
+    "shape_images",
+]
 
 CONFLICT_NAME = re.compile(r"([a-z]+)([0-9]+)-([a-z]+)([0-9]+)")
 SHAPE_NAME = re.compile(r"([a-z]+)([0-9]+)")
 EXTENSIONS = (".png", ".jpg", ".jpeg")
+SOURCE = "Geirhos et al., ICLR 2019, arXiv 1811.12231"
+LICENCE = "images CC BY 4.0; trial files without a stated licence: cite"
+CUE_CONFLICT = Download(
+    name="Cue conflict",
+    what="1,280 images, the shape of one class in the texture of another, and trials of people and networks",
+    address="https://github.com/rgeirhos/texture-vs-shape (stimuli/style-transfer-preprocessed-512)",
+    size="1,280 images of 224 px",
+    terms=LICENCE,
+    citation=SOURCE,
+    needed=CATEGORIES,
+    places=("stimuli/style-transfer-preprocessed-512", "style-transfer-preprocessed-512", "cue-conflict"),
+)
+EDGES = replace(
+    CUE_CONFLICT,
+    name="Edge set",
+    what="edges of the 160 photographs that give cue-conflict images their shapes",
+    address="https://github.com/rgeirhos/texture-vs-shape (stimuli/edges)",
+    size="160 images of 224 px",
+    places=("stimuli/edges", "edges"),
+)
+SILHOUETTES = replace(
+    CUE_CONFLICT,
+    name="Silhouette set",
+    what="filled silhouettes of the 160 objects that give cue-conflict images their shapes",
+    address="https://github.com/rgeirhos/texture-vs-shape (stimuli/filled-silhouettes)",
+    size="160 images of 224 px",
+    places=("stimuli/filled-silhouettes", "filled-silhouettes"),
+)
 PER_PAIR = 5  # images of each ordered pair of classes
 SHAPES_PER_CLASS = 10  # photographs that give shapes
 

@@ -9,16 +9,19 @@ some classes are counted.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from clip_align.known_answer import KnownAnswer, count
 from clip_align.perception.photographs import DATA
+from clip_align.perception.sixteen_classes import CATEGORIES
 
-__all__ = ["ImageSet", "PeopleCounts", "people"]
+__all__ = ["ImageSet", "PeopleCounts", "known_answers", "people"]
 
 TABLE = DATA / "cue_conflict_people.csv"
+CIFAR10 = ("airplane", "bird", "car", "cat", "dog", "truck")  # of the 16, without boat, its ship
 ImageSet = Literal["cue_conflict", "edges", "silhouettes"]
 
 
@@ -78,3 +81,22 @@ def _rows(kind: ImageSet) -> tuple[tuple[str, str, int, int, int], ...]:
             for row in csv.DictReader(file)
             if row["set"] == kind
         )
+
+
+def known_answers() -> Iterator[KnownAnswer]:
+    """Ten people on cue-conflict images, edges and silhouettes: the embedded counts."""
+    every = people("cue_conflict", CATEGORIES)
+    yield count("all 16 classes: S", every.for_shape, 9236)
+    yield count("all 16 classes: T", every.for_texture, 398)
+    yield KnownAnswer("all 16 classes: shape bias", 1 - every.texture_bias, 0.9587, 1e-4)
+    yield KnownAnswer("all 16 classes: cue accuracy", every.shape_hits + every.texture_hits, 0.8028, 1e-4)
+    yield KnownAnswer("all 16 classes: accuracy without a conflict", every.accuracy, 0.8638, 1e-4)
+    for classes, s, t, bias in ((CIFAR10, 1158, 53, 0.9562), ((*CIFAR10, "boat"), 1541, 83, 0.9489)):
+        found = people("cue_conflict", classes)
+        yield count(f"{len(classes)} classes in common with CIFAR-10: S", found.for_shape, s)
+        yield count(f"{len(classes)} classes in common with CIFAR-10: T", found.for_texture, t)
+        yield KnownAnswer(
+            f"{len(classes)} classes in common with CIFAR-10: shape bias", 1 - found.texture_bias, bias, 1e-4
+        )
+    yield KnownAnswer("edges: accuracy", people("edges", CATEGORIES).accuracy, 0.8712, 1e-4)
+    yield KnownAnswer("silhouettes: accuracy", people("silhouettes", CATEGORIES).accuracy, 0.7531, 1e-4)

@@ -59,10 +59,8 @@ CATEGORIES: tuple[str, ...] = tuple(IMAGENET_INDICES)
 
 def category_numbers(names: ArrayLike) -> NDArray[np.int64]:
     """Numbers [N] of classes by name, 0 for airplane to 15 for truck; -1 for any other text (no answer)."""
-    labels = np.asarray(names)
-    found = np.searchsorted(CATEGORIES, labels)  # CATEGORIES is sorted
-    known = np.equal(np.asarray(CATEGORIES)[np.minimum(found, len(CATEGORIES) - 1)], labels)
-    return np.where(known, found, NO_CHOICE).astype(np.int64)
+    numbers = {name: number for number, name in enumerate(CATEGORIES)}
+    return np.array([numbers.get(name, NO_CHOICE) for name in np.asarray(names).tolist()], dtype=np.int64)
 
 
 def decisions_by_mean_probability(logits: ArrayLike, among: Sequence[int] | None = None) -> NDArray[np.int8]:
@@ -83,7 +81,7 @@ def decisions_by_mean_probability(logits: ArrayLike, among: Sequence[int] | None
     if values.ndim != 2 or values.shape[1] != IMAGENET_CLASSES:
         raise ValueError(f"logits of {IMAGENET_CLASSES:,} classes are [N, {IMAGENET_CLASSES}], got {values.shape}")
     candidates = list(range(len(CATEGORIES))) if among is None else sorted(among)
-    finite = np.isfinite(values).all(axis=1)
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1))
     decided = finite & (np.ptp(np.where(finite[:, None], values, 0.0), axis=1) > 0)
     usable = np.where(decided[:, None], values, 0.0)
     # the common factor of a softmax does not change which mean is largest; the maximum keeps exp() in range

@@ -21,12 +21,12 @@ from clip_align.callbacks.cue_decisions import (
     of_cues,
 )
 from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.sixteen_classes import SixteenClasses, download
+from clip_align.callbacks.sixteen_classes import SixteenClasses
 from clip_align.metrics import texture
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.cue_classes import class_mean_bias
 from clip_align.metrics.estimate import Estimate
-from clip_align.perception.cue_conflict import CueImage, conflict_images
+from clip_align.perception.cue_conflict import CUE_CONFLICT, CueImage, conflict_images
 from clip_align.perception.cue_conflict_people import ImageSet, PeopleCounts
 from clip_align.perception.sixteen_classes import CATEGORIES, category_numbers
 
@@ -69,12 +69,7 @@ class CueConflict(SixteenClasses):
         "raw-data/style-transfer-512-nomask-experiment",
         "raw-data/cue-conflict",
     )
-    download: ClassVar[Download | None] = download(
-        "Cue conflict",
-        "shape of one class, texture of another",
-        "1,280 images of 224 px",
-        ("stimuli/style-transfer-preprocessed-512", "style-transfer-preprocessed-512", "cue-conflict"),
-    )
+    download: ClassVar[Download | None] = CUE_CONFLICT
 
     def read_images(self, folder: Path) -> Sequence[CueImage]:
         """The images whose shape and texture are among the classes."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from clip_align.callbacks.base import Download
 from clip_align.callbacks.shape_images import ShapeImages
-from clip_align.callbacks.sixteen_classes import download
+from clip_align.perception.cue_conflict import EDGES
 from clip_align.perception.cue_conflict_people import ImageSet
 
 
@@ -22,6 +22,4 @@ class Edges(ShapeImages):
     version: ClassVar[int] = 1
     image_set: ClassVar[ImageSet] = "edges"
     trial_folders: ClassVar[tuple[str, ...]] = ("raw-data/edge-experiment",)
-    download: ClassVar[Download | None] = download(
-        "Edge set", "edges of 160 photographs", "160 images of 224 px", ("stimuli/edges", "edges")
-    )
+    download: ClassVar[Download | None] = EDGES

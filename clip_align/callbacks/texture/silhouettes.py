@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from clip_align.callbacks.base import Download
 from clip_align.callbacks.shape_images import ShapeImages
-from clip_align.callbacks.sixteen_classes import download
+from clip_align.perception.cue_conflict import SILHOUETTES
 from clip_align.perception.cue_conflict_people import ImageSet
 
 
@@ -22,9 +22,4 @@ class Silhouettes(ShapeImages):
     version: ClassVar[int] = 1
     image_set: ClassVar[ImageSet] = "silhouettes"
     trial_folders: ClassVar[tuple[str, ...]] = ("raw-data/silhouette-filled-experiment",)
-    download: ClassVar[Download | None] = download(
-        "Silhouette set",
-        "silhouettes of 160 objects",
-        "160 images of 224 px",
-        ("stimuli/filled-silhouettes", "filled-silhouettes"),
-    )
+    download: ClassVar[Download | None] = SILHOUETTES

@@ -310,8 +310,9 @@ def refusal(root: str, kind: type[SixteenClasses] = CueConflict, **options: Any)
 def test_a_missing_folder_is_one_line_with_the_tree_and_the_source(tmp_path: Path) -> None:
     assert refusal(str(tmp_path / "none")) == (
         f"texture/cue_conflict: no such folder: {tmp_path / 'none'}; expected below it: {', '.join(CATEGORIES)}. "
-        "Cue conflict (1,280 images of 224 px) is at https://github.com/rgeirhos/texture-vs-shape (stimuli/); "
-        "unpack it there, or name its folder with callbacks.cue_conflict.root=…"
+        "Cue conflict (1,280 images of 224 px) is at https://github.com/rgeirhos/texture-vs-shape "
+        "(stimuli/style-transfer-preprocessed-512); unpack it there, or name its folder with "
+        "callbacks.cue_conflict.root=…"
     )
     assert "edges: no such folder" in refusal(str(tmp_path / "none"), Edges)
 
