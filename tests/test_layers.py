@@ -16,9 +16,9 @@ PACKAGE = ROOT / "clip_align"
 
 # Lower rooms first; a module imports from rooms before its own, or from its own room.
 ROOMS = (
-    ("errors", "spelling"),
+    ("errors", "spelling", "known_answer"),
     ("structure", "source_code", "processes"),
-    ("open_clip_names", "kinds", "runs"),
+    ("open_clip_names", "open_clip_prompts", "kinds", "runs"),
     ("record",),
     ("config",),
     ("settings",),

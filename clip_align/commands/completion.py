@@ -10,6 +10,7 @@ from pathlib import Path
 
 from clip_align.commands import data
 from clip_align.commands.command_names import commands
+from clip_align.commands.verify import ALL, declared
 from clip_align.config import PathsConfig, conf_dir
 from clip_align.errors import Problem, UserError
 from clip_align.runs.folder import is_run
@@ -66,6 +67,8 @@ def words(line: str) -> list[str]:
         found = sorted(path.name for path in runs.glob("*") if is_run(path) or any(map(is_run, path.glob("*"))))
     elif given[0] == "data":
         found = [*data.benchmarks(), "paths.data="]
+    elif given[0] == "verify":
+        found = [ALL, *declared()]
     else:
         found = ["bash", "zsh"] if given[0] == "completion" else []
     return [word for word in found if word.startswith(last)]

@@ -9,13 +9,22 @@ less often than these; never its absolute value.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clip_align.metrics.estimate import Estimate, undefined
-from clip_align.metrics.intervals import cluster_sums, jackknife_of_sums
+from clip_align.metrics.intervals import cluster_sums, crossed_jackknife_of_sums, jackknife_of_sums
 
-__all__ = ["cohens_kappa", "error_consistency", "mean_error_consistency"]
+__all__ = [
+    "cohens_kappa",
+    "error_consistency",
+    "error_consistency_with",
+    "mean_error_consistency",
+    "mean_pairwise_error_consistency",
+]
 
 NO_TRIALS = "no common trials"
 ONE_ANSWER = "both observers always give the same one answer: agreement is expected to be complete"
@@ -66,6 +75,53 @@ def mean_error_consistency(observer: ArrayLike, others: ArrayLike) -> float:
     values = [error_consistency(observer, other, np.zeros(len(other))).value for other in rows]
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else float("nan")
+
+
+def mean_pairwise_error_consistency(observers: ArrayLike) -> float:
+    """Mean error consistency over all pairs of observers (right [M, N]): between people, the ceiling of a model's.
+
+    NaN where none is defined; pairs for which it is not are left out.
+    """
+    pairs = combinations(np.asarray(observers), 2)
+    values = [error_consistency(a, b, np.zeros(len(a))).value for a, b in pairs]
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
+def error_consistency_with(observer: ArrayLike, others: ArrayLike, clusters: Sequence[ArrayLike] = ()) -> Estimate:
+    """`mean_error_consistency` of an observer (right [N]) with M others (right [M, N]), with an interval.
+
+    The others are fixed; the interval is for new trials. Undefined without trials, or where it is so with each of them.
+
+    Args:
+        observer: whether it was right [N].
+        others: whether each of the M others was right on the same trials, [M, N].
+        clusters: labels [N] that the interval resamples, one kind or two crossed ones; none: every trial by itself.
+    """
+    a, rows = np.asarray(observer).astype(bool), np.atleast_2d(np.asarray(others)).astype(bool)
+    if a.ndim != 1 or rows.shape[1] != len(a):
+        raise ValueError(f"answers must be [N] and [M, N], got {a.shape} and {rows.shape}")
+    if not len(a):
+        return undefined(NO_TRIALS)
+    m = len(rows)
+    # [N, 2 M + 2]: the observer right, each of the others right, the observer agrees with each, a count
+    columns = np.column_stack((a, rows.T, (rows == a).T, np.ones(len(a)))).astype(np.float64)
+
+    def statistic(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        means = sums / sums[..., -1:]
+        p, q, observed = means[..., :1], means[..., 1 : m + 1], means[..., m + 1 : 2 * m + 1]
+        expected = p * q + (1 - p) * (1 - q)
+        kappa = np.where(expected < 1, (observed - expected) / np.where(expected < 1, 1 - expected, 1.0), np.nan)
+        defined = np.isfinite(kappa)
+        count = defined.sum(axis=-1)
+        return np.where(count > 0, np.where(defined, kappa, 0.0).sum(axis=-1) / np.maximum(count, 1), np.nan)
+
+    value = float(statistic(columns.sum(axis=0)))
+    if not np.isfinite(value):
+        return undefined(ALWAYS)
+    kinds = [cluster_sums(columns, labels) for labels in clusters] or [columns]
+    half = crossed_jackknife_of_sums(statistic, kinds)
+    return Estimate(value) if half is None else Estimate(value, max(-1.0, value - half), min(1.0, value + half))
 
 
 def _trials(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.generic], NDArray[np.generic]]:

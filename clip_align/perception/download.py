@@ -22,7 +22,8 @@ class Download:
     name: title by which the field knows it (``TID2013``). what: what it holds, in a few words. address: where its
     authors offer it. size: of the download, as text (``0.9 GB``). terms: licence or conditions, as its authors state
     them. citation: of the paper. needed: paths below its folder without which it is not whole, in the authors'
-    spelling; upper and lower case are not distinguished, and ``*`` stands for any part of a name.
+    spelling; upper and lower case are not distinguished, and ``*`` stands for any part of a name. places: sub-folders
+    that may hold them instead of the folder itself, as in a clone of the authors' repository.
     """
 
     name: str
@@ -32,13 +33,18 @@ class Download:
     terms: str
     citation: str
     needed: tuple[str, ...]
+    places: tuple[str, ...] = ()
 
     def missing(self, root: Path) -> list[str]:
-        """Those of ``needed`` that are not below ``root``; all of them where there is no such folder."""
-        return [pattern for pattern in self.needed if not _matches(root, pattern.split("/"))]
+        """Those of ``needed`` that are not below ``root``; all of them where there is no such folder.
+
+        None where one of the ``places`` below it holds them all.
+        """
+        below = self._missing(root)
+        return [] if below and self._place(root) is not None else below
 
     def folder(self, root: str, benchmark: str) -> Path:
-        """The folder ``root`` if it holds the data set.
+        """The folder ``root`` if it holds the data set, or the one of ``places`` below it that does.
 
         Args:
             root: as typed; ``~`` stands for the user's home.
@@ -47,9 +53,11 @@ class Download:
         UserError with the expected tree and the address where something is missing.
         """
         place = Path(root).expanduser()
-        missing = self.missing(place)
+        missing = self._missing(place)
         if not missing:
             return place
+        if (inside := self._place(place)) is not None:
+            return inside
         what = f"{place} lacks {_listed(missing)}" if place.is_dir() else f"no such folder: {place}"
         text = (
             f"{what}; expected below it: {', '.join(self.needed)}. {self.name} ({self.size}) is at {self.address}; "
@@ -57,6 +65,12 @@ class Download:
         )
         found = option_problem(benchmark, "root", text)
         raise UserError(Problem(found.key, found.text, missing=True, shown=found.shown))
+
+    def _missing(self, folder: Path) -> list[str]:
+        return [pattern for pattern in self.needed if not _matches(folder, pattern.split("/"))]
+
+    def _place(self, root: Path) -> Path | None:
+        return next((root / place for place in self.places if not self._missing(root / place)), None)
 
 
 def _matches(folder: Path, parts: Sequence[str]) -> bool:

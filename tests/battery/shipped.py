@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import cue_layout
 import numpy as np
 import quality_trees
 from PIL import Image
@@ -84,6 +85,7 @@ def make_data(data: Path) -> None:
         labels[:, :2] = classes
         save_held_out(world, part, images, labels)
     vfm_hvs(data / "vfm_hvs")
+    cue_layout.write_clone(data / "cue_conflict")
     with open(data / "pairs.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["reference", "distorted", "opinion"])

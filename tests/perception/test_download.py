@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,18 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
 def test_a_file_in_place_of_a_folder_holds_nothing(tmp_path: Path) -> None:
     tree(tmp_path, "images")
     assert TINY.missing(tmp_path) == list(TINY.needed)
+
+
+def test_a_place_below_the_folder_may_hold_it(tmp_path: Path) -> None:
+    """As in a clone of the authors' repository, whose data lie in a folder of it."""
+    cloned = replace(TINY, places=("stimuli/tiny", "tiny"))
+    names = ("images/i1.bmp", "scores.txt", "levels/one/a.png")
+    tree(tmp_path / "tiny", *names[:2])
+    assert cloned.missing(tmp_path) == list(TINY.needed)
+    with pytest.raises(UserError, match="expected below it: images"):
+        cloned.folder(str(tmp_path), "human/tiny")
+    tree(tmp_path / "tiny", names[2])
+    assert cloned.missing(tmp_path) == []
+    assert cloned.folder(str(tmp_path), "human/tiny") == tmp_path / "tiny"
+    tree(tmp_path, *names)
+    assert cloned.folder(str(tmp_path), "human/tiny") == tmp_path  # the folder itself comes first

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -12,13 +11,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clip_align.callbacks.base import Features, Items, Score, Stimulus
+from clip_align.callbacks.cue_decisions import (
+    BIAS_DIRECTION,
+    CORRECTED,
+    SHAPE_DIRECTION,
+    TEXTURE_DIRECTION,
+    error_notes,
+    of_cues,
+)
 from clip_align.callbacks.known_classes import KnownClasses
 from clip_align.callbacks.world_benchmark import CLASSES, WorldBenchmark, image_id
 from clip_align.metrics import texture
-from clip_align.metrics.estimate import Estimate
 
 PART = "cue_conflict"
-CORRECTED = "corrected, if errors are guesses"
 
 
 class WorldCueConflict(WorldBenchmark):
@@ -43,15 +48,15 @@ class WorldCueConflict(WorldBenchmark):
         images = known.unit(f"{classes * (classes - 1)} ordered class pairs, new images of each: jackknife, t")
         others = known.unit(f"other classes too: {classes} shapes x {classes} textures, two-way jackknife, t")
         # shown from the second evaluation in a row above the gate: a single one may be chance
-        bias = partial(Score, direction="higher = decided by texture, lower = by shape", drawn_after=2)
+        bias = partial(Score, direction=BIAS_DIRECTION, drawn_after=2)
         # the corrected bias is defined less often, since it also needs a narrow interval
         as_raw = partial(bias, drawn_after_of="texture_bias")
         hits = partial(Score, chance=known.chance, unit=images, role="companion")
         raw, corrected = (
-            partial(_estimate, metric, classes=classes)
+            partial(of_cues, metric=metric, cues=_cues, classes=classes)
             for metric in (texture.texture_bias, texture.texture_bias_corrected)
         )
-        raw_wide, corrected_wide = (partial(compute, other_classes=True) for compute in (raw, corrected))
+        raw_wide, corrected_wide = (partial(compute, clusters=_cues) for compute in (raw, corrected))
         return (
             bias("texture_bias", "texture bias", raw, unit=images, chance=0.5, role="headline"),
             as_raw("texture_bias_corrected", CORRECTED, corrected, unit=images, role="companion"),
@@ -60,14 +65,14 @@ class WorldCueConflict(WorldBenchmark):
             hits(
                 "shape_hits",
                 "shape hits",
-                partial(_estimate, texture.shape_hits),
-                direction="higher = more decisions for the shape",
+                partial(of_cues, metric=texture.shape_hits, cues=_cues),
+                direction=SHAPE_DIRECTION,
             ),
             hits(
                 "texture_hits",
                 "texture hits",
-                partial(_estimate, texture.texture_hits),
-                direction="higher = more decisions for the texture",
+                partial(of_cues, metric=texture.texture_hits, cues=_cues),
+                direction=TEXTURE_DIRECTION,
             ),
         )
 
@@ -93,23 +98,9 @@ class WorldCueConflict(WorldBenchmark):
             ids,
             clusters={"class_pair": shape.astype(int) * CLASSES + of_texture},  # int8 labels would overflow
             conditions={"texture": of_texture},
-            notes=_notes(choice, shape, of_texture),
+            notes=error_notes(choice, shape, of_texture),
         )
 
 
-def _estimate(
-    metric: Callable[..., Estimate], items: Items, classes: int | None = None, other_classes: bool = False
-) -> Estimate:
-    cues = items.human, items.conditions["texture"]
-    among = () if classes is None else (classes,)
-    return metric(items.model["choice"], *cues, *among, clusters=cues if other_classes else ())
-
-
-def _notes(choice: ArrayLike, shape: ArrayLike, of_texture: ArrayLike) -> dict[str, float]:
-    """What the corrected bias assumes of the errors: whether they depend on the image, and how much it can matter."""
-    as_shape, as_texture = texture.bias_range(choice, shape, of_texture)
-    notes = {"bias_if_errors_follow_shape": as_shape, "bias_if_errors_follow_texture": as_texture}
-    depends = texture.error_dependence(choice, shape, of_texture)
-    if depends is not None:
-        notes.update(zip(("errors_by_shape_z", "errors_by_texture_z"), depends, strict=True))
-    return {name: value for name, value in notes.items() if math.isfinite(value)}
+def _cues(items: Items) -> tuple[ArrayLike, ArrayLike]:
+    return items.human, items.conditions["texture"]
