@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 __all__ = [
     "CIFAR10",
     "CIFAR100",
+    "LAYOUTS",
+    "SIDE",
     "ArchiveError",
     "ArchiveLayout",
     "CifarSet",
@@ -46,11 +48,12 @@ class ArchiveError(ValueError):
 class ArchiveLayout:
     """Names in one of the two archives, and the checksums that its author's files have.
 
-    folder: of the unpacked archive. tar: the packed one. test, meta: files of test images and of names. labels: key of
-    the labels in a file of images. names: key of their names in ``meta``. md5: of both files (torchvision 0.29,
-    ``datasets/cifar.py``).
+    name: of the data set in keys. folder: of the unpacked archive. tar: the packed one. test, meta: files of test
+    images and of names. labels: key of the labels in a file of images. names: key of their names in ``meta``. md5: of
+    both files (torchvision 0.29, ``datasets/cifar.py``).
     """
 
+    name: str
     folder: str
     tar: str
     test: str
@@ -62,6 +65,7 @@ class ArchiveLayout:
 
 
 CIFAR10: Final = ArchiveLayout(
+    "cifar10",
     "cifar-10-batches-py",
     "cifar-10-python.tar.gz",
     "test_batch",
@@ -72,6 +76,7 @@ CIFAR10: Final = ArchiveLayout(
     ("40351d587109b95175f43aff81a1287e", "5ff9c542aee3614f3951f8cda6e48888"),
 )
 CIFAR100: Final = ArchiveLayout(
+    "cifar100",
     "cifar-100-python",
     "cifar-100-python.tar.gz",
     "test",
@@ -81,6 +86,7 @@ CIFAR100: Final = ArchiveLayout(
     100,
     ("f0ef6b0ae62326f3e7ffdfab6717acfc", "7973b15100ade9c7d40fb424638fde48"),
 )
+LAYOUTS: Final[Mapping[str, ArchiveLayout]] = {layout.name: layout for layout in (CIFAR10, CIFAR100)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from cifar_archive import write_cifar
 from PIL import Image
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
 from clip_align.config import Config
 from clip_align.data.world.held_out import save_held_out
+from clip_align.perception.cifar import LAYOUTS
 from clip_align.settings.load_config import load
 from clip_align.testing.random_images import random_image
 from clip_align.training.default_intervals import with_default_intervals
@@ -44,9 +46,11 @@ def configured(overrides: Sequence[str]) -> Config:
 
 def build(name: str, data: Path) -> PerceptualCallback:
     """The callback as ``callbacks=[name]`` makes it."""
-    overrides = [f"callbacks=[{name}]"]
+    overrides = [f"callbacks=[{name}]", f"paths.data={data}"]
     if name == "pairs_csv":
         overrides.append(f"callbacks.pairs_csv.csv={data / 'pairs.csv'}")
+    if name in LAYOUTS:
+        overrides.append(f"callbacks.{name}.subset=true")  # a miniature is not the original
     return build_callbacks(configured(overrides).callbacks, {"world": data / "world"})[0]
 
 
@@ -65,6 +69,10 @@ def make_data(data: Path) -> None:
         labels = np.zeros((len(classes), 4), np.int8)
         labels[:, :2] = classes
         save_held_out(world, part, images, labels)
+    rng = np.random.default_rng(0)
+    for name, layout in LAYOUTS.items():
+        images = rng.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+        write_cifar(data / name, layout, images, [i % layout.classes for i in range(200)], packed=name == "cifar10")
     with open(data / "pairs.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["reference", "distorted", "opinion"])

@@ -54,7 +54,7 @@ def test_help_of_the_model_lists_the_names_that_need_no_network() -> None:
 
 
 def test_options_that_this_release_cannot_run_are_marked() -> None:
-    assert placeholders("callbacks") == {"cifar100", "cue_conflict", "tid2013"}
+    assert placeholders("callbacks") == {"cue_conflict", "tid2013"}
     assert placeholders("experiment") == {"paper"}
     assert placeholders("data") == set()
     text = train_help.text()

@@ -22,7 +22,7 @@ from clip_align.training.default_intervals import evaluation_every
 from tests.settings.refusals import errors, options
 
 CALLBACKS = ("world", "world_cue_conflict", "world_noise", "tid2013_remade")
-LATER = ("tid2013", "cue_conflict", "cifar100")  # loaders of a later release
+LATER = ("tid2013", "cue_conflict")  # loaders of a later release
 
 
 def test_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
@@ -385,7 +385,6 @@ def test_the_paper_experiment_composes_and_names_what_is_missing() -> None:
         "data.shards: not given; this key has no default: data.shards=…",
         f"callbacks.tid2013: its loader {release} ~callbacks.tid2013",
         f"callbacks.cue_conflict: its loader {release} ~callbacks.cue_conflict",
-        f"callbacks.cifar100: its loader {release} ~callbacks.cifar100",
     ]
     paper = load(["experiment=paper", "data.shards=/a/{0..9}.tar", "callbacks=[]", "checkpoint.best=null"])
     assert (paper.model.name, paper.data.kind, paper.trainer.kind) == ("ViT-B-32", "webdataset", "ddp")

@@ -37,7 +37,7 @@ def search(package: Path) -> str:
 
 
 def test_placeholders_are_what_has_no_loader() -> None:
-    assert placeholders("callbacks") == {"cifar100", "cue_conflict", "tid2013"}
+    assert placeholders("callbacks") == {"cue_conflict", "tid2013"}
     assert placeholders("experiment") == {"paper"}
     assert placeholders("data") == set()
 
@@ -63,9 +63,8 @@ def test_an_experiment_of_placeholders_takes_real_ones_or_is_replaced(elsewhere:
     """As shipped it becomes usable by the benchmarks; another of its name is found before it."""
     paper = [search(elsewhere), "experiment=paper", "data.shards=/a/x.tar"]
     plain = compose(paper).plain
-    assert {c["_target_"] for c in plain["callbacks"].values()} == {
-        f"elsewhere.{name}.Real" for name in placeholders("callbacks")
-    }
+    real = {f"elsewhere.{name}.Real" for name in placeholders("callbacks")}
+    assert real < {c["_target_"] for c in plain["callbacks"].values()}
     own = elsewhere / "conf" / "experiment" / "paper.yaml"
     own.write_text("# @package _global_\nexperiment: paper\ntrainer: {max_steps: 7}\n")
     assert compose(paper).plain["trainer"]["max_steps"] == 7
