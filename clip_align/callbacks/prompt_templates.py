@@ -32,9 +32,9 @@ def templates_of(given: str | Sequence[str], benchmark: str) -> tuple[str, ...]:
 
     UserError for a text that is none of them and has no ``{}``.
     """
-    if isinstance(given, str) and given in TEMPLATE_SETS:
-        return _named(given)
     templates = (given,) if isinstance(given, str) else tuple(given)
+    if len(templates) == 1 and templates[0] in TEMPLATE_SETS:
+        return _named(templates[0])
     wrong = next((template for template in templates if template.count("{}") != 1), None)
     if wrong is not None or not templates:
         what = f"{wrong!r} has no {{}} for the class" if wrong is not None else "there are none"
