@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,7 @@ class LabelledImages(PromptedBenchmark):
     """
 
     images: LabelledSet
+    label_column: ClassVar[str] = "class"  # of the items
 
     def use(self, images: LabelledSet, templates: Sequence[str]) -> None:
         """Set the images and the prompts.
@@ -89,9 +90,10 @@ class LabelledImages(PromptedBenchmark):
         ``choices``: decisions [N] about the images of `rows`, by column.
         """
         rows = self.rows()
-        right = self.images.labels[rows]
+        labels = self.images.labels[rows]
         names = np.array(list(self.images.texts))
-        return Items(choices, right, [self.images.ids[row] for row in rows], conditions={"class": names[right]})
+        ids = [self.images.ids[row] for row in rows]
+        return Items(choices, self.known.right(labels), ids, conditions={self.label_column: names[labels]})
 
 
 class NoisyImages(LabelledImages):

@@ -36,14 +36,18 @@ class PromptedBenchmark(PerceptualCallback):
             templates: prompts with ``{}`` for the class.
         """
         self.texts, self.templates = texts, templates
-        self.known = known_classes(texts, templates)
+        self.known = self.known_for(None)
         self.scores = self.scores_for(self.known)
+
+    def known_for(self, model: ModelInfo | None) -> KnownClasses:
+        """The classes whose words the model's tokenizer knows; all of them for None."""
+        return known_classes(self.texts, self.templates, model)
 
     def adapt(self, model: ModelInfo) -> str | None:
         """Restrict classes and templates to those whose words the tokenizer knows."""
-        known = known_classes(self.texts, self.templates, model)
+        known = self.known_for(model)
         # a null benchmark describes its scores for all classes
-        self.known = known if known.reason is None else known_classes(self.texts, self.templates)
+        self.known = known if known.reason is None else self.known_for(None)
         self.scores = self.scores_for(self.known)
         return known.reason
 
