@@ -100,7 +100,8 @@ class NoisyImages(LabelledImages):
     """The same labelled images clean and corrupted, by default under Gaussian noise at the published sigmas.
 
     Args:
-        corruption: ``gaussian_noise`` or another name in `perception.corruptions`.
+        corruption: ``gaussian_noise``, ``uniform_noise`` (both by their standard deviation), ``gaussian_blur``,
+            ``low_pass``, ``high_pass`` (grey; by the filter's sigma in px) or ``contrast`` (by its factor).
         levels: of the corruption, whole hundredths; None: those published for images of this size.
         resolution: at which it is applied: ``native``, the image's own, or ``model``, that of the model's input.
         rounding: to 8 bits: ``truncate`` as in CIFAR-C's script, or ``round``.
@@ -136,10 +137,16 @@ class NoisyImages(LabelledImages):
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """Accuracies clean and at each level, then the drops."""
-        kind, images = CORRUPTIONS[self.corruption], self.images
-        labels = {name: f"{kind.level} {level:.2f}".replace(" 0.", " .") for name, level in self.levels.items()}
+        images, (labels, word) = self.images, self.labelled_levels()
         context = (images.context, images.context_source) if known.complete else ({}, "")
-        return tuple(noise_scores(labels, list(labels)[-1], known, len(self._rows_of(known)), context=context))
+        count = np.count_nonzero(known.among(images.labels))
+        return tuple(noise_scores(labels, list(labels)[-1], known, count, context=context, word=word))
+
+    def labelled_levels(self) -> tuple[Mapping[str, str], str]:
+        """Labels of the levels by name, and what labels call the changed images."""
+        kind = CORRUPTIONS[self.corruption]
+        labels = {name: f"{kind.level} {level:.2f}".replace(" 0.", " .") for name, level in self.levels.items()}
+        return labels, kind.word
 
     def stimuli(self) -> Iterator[Stimulus]:
         """The images, clean and once for each level."""
@@ -147,34 +154,43 @@ class NoisyImages(LabelledImages):
         part = f"{self.images.part}/{self.corruption}"
         for name, level in self.levels.items():
             for row in self.rows():
-                ident = self._changed_id(row, name)
-                yield Stimulus(ident, self._changed(row, level, ident), self._view_of_changed(), part=part)
+                ident = self.changed_id(row, name)
+                yield Stimulus(ident, self.changed(row, level, ident), self._view_of_changed(), part=part)
 
     def items(self, features: Features) -> Items:
         """One item per image: the decisions about it clean and at each level, and the correct class."""
         rows = self.rows()
         choices = {CLEAN: self.decisions(features, [self.images.ids[row] for row in rows])}
         for name in self.levels:
-            choices[f"choice_{name}"] = self.decisions(features, [self._changed_id(row, name) for row in rows])
+            choices[f"choice_{name}"] = self.decisions(features, [self.changed_id(row, name) for row in rows])
         items = self.table(choices)
         return Items(items.model, items.human, items.ids, None, items.conditions, limit_note(items, len(self.known)))
-
-    def _rows_of(self, known: KnownClasses) -> NDArray[np.intp]:
-        return np.flatnonzero(known.among(self.images.labels))
 
     def _view_of_changed(self) -> View | None:
         # at the model's resolution they are cut before they are changed
         return self.images.view if self.resolution == "native" else "native"
 
-    def _changed(self, row: int, level: float, ident: str) -> Load:
+    def changed(self, row: int, level: float, ident: str) -> Load:
+        """What makes a changed image.
+
+        Args:
+            row: number of the clean image.
+            level: of the corruption.
+            ident: id of the changed image, which seeds it.
+        """
         images = self.images
         cut_to = None
         if self.resolution == "model":
             cut_to = (chosen_view(self.view or images.view, self.size, None), self.size)
         return partial(changed_image, images.loads[row], self.corruption, level, ident, self.rounding, cut_to)
 
-    def _changed_id(self, row: int, name: str) -> str:
-        """Id of a corrupted image: all that makes it, so that benchmarks with other options do not share it."""
+    def changed_id(self, row: int, name: str) -> str:
+        """Id of a changed image: all that makes it, so that benchmarks with other options do not share it.
+
+        Args:
+            row: number of the clean image.
+            name: of the level.
+        """
         where = f"/{self.size}px" if self.resolution == "model" else ""
         ending = "/round" if self.rounding == "round" else ""
         return f"{self.images.ids[row]}/{self.corruption}/{name}{where}{ending}"

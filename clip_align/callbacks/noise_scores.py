@@ -25,6 +25,7 @@ def noise_scores(
     images: int,
     what: str = "images",
     context: tuple[Mapping[str, float], str] = ({}, ""),
+    word: str = "noisy",
 ) -> Iterator[Score]:
     """The scores over items with the decisions ``choice_clean`` and ``choice_<level>`` of the model.
 
@@ -35,12 +36,13 @@ def noise_scores(
         images: number of images.
         what: they are called, in the plural.
         context: accuracies on clean images that others report, by name, and where they are from.
+        word: what labels call the changed images.
     """
     for name in ("clean", *levels):
         published, source = context if name == "clean" else ({}, "")
         yield Score(
             f"accuracy_{name}",
-            "clean" if name == "clean" else f"noisy, {levels[name]}",
+            "clean" if name == "clean" else f"{word}, {levels[name]}",
             partial(_accuracy, column=f"choice_{name}"),
             direction="higher = more images named rightly",
             chance=known.chance,
@@ -55,13 +57,14 @@ def noise_scores(
         "relative_drop": ("relative (the paper's)", partial(noise.relative_drop, classes=len(known)), "companion"),
         "drop": ("plain", noise.drop, "detail"),
     }
+    cause = "noise" if word == "noisy" else "the change of the images"
     for name, level in levels.items():
         for kind, (label, metric, role) in drops.items():
             yield Score(
                 f"{kind}_{name}",
-                f"{label}, {level}",
+                f"{label}, {level}" if word == "noisy" else f"{label}, {word}, {level}",
                 partial(_drop, metric, f"choice_{name}"),
-                direction="higher = more accuracy lost to noise",
+                direction=f"higher = more accuracy lost to {cause}",
                 unit=known.unit(f"{images:,} {what}, paired jackknife, t"),
                 axis=(-0.5, 1.0),  # noise may help a little by chance
                 higher_is_better=False,

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 __all__ = ["CORRUPTIONS", "Corruption", "CorruptionName", "Rounding", "corrupted", "hundredths"]
 
 Rounding = Literal["truncate", "round"]
-CorruptionName = Literal["gaussian_noise", "uniform_noise"]
+CorruptionName = Literal["gaussian_noise", "uniform_noise", "gaussian_blur", "low_pass", "high_pass", "contrast"]
 Image = NDArray[np.float64]  # [H, W, 3] in [0, 1]
 # side in px from which on an image has the levels of ImageNet-C; below, those of CIFAR-C
 IMAGENET_C_FROM_PX = 128
+BACKGROUND = 0.4423  # grey of Geirhos et al.: beyond the border, and the mean of a high-passed image
+LUMINANCE = np.array([0.2125, 0.7154, 0.0721])  # scikit-image's rgb2gray, which they used
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Corruption:
 
     change: from image, level and generator to an image, clipped by the caller. level: what the number is, as a label
     takes it (``sigma``). small, large: default levels for images of CIFAR's size and of ImageNet's, mildest first.
-    source: where these are from. rising: whether a higher level is a stronger one.
+    source: where these are from. word: what labels call the changed images. rising: whether a higher level is a
+    stronger one.
     """
 
     change: Callable[[Image, float, np.random.Generator], Image]
@@ -38,6 +41,7 @@ class Corruption:
     small: tuple[float, ...]
     large: tuple[float, ...]
     source: str
+    word: str = "noisy"
     rising: bool = True
 
     def levels(self, size: int) -> tuple[float, ...]:
@@ -79,6 +83,36 @@ def _uniform_noise(image: Image, sigma: float, generator: np.random.Generator) -
     return image + generator.uniform(-half, half, image.shape)
 
 
+def _blur(image: Image, sigma: float, generator: np.random.Generator) -> Image:
+    from scipy.ndimage import gaussian_filter  # slow to import
+
+    # scikit-image's filter of that script: nearest pixels beyond the border, four sigmas wide
+    return np.asarray(gaussian_filter(image, (sigma, sigma, 0), mode="nearest", truncate=4.0))
+
+
+def _grey_low_pass(image: Image, sigma: float) -> tuple[Image, Image]:
+    """Luminance [H, W] of the image, and what a Gaussian filter leaves of it."""
+    from scipy.ndimage import gaussian_filter
+
+    grey = image @ LUMINANCE
+    return grey, np.asarray(gaussian_filter(grey, sigma, mode="constant", cval=BACKGROUND))
+
+
+def _low_pass(image: Image, sigma: float, generator: np.random.Generator) -> Image:
+    return np.repeat(_grey_low_pass(image, sigma)[1][..., None], 3, axis=2)
+
+
+def _high_pass(image: Image, sigma: float, generator: np.random.Generator) -> Image:
+    grey, low = _grey_low_pass(image, sigma)
+    rest = grey - low
+    return np.repeat((rest + BACKGROUND - rest.mean())[..., None], 3, axis=2)
+
+
+def _contrast(image: Image, factor: float, generator: np.random.Generator) -> Image:
+    means = image.mean(axis=(0, 1), keepdims=True)  # of each channel
+    return (image - means) * factor + means
+
+
 CORRUPTIONS: Final[Mapping[CorruptionName, Corruption]] = {
     "gaussian_noise": Corruption(
         _gaussian_noise,
@@ -93,5 +127,39 @@ CORRUPTIONS: Final[Mapping[CorruptionName, Corruption]] = {
         (0.04, 0.06, 0.08, 0.09, 0.10),
         (0.08, 0.12, 0.18, 0.26, 0.38),
         "the standard deviations of the Gaussian noise",
+    ),
+    "gaussian_blur": Corruption(
+        _blur,
+        "sigma in px",
+        (0.4, 0.6, 0.7, 0.8, 1.0),
+        (1.0, 2.0, 3.0, 4.0, 6.0),
+        "sigmas of CIFAR-C and ImageNet-C",
+        "blurred",
+    ),
+    "low_pass": Corruption(
+        _low_pass,
+        "sigma in px",
+        (0.4, 0.6, 0.7, 0.8, 1.0),
+        (1.0, 2.0, 3.0, 4.0, 6.0),
+        "filter: Geirhos et al. 2018, arXiv 1808.08750; sigmas: those of the blur",
+        "low-passed, grey",
+    ),
+    "high_pass": Corruption(
+        _high_pass,
+        "sigma in px",
+        (3.0, 2.0, 1.0, 0.7, 0.5),
+        (3.0, 2.0, 1.0, 0.7, 0.5),
+        "filter: Geirhos et al. 2018, arXiv 1808.08750; sigmas: chosen here",
+        "high-passed, grey",
+        rising=False,
+    ),
+    "contrast": Corruption(
+        _contrast,
+        "factor",
+        (0.75, 0.5, 0.4, 0.3, 0.15),
+        (0.4, 0.3, 0.2, 0.1, 0.05),
+        "factors of CIFAR-C and ImageNet-C",
+        "low contrast",
+        rising=False,
     ),
 }

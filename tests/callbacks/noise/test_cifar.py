@@ -109,7 +109,7 @@ def test_known_answers_of_the_noise_on_real_images(shared_data: Path) -> None:
         images = {stimulus.id: stimulus.load() for stimulus in callback.stimuli()}
         clean = np.stack([images[name] for name in callback.images.ids])
         for name in SIGMAS:
-            noisy = np.stack([images[callback._changed_id(row, name)] for row in range(500)])
+            noisy = np.stack([images[callback.changed_id(row, name)] for row in range(500)])
             shift[rounding, name] = float(noisy.astype(float).mean() - clean.astype(float).mean())
             if rounding == "truncate":
                 found = np.mean([psnr(a, b) for a, b in zip(clean, noisy, strict=True)])
@@ -232,3 +232,47 @@ def test_an_archive_that_changes_during_a_run_is_an_error(tmp_path: Path) -> Non
     cifar.read_cifar.cache_clear()  # as in another process
     with pytest.raises(ValueError, match="has changed since the run was started"):
         next(iter(callback.stimuli())).load()
+
+
+def published(folder: Path, archive: Path, name: str, change: bool = False) -> Path:
+    """A miniature CIFAR-10-C: severity s has the clean images with the value s in one corner."""
+    content = cifar.read_cifar(archive / "cifar-10-batches-py", cifar.CIFAR10)
+    images = np.concatenate([content.images] * 5)
+    for severity in range(5):
+        images[severity * 100 : (severity + 1) * 100, 0, 0] = severity + 1
+    folder.mkdir()
+    np.save(folder / f"{name}.npy", images[: 499 if change else 500])
+    np.save(folder / "labels.npy", np.tile(content.labels, 5).astype(np.uint8))
+    return folder
+
+
+def test_published_files_replace_what_is_changed_here(ten: Path, tmp_path: Path) -> None:
+    folder = published(tmp_path / "CIFAR-10-C", ten, "fog")
+    callback = CIFAR10(root=str(ten), subset=True, c_files=str(folder), corruption="fog", images=30)
+    assert list(callback.levels) == ["1", "2", "3", "4", "5"]
+    stimuli = list(callback.stimuli())
+    assert len(stimuli) == 6 * 30
+    last = stimuli[-1].load()
+    assert last[0, 0].tolist() == [5, 5, 5]
+    assert np.array_equal(last[1:], stimuli[29].load()[1:])
+    names = {s.name: s for s in callback.scores}
+    assert names["accuracy_5"].label == "fog, severity 5"
+    assert names["corrected_drop_5"].role == "headline"
+    assert names["corrected_drop_5"].label == "corrected, fog, severity 5"
+    assert lines(lambda: CIFAR10(root=str(ten), subset=True, c_files=str(folder), corruption="low_pass"))[0].startswith(
+        f"noise/cifar10: low_pass is no file of {folder}; give one of gaussian_noise, shot_noise, "
+    )
+
+
+def test_published_files_that_do_not_fit_are_one_line(ten: Path, tmp_path: Path) -> None:
+    folder = published(tmp_path / "c", ten, "snow", change=True)
+    assert lines(lambda: CIFAR10(root=str(ten), subset=True, c_files=str(folder), corruption="snow")) == (
+        f"noise/cifar10: {folder}/snow.npy holds uint8 (499, 32, 32, 3), expected uint8 (500, 32, 32, 3): five times "
+        "the clean images",
+    )
+    absent = lines(lambda: CIFAR10(root=str(ten), subset=True, c_files=str(folder), corruption="frost"))
+    assert absent[0].startswith(f"noise/cifar10: {folder}/frost.npy cannot be read: ")
+    assert lines(lambda: CIFAR10(root=str(ten), subset=True, corruption="frost")) == (
+        "noise/cifar10: frost is read from published files only: give c_files=…, or one of gaussian_noise, "
+        "uniform_noise, gaussian_blur, low_pass, high_pass, contrast",
+    )
