@@ -58,6 +58,10 @@ class KnownClasses:
         """bool [N]: which of the labels [N] (numbers of classes) belong to a known class."""
         return np.isin(np.asarray(labels), np.asarray(self.kept, dtype=np.int64))
 
+    def right(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The right decisions [N] about images with these labels: the labels."""
+        return labels
+
     def decisions(self, features: Features, ids: Sequence[str]) -> NDArray[np.signedinteger]:
         """Decisions about the stimuli ``ids`` [N] as numbers among all classes; -1 for none.
 

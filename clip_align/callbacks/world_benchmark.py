@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -12,8 +11,8 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.callbacks.base import Features, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.known_classes import KnownClasses, known_classes
+from clip_align.callbacks.base import Stimulus
+from clip_align.callbacks.prompted_benchmark import PromptedBenchmark
 from clip_align.data.world.captions import PROMPTS, with_article
 from clip_align.data.world.held_out import HeldOut, held_out, image
 from clip_align.data.world.shapes import SHAPES
@@ -26,7 +25,7 @@ CLASSES = len(SHAPES)
 TEXTS = {name: with_article(name) for name in SHAPES}  # as in the world's captions
 
 
-class WorldBenchmark(PerceptualCallback):
+class WorldBenchmark(PromptedBenchmark):
     """Decisions about held-out images of the world among its 16 shapes, by prompts averaged over templates.
 
     A subclass defines the sets it reads (``parts``) and its scores (`scores_for`); `rows` are the images of classes
@@ -34,7 +33,7 @@ class WorldBenchmark(PerceptualCallback):
 
     Args:
         world: folder of the held-out sets; None: the default world's, rendered in the user's cache.
-        base: arguments of `PerceptualCallback`.
+        base: arguments of `PromptedBenchmark`.
     """
 
     human_data: ClassVar[str] = "none"
@@ -54,24 +53,7 @@ class WorldBenchmark(PerceptualCallback):
             else Path(world).expanduser()
         )
         self.sets = {part: self._held_out(part) for part in self.parts}
-        self.known = known_classes(TEXTS, PROMPTS)  # until `adapt`
-        self.scores = self.scores_for(self.known)
-
-    def adapt(self, model: ModelInfo) -> str | None:
-        """Restrict shapes and templates to those whose words the tokenizer knows."""
-        known = known_classes(TEXTS, PROMPTS, model)
-        # a null benchmark describes its scores for all classes
-        self.known = known if known.reason is None else known_classes(TEXTS, PROMPTS)
-        self.scores = self.scores_for(self.known)
-        return known.reason
-
-    def scores_for(self, known: KnownClasses) -> Sequence[Score]:
-        """The scores, with chance and unit for the known classes."""
-        raise NotImplementedError(f"{type(self).__name__} must define scores_for()")
-
-    def prompts(self) -> Mapping[str, Sequence[str]]:
-        """Prompts of the known shapes."""
-        return self.known.prompts
+        self.choose_among(TEXTS, PROMPTS)
 
     def rows(self, part: str) -> NDArray[np.intp]:
         """Numbers of a set's images whose shape is known."""
@@ -81,10 +63,6 @@ class WorldBenchmark(PerceptualCallback):
         """One held-out image at its rendered size (enlarged bicubically for larger models), cached with its set."""
         load = partial(image, self.world, part, index)
         return Stimulus(image_id(part, index), load, "native", part=f"world/{part}")
-
-    def decisions(self, features: Features, ids: Sequence[str]) -> NDArray[np.signedinteger]:
-        """Decisions about stimuli [N] as numbers of shapes; -1 for none."""
-        return self.known.decisions(features, ids)
 
     def _held_out(self, part: str) -> HeldOut:
         try:

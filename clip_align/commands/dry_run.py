@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clip_align.commands.early_checks import place_problems
 from clip_align.config import CallbackConfig, CheckpointConfig, Config, DataConfig, ModelConfig
@@ -21,6 +21,7 @@ from clip_align.data.worker_count import resolved_workers
 from clip_align.errors import Problem, UserError
 from clip_align.processes import torchrun
 from clip_align.runs.folder import user_cache
+from clip_align.settings.callback_check import takes
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +75,10 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
                 words = _words(start, data)
                 if words is None and data is not None and config.model.kind == "tiny":
                     print("note     words: not known before the world is rendered; prompts are not checked", flush=True)
-                callbacks = _callbacks(start.config.callbacks, config.model, config.data, words, cache, stack, missing)
+                held_out = data.held_out if data else None
+                callbacks = _callbacks(
+                    start.config.callbacks, config.model, config.data, words, held_out, cache, stack, missing
+                )
                 if len(callbacks) == len(config.callbacks) and not broken:
                     _best(config.checkpoint, callbacks, config.evaluation.weights, missing)
                 one_batch = _batch_bytes(config.model, config.data.batch_size)
@@ -133,10 +137,14 @@ def _cache(configured: str | None, stack: ExitStack, missing: list[Problem]) -> 
 
 @dataclass(frozen=True)
 class Found:
-    """Data that are in order. samples: of an epoch. captions: some of them; None where there are none to read yet."""
+    """Data that are in order. samples: of an epoch. captions: some of them; None where there are none to read yet.
+
+    held_out: the samples that are not trained on; None where there are none to read yet.
+    """
 
     samples: int
     captions: Callable[[int], Iterable[str]] | None
+    held_out: Callable[[], object] | None = None
 
 
 def _data(start: RunStart, world: int, cache: Path, missing: list[Problem]) -> Found | None:
@@ -166,7 +174,7 @@ def _data(start: RunStart, world: int, cache: Path, missing: list[Problem]) -> F
     except UserError as error:
         missing.extend(error.problems)
         return None
-    return Found(data.samples, data.captions)
+    return Found(data.samples, data.captions, lambda: data.held_out)
 
 
 def _words(start: RunStart, data: Found | None) -> list[str] | None:
@@ -185,6 +193,7 @@ def _callbacks(
     model: ModelConfig,
     data: DataConfig,
     words: Sequence[str] | None,
+    held_out: Callable[[], object] | None,
     cache: Path,
     stack: ExitStack,
     missing: list[Problem],
@@ -196,24 +205,29 @@ def _callbacks(
         model: that would be trained.
         data: that it would be trained on: a world may be theirs.
         words: that a tiny model knows, None where they are not known yet.
+        held_out: samples that would not be trained on, None where they are not known yet.
         cache: folder in which the world may be rendered already.
         stack: removes what is made for the dry run alone.
         missing: grows by what a callback does not find.
     """
     from clip_align.callbacks.build import build_callbacks
+    from clip_align.data.held_out import HELD_OUT
     from clip_align.data.sources.base import source
     from clip_align.data.world.shards import ensure_held_out, rendered
     from clip_align.evaluation.prepare import images_per_event, why_null
 
     built: list[PerceptualCallback] = []
-    given: dict[str, Path] = {}
+    given: dict[str, Any] = {} if held_out is None else {HELD_OUT: held_out}
     evaluated_model = _evaluated_model(model, words)
     for name, callback in configured.items():
-        if "world" in callback.arguments and not given:  # 2 s to render where there is none yet
+        if held_out is None and takes(callback.target, HELD_OUT):
+            print(f"note     callbacks.{name}: not checked, as the samples held out are not known yet", flush=True)
+            continue
+        if "world" in callback.arguments and "world" not in given:  # 2 s to render where there is none yet
             settings = source(data).world
             there = rendered(settings, cache) if settings is not None else None
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory())) if there is None else cache
-            given = {"world": there or ensure_held_out(temporary, settings)}
+            given["world"] = there or ensure_held_out(temporary, settings)
         try:
             (one,) = build_callbacks({name: callback}, given)
             one.null_reason = why_null(one, evaluated_model)

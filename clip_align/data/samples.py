@@ -35,6 +35,9 @@ class Samples(Protocol):
     def key(self, number: int) -> str:
         """Name for messages, in the form of `visible`."""
 
+    def place(self, number: int) -> tuple[str, int, int | None]:
+        """File with the image's bytes, the first of them, and their number (None: all of the file)."""
+
 
 class TarSamples:
     """Samples of indexed tars, read by position.
@@ -73,6 +76,12 @@ class TarSamples:
         """The key, folders in the tar included."""
         shard, local = self._place(number)
         return self.indexes[shard].key(local)
+
+    def place(self, number: int) -> tuple[str, int, int | None]:
+        """The tar, the image's first byte and its number of bytes."""
+        shard, local = self._place(number)
+        at, size = self.indexes[shard].image[local]
+        return self.paths[shard], int(at), int(size)
 
     def _place(self, number: int) -> tuple[int, int]:
         shard = bisect_right(self._starts, number) - 1  # the last tar that starts at or before the sample
@@ -132,3 +141,7 @@ class FolderSamples:
     def key(self, number: int) -> str:
         """The image's path as the csv has it."""
         return visible(self.names[number])
+
+    def place(self, number: int) -> tuple[str, int, int | None]:
+        """The image's file, all of it."""
+        return os.path.join(self.root, self.names[number]), 0, None

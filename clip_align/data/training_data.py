@@ -8,10 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clip_align.config import DataConfig
 from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA, decoder_name
+from clip_align.data.held_out import HeldOutSamples, held_out_samples, without
 from clip_align.data.inventory import Inventory, enough
 from clip_align.data.loader import Batches, Loader, Tokenizer
 from clip_align.data.progress import Notify
@@ -56,8 +58,22 @@ class TrainingData:
 
     @cached_property
     def found(self) -> Inventory:
-        """The usable samples, found on first access. UserError with a line for every problem."""
+        """The samples to train on, found on first access. UserError with a line for every problem."""
+        return self._divided[0]
+
+    @cached_property
+    def held_out(self) -> HeldOutSamples:
+        """The samples that are never trained on (``data.held_out``), those with readable captions."""
+        numbers = self._divided[1].tolist()
+        return held_out_samples(self._whole.samples, numbers, self.data.max_caption_chars)
+
+    @cached_property
+    def _whole(self) -> Inventory:
         return enough(self.data.find(self._cache, self._progress), self.data.max_bad_share)
+
+    @cached_property
+    def _divided(self) -> tuple[Inventory, NDArray[np.int64]]:
+        return without(self._whole, self.data.held_out)
 
     @cached_property
     def plan(self) -> SamplingPlan:

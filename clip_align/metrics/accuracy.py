@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,7 @@ __all__ = ["NO_CHOICE", "accuracy", "choices", "why_no_decisions", "wilson"]
 
 NO_CHOICE = -1
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
+CHUNK = 4096  # images whose cosines to all classes are in memory at a time: 33 MB for 1,000 classes
 EQUAL_COSINES = 1e-12  # far above the rounding of a float64 dot product of unit vectors
 
 
@@ -25,21 +27,39 @@ def choices(images: ArrayLike, prompts: ArrayLike) -> NDArray[np.signedinteger]:
     image's cosines are not finite or all equal, and for all images where all of them have the same embedding: a
     collapsed model would otherwise be scored on the one class that it always returns.
     """
-    x, p = np.asarray(images, dtype=np.float64), np.asarray(prompts, dtype=np.float64)
+    x, p = np.asarray(images), np.asarray(prompts, dtype=np.float64)
     # decisions of every image at every event are stored
     kind = np.int8 if len(p) <= np.iinfo(np.int8).max else np.int16
     if not len(x) or not len(p):
         return np.full(len(x), NO_CHOICE, dtype=kind)
+    chunks = [_chosen(x[start : start + CHUNK], p) for start in range(0, len(x), CHUNK)]
+    choice: NDArray[np.signedinteger] = np.concatenate([chunk.choice for chunk in chunks]).astype(kind)
+    decided = [chunk for chunk in chunks if (chunk.choice >= 0).any()]
+    if decided and np.count_nonzero(choice >= 0) > 1:
+        low, high = (np.stack(limits) for limits in zip(*(chunk[1:] for chunk in decided), strict=True))
+        if (high.max(axis=0) - low.min(axis=0)).max() <= FLOAT32_NOISE:
+            choice[:] = NO_CHOICE
+    return choice
+
+
+class _Chosen(NamedTuple):
+    """Decisions [N] about a chunk of images, and the limits [D] of the directions of those decided."""
+
+    choice: NDArray[np.intp]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def _chosen(images: NDArray[Any], prompts: NDArray[np.float64]) -> _Chosen:
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # such rows become -1 below
-        x, p = unit(x), unit(p)
+        x, p = unit(np.asarray(images, dtype=np.float64)), unit(prompts)
         cosines = x @ p.T  # [N, K]
         finite = np.asarray(np.isfinite(cosines).all(axis=1))
         decided = finite & (np.ptp(np.where(finite[:, None], cosines, 0.0), axis=1) > EQUAL_COSINES)
-    directions = x[decided]
-    if len(directions) > 1 and np.ptp(directions, axis=0).max() <= FLOAT32_NOISE:
-        decided[:] = False
     # argmax of a row with NaN is the NaN: such rows are replaced first
-    return np.where(decided, np.argmax(np.where(decided[:, None], cosines, 0.0), axis=1), NO_CHOICE).astype(kind)
+    choice = np.where(decided, np.argmax(np.where(decided[:, None], cosines, 0.0), axis=1), NO_CHOICE)
+    directions = x[decided] if decided.any() else np.zeros((1, x.shape[1]))
+    return _Chosen(choice, directions.min(axis=0), directions.max(axis=0))
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

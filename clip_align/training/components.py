@@ -15,6 +15,7 @@ from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.best_checkpoint import higher_is_better
 from clip_align.callbacks.build import build_callbacks
 from clip_align.config import CallbackConfig, CheckpointConfig, DataConfig, ModelConfig
+from clip_align.data.held_out import HELD_OUT
 from clip_align.data.loader import Loader
 from clip_align.data.progress import Notify
 from clip_align.data.sampling_plan import Cursor
@@ -89,7 +90,11 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     )
     lines, callbacks = both(
         data.check,
-        lambda: build_callbacks(config.callbacks, {"world": _world(config.data, config.callbacks, cache, notify)}),
+        lambda: build_callbacks(
+            config.callbacks,
+            # a function: held-out samples are listed for a callback that takes them
+            {"world": _world(config.data, config.callbacks, cache, notify), HELD_OUT: lambda: data.held_out},
+        ),
     )
     for line in lines:
         notify(line)

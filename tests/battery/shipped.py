@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
+import tarfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,13 +14,16 @@ from pathlib import Path
 import cue_layout
 import numpy as np
 import quality_trees
+from cifar_archive import write_cifar
 from PIL import Image
 from vfm_files import vfm_hvs
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
 from clip_align.config import Config
+from clip_align.data.held_out import HELD_OUT, HeldOutSample, HeldOutSamples
 from clip_align.data.world.held_out import save_held_out
+from clip_align.perception.cifar import LAYOUTS
 from clip_align.settings.load_config import load
 from clip_align.testing.random_images import random_image
 from clip_align.training.default_intervals import with_default_intervals
@@ -64,7 +69,23 @@ def build(name: str, data: Path) -> PerceptualCallback:
         overrides.append(f"callbacks.{name}.references=2")
     if name == "contrast_matching":
         overrides.append("callbacks.contrast_matching.field_deg=1")  # the battery's model has few pixels
-    return build_callbacks(configured(overrides).callbacks, {"world": data / "world"})[0]
+    if name in ("folder", "folder_noise"):
+        overrides.append(f"callbacks.{name}.root={data / 'photographs'}")
+    if name in ("held_out", "held_out_noise"):
+        overrides.append(f"callbacks.{name}.candidates=8")
+    if name == "retrieval":
+        overrides.append(f"callbacks.retrieval.shards={data / 'captions.tar'}")
+    if name in LAYOUTS:
+        overrides.append(f"callbacks.{name}.subset=true")  # a miniature is not the original
+    given = {"world": data / "world", HELD_OUT: lambda: held_out(data)}
+    return build_callbacks(configured(overrides).callbacks, given)[0]
+
+
+def held_out(data: Path) -> HeldOutSamples:
+    """Photographs with captions, as a training hands them over."""
+    paths = sorted((data / "photographs").rglob("*.png"))
+    samples = [HeldOutSample(path.name, str(path), 0, None, (f"a photo of {path.stem}",)) for path in paths]
+    return HeldOutSamples(tuple(samples))
 
 
 def make_data(data: Path) -> None:
@@ -86,6 +107,21 @@ def make_data(data: Path) -> None:
         save_held_out(world, part, images, labels)
     vfm_hvs(data / "vfm_hvs")
     cue_layout.write_clone(data / "cue_conflict")
+    rng = np.random.default_rng(0)
+    for name, layout in LAYOUTS.items():
+        images = rng.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+        write_cifar(data / name, layout, images, [i % layout.classes for i in range(200)], packed=name == "cifar10")
+    for number in range(40):
+        path = data / "photographs" / f"kind_{number % 4}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random_image(path.name, 40, 30)).save(path)
+    with tarfile.open(data / "captions.tar", "w") as tar:
+        for path in sorted((data / "photographs").rglob("*.png")):
+            tar.add(path, path.name)
+            text = f"a photo of {path.stem}\nthe number {path.stem}\n".encode()
+            info = tarfile.TarInfo(f"{path.stem}.txt")
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text))
     with open(data / "pairs.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["reference", "distorted", "opinion"])

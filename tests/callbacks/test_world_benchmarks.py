@@ -12,7 +12,7 @@ import pytest
 import shipped
 
 from clip_align.callbacks.base import NAME, Items, PerceptualCallback
-from clip_align.callbacks.noise.world_noise import WorldNoise, hundredths, noisy_image
+from clip_align.callbacks.noise.world_noise import WorldNoise, noisy_image
 from clip_align.callbacks.texture.world_cue_conflict import WorldCueConflict
 from clip_align.callbacks.world_benchmark import CLASSES
 from clip_align.callbacks.zero_shot.world import World
@@ -21,6 +21,7 @@ from clip_align.data.world.scenes import HELD_OUT_SIZES
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.metrics.estimate import Estimate
+from clip_align.perception.corruptions import hundredths
 from clip_align.settings.signatures import constructor
 from clip_align.structure import Range
 

@@ -69,3 +69,17 @@ def test_accuracy() -> None:
     assert accuracy(np.array([]), np.array([])).reason == "no images"
     nothing = accuracy(np.full(3, -1), np.arange(3))
     assert nothing.reason == "no decisions: the embeddings of all 3 images are equal or not finite"
+
+
+def test_choices_in_chunks_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    images, prompts = rng.normal(size=(23, 5)), rng.normal(size=(200, 5))
+    images[3], images[11] = np.nan, 0
+    whole = choices(images, prompts)
+    collapsed = np.tile(images[0], (23, 1))
+    monkeypatch.setattr("clip_align.metrics.accuracy.CHUNK", 4)
+    assert np.array_equal(choices(images, prompts), whole)
+    assert whole.dtype == choices(images, prompts).dtype == np.int16
+    assert (choices(collapsed, prompts) == -1).all()
+    # two chunks, each of one image twice: not collapsed
+    assert (choices(np.repeat(images[:2], 4, axis=0), prompts) >= 0).all()

@@ -384,7 +384,6 @@ def test_the_paper_experiment_composes_and_names_what_is_missing() -> None:
     assert errors("experiment=paper") == [
         "data.shards: not given; this key has no default: data.shards=…",
         f"callbacks.cue_conflict: its loader {release} ~callbacks.cue_conflict",
-        f"callbacks.cifar100: its loader {release} ~callbacks.cifar100",
     ]
     paper = load(["experiment=paper", "data.shards=/a/{0..9}.tar", "callbacks=[]", "checkpoint.best=null"])
     assert (paper.model.name, paper.data.kind, paper.trainer.kind) == ("ViT-B-32", "webdataset", "ddp")

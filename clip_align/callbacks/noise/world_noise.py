@@ -3,29 +3,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, Score, Stimulus
 from clip_align.callbacks.known_classes import KnownClasses
+from clip_align.callbacks.noise_scores import CLEAN, limit_note, noise_scores
 from clip_align.callbacks.world_benchmark import WorldBenchmark, image_id
 from clip_align.data.world.held_out import image
 from clip_align.errors import UserError, option_problem
-from clip_align.evaluation.score import Role
-from clip_align.metrics import noise
-from clip_align.metrics.accuracy import accuracy
-from clip_align.metrics.estimate import Estimate
+from clip_align.perception.corruptions import Rounding, corrupted, hundredths
 from clip_align.structure import Distinct, Range
 
 PART = "test"
-CLEAN = "choice_clean"
-Rounding = Literal["truncate", "round"]
 
 
 class WorldNoise(WorldBenchmark):
@@ -67,7 +62,8 @@ class WorldNoise(WorldBenchmark):
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """Accuracies clean and at each sigma, then the drops."""
-        return tuple(_scores(list(self.sigmas), known, len(self.rows(PART))))
+        labels = {name: f"sigma .{name}" for name in self.sigmas}
+        return tuple(noise_scores(labels, max(labels), known, len(self.rows(PART))))  # as texts: two digits each
 
     def rows(self, part: str) -> NDArray[np.intp]:
         """Numbers of the first ``images`` images, without those of unknown shapes; classes are balanced."""
@@ -89,11 +85,9 @@ class WorldNoise(WorldBenchmark):
         choice = {CLEAN: self.decisions(features, clean)}
         for name in self.sigmas:
             choice[f"choice_{name}"] = self.decisions(features, [_noisy_id(name, index) for index in rows])
-        right = self.sets[PART].shape[rows]
-        before = accuracy(choice[CLEAN], right).value
-        # K: the known classes, among which the model decides
-        limit = None if before is None else noise.relative_drop_limit(before, len(self.known))
-        return Items(choice, right, clean, notes={} if limit is None else {"relative_drop_limit": limit})
+        items = Items(choice, self.sets[PART].shape[rows], clean)
+        # the known classes: among them the model decides
+        return Items(items.model, items.human, items.ids, notes=limit_note(items, len(self.known)))
 
 
 def noisy_image(folder: Path, index: int, sigma: float, rounding: Rounding) -> NDArray[np.uint8]:
@@ -105,60 +99,9 @@ def noisy_image(folder: Path, index: int, sigma: float, rounding: Rounding) -> N
         sigma: standard deviation of the noise on [0, 1].
         rounding: ``truncate`` or ``round`` to 8 bits.
     """
-    clean = image(folder, PART, index) / 255.0  # float64 in [0, 1]
-    name = _noisy_id(hundredths(sigma), index)
-    # PCG64 by name: what default_rng returns may change with NumPy
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    noise_ = np.random.Generator(np.random.PCG64(seed)).normal(0.0, sigma, clean.shape)
-    levels = np.clip(clean + noise_, 0, 1) * 255
-    # CIFAR-C's script converts with np.uint8(), which truncates
-    return (np.rint(levels) if rounding == "round" else np.floor(levels)).astype(np.uint8)
-
-
-def hundredths(sigma: float) -> str:
-    """A sigma as part of a key: ``10`` for .10."""
-    return f"{round(100 * sigma):02d}"
+    clean = image(folder, PART, index)
+    return corrupted(clean, "gaussian_noise", sigma, _noisy_id(hundredths(sigma), index), rounding)
 
 
 def _noisy_id(name: str, index: int) -> str:
     return f"world_noise/{name}/{index:04d}"
-
-
-def _scores(names: Sequence[str], known: KnownClasses, images: int) -> Iterator[Score]:
-    largest = max(names)  # as texts: two digits each
-    for name in ("clean", *names):
-        yield Score(
-            f"accuracy_{name}",
-            "clean" if name == "clean" else f"noisy, sigma .{name}",
-            partial(_accuracy, column=f"choice_{name}"),
-            direction="higher = more images named rightly",
-            chance=known.chance,
-            unit=known.unit(f"{images} images, Wilson"),
-            higher_is_better=True,
-            role="companion" if name in ("clean", largest) else "detail",
-        )
-    drops: Mapping[str, tuple[str, Callable[..., Estimate], Role]] = {
-        "corrected_drop": ("corrected", partial(noise.corrected_drop, classes=len(known)), "headline"),
-        "relative_drop": ("relative (the paper's)", partial(noise.relative_drop, classes=len(known)), "companion"),
-        "drop": ("plain", noise.drop, "detail"),
-    }
-    for name in names:
-        for kind, (label, metric, role) in drops.items():
-            yield Score(
-                f"{kind}_{name}",
-                f"{label}, sigma .{name}",
-                partial(_drop, metric, f"choice_{name}"),
-                direction="higher = more accuracy lost to noise",
-                unit=known.unit(f"{images} images, paired jackknife, t"),
-                axis=(-0.5, 1.0),  # noise may help a little by chance
-                higher_is_better=False,
-                role=role if name == largest else "detail",
-            )
-
-
-def _accuracy(items: Items, column: str) -> Estimate:
-    return accuracy(items.model[column], items.human)
-
-
-def _drop(metric: Callable[..., Estimate], column: str, items: Items) -> Estimate:
-    return metric(items.model[CLEAN], items.model[column], items.human)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of the training data that are never trained on, each retrieved among candidates by its caption."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.callbacks.base import Features, ModelInfo
+from clip_align.callbacks.known_classes import KnownClasses
+from clip_align.callbacks.labelled_images import LabelledSet
+from clip_align.callbacks.labelled_sources import shard_image
+from clip_align.data.held_out import HeldOutSamples
+from clip_align.errors import Problem, UserError
+from clip_align.metrics.retrieval import choices_among
+
+__all__ = ["Candidates", "RetrievedImages", "candidates_of", "held_out_set"]
+
+FEWEST = 3  # as many as the classes of other zero-shot benchmarks
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates(KnownClasses):
+    """The captions among which each image is to find its own, in place of classes.
+
+    A "class" is a position among the candidates: there are as many as candidates. ``prompts`` are the different
+    captions. usable: numbers of the images whose captions are known. among_texts: int64 [usable, C], numbers of
+    prompts. own: position [usable] of an image's own caption in its row. row: of an image's id.
+    """
+
+    usable: tuple[int, ...] = ()
+    among_texts: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    own: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    row: Mapping[str, int] = field(default_factory=dict)
+
+    def among(self, labels: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Which of the images, by their numbers, can be evaluated."""
+        return np.isin(np.asarray(labels), np.asarray(self.usable, dtype=np.int64))
+
+    def right(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions of the own captions of images, by their numbers."""
+        rows = {number: row for row, number in enumerate(self.usable)}
+        return self.own[[rows[number] for number in labels.tolist()]]
+
+    def decisions(self, features: Features, ids: Sequence[str]) -> NDArray[np.signedinteger[Any]]:
+        """Positions of the nearest candidates of images [N]; -1 for none.
+
+        ``ids`` may be those of changed images: the images are those of `row`, in its order, whatever was done to them.
+        """
+        images = features[ids]  # [N, V, D]
+        if len(ids) != len(self.own):
+            raise ValueError(f"{len(ids)} images, expected all {len(self.own)} that can be evaluated")
+        return choices_among(images.mean(axis=1), features.prompts, self.among_texts)
+
+
+class RetrievedImages:
+    """Replaces classes by candidates in a benchmark on labelled images that are `held_out_set`."""
+
+    images: LabelledSet
+    candidates: int
+    label_column: ClassVar[str] = "key"
+
+    def known_for(self, model: ModelInfo | None) -> Candidates:
+        """The candidates of every image whose caption has words that the model's tokenizer knows."""
+        return candidates_of(self.images, self.candidates, model)
+
+
+def held_out_set(samples: HeldOutSamples | None, candidates: int, benchmark: str) -> LabelledSet:
+    """The images of held-out samples; labels are their numbers, texts their captions, the first of several.
+
+    Args:
+        samples: held out of the training data; None: they were not handed over.
+        candidates: captions among which each image is to find its own.
+        benchmark: key of the benchmark, for error messages.
+
+    UserError where there are too few samples, or too few different captions.
+    """
+    found = () if samples is None else samples.samples
+    captions = [sample.captions[0] for sample in found]
+    different = len(set(captions))
+    if different < candidates:
+        what = (
+            f"{benchmark} needs {candidates} different captions of samples that are not trained on, there are "
+            f"{different}; hold samples out with data.held_out=1000, or give fewer candidates"
+        )
+        raise UserError(Problem("data.held_out", what))
+    return LabelledSet(
+        part="held_out/images",
+        ids=[f"held_out/{sample.key}" for sample in found],
+        loads=[partial(shard_image, Path(sample.path), sample.at, sample.size) for sample in found],
+        labels=np.arange(len(found)),
+        texts=dict(zip((sample.key for sample in found), captions, strict=True)),
+    )
+
+
+def candidates_of(images: LabelledSet, count: int, model: ModelInfo | None = None) -> Candidates:
+    """The candidates of every image whose caption has words that the model's tokenizer knows.
+
+    An image's candidates are its own caption and those of the images that follow it, each text once; where its own is
+    among them follows from its id.
+
+    Args:
+        images: of `held_out_set`.
+        count: of candidates.
+        model: the model under evaluation; None: every word is known.
+    """
+    captions = list(images.texts.values())
+    unknown = {text for text in set(captions) if model is not None and model.unknown([text])}
+    usable = tuple(number for number, text in enumerate(captions) if text not in unknown)
+    texts = list(dict.fromkeys(captions[number] for number in usable))
+    positions = tuple(str(position) for position in range(count))
+    if len(texts) < max(count, FEWEST):
+        reason = (
+            f"of its {len(captions):,} held-out captions {len(texts):,} different ones have words that the tokenizer "
+            f"knows, {max(count, FEWEST)} are needed"
+        )
+        return Candidates(positions, tuple(range(count)), {}, reason=reason)
+    number_of = {text: number for number, text in enumerate(texts)}
+    own_text = np.array([number_of[captions[number]] for number in usable])
+    among = np.empty((len(usable), count), np.int64)
+    own = np.empty(len(usable), np.int64)
+    for row, number in enumerate(usable):
+        # texts are in the order of the keys' hashes: those that follow are a random choice
+        others = (own_text[row] + 1 + np.arange(count - 1)) % len(texts)
+        digest = hashlib.blake2b(images.ids[number].encode(), digest_size=8).digest()
+        own[row] = int.from_bytes(digest, "big") % count
+        among[row] = np.insert(others, own[row], own_text[row])
+    left_out = len(usable) < len(captions)
+    note = f"{len(usable):,} of {len(captions):,} captions (the others have unknown words)" if left_out else ""
+    prompts = {str(n): (text,) for n, text in enumerate(texts)}
+    rows = {images.ids[number]: row for row, number in enumerate(usable)}
+    return Candidates(positions, tuple(range(count)), prompts, note, None, usable, among, own, rows)

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labelled images of the user's: a folder with a sub-folder per class, a csv, or shards."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.callbacks.labelled_images import LabelledSet, Load
+from clip_align.data.bad_samples import BadSample
+from clip_align.data.decode import decode
+from clip_align.data.file_reader import Files
+from clip_align.data.labelled_shards import ShardsUnusableError, labelled_members
+from clip_align.data.table import ColumnsMissingError, read_columns
+from clip_align.errors import UserError, option_problem, visible
+from clip_align.perception.image_files import read_rgb, size_of
+
+__all__ = ["LabelledSource", "labelled_set", "shard_image"]
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+WORDNET = re.compile(r"n[0-9]{8}")  # by which ImageNet's folders are called
+IMAGE_COLUMN = "image"
+_files = Files()
+
+
+@dataclass(frozen=True)
+class LabelledSource:
+    """Where labelled images are.
+
+    root: folder with a sub-folder per class, or the one that a csv's paths are relative to. csv: a table with the
+    columns ``image`` and ``class_field``. shards: tars. class_field: of the csv or of the shards' json. names: text of
+    a class in prompts by the label. images_per_class: the first so many of each; None: all.
+    """
+
+    root: str | None
+    csv: str | None
+    shards: str | None
+    class_field: str
+    names: Mapping[str, str]
+    images_per_class: int | None
+
+
+_Found = list[tuple[str, str, Load]]  # id of an image, its label, what makes it
+
+
+def labelled_set(source: LabelledSource, benchmark: str) -> LabelledSet:
+    """The images of a source, classes in the order of their labels (numbers by value).
+
+    Args:
+        source: where they are.
+        benchmark: key of the benchmark, for error messages.
+
+    UserError for no source or two, for what is missing or cannot be read, for fewer than two classes, and for names of
+    classes that are not there.
+    """
+    if (source.shards is not None) + (source.csv is not None or source.root is not None) != 1:
+        what = "give root=… (a folder with a sub-folder per class), csv=… or shards=…, one of them"
+        raise UserError(option_problem(benchmark, "root", what))
+    if source.shards is not None:
+        found = _in_shards(source.shards, source.class_field, benchmark)
+    elif source.csv is not None:
+        found = _in_csv(Path(source.csv).expanduser(), source, benchmark)
+    else:
+        found = _in_folder(Path(str(source.root)).expanduser(), benchmark)
+    labels = sorted({label for _, label, _ in found}, key=_order)
+    if len(labels) < 2:
+        what = f"{len(found):,} images of {len(labels)} class; at least two classes are needed"
+        raise UserError(option_problem(benchmark, "root", what))
+    unknown = [name for name in source.names if name not in labels]
+    if unknown:
+        shown = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+        raise UserError(option_problem(benchmark, "names", f"names: no class {unknown[0]}; classes: {shown}"))
+    kept = _first(found, source.images_per_class)
+    numbers = {label: number for number, label in enumerate(labels)}
+    return LabelledSet(
+        part=f"{benchmark.rpartition('/')[2]}/images",
+        ids=[ident for ident, _, _ in kept],
+        loads=[load for _, _, load in kept],
+        labels=np.array([numbers[label] for _, label, _ in kept], np.int64),
+        texts={label: text_of(label, source.names) for label in labels},
+    )
+
+
+def text_of(label: str, names: Mapping[str, str]) -> str:
+    """A class as prompts name it: as given, ImageNet's name of a WordNet number, or the label with blanks for ``_``."""
+    if label in names:
+        return names[label]
+    if WORDNET.fullmatch(label):
+        return imagenet_names().get(label, label)
+    return label.replace("_", " ")
+
+
+@cache
+def imagenet_names() -> Mapping[str, str]:
+    """ImageNet's 1,000 class names, as CLIP's authors cleaned them, by WordNet number."""
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES  # slow to import
+
+    numbers = files("timm.data").joinpath("_info/imagenet_synsets.txt").read_text(encoding="utf-8").split()
+    return dict(zip(numbers, IMAGENET_CLASSNAMES, strict=True))
+
+
+def _in_folder(root: Path, benchmark: str) -> _Found:
+    if not root.is_dir():
+        what = f"no such folder: {root}; give a folder with a sub-folder of images per class"
+        raise UserError(option_problem(benchmark, "root", what))
+    found: _Found = []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        inside = (p for p in sorted(folder.rglob("*")) if p.suffix.lower() in EXTENSIONS and p.name[0] != ".")
+        # not the whole path: noise is seeded by the id, and a moved folder has the same
+        found += [(f"{_tail(root)}/{p.relative_to(root)}", folder.name, partial(read_rgb, p)) for p in inside]
+    if not found:
+        what = f"{root} holds no sub-folder with images ({', '.join(EXTENSIONS)}); one per class is needed"
+        raise UserError(option_problem(benchmark, "root", what))
+    return found
+
+
+def _in_csv(path: Path, source: LabelledSource, benchmark: str) -> _Found:
+    root = Path(source.root).expanduser() if source.root else path.parent
+    columns = (IMAGE_COLUMN, source.class_field)
+    try:
+        rows = read_columns(path, columns, benchmark, "quote names that hold a comma", skip_blanks=True)
+    except OSError as error:
+        raise UserError(option_problem(benchmark, "csv", f"cannot read {path}: {error.strerror}")) from error
+    except ColumnsMissingError as error:
+        what = f"{path} has no column {', '.join(error.names)}; columns found: {', '.join(error.found) or 'none'}"
+        raise UserError(option_problem(benchmark, "csv", f"{what}; class_field names that of the class")) from None
+    found: _Found = []
+    for line, (image, label) in rows:
+        if not image or not label:
+            what = f"{path}, line {line}: {IMAGE_COLUMN if not image else source.class_field} is empty"
+            raise UserError(option_problem(benchmark, "csv", what))
+        file = root / image
+        try:
+            size_of(file)
+        except (OSError, ValueError) as error:
+            what = f"{path}, line {line}: {' '.join(str(error).split())}; root= names the folder of the images"
+            raise UserError(option_problem(benchmark, "csv", what)) from error
+        found.append((f"{_tail(path)}/{image}", label, partial(read_rgb, file)))
+    twice = [ident for ident, count in Counter(ident for ident, _, _ in found).items() if count > 1]
+    if twice:
+        what = f"{path}: {twice[0].removeprefix(_tail(path) + '/')} is there twice; give each image once"
+        raise UserError(option_problem(benchmark, "csv", what))
+    return found
+
+
+def _in_shards(pattern: str, field: str, benchmark: str) -> _Found:
+    try:
+        members = labelled_members(pattern, field)
+    except ShardsUnusableError as error:
+        raise UserError(option_problem(benchmark, "shards", str(error))) from error
+    except UserError as error:  # of data.shards, whose patterns these are
+        raise UserError(*(option_problem(benchmark, "shards", problem.text) for problem in error.problems)) from error
+    found: _Found = []
+    for member in members:
+        tar = Path(member.path)
+        # the first byte too: a key may occur twice in a tar
+        ident = f"{_tail(tar)}/{member.key}/{member.at}"
+        found.append((visible(ident), member.label, partial(shard_image, tar, member.at, member.size)))
+    return found
+
+
+def shard_image(path: Path, at: int, size: int | None) -> NDArray[np.uint8]:
+    """An image in a tar, uint8 [H, W, 3], as training decodes it.
+
+    Args:
+        path: of the tar, or of the image's own file.
+        at: first byte of the image.
+        size: number of bytes; None: all of the file.
+
+    ValueError where it cannot be decoded.
+    """
+    try:
+        image = decode(path.read_bytes() if size is None else _files.read(str(path), at, size))
+    except BadSample as error:
+        raise ValueError(f"{path}, byte {at:,}: {error.cause}") from None
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+
+
+def _first(found: _Found, most: int | None) -> _Found:
+    """The first ``most`` images of each class."""
+    if most is None:
+        return found
+    seen: Counter[str] = Counter()
+    kept: _Found = []
+    for entry in found:
+        seen[entry[1]] += 1
+        if seen[entry[1]] <= most:
+            kept.append(entry)
+    return kept
+
+
+def _tail(path: Path) -> str:
+    """The last two parts of a path."""
+    return "/".join(path.absolute().parts[-2:])
+
+
+def _order(label: str) -> tuple[int, int | str]:
+    # isdecimal: 10 after 9, as numbers; texts behind them
+    return (0, int(label)) if label.isascii() and label.isdecimal() else (1, label)
+
+
+def names_from(given: Mapping[str, str] | Sequence[str]) -> Mapping[str, str]:
+    """Names by label; a list gives those of the labels 0, 1, ….
+
+    ``given``: names by label, or a list.
+    """
+    return given if isinstance(given, Mapping) else {str(number): name for number, name in enumerate(given)}

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What noise costs in the retrieval of held-out samples of the training data by their captions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from clip_align.callbacks.held_out_images import RetrievedImages, held_out_set
+from clip_align.callbacks.labelled_images import NoisyImages, Resolution
+from clip_align.structure import Range
+
+
+class HeldOut(RetrievedImages, NoisyImages):
+    """The held-out images of ``zero_shot/held_out``, clean and under Gaussian noise at the published sigmas.
+
+    Accuracy is the fraction of images that find their caption among ``candidates``; drops as in ``noise/cifar100``,
+    with 1 / candidates for chance: the headline is the corrected drop at the largest sigma. No human data.
+
+    Args:
+        candidates, held_out_samples: as in ``zero_shot/held_out``.
+        resolution: at which noise is added: ``model``, after the image was cut to it, or ``native``.
+        base: further arguments of `NoisyImages`.
+    """
+
+    family: ClassVar[str] = "noise"
+    version: ClassVar[int] = 1
+    human_data: ClassVar[str] = "none"
+    stand_in: ClassVar[str] = "captions instead of class names"
+    source: ClassVar[str] = (
+        "samples of the training data that are never trained on; sigmas: Hendrycks & Dietterich 2019, arXiv 1903.12261"
+    )
+    licence: ClassVar[str] = "that of the training data"
+
+    def __init__(
+        self,
+        candidates: Annotated[int, Range(low=3, high=10_000)] = 100,
+        held_out_samples: Any = None,
+        resolution: Resolution = "model",
+        **base: Any,
+    ) -> None:
+        super().__init__(resolution=resolution, **base)
+        self.candidates = candidates
+        self.use(held_out_set(held_out_samples, candidates, self.key), ())

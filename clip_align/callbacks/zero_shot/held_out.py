@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Retrieval of held-out samples of the training data by their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from clip_align.callbacks.base import Features, Items, Score
+from clip_align.callbacks.held_out_images import RetrievedImages, held_out_set
+from clip_align.callbacks.known_classes import KnownClasses
+from clip_align.callbacks.labelled_images import LabelledImages
+from clip_align.metrics.accuracy import accuracy
+from clip_align.metrics.estimate import Estimate
+from clip_align.structure import Range
+
+
+class HeldOut(RetrievedImages, LabelledImages):
+    """Samples of the training data that are never trained on: does an image find its own caption among ``candidates``?
+
+    Needs ``data.held_out`` samples and no labels, so that it is defined on any shards. An image's candidates are its
+    caption (the first of several) and those of other held-out samples, each text once. Higher = better; chance 1 /
+    candidates; no human data. The share of images is recall@1, image to text, among so many candidates: it falls as
+    ``candidates`` grows, and compares with other runs on the same data and candidates only.
+
+    Args:
+        candidates: captions among which each image chooses.
+        held_out_samples: handed over by the training; not an option.
+        base: arguments of `PerceptualCallback`.
+    """
+
+    family: ClassVar[str] = "zero_shot"
+    version: ClassVar[int] = 1
+    human_data: ClassVar[str] = "none"
+    stand_in: ClassVar[str] = "captions instead of class names"
+    source: ClassVar[str] = "samples of the training data that are never trained on"
+    licence: ClassVar[str] = "that of the training data"
+
+    def __init__(
+        self,
+        candidates: Annotated[int, Range(low=3, high=10_000)] = 100,
+        held_out_samples: Any = None,
+        **base: Any,
+    ) -> None:
+        super().__init__(**base)
+        self.candidates = candidates
+        self.use(held_out_set(held_out_samples, candidates, self.key), ())
+
+    def scores_for(self, known: KnownClasses) -> Sequence[Score]:
+        """The fraction of images that find their caption."""
+        count = np.count_nonzero(known.among(self.images.labels))
+        return (
+            Score(
+                "accuracy",
+                f"held out, among {self.candidates:,} captions",
+                _accuracy,
+                direction="higher = more images find their caption",
+                chance=known.chance,
+                unit=known.unit(f"{count:,} images, Wilson"),
+                higher_is_better=True,
+                role="headline",
+            ),
+        )
+
+    def items(self, features: Features) -> Items:
+        """One item per image: the position of the caption chosen, and that of its own."""
+        return self.table({"choice": self.decisions(features, [self.images.ids[row] for row in self.rows()])})
+
+
+def _accuracy(items: Items) -> Estimate:
+    return accuracy(items.model["choice"], items.human)

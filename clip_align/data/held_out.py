@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples that are never trained on: a hash of the key decides which, so that every rank and resumed run agrees.
+
+All samples with one key are held out together. Which keys are, depends on nothing but the keys: not on the seed, the
+order of shards, or the number of ranks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_align.data.bad_samples import BadSample
+from clip_align.data.inventory import Inventory
+from clip_align.data.samples import Samples
+from clip_align.errors import Problem, UserError
+
+__all__ = [
+    "HELD_OUT",
+    "HeldOutSample",
+    "HeldOutSamples",
+    "TrainedSamples",
+    "held_out_numbers",
+    "held_out_samples",
+    "without",
+]
+
+HELD_OUT = "held_out_samples"  # constructor argument of the callbacks that the samples are handed to
+
+
+@dataclass(frozen=True)
+class HeldOutSample:
+    """A sample that is not trained on: its key, where its image's bytes are, and its captions.
+
+    path: of the file. at: the first byte. size: number of bytes; None: all of the file.
+    """
+
+    key: str
+    path: str
+    at: int
+    size: int | None
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HeldOutSamples:
+    """All samples that are not trained on, in the order of their keys' hashes."""
+
+    samples: tuple[HeldOutSample, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+def held_out_numbers(samples: Samples, count: int) -> NDArray[np.int64]:
+    """Numbers, ascending, of the samples with the ``count`` keys whose hashes are smallest."""
+    hashes = np.array([_hash(samples.key(number)) for number in range(len(samples))], np.uint64)
+    different = np.unique(hashes)
+    return np.flatnonzero(hashes <= different[min(count, len(different)) - 1]) if count else np.empty(0, np.int64)
+
+
+def without(found: Inventory, count: int) -> tuple[Inventory, NDArray[np.int64]]:
+    """The inventory without the samples held out, and the numbers of these, ascending, in the whole inventory.
+
+    Args:
+        found: all usable samples.
+        count: keys to hold out; 0: none, the inventory is returned as it is.
+
+    UserError where fewer samples are left to train on than are held out.
+    """
+    if not count:
+        return found, np.empty(0, np.int64)
+    numbers = held_out_numbers(found.samples, count)
+    left = len(found.samples) - len(numbers)
+    if left < len(numbers):
+        what = (
+            f"{count:,} of {len(found.samples):,} samples; at most half of them can be held out: give a smaller number"
+        )
+        raise UserError(Problem("data.held_out", what))
+    note = f"data: {len(numbers):,} samples are held out (data.held_out), {left:,} are trained on"
+    samples = TrainedSamples(found.samples, numbers)
+    # in the fingerprint too: what a run may be resumed on
+    digest = hashlib.sha256(f"{found.fingerprint} {count}".encode()).hexdigest()[:16]
+    return replace(found, samples=samples, notes=(*found.notes, note), fingerprint=digest), numbers
+
+
+def held_out_samples(samples: Samples, numbers: Sequence[int], max_chars: int) -> HeldOutSamples:
+    """The samples of these numbers, in the order of their keys' hashes; one of each key, unreadable ones left out.
+
+    Args:
+        samples: all samples.
+        numbers: of those held out.
+        max_chars: characters after which captions are cut, as in training.
+    """
+    found: dict[str, HeldOutSample] = {}
+    for number in numbers:
+        key = samples.key(number)
+        try:
+            captions = tuple(caption[:max_chars] for caption in samples.captions(number))
+        except BadSample:
+            continue
+        found.setdefault(key, HeldOutSample(key, *samples.place(number), captions))
+    return HeldOutSamples(tuple(sorted(found.values(), key=lambda sample: _hash(sample.key))))
+
+
+class TrainedSamples:
+    """All samples but some. Picklable.
+
+    Args:
+        samples: all of them.
+        left_out: numbers of those that are not in it, ascending.
+    """
+
+    def __init__(self, samples: Samples, left_out: NDArray[np.int64]) -> None:
+        self._samples = samples
+        # number of kept samples before each one left out: where the numbers behind it move up
+        self._before = left_out - np.arange(len(left_out))
+        ends = np.cumsum(np.asarray(samples.blocks))
+        in_block = np.diff(np.searchsorted(left_out, ends), prepend=0)
+        self.blocks: Sequence[int] = (np.asarray(samples.blocks) - in_block).tolist()
+
+    def __len__(self) -> int:
+        return len(self._samples) - len(self._before)
+
+    def whole_number(self, number: int) -> int:
+        """Number, among all samples, of the kept sample ``number``."""
+        return number + int(np.searchsorted(self._before, number, side="right"))
+
+    def image(self, number: int) -> bytes:
+        """Bytes of the image file."""
+        return self._samples.image(self.whole_number(number))
+
+    def captions(self, number: int) -> list[str]:
+        """The captions."""
+        return self._samples.captions(self.whole_number(number))
+
+    def key(self, number: int) -> str:
+        """The key."""
+        return self._samples.key(self.whole_number(number))
+
+    def place(self, number: int) -> tuple[str, int, int | None]:
+        """Where the image's bytes are."""
+        return self._samples.place(self.whole_number(number))
+
+
+def _hash(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")

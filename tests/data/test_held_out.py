@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples that are never trained on: the same on every rank, in every order, and absent from every epoch."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clip_align.config import Source
+from clip_align.data.bad_samples import Causes
+from clip_align.data.held_out import TrainedSamples, held_out_numbers, held_out_samples, without
+from clip_align.data.inventory import Inventory, in_folder
+from clip_align.data.samples import FolderSamples
+from clip_align.data.sources.webdataset import ShardData
+from clip_align.data.training_data import TrainingData
+from clip_align.errors import UserError
+
+
+def folder(names: list[str]) -> FolderSamples:
+    return FolderSamples("/a", names, [f"caption of {name}" for name in names], [1] * len(names))
+
+
+def kept(samples: TrainedSamples) -> list[str]:
+    return [samples.key(number) for number in range(len(samples))]
+
+
+def test_keys_alone_decide() -> None:
+    names = [f"{n}.jpg" for n in range(200)]
+    chosen = {names[n] for n in held_out_numbers(folder(names), 20)}
+    assert len(chosen) == 20
+    shuffled = np.random.default_rng(0).permutation(names).tolist()
+    assert {shuffled[n] for n in held_out_numbers(folder(shuffled), 20)} == chosen
+    assert {names[n] for n in held_out_numbers(folder(names), 19)} < chosen
+    more = names + [f"{n}.jpg" for n in range(200, 300)]
+    # with more data, those that stay are the smallest hashes of all
+    assert {more[n] for n in held_out_numbers(folder(more), 20)} & set(names) <= chosen
+
+
+def test_samples_of_one_key_are_held_out_together() -> None:
+    names = [f"{n % 50}.jpg" for n in range(200)]  # four captions an image, a row each
+    numbers = held_out_numbers(folder(names), 5)
+    assert len(numbers) == 20
+    rest, left_out = without(in_folder(folder(names), Causes()), 5)
+    assert left_out.tolist() == numbers.tolist()
+    assert not {names[n] for n in numbers} & set(kept(rest.samples))  # type: ignore[arg-type]
+    assert len(held_out_samples(folder(names), numbers.tolist(), 100)) == 5  # each image once
+
+
+def test_the_rest_is_all_others_in_order_and_in_their_blocks() -> None:
+    class Blocks(FolderSamples):
+        pass
+
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        samples = folder([f"{n}" for n in range(60)])
+        samples.blocks = [7, 0, 23, 30]
+        left_out = np.sort(rng.choice(60, rng.integers(0, 31), replace=False))
+        rest = TrainedSamples(samples, left_out)
+        expected = [n for n in range(60) if n not in left_out]
+        assert [rest.whole_number(n) for n in range(len(rest))] == expected
+        assert sum(rest.blocks) == len(rest) == len(expected)
+        ends = np.cumsum([7, 0, 23, 30])
+        assert np.cumsum(rest.blocks).tolist() == [sum(n < end for n in expected) for end in ends]
+        assert rest.captions(3) == [f"caption of {expected[3]}"]
+        assert kept(pickle.loads(pickle.dumps(rest))) == kept(rest)
+
+
+def test_none_held_out_is_the_same_inventory() -> None:
+    whole = in_folder(folder(["a", "b"]), Causes())
+    found, numbers = without(whole, 0)
+    assert found is whole
+    assert not len(numbers)
+
+
+def test_at_most_half_is_held_out() -> None:
+    whole = in_folder(folder([str(n) for n in range(9)]), Causes())
+    with pytest.raises(UserError) as caught:
+        without(whole, 5)
+    assert caught.value.lines == (
+        "data.held_out: 5 of 9 samples; at most half of them can be held out: give a smaller number",
+    )
+    found, _ = without(whole, 4)
+    assert len(found.samples) == 5
+    assert found.notes == ("data: 4 samples are held out (data.held_out), 5 are trained on",)
+    assert found.fingerprint != whole.fingerprint
+
+
+def of_rank(
+    shards: Path, cache: Path, rank: int = 0, world: int = 1, held_out: int = 100, seed: int = 0
+) -> TrainingData:
+    data = ShardData(shards=(Source(str(shards / "0000{0,1}.tar")),), batch_size=50, held_out=held_out, workers=0)
+    return TrainingData(data, 32, lambda texts: torch.zeros(len(texts), 4, dtype=torch.int64), seed, rank, world, cache)
+
+
+def test_real_shards_never_train_on_what_is_held_out(shared_data: Path, tmp_path: Path) -> None:
+    shards = shared_data / "cifar10" / "train"
+    data = of_rank(shards, tmp_path)
+    held = {sample.key for sample in data.held_out.samples}
+    assert len(held) == 100
+    assert data.samples == 1900
+    trained: set[str] = set()
+    for rank in range(2):
+        mine = of_rank(shards, tmp_path, rank, 2)
+        assert {sample.key for sample in mine.held_out.samples} == held
+        loader = mine.loader()
+        for _, batch in zip(range(2 * mine.batches_per_epoch), loader, strict=False):  # two epochs
+            trained |= set(batch["keys"])
+    assert not trained & held
+    assert len(trained) == 1900
+    assert {sample.key for sample in of_rank(shards, tmp_path, seed=7).held_out.samples} == held
+    first = data.held_out.samples[0]
+    image = Path(first.path).read_bytes()[first.at : first.at + (first.size or 0)]
+    assert image.startswith(b"\xff\xd8\xff")
+    assert all(sample.captions for sample in data.held_out.samples)
+    assert not set(data.captions()) - set(of_rank(shards, tmp_path, held_out=0).captions())
+
+
+def test_with_none_held_out_batches_are_those_of_before(shared_data: Path, tmp_path: Path) -> None:
+    data = of_rank(shared_data / "cifar10" / "train", tmp_path, held_out=0)
+    assert not len(data.held_out)
+    assert data.found is data._whole
+    assert type(data.found.samples).__name__ == "TarSamples"  # training reads the same object as without the option
+
+
+def test_a_stored_configuration_without_the_key_holds_none_out() -> None:
+    assert replace(ShardData(), batch_size=3).held_out == 0
+    assert isinstance(in_folder(folder(["a"]), Causes()), Inventory)
