@@ -71,7 +71,8 @@ def fixation_density(counts: ArrayLike, sigma_px: float, outside: Outside = "nea
         return np.full(c.shape, math.nan)
     down = _kernel(rows, c.shape[0], sigma_px, outside) * c[rows, columns]  # [H, N]
     across = _kernel(columns, c.shape[1], sigma_px, outside)  # [W, N]
-    density = down @ across.T
+    # not by BLAS, whose threads slow each other down on a busy machine, and whose bits depend on their number
+    density = np.einsum("hn,wn->hw", down, across)
     return np.asarray(density / density.sum())
 
 

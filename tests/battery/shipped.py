@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import miniature_saliency
 import numpy as np
 from PIL import Image
 
@@ -20,7 +21,12 @@ from clip_align.testing.random_images import random_image
 from clip_align.training.default_intervals import with_default_intervals
 
 CLASSES = 16
-
+# what the battery gives a benchmark beside its data in ``paths.data``: its model has no layers, of which maps are made
+GIVEN = {
+    "osie": ("maps=input_gradient",),
+    "mit1003": ("maps=input_gradient",),
+    "fixations_csv": ("maps=input_gradient", "sigma_px=4", "csv={data}/fixations_csv/fixations.csv"),
+}
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = re.compile(r"^  _target_: (\S+)\.\w+$", re.MULTILINE)
@@ -45,6 +51,7 @@ def configured(overrides: Sequence[str]) -> Config:
 def build(name: str, data: Path) -> PerceptualCallback:
     """The callback as ``callbacks=[name]`` makes it."""
     overrides = [f"callbacks=[{name}]"]
+    overrides += [f"paths.data={data}", *(f"callbacks.{name}.{text}".format(data=data) for text in GIVEN.get(name, ()))]
     if name == "pairs_csv":
         overrides.append(f"callbacks.pairs_csv.csv={data / 'pairs.csv'}")
     return build_callbacks(configured(overrides).callbacks, {"world": data / "world"})[0]
@@ -72,3 +79,5 @@ def make_data(data: Path) -> None:
             for name in (f"r{i // 3}.png", f"d{i}.png"):
                 Image.fromarray(random_image(name, 40, 40)).save(data / name)
             rows.writerow([f"r{i // 3}.png", f"d{i}.png", i % 5 + i / 10])
+    for make in (miniature_saliency.osie, miniature_saliency.mit1003, miniature_saliency.fixations_csv):
+        make(data / make.__name__)
