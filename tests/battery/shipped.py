@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import miniature_saliency
+import miniature_similarity
 import numpy as np
 from PIL import Image
 
@@ -80,4 +81,6 @@ def make_data(data: Path) -> None:
                 Image.fromarray(random_image(name, 40, 40)).save(data / name)
             rows.writerow([f"r{i // 3}.png", f"d{i}.png", i % 5 + i / 10])
     for make in (miniature_saliency.osie, miniature_saliency.mit1003, miniature_saliency.fixations_csv):
+        make(data / make.__name__)
+    for make in (miniature_similarity.nights, miniature_similarity.bapps):
         make(data / make.__name__)
