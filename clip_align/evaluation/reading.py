@@ -57,7 +57,7 @@ def readings(
         key: the benchmark's, named in error messages.
         layers: ``projection``, numbers from 0, ``all``, names among ``readers``.
         tokens: which tokens of numbered layers.
-        readers: the benchmark's own, by name.
+        readers: the benchmark's own, by name; one named like a layer (``"3"``, ``"projection"``) is read in its place.
         model: the model under evaluation.
 
     UserError for a layer or a class token that the model does not have.
@@ -80,7 +80,7 @@ def readings(
         )
     return {
         layer: Reading(readers[str(layer)])
-        if layer in readers
+        if str(layer) in readers  # by its name, or a layer's number
         else Reading(layer, "all" if layer == PROJECTION else tokens)
         for layer in dict.fromkeys(wanted)  # ``[all, 3]`` reads layer 3 once
     }

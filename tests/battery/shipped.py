@@ -7,11 +7,13 @@ import csv
 import io
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import cue_layout
+import miniature_saliency
+import miniature_similarity
 import numpy as np
 import quality_trees
 from cifar_archive import write_cifar
@@ -29,16 +31,21 @@ from clip_align.testing.random_images import random_image
 from clip_align.training.default_intervals import with_default_intervals
 
 CLASSES = 16
-# databases of image quality, of which two references are looked at
-QUALITY = {
-    "tid2013": partial(quality_trees.tid, types=24, levels=5),
-    "tid2008": partial(quality_trees.tid, types=17, levels=4),
-    "kadid10k": quality_trees.kadid10k,
-    "csiq": quality_trees.csiq,
-    "live": quality_trees.live,
-    "raid": quality_trees.raid,
+# options that a benchmark needs beside its data in ``paths.data``
+GIVEN: dict[str, tuple[str, ...]] = {
+    "pairs_csv": ("csv={data}/pairs_csv/pairs.csv",),
+    **dict.fromkeys(("tid2013", "tid2008", "kadid10k", "csiq", "live", "raid"), ("references=2",)),
+    "contrast_matching": ("field_deg=1",),  # the battery's model has few pixels
+    "folder": ("root={data}/photographs",),
+    "folder_noise": ("root={data}/photographs",),
+    "held_out": ("candidates=8",),
+    "held_out_noise": ("candidates=8",),
+    "retrieval": ("shards={data}/captions/captions.tar",),
+    **dict.fromkeys(LAYOUTS, ("subset=true",)),  # a miniature is not the original
+    "osie": ("maps=input_gradient",),  # the battery's model has no layers, of which maps are made
+    "mit1003": ("maps=input_gradient",),
+    "fixations_csv": ("maps=input_gradient", "sigma_px=4", "csv={data}/fixations_csv/fixations.csv"),
 }
-
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = re.compile(r"^  _target_: (\S+)\.\w+$", re.MULTILINE)
@@ -62,23 +69,9 @@ def configured(overrides: Sequence[str]) -> Config:
 
 def build(name: str, data: Path) -> PerceptualCallback:
     """The callback as ``callbacks=[name]`` makes it."""
-    overrides = [f"callbacks=[{name}]", f"paths.data={data}"]
-    if name == "pairs_csv":
-        overrides.append(f"callbacks.pairs_csv.csv={data / 'pairs.csv'}")
-    if name in QUALITY:
-        overrides.append(f"callbacks.{name}.references=2")
-    if name == "contrast_matching":
-        overrides.append("callbacks.contrast_matching.field_deg=1")  # the battery's model has few pixels
-    if name in ("folder", "folder_noise"):
-        overrides.append(f"callbacks.{name}.root={data / 'photographs'}")
-    if name in ("held_out", "held_out_noise"):
-        overrides.append(f"callbacks.{name}.candidates=8")
-    if name == "retrieval":
-        overrides.append(f"callbacks.retrieval.shards={data / 'captions.tar'}")
-    if name in LAYOUTS:
-        overrides.append(f"callbacks.{name}.subset=true")  # a miniature is not the original
-    given = {"world": data / "world", HELD_OUT: lambda: held_out(data)}
-    return build_callbacks(configured(overrides).callbacks, given)[0]
+    own = [f"callbacks.{name}.{text}".format(data=data) for text in GIVEN.get(name, ())]
+    config = configured([f"callbacks=[{name}]", f"paths.data={data}", *own])
+    return build_callbacks(config.callbacks, {"world": data / "world", HELD_OUT: lambda: held_out(data)})[0]
 
 
 def held_out(data: Path) -> HeldOutSamples:
@@ -89,11 +82,14 @@ def held_out(data: Path) -> HeldOutSamples:
 
 
 def make_data(data: Path) -> None:
-    """Stand-ins for what is read from disk: random images, rightly labelled; a csv of pairs; data sets in small."""
-    for name, make in QUALITY.items():
+    """Stand-ins for what is read from disk, each in the folder of its name: data sets in small, random images."""
+    for name, make in MADE.items():
         make(data / name)
-    world = data / "world"
-    world.mkdir(parents=True)
+
+
+def _world(folder: Path) -> None:
+    """Held-out sets of random images, rightly labelled."""
+    folder.mkdir(parents=True)
     pairs = [(a, b) for _ in range(4) for a in range(CLASSES) for b in range(CLASSES) if a != b]
     sets = {
         "test": [(i % CLASSES, i % CLASSES) for i in range(512)],
@@ -104,28 +100,66 @@ def make_data(data: Path) -> None:
         images = np.random.default_rng(0).integers(0, 256, (len(classes), 32, 32, 3), dtype=np.uint8)
         labels = np.zeros((len(classes), 4), np.int8)
         labels[:, :2] = classes
-        save_held_out(world, part, images, labels)
-    vfm_hvs(data / "vfm_hvs")
-    cue_layout.write_clone(data / "cue_conflict")
-    rng = np.random.default_rng(0)
-    for name, layout in LAYOUTS.items():
-        images = rng.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
-        write_cifar(data / name, layout, images, [i % layout.classes for i in range(200)], packed=name == "cifar10")
+        save_held_out(folder, part, images, labels)
+
+
+def _cifar(folder: Path) -> None:
+    """The python version of CIFAR-10, packed, or of CIFAR-100, unpacked."""
+    layout = LAYOUTS[folder.name]
+    images = np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+    write_cifar(folder, layout, images, [i % layout.classes for i in range(200)], packed=folder.name == "cifar10")
+
+
+def _photographs(folder: Path) -> None:
+    """Images in a folder for each class."""
     for number in range(40):
-        path = data / "photographs" / f"kind_{number % 4}" / f"{number}.png"
+        path = folder / f"kind_{number % 4}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random_image(path.name, 40, 30)).save(path)
-    with tarfile.open(data / "captions.tar", "w") as tar:
-        for path in sorted((data / "photographs").rglob("*.png")):
-            tar.add(path, path.name)
-            text = f"a photo of {path.stem}\nthe number {path.stem}\n".encode()
-            info = tarfile.TarInfo(f"{path.stem}.txt")
-            info.size = len(text)
-            tar.addfile(info, io.BytesIO(text))
-    with open(data / "pairs.csv", "w", newline="", encoding="utf-8") as file:
+
+
+def _captions(folder: Path) -> None:
+    """A shard of images with two captions each."""
+    folder.mkdir(parents=True)
+    with tarfile.open(folder / "captions.tar", "w") as tar:
+        for number in range(40):
+            png, text = io.BytesIO(), f"a photo of {number}\nthe number {number}\n".encode()
+            Image.fromarray(random_image(f"{number}.png", 40, 30)).save(png, "PNG")
+            for name, content in ((f"{number}.png", png.getvalue()), (f"{number}.txt", text)):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+
+
+def _pairs_csv(folder: Path) -> None:
+    """Twelve rated pairs of four references."""
+    folder.mkdir(parents=True)
+    with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["reference", "distorted", "opinion"])
         for i in range(12):
             for name in (f"r{i // 3}.png", f"d{i}.png"):
-                Image.fromarray(random_image(name, 40, 40)).save(data / name)
+                Image.fromarray(random_image(name, 40, 40)).save(folder / name)
             rows.writerow([f"r{i // 3}.png", f"d{i}.png", i % 5 + i / 10])
+
+
+MADE: dict[str, Callable[[Path], object]] = {
+    "world": _world,
+    "photographs": _photographs,
+    "captions": _captions,
+    "pairs_csv": _pairs_csv,
+    **dict.fromkeys(LAYOUTS, _cifar),
+    "tid2013": partial(quality_trees.tid, types=24, levels=5),
+    "tid2008": partial(quality_trees.tid, types=17, levels=4),
+    "kadid10k": quality_trees.kadid10k,
+    "csiq": quality_trees.csiq,
+    "live": quality_trees.live,
+    "raid": quality_trees.raid,
+    "vfm_hvs": vfm_hvs,
+    "cue_conflict": cue_layout.write_clone,
+    "osie": miniature_saliency.osie,
+    "mit1003": miniature_saliency.mit1003,
+    "fixations_csv": miniature_saliency.fixations_csv,
+    "nights": miniature_similarity.nights,
+    "bapps": miniature_similarity.bapps,
+}

@@ -15,6 +15,7 @@ from torch import nn
 
 from clip_align.callbacks.base import Features, Items, MapReader, PerceptualCallback
 from clip_align.errors import RunError, UserError
+from clip_align.models.tiny import build_tiny
 from clip_align.structure import Distinct
 
 
@@ -104,6 +105,28 @@ def test_readers_are_a_benchmarks_own(tmp_path: Path) -> None:
 def second_channel(model: Any, images: torch.Tensor) -> torch.Tensor:
     maps: torch.Tensor = model.tower[0](images)[:, 1]
     return maps
+
+
+def test_a_reader_named_like_a_layer_is_read_in_its_place(tmp_path: Path) -> None:
+    """So that a benchmark of maps has plain keys, and a layer's suffix for the maps of a layer."""
+    under_test = stubs.evaluated_model(build_tiny(12, 16, 64, 4).eval())
+
+    class InPlace(Maps):
+        readers: ClassVar[Any] = {"projection": MapReader(red), "2": MapReader(green)}
+
+    callback = InPlace(layers=("projection", 2, 3), view="squash")
+    fields = stubs.evaluated([callback], under_test, tmp_path)
+    assert [features.shape for features in callback.seen] == [(16, 16), (16, 16), (16, 64)]
+    assert not np.allclose(callback.seen[0].images, callback.seen[1].images)
+    assert {"human/pairs/srocc", "human/pairs/srocc@layer_2", "human/pairs/srocc@layer_3"} <= set(fields)
+
+
+def red(model: Any, images: torch.Tensor) -> torch.Tensor:
+    return images[:, 0]
+
+
+def green(model: Any, images: torch.Tensor) -> torch.Tensor:
+    return images[:, 1]
 
 
 def test_without_readers_a_callback_has_none() -> None:
