@@ -34,6 +34,7 @@ ROOMS = (
     ("testing",),
     ("tracking",),
     ("training",),
+    ("series",),
     ("commands",),
     ("__main__",),
 )

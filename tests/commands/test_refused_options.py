@@ -53,12 +53,12 @@ def refused(work: Callable[[], object]) -> list[tuple[str, str]]:
             ],
         ),
         (
-            partial(program._dispatch, ["evaluate", "a"]),
-            [("evaluate", "evaluate: not in this release; there are: train, completion, report")],
+            partial(program._dispatch, ["verify", "a"]),
+            [("verify", "verify: not in this release; there are: train, completion, evaluate, report")],
         ),
         (
             partial(program._dispatch, ["reprt"]),
-            [("reprt", "reprt: no such command; did you mean report? valid: train, completion, report")],
+            [("reprt", "reprt: no such command; did you mean report? valid: train, completion, evaluate, report")],
         ),
     ],
 )
