@@ -19,12 +19,14 @@ from clip_align.evaluation.encode import Context
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluator import DEFAULT_BATCH_SIZE, EvaluationSettings, Evaluator
 from clip_align.evaluation.prepare import images_per_event
+from clip_align.perception.observers import Observer
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Position, read
 from clip_align.report import page
 from clip_align.runs.folder import RunFolder, run_name, write_provenance
 from clip_align.runs.provenance import provenance
 from clip_align.series.claims import claimed
+from clip_align.series.observer_series import ObserverEvaluator
 from clip_align.series.series_record import (
     KIND,
     SeriesRecord,
@@ -100,8 +102,8 @@ class _Series:
         self.record = SeriesRecord(settings.run.path)
         self.notify: Notify = Lines()
         self.log: Callable[[str], None] = lambda text: None
-        self._evaluator: Evaluator | None = None
-        self._model: EvaluatedModel | None = None
+        self._evaluator: Evaluator | ObserverEvaluator | None = None
+        self._model: EvaluatedModel | Observer | None = None
         self._now: Member | None = None
         self._given_up: dict[Path | str, str] = {}  # reasons, by file
         self._progress = _Progress(subject.label)
@@ -184,7 +186,8 @@ class _Series:
                 continue  # look again: another process may have died, and given up its checkpoint
             if not others and not self.settings.watch:
                 return
-            text = f"waiting for {_counted(others)} that other processes evaluate" if others else "waiting for more"
+            more = "waiting for more checkpoints, Ctrl-C ends"
+            text = f"waiting for {_counted(others)} that other processes evaluate" if others else more
             if text != waiting:
                 self.notify(f"{self.subject.label}: {text}")
             waiting = text
@@ -199,48 +202,60 @@ class _Series:
         return [(m, missing) for m, missing in due if missing and self._key(m) not in self._given_up]
 
     def _claimed(self, member: Member, due: Sequence[str]) -> bool:
-        """Evaluate one member unless another process has it; returns False for one that has."""
+        """Evaluate one member; returns False where another process has it, or its file is still being written."""
         with claimed(self.settings.run.path, member.place.step) as got:
             if got:
                 # again, with the claim: another process may have done it since
                 done = done_keys(self.settings.run.path).get(member.place.step, set())
-                self._one(member, [key for key in due if key not in done])
-        return got
+                return self._one(member, [key for key in due if key not in done])
+        return False
 
-    def _one(self, member: Member, due: Sequence[str]) -> None:
-        if not due or not self._prepared_for(member):
-            return
+    def _one(self, member: Member, due: Sequence[str]) -> bool:
+        if not due:
+            return True
+        if not self._prepared_for(member):
+            return self._key(member) in self._given_up
         assert self._evaluator is not None  # set by `_prepared_for`
         self._now = member
         self._progress.begin(self.notify)
         if self._evaluator.evaluate(member.place.step, due, self.settings.context) is not None:
             self._progress.end()
+        return True
 
     def _prepared_for(self, member: Member) -> bool:
         """Load a member; where its model is another one than before, prepare all benchmarks for it."""
         try:
             model = self.subject.load(member)
         except UserError as error:
-            for line in error.lines:
-                self._give_up(self._key(member), line)
+            if not self.settings.watch or member.file is None or _settled(Unreadable(member.file, "")):
+                self._give_up(self._key(member), error.lines[0])
             return False
         if model is not self._model:
-            settings = EvaluationSettings(
-                cache=self.settings.cache,
-                record=self.record,
-                batch_size=self.settings.batch_size,
-                evaluated_model=model,
-                interrupted=self._before_batch,
-                notify=lambda what: self.notify(what),
-                log=lambda text: self.log(text),
-                weights=self.subject.weights,
-                notes=lambda: self.subject.notes(self._now) if self._now else {},
-            )
-            models = [(callback, model) for callback in self.callbacks]
-            self._evaluator = Evaluator(models, settings, Ranks(), lambda step: self._position())
+            self._evaluator = self._built(model)
             self._evaluator.prepare()
             self._model = model
         return True
+
+    def _built(self, model: EvaluatedModel | Observer) -> Evaluator | ObserverEvaluator:
+        if isinstance(model, Observer):
+            return ObserverEvaluator(self.callbacks, model, self.record, self._position, self._notify, self._stopped)
+        settings = EvaluationSettings(
+            cache=self.settings.cache,
+            record=self.record,
+            batch_size=self.settings.batch_size,
+            evaluated_model=model,
+            interrupted=self._before_batch,
+            notify=self._notify,
+            log=lambda text: self.log(text),
+            weights=self.subject.weights,
+            notes=lambda: self.subject.notes(self._now) if self._now else {},
+        )
+        models = [(callback, model) for callback in self.callbacks]
+        return Evaluator(models, settings, Ranks(), lambda step: self._position())
+
+    def _notify(self, what: str | Progress) -> None:
+        """To the console, once there is one."""
+        self.notify(what)
 
     def _finish(self) -> None:
         """Table, csv and the last page, with the verdicts that the items allow."""
@@ -255,8 +270,9 @@ class _Series:
         return self._stopped()
 
     def _images(self, due: Sequence[str]) -> int:
-        size = self._model.image_size if self._model else 0
-        return images_per_event([c for c in self.callbacks if c.key in due], size) if self._model else 0
+        if not isinstance(self._model, EvaluatedModel):
+            return 0  # a judge has progress of its own
+        return images_per_event([c for c in self.callbacks if c.key in due], self._model.image_size)
 
     def _wait(self) -> None:
         until = time.monotonic() + WATCH_S

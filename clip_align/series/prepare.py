@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from clip_align.config import Config, TrackerConfig
 from clip_align.data.progress import Notify
 from clip_align.errors import Problem, UserError
 from clip_align.runs.folder import user_cache
+from clip_align.series.encoders import encoder
 from clip_align.series.evaluate import SeriesSettings
-from clip_align.series.find import default_name, found_subject
+from clip_align.series.find import Foreign, default_name, found_subject
+from clip_align.series.observer_series import observer_subject
 from clip_align.series.own_checkpoints import OwnCheckpoints
 from clip_align.series.series_record import series_folder
 from clip_align.series.subject import Subject
@@ -31,7 +33,9 @@ class Request:
     """What ``evaluate`` was asked for.
 
     words: that name runs and files. config: composed from the other arguments. typed: the keys of these.
-    output: folder of the record. watch: wait for further checkpoints.
+    output: folder of the record. watch: wait for further checkpoints. observer: name of one, in place of words.
+    encoder: of timm or torchvision, likewise; weights: its file, or ``pretrained``. foreign: about checkpoints of other
+    trainers.
     """
 
     words: tuple[str, ...]
@@ -39,6 +43,10 @@ class Request:
     typed: frozenset[str]
     output: Path | None = None
     watch: bool = False
+    observer: str | None = None
+    encoder: str | None = None
+    weights: str | None = None
+    foreign: Foreign = field(default_factory=Foreign)
 
     def has(self, section: str) -> bool:
         """Whether a key was typed, or one below it."""
@@ -52,9 +60,8 @@ def prepare(request: Request, notify: Notify) -> tuple[Subject, Sequence[Percept
     batch size and the world that benchmarks show.
     """
     config = request.config
-    weights = config.evaluation.weights if request.has("evaluation.weights") else None
     runs = Path(config.paths.runs)
-    subject = found_subject(request.words, runs, weights, device_of(config), request.watch)
+    subject = _subject(request, runs)
     config = as_trained(request, subject)
     if config.trainer.precision == "16-mixed" and device_of(config).type == "cpu":
         raise UserError(Problem("trainer.precision", "16-mixed needs a GPU; on the CPU type trainer.precision=32"))
@@ -77,6 +84,19 @@ def prepare(request: Request, notify: Notify) -> tuple[Subject, Sequence[Percept
         seed=config.seed,
     )
     return subject, callbacks, settings
+
+
+def _subject(request: Request, runs: Path) -> Subject:
+    config, device = request.config, device_of(request.config)
+    if request.observer is not None:
+        return observer_subject(request.observer, config.model, config.seed, device)
+    if request.encoder is not None:
+        return encoder(request.encoder, request.weights, config.seed, device)
+    weights = config.evaluation.weights if request.has("evaluation.weights") else None
+    foreign = request.foreign
+    if foreign.architecture is None and request.has("model") and config.model.kind == "open_clip":
+        foreign = replace(foreign, architecture=config.model.name)
+    return found_subject(request.words, runs, weights, device, request.watch, foreign)
 
 
 def device_of(config: Config) -> torch.device:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.weights import Swap
+from clip_align.perception.observers import Observer
 
 
 @dataclass(frozen=True, order=True)
@@ -62,8 +63,8 @@ class Subject(Protocol):
     def members(self) -> tuple[list[Member], list[Unreadable]]:
         """What is there now, in the order of the axis, and the files that cannot be read."""
 
-    def load(self, member: Member) -> EvaluatedModel:
-        """The model with the weights of ``member``; the same object where only the weights differ.
+    def load(self, member: Member) -> EvaluatedModel | Observer:
+        """The model with the weights of ``member``, or a judge; the same object where only the weights differ.
 
         UserError for a file that is damaged or does not fit the model.
         """

@@ -233,14 +233,17 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
 
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["trian"]) == 2
-    assert capsys.readouterr().err == "trian: no such command; did you mean train? valid: train, completion, report\n"
+    assert (
+        capsys.readouterr().err
+        == "trian: no such command; did you mean train? valid: train, completion, evaluate, report\n"
+    )
     assert program.main(["verify", "a"]) == 2
-    assert capsys.readouterr().err == "verify: not in this release; there are: train, completion, report\n"
+    assert capsys.readouterr().err == "verify: not in this release; there are: train, completion, evaluate, report\n"
     assert program.main([]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("python -m clip_align <command>")
-    assert err.endswith("\nno command given; valid: train, completion, report\n")
+    assert err.endswith("\nno command given; valid: train, completion, evaluate, report\n")
     assert program.main(["--help"]) == 0
     assert "train" in capsys.readouterr().out
 

@@ -15,9 +15,10 @@ from clip_align.commands import evaluate, train
 from clip_align.errors import UserError
 
 TRAINING = [
-    "data.images=512", "data.batch_size=32", "trainer=cpu", "callbacks=[world,pairs_csv]", "trainer.max_steps=8",
+    "data=folder", "data.batch_size=8", "data.workers=0", "trainer=cpu", "callbacks=pairs_csv", "trainer.max_steps=8",
     "evaluation.every_n_steps=4", "evaluation.early_steps=[]", "evaluation.weights=[ema,raw]", "tracker=none",
-    "checkpoint.every_n_steps=4", "checkpoint.keep_last=9", "optimizer.warmup_steps=2", "name=mine",
+    "checkpoint.every_n_steps=4", "checkpoint.keep_last=9", "checkpoint.best=human/pairs_csv/srocc",
+    "optimizer.warmup_steps=2", "name=mine",
 ]  # fmt: skip
 
 
@@ -72,6 +73,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(folder / f"{reference}_{level}.png")
             rows.append(f"{reference}.png,{reference}_{level}.png,{5 - level + 0.1 * reference}")
     (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+    captions = [f"{path.name},a picture of noise number {n}" for n, path in enumerate(sorted(folder.glob("*.png")))]
+    (folder / "captions.csv").write_text("\n".join(["image,caption", *captions]) + "\n")
     return folder / "pairs.csv"
 
 
@@ -85,6 +88,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="session")
 def trained(places: list[str], pairs: Path) -> Path:
     """The folder of a run of 8 steps with checkpoints at 4 and 8, evaluated with an average and raw weights."""
-    done = command("train", *TRAINING, f"callbacks.pairs_csv.csv={pairs}", *places)
+    data = f"data.csv={pairs.with_name('captions.csv')}"
+    done = command("train", *TRAINING, data, f"callbacks.pairs_csv.csv={pairs}", *places)
     assert done.returncode == 0, done.stdout + done.stderr
     return Path(places[0].partition("=")[2]) / "mine"
