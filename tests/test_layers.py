@@ -34,6 +34,8 @@ ROOMS = (
     ("testing",),
     ("tracking",),
     ("training",),
+    ("series",),
+    ("api",),
     ("commands",),
     ("__main__",),
 )
@@ -131,9 +133,16 @@ def test_every_room_is_known() -> None:
 
 
 def test_package_inits_are_empty() -> None:
-    for path in PACKAGE.rglob("__init__.py"):
+    for path in PACKAGE.glob("*/**/__init__.py"):
         code = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if not isinstance(n, ast.Expr)]
         assert not code, f"{path} runs code: finding a callback imports its parents"
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    code = (
+        "import sys, clip_align; sys.exit(any(m.partition('.')[0] in {'torch', 'numpy', 'hydra'} for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
 
 
 def test_light_modules_do_not_pull_in_torch() -> None:
@@ -143,6 +152,7 @@ def test_light_modules_do_not_pull_in_torch() -> None:
         "record.record",
         "report.page",
         "report.figures",
+        "api",
         "__main__",
     )
     statements = "; ".join(f"import clip_align.{name}" for name in light)

@@ -62,7 +62,7 @@ def words(line: str) -> list[str]:
         found = list(commands())
     elif given[0] == "train":
         found = _of_train(last)
-    elif given[0] == "report":
+    elif given[0] in ("evaluate", "report"):
         runs = Path(PathsConfig().runs)
         found = sorted(path.name for path in runs.glob("*") if is_run(path) or any(map(is_run, path.glob("*"))))
     elif given[0] == "data":

@@ -163,9 +163,10 @@ def new_run(runs: str | Path, name: str | None, experiment: str) -> RunFolder:
     return folder
 
 
-def lock(run: RunFolder) -> int | None:
+def lock(run: RunFolder, shared: bool = False) -> int | None:
     """Hold a run's folder until the descriptor is closed, at the latest when this process ends, however it ends.
 
+    ``shared``: together with others that share it, as evaluations of one series do.
     BlockingIOError where another process holds it; None where the system or the file system has no locks.
     """
     try:
@@ -174,7 +175,7 @@ def lock(run: RunFolder) -> int | None:
         return None
     folder = os.open(run.path, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(folder, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         os.close(folder)
         if isinstance(error, BlockingIOError):  # another process has it; any other error: no locks here

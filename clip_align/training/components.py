@@ -93,7 +93,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
         lambda: build_callbacks(
             config.callbacks,
             # a function: held-out samples are listed for a callback that takes them
-            {"world": _world(config.data, config.callbacks, cache, notify), HELD_OUT: lambda: data.held_out},
+            {"world": held_out_world(config.data, config.callbacks, cache, notify), HELD_OUT: lambda: data.held_out},
         ),
     )
     for line in lines:
@@ -169,8 +169,17 @@ def tiny_words(model: ModelConfig, captions: Callable[[int], Iterable[str]]) -> 
     return list(WordTokenizer.from_captions(captions(MOST_CAPTIONS), model.vocabulary, 3).words)
 
 
-def _world(data: DataConfig, callbacks: Mapping[str, CallbackConfig], cache: Path, notify: Notify) -> Path | None:
-    """Held-out images of the world that is trained on; else of the default one, where a benchmark shows them."""
+def held_out_world(
+    data: DataConfig, callbacks: Mapping[str, CallbackConfig], cache: Path, notify: Notify
+) -> Path | None:
+    """Held-out images of the world that is trained on; else of the default one, where a benchmark shows them.
+
+    Args:
+        data: of the training.
+        callbacks: that are evaluated.
+        cache: folder that the images are rendered into.
+        notify: takes progress.
+    """
     settings = source(data).world  # rendered by now, where the data are the world
     shown = settings is not None or any("world" in callback.target for callback in callbacks.values())
     return ensure_held_out(cache, settings, progress=notify) if shown else None

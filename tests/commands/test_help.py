@@ -92,7 +92,7 @@ def test_cfg_prints_a_configuration_that_can_be_read_back(flag: list[str], capsy
 
 
 def test_commands_are_what_the_folder_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(command_names.commands()) == ["train", "completion", "data", "report"]
+    assert list(command_names.commands()) == ["train", "completion", "data", "evaluate", "report", "verify"]
     (tmp_path / "other.py").write_text('"""Not one."""\n')
     (tmp_path / "mine.py").write_text('SUMMARY = "do mine"\ndef main(arguments): return 0\n')
     monkeypatch.setattr(command_names, "FOLDER", tmp_path)
@@ -120,6 +120,7 @@ def test_completion_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "runs" / "mine" / "config.yaml").write_text("")
     monkeypatch.chdir(tmp_path)
     assert completion.words("clip-align report m") == ["mine"]
+    assert completion.words("clip-align evaluate m") == ["mine"]
 
 
 def test_the_script_completes_in_bash(capsys: pytest.CaptureFixture[str]) -> None:

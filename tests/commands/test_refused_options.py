@@ -15,6 +15,8 @@ from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, write_atomic
 from clip_align.tracking.wandb_mirror import mode
 
+COMMANDS = "train, completion, data, evaluate, report, verify"
+
 
 def refused(work: Callable[[], object]) -> list[tuple[str, str]]:
     """Key and line of each problem."""
@@ -53,12 +55,12 @@ def refused(work: Callable[[], object]) -> list[tuple[str, str]]:
             ],
         ),
         (
-            partial(program._dispatch, ["evaluate", "a"]),
-            [("evaluate", "evaluate: not in this release; there are: train, completion, data, report")],
+            partial(program._dispatch, ["sync", "a"]),
+            [("sync", f"sync: not in this release; there are: {COMMANDS}")],
         ),
         (
             partial(program._dispatch, ["reprt"]),
-            [("reprt", "reprt: no such command; did you mean report? valid: train, completion, data, report")],
+            [("reprt", f"reprt: no such command; did you mean report? valid: {COMMANDS}")],
         ),
     ],
 )

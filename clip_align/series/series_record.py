@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of a series: a run folder of its own, to which one or several processes append evaluations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from clip_align.errors import Problem, UserError
+from clip_align.record.lines import POSITION
+from clip_align.record.record import Mirror, Position, Record, read
+from clip_align.runs.folder import RunFolder, bad_name, lock, read_provenance, unusable
+
+KIND = "series"  # in the provenance: what tells the record of a series from that of a training
+OF_THE_CALL = ("every_n_steps", "batch_size", "name")  # options that change no value
+LEFT_OUT = ("time/evaluation_fraction",)  # evaluating is all that is done here
+
+
+def series_folder(runs: Path, name: str, output: Path | None) -> RunFolder:
+    """The folder of the record; nothing is made. UserError for a name that no folder can have.
+
+    Args:
+        runs: ``paths.runs``.
+        name: of the folder below it.
+        output: folder to use instead.
+    """
+    if output is None and (problem := bad_name(name)):
+        raise UserError(problem)
+    return RunFolder(runs / name if output is None else output)
+
+
+def check_folder(run: RunFolder, identity: Mapping[str, Any]) -> None:
+    """UserError where the folder holds something else than the record of this series.
+
+    Args:
+        run: of the record.
+        identity: what the record holds: subject, sets of weights, precision.
+    """
+    other = "choose another name=… or output=…"
+    if run.path.exists() and not run.path.is_dir():
+        raise UserError(Problem("name", f"{run.path} is a file; {other}"))
+    about = read_provenance(run)
+    before = about.get(KIND)
+    if not isinstance(before, dict):
+        if run.has_steps or about or run.config_yaml.exists():
+            raise UserError(Problem("name", f"{run.path} holds a run, and no record of a series; {other}"))
+        return
+    differ = [key for key, value in identity.items() if before.get(key) != value]
+    if differ:
+        key = differ[0]
+        what = f"{run.path} holds evaluations with {key} {before.get(key)}, not {identity[key]}; {other}"
+        raise UserError(Problem("name", what))
+
+
+def make_folder(run: RunFolder) -> int | None:
+    """Make the folder, and hold a lock on it that other evaluations share and a training does not get.
+
+    The lock ends with this process. UserError where the folder cannot be written.
+    """
+    if problem := unusable(run.path):
+        raise UserError(Problem("paths.runs", f"{run.path} cannot be used ({problem}); set paths.runs=… or output=…"))
+    try:
+        return lock(run, shared=True)
+    except BlockingIOError:
+        raise UserError(Problem("name", f"{run.path} is in use by a training; choose another name=…")) from None
+
+
+def done_keys(folder: Path) -> dict[int, set[str]]:
+    """The benchmarks, ``family/name``, that the record has at each step."""
+    return {
+        line["global_step"]: {"/".join(name.split("/")[:2]) for name in line if name.count("/") >= 2}
+        for line in read(folder).evaluations
+    }
+
+
+def check_options(folder: Path, described: Iterable[Mapping[str, Any]]) -> None:
+    """UserError for a benchmark that the record has with other options or in another version: one curve has one.
+
+    Args:
+        folder: of the record.
+        described: the fields of each benchmark's line (`evaluation.description.described`).
+    """
+    before = read(folder).benchmarks
+    problems = []
+    for about in described:
+        key = str(about["key"])
+        if key not in before:
+            continue
+        old = {"version": before[key]["version"], **before[key]["options"]}
+        new = {"version": about["version"], **about["options"]}
+        names = [name for name in {**old, **new} if name not in OF_THE_CALL]
+        differ = [name for name in names if not _same(_plain(old.get(name)), _plain(new.get(name)))]
+        if differ:
+            name = differ[0]
+            what = f"{new.get(name)!r}, and the record in {folder} has {old.get(name)!r}; choose another name=…"
+            problems.append(Problem(f"callbacks.{key.rpartition('/')[2]}.{name}", what, shown=f"{key}: {name}"))
+    if problems:
+        raise UserError(*problems)
+
+
+class SeriesRecord:
+    """A `RecordWriter` that completes what the record already has of a step, opened once all is prepared."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._record: Record | None = None
+
+    def open(self, mirrors: Sequence[Mirror]) -> Record:
+        """Open the record."""
+        self._record = Record(self.folder, mirrors)
+        return self._record
+
+    def append(self, kind: str, position: Position, fields: Mapping[str, Any]) -> None:
+        """Write one line; an evaluation with what an earlier one of the step has of other benchmarks."""
+        if kind == "evaluation":
+            same = [e for e in read(self.folder).evaluations if e["global_step"] == position.global_step]
+            kept = {k: v for line in same for k, v in line.items() if k not in ("kind", *POSITION)}
+            fields = {key: value for key, value in {**kept, **fields}.items() if key not in LEFT_OUT}
+        self._opened().append(kind, position, fields)
+
+    def write_items(
+        self,
+        key: str,
+        step: int,
+        ids: Sequence[str],
+        clusters: Mapping[str, ArrayLike],
+        conditions: Mapping[str, ArrayLike],
+        human: ArrayLike,
+        model: Mapping[str, ArrayLike],
+        every: int,
+    ) -> None:
+        """Write the items of one evaluation; arguments as for `Record.write_items`."""
+        self._opened().write_items(key, step, ids, clusters, conditions, human, model, every)
+
+    def items_differ(
+        self,
+        key: str,
+        ids: Sequence[str],
+        clusters: Mapping[str, ArrayLike],
+        conditions: Mapping[str, ArrayLike],
+        human: ArrayLike,
+    ) -> Path | None:
+        """The recorded items that differ from these; arguments as for `Record.items_differ`."""
+        return self._opened().items_differ(key, ids, clusters, conditions, human)
+
+    def _opened(self) -> Record:
+        if self._record is None:
+            raise RuntimeError("the record of this series is not open")
+        return self._record
+
+
+def _plain(value: Any) -> Any:
+    """As a record gives it back: lists for tuples, paths as texts."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Whether two values of an option are equal, or paths that end alike: a cache that has moved."""
+    if isinstance(old, str) and isinstance(new, str) and os.path.isabs(old) and os.path.isabs(new):
+        return Path(old).name == Path(new).name
+    return bool(old == new)
