@@ -46,9 +46,7 @@ WITHOUT_TORCH = {name for names in ROOMS[:6] for name in names} | {"metrics", "a
 MAY_IMPORT_TORCH = {"metrics/modules.py", "processes/ranks.py"}
 ONLY_IN = {
     "wandb": lambda module: module == "tracking/wandb.py",
-    "hydra": lambda module: (
-        module in ("settings/compose.py", "settings/placeholders.py") or module.startswith("commands/")
-    ),
+    "hydra": lambda module: module == "settings/compose.py" or module.startswith("commands/"),
     "pytorch_lightning": lambda module: module.split("/")[0] in {"callbacks", "testing", "training", "commands"},
 }
 

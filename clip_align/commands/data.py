@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from clip_align.config import PathsConfig, conf_dir
 from clip_align.errors import Problem, UserError, visible
 from clip_align.settings import yaml_keys
-from clip_align.settings.signatures import NotFoundError, assigns
+from clip_align.settings.signatures import assigns
 from clip_align.spelling import nearest
 
 if TYPE_CHECKING:
@@ -46,18 +46,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def benchmarks() -> list[str]:
     """Shipped benchmarks that read a download, by name; read from the sources, without importing them."""
-    return [name for name in yaml_keys.options("callbacks") if any(map(_downloads, _targets(name)))]
+    return [
+        name for name in yaml_keys.options("callbacks") if any(assigns(target, "download") for target in _targets(name))
+    ]
 
 
 def _targets(name: str) -> list[str]:
     return yaml_keys.targets(conf_dir() / "callbacks" / f"{name}.yaml")
-
-
-def _downloads(target: str) -> bool:
-    try:
-        return assigns(target, "download")
-    except NotFoundError:  # announced for a later release
-        return False
 
 
 def _refuse(names: Sequence[str], options: dict[str, str], known: Sequence[str]) -> None:

@@ -13,7 +13,6 @@ from clip_align.config import conf_dir
 from clip_align.errors import Problem, UserError
 from clip_align.settings import yaml_keys
 from clip_align.settings.compose import group_names, hydra, options
-from clip_align.settings.placeholders import placeholders
 from clip_align.spelling import nearest
 
 KEYS = (
@@ -34,7 +33,6 @@ KEYS = (
     ("--cfg", "print the configuration with the other arguments, and stop"),
     ("--version", "print the version"),
 )
-LATER = "its loader, and what to download, come with a later one; the name is kept for it"
 EXAMPLES = (
     "python train.py",
     "python train.py model=vit_b_32 data=webdataset data.shards='/data/{0000..0099}.tar' trainer.samples=1e8",
@@ -44,18 +42,16 @@ EXAMPLES = (
 
 
 def text() -> str:
-    """The help; a star marks default options, a dagger options that this release cannot run."""
+    """The help; a star marks default options."""
     lines = ["python train.py [--multirun] [group=option …] [key=value …]", "", "Groups (* = default):"]
     defaults = _defaults()
     with hydra() as loader:
         for group in group_names(loader):
             # by Hydra, so that options of installed packages are among them
             known = options(group, loader)
-            off = placeholders(group)
-            names = [f"{o}{'*' if o in defaults.get(group, ()) else ''}{'†' if o in off else ''}" for o in known]
+            names = [f"{option}{'*' if option in defaults.get(group, ()) else ''}" for option in known]
             # 13 columns for the longest group; lines of about 100 characters
             lines += textwrap.wrap(" ".join(names), 104, initial_indent=f"  {group:13}", subsequent_indent=" " * 15)
-    lines += [f"  † not in this release: {LATER}"] if any(placeholders(group) for group in yaml_keys.groups()) else []
     lines += ["", "Common keys:", *(f"  {key:36} {what}" for key, what in KEYS)]
     lines += ["", "Examples:", *(f"  {example}" for example in EXAMPLES)]
     lines += ["", f"Every key with its unit: the yaml files in {conf_dir()}"]
@@ -87,11 +83,9 @@ def of_group(name: str) -> str:
     if not option and (common := yaml_keys.common(group)):
         lines = [f"{group}: with every option" if group in yaml_keys.groups() else group, *_table(common)]
     chosen = [option] if option else yaml_keys.options(group) if group in yaml_keys.groups() else []
-    off = placeholders(group)
     for name in chosen:
         path = conf_dir() / group / f"{name}.yaml"
-        mark = [f"  († not in this release: {LATER})"] if name in off else []
-        lines += ["", f"{group}={name}", *mark, *_wrapped(yaml_keys.about(path), "  ")]
+        lines += ["", f"{group}={name}", *_wrapped(yaml_keys.about(path), "  ")]
         lines += _table(yaml_keys.keys(path, group))
     if group == "model":
         lines += ["", "model.name: these names of open_clip need no network"]

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clip_align.errors import Problem
-from clip_align.runs.provenance import versions
 from clip_align.settings import arguments
 from clip_align.settings.signatures import (
     BASE,
@@ -18,7 +17,6 @@ from clip_align.settings.signatures import (
     class_text,
     constructor,
 )
-from clip_align.source_code import NO_MODULE
 
 if TYPE_CHECKING:
     from clip_align.config import CallbackConfig
@@ -66,15 +64,6 @@ def takes(target: str, argument: str) -> bool:
         return False
 
 
-def not_in_this_release(target: str) -> bool:
-    """Whether a class of this package is announced, but its module does not exist yet."""
-    try:
-        constructor(target)
-    except NotFoundError as missing:
-        return target.startswith("clip_align.") and missing.why == NO_MODULE
-    return False
-
-
 def _checked(path: str, callback: CallbackConfig, errors: list[Problem]) -> CallbackConfig:
     parameters = _parameters(path, callback.target, errors)
     if parameters is None:
@@ -98,13 +87,8 @@ def _parameters(path: str, target: str, errors: list[Problem]) -> Mapping[str, P
     try:
         parameters = constructor(target)
     except NotFoundError as missing:
-        if not_in_this_release(target):  # announced in the yaml files, its module comes later
-            release = versions()["clip-align"] or "this version"
-            off = f"leave it out: ~callbacks.{path.removeprefix('callbacks.')}"
-            errors.append(Problem(path, f"its loader is not part of clip-align {release} yet; {off}", missing=True))
-        else:
-            what = f"{target}: {missing.why}; is its package installed in this environment?"
-            errors.append(Problem(f"{path}._target_", what))
+        what = f"{target}: {missing.why}; is its package installed in this environment?"
+        errors.append(Problem(f"{path}._target_", what))
         return None
     if parameters is None:
         errors.append(Problem(f"{path}._target_", f"{target} is not a perceptual callback, a subclass of {BASE}"))

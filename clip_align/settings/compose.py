@@ -34,7 +34,6 @@ from clip_align.errors import Problem, UserError
 from clip_align.kinds import SOURCES, TRACKERS
 from clip_align.settings import override_check
 from clip_align.settings.callback_check import takes
-from clip_align.settings.placeholders import Repository
 from clip_align.settings.quoting import as_text, numbers_as_text, quoted
 from clip_align.spelling import nearest, unknown_key
 from clip_align.structure import flat, join
@@ -141,9 +140,7 @@ def hydra() -> Iterator[ConfigLoader]:
     if not (schema.conf_dir() / f"{PRIMARY}.yaml").is_file():
         raise UserError(Problem("conf", f"no {PRIMARY}.yaml in {schema.conf_dir()}; install clip-align again"))
     with initialize_config_dir(str(schema.conf_dir()), job_name="clip_align", version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        loader.repository = Repository(loader.get_search_path())  # type: ignore[attr-defined]
-        yield loader
+        yield GlobalHydra.instance().config_loader()
 
 
 def parse(overrides: Iterable[str], errors: list[Problem], loader: ConfigLoader) -> list[Override]:

@@ -16,7 +16,6 @@ from clip_align.config import Config, conf_dir, from_plain
 from clip_align.errors import UserError
 from clip_align.settings import yaml_keys
 from clip_align.settings.load_config import load
-from clip_align.settings.placeholders import placeholders
 
 
 def reported(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
@@ -51,17 +50,6 @@ def test_help_of_one_option_a_group_without_options_and_something_else(capsys: p
 def test_help_of_the_model_lists_the_names_that_need_no_network() -> None:
     words = train_help.of_group("model").split()
     assert {"ViT-B-32", "RN50x4", "convnext_base"} <= set(words)
-
-
-def test_options_that_this_release_cannot_run_are_marked() -> None:
-    assert placeholders("callbacks") == {"cifar100", "cue_conflict"}
-    assert placeholders("experiment") == {"paper"}
-    assert placeholders("data") == set()
-    text = train_help.text()
-    assert {"cifar100†", "cue_conflict†", "tid2013"} <= set(text.split())
-    assert "main* paper† quick" in text
-    assert "† not in this release" in text
-    assert "callbacks=cifar100\n  († not in this release: " in train_help.of_group("callbacks")
 
 
 def test_keys_of_nested_yaml_and_of_the_whole_configuration(tmp_path: Path) -> None:

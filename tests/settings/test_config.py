@@ -22,7 +22,6 @@ from clip_align.training.default_intervals import evaluation_every
 from tests.settings.refusals import errors, options
 
 CALLBACKS = ("world", "world_cue_conflict", "world_noise", "tid2013_remade")
-LATER = ("cue_conflict", "cifar100")  # loaders of a later release
 
 
 def test_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
@@ -61,7 +60,7 @@ GROUPS = ("data", "loss", "model", "optimizer", "trainer", "evaluation", "tracke
 @pytest.mark.parametrize(
     "option",
     [f"{group}={option}" for group in (*GROUPS, "experiment") for option in options(group)]
-    + [f"callbacks={option}" for option in options("callbacks") if option not in LATER],
+    + [f"callbacks={option}" for option in options("callbacks")],
 )
 def test_every_shipped_yaml_composes_and_passes_the_checks(option: str) -> None:
     composed = load([option, *EXTRA.get(option, [])])
