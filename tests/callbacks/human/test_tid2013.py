@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import quality_trees
+import torch
 from numpy.typing import NDArray
 
 from clip_align.callbacks.human.tid2013 import SUBSETS, TID2013
 from clip_align.errors import UserError
+from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.observers import observed
 from clip_align.evaluation.scoring import BenchmarkResult
 from clip_align.metrics.correlation import srocc
 from clip_align.perception.observers import Measured
-from clip_align.testing.stubs import StubModel, evaluated, evaluated_model
+from clip_align.testing.stubs import StubModel, Words, evaluated, evaluated_model
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +158,43 @@ def test_protocols_are_presets_that_other_arguments_replace(tree: Path) -> None:
     assert options(protocol="visturing") == ("euclidean", "squash", ["projection", "all"], "class")
     own = options(protocol="visturing", layers=[3], view="resize_crop", distance="cosine")
     assert own == ("cosine", "resize_crop", [3], "class")
+
+
+def tower() -> EvaluatedModel:
+    """A transformer of two blocks on 16 patches and a class token."""
+    from open_clip.model import CLIP
+
+    vision = {"image_size": 16, "patch_size": 4, "layers": 2, "width": 32, "head_width": 16}
+    text = {"context_length": 4, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
+    torch.manual_seed(0)
+    return EvaluatedModel(CLIP(12, vision, text), 16, (0.5,) * 3, (0.25,) * 3, Words())
+
+
+def test_protocols_read_the_layers_that_they_stand_for(tree: Path, tmp_path: Path) -> None:
+    model = tower()
+    common: dict[str, Any] = {"subset": "simple", "references": 2}
+    every = {"layers": ["projection", "all"]}
+    same: dict[str, dict[str, Any]] = {
+        "clip_alignment": {"distance": "normalised_euclidean"},
+        "vit_alignment": {"distance": "cosine", "view": "resize_crop", **every},
+        "visturing": {"distance": "euclidean", "view": "squash", "tokens": "class", **every},
+    }
+    values = {}
+    for name, arguments in same.items():
+        fields = evaluated([TID2013(str(tree), protocol=name, **common)], model, tmp_path / name)
+        assert evaluated([TID2013(str(tree), **common, **arguments)], model, tmp_path / name) == fields
+        suffixes = [""] if name == "clip_alignment" else ["", "@layer_0", "@layer_1", "@layer_2"]
+        keys = [f"human/tid2013/srocc{suffix}" for suffix in suffixes]
+        parts = [key.removeprefix("human/tid2013/") for key in fields]
+        assert [part for part in parts if part.partition("@")[0] == "srocc" and "/" not in part] == [
+            f"srocc{suffix}" for suffix in suffixes
+        ]
+        values[name] = [fields[key] for key in keys]
+    assert all(isinstance(value, float) for value in [*values["clip_alignment"], *values["vit_alignment"]])
+    # below the first block the class token has seen nothing of the image
+    assert values["visturing"][1] is None
+    assert isinstance(values["visturing"][3], float)
+    assert values["visturing"][3] != values["vit_alignment"][3]
 
 
 def test_a_protocol_without_what_the_model_lacks_is_null_with_a_reason(tree: Path, tmp_path: Path) -> None:
