@@ -285,8 +285,10 @@ def _word(rise: Change, fall: Change, stretches: Sequence[Stretch]) -> Word:
         return "rose_then_fell"
     recovered = [f for f in falls if any(r.first > f.first and r.last > f.last for r in rises)]
     if fall.at_least == 0 and recovered:
-        before = any(r.first < f.first and r.last <= f.last for r in rises for f in recovered)
-        return "rose_fell_recovered" if before else "fell_recovered"
+        if any(r.first < f.first and r.last <= f.last for r in rises for f in recovered):
+            return "rose_fell_recovered"
+        if rise.at_least == 0:  # else a dip at the start of a rise: what is shown of the whole is the rise
+            return "fell_recovered"
     if rose and not (fell and rise.at_least == 0):
         return "rose"
     return "fell" if fell else "no_change_shown"

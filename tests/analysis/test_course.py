@@ -56,6 +56,16 @@ def test_rise_fall_and_recovery() -> None:
     assert (found.peak_from, found.peak_to) == (None, None)  # no fall to the end
 
 
+def test_a_dip_at_the_start_of_a_rise_is_a_rise() -> None:
+    truth = np.interp(np.arange(22), [0, 2, 4, 8, 21], [0.58, 0.53, 0.53, 0.66, 0.66])
+    found = course(_sum(truth, 0.0045, 0), STEPS)
+    assert found.stretches[0].direction == "fell"
+    assert {s.direction for s in found.stretches[1:]} == {"rose"}
+    assert found.rise is not None
+    assert found.rise.at_least > 0.03
+    assert found.word == "rose"
+
+
 def _sum(truth: np.ndarray, jitter: float, seed: int) -> ScoreCurve:
     generator = np.random.default_rng(seed)
     noise = jitter * generator.normal(size=(len(truth), 1)) * (np.arange(len(truth)) > 0)[:, None]
