@@ -82,5 +82,6 @@ def make_data(data: Path) -> None:
             rows.writerow([f"r{i // 3}.png", f"d{i}.png", i % 5 + i / 10])
     for make in (miniature_saliency.osie, miniature_saliency.mit1003, miniature_saliency.fixations_csv):
         make(data / make.__name__)
-    for make in (miniature_similarity.nights, miniature_similarity.bapps):
+    similarity = (miniature_similarity.nights, miniature_similarity.bapps, miniature_similarity.things)
+    for make in (*similarity, miniature_similarity.levels):
         make(data / make.__name__)
