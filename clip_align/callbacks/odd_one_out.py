@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,12 @@ class OddOneOut(PerceptualCallback):
         ties: what it counts that the pair which people left is nearest together with others: ``half`` (1/2 of two, 1/3
             of three), ``wrong`` or ``right``. Their number is recorded as ``ties``.
         base: arguments of `PerceptualCallback`.
+
+    ``context``: accuracy of others' models, by name, and where it is from; by the protocol named there.
     """
+
+    context: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    context_source: ClassVar[str] = ""
 
     def __init__(self, distance: DistanceName = "cosine", ties: Ties = "half", **base: Any) -> None:
         super().__init__(**base)
@@ -81,6 +87,8 @@ class OddOneOut(PerceptualCallback):
                 chance=1 / 3,
                 unit=f"{len(triplets):,} triplets{f' within their {by}' if several else ''}, jackknife, t",
                 axis=(0.2, 1.0),
+                context=self.context,
+                context_source=self.context_source,
                 role="headline",
                 higher_is_better=True,
                 by=by if several else None,

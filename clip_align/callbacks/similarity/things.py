@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,6 +40,18 @@ class Things(OddOneOut):
     stand_in: ClassVar[str] = "none"
     source: ClassVar[str] = "Hebart et al. 2020; osf.io/z2784"
     licence: ClassVar[str] = "CC-BY-4.0 (triplets); research use (images)"
+    context: ClassVar[Mapping[str, float]] = {
+        "OpenAI CLIP ViT-B/32": 0.5150,
+        "OpenAI CLIP ViT-B/16": 0.5058,
+        "OpenAI CLIP ViT-L/14": 0.4911,
+        "pixels": 0.345,
+        "SSIM": 0.344,
+        "LPIPS": 0.332,
+    }
+    context_source: ClassVar[str] = (
+        "Hernández-Cámara et al. 2024, printed results: 15,640 triplets of testset1, ties wrong, "
+        "normalised_euclidean of the projection"
+    )
     download: ClassVar[Download] = Download(
         name="THINGS odd-one-out",
         what="people's choices of the odd one of three objects, and an image of each of 1,854 objects",
