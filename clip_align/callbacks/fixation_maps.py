@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +90,9 @@ class FixationMaps(PerceptualCallback):
             layer, numbers of layers: maps of the places of a layer, or rollout up to that block.
     """
 
+    context: ClassVar[Mapping[str, float]] = MappingProxyType({})  # CC of others' models, by name
+    context_source: ClassVar[str] = ""
+
     def __init__(
         self,
         maps: Maps = "token_similarity",
@@ -124,7 +128,7 @@ class FixationMaps(PerceptualCallback):
             raise UserError(option_problem(self.key, where, f"{where}: no image has a fixation inside it"))
         self.sigma_px, self.outside = sigma_px, outside
         self.looked = self._looked(0)
-        self.scores = _scores(self.auc, len(self.looked), {})
+        self.scores = self._with_context(_scores(self.auc, len(self.looked), {}))
 
     def adapt(self, model: ModelInfo) -> str | None:
         """Choose the readers for the model's layers; baselines are of the parts of the images that it sees."""
@@ -141,8 +145,13 @@ class FixationMaps(PerceptualCallback):
         self.layers = tuple(n for layer in self.given_layers for n in (every if layer == "all" else [layer]))
         self.readers = {PROJECTION: _reader(self.maps, None), **{str(n): _reader(self.maps, n) for n in numbers}}
         self.looked = self._looked(model.image_size)
-        self.scores = _scores(self.auc, len(self.looked), self._without_a_model().baselines)
+        scores = _scores(self.auc, len(self.looked), self._without_a_model().baselines)
+        self.scores = self._with_context(scores)
         return None
+
+    def _with_context(self, scores: tuple[Score, ...]) -> tuple[Score, ...]:
+        first = replace(scores[0], context=self.context, context_source=self.context_source)
+        return (first, *scores[1:])
 
     @property
     def _other(self) -> str:

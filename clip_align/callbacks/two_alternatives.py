@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,7 +42,12 @@ class TwoAlternatives(PerceptualCallback):
             all pairs of the benchmark.
         ties: what two equal distances count: ``half``, ``wrong`` or ``right``. Their number is recorded as ``ties``.
         base: arguments of `PerceptualCallback`.
+
+    ``context``: agreement of others' models, by name, and where it is from; by the protocol named there.
     """
+
+    context: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    context_source: ClassVar[str] = ""
 
     def __init__(self, distance: DistanceName = "cosine", ties: Ties = "half", **base: Any) -> None:
         super().__init__(**base)
@@ -78,6 +84,8 @@ class TwoAlternatives(PerceptualCallback):
                 unit=f"{len(choices):,} triplets{f' within their {by}' if several else ''}, jackknife, t",
                 axis=(0.3, 1.0),
                 ceilings=ceilings,
+                context=self.context,
+                context_source=self.context_source,
                 role="headline",
                 higher_is_better=True,
                 by=by if several else None,

@@ -50,3 +50,34 @@ def bapps(root: Path) -> Path:
             people = ((number + place) % 6) / 5
             np.save(folder / "judge" / f"{number:06d}.npy", np.float32(people) if number % 2 else np.array([people]))
     return root
+
+
+def things(root: Path) -> Path:
+    """``testset1.txt`` with numbers, and a folder of images for each object; a file of macOS and the ``_01b`` files."""
+    for number in range(12):
+        folder = root / "images" / f"object_{number:02d}"
+        for part in ("01b", "02s", "03s"):
+            image(folder / f"object_{number:02d}_{part}.jpg")
+        (folder / "._object.jpg").write_bytes(b"\0")
+    (root / "images" / ".DS_Store").write_bytes(b"\0")
+    rng = np.random.default_rng(0)
+    lines = [" ".join(map(str, rng.choice(12, 3, replace=False))) for _ in range(30)]
+    (root / "testset1.txt").write_text("\r\n".join(lines) + "\r\n\r\n", encoding="utf-8")
+    return root
+
+
+def levels(root: Path) -> Path:
+    """Three csv, in which a triplet occurs for several people, and images in folders of their classes."""
+    rng = np.random.default_rng(1)
+    names = [f"n0144{c}_{i}.JPEG" for c in range(4) for i in range(3)]
+    for name in names:
+        image(root / "images" / name.partition("_")[0] / name)
+    for level in ("between_class", "class_border", "within_class"):
+        with (root / f"{level}.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["participant", "image1Path", "image2Path", "image3Path", "selected_image", "RT"])
+            for person in range(10):
+                three = [names[i] for i in rng.choice(len(names), 3, replace=False)]
+                chosen = three[person % 3]
+                rows.writerow([person, *three, f"images/{chosen}" if person % 2 else chosen, 1.5])
+    return root

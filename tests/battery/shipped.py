@@ -155,4 +155,6 @@ MADE: dict[str, Callable[[Path], object]] = {
     "fixations_csv": miniature_saliency.fixations_csv,
     "nights": miniature_similarity.nights,
     "bapps": miniature_similarity.bapps,
+    "things": miniature_similarity.things,
+    "levels": miniature_similarity.levels,
 }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from clip_align.callbacks.base import Download
@@ -36,6 +37,13 @@ class MIT1003(FixationMaps):
     stand_in: ClassVar[str] = "none"
     source: ClassVar[str] = "Judd et al., ICCV 2009"
     licence: ClassVar[str] = "none stated"
+    context: ClassVar[Mapping[str, float]] = {
+        "CLIP ViT-B/16 (LAION-2B), rollout to block 4": 0.212,
+        "CLIP ViT-B/16 (LAION-2B), rollout to block 12": 0.184,
+    }
+    context_source: ClassVar[str] = (
+        "CC printed in jmjaenlorites/vit-human-alignment-framework; maps and fixations cropped like the image"
+    )
     download: ClassVar[Download] = Download(
         name="MIT1003",
         what="1,003 photographs and where 15 people looked at them (ALLSTIMULI.zip and DATA.zip)",

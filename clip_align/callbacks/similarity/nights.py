@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -39,6 +40,18 @@ class Nights(TwoAlternatives):
     stand_in: ClassVar[str] = "none"
     source: ClassVar[str] = "Fu et al., NeurIPS 2023, arXiv 2306.09344"
     licence: ClassVar[str] = "MIT"
+    context: ClassVar[Mapping[str, float]] = {
+        "OpenAI CLIP ViT-B/32": 0.8391,
+        "OpenAI CLIP ViT-B/16": 0.8295,
+        "OpenAI CLIP ViT-L/14": 0.8133,
+        "pixels": 0.561,
+        "SSIM": 0.554,
+        "LPIPS": 0.681,
+    }
+    context_source: ClassVar[str] = (
+        "Hernández-Cámara et al. 2024, printed results: all 20,019 triplets, ties wrong, "
+        "normalised_euclidean of the projection"
+    )
     download: ClassVar[Download] = Download(
         name="NIGHTS",
         what="20,019 triplets of generated images and people's choices of the more similar one",

@@ -92,3 +92,10 @@ def test_what_is_wrong_is_one_line(root: Path) -> None:
     )
     path.write_text(text.splitlines()[0] + "\n", encoding="utf-8")
     assert refused() == f"similarity/nights: no choices in {root} that these options keep"
+
+
+def test_others_results_are_context_and_no_lines(root: Path) -> None:
+    (score,) = Nights(root=str(root)).scores
+    assert score.context["OpenAI CLIP ViT-B/32"] == 0.8391  # of 20,019 triplets
+    assert "ties wrong" in score.context_source
+    assert not score.baselines
