@@ -278,6 +278,7 @@ def test_an_outside_package_brings_a_callback(tmp_path: Path) -> None:
     assert code == 2
     assert err == [
         "callbacks=my_pairs: no such option; valid: cifar100, cue_conflict, edges, none, pairs_csv, silhouettes, "
-        "standard, tid2013, tid2013_remade, world, world_cue_conflict, world_noise; one of a package of your own is "
-        "there once the package, with its search-path plugin, is installed: pip install -e <its folder>"
+        "standard, tid2013, tid2013_remade, world, world_cue_conflict, world_frequency_conflict, world_noise, "
+        "world_patch_shuffle; one of a package of your own is there once the package, with its search-path plugin, is "
+        "installed: pip install -e <its folder>"
     ]

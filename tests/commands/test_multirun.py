@@ -99,7 +99,8 @@ def test_every_combination_is_checked_before_the_first_starts(tmp_path: Path, mo
     ]
     assert refused("callbacks=3,4", "name=a") == [
         f"callbacks={n}: no such option; valid: cifar100, cue_conflict, edges, none, pairs_csv, silhouettes, "
-        f"standard, tid2013, tid2013_remade, world, world_cue_conflict, world_noise; {OUTSIDE}" for n in (3, 4)
+        f"standard, tid2013, tid2013_remade, world, world_cue_conflict, world_frequency_conflict, "
+        f"world_noise, world_patch_shuffle; {OUTSIDE}" for n in (3, 4)
     ]  # fmt: skip
     (tmp_path / "runs" / "a" / "1").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "1" / "metrics.jsonl").write_text("{}\n")
