@@ -26,7 +26,7 @@ class KnownAnswer:
 
     name: what is measured, and of what. measured: by this code; NaN: undefined. expected: published, or derived by
     hand; None where nothing is known of it, as of a file that the user brings. tolerance: largest difference between
-    the two, in their unit; for a published number half of its last digit.
+    the two, in their unit; for a published number its last digit.
     """
 
     name: str

@@ -24,6 +24,7 @@ from clip_align.models.words import WordTokenizer
 from clip_align.perception.cue_conflict import CueImage
 from clip_align.perception.sixteen_classes import CATEGORIES, IMAGENET_INDICES
 from clip_align.perception.trials import read_folder
+from clip_align.settings.load_config import load
 
 CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()  # noqa: SIM905
 NEUTRAL = "style-transfer-512-nomask-experiment"
@@ -344,3 +345,11 @@ def test_damaged_images_are_one_line(tmp_path: Path) -> None:
 )
 def test_options_that_cannot_be_are_refused(clone: Path, options: dict[str, Any], what: str) -> None:
     assert what in refusal(str(clone), **options)
+
+
+def test_the_command_line_takes_words_and_one_folder_for_all_data() -> None:
+    typed = ["callbacks=[cue_conflict,edges]", "paths.data=/sets", "checkpoint.best=null"]
+    callbacks = load([*typed, "callbacks.cue_conflict.words={car: automobile, boat: ship}"]).callbacks
+    assert callbacks["cue_conflict"].arguments["words"] == {"car": "automobile", "boat": "ship"}
+    assert callbacks["cue_conflict"].arguments["root"] == "/sets/cue_conflict"
+    assert callbacks["edges"].arguments["root"] == "/sets/cue_conflict"
