@@ -110,7 +110,7 @@ def _high_pass(image: Image, sigma: float, generator: np.random.Generator) -> Im
 
 def _contrast(image: Image, factor: float, generator: np.random.Generator) -> Image:
     means = image.mean(axis=(0, 1), keepdims=True)  # of each channel
-    return (image - means) * factor + means
+    return np.asarray((image - means) * factor + means)
 
 
 CORRUPTIONS: Final[Mapping[CorruptionName, Corruption]] = {
