@@ -21,6 +21,8 @@ from clip_align.structure import key
 
 WeightNames = tuple[Literal["raw", "ema"], ...]  # sets of weights that an event encodes with
 CALLBACK = re.compile(r"[A-Za-z_]\w*")  # a name that is valid in an override
+HELD_OUT = "held_out_samples"  # constructor argument of callbacks that show samples which are never trained on
+HELD_OUT_DEFAULT = 1_000  # how many there are where a callback has that argument and data.held_out is not given
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class DataConfig:
     max_image_mb: int = key(64, low=1, high=2000)
     max_megapixels: float = key(64.0, above=0.0, high=178.0)  # Pillow refuses more
     max_caption_chars: int = key(2000, low=16)
-    held_out: int = key(0, low=0)  # 0: all are trained on
+    held_out: int = key(0, low=0)  # 0: none, or HELD_OUT_DEFAULT where a callback takes HELD_OUT
     memory_mb: int = key(512, low=0)  # 0: none are kept
     window_shards: int = key(16, low=1)
     noise_option: ClassVar[str | None] = None  # the option that is the sigma of noise in training images, on [0, 1]

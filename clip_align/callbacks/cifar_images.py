@@ -17,8 +17,7 @@ from clip_align.callbacks.prompt_templates import templates_of
 from clip_align.errors import Problem, UserError, option_problem
 from clip_align.perception import cifar
 from clip_align.perception.cifar import ArchiveError, ArchiveLayout, CifarSet
-from clip_align.perception.cifar_c import FILES, SEVERITIES, CifarCName, check_cifar_c, cifar_c_image
-from clip_align.perception.corruptions import CORRUPTIONS, CorruptionName
+from clip_align.perception.cifar_c import check_cifar_c, cifar_c_image
 from clip_align.structure import Range
 
 ClassNames = Literal["blanks", "underscores"]
@@ -43,16 +42,14 @@ class CifarImages(NoisyImages):
         class_names: ``blanks`` in prompts as in CLIP's own list, or ``underscores``, the archive's own names.
         images: the first so many of the test images; None: all.
         subset: accept files whose checksum is not the author's: a subset, another copy.
-        c_files: folder of CIFAR-10-C or CIFAR-100-C: its published images then replace those corrupted here, severities
-            1 to 5 in place of levels.
-        corruption: with ``c_files`` the name of one of its 19 files, else as in `NoisyImages`.
-        base: arguments of `NoisyImages`.
+        base: arguments of `NoisyImages`; its ``c_files`` is the folder of CIFAR-10-C or CIFAR-100-C.
     """
 
     human_data: ClassVar[str] = "none"
     stand_in: ClassVar[str] = "none"
     source: ClassVar[str] = f"Krizhevsky 2009, Learning multiple layers of features from tiny images; {SIGMAS}"
     licence: ClassVar[str] = "none stated; research use, cite"
+    has_published: ClassVar[bool] = True
     download: ClassVar[Download]
     layout: ClassVar[ArchiveLayout]
     published: ClassVar[Mapping[str, float]]
@@ -63,21 +60,17 @@ class CifarImages(NoisyImages):
         class_names: ClassNames = "blanks",
         images: Annotated[int | None, Range(low=1)] = None,
         subset: bool = False,
-        c_files: str | None = None,
-        corruption: CorruptionName | CifarCName = "gaussian_noise",
         **base: Any,
     ) -> None:
-        super().__init__(corruption="gaussian_noise", **base)
-        self.c_files = None if c_files is None else Path(c_files).expanduser()
-        self.file = self._file(corruption)
+        super().__init__(**base)
         # the packed archive is as good as the folder that the download's needed files are in
         found = cifar.find_archive(Path(root).expanduser(), self.layout)
         archive = found or self.download.folder(root, self.key)
         content = self._read(archive, subset)
         blank = " " if class_names == "blanks" else "_"
-        if self.c_files is not None and self.file is not None:
+        if self.c_files is not None:
             try:
-                check_cifar_c(self.c_files, self.file, content.labels)
+                check_cifar_c(self.c_files, self.corruption, content.labels)
             except ArchiveError as error:
                 raise UserError(self._problem("c_files", str(error))) from error
         self.total = len(content.labels)
@@ -100,45 +93,11 @@ class CifarImages(NoisyImages):
             templates_of("cifar", self.key),
         )
 
-    @property
-    def levels(self) -> Mapping[str, float]:
-        """The levels by their names in keys, mildest first; the severities of published files."""
-        if self.file is None:
-            return super().levels
-        return {str(severity): severity for severity in range(1, SEVERITIES + 1)}
-
-    def labelled_levels(self) -> tuple[Mapping[str, str], str]:
-        """Labels of the levels by name, and what labels call the changed images."""
-        if self.file is None:
-            return super().labelled_levels()
-        return {name: f"severity {name}" for name in self.levels}, self.file.replace("_", " ")
-
-    def changed(self, row: int, level: float, ident: str) -> Load:
-        """What makes a changed image."""
-        if self.file is None or self.c_files is None:
-            return super().changed(row, level, ident)
-        return partial(cifar_c_image, self.c_files, self.file, int(level), row, self.total)
-
-    def changed_id(self, row: int, name: str) -> str:
-        """Id of a changed image."""
-        if self.file is None:
-            return super().changed_id(row, name)
-        return f"{self.images.ids[row]}/c/{self.file}/{name}"
-
-    def _file(self, corruption: CorruptionName | CifarCName) -> CifarCName | None:
-        """The published file that is read; None where images are corrupted here."""
-        if self.c_files is not None:
-            named = next((name for name in FILES if name == corruption), None)
-            if named is None:
-                text = f"{corruption} is no file of {self.c_files}; give one of {', '.join(FILES)}"
-                raise UserError(self._problem("corruption", text))
-            return named
-        generated = next((name for name in CORRUPTIONS if name == corruption), None)
-        if generated is None:
-            text = f"{corruption} is read from published files only: give c_files=…, or one of {', '.join(CORRUPTIONS)}"
-            raise UserError(self._problem("corruption", text))
-        self.corruption = generated
-        return None
+    def published_image(self, row: int, severity: int) -> Load:
+        """What reads an image of CIFAR-C."""
+        if self.c_files is None:
+            raise ValueError("no c_files are given")
+        return partial(cifar_c_image, self.c_files, self.corruption, severity, row, self.total)
 
     def _read(self, archive: Path, subset: bool) -> CifarSet:
         try:

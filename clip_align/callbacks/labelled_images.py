@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,9 +16,18 @@ from clip_align.callbacks.base import Features, Items, ModelInfo, Score, Stimulu
 from clip_align.callbacks.known_classes import KnownClasses
 from clip_align.callbacks.noise_scores import CLEAN, limit_note, noise_scores
 from clip_align.callbacks.prompted_benchmark import PromptedBenchmark
+from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.stimulus import View
 from clip_align.evaluation.views import chosen_view, cut
-from clip_align.perception.corruptions import CORRUPTIONS, CorruptionName, Rounding, corrupted, hundredths
+from clip_align.perception.cifar_c import FILES, SEVERITIES, CorruptionFile
+from clip_align.perception.corruptions import (
+    CORRUPTIONS,
+    Corruption,
+    CorruptionName,
+    Rounding,
+    corrupted,
+    hundredths,
+)
 from clip_align.structure import Distinct, Range
 
 __all__ = ["LabelledImages", "LabelledSet", "NoisyImages", "Resolution", "changed_image"]
@@ -101,23 +111,38 @@ class NoisyImages(LabelledImages):
 
     Args:
         corruption: ``gaussian_noise``, ``uniform_noise`` (both by their standard deviation), ``gaussian_blur``,
-            ``low_pass``, ``high_pass`` (grey; by the filter's sigma in px) or ``contrast`` (by its factor).
+            ``low_pass``, ``high_pass`` (grey; by the filter's sigma in px) or ``contrast`` (by its factor); with
+            ``c_files`` the name of one of the 19 published ones.
         levels: of the corruption, whole hundredths; None: those published for images of this size.
         resolution: at which it is applied: ``native``, the image's own, or ``model``, that of the model's input.
         rounding: to 8 bits: ``truncate`` as in CIFAR-C's script, or ``round``.
+        c_files: folder with published corruptions of the same images, five severities each (CIFAR-C, ImageNet-C), which
+            then replace those made here; for benchmarks of which such files exist.
         base: arguments of `PerceptualCallback`.
     """
 
+    has_published: ClassVar[bool] = False  # whether published corruptions of the images exist (`published_image`)
+
     def __init__(
         self,
-        corruption: CorruptionName = "gaussian_noise",
+        corruption: CorruptionName | CorruptionFile = "gaussian_noise",
         levels: Annotated[Sequence[float] | None, Range(above=0, multiple=0.01), Distinct()] = None,
         resolution: Resolution = "native",
         rounding: Rounding = "truncate",
+        c_files: str | None = None,
         **base: Any,
     ) -> None:
         super().__init__(**base)
-        self.corruption: CorruptionName = corruption
+        self.c_files = None if c_files is None else Path(c_files).expanduser()
+        valid: Sequence[str] = tuple(CORRUPTIONS) if c_files is None else FILES
+        if corruption not in valid:
+            more = "" if c_files is not None else " (the others are read from published files: c_files=…)"
+            text = f"corruption: {corruption} is not one of {', '.join(valid)}{more}"
+            raise UserError(option_problem(self.key, "corruption", text))
+        if c_files is not None and not self.has_published:
+            text = "c_files: there are no published corruptions of these images; leave it out"
+            raise UserError(option_problem(self.key, "c_files", text))
+        self.corruption = corruption
         self.levels_given = None if levels is None else tuple(float(level) for level in levels)
         self.resolution, self.rounding = resolution, rounding
         self.size = 0  # of the model's input in px, from `adapt` on
@@ -128,9 +153,25 @@ class NoisyImages(LabelledImages):
         return super().adapt(model)
 
     @property
+    def generated(self) -> Corruption | None:
+        """The corruption that is made here; None where published files are read."""
+        return None if self.c_files is not None else CORRUPTIONS[self.corruption]
+
+    def published_image(self, row: int, severity: int) -> Load:
+        """What reads a published corruption; for benchmarks with ``has_published``.
+
+        Args:
+            row: number of the clean image.
+            severity: 1 to 5.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define published_image()")
+
+    @property
     def levels(self) -> Mapping[str, float]:
-        """The levels by their names in keys, mildest first."""
-        kind = CORRUPTIONS[self.corruption]
+        """The levels by their names in keys, mildest first; severities of published files."""
+        kind = self.generated
+        if kind is None:
+            return {str(severity): severity for severity in range(1, SEVERITIES + 1)}
         of_images = self.size if self.resolution == "model" or self.images.size is None else self.images.size
         chosen = self.levels_given or kind.levels(of_images)
         return {hundredths(level): level for level in sorted(chosen, reverse=not kind.rising)}
@@ -139,19 +180,21 @@ class NoisyImages(LabelledImages):
         """Accuracies clean and at each level, then the drops."""
         images, (labels, word) = self.images, self.labelled_levels()
         context = (images.context, images.context_source) if known.complete else ({}, "")
-        count = np.count_nonzero(known.among(images.labels))
+        count = int(np.count_nonzero(known.among(images.labels)))
         return tuple(noise_scores(labels, list(labels)[-1], known, count, context=context, word=word))
 
     def labelled_levels(self) -> tuple[Mapping[str, str], str]:
         """Labels of the levels by name, and what labels call the changed images."""
-        kind = CORRUPTIONS[self.corruption]
+        kind = self.generated
+        if kind is None:
+            return {name: f"severity {name}" for name in self.levels}, self.corruption.replace("_", " ")
         labels = {name: f"{kind.level} {level:.2f}".replace(" 0.", " .") for name, level in self.levels.items()}
         return labels, kind.word
 
     def stimuli(self) -> Iterator[Stimulus]:
         """The images, clean and once for each level."""
         yield from super().stimuli()
-        part = f"{self.images.part}/{self.corruption}"
+        part = f"{self.images.part}/{self.corruption}" + ("" if self.generated else "_c")
         for name, level in self.levels.items():
             for row in self.rows():
                 ident = self.changed_id(row, name)
@@ -167,8 +210,8 @@ class NoisyImages(LabelledImages):
         return Items(items.model, items.human, items.ids, None, items.conditions, limit_note(items, len(self.known)))
 
     def _view_of_changed(self) -> View | None:
-        # at the model's resolution they are cut before they are changed
-        return self.images.view if self.resolution == "native" else "native"
+        # at the model's resolution they are cut before they are changed; published files are as they are
+        return "native" if self.resolution == "model" and self.generated is not None else self.images.view
 
     def changed(self, row: int, level: float, ident: str) -> Load:
         """What makes a changed image.
@@ -179,6 +222,8 @@ class NoisyImages(LabelledImages):
             ident: id of the changed image, which seeds it.
         """
         images = self.images
+        if self.generated is None:
+            return self.published_image(row, int(level))
         cut_to = None
         if self.resolution == "model":
             cut_to = (chosen_view(self.view or images.view, self.size, None), self.size)
@@ -191,6 +236,8 @@ class NoisyImages(LabelledImages):
             row: number of the clean image.
             name: of the level.
         """
+        if self.generated is None:
+            return f"{self.images.ids[row]}/c/{self.corruption}/{name}"
         where = f"/{self.size}px" if self.resolution == "model" else ""
         ending = "/round" if self.rounding == "round" else ""
         return f"{self.images.ids[row]}/{self.corruption}/{name}{where}{ending}"
@@ -198,7 +245,7 @@ class NoisyImages(LabelledImages):
 
 def changed_image(
     load: Load,
-    corruption: CorruptionName,
+    corruption: str,
     level: float,
     seed: str,
     rounding: Rounding,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_align.commands.early_checks import place_problems
-from clip_align.config import CallbackConfig, CheckpointConfig, Config, DataConfig, ModelConfig
+from clip_align.config import HELD_OUT, CallbackConfig, CheckpointConfig, Config, DataConfig, ModelConfig
 from clip_align.data.worker_count import resolved_workers
 from clip_align.errors import Problem, UserError
 from clip_align.processes import torchrun
@@ -211,7 +211,6 @@ def _callbacks(
         missing: grows by what a callback does not find.
     """
     from clip_align.callbacks.build import build_callbacks
-    from clip_align.data.held_out import HELD_OUT
     from clip_align.data.sources.base import source
     from clip_align.data.world.shards import ensure_held_out, rendered
     from clip_align.evaluation.prepare import images_per_event, why_null

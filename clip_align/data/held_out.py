@@ -20,7 +20,6 @@ from clip_align.data.samples import Samples
 from clip_align.errors import Problem, UserError
 
 __all__ = [
-    "HELD_OUT",
     "HeldOutSample",
     "HeldOutSamples",
     "TrainedSamples",
@@ -28,8 +27,6 @@ __all__ = [
     "held_out_samples",
     "without",
 ]
-
-HELD_OUT = "held_out_samples"  # constructor argument of the callbacks that the samples are handed to
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from clip_align.perception.cifar import SIDE, ArchiveError
 
-__all__ = ["FILES", "SEVERITIES", "CifarCName", "check_cifar_c", "cifar_c_image"]
+__all__ = ["FILES", "SEVERITIES", "CorruptionFile", "check_cifar_c", "cifar_c_image"]
 
-CifarCName = Literal[
+CorruptionFile = Literal[
     "gaussian_noise",
     "shot_noise",
     "impulse_noise",
@@ -39,11 +39,11 @@ CifarCName = Literal[
     "spatter",
     "saturate",
 ]
-FILES: tuple[CifarCName, ...] = get_args(CifarCName)
+FILES: tuple[CorruptionFile, ...] = get_args(CorruptionFile)
 SEVERITIES = 5
 
 
-def check_cifar_c(folder: Path, corruption: CifarCName, labels: NDArray[np.int64]) -> None:
+def check_cifar_c(folder: Path, corruption: str, labels: NDArray[np.int64]) -> None:
     """ArchiveError, one line, unless the folder holds this corruption of the test images with these labels.
 
     Args:
@@ -60,7 +60,7 @@ def check_cifar_c(folder: Path, corruption: CifarCName, labels: NDArray[np.int64
         raise ArchiveError(f"{folder / 'labels.npy'} does not hold the labels of the clean images five times")
 
 
-def cifar_c_image(folder: Path, corruption: CifarCName, severity: int, row: int, count: int) -> NDArray[np.uint8]:
+def cifar_c_image(folder: Path, corruption: str, severity: int, row: int, count: int) -> NDArray[np.uint8]:
     """A corrupted test image uint8 [32, 32, 3].
 
     Args:

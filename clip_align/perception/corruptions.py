@@ -50,13 +50,13 @@ class Corruption:
 
 
 def corrupted(
-    image: NDArray[np.uint8], name: CorruptionName, level: float, seed: str, rounding: Rounding = "truncate"
+    image: NDArray[np.uint8], name: str, level: float, seed: str, rounding: Rounding = "truncate"
 ) -> NDArray[np.uint8]:
     """The corrupted image uint8 [H, W, 3].
 
     Args:
         image: uint8 [H, W, 3].
-        name: of the corruption.
+        name: of the corruption, in `CORRUPTIONS`.
         level: of the corruption, in its own unit.
         seed: text that seeds random numbers: equal texts, equal noise.
         rounding: ``truncate`` or ``round`` to 8 bits.
@@ -110,10 +110,10 @@ def _high_pass(image: Image, sigma: float, generator: np.random.Generator) -> Im
 
 def _contrast(image: Image, factor: float, generator: np.random.Generator) -> Image:
     means = image.mean(axis=(0, 1), keepdims=True)  # of each channel
-    return (image - means) * factor + means
+    return np.asarray((image - means) * factor + means)
 
 
-CORRUPTIONS: Final[Mapping[CorruptionName, Corruption]] = {
+CORRUPTIONS: Final[Mapping[str, Corruption]] = {
     "gaussian_noise": Corruption(
         _gaussian_noise,
         "sigma",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clip_align.config import Config, read
+from clip_align.config import HELD_OUT, HELD_OUT_DEFAULT, Config, read
 from clip_align.errors import Problem, UserError
 from clip_align.kinds import INTERVENTIONS, LOSSES
 from clip_align.settings import callback_check, kind_check
@@ -45,7 +45,19 @@ def load_with_problems(overrides: Sequence[str]) -> tuple[Config | None, list[Pr
             tracker=kind_check.checked_trackers(config.tracker, errors),
             callbacks=callback_check.checked(config.callbacks, errors),
         )
+        config = _with_held_out(config)
         errors += problems(config, [problem.key for problem in errors])
     # a key that was typed with an invalid value is not reported as missing too
     wrong = {problem.key for problem in errors if not problem.missing}
     return config, list(dict.fromkeys(p for p in errors if not (p.missing and p.key in wrong)))
+
+
+def _with_held_out(config: Config) -> Config:
+    """The configuration with samples held out where a callback needs them and no number is given.
+
+    A resumed run keeps its number: samples that it was trained on are not held out.
+    """
+    needed = any(callback_check.takes(callback.target, HELD_OUT) for callback in config.callbacks.values())
+    if config.data.held_out or config.resume is not None or not needed:
+        return config
+    return replace(config, data=replace(config.data, held_out=HELD_OUT_DEFAULT))

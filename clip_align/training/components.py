@@ -14,8 +14,7 @@ import torch
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.best_checkpoint import higher_is_better
 from clip_align.callbacks.build import build_callbacks
-from clip_align.config import CallbackConfig, CheckpointConfig, DataConfig, ModelConfig
-from clip_align.data.held_out import HELD_OUT
+from clip_align.config import HELD_OUT, CallbackConfig, CheckpointConfig, DataConfig, ModelConfig
 from clip_align.data.loader import Loader
 from clip_align.data.progress import Notify
 from clip_align.data.sampling_plan import Cursor

@@ -21,8 +21,8 @@ from vfm_files import vfm_hvs
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
-from clip_align.config import Config
-from clip_align.data.held_out import HELD_OUT, HeldOutSample, HeldOutSamples
+from clip_align.config import HELD_OUT, Config
+from clip_align.data.held_out import HeldOutSample, HeldOutSamples
 from clip_align.data.world.held_out import save_held_out
 from clip_align.perception.cifar import LAYOUTS
 from clip_align.settings.load_config import load

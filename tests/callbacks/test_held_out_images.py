@@ -130,3 +130,11 @@ def test_the_record_names_the_options_not_the_samples(samples: HeldOutSamples, t
     callback = HeldOut(candidates=C, held_out_samples=samples)
     assert callback.options["held_out_samples"] == "HeldOutSamples"
     assert callback.options["candidates"] == C
+
+
+def test_there_are_no_published_corruptions_of_held_out_images(samples: HeldOutSamples) -> None:
+    with pytest.raises(UserError) as caught:
+        noise_held_out.HeldOut(candidates=C, held_out_samples=samples, c_files="/a", corruption="fog")
+    assert caught.value.lines == (
+        "noise/held_out: c_files: there are no published corruptions of these images; leave it out",
+    )

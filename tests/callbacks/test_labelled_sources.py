@@ -221,3 +221,28 @@ def test_classes_that_differ_in_case_alone_have_no_table(tmp_path: Path) -> None
         (tmp_path / name).mkdir()
         Image.fromarray(random_image(name, 9, 9)).save(tmp_path / name / "a.png")
     assert Folder(root=str(tmp_path)).scores[0].by is None
+
+
+def test_imagenet_c_replaces_what_is_changed_here(photographs: Path, tmp_path: Path) -> None:
+    clean = sorted(p.relative_to(photographs) for p in photographs.rglob("*.*") if p.suffix not in (".txt", ".md"))
+    shown = [p for p in clean if not any(part.startswith(".") for part in p.parts)]
+    for severity in "12345":
+        for path in shown:
+            target = tmp_path / "fog" / severity / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (int(severity), 0, 0)).save(target, "PNG")
+    callback = noise_folder.Folder(root=str(photographs), c_files=str(tmp_path), corruption="fog", name="mine")
+    assert callback.adapt(ModelInfo(224, ("projection",), Words())) is None
+    stimuli = list(callback.stimuli())
+    assert len(stimuli) == 6 * 6
+    assert stimuli[-1].load()[0, 0].tolist() == [5, 0, 0]
+    assert stimuli[-1].view is None  # cut as the clean ones are
+    assert [s.name for s in callback.scores if s.role == "headline"] == ["corrected_drop_5"]
+    (tmp_path / "fog" / "3" / shown[0]).unlink()
+    assert lines(lambda: noise_folder.Folder(root=str(photographs), c_files=str(tmp_path), corruption="fog")) == (
+        f"noise/folder: c_files: no such file {tmp_path / 'fog' / '3' / shown[0]}; expected one for each image in "
+        f"{photographs}",
+    )
+    assert lines(lambda: noise_folder.Folder(shards="x", c_files=str(tmp_path), corruption="fog"))[0].startswith(
+        "noise/folder: no such shard: "
+    )

@@ -29,6 +29,19 @@ def test_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
     assert composed == Config()
 
 
+@pytest.mark.parametrize("data", [["data=webdataset", "data.shards=/a/x.tar"], ["data=folder", "data.csv=/a/x.csv"]])
+def test_on_anyones_images_the_default_callbacks_are_those_that_are_defined_there(data: list[str]) -> None:
+    composed = load(data)
+    assert sorted(composed.callbacks) == ["held_out", "held_out_noise", "tid2013_remade"]
+    assert composed.data.held_out == 1000
+    assert composed.checkpoint.best == "human/tid2013_remade/srocc"
+    assert load([*data, "data.held_out=50"]).data.held_out == 50
+    chosen = load([*data, "callbacks=[world]"])
+    assert (sorted(chosen.callbacks), chosen.data.held_out) == (["world"], 0)
+    assert load([*data, "callbacks=[]"]).data.held_out == 0
+    assert load(["callbacks=[held_out]"]).data.held_out == 1000  # on the world too
+
+
 def test_the_default_run_watches_the_four_standard_callbacks_often_enough_for_a_verdict() -> None:
     composed = load([])
     assert sorted(composed.callbacks) == sorted(CALLBACKS)
@@ -48,6 +61,7 @@ def test_weights_are_one_name_or_several_in_their_order(typed: str, weights: tup
 EXTRA = {
     "data=webdataset": ["data.shards=/a/x.tar"],
     "data=folder": ["data.csv=/a/x.csv"],
+    "callbacks=retrieval": ["callbacks.retrieval.shards=/a/x.tar"],
     "model=open_clip": ["model.name=ViT-S-32-alt"],
     "callbacks=pairs_csv": [f"callbacks.pairs_csv.csv={__file__}"],
     "experiment=paper": ["data.shards=/a/x.tar", "callbacks=[]", "checkpoint.best=null"],

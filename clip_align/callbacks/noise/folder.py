@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from clip_align.callbacks.labelled_images import NoisyImages, Resolution
+from clip_align.callbacks.labelled_images import Load, NoisyImages, Resolution
 from clip_align.callbacks.labelled_sources import LabelledSource, labelled_set, names_from
 from clip_align.callbacks.prompt_templates import templates_of
+from clip_align.errors import UserError, option_problem
+from clip_align.perception.image_files import read_rgb
 from clip_align.structure import Range
 
 
@@ -17,7 +21,8 @@ class Folder(NoisyImages):
 
     Accuracies and drops as in ``noise/cifar100``: the headline is the corrected drop (c - n)/(c - 1/K) at the largest
     sigma. Noise is added at the model's resolution, after the image was cut to it: at 224 px the order of
-    ImageNet-C's script but for the JPEG coding that it ends with. No human data.
+    ImageNet-C's script but for the JPEG coding that it ends with. With ``c_files`` ImageNet-C's own files replace them:
+    ``<corruption>/<severity 1-5>/<class>/<file>``, for every image in ``root``. No human data.
 
     Args:
         root, csv, shards, class_field, names, templates, images_per_class: as in ``zero_shot/folder``.
@@ -31,6 +36,7 @@ class Folder(NoisyImages):
     stand_in: ClassVar[str] = "none"
     source: ClassVar[str] = "the images named in the options; sigmas: Hendrycks & Dietterich 2019, arXiv 1903.12261"
     licence: ClassVar[str] = "the user's own"
+    has_published: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -47,3 +53,28 @@ class Folder(NoisyImages):
         super().__init__(resolution=resolution, **base)
         source = LabelledSource(root, csv, shards, class_field, names_from(names), images_per_class)
         self.use(labelled_set(source, self.key), templates_of(templates, self.key))
+        self.top = None if root is None or csv is not None else Path(root).expanduser()
+        if self.c_files is not None:
+            self._check_files(self.c_files)
+
+    def published_image(self, row: int, severity: int) -> Load:
+        """What reads an image of ImageNet-C."""
+        if self.c_files is None or self.top is None:
+            raise ValueError("no c_files are given")
+        return partial(read_rgb, self.c_files / self.corruption / str(severity) / self._below_top(row))
+
+    def _check_files(self, c_files: Path) -> None:
+        if self.top is None:
+            text = "c_files: needs root=…, the folder of the clean images, and no csv or shards"
+            raise UserError(option_problem(self.key, "c_files", text))
+        for severity in self.levels:
+            folder = c_files / self.corruption / severity
+            missing = [p for p in map(self._below_top, range(len(self.images.ids))) if not (folder / p).is_file()]
+            if missing:
+                more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+                text = f"c_files: no such file {folder / missing[0]}{more}; expected one for each image in {self.top}"
+                raise UserError(option_problem(self.key, "c_files", text))
+
+    def _below_top(self, row: int) -> str:
+        """Path of an image below ``root``: its id without the two names that these begin with."""
+        return self.images.ids[row].split("/", 2)[2]

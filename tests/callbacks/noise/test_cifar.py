@@ -260,7 +260,7 @@ def test_published_files_replace_what_is_changed_here(ten: Path, tmp_path: Path)
     assert names["corrected_drop_5"].role == "headline"
     assert names["corrected_drop_5"].label == "corrected, fog, severity 5"
     assert lines(lambda: CIFAR10(root=str(ten), subset=True, c_files=str(folder), corruption="low_pass"))[0].startswith(
-        f"noise/cifar10: low_pass is no file of {folder}; give one of gaussian_noise, shot_noise, "
+        "noise/cifar10: corruption: low_pass is not one of gaussian_noise, shot_noise, "
     )
 
 
@@ -273,6 +273,6 @@ def test_published_files_that_do_not_fit_are_one_line(ten: Path, tmp_path: Path)
     absent = lines(lambda: CIFAR10(root=str(ten), subset=True, c_files=str(folder), corruption="frost"))
     assert absent[0].startswith(f"noise/cifar10: {folder}/frost.npy cannot be read: ")
     assert lines(lambda: CIFAR10(root=str(ten), subset=True, corruption="frost")) == (
-        "noise/cifar10: frost is read from published files only: give c_files=…, or one of gaussian_noise, "
-        "uniform_noise, gaussian_blur, low_pass, high_pass, contrast",
+        "noise/cifar10: corruption: frost is not one of gaussian_noise, uniform_noise, gaussian_blur, low_pass, "
+        "high_pass, contrast (the others are read from published files: c_files=…)",
     )
