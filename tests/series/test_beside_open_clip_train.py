@@ -20,7 +20,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest import command, lines, numbers
+from series_runs import command, lines, numbers
 
 TINY = {
     "embed_dim": 16,

@@ -16,7 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest import TRAINING, command, lines, numbers
+from series_runs import TRAINING, command, lines, numbers
 
 import clip_align as ca
 from clip_align.record.record import Position, Record, read
