@@ -41,9 +41,11 @@ class FunctionEncoder(nn.Module):
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], device: str) -> None:
         super().__init__()
+        parameters = function.parameters() if isinstance(function, nn.Module) else iter(())
+        dtype = next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
+        # device and precision of a model are those of its parameters: this is the first of them
+        self.place = nn.Parameter(torch.zeros((), device=device, dtype=dtype), requires_grad=False)
         self._function = function
-        # device and precision of a model are those of its parameters
-        self.place = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """Embeddings [N, D] of images [N, 3, S, S]."""

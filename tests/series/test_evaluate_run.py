@@ -6,7 +6,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest import command, lines, numbers
+from series_runs import TRAINING, command, lines, numbers
 
+import clip_align as ca
 from clip_align.record.record import Position, Record, read
+from clip_align.record.tidy import Tidy
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +141,24 @@ def test_mistakes_are_one_line_each(trained: Path, places: list[str]) -> None:
     assert taken.stderr.splitlines() == [
         f"name: {trained} holds a run, and no record of a series; choose another name=… or output=…"
     ]
+
+
+def test_training_from_python_in_a_thread(pairs: Path, places: list[str]) -> None:
+    data = [f"data.csv={pairs.with_name('captions.csv')}", f"callbacks.pairs_csv.csv={pairs}"]
+    given = [word for word in TRAINING if not word.startswith("name=")]
+    found: list[Tidy] = []
+    before = signal.getsignal(signal.SIGTERM)
+    # a notebook's cell may run in any thread: handlers of signals belong to the main one
+    thread = threading.Thread(target=lambda: found.append(ca.train([*given, *data, *places], name="python")))
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert [row["step"] for row in found[0].scores if row["key"] == "human/pairs_csv/srocc"] == [0, 4, 8]
+    assert found[0].training[-1]["train/loss"] > 0
+    assert {row["key"] for row in found[0].benchmarks} == {"human/pairs_csv"}
+    again = ca.read("python", places[0].partition("=")[2])
+    assert again.scores == found[0].scores
+    assert {row["weights"] for row in again.scores} == {"ema", "raw"}
 
 
 def test_no_code_in_a_checkpoint_runs(tmp_path: Path, places: list[str]) -> None:

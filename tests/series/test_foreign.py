@@ -20,7 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest import command, numbers
+from series_runs import command, numbers
 
 import clip_align as ca
 from clip_align.callbacks.human.pairs_csv import PairsCsv
