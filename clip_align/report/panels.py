@@ -32,6 +32,7 @@ TITLES = {  # in the order of the panels; others follow under their own names
     "human": "Human alignment",
     "texture": "Texture bias",
     "noise": "Accuracy lost to noise",
+    "psychophysics": "Thresholds of contrast and color",
     "similarity": "Similarity judgements",
     "saliency": "Saliency",
 }

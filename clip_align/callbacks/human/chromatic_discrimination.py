@@ -16,6 +16,7 @@ from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCall
 from clip_align.callbacks.sensitivity_scores import lengths
 from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.observers import baselines_by_score
+from clip_align.evaluation.score import Panel
 from clip_align.metrics import correlation
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.perception import macadam
@@ -57,6 +58,7 @@ class ChromaticDiscrimination(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
+    panel: ClassVar[Panel | None] = "psychophysics"  # its own: opinions of images are another matter
     version: ClassVar[int] = 1
     full_precision = True  # displacements are some thousandths
     human_data: ClassVar[str] = "MacAdam's ellipses of color matches, observer PGN"

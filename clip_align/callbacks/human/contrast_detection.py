@@ -15,6 +15,7 @@ from clip_align.analysis.jackknife import jackknife
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
 from clip_align.callbacks.sensitivity_scores import lengths
 from clip_align.evaluation.observers import baselines_by_score
+from clip_align.evaluation.score import Panel
 from clip_align.metrics.correlation import srocc, why_undefined
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.perception.castle_csf import achromatic_sensitivity
@@ -59,6 +60,7 @@ class ContrastDetection(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
+    panel: ClassVar[Panel | None] = "psychophysics"  # its own: opinions of images are another matter
     version: ClassVar[int] = 1
     full_precision = True  # gratings at half the threshold are faint
     human_data: ClassVar[str] = "none measured here: contrast thresholds by castleCSF, fitted to published ones"

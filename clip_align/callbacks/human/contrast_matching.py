@@ -16,6 +16,7 @@ from clip_align.analysis.jackknife import jackknife
 from clip_align.callbacks.base import Download, Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
 from clip_align.callbacks.sensitivity_scores import lengths
 from clip_align.evaluation.observers import baselines_by_score
+from clip_align.evaluation.score import Panel
 from clip_align.metrics.correlation import why_undefined
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.perception.color_spaces import ColorDistance
@@ -57,6 +58,7 @@ class ContrastMatching(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
+    panel: ClassVar[Panel | None] = "psychophysics"  # its own: opinions of images are another matter
     version: ClassVar[int] = 1
     full_precision = True  # the lowest contrasts are not visible
     human_data: ClassVar[str] = "matched contrasts of gratings, digitized from published figures"

@@ -16,6 +16,7 @@ from clip_align.callbacks.pair_scores import others
 from clip_align.callbacks.sensitivity_scores import crossed_with_observers, lengths, observer_ceiling
 from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.observers import baselines_by_score
+from clip_align.evaluation.score import Panel
 from clip_align.metrics import correlation
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import t95
@@ -73,6 +74,7 @@ class ContrastSensitivity(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
+    panel: ClassVar[Panel | None] = "psychophysics"  # its own: opinions of images are another matter
     version: ClassVar[int] = 1
     full_precision = True  # low contrasts move embeddings by less than half precision resolves
     human_data: ClassVar[str] = "contrast thresholds of ModelFest (16 observers) and ColorFest (3 observers)"

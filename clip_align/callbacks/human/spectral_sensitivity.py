@@ -12,6 +12,7 @@ from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCall
 from clip_align.callbacks.pair_scores import others, over_items
 from clip_align.callbacks.sensitivity_scores import lengths
 from clip_align.evaluation.observers import baselines_by_score
+from clip_align.evaluation.score import Panel
 from clip_align.metrics import correlation
 from clip_align.perception.color_spaces import ColorDistance
 from clip_align.perception.distances import DistanceName
@@ -46,6 +47,7 @@ class SpectralSensitivity(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
+    panel: ClassVar[Panel | None] = "psychophysics"  # its own: opinions of images are another matter
     version: ClassVar[int] = 1
     full_precision = True  # patches at the ends of the spectrum are hardly different from the field
     human_data: ClassVar[str] = "luminous efficiency V(lambda) of the Judd-Vos modified observer"
