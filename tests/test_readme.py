@@ -59,6 +59,20 @@ def test_commands_name_keys_that_exist(arguments: list[str]) -> None:
     load([a.replace("seed=1,2,3", "seed=1") for a in overrides])
 
 
+def test_commands_beside_training_exist() -> None:
+    from clip_align.commands.command_names import commands
+
+    lines = [shlex.split(line, comments=True) for text in blocks("bash") for line in text.splitlines()]
+    named = {line[3] for line in lines if line[:3] == ["python", "-m", "clip_align"]}
+    assert {"data", "evaluate", "report", "verify"} <= named <= set(commands())
+
+
+def test_the_python_interface_is_named_as_it_is() -> None:
+    import clip_align as ca
+
+    assert set(re.findall(r"\bca\.(\w+)", block("python", "import clip_align as ca"))) == set(ca.__all__)
+
+
 def outside_package(folder: Path) -> None:
     """The package that the README describes, as files."""
     package, plugin = folder / "my_package", folder / "hydra_plugins" / "my_package_plugin"

@@ -65,10 +65,16 @@ def test_container_steps_are_the_makefiles() -> None:
 
 
 def test_one_benchmark_is_one_module_and_one_yaml() -> None:
-    families = [p for p in (ROOT / "clip_align" / "callbacks").iterdir() if p.is_dir() and p.name != "__pycache__"]
-    modules = {p.stem for family in families for p in family.glob("*.py") if p.stem != "__init__"}
-    yamls = (ROOT / "conf" / "callbacks").glob("*.yaml")
-    assert modules == {path.stem for path in yamls if "_target_" in path.read_text(encoding="utf-8")}
+    folder = ROOT / "clip_align" / "callbacks"
+    modules = [f"{p.parent.name}.{p.stem}" for p in folder.glob("*/*.py") if p.stem != "__init__"]
+    yamls = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in ROOT.glob("conf/callbacks/*.yaml")}
+    given = {stem: text[stem] for stem, text in yamls.items() if text and "_target_" in text.get(stem, {})}
+    targets = {stem: keys["_target_"].split(".")[-3:-1] for stem, keys in given.items()}
+    assert sorted(modules) == sorted(".".join(target) for target in targets.values())
+    # two families may have a benchmark of one name: the yaml of one of them has the family in its own
+    named = {stem: given[stem].get("name", stem) for stem in given}
+    assert named == {stem: module for stem, (_, module) in targets.items()}
+    assert {stem for stem, (family, module) in targets.items() if stem not in (module, f"{module}_{family}")} == set()
 
 
 def test_what_git_ignores_stays_out_of_the_container_too() -> None:
