@@ -23,7 +23,7 @@ from clip_align.perception.luminance import luminance
 
 Image = NDArray[Any]  # [H, W, 3], uint8, or float32 in [0, 1]
 Measure = Callable[[Image, Image], float]
-EQUAL_DB = 100.0  # PSNR of equal images: one value of 154,000 that is a grey level off has less
+EQUAL_DB = 100.0  # of equal images, and of those with less than one value of 154,000 a level off
 
 
 @dataclass(frozen=True, eq=False)

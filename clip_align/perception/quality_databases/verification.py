@@ -20,7 +20,7 @@ from clip_align.known_answer import KnownAnswer, count
 from clip_align.metrics.correlation import krocc, srocc
 from clip_align.perception.download import Download
 from clip_align.perception.image_files import read_rgb
-from clip_align.perception.observers import EQUAL_DB, LEVEL_ALONE, PSNR, Labels, PairSet
+from clip_align.perception.observers import LEVEL_ALONE, PSNR, Labels, PairSet
 from clip_align.perception.rated_pairs import RatedPair, damaged
 
 __all__ = ["Known", "opinion_rows", "psnr_rows", "verified"]
@@ -101,18 +101,19 @@ def psnr_rows(pairs: Sequence[RatedPair], known: Known) -> Iterator[KnownAnswer]
         height, width = known.sides
         name = f"images of {width} x {height} px, references among them"
         yield count(name, images.sizes[known.sides], known.images + known.references)
-    yield KnownAnswer("pairs that are equal to the pixel", int(np.count_nonzero(values == EQUAL_DB)), None)
+    yield KnownAnswer("pairs that are equal to the pixel", images.equal, None)
     for name, (label, statistic) in STATISTICS.items():
         yield KnownAnswer(f"PSNR (RGB): {label}", statistic(values, human), known.psnr[name], DIGITS)
 
 
 @dataclass
 class _Images:
-    """Decodes pairs in their order, and counts the sizes of the files, each once."""
+    """Decodes pairs in their order, and counts the sizes of the files, each once, and the equal pairs."""
 
     pairs: Sequence[RatedPair]
     key: str
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    equal: int = 0  # pairs, to the pixel
 
     def each(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         """Reference and distorted image of each pair; UserError where they cannot be compared."""
@@ -130,6 +131,7 @@ class _Images:
                 what = f"{pair.distorted} has {shapes[0]}, its reference {pair.reference.name} {shapes[1]}"
                 raise damaged(self.key, f"{what}; unpack the database again")
             self.sizes[distorted.shape[:2]] += 1
+            self.equal += np.array_equal(reference, distorted)
             yield reference, distorted
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
