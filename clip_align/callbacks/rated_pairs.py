@@ -29,7 +29,7 @@ from clip_align.perception.observers import LEVEL_ALONE, ConditionAlone, Labels,
 from clip_align.perception.rated_pairs import RatedPair
 from clip_align.structure import Range
 
-__all__ = ["PROTOCOLS", "Protocol", "ProtocolName", "RatedPairs"]
+__all__ = ["PROTOCOLS", "Protocol", "ProtocolName", "RatedPairs", "of_psnr"]
 
 ProtocolName = Literal["clip_alignment", "vit_alignment", "visturing"]
 Numbers = Mapping[str, Mapping[str, float]]  # by score and label
@@ -157,6 +157,11 @@ class RatedPairs(PerceptualCallback):
 
     def _id(self, path: Path) -> str:
         return f"{self.database}/{path.relative_to(self.folder).as_posix().lower()}"
+
+
+def of_psnr(known: Mapping[str, float]) -> Mapping[str, Mapping[str, float]]:
+    """Published scores of PSNR over RGB, by score, as `RatedPairs.published` has them."""
+    return {score: {"PSNR (RGB)": value} for score, value in known.items()}
 
 
 def _columns(pairs: Sequence[RatedPair]) -> dict[str, NDArray[Any]]:

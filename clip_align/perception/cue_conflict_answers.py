@@ -85,12 +85,9 @@ SHAPES: Mapping[str, tuple[str, int, float, Mapping[str, tuple[float, float]]]] 
 
 def known_answers(root: Path) -> Iterator[KnownAnswer]:
     """Geirhos et al. 2019: images, people, networks, edges, silhouettes."""
-    missing = CUE_CONFLICT.missing(root)
-    if missing:
-        what = f"{root} is not the data set: it lacks {', '.join(missing[:3])}, …; it is at {CUE_CONFLICT.address}"
-        raise UserError(Problem("root", what))
+    folder = CUE_CONFLICT.verified_folder(root)
     try:
-        images = conflict_images(Path(CUE_CONFLICT.folder(str(root), "texture/cue_conflict")))
+        images = conflict_images(folder)
         yield from _of_images(images)
         if (root / "raw-data").is_dir():
             yield from _of_conflict_trials(root / "raw-data", images)

@@ -66,6 +66,14 @@ class Download:
         found = option_problem(benchmark, "root", text)
         raise UserError(Problem(found.key, found.text, missing=True, shown=found.shown))
 
+    def verified_folder(self, root: Path) -> Path:
+        """As `folder`, for a command with a ``root=`` of its own; UserError names what is missing, and the address."""
+        missing = self.missing(root)
+        if missing:
+            what = f"{root} is not the data set: it lacks {', '.join(missing[:NAMED])}, …; it is at {self.address}"
+            raise UserError(Problem("root", what))
+        return self.folder(str(root), self.name)
+
     def _missing(self, folder: Path) -> list[str]:
         return [pattern for pattern in self.needed if not _matches(folder, pattern.split("/"))]
 

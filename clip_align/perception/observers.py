@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from clip_align.perception.luminance import luminance
 
 Image = NDArray[Any]  # [H, W, 3], uint8, or float32 in [0, 1]
 Measure = Callable[[Image, Image], float]
+EQUAL_DB = 100.0  # of equal images, and of those with less than one value of 154,000 a level off
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +181,12 @@ def _smooth(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(ndimage.gaussian_filter(plane, 1.5, radius=radius)[radius:-radius, radius:-radius])
 
 
-PSNR = OfImages(psnr.psnr, similarity=True)
-PSNR_LUMINANCE = OfImages(psnr_luminance, similarity=True)
+def _at_most(measure: Measure, a: Image, b: Image) -> float:
+    return min(EQUAL_DB, measure(a, b))
+
+
+# bounded: a correlation with infinite values is undefined, and databases hold pairs that are equal to the pixel
+PSNR = OfImages(partial(_at_most, psnr.psnr), similarity=True)
+PSNR_LUMINANCE = OfImages(partial(_at_most, psnr_luminance), similarity=True)
 SSIM = OfImages(ssim, similarity=True)
 LEVEL_ALONE = ColumnAlone("level")

@@ -19,14 +19,18 @@ from clip_align.metrics.correlation import srocc
 from clip_align.perception import tid2013_remade
 from clip_align.perception.baselines import baselines, observers, ssim, table
 from clip_align.perception.observers import (
+    EQUAL_DB,
     LEVEL_ALONE,
     PSNR,
+    PSNR_LUMINANCE,
     SSIM,
     ColumnAlone,
     ConditionAlone,
+    Labels,
     Measured,
     Observer,
     OfImages,
+    PairSet,
     others_mean,
 )
 from clip_align.perception.psnr import psnr
@@ -48,6 +52,20 @@ def test_the_observer_compares_the_images_of_each_pair() -> None:
     assert found.items is not None
     assert found.items.model["value"].tolist() == pytest.approx(expected)
     assert found.estimates["srocc"].value == pytest.approx(srocc(np.array(expected), np.arange(8.0)))
+
+
+@pytest.mark.parametrize("observer", [PSNR, PSNR_LUMINANCE])
+def test_psnr_of_equal_images_is_bounded(observer: Observer) -> None:
+    """Infinite values would leave a correlation undefined: databases hold pairs that are equal to the pixel."""
+    image = random_image("a", 384, 512)
+    nearly = image.copy()
+    nearly[0, 0] ^= 1  # one pixel of 196,608, by one level
+    far = random_image("b", 384, 512)
+    images = [(image, image), (image, nearly), (image, far)]
+    values = -observer.distances(PairSet(3, lambda: iter(images), lambda: Labels({}, np.arange(3.0))))
+    assert np.isfinite(values).all()
+    assert values[0] == EQUAL_DB >= values[1] > values[2]
+    assert srocc(values, [3, 2, 1]) > 0.8
 
 
 def test_an_observer_that_sees_nothing_is_undefined() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.rated_pairs import RatedPairs
+from clip_align.callbacks.rated_pairs import RatedPairs, of_psnr
 from clip_align.perception.quality_databases import csiq
 
 
@@ -25,22 +25,10 @@ class CSIQ(RatedPairs):
     version: ClassVar[int] = 1
     database: ClassVar[str] = "csiq"
     human_data: ClassVar[str] = "DMOS of 35 observers, from displacements on four monitors (5,000 ratings)"
-    source: ClassVar[str] = "Larson and Chandler, J. Electronic Imaging 19 (2010) 011006"
+    download: ClassVar[Download] = csiq.CSIQ
+    source: ClassVar[str] = download.citation
     licence: ClassVar[str] = "none found"
-    download: ClassVar[Download] = Download(
-        name="CSIQ",
-        what="866 distorted versions of 30 images (6 types, 3 to 5 levels) with DMOS of 35 observers",
-        address="https://s2.smu.edu/~eclarson/csiq.html",
-        size="896 PNG files of 512 x 512 px",
-        terms="no licence text found",
-        citation=source,
-        needed=csiq.NEEDED,
-    )
-    published: ClassVar[Mapping[str, Mapping[str, float]]] = {  # IQA-PyTorch, of 8-bit RGB
-        "srocc": {"PSNR (RGB)": 0.8087},
-        "krocc": {"PSNR (RGB)": 0.5989},
-        "plcc": {"PSNR (RGB)": 0.7857},
-    }
+    published: ClassVar[Mapping[str, Mapping[str, float]]] = of_psnr(csiq.CSIQ_PSNR)
 
     def __init__(self, root: str, **base: Any) -> None:
         super().__init__(root, **base)

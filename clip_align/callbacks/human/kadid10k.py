@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.rated_pairs import RatedPairs
+from clip_align.callbacks.rated_pairs import RatedPairs, of_psnr
 from clip_align.perception.quality_databases import kadid10k
 
 
@@ -28,21 +28,10 @@ class KADID10k(RatedPairs):
     version: ClassVar[int] = 1
     database: ClassVar[str] = "kadid10k"
     human_data: ClassVar[str] = "means of 30 crowd ratings in five categories of degradation"
-    source: ClassVar[str] = "Lin, Hosu, Saupe, QoMEX 2019"
+    download: ClassVar[Download] = kadid10k.KADID10K
+    source: ClassVar[str] = download.citation
     licence: ClassVar[str] = "none found; photographs from Pixabay"
-    download: ClassVar[Download] = Download(
-        name="KADID-10k",
-        what="10,125 distorted versions of 81 images (25 types, 5 levels) with the mean of 30 ratings each",
-        address="https://database.mmsp-kn.de/kadid-10k-database.html",
-        size="10,206 PNG files of 512 x 384 px",
-        terms="no licence text found; photographs from Pixabay",
-        citation=source,
-        needed=kadid10k.NEEDED,
-    )
-    published: ClassVar[Mapping[str, Mapping[str, float]]] = {  # piq, of 8-bit RGB
-        "srocc": {"PSNR (RGB)": 0.6757},
-        "krocc": {"PSNR (RGB)": 0.4876},
-    }
+    published: ClassVar[Mapping[str, Mapping[str, float]]] = of_psnr(kadid10k.KADID10K_PSNR)
     limits: ClassVar[Mapping[str, Mapping[str, float]]] = {"srocc": {"rating noise": 0.991}}
 
     def __init__(self, root: str, exclude_identical: bool = False, **base: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.rated_pairs import RatedPairs
+from clip_align.callbacks.rated_pairs import RatedPairs, of_psnr
 from clip_align.perception.quality_databases import live
 
 
@@ -28,22 +28,10 @@ class LIVE(RatedPairs):
     version: ClassVar[int] = 1
     database: ClassVar[str] = "live"
     human_data: ClassVar[str] = "DMOS of about two dozen observers an image, single stimulus with hidden reference"
-    source: ClassVar[str] = "Sheikh, Sabir and Bovik, IEEE Trans. Image Process. 15 (2006) 3440-3451"
+    download: ClassVar[Download] = live.LIVE
+    source: ClassVar[str] = download.citation
     licence: ClassVar[str] = "any purpose, free, with its notice and a citation"
-    download: ClassVar[Download] = Download(
-        name="LIVE (release 2)",
-        what="779 distorted versions of 29 images (5 types of free strength) with DMOS",
-        address="https://live.ece.utexas.edu/research/quality (databaserelease2)",
-        size="1,011 BMP files, mostly of 768 x 512 px",
-        terms="any purpose, free, with its notice and a citation",
-        citation=source,
-        needed=live.NEEDED,
-    )
-    published: ClassVar[Mapping[str, Mapping[str, float]]] = {  # IQA-PyTorch, of 8-bit RGB, realigned scores
-        "srocc": {"PSNR (RGB)": 0.8730},
-        "krocc": {"PSNR (RGB)": 0.6801},
-        "plcc": {"PSNR (RGB)": 0.8435},
-    }
+    published: ClassVar[Mapping[str, Mapping[str, float]]] = of_psnr(live.LIVE_PSNR)
 
     def __init__(self, root: str, scores: live.Scores = "realigned", **base: Any) -> None:
         super().__init__(root, **base)

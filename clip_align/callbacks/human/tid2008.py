@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.rated_pairs import RatedPairs
+from clip_align.callbacks.rated_pairs import RatedPairs, of_psnr
 from clip_align.perception.quality_databases import tid
-
-LAYOUT = tid.Tid(types=17, levels=4)
 
 
 class TID2008(RatedPairs):
@@ -28,22 +26,10 @@ class TID2008(RatedPairs):
     version: ClassVar[int] = 1
     database: ClassVar[str] = "tid2008"
     human_data: ClassVar[str] = "mean opinion scores of 838 observers, paired comparisons beside the reference"
-    source: ClassVar[str] = "Ponomarenko et al., Adv. Modern Radioelectronics 10 (2009) 30-45"
+    download: ClassVar[Download] = tid.TID2008
+    source: ClassVar[str] = download.citation
     licence: ClassVar[str] = "education and research, with its notice; no modified copies without permission"
-    download: ClassVar[Download] = Download(
-        name="TID2008",
-        what="1,700 distorted versions of 25 images (17 types, 4 levels) with mean opinions of 838 observers",
-        address="http://www.ponomarenko.info/tid2008.htm (tid2008.rar)",
-        size="550 MB",
-        terms="free for education and research, with its notice; no modified copies without permission",
-        citation=source,
-        needed=tid.NEEDED,
-    )
-    published: ClassVar[Mapping[str, Mapping[str, float]]] = {  # IQA-PyTorch, of 8-bit RGB
-        "srocc": {"PSNR (RGB)": 0.5245},
-        "krocc": {"PSNR (RGB)": 0.3696},
-        "plcc": {"PSNR (RGB)": 0.4890},
-    }
+    published: ClassVar[Mapping[str, Mapping[str, float]]] = of_psnr(tid.TID2008_PSNR)
     limits: ClassVar[Mapping[str, Mapping[str, float]]] = {
         "srocc": {"rating noise": 0.994, "replication (TID2013)": 0.973},
         "krocc": {"replication (TID2013)": 0.859},
@@ -51,4 +37,4 @@ class TID2008(RatedPairs):
 
     def __init__(self, root: str, **base: Any) -> None:
         super().__init__(root, **base)
-        self.take(tid.read(self.folder, LAYOUT, self.key, references=self.references))
+        self.take(tid.read(self.folder, tid.LAYOUT_2008, self.key, references=self.references))

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.rated_pairs import RatedPairs
+from clip_align.callbacks.rated_pairs import RatedPairs, of_psnr
 from clip_align.perception.quality_databases import tid
 
 Subset = Literal["full", "noise", "actual", "simple", "exotic", "new", "color"]
-LAYOUT = tid.Tid(types=24, levels=5)
 SUBSETS: Mapping[Subset, tuple[int, ...] | None] = {  # the authors' own, by numbers of types
     "full": None,
     "noise": (1, 2, 3, 4, 5, 6, 7, 8, 9, 19, 21),
@@ -40,22 +39,10 @@ class TID2013(RatedPairs):
     version: ClassVar[int] = 1
     database: ClassVar[str] = "tid2013"
     human_data: ClassVar[str] = "mean opinion scores of 971 observers, paired comparisons beside the reference"
-    source: ClassVar[str] = "Ponomarenko et al., Signal Process. Image Commun. 30 (2015) 57-77"
+    download: ClassVar[Download] = tid.TID2013
+    source: ClassVar[str] = download.citation
     licence: ClassVar[str] = "LicenseRef-TID2013 (education and research; no modified copies without permission)"
-    download: ClassVar[Download] = Download(
-        name="TID2013",
-        what="3,000 distorted versions of 25 images (24 types, 5 levels) with mean opinions of 971 observers",
-        address="http://www.ponomarenko.info/tid2013.htm (tid2013.rar)",
-        size="908 MB",
-        terms="free for education and research; no modified copies without permission",
-        citation=source,
-        needed=tid.NEEDED,
-    )
-    published: ClassVar[Mapping[str, Mapping[str, float]]] = {  # IQA-PyTorch and piq, of 8-bit RGB
-        "srocc": {"PSNR (RGB)": 0.6869},
-        "krocc": {"PSNR (RGB)": 0.4958},
-        "plcc": {"PSNR (RGB)": 0.6601},
-    }
+    published: ClassVar[Mapping[str, Mapping[str, float]]] = of_psnr(tid.TID2013_PSNR)
     limits: ClassVar[Mapping[str, Mapping[str, float]]] = {"srocc": {"rating noise": 0.992}}
     reported: ClassVar[Mapping[str, float]] = {
         "CLIP ViT-B/32, projection": 0.735,
@@ -72,5 +59,5 @@ class TID2013(RatedPairs):
 
     def __init__(self, root: str, subset: Subset = "full", **base: Any) -> None:
         super().__init__(root, **base)
-        pairs = tid.read(self.folder, LAYOUT, self.key, SUBSETS[subset], self.references)
+        pairs = tid.read(self.folder, tid.LAYOUT_2013, self.key, SUBSETS[subset], self.references)
         self.take(pairs, whole=subset == "full")

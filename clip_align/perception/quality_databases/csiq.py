@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from clip_align.perception.download import Download
 from clip_align.perception.rated_pairs import RatedPair, damaged, entry, files, number, present, spread
 from clip_align.perception.xlsx import Cell, read_sheet
 
-__all__ = ["NEEDED", "read"]
+__all__ = ["CSIQ", "CSIQ_PSNR", "NEEDED", "read"]
 
 SCORES = "csiq.DMOS.xlsx"
 SHEET = "all_by_image"
@@ -31,6 +32,16 @@ TYPES = {
     "jpeg 2000": "jpeg2000",
 }
 NEEDED = ("src_imgs/1600.png", *(f"dst_imgs/{name}/1600.{name}.1.png" for name in TYPES.values()), SCORES)
+CSIQ = Download(
+    name="CSIQ",
+    what="866 distorted versions of 30 images (6 types, 3 to 5 levels) with DMOS of 35 observers",
+    address="https://s2.smu.edu/~eclarson/csiq.html",
+    size="896 PNG files of 512 x 512 px",
+    terms="no licence text found",
+    citation="Larson and Chandler, J. Electronic Imaging 19 (2010) 011006",
+    needed=NEEDED,
+)
+CSIQ_PSNR = {"srocc": 0.8087, "krocc": 0.5989, "plcc": 0.7857}  # IQA-PyTorch, of 8-bit RGB
 Row = tuple[str, str, int, float]  # image, type as in file names, level, dmos
 
 

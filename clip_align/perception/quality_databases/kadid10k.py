@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from clip_align.perception.download import Download
 from clip_align.perception.rated_pairs import (
     RatedPair,
     complete,
@@ -25,12 +26,22 @@ from clip_align.perception.rated_pairs import (
     text_lines,
 )
 
-__all__ = ["IDENTICAL", "NEEDED", "TYPES", "read"]
+__all__ = ["IDENTICAL", "KADID10K", "KADID10K_PSNR", "NEEDED", "TYPES", "read"]
 
 REFERENCES, LEVELS = 81, 5
 COLUMNS = ("dist_img", "ref_img", "dmos")  # and var, the standard deviation of 30 ratings
 LOWEST, HIGHEST = 1.0, 5.0  # of the five categories
 NEEDED = ("images/i01.png", "images/i81.png", "images/i01_01_01.png", "images/i81_25_05.png", "dmos.csv")
+KADID10K = Download(
+    name="KADID-10k",
+    what="10,125 distorted versions of 81 images (25 types, 5 levels) with the mean of 30 ratings each",
+    address="https://database.mmsp-kn.de/kadid-10k-database.html",
+    size="10,206 PNG files of 512 x 384 px",
+    terms="no licence text found; photographs from Pixabay",
+    citation="Lin, Hosu, Saupe, QoMEX 2019",
+    needed=NEEDED,
+)
+KADID10K_PSNR = {"srocc": 0.6757, "krocc": 0.4876}  # piq, of 8-bit RGB
 # type and level whose parameter changes nothing: equal to the reference to the pixel, 81 pairs each
 IDENTICAL = ((1, 1), (3, 1), (8, 1), (18, 3))
 TYPES = (  # numbered from 1

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
+from clip_align.perception.download import Download
 from clip_align.perception.rated_pairs import RatedPair, damaged, entry, files, present, spread
 
-__all__ = ["NEEDED", "TYPES", "Scores", "read"]
+__all__ = ["LIVE", "LIVE_PSNR", "NEEDED", "TYPES", "Scores", "read"]
 
 Scores = Literal["realigned", "original"]
 FILES: Mapping[Scores, tuple[str, str]] = {  # and the variable in it
@@ -35,6 +36,16 @@ NEEDED = (
     "dmos_realigned.mat",
     "refnames_all.mat",
 )
+LIVE = Download(
+    name="LIVE (release 2)",
+    what="779 distorted versions of 29 images (5 types of free strength) with DMOS",
+    address="https://live.ece.utexas.edu/research/quality (databaserelease2)",
+    size="1,011 BMP files, mostly of 768 x 512 px",
+    terms="any purpose, free, with its notice and a citation",
+    citation="Sheikh, Sabir and Bovik, IEEE Trans. Image Process. 15 (2006) 3440-3451",
+    needed=NEEDED,
+)
+LIVE_PSNR = {"srocc": 0.8730, "krocc": 0.6801, "plcc": 0.8435}  # IQA-PyTorch, of 8-bit RGB, realigned scores
 
 
 def read(folder: Path, key: str, scores: Scores = "realigned", references: int | None = None) -> list[RatedPair]:

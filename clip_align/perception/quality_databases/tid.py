@@ -14,6 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from clip_align.perception.download import Download
 from clip_align.perception.rated_pairs import (
     RatedPair,
     complete,
@@ -26,7 +27,18 @@ from clip_align.perception.rated_pairs import (
     text_lines,
 )
 
-__all__ = ["NEEDED", "TYPES", "Tid", "read"]
+__all__ = [
+    "LAYOUT_2008",
+    "LAYOUT_2013",
+    "NEEDED",
+    "TID2008",
+    "TID2008_PSNR",
+    "TID2013",
+    "TID2013_PSNR",
+    "TYPES",
+    "Tid",
+    "read",
+]
 
 REFERENCES = 25
 HIGHEST = 9.0  # of the scale of mean opinions; 0 is the lowest
@@ -38,6 +50,26 @@ NEEDED = (
     "distorted_images/i25_01_1.bmp",
     NAMES,
 )
+TID2013 = Download(
+    name="TID2013",
+    what="3,000 distorted versions of 25 images (24 types, 5 levels) with mean opinions of 971 observers",
+    address="http://www.ponomarenko.info/tid2013.htm (tid2013.rar)",
+    size="908 MB",
+    terms="free for education and research; no modified copies without permission",
+    citation="Ponomarenko et al., Signal Process. Image Commun. 30 (2015) 57-77",
+    needed=NEEDED,
+)
+TID2013_PSNR = {"srocc": 0.6869, "krocc": 0.4958, "plcc": 0.6601}  # IQA-PyTorch and piq, of 8-bit RGB
+TID2008 = Download(
+    name="TID2008",
+    what="1,700 distorted versions of 25 images (17 types, 4 levels) with mean opinions of 838 observers",
+    address="http://www.ponomarenko.info/tid2008.htm (tid2008.rar)",
+    size="550 MB",
+    terms="free for education and research, with its notice; no modified copies without permission",
+    citation="Ponomarenko et al., Adv. Modern Radioelectronics 10 (2009) 30-45",
+    needed=NEEDED,
+)
+TID2008_PSNR = {"srocc": 0.5245, "krocc": 0.3696, "plcc": 0.4890}  # IQA-PyTorch, of 8-bit RGB
 _NAME = re.compile(r"i(\d\d)_(\d\d)_(\d)\.bmp")  # reference, type, level
 TYPES = (  # numbered from 1; TID2008 has the first 17
     "additive Gaussian noise",
@@ -73,6 +105,9 @@ class Tid:
 
     types: int
     levels: int
+
+
+LAYOUT_2013, LAYOUT_2008 = Tid(types=24, levels=5), Tid(types=17, levels=4)
 
 
 def read(
