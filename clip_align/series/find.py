@@ -119,7 +119,11 @@ def _to_come(word: str) -> Path:
     path = Path(word).expanduser()
     if not glob.has_magic(word):
         return path / "_"
-    return next(parent for parent in path.parents if not glob.has_magic(str(parent))) / "_"
+    for folder in path.parents:
+        there = [folder] if not glob.has_magic(str(folder)) else sorted(map(Path, glob.glob(str(folder))))
+        if there:
+            return there[0] / "_"
+    raise AssertionError("the last parent, . or /, has no wildcard")
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
