@@ -113,7 +113,7 @@ def train(overrides: Sequence[str] = (), **keys: Any) -> Tidy:
     from clip_align.training.run import run
 
     given = [*overrides, *(f"{key}={value}" for key, value in keys.items())]
-    if not any(word.startswith("name=") for word in given):
+    if not any(word.startswith(("name=", "resume=")) for word in given):  # a resumed run has its name
         import time
 
         given.append(time.strftime("name=notebook-%Y%m%d-%H%M%S"))

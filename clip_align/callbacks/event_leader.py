@@ -123,11 +123,13 @@ class EventLeader:
         What a later training of this trainer resumes stays as it is.
         """
         before = [callback.last_step for callback in self.callbacks]
-        self.prepare(trainer, module)
-        self._open(trainer, None)
-        self._evaluate(trainer, trainer.global_step, self.callbacks)
-        for callback, step in zip(self.callbacks, before, strict=True):
-            callback.last_step = step
+        try:
+            self.prepare(trainer, module)
+            self._open(trainer, None)
+            self._evaluate(trainer, trainer.global_step, self.callbacks)
+        finally:
+            for callback, step in zip(self.callbacks, before, strict=True):
+                callback.last_step = step
 
     def count(self, batch: Any) -> None:
         """Count the samples of a trained batch, for runs without ``settings.position``."""

@@ -64,9 +64,7 @@ class Tidy:
 
         KeyError where the record does not have it.
         """
-        name = key.rpartition("/")
-        rows = [r for r in self.scores if r["benchmark"] == name[0] and _full(r) == name[2]]
-        rows = [r for r in rows if step is None or r["step"] == step]
+        rows = [r for r in self.scores if r["key"] == key and step in (None, r["step"])]
         if not rows:
             raise KeyError(key if step is None else f"{key} at step {step}")
         found: float | None = rows[-1]["value"]
@@ -97,7 +95,8 @@ def _scores(history: History) -> Iterator[dict[str, Any]]:
             head, _, last = key.rpartition("/")
             if key not in known or (last in BOUNDS and head in known):
                 continue
-            benchmark, _, name = key.rpartition("/") if key.count("/") == 2 else (*_split(key),)
+            family, of_family, name = key.split("/", 2)
+            benchmark = f"{family}/{of_family}"
             found = measured(line, key)
             if found is None or benchmark not in history.benchmarks:
                 continue  # times and weights are no scores
@@ -115,13 +114,3 @@ def _scores(history: History) -> Iterator[dict[str, Any]]:
                 "key": key,
                 **found._asdict(),
             }
-
-
-def _split(key: str) -> tuple[str, str, str]:
-    """Benchmark and score of a key with more than two slashes."""
-    family, name, score = key.split("/", 2)
-    return f"{family}/{name}", "/", score
-
-
-def _full(row: dict[str, Any]) -> str:
-    return str(row["key"]).removeprefix(f"{row['benchmark']}/")

@@ -28,8 +28,7 @@ def claimed(folder: Path, step: int) -> Iterator[bool]:
         yield True
         return
     path = folder / FOLDER / f"{step:012d}"
-    path.parent.mkdir(exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    file = _opened(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # another process may have finished, and removed this name, between our open and our lock
@@ -46,6 +45,16 @@ def claimed(folder: Path, step: int) -> Iterator[bool]:
             with contextlib.suppress(OSError):  # not empty: others have claims
                 path.parent.rmdir()
         os.close(file)
+
+
+def _opened(path: Path) -> int:
+    """Open the file of a claim, made where it is not there."""
+    while True:
+        path.parent.mkdir(exist_ok=True)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # another process has removed the folder, which was empty, since the line above
+            continue
 
 
 def _same(file: int, path: Path) -> bool:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from clip_align.spelling import nearest
 
 SOURCES = ("timm", "torchvision")
 PRETRAINED = "pretrained"
+CONFIG = "config.json"  # beside weights of timm from the hub
 NO_TEXT = "an image encoder has no text tower, and its prompts need one"
 
 
@@ -108,6 +110,7 @@ def _timm(name: str, weights: str | None) -> tuple[nn.Module, int, Triple, Tripl
         raise _not_fetched(f"timm/{name}", error) from None
     if weights is not None and weights != PRETRAINED:
         _load(trunk, weights, f"timm/{name}")
+        trunk.pretrained_cfg = {**trunk.pretrained_cfg, **_beside(Path(weights).expanduser())}
     about = resolved(trunk)  # of these weights: size, mean and std differ between them
     trunk.reset_classifier(0)
     return trunk, int(about["input_size"][-1]), _triple(about["mean"]), _triple(about["std"])
@@ -165,9 +168,21 @@ def _load(trunk: nn.Module, weights: str, name: str) -> None:
     raise UserError(Problem("weights", f"{path}: without {wrong[0]} of {name}; these are another model's weights"))
 
 
+def _beside(weights: Path) -> Mapping[str, Any]:
+    """What timm's own configuration beside a file says about its input; empty without one."""
+    path = weights.with_name(CONFIG)
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(Problem("weights", f"{path}: cannot be read ({error})")) from None
+    found = content.get("pretrained_cfg", {}) if isinstance(content, dict) else {}
+    return {key: found[key] for key in ("mean", "std", "input_size") if key in found}
+
+
 def _not_fetched(name: str, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:160] or type(error).__name__
-
     what = f"{name}: cannot be downloaded ({reason}); give a file that is here: weights=<file>"
     return UserError(Problem("weights", what))
 

@@ -31,6 +31,7 @@ from clip_align.series.series_record import (
     KIND,
     SeriesRecord,
     check_folder,
+    check_model,
     check_options,
     done_keys,
     make_folder,
@@ -105,7 +106,7 @@ class _Series:
         self._evaluator: Evaluator | ObserverEvaluator | None = None
         self._model: EvaluatedModel | Observer | None = None
         self._now: Member | None = None
-        self._given_up: dict[Path | str, str] = {}  # reasons, by file
+        self._given_up: dict[tuple[Path | str, int], str] = {}  # reasons, by file and when it was written
         self._progress = _Progress(subject.label)
         self._past_s = 0.0  # that earlier commands took
         self._began = time.monotonic()
@@ -127,8 +128,8 @@ class _Series:
     def _members(self) -> list[Member]:
         members, bad = self.subject.members()
         for one in bad if not self.settings.watch else filter(_settled, bad):
-            self._give_up(one.file, f"{one.file}: cannot be read ({one.reason}); it is left out")
-        return [m for m in members if self._key(m) not in self._given_up]
+            self._give_up(one.file, f"{one.file}: {one.reason}; it is left out")
+        return [m for m in members if not self._is_given_up(m)]
 
     def _first_loaded(self, members: Sequence[Member]) -> Member | None:
         """Prepare for the model of the first member that can be loaded, while everything can still be refused."""
@@ -136,6 +137,7 @@ class _Series:
             if self._prepared_for(member):
                 about = [described(callback, None) for callback in self.callbacks]
                 check_options(self.settings.run.path, about)
+                check_model(self.settings.run, self.subject.about)
                 return member
         return None
 
@@ -177,10 +179,10 @@ class _Series:
         while not self._stopped():
             left = self._left(members)
             others = 0
-            for member, due in left:
+            for number, (member, due) in enumerate(left):
                 if self._stopped():
                     return
-                self._progress.total(len(left), self._images(due))
+                self._progress.total(len(left) - number, self._images(due))
                 others += not self._claimed(member, due)
             if left and not others:
                 continue  # look again: another process may have died, and given up its checkpoint
@@ -199,7 +201,7 @@ class _Series:
         done = done_keys(self.settings.run.path)
         keys = [callback.key for callback in self.callbacks]
         due = [(m, [key for key in keys if key not in done.get(m.place.step, ())]) for m in members]
-        return [(m, missing) for m, missing in due if missing and self._key(m) not in self._given_up]
+        return [(m, missing) for m, missing in due if missing and not self._is_given_up(m)]
 
     def _claimed(self, member: Member, due: Sequence[str]) -> bool:
         """Evaluate one member; returns False where another process has it, or its file is still being written."""
@@ -214,7 +216,7 @@ class _Series:
         if not due:
             return True
         if not self._prepared_for(member):
-            return self._key(member) in self._given_up
+            return self._is_given_up(member)
         assert self._evaluator is not None  # set by `_prepared_for`
         self._now = member
         self._progress.begin(self.notify)
@@ -227,8 +229,8 @@ class _Series:
         try:
             model = self.subject.load(member)
         except UserError as error:
-            if not self.settings.watch or member.file is None or _settled(Unreadable(member.file, "")):
-                self._give_up(self._key(member), error.lines[0])
+            if not self.settings.watch or member.file is None or self._stays_bad(member, member.file):
+                self._give_up(member.file or member.label, error.lines[0])
             return False
         if model is not self._model:
             self._evaluator = self._built(model)
@@ -287,7 +289,15 @@ class _Series:
         place = self._now.place if self._now else None
         return Position(place.step, place.samples, place.epoch, seconds) if place else Position(0, 0, 0, seconds)
 
-    def _give_up(self, key: Path | str, reason: str) -> None:
+    def _stays_bad(self, member: Member, file: Path) -> bool:
+        """Whether looking again would find the same: nobody writes the file, and it has not been replaced."""
+        return _settled(Unreadable(file, "")) and member in self.subject.members()[0]
+
+    def _is_given_up(self, member: Member) -> bool:
+        return _written(member.file or member.label) in self._given_up
+
+    def _give_up(self, which: Path | str, reason: str) -> None:
+        key = _written(which)
         if key not in self._given_up:
             self._given_up[key] = reason
             if self.run_end.record is not None:  # else noted when it is opened
@@ -296,10 +306,6 @@ class _Series:
     def _warn(self, reason: str) -> None:
         if self.run_end.record is not None:
             self.run_end.record.append("event", self._position(), {"event": "warning", "message": reason})
-
-    @staticmethod
-    def _key(member: Member) -> Path | str:
-        return member.file or member.label
 
 
 class _Progress:
@@ -311,10 +317,10 @@ class _Progress:
         self._began = time.monotonic()
 
     def total(self, members: int, images: int) -> None:
-        """So many members are known to be left, with so many images each."""
+        """So many members are left, with so many images each."""
         if images and not self._total:
-            self._total, self._began = members * images, time.monotonic()
-        self._images = images
+            self._began = time.monotonic()
+        self._total, self._images = self._done + members * images, images
 
     def begin(self, notify: Notify) -> None:
         """A member begins."""
@@ -338,6 +344,14 @@ def _settled(bad: Unreadable) -> bool:
         return time.time() - bad.file.stat().st_mtime > SETTLED_S
     except OSError:  # gone: a later look does not find it
         return False
+
+
+def _written(which: Path | str) -> tuple[Path | str, int]:
+    """A file with the time it was written, in ns: another one of its name may be whole."""
+    try:
+        return which, which.stat().st_mtime_ns if isinstance(which, Path) else 0
+    except OSError:  # gone
+        return which, 0
 
 
 def _nowhere(what: str | Progress) -> None:

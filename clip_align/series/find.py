@@ -61,7 +61,7 @@ def found_subject(
         return OwnCheckpoints(name, str(run.path.resolve()), lambda: kept(run.checkpoints), weights, device)
     files = _files_of(typed, growing)
     there = files()
-    first = (there[0] if there else Path(typed[0]).expanduser() / "_").resolve()
+    first = (there[0] if there else _to_come(typed[0])).resolve()
     folder = first.parent
     home = folder.parent if folder.name == "checkpoints" else folder
     label = f"{home.name}-{first.stem}" if len(there) == 1 and not growing else home.name
@@ -112,6 +112,18 @@ def _files_of(typed: Sequence[str], growing: bool) -> Files:
     if not look() and not growing:
         raise UserError(Problem("evaluate", f"{' '.join(typed)}: no checkpoint there; {', '.join(SUFFIXES)} are known"))
     return look
+
+
+def _to_come(word: str) -> Path:
+    """Some file in the folder that a word names, where there is none yet."""
+    path = Path(word).expanduser()
+    if not glob.has_magic(word):
+        return path / "_"
+    for folder in path.parents:
+        there = [folder] if not glob.has_magic(str(folder)) else sorted(map(Path, glob.glob(str(folder))))
+        if there:
+            return there[0] / "_"
+    raise AssertionError("the last parent, . or /, has no wildcard")
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

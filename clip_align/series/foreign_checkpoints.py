@@ -6,6 +6,7 @@ Only tensors and plain python are read (``weights_only``, safetensors): no code 
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluated_model import EvaluatedModel, find_model
 from clip_align.evaluation.weights import RAW, Swap
-from clip_align.series.names import Scale, epoch_in, place_of, scale_of
+from clip_align.series.names import Scale, epoch_in, epoch_of, place_of, scale_of
 from clip_align.series.open_clip_models import Architecture, architecture_of, built
 from clip_align.series.own_checkpoints import Files
 from clip_align.series.subject import Member, Place, Unreadable, in_order
@@ -39,7 +40,8 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, {}  # noqa: SIM118  # no mapping
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # files of torch before 1.6 have a format of their own, which cannot be mapped
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except READ_ERRORS as error:
         raise UserError(f"{path}: cannot be read ({_why(error)})") from None
     except Exception as error:  # safetensors has an error of its own
@@ -98,8 +100,9 @@ class ForeignCheckpoints:
         self.weights: Mapping[str, Swap] = {RAW: nullcontext}
         self._files, self._device, self._typed = files, device, architecture
         self._per_epoch, self._batch = samples_per_epoch, global_batch
-        self._places: dict[tuple[Path, float], Place | None] = {}
+        self._places: dict[tuple[Path, int], Place | None] = {}
         self._scale = Scale()
+        self._alone: Path | None = None  # a single file that is on no axis
         self._model: EvaluatedModel | None = None
         self._architecture: Architecture | None = None
 
@@ -108,7 +111,11 @@ class ForeignCheckpoints:
         """The architecture, where the files lie, and how epochs were turned into samples."""
         found = self._architecture
         about = {"kind": "open_clip checkpoints", "folder": self.identity, "axis": self._scale.origin or "the files"}
-        return about if found is None else {**about, "model": found.name, "model_cfg": found.model_cfg}
+        if self._alone is not None:
+            about["file"] = str(self._alone.resolve())
+        if found is None:
+            return about
+        return {**about, "model": found.name, "model_cfg": found.model_cfg, "preprocess_cfg": found.preprocess_cfg}
 
     def members(self) -> tuple[list[Member], list[Unreadable]]:
         """The checkpoints by their steps, without second names of the newest and files that are being written."""
@@ -120,16 +127,17 @@ class ForeignCheckpoints:
             try:
                 place = self._place(path, paths)
             except OSError as error:  # gone since
-                bad.append(Unreadable(path, reason_of(error)))
+                bad.append(Unreadable(path, f"cannot be read ({reason_of(error)})"))
                 continue
             except UserError as error:
                 if any(problem.key for problem in error.problems):  # something to type
                     raise
-                bad.append(Unreadable(path, error.lines[0].removeprefix(f"{path}: cannot be read ")))
+                bad.append(Unreadable(path, error.lines[0].removeprefix(f"{path}: ")))
                 continue
             if place is None and len(paths) > 1:
                 bad.append(Unreadable(path, "neither its keys nor its name say which step or epoch it is"))
             else:
+                self._alone = path if place is None else self._alone
                 found.append(Member(place or Place(0), path.name, path))
         return in_order(found), bad
 
@@ -138,12 +146,18 @@ class ForeignCheckpoints:
         path = member.file
         assert path is not None  # every member of this series is a file
         weights, _ = read_weights(path)
-        if self._model is None:
-            self._architecture = architecture_of(path, self._typed)
-            model = built(self._architecture).to(self._device).requires_grad_(False)
-            self._model = find_model(model)
-        model = self._model.model
-        load_into(model, weights, path)
+        try:
+            replaced = (path, path.stat().st_mtime_ns) not in self._places
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({reason_of(error)})") from None
+        if replaced:  # since its step was read
+            raise UserError(f"{path}: has been replaced meanwhile; evaluate once more")
+        architecture = architecture_of(path, self._typed)
+        # folders of one series may differ in what belongs to their weights, such as mean and std
+        if self._model is None or self._architecture is None or not architecture.same(self._architecture):
+            self._model = find_model(built(architecture).to(self._device).requires_grad_(False))
+            self._architecture = architecture
+        load_into(self._model.model, weights, path)
         return self._model
 
     def notes(self, member: Member) -> Mapping[str, float]:
@@ -151,7 +165,7 @@ class ForeignCheckpoints:
         return {}
 
     def _place(self, path: Path, paths: Sequence[Path]) -> Place | None:
-        key = path, path.stat().st_mtime
+        key = path, path.stat().st_mtime_ns
         if key not in self._places:
             _, inside = read_weights(path)
             numbered = [p for p in paths if epoch_in(p) is not None]
@@ -162,7 +176,8 @@ class ForeignCheckpoints:
             except UserError:
                 if len(paths) > 1:
                     raise
-                self._places[key] = Place(0, 0, int(inside.get("epoch", 0)))  # alone it needs no axis
+                self._alone = path
+                self._places[key] = Place(0, 0, epoch_of(path, inside) or 0)  # alone it needs no axis
         return self._places[key]
 
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +115,11 @@ def evaluate_model(
     evaluator.prepare()
     for warning in evaluator.warnings:
         notify(f"warning: {warning}")
-    if run is not None and record is not None:
-        _open(run, record, benchmarks, position)
-    if evaluator.evaluate(place[0], [b.key for b in benchmarks], nullcontext) is None:
-        raise RunError(Problem("evaluate", "interrupted"))
+    with _recorded(run, record, benchmarks, position) if run is not None and record is not None else nullcontext():
+        if evaluator.evaluate(place[0], [b.key for b in benchmarks], nullcontext) is None:
+            raise RunError(Problem("evaluate", "interrupted"))
     if run is None:
         return of_history(memory.history)
-    write_provenance(run, status="done", exit_code=0)
     page.write(run.path, status="done")
     write_csv(read(run.path), run.path)
     return tidy(run.path)
@@ -181,12 +180,27 @@ def _given(
     return EvaluatedModel(model, size, (red, green, blue), (r, g, b), tokenizer)
 
 
-def _open(run: RunFolder, record: SeriesRecord, benchmarks: Sequence[PerceptualCallback], position: Position) -> None:
+@contextmanager
+def _recorded(
+    run: RunFolder, record: SeriesRecord, benchmarks: Sequence[PerceptualCallback], position: Position
+) -> Iterator[None]:
+    """Inside, the record is open and its folder held; afterwards both say how the evaluation ended."""
     check_options(run.path, [described(benchmark, None) for benchmark in benchmarks])
-    make_folder(run)
+    held = make_folder(run)
     about = provenance(["clip_align.evaluate"], 0, status="running", exit_code=None, ended=None)
     write_provenance(run, **about, **{KIND: {"subject": "python"}})
-    record.open([])
+    opened = record.open([])
     keys = ", ".join(benchmark.key for benchmark in benchmarks)
     started = {"event": "started", "message": f"evaluated in Python: {keys}", "run": run.path.name}
-    record.append("event", position, {**started, "regular_every": 1})
+    opened.append("event", position, {**started, "regular_every": 1})
+    code, event, status = RunError.exit_code, "stopped", "failed"
+    try:
+        yield
+        code, event, status = 0, "finished", "done"
+    finally:
+        message = f"{status} at step {position.global_step}"
+        opened.append("event", position, {"event": event, "message": message, "exit_code": code})
+        opened.close(status)
+        write_provenance(run, status=status, exit_code=code)
+        if held is not None:
+            os.close(held)

@@ -58,6 +58,12 @@ def epoch_in(path: Path) -> int | None:
     return _number(path, _EPOCH)
 
 
+def epoch_of(path: Path, inside: Mapping[str, object]) -> int | None:
+    """The epoch among a checkpoint's keys, else in its name."""
+    epoch = _whole_numbers(inside).get("epoch")
+    return epoch if epoch is not None else epoch_in(path)
+
+
 def scale_of(path: Path, siblings: Sequence[Path]) -> Scale:
     """What is known of a checkpoint's epochs: from ``params.txt`` above it, the embedded table, its folder's name.
 
@@ -126,21 +132,25 @@ def place_of(
         samples: of one epoch, as typed; wins over ``scale``.
         batch: samples of one optimizer step, as typed; likewise.
     """
-    numbers = {key: value for key, value in inside.items() if isinstance(value, int) and not isinstance(value, bool)}
+    numbers = _whole_numbers(inside)
     per_epoch, size = samples or scale.samples_per_epoch, batch or scale.global_batch
     seen, step = numbers.get("samples_seen"), numbers.get("global_step")
     step = step if step is not None else step_in(path)
-    epoch = numbers.get("epoch")
-    epoch = epoch if epoch is not None else epoch_in(path)
+    epoch = epoch_of(path, inside)
     if seen is None and step is None and epoch is None:
         return None
     if seen is None and step is not None and size is not None:
         seen = round(step * size)
-    if seen is None and epoch is not None and per_epoch is not None:
+    # Lightning's epoch is the one under way, counted from 0: it says nothing about samples
+    lightning = "pytorch-lightning_version" in inside
+    if seen is None and epoch is not None and per_epoch is not None and not lightning:
         seen = round(epoch * per_epoch)
     if step is None and epoch is not None and per_epoch is not None and size is not None:
         # optimizer steps are whole in every epoch
         step = epoch * math.floor(per_epoch / size)
+    if seen is None and lightning:
+        what = f"{path}: Lightning numbers epochs from 0; type global_batch=… (samples of one optimizer step)"
+        raise UserError(Problem("global_batch", what))
     if seen is None:
         raise UserError(
             Problem(
@@ -181,6 +191,10 @@ def _table() -> dict[tuple[str, ...], tuple[float, float]]:
     with TABLE.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {(r["arch"], r["data"], r["samples"]): (float(r["epoch_samples"]), float(r["batch"])) for r in rows}
+
+
+def _whole_numbers(inside: Mapping[str, object]) -> dict[str, int]:
+    return {key: value for key, value in inside.items() if isinstance(value, int) and not isinstance(value, bool)}
 
 
 def _amount(text: str) -> float:

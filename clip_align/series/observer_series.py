@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -72,8 +72,9 @@ def observer_subject(name: str, model: ModelConfig, seed: int, device: torch.dev
     if name in JUDGES:
         return ObserverSubject(name)
     if name == "untrained":
-        about = {"kind": "observer", "observer": name, "model": model.name or "tiny", "seed": seed}
-        return OneModel(f"observer-untrained-{about['model']}-{seed}", lambda: _untrained(model, seed, device), about)
+        which = model.name or "tiny"
+        about = {**asdict(model), "kind": "observer", "observer": name, "model": which, "seed": seed}
+        return OneModel(f"observer-untrained-{which}-{seed}", lambda: _untrained(model, seed, device), about)
     if name in MODELS:
         size = model.image_size or 224
         about = {"kind": "observer", "observer": name, "image_size": size}

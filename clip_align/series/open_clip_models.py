@@ -33,6 +33,10 @@ class Architecture:
     model_cfg: Mapping[str, Any]
     preprocess_cfg: Mapping[str, Any] = field(default_factory=dict)
 
+    def same(self, other: Architecture) -> bool:
+        """Whether both are one architecture with one preprocessing, under whatever name."""
+        return (self.model_cfg, self.preprocess_cfg) == (other.model_cfg, other.preprocess_cfg)
+
 
 def architecture_of(path: Path, typed: str | None = None) -> Architecture:
     """The architecture of a checkpoint: as typed, else from files beside it, else from its folder's name.
@@ -59,8 +63,11 @@ def architecture_of(path: Path, typed: str | None = None) -> Architecture:
                 " it; type model.name=ViT-B-32, or model_config=<file.json>",
             )
         )
-    params = params_of(path) if typed is None else {}
-    return Architecture(Path(name).stem if _is_file(name) else name, *_configs(name, params))
+    # params.txt is of these weights, whatever their architecture is called
+    model_cfg, preprocess_cfg = _configs(name, params_of(path))
+    if beside.is_file():
+        preprocess_cfg |= _known(_json(beside).get("preprocess_cfg") or {})
+    return Architecture(Path(name).stem if _is_file(name) else name, model_cfg, preprocess_cfg)
 
 
 def of_tag(name: str, tag: str) -> Architecture:
@@ -117,10 +124,12 @@ def _configs(name: str, params: Mapping[str, str]) -> tuple[dict[str, Any], dict
         guess = nearest(name, open_clip.list_models())
         what = f"'{name}' is no architecture of open_clip{_or(guess)}; for one of your own: model_config=<file.json>"
         raise UserError(Problem("model.name", what))
+    preprocess = {}
+    if isinstance(found.get("model_cfg"), dict):  # a file as it lies beside weights from the hub
+        preprocess, found = _known(found.get("preprocess_cfg") or {}), found["model_cfg"]
     model_cfg = dict(found)
     if params.get("force_quick_gelu") == "True":
         model_cfg["quick_gelu"] = True
-    preprocess: dict[str, Any] = {}
     for key in ("mean", "std"):
         value = _literal(params.get(f"image_{key}", "None"))
         if isinstance(value, list | tuple):

@@ -44,9 +44,9 @@ def kept(folder: Path) -> list[Path]:
     return [*step_files(folder), *last, *best]
 
 
-def is_own(content: Mapping[str, Any]) -> bool:
+def is_own(content: object) -> bool:
     """Whether a loaded checkpoint is one of clip-align."""
-    return OWN in content
+    return isinstance(content, Mapping) and OWN in content
 
 
 class OwnCheckpoints:
@@ -65,7 +65,7 @@ class OwnCheckpoints:
     ) -> None:
         self.label, self.identity = label, identity
         self._files, self._device = files, device
-        self._places: dict[Path, Place] = {}
+        self._places: dict[tuple[Path, int], Place] = {}  # by file and when it was written: best and last are replaced
         self._average: dict[str, torch.Tensor] = {}
         self._built: tuple[ModelConfig, Any] | None = None
         self._model: EvaluatedModel | None = None
@@ -86,14 +86,15 @@ class OwnCheckpoints:
         found, bad = [], []
         for path in self._files():
             try:
-                place = self._places[path] if path in self._places and path.name != LAST else self._place(path)
+                written = path, path.stat().st_mtime_ns
+                place = self._places.get(written) or self._place(path)
             except READ_ERRORS as error:
-                bad.append(Unreadable(path, reason_of(error)))
+                bad.append(Unreadable(path, f"cannot be read ({reason_of(error)})"))
                 continue
             if place is None:
                 bad.append(Unreadable(path, "not a checkpoint of clip-align"))
                 continue
-            self._places[path] = place
+            self._places[written] = place
             found.append(Member(place, path.name, path))
         self._members = in_order(found)
         return self._members, bad
@@ -109,6 +110,8 @@ class OwnCheckpoints:
         except READ_ERRORS as error:
             raise UserError(f"{path}: cannot be read ({reason_of(error)}); it is left out") from None
         own = content[OWN]
+        if (step := int(own["global_step"])) != member.place.step:  # its run has replaced it since
+            raise UserError(f"{path}: holds step {step} by now, not {member.place.step}; evaluate once more")
         model_config, words = from_plain(own["config"]).model, own["words"]
         if self._model is None or self._built != (model_config, words):
             clip = build_model(model_config, words)

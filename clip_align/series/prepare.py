@@ -20,6 +20,7 @@ from clip_align.series.encoders import encoder
 from clip_align.series.evaluate import SeriesSettings
 from clip_align.series.find import Foreign, default_name, found_subject
 from clip_align.series.observer_series import observer_subject
+from clip_align.series.one_model import OneModel
 from clip_align.series.own_checkpoints import OwnCheckpoints
 from clip_align.series.series_record import series_folder
 from clip_align.series.subject import Subject
@@ -62,6 +63,8 @@ def prepare(request: Request, notify: Notify) -> tuple[Subject, Sequence[Percept
     config = request.config
     runs = Path(config.paths.runs)
     subject = _subject(request, runs)
+    if request.watch and isinstance(subject, OneModel):
+        raise UserError(Problem("watch", f"for checkpoints only; {subject.label} is one model"))
     config = as_trained(request, subject)
     if config.trainer.precision == "16-mixed" and device_of(config).type == "cpu":
         raise UserError(Problem("trainer.precision", "16-mixed needs a GPU; on the CPU type trainer.precision=32"))
@@ -119,7 +122,7 @@ def as_trained(request: Request, subject: Subject) -> Config:
         precision = config.trainer.precision if typed else own.trainer.precision
         config = replace(
             config,
-            data=own.data,
+            data=config.data if request.has("data") else own.data,
             callbacks=config.callbacks if request.has("callbacks") else own.callbacks,
             trainer=replace(config.trainer, precision=precision),
             evaluation=replace(look, batch_size=batch),

@@ -17,6 +17,7 @@ from clip_align.runs.folder import RunFolder, bad_name, lock, read_provenance, u
 
 KIND = "series"  # in the provenance: what tells the record of a series from that of a training
 OF_THE_CALL = ("every_n_steps", "batch_size", "name")  # options that change no value
+OF_THE_MODEL = ("model_cfg", "preprocess_cfg", "file")  # facts in the provenance on which scores depend
 LEFT_OUT = ("time/evaluation_fraction",)  # evaluating is all that is done here
 
 
@@ -53,6 +54,25 @@ def check_folder(run: RunFolder, identity: Mapping[str, Any]) -> None:
     if differ:
         key = differ[0]
         what = f"{run.path} holds evaluations with {key} {before.get(key)}, not {identity[key]}; {other}"
+        raise UserError(Problem("name", what))
+
+
+def check_model(run: RunFolder, about: Mapping[str, Any]) -> None:
+    """UserError where the record has another model, or another file that is on no axis: a curve is of one model.
+
+    Args:
+        run: of the record.
+        about: facts of the subject, after its first model was loaded.
+    """
+    before = read_provenance(run).get(KIND, {}).get("about", {})
+    for key in OF_THE_MODEL:
+        old, new = _plain(before.get(key)), _plain(about.get(key))
+        if key not in before or old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            name = next(name for name in {**old, **new} if old.get(name) != new.get(name))
+            key, old, new = f"{key}.{name}", old.get(name), new.get(name)
+        what = f"{run.path} holds evaluations with {key} {old}, not {new}; choose another name=… or output=…"
         raise UserError(Problem("name", what))
 
 

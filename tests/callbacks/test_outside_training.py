@@ -117,3 +117,19 @@ def test_validation_after_training_leaves_the_training_as_it_was(tmp_path: Path)
 def test_a_fit_without_steps_evaluates_step_0(tmp_path: Path, nothing: dict[str, int]) -> None:
     fit(tmp_path, [stubs.Pairs(every_n_steps=5)], **nothing)
     assert curve(tmp_path / "clip-align") == [(0, 0)]
+
+
+def test_an_evaluation_that_fails_outside_training_leaves_the_training_as_it_was(tmp_path: Path) -> None:
+    callback = stubs.Pairs(every_n_steps=2)
+    trainer, module = trainer_with(tmp_path, callback, max_steps=2), Validated()
+    trainer.fit(module, images())
+
+    class Full(CSVLogger):
+        def log_metrics(self, *arguments: Any, **options: Any) -> None:
+            raise OSError("disk full")
+
+    trainer.loggers = [Full(tmp_path)]
+    callback.last_step = 1  # as if the last step had not been evaluated
+    with pytest.raises(OSError, match="disk full"):
+        trainer.validate(module, images(), verbose=False)
+    assert callback.last_step == 1

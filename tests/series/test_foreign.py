@@ -24,11 +24,13 @@ from series_runs import command, numbers
 
 import clip_align as ca
 from clip_align.callbacks.human.pairs_csv import PairsCsv
-from clip_align.errors import UserError
+from clip_align.errors import RunError, UserError
 from clip_align.evaluation.observers import observed
 from clip_align.perception.observers import PSNR
 from clip_align.record.record import Position, Record
+from clip_align.runs.folder import RunFolder, lock
 from clip_align.series.claims import claimed
+from clip_align.series.foreign_checkpoints import ForeignCheckpoints
 from clip_align.series.open_clip_models import Architecture, built
 
 TINY = {
@@ -291,3 +293,98 @@ def test_python(pairs: Path, cache: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
         ca.evaluate(np.ones(3), [benchmark], cache=cache)  # type: ignore[arg-type]
     assert raised.value.lines == ("model: ndarray has no encode_image and is no function of images",)
+
+
+def test_each_folder_has_its_own_normalization(tmp_path: Path, one: list[str], value: Callable[[Any], float]) -> None:
+    from safetensors.torch import save_file
+
+    expected = {}
+    for step, mean in ((10, 0.1), (20, 0.9)):
+        model = tiny(step)
+        model.visual.image_mean, model.visual.image_std = (mean, 0.4, 0.3), (0.2, 0.3, 0.4)
+        folder = tmp_path / "hub" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        preprocess = {"mean": [mean, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": preprocess}))
+        save_file(model.state_dict(), folder / "model.safetensors")
+        expected[step] = value(model)
+    done = command("evaluate", f"{tmp_path}/hub/*/model.safetensors", "global_batch=2", *one)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = numbers(tmp_path / "record")
+    assert {step: line["human/pairs_csv/srocc"] for step, line in found.items()} == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_record_is_of_one_model(tmp_path: Path, one: list[str]) -> None:
+    record = tmp_path / "record"
+    for name, config in (("gelu", TINY), ("quick", {**TINY, "quick_gelu": True})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(config))
+    for name in ("a.pt", "b.pt"):
+        torch.save(tiny(1).state_dict(), tmp_path / name)
+    first = command("evaluate", str(tmp_path / "a.pt"), f"model_config={tmp_path / 'gelu.json'}", *one)
+    assert first.returncode == 0, first.stdout + first.stderr
+    again = command("evaluate", str(tmp_path / "a.pt"), f"model_config={tmp_path / 'quick.json'}", *one)
+    other = command("evaluate", str(tmp_path / "b.pt"), f"model_config={tmp_path / 'gelu.json'}", *one)
+    refused = f"name: {record} holds evaluations with {{}}; choose another name=… or output=…"
+    assert [(done.returncode, done.stderr.splitlines()) for done in (again, other)] == [
+        (2, [refused.format("model_cfg.quick_gelu None, not True")]),
+        (2, [refused.format(f"file {tmp_path / 'a.pt'}, not {tmp_path / 'b.pt'}")]),
+    ]
+
+
+def test_files_of_early_torch_and_odd_keys(tmp_path: Path, one: list[str]) -> None:
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    odd = tmp_path / "odd.pt"
+    content = {"state_dict": tiny(1).state_dict(), "epoch": "best"}
+    torch.save(content, odd, _use_new_zipfile_serialization=False)
+    done = command("evaluate", str(odd), f"model_config={tmp_path / 'tiny.json'}", *one)
+    assert done.returncode == 0, done.stdout + done.stderr
+    torch.save(3, tmp_path / "number.pt")
+    refused = command("evaluate", str(tmp_path / "number.pt"), *one)
+    assert (refused.returncode, refused.stderr.splitlines()) == (
+        2, [f"{tmp_path / 'number.pt'}: holds int, no weights by name; save the model's state_dict(); it is left out"]
+    )  # fmt: skip
+
+
+def test_a_checkpoint_that_is_replaced_after_its_step_was_read_is_not_taken_for_it(tmp_path: Path) -> None:
+    folder = trained_elsewhere(tmp_path / "exp", {1: tiny(1)})
+    (folder / "epoch_1.pt").unlink()
+    latest = folder / "epoch_latest.pt"
+    config = str(tmp_path / "exp" / "tiny.json")
+    series = ForeignCheckpoints("exp", str(tmp_path), lambda: [latest], torch.device("cpu"), config)
+    [before], _ = series.members()
+    content = torch.load(latest, weights_only=True)
+    torch.save({**content, "epoch": 2}, latest)
+    os.utime(latest, ns=(0, 1))
+    with pytest.raises(UserError) as raised:
+        series.load(before)
+    assert raised.value.lines == (f"{latest}: has been replaced meanwhile; evaluate once more",)
+    [after], _ = series.members()
+    assert (before.place.epoch, after.place.epoch) == (1, 2)
+    series.load(after)
+
+
+def test_one_model_cannot_be_watched(one: list[str]) -> None:
+    done = command("evaluate", "ViT-B-32:laion400m_e32", "watch=true", *one)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2, ["watch: for checkpoints only; ViT-B-32-laion400m_e32 is one model"]
+    )  # fmt: skip
+
+
+def test_an_evaluation_in_python_that_fails_says_so_in_its_record(pairs: Path, cache: str, tmp_path: Path) -> None:
+    def failing(images: torch.Tensor) -> torch.Tensor:
+        if len(calls) > 1:
+            raise ValueError("no more")
+        calls.append(len(images))
+        return images.flatten(1)
+
+    calls: list[int] = []
+    with pytest.raises(RunError, match="encoding: ValueError: no more"):
+        ca.evaluate(
+            failing, [PairsCsv(csv=str(pairs))], size=32, mean=(0, 0, 0), std=(1, 1, 1), cache=cache, batch_size=1,
+            output=tmp_path / "p",
+        )  # fmt: skip
+    about = json.loads((tmp_path / "p" / "provenance.json").read_text())
+    assert (about["status"], about["exit_code"]) == ("failed", 1)
+    held = lock(RunFolder(tmp_path / "p"))  # nobody has it any more
+    assert held is not None
+    os.close(held)

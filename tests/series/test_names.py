@@ -76,6 +76,17 @@ def test_keys_in_the_file_come_first() -> None:
     )
 
 
+def test_lightning_numbers_the_epoch_under_way() -> None:
+    inside = {"pytorch-lightning_version": "2.5", "global_step": 70, "epoch": 0}
+    path = Path("a/epoch=0-step=70.ckpt")
+    assert place_of(path, inside, Scale(), batch=64.0) == Place(70, 4480, 0)
+    with pytest.raises(UserError) as raised:
+        place_of(path, inside, Scale(), samples=4480.0)
+    assert raised.value.lines == (
+        f"global_batch: {path}: Lightning numbers epochs from 0; type global_batch=… (samples of one optimizer step)",
+    )
+
+
 def test_pretrained_tags() -> None:
     assert of_tag("laion2b_s34b_b79k") == Place(round(34e9 / 79e3), 34_000_000_000, 0)
     assert of_tag("datacomp_s_s13m_b4k") == Place(3250, 13_000_000, 0)
