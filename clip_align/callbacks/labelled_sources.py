@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clip_align.callbacks.labelled_images import LabelledSet, Load
 from clip_align.data.bad_samples import BadSample
-from clip_align.data.decode import decode
+from clip_align.data.decode import MEGA, decode
 from clip_align.data.file_reader import Files
 from clip_align.data.labelled_shards import ShardsUnusableError, labelled_members
 from clip_align.data.table import ColumnsMissingError, read_columns
@@ -28,6 +28,7 @@ __all__ = ["LabelledSource", "labelled_set", "shard_image"]
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 WORDNET = re.compile(r"n[0-9]{8}")  # by which ImageNet's folders are called
 IMAGE_COLUMN = "image"
+MOST_PIXELS = 178 * MEGA  # as many as Pillow decodes: what training leaves out is not among the samples held out
 _files = Files()
 
 
@@ -178,7 +179,7 @@ def shard_image(path: Path, at: int, size: int | None) -> NDArray[np.uint8]:
     ValueError where it cannot be decoded.
     """
     try:
-        image = decode(path.read_bytes() if size is None else _files.read(str(path), at, size))
+        image = decode(path.read_bytes() if size is None else _files.read(str(path), at, size), MOST_PIXELS)
     except BadSample as error:
         raise ValueError(f"{path}, byte {at:,}: {error.cause}") from None
     return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
