@@ -227,9 +227,11 @@ def _order(label: str) -> tuple[int, int, str]:
     return (0, int(label), label) if label.isascii() and label.isdecimal() else (1, 0, label)
 
 
-def names_from(given: Mapping[str, str] | Sequence[str]) -> Mapping[str, str]:
+def names_from(given: Mapping[str, str] | Sequence[str] | None) -> Mapping[str, str]:
     """Names by label; a list gives those of the labels 0, 1, ….
 
-    ``given``: names by label, or a list.
+    ``given``: names by label, or a list; None: none.
     """
-    return given if isinstance(given, Mapping) else {str(number): name for number, name in enumerate(given)}
+    if isinstance(given, Mapping):
+        return {str(label): name for label, name in given.items()}  # a label 0 is a number in yaml
+    return {str(number): name for number, name in enumerate(given or ())}

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from clip_align.callbacks.labelled_images import LabelledSet
-from clip_align.callbacks.labelled_sources import imagenet_names, tail
+from clip_align.callbacks.labelled_sources import imagenet_names, names_from, tail
 from clip_align.callbacks.noise import folder as noise_folder
 from clip_align.callbacks.prompt_templates import templates_of
 from clip_align.callbacks.zero_shot.folder import Folder
@@ -26,6 +26,7 @@ from clip_align.evaluation.features import Features
 from clip_align.evaluation.model_info import ModelInfo
 from clip_align.evaluation.views import cut
 from clip_align.metrics.estimate import Estimate
+from clip_align.settings.load_config import load
 from clip_align.testing.random_images import random_image
 from clip_align.testing.stubs import Words
 
@@ -293,6 +294,25 @@ def test_real_shards_of_cifar10(shared_data: Path) -> None:
     assert np.bincount(callback.images.labels).tolist() == [200] * 10
     assert list(callback.texts)[:3] == ["airplane", "automobile", "bird"]
     assert next(iter(callback.stimuli())).load().shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("benchmark", ["folder", "folder_noise"])
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("{car: automobile}", {"car": "automobile"}),
+        ("[cat, dog]", {"0": "cat", "1": "dog"}),
+        ("null", {}),
+    ],
+)
+def test_names_can_be_typed_by_label_or_as_a_list(benchmark: str, typed: str, names: dict[str, str]) -> None:
+    config = load([f"callbacks=[{benchmark}]", f"callbacks.{benchmark}.names={typed}"])
+    assert names_from(config.callbacks[benchmark].arguments["names"]) == names
+
+
+def test_labels_that_are_numbers_are_texts() -> None:
+    given: dict[Any, str] = {0: "cat", "1": "dog"}  # from Python, or a yaml
+    assert names_from(given) == {"0": "cat", "1": "dog"}
 
 
 def test_messages(photographs: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Folder(NoisyImages):
         csv: str | None = None,
         shards: str | None = None,
         class_field: str = "class",
-        names: Mapping[str, str] | Sequence[str] = (),
+        names: Mapping[str, str] | Sequence[str] | None = None,
         templates: str | Sequence[str] = "imagenet",
         images_per_class: Annotated[int | None, Range(low=1)] = None,
         resolution: Resolution = "model",
