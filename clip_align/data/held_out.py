@@ -63,8 +63,7 @@ def held_out_numbers(samples: Samples, count: int) -> NDArray[np.int64]:
     """Numbers, ascending, of the samples with the ``count`` keys whose hashes are smallest."""
     if not count:
         return np.empty(0, np.int64)
-    # 8 bytes a sample, of which there may be hundreds of millions
-    hashes = np.fromiter((_hash(samples.key(number)) for number in range(len(samples))), np.uint64, len(samples))
+    hashes = _hashes(samples)
     different = np.unique(hashes)
     return np.flatnonzero(hashes <= different[min(count, len(different)) - 1])
 
@@ -96,9 +95,11 @@ def without(found: Inventory, count: int) -> tuple[Inventory, NDArray[np.int64]]
     numbers = held_out_numbers(found.samples, count)
     left = len(found.samples) - len(numbers)
     if left < len(numbers):
+        _, of_key = np.unique(_hashes(found.samples), return_counts=True)  # in the order in which they are held out
+        most = np.count_nonzero(np.cumsum(of_key) <= len(found.samples) // 2)
         what = f"the {count:,} keys asked for are those of {len(numbers):,} of {len(found.samples):,} samples"
-        advice = "at most half of them can be held out: give a smaller number"
-        raise UserError(Problem("data.held_out", f"{what}; {advice}"))
+        advice = f"at most half of them can be held out: give data.held_out={most} or less"
+        raise UserError(Problem("data.held_out", f"{what}; {advice if most else 'leave out the benchmarks on them'}"))
     note = f"data: {len(numbers):,} samples are held out (data.held_out), {left:,} are trained on"
     samples = TrainedSamples(found.samples, numbers)
     # in the fingerprint too: what a run may be resumed on
@@ -171,6 +172,11 @@ class TrainedSamples:
     def place(self, number: int) -> tuple[str, int, int | None]:
         """Where the image's bytes are."""
         return self._samples.place(self.whole_number(number))
+
+
+def _hashes(samples: Samples) -> NDArray[np.uint64]:
+    # 8 bytes a sample, of which there may be hundreds of millions
+    return np.fromiter((_hash(samples.key(number)) for number in range(len(samples))), np.uint64, len(samples))
 
 
 def _hash(key: str) -> int:

@@ -134,8 +134,17 @@ def test_at_most_half_is_held_out() -> None:
     with pytest.raises(UserError) as caught:
         without(whole, 5)
     assert caught.value.lines == (
-        "data.held_out: the 5 keys asked for are those of 5 of 9 samples; at most half of them can be held out: give a "
-        "smaller number",
+        "data.held_out: the 5 keys asked for are those of 5 of 9 samples; at most half of them can be held out: give "
+        "data.held_out=4 or less",
+    )
+    repeated = in_folder(folder([str(n % 10) for n in range(40)]), Causes())
+    with pytest.raises(UserError, match=r"24 of 40 samples; .* give data.held_out=5 or less$"):
+        without(repeated, 6)
+    assert len(without(repeated, 5)[1]) == 20
+    with pytest.raises(UserError) as caught:
+        without(in_folder(folder(["a", "a", "a"]), Causes()), 1000)
+    assert caught.value.lines == (
+        "data.held_out: the 1,000 keys asked for are those of 3 of 3 samples; leave out the benchmarks on them",
     )
     found, _ = without(whole, 4)
     assert len(found.samples) == 5
