@@ -119,7 +119,7 @@ def _in_folder(root: Path, benchmark: str) -> _Found:
         what = f"cannot read {error.filename}: {error.strerror}"
         raise UserError(option_problem(benchmark, "root", what)) from error
     # not the whole path: noise is seeded by the id, and a moved folder has the same
-    found = [
+    found: _Found = [
         (visible(f"{tail(root)}/{below}"), visible(below.parts[0]), partial(read_rgb, root / below)) for below in paths
     ]
     if not found:

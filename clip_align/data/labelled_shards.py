@@ -111,9 +111,9 @@ def _samples(file: BinaryIO, field: str) -> Iterator[tuple[Member, str, bytes | 
         if image is None or os.path.basename(key).startswith("."):
             continue
         wanted = parts.get(field if field in MEMBERS else "json")
-        for member in (image, wanted):
-            if member is not None and member.problem:
-                raise TarRefusedError(f"{key}: {member.problem}")
+        problem = image.problem or (wanted.problem if wanted is not None else "")
+        if problem:
+            raise TarRefusedError(f"{key}: {problem}")
         if wanted is not None and wanted.size > MOST_TEXT_BYTES:  # a part of it would be another label
             raise TarRefusedError(f"{key}: a text of {wanted.size:,} bytes, at most {MOST_TEXT_BYTES:,} are read")
         text = None if wanted is None else os.pread(file.fileno(), wanted.size, wanted.at)

@@ -298,8 +298,9 @@ def _images(content: Mapping[str, Any], layout: ArchiveLayout) -> tuple[NDArray[
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != PIXELS:
         found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
         raise ArchiveError(f"{layout.test}: data is {found}, expected uint8 (images, {PIXELS})")
-    one_each = isinstance(labels, list) or (isinstance(labels, np.ndarray) and labels.ndim == 1)
-    if not one_each or len(labels) != len(data):
+    if isinstance(labels, np.ndarray) and labels.ndim != 1:
+        labels = None
+    if not isinstance(labels, (list, np.ndarray)) or len(labels) != len(data):
         raise ArchiveError(f"{layout.test}: {layout.labels} is not a list of {len(data):,} labels")
     wrong = [label for label in labels if not isinstance(label, (int, np.integer)) or not 0 <= label < layout.classes]
     if wrong:
