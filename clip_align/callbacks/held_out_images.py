@@ -18,7 +18,7 @@ from clip_align.callbacks.known_classes import KnownClasses
 from clip_align.callbacks.labelled_images import LabelledSet
 from clip_align.callbacks.labelled_sources import shard_image
 from clip_align.data.held_out import HeldOutSamples
-from clip_align.errors import Problem, UserError
+from clip_align.errors import Problem, UserError, option_problem
 from clip_align.metrics.retrieval import choices_among
 
 __all__ = ["Candidates", "RetrievedImages", "candidates_of", "held_out_set"]
@@ -82,6 +82,8 @@ def held_out_set(samples: HeldOutSamples | None, candidates: int, benchmark: str
 
     UserError where there are too few samples, or too few different captions.
     """
+    if samples is not None and not isinstance(samples, HeldOutSamples):  # an option that was typed
+        raise UserError(option_problem(benchmark, "held_out_samples", "held_out_samples: not an option; leave it out"))
     found = () if samples is None else samples.samples
     captions = [sample.captions[0] for sample in found]
     different = len(set(captions))

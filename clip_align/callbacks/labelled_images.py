@@ -113,7 +113,8 @@ class NoisyImages(LabelledImages):
         corruption: ``gaussian_noise``, ``uniform_noise`` (both by their standard deviation), ``gaussian_blur``,
             ``low_pass``, ``high_pass`` (grey; by the filter's sigma in px) or ``contrast`` (by its factor); with
             ``c_files`` the name of one of the 19 published ones.
-        levels: of the corruption, whole hundredths; None: those published for images of this size.
+        levels: of the corruption, whole hundredths; None: those published for images of this size. Not with
+            ``c_files``, whose five severities are read.
         resolution: at which it is applied: ``native``, the image's own, or ``model``, that of the model's input.
         rounding: to 8 bits: ``truncate`` as in CIFAR-C's script, or ``round``.
         c_files: folder with published corruptions of the same images, five severities each (CIFAR-C, ImageNet-C), which
@@ -142,9 +143,15 @@ class NoisyImages(LabelledImages):
         if c_files is not None and not self.has_published:
             text = "c_files: there are no published corruptions of these images; leave it out"
             raise UserError(option_problem(self.key, "c_files", text))
+        if c_files is not None and levels is not None:
+            text = f"levels: c_files holds severities 1 to {SEVERITIES}, all of which are read; leave levels out"
+            raise UserError(option_problem(self.key, "levels", text))
         self.corruption = corruption
         self.levels_given = None if levels is None else tuple(float(level) for level in levels)
         self.resolution, self.rounding = resolution, rounding
+        if self.view == "tiles" and resolution == "model" and c_files is None:
+            text = "view: tiles are cut at the image's own resolution; give resolution=native, or another view"
+            raise UserError(option_problem(self.key, "view", text))
         self.size = 0  # of the model's input in px, from `adapt` on
 
     def adapt(self, model: ModelInfo) -> str | None:
@@ -198,7 +205,10 @@ class NoisyImages(LabelledImages):
         for name, level in self.levels.items():
             for row in self.rows():
                 ident = self.changed_id(row, name)
-                yield Stimulus(ident, self.changed(row, level, ident), self._view_of_changed(), part=part)
+                view = self._view_of_changed()
+                # tiles where those of the clean image are; elsewhere places would choose tiles
+                places = self.images.ids[row] if "tiles" in (self.view, view) else None
+                yield Stimulus(ident, self.changed(row, level, ident), view, places, part)
 
     def items(self, features: Features) -> Items:
         """One item per image: the decisions about it clean and at each level, and the correct class."""

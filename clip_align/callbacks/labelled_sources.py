@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
@@ -16,18 +17,19 @@ from numpy.typing import NDArray
 
 from clip_align.callbacks.labelled_images import LabelledSet, Load
 from clip_align.data.bad_samples import BadSample
-from clip_align.data.decode import decode
+from clip_align.data.decode import MEGA, decode
 from clip_align.data.file_reader import Files
 from clip_align.data.labelled_shards import ShardsUnusableError, labelled_members
 from clip_align.data.table import ColumnsMissingError, read_columns
 from clip_align.errors import UserError, option_problem, visible
 from clip_align.perception.image_files import read_rgb, size_of
 
-__all__ = ["LabelledSource", "labelled_set", "shard_image"]
+__all__ = ["LabelledSource", "labelled_set", "shard_image", "tail"]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 WORDNET = re.compile(r"n[0-9]{8}")  # by which ImageNet's folders are called
 IMAGE_COLUMN = "image"
+MOST_PIXELS = 178 * MEGA  # as many as Pillow decodes: what training leaves out is not among the samples held out
 _files = Files()
 
 
@@ -111,15 +113,33 @@ def _in_folder(root: Path, benchmark: str) -> _Found:
     if not root.is_dir():
         what = f"no such folder: {root}; give a folder with a sub-folder of images per class"
         raise UserError(option_problem(benchmark, "root", what))
-    found: _Found = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        inside = (p for p in sorted(folder.rglob("*")) if p.suffix.lower() in EXTENSIONS and p.name[0] != ".")
-        # not the whole path: noise is seeded by the id, and a moved folder has the same
-        found += [(f"{_tail(root)}/{p.relative_to(root)}", folder.name, partial(read_rgb, p)) for p in inside]
+    try:
+        paths = sorted(below for below in _below(root) if len(below.parts) > 1 and below.suffix.lower() in EXTENSIONS)
+    except OSError as error:
+        what = f"cannot read {error.filename}: {error.strerror}"
+        raise UserError(option_problem(benchmark, "root", what)) from error
+    # not the whole path: noise is seeded by the id, and a moved folder has the same
+    found: _Found = [
+        (visible(f"{tail(root)}/{below}"), visible(below.parts[0]), partial(read_rgb, root / below)) for below in paths
+    ]
     if not found:
         what = f"{root} holds no sub-folder with images ({', '.join(EXTENSIONS)}); one per class is needed"
         raise UserError(option_problem(benchmark, "root", what))
     return found
+
+
+def _below(root: Path) -> Iterator[Path]:
+    """Files below a folder, relative to it, without hidden ones and hidden folders (``.ipynb_checkpoints``: copies).
+
+    OSError for a folder that cannot be read: its images would be missing without a word.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for where, folders, names in os.walk(root, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(where, name).relative_to(root) for name in names if not name.startswith("."))
 
 
 def _in_csv(path: Path, source: LabelledSource, benchmark: str) -> _Found:
@@ -143,10 +163,10 @@ def _in_csv(path: Path, source: LabelledSource, benchmark: str) -> _Found:
         except (OSError, ValueError) as error:
             what = f"{path}, line {line}: {' '.join(str(error).split())}; root= names the folder of the images"
             raise UserError(option_problem(benchmark, "csv", what)) from error
-        found.append((f"{_tail(path)}/{image}", label, partial(read_rgb, file)))
+        found.append((visible(f"{tail(path)}/{image}"), label, partial(read_rgb, file)))
     twice = [ident for ident, count in Counter(ident for ident, _, _ in found).items() if count > 1]
     if twice:
-        what = f"{path}: {twice[0].removeprefix(_tail(path) + '/')} is there twice; give each image once"
+        what = f"{path}: {twice[0].removeprefix(f'{tail(path)}/')} is there twice; give each image once"
         raise UserError(option_problem(benchmark, "csv", what))
     return found
 
@@ -162,7 +182,7 @@ def _in_shards(pattern: str, field: str, benchmark: str) -> _Found:
     for member in members:
         tar = Path(member.path)
         # the first byte too: a key may occur twice in a tar
-        ident = f"{_tail(tar)}/{member.key}/{member.at}"
+        ident = f"{tail(tar)}/{member.key}/{member.at}"
         found.append((visible(ident), member.label, partial(shard_image, tar, member.at, member.size)))
     return found
 
@@ -178,7 +198,7 @@ def shard_image(path: Path, at: int, size: int | None) -> NDArray[np.uint8]:
     ValueError where it cannot be decoded.
     """
     try:
-        image = decode(path.read_bytes() if size is None else _files.read(str(path), at, size))
+        image = decode(path.read_bytes() if size is None else _files.read(str(path), at, size), MOST_PIXELS)
     except BadSample as error:
         raise ValueError(f"{path}, byte {at:,}: {error.cause}") from None
     return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
@@ -197,19 +217,21 @@ def _first(found: _Found, most: int | None) -> _Found:
     return kept
 
 
-def _tail(path: Path) -> str:
-    """The last two parts of a path."""
+def tail(path: Path) -> str:
+    """The last two parts of a path, with which the ids of images begin."""
     return "/".join(path.absolute().parts[-2:])
 
 
-def _order(label: str) -> tuple[int, int | str]:
-    # isdecimal: 10 after 9, as numbers; texts behind them
-    return (0, int(label)) if label.isascii() and label.isdecimal() else (1, label)
+def _order(label: str) -> tuple[int, int, str]:
+    # isdecimal: 10 after 9, as numbers, 01 and 1 by their texts; other texts behind them
+    return (0, int(label), label) if label.isascii() and label.isdecimal() else (1, 0, label)
 
 
-def names_from(given: Mapping[str, str] | Sequence[str]) -> Mapping[str, str]:
+def names_from(given: Mapping[str, str] | Sequence[str] | None) -> Mapping[str, str]:
     """Names by label; a list gives those of the labels 0, 1, ….
 
-    ``given``: names by label, or a list.
+    ``given``: names by label, or a list; None: none.
     """
-    return given if isinstance(given, Mapping) else {str(number): name for number, name in enumerate(given)}
+    if isinstance(given, Mapping):
+        return {str(label): name for label, name in given.items()}  # a label 0 is a number in yaml
+    return {str(number): name for number, name in enumerate(given or ())}

@@ -171,6 +171,7 @@ def _data(start: RunStart, world: int, cache: Path, missing: list[Problem]) -> F
         for line in data.check():
             _found("data", line.removeprefix("data: "))
         start.cursor(data.found.fingerprint)  # whether a resumed run may be trained on these
+        start.check_held_out(data.held_out_limit)
     except UserError as error:
         missing.extend(error.problems)
         return None

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.data.bad_samples import BadSample
+from clip_align.data.bad_samples import BadSample, Causes
+from clip_align.data.decode import decode
 from clip_align.data.inventory import Inventory
 from clip_align.data.samples import Samples
 from clip_align.errors import Problem, UserError
@@ -23,6 +24,7 @@ __all__ = [
     "HeldOutSample",
     "HeldOutSamples",
     "TrainedSamples",
+    "held_out_limit",
     "held_out_numbers",
     "held_out_samples",
     "without",
@@ -45,9 +47,13 @@ class HeldOutSample:
 
 @dataclass(frozen=True)
 class HeldOutSamples:
-    """All samples that are not trained on, in the order of their keys' hashes."""
+    """The usable samples that are not trained on, in the order of their keys' hashes.
+
+    bad: those that are not trained on either, and cannot be shown.
+    """
 
     samples: tuple[HeldOutSample, ...]
+    bad: Causes = field(default_factory=Causes)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -55,9 +61,24 @@ class HeldOutSamples:
 
 def held_out_numbers(samples: Samples, count: int) -> NDArray[np.int64]:
     """Numbers, ascending, of the samples with the ``count`` keys whose hashes are smallest."""
-    hashes = np.array([_hash(samples.key(number)) for number in range(len(samples))], np.uint64)
+    if not count:
+        return np.empty(0, np.int64)
+    hashes = _hashes(samples)
     different = np.unique(hashes)
-    return np.flatnonzero(hashes <= different[min(count, len(different)) - 1]) if count else np.empty(0, np.int64)
+    return np.flatnonzero(hashes <= different[min(count, len(different)) - 1])
+
+
+def held_out_limit(samples: Samples, numbers: Sequence[int]) -> str | None:
+    """The largest hash of a key that is held out, 16 hexadecimal digits; None where none is.
+
+    Of the samples that were trained on while it held, none has a hash up to it: a later limit that is not larger holds
+    none of them out, whichever samples were added or removed.
+
+    Args:
+        samples: all samples.
+        numbers: of those held out.
+    """
+    return f"{max(_hash(samples.key(number)) for number in numbers):016x}" if len(numbers) else None
 
 
 def without(found: Inventory, count: int) -> tuple[Inventory, NDArray[np.int64]]:
@@ -74,10 +95,11 @@ def without(found: Inventory, count: int) -> tuple[Inventory, NDArray[np.int64]]
     numbers = held_out_numbers(found.samples, count)
     left = len(found.samples) - len(numbers)
     if left < len(numbers):
-        what = (
-            f"{count:,} of {len(found.samples):,} samples; at most half of them can be held out: give a smaller number"
-        )
-        raise UserError(Problem("data.held_out", what))
+        _, of_key = np.unique(_hashes(found.samples), return_counts=True)  # in the order in which they are held out
+        most = np.count_nonzero(np.cumsum(of_key) <= len(found.samples) // 2)
+        what = f"the {count:,} keys asked for are those of {len(numbers):,} of {len(found.samples):,} samples"
+        advice = f"at most half of them can be held out: give data.held_out={most} or less"
+        raise UserError(Problem("data.held_out", f"{what}; {advice if most else 'leave out the benchmarks on them'}"))
     note = f"data: {len(numbers):,} samples are held out (data.held_out), {left:,} are trained on"
     samples = TrainedSamples(found.samples, numbers)
     # in the fingerprint too: what a run may be resumed on
@@ -85,23 +107,31 @@ def without(found: Inventory, count: int) -> tuple[Inventory, NDArray[np.int64]]
     return replace(found, samples=samples, notes=(*found.notes, note), fingerprint=digest), numbers
 
 
-def held_out_samples(samples: Samples, numbers: Sequence[int], max_chars: int) -> HeldOutSamples:
-    """The samples of these numbers, in the order of their keys' hashes; one of each key, unreadable ones left out.
+def held_out_samples(samples: Samples, numbers: Sequence[int], max_chars: int, max_pixels: int) -> HeldOutSamples:
+    """The samples of these numbers, in the order of their keys' hashes; one of each key, bad ones left out.
+
+    Every image is decoded once, as in training: one that is damaged must not end the run that shows it.
 
     Args:
         samples: all samples.
         numbers: of those held out.
         max_chars: characters after which captions are cut, as in training.
+        max_pixels: of an image, as in training.
     """
     found: dict[str, HeldOutSample] = {}
+    bad = Causes()
     for number in numbers:
         key = samples.key(number)
+        if key in found:
+            continue
         try:
             captions = tuple(caption[:max_chars] for caption in samples.captions(number))
-        except BadSample:
+            decode(samples.image(number), max_pixels)
+        except BadSample as error:
+            bad.add(error.cause, key)
             continue
-        found.setdefault(key, HeldOutSample(key, *samples.place(number), captions))
-    return HeldOutSamples(tuple(sorted(found.values(), key=lambda sample: _hash(sample.key))))
+        found[key] = HeldOutSample(key, *samples.place(number), captions)
+    return HeldOutSamples(tuple(sorted(found.values(), key=lambda sample: _hash(sample.key))), bad)
 
 
 class TrainedSamples:
@@ -142,6 +172,11 @@ class TrainedSamples:
     def place(self, number: int) -> tuple[str, int, int | None]:
         """Where the image's bytes are."""
         return self._samples.place(self.whole_number(number))
+
+
+def _hashes(samples: Samples) -> NDArray[np.uint64]:
+    # 8 bytes a sample, of which there may be hundreds of millions
+    return np.fromiter((_hash(samples.key(number)) for number in range(len(samples))), np.uint64, len(samples))
 
 
 def _hash(key: str) -> int:

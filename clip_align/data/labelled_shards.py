@@ -11,13 +11,13 @@ from typing import BinaryIO, NamedTuple, TypeVar
 from clip_align.config import Source
 from clip_align.data.captions import MOST_TEXT_BYTES
 from clip_align.data.file_reader import open_file
+from clip_align.data.shard_index import IMAGES
 from clip_align.data.shard_patterns import shard_paths
 from clip_align.data.tar_members import Member, TarRefusedError, tar_members
 from clip_align.errors import visible
 
 __all__ = ["CaptionedMember", "LabelledMember", "ShardsUnusableError", "captioned_members", "labelled_members"]
 
-IMAGES = ("jpg", "jpeg", "png", "webp")
 MEMBERS = ("cls", "txt")  # that hold a label or captions themselves
 T = TypeVar("T")
 
@@ -97,16 +97,26 @@ def _read(
 def _samples(file: BinaryIO, field: str) -> Iterator[tuple[Member, str, bytes | None, list[str]]]:
     """Image, key, content of the member with the field (None: absent) and extensions of every sample with an image."""
     members, _ = tar_members(file)  # of a cut tar the whole members
-    by_key: dict[str, dict[str, Member]] = {}
+    latest: dict[str, dict[str, Member]] = {}
+    ordered: list[tuple[str, dict[str, Member]]] = []
     for member in members:
         key, _, extension = member.name.decode("utf-8", "replace").rpartition(".")
-        by_key.setdefault(key, {})[extension.lower()] = member
-    for key, parts in by_key.items():
+        kind = extension.lower()
+        if key not in latest or kind in latest[key]:  # as in training, a repeated extension begins another sample
+            latest[key] = {}
+            ordered.append((key, latest[key]))
+        latest[key][kind] = member
+    for key, parts in ordered:
         image = next((parts[kind] for kind in IMAGES if kind in parts), None)
         if image is None or os.path.basename(key).startswith("."):
             continue
         wanted = parts.get(field if field in MEMBERS else "json")
-        text = None if wanted is None else os.pread(file.fileno(), min(wanted.size, MOST_TEXT_BYTES), wanted.at)
+        problem = image.problem or (wanted.problem if wanted is not None else "")
+        if problem:
+            raise TarRefusedError(f"{key}: {problem}")
+        if wanted is not None and wanted.size > MOST_TEXT_BYTES:  # a part of it would be another label
+            raise TarRefusedError(f"{key}: a text of {wanted.size:,} bytes, at most {MOST_TEXT_BYTES:,} are read")
+        text = None if wanted is None else os.pread(file.fileno(), wanted.size, wanted.at)
         yield image, key, text, sorted(parts)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clip_align.config import DataConfig
 from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA, decoder_name
-from clip_align.data.held_out import HeldOutSamples, held_out_samples, without
+from clip_align.data.held_out import HeldOutSamples, held_out_limit, held_out_samples, without
 from clip_align.data.inventory import Inventory, enough
 from clip_align.data.loader import Batches, Loader, Tokenizer
 from clip_align.data.progress import Notify
@@ -63,9 +63,18 @@ class TrainingData:
 
     @cached_property
     def held_out(self) -> HeldOutSamples:
-        """The samples that are never trained on (``data.held_out``), those with readable captions."""
-        numbers = self._divided[1].tolist()
-        return held_out_samples(self._whole.samples, numbers, self.data.max_caption_chars)
+        """The samples that are never trained on (``data.held_out``), bad ones left out."""
+        data, numbers = self.data, self._divided[1].tolist()
+        max_pixels = round(data.max_megapixels * MEGA)
+        found = held_out_samples(self._whole.samples, numbers, data.max_caption_chars, max_pixels)
+        if found.bad.total:
+            self._progress(f"data: {found.bad.total:,} of the samples held out cannot be shown: {found.bad}")
+        return found
+
+    @cached_property
+    def held_out_limit(self) -> str | None:
+        """What is known of samples held out without them: see `held_out.held_out_limit`."""
+        return held_out_limit(self._whole.samples, self._divided[1].tolist())
 
     @cached_property
     def _whole(self) -> Inventory:

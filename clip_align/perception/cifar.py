@@ -147,11 +147,12 @@ def unpickled(data: bytes, name: str) -> dict[str, Any]:
     try:
         # encoding: texts of Python 2 are bytes, and arrays' content is such a text
         content = _Restricted(io.BytesIO(data), encoding="bytes").load()
+        by_text = {_text(key): value for key, value in content.items()} if isinstance(content, dict) else None
     except Exception as error:  # a damaged pickle raises anything: EOFError, KeyError, struct.error, …
         raise ArchiveError(f"{name} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
-    if not isinstance(content, dict):
+    if by_text is None:
         raise ArchiveError(f"{name} holds {type(content).__name__}, expected a dict")
-    return {_text(key): value.array(name) if isinstance(value, _Array) else value for key, value in content.items()}
+    return {key: value.array(name) if isinstance(value, _Array) else value for key, value in by_text.items()}
 
 
 class _Restricted(pickle.Unpickler):
@@ -161,7 +162,7 @@ class _Restricted(pickle.Unpickler):
         """A stand-in for one of the names by which NumPy's arrays are pickled; refuses every other name."""
         makers = {
             ("multiarray", "_reconstruct"): _Array,
-            ("numpy", "ndarray"): str,
+            ("numpy", "ndarray"): _not_called,
             ("numpy", "dtype"): _DType,
             ("_codecs", "encode"): _encoded,
         }
@@ -229,6 +230,11 @@ class _Array:
         return flat.reshape(sizes, order="F" if self.fortran else "C")
 
 
+def _not_called(*arguments: Any) -> None:
+    """NumPy's array type, which these files name and never call."""
+    raise pickle.UnpicklingError("it calls numpy.ndarray, which such an archive only names")
+
+
 def _encoded(text: Any, encoding: Any = "latin1") -> bytes:
     """How Python 3 writes bytes in an old protocol: as a text and its encoding."""
     if not isinstance(text, str) or _text(encoding) not in ("latin1", "latin-1"):
@@ -292,6 +298,8 @@ def _images(content: Mapping[str, Any], layout: ArchiveLayout) -> tuple[NDArray[
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != PIXELS:
         found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
         raise ArchiveError(f"{layout.test}: data is {found}, expected uint8 (images, {PIXELS})")
+    if isinstance(labels, np.ndarray) and labels.ndim != 1:
+        labels = None
     if not isinstance(labels, (list, np.ndarray)) or len(labels) != len(data):
         raise ArchiveError(f"{layout.test}: {layout.labels} is not a list of {len(data):,} labels")
     wrong = [label for label in labels if not isinstance(label, (int, np.integer)) or not 0 <= label < layout.classes]

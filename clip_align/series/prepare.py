@@ -12,8 +12,9 @@ import torch
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
-from clip_align.config import Config, TrackerConfig
+from clip_align.config import HELD_OUT, Config, TrackerConfig
 from clip_align.data.progress import Notify
+from clip_align.data.training_data import TrainingData
 from clip_align.errors import Problem, UserError
 from clip_align.runs.folder import user_cache
 from clip_align.series.encoders import encoder
@@ -71,8 +72,12 @@ def prepare(request: Request, notify: Notify) -> tuple[Subject, Sequence[Percept
     cache, line = user_cache(config.paths.cache)
     if line:
         notify(line)
-    world = {"world": lambda: held_out_world(config.data, config.callbacks, cache, notify)}
-    callbacks = build_callbacks(config.callbacks, world)
+    data = TrainingData(config.data, None, None, config.seed, 0, 1, cache, progress=notify)
+    given = {
+        "world": lambda: held_out_world(config.data, config.callbacks, cache, notify),
+        HELD_OUT: lambda: data.held_out,
+    }
+    callbacks = build_callbacks(config.callbacks, given)
     if not callbacks:
         raise UserError(Problem("callbacks", "none is chosen, nothing to evaluate; type callbacks=[tid2013_remade,…]"))
     settings = SeriesSettings(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.config import Config, OptimizerConfig, PathsConfig, to_plain
-from clip_align.errors import UserError
+from clip_align.errors import Problem, UserError
 from clip_align.record.record import read
 from clip_align.runs.folder import RunFolder, read_provenance, run_name, used_name
 from clip_align.training.checkpoint_files import OWN, GivenUp, newest
@@ -73,6 +73,17 @@ class RunStart:
             return [epoch, batch], f"{moved}: the same data as before, in another place" if moved else None
         line = f"data: not what {self.folder} was trained on so far (fingerprint {before}, now {fingerprint})"
         return [epoch + 1, 0], f"{line}; continuing with epoch {epoch + 1} of these"
+
+    def check_held_out(self, limit: str | None) -> None:
+        """UserError where samples that the run may have been trained on would be held out from now on.
+
+        ``limit``: `TrainingData.held_out_limit` of the present data.
+        """
+        before = self.own.get("held_out_limit")
+        if self.own and limit is not None and (before is None or limit > before):
+            what = f"among these samples are some that {self.folder} may have been trained on so far"
+            advice = "keep its data and its data.held_out, or begin a new run"
+            raise UserError(Problem("data.held_out", f"{what}; {advice}"))
 
     def _moved(self) -> str | None:
         """The key of the data's location, where it is not the one that the checkpoint was trained from."""

@@ -180,6 +180,7 @@ def _train(
             "config": to_plain(replace(config, resume=None, dry_run=False)),
             "words": components.words,
             "data_fingerprint": components.data_provenance["data_fingerprint"],
+            "held_out_limit": components.held_out_limit,
         },
         ranks=ranks,
         signals=run_end.signals,

@@ -126,6 +126,12 @@ def test_without_samples_the_message_says_how_to_hold_some_out(given: HeldOutSam
     )
 
 
+def test_a_typed_value_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        HeldOut(held_out_samples=5)
+    assert caught.value.lines == ("zero_shot/held_out: held_out_samples: not an option; leave it out",)
+
+
 def test_the_record_names_the_options_not_the_samples(samples: HeldOutSamples, tmp_path: Path) -> None:
     callback = HeldOut(candidates=C, held_out_samples=samples)
     assert callback.options["held_out_samples"] == "HeldOutSamples"

@@ -5,22 +5,28 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clip_align.callbacks.labelled_sources import imagenet_names
+from clip_align.callbacks.labelled_images import LabelledSet
+from clip_align.callbacks.labelled_sources import imagenet_names, names_from, tail
 from clip_align.callbacks.noise import folder as noise_folder
 from clip_align.callbacks.prompt_templates import templates_of
 from clip_align.callbacks.zero_shot.folder import Folder
+from clip_align.data.captions import MOST_TEXT_BYTES
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.model_info import ModelInfo
+from clip_align.evaluation.views import cut
 from clip_align.metrics.estimate import Estimate
+from clip_align.settings.load_config import load
 from clip_align.testing.random_images import random_image
 from clip_align.testing.stubs import Words
 
@@ -30,7 +36,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of unequal size, with the awkward things that folders hold."""
     root = tmp_path_factory.mktemp("x") / "val"
     for folder, names in {
-        "polar_bear": ["a.JPEG", "b.jpg", "deep/c.PNG", ".hidden.jpg", "notes.txt"],
+        "polar_bear": ["a.JPEG", "b.jpg", "deep/c.PNG", ".hidden.jpg", ".copies/a.jpg", "folder.jpg/notes.txt"],
         "car": ["1.png", "2.png"],
         "Dog house": ["x.webp"],
         ".cache": ["y.png"],
@@ -73,6 +79,68 @@ def test_sub_folders_are_the_classes(photographs: Path) -> None:
     assert callback.images.labels.tolist() == [0, 1, 1, 2, 2, 2]
     assert callback.scores[0].chance == 1 / 3
     assert next(iter(callback.stimuli())).load().shape == (40, 30, 3)
+
+
+def test_labels_that_are_equal_numbers_keep_their_order(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    names = ["1", "01", "001", "10", "9", "a", "A"]
+    for name in names:
+        Image.fromarray(random_image(name, 9, 9)).save(tmp_path / f"x{names.index(name)}.png")
+    table.write_text("image,class\n" + "".join(f"x{n}.png,{name}\n" for n, name in enumerate(names)))
+    assert list(Folder(csv=str(table)).texts) == ["001", "01", "1", "9", "10", "A", "a"]
+
+
+def test_names_that_are_no_text_can_be_recorded(tmp_path: Path) -> None:
+    for label in (b"cat\xff", b"dog", b"bir\nd"):
+        folder = os.fsencode(tmp_path) + b"/" + label
+        os.mkdir(folder)
+        Image.fromarray(random_image("a", 9, 9)).save(os.fsdecode(folder + b"/a\xfe.png"))
+    callback = noise_folder.Folder(root=str(tmp_path), levels=[0.1])
+    callback.adapt(ModelInfo(32, ("projection",), Words()))
+    for stimulus in callback.stimuli():
+        assert stimulus.id.encode().decode().isprintable()
+        assert stimulus.load().shape in ((9, 9, 3), (32, 32, 3))
+    assert [name.encode() for name in callback.texts] == [b"bir\\nd", b"cat\\udcff", b"dog"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_class_that_cannot_be_read_is_named(photographs: Path) -> None:
+    folder = photographs / "car"
+    folder.chmod(0)
+    try:
+        assert lines(lambda: Folder(root=str(photographs))) == (
+            f"zero_shot/folder: cannot read {folder}: Permission denied",
+        )
+    finally:
+        folder.chmod(0o755)
+
+
+def test_the_ids_of_a_folder_at_the_top_begin_with_its_name() -> None:
+    assert tail(Path("/val")) == "//val"
+    callback = noise_folder.Folder.__new__(noise_folder.Folder)
+    callback.top = Path("/val")
+    callback.images = LabelledSet("x", ["//val/cat/1.png"], [png_array], np.zeros(1, np.int64), {"cat": "cat"})
+    assert callback._below_top(0) == "cat/1.png"
+
+
+def png_array() -> np.ndarray:
+    return np.zeros((2, 2, 3), np.uint8)
+
+
+def test_tiles_of_changed_images_are_those_of_the_clean_ones(photographs: Path) -> None:
+    given: dict[str, Any] = {"corruption": "contrast", "levels": [1.0, 0.5], "rounding": "round", "view": "tiles"}
+    callback = noise_folder.Folder(root=str(photographs), resolution="native", **given)
+    callback.adapt(ModelInfo(16, ("projection",), Words()))
+    places: dict[str, set[bytes]] = {}
+    for stimulus in callback.stimuli():
+        if "/contrast/50" not in stimulus.id:  # a factor of 1 changes nothing
+            seen = cut(stimulus.load(), "tiles", 16, 4, stimulus.places or stimulus.id)
+            places.setdefault(stimulus.id.split("/contrast/")[0], set()).add(seen.tobytes())
+    assert len(places) == 6
+    assert all(len(seen) == 1 for seen in places.values())
+    assert lines(lambda: noise_folder.Folder(root=str(photographs), name="mine", **given)) == (
+        "noise/mine: view: tiles are cut at the image's own resolution; give resolution=native, or another view",
+    )
 
 
 def test_accuracy_over_images_and_over_classes(photographs: Path) -> None:
@@ -190,11 +258,61 @@ def test_shards_with_a_field_and_with_cls_members(tmp_path: Path) -> None:
     assert lines(lambda: Folder(shards=str(tmp_path / "2.tar")))[0].startswith("zero_shot/folder: ")
 
 
+def test_a_key_that_comes_again_is_another_image(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for label in ("cat", "dog"):
+            for name, data in (("a.png", png(label)), ("a.cls", label.encode())):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    callback = Folder(shards=str(tmp_path / "0.tar"), class_field="cls")
+    assert callback.images.labels.tolist() == [0, 1]
+    for image, label in zip(callback.stimuli(), ("cat", "dog"), strict=True):
+        assert np.array_equal(image.load(), random_image(label, 20, 20))
+
+
+def test_members_that_cannot_be_read_by_position_are_named(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        link = tarfile.TarInfo("a.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "absent.png"
+        tar.addfile(link)
+        label = tarfile.TarInfo("a.cls")
+        label.size = 3
+        tar.addfile(label, io.BytesIO(b"cat"))
+    assert lines(lambda: Folder(shards=str(tmp_path / "0.tar"), class_field="cls")) == (
+        f"zero_shot/folder: {tmp_path / '0.tar'} cannot be read: a: hard link to nothing in the tar",
+    )
+    packed(tmp_path / "1.tar", {"a": {"png": png("a"), "txt": b"x" * (MOST_TEXT_BYTES + 1)}})
+    assert lines(lambda: Folder(shards=str(tmp_path / "1.tar"), class_field="txt")) == (
+        f"zero_shot/folder: {tmp_path / '1.tar'} cannot be read: a: a text of 1,048,577 bytes, at most 1,048,576 are "
+        "read",
+    )
+
+
 def test_real_shards_of_cifar10(shared_data: Path) -> None:
     callback = Folder(shards=str(shared_data / "cifar10" / "test" / "*.tar"), class_field="class_name")
     assert np.bincount(callback.images.labels).tolist() == [200] * 10
     assert list(callback.texts)[:3] == ["airplane", "automobile", "bird"]
     assert next(iter(callback.stimuli())).load().shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("benchmark", ["folder", "folder_noise"])
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("{car: automobile}", {"car": "automobile"}),
+        ("[cat, dog]", {"0": "cat", "1": "dog"}),
+        ("null", {}),
+    ],
+)
+def test_names_can_be_typed_by_label_or_as_a_list(benchmark: str, typed: str, names: dict[str, str]) -> None:
+    config = load([f"callbacks=[{benchmark}]", f"callbacks.{benchmark}.names={typed}"])
+    assert names_from(config.callbacks[benchmark].arguments["names"]) == names
+
+
+def test_labels_that_are_numbers_are_texts() -> None:
+    given: dict[Any, str] = {0: "cat", "1": "dog"}  # from Python, or a yaml
+    assert names_from(given) == {"0": "cat", "1": "dog"}
 
 
 def test_messages(photographs: Path, tmp_path: Path) -> None:
@@ -224,7 +342,9 @@ def test_classes_that_differ_in_case_alone_have_no_table(tmp_path: Path) -> None
 
 
 def test_imagenet_c_replaces_what_is_changed_here(photographs: Path, tmp_path: Path) -> None:
-    clean = sorted(p.relative_to(photographs) for p in photographs.rglob("*.*") if p.suffix not in (".txt", ".md"))
+    clean = sorted(
+        p.relative_to(photographs) for p in photographs.rglob("*.*") if p.is_file() and p.suffix not in (".txt", ".md")
+    )
     shown = [p for p in clean if not any(part.startswith(".") for part in p.parts)]
     for severity in "12345":
         for path in shown:

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from clip_align.config import Source
+from clip_align.config import Config, Source, from_plain, to_plain
 from clip_align.data.bad_samples import Causes
-from clip_align.data.held_out import TrainedSamples, held_out_numbers, held_out_samples, without
-from clip_align.data.inventory import Inventory, in_folder
+from clip_align.data.held_out import TrainedSamples, held_out_limit, held_out_numbers, held_out_samples, without
+from clip_align.data.inventory import in_folder
 from clip_align.data.samples import FolderSamples
 from clip_align.data.sources.webdataset import ShardData
 from clip_align.data.training_data import TrainingData
 from clip_align.errors import UserError
+from clip_align.testing.random_images import random_image
 
 
 def folder(names: list[str]) -> FolderSamples:
@@ -48,7 +50,6 @@ def test_samples_of_one_key_are_held_out_together() -> None:
     rest, left_out = without(in_folder(folder(names), Causes()), 5)
     assert left_out.tolist() == numbers.tolist()
     assert not {names[n] for n in numbers} & set(kept(rest.samples))  # type: ignore[arg-type]
-    assert len(held_out_samples(folder(names), numbers.tolist(), 100)) == 5  # each image once
 
 
 def test_the_rest_is_all_others_in_order_and_in_their_blocks() -> None:
@@ -70,6 +71,57 @@ def test_the_rest_is_all_others_in_order_and_in_their_blocks() -> None:
         assert kept(pickle.loads(pickle.dumps(rest))) == kept(rest)
 
 
+def on_disk(tmp_path: Path, names: list[str], repeats: int = 1) -> FolderSamples:
+    """Images of 8 px, each in so many rows of the csv."""
+    for name in names:
+        Image.fromarray(random_image(name, 8, 8)).save(tmp_path / name)
+    rows = [name for name in names for _ in range(repeats)]
+    return FolderSamples(
+        str(tmp_path), rows, [f"caption {n} of {name}" for n, name in enumerate(rows)], [1] * len(rows)
+    )
+
+
+def test_an_image_with_several_captions_is_held_out_once(tmp_path: Path) -> None:
+    samples = on_disk(tmp_path, [f"{n}.png" for n in range(9)], repeats=4)
+    numbers = held_out_numbers(samples, 3)
+    assert len(numbers) == 12
+    found = held_out_samples(samples, numbers.tolist(), 9, 100)
+    assert len(found) == len({sample.key for sample in found.samples}) == 3
+    assert all(sample.captions in {(f"caption {n}"[:9],) for n in range(36)} for sample in found.samples)
+
+
+def test_bad_images_are_neither_shown_nor_trained_on(tmp_path: Path) -> None:
+    samples = on_disk(tmp_path, [f"{n}.png" for n in range(12)])
+    numbers = held_out_numbers(samples, 6).tolist()
+    damaged, absent, large, *good = (samples.key(number) for number in numbers)
+    (tmp_path / damaged).write_bytes((tmp_path / damaged).read_bytes()[:90])
+    (tmp_path / absent).unlink()
+    Image.fromarray(random_image("large", 20, 20)).save(tmp_path / large)
+    found = held_out_samples(samples, numbers, 100, 8 * 8)
+    assert {sample.key for sample in found.samples} == set(good)
+    assert str(found.bad) == (
+        f"1 damaged image (first: {damaged}), 1 unreadable file (first: {absent}), 1 too large (first: {large})"
+    )
+    rest, _ = without(in_folder(samples, Causes()), 6)
+    assert not {damaged, absent, large} & set(kept(rest.samples))  # type: ignore[arg-type]
+
+
+def test_the_limit_says_whether_others_are_held_out() -> None:
+    samples = folder([f"{n}.jpg" for n in range(200)])
+
+    def limit(given: FolderSamples, count: int) -> str:
+        found = held_out_limit(given, held_out_numbers(given, count).tolist())
+        assert found is not None
+        return found
+
+    assert held_out_limit(samples, []) is None
+    assert limit(samples, 19) < limit(samples, 20)
+    more = folder([f"{n}.jpg" for n in range(300)])
+    assert limit(more, 20) <= limit(samples, 20)  # those of before, but for those that new ones replace
+    fewer = folder([samples.key(n) for n in range(200) if n not in held_out_numbers(samples, 10)])
+    assert limit(fewer, 20) > limit(samples, 20)  # ten that were trained on
+
+
 def test_none_held_out_is_the_same_inventory() -> None:
     whole = in_folder(folder(["a", "b"]), Causes())
     found, numbers = without(whole, 0)
@@ -82,7 +134,17 @@ def test_at_most_half_is_held_out() -> None:
     with pytest.raises(UserError) as caught:
         without(whole, 5)
     assert caught.value.lines == (
-        "data.held_out: 5 of 9 samples; at most half of them can be held out: give a smaller number",
+        "data.held_out: the 5 keys asked for are those of 5 of 9 samples; at most half of them can be held out: give "
+        "data.held_out=4 or less",
+    )
+    repeated = in_folder(folder([str(n % 10) for n in range(40)]), Causes())
+    with pytest.raises(UserError, match=r"24 of 40 samples; .* give data.held_out=5 or less$"):
+        without(repeated, 6)
+    assert len(without(repeated, 5)[1]) == 20
+    with pytest.raises(UserError) as caught:
+        without(in_folder(folder(["a", "a", "a"]), Causes()), 1000)
+    assert caught.value.lines == (
+        "data.held_out: the 1,000 keys asked for are those of 3 of 3 samples; leave out the benchmarks on them",
     )
     found, _ = without(whole, 4)
     assert len(found.samples) == 5
@@ -104,14 +166,14 @@ def test_real_shards_never_train_on_what_is_held_out(shared_data: Path, tmp_path
     assert len(held) == 100
     assert data.samples == 1900
     trained: set[str] = set()
-    for rank in range(2):
-        mine = of_rank(shards, tmp_path, rank, 2)
+    for rank in range(3):
+        mine = of_rank(shards, tmp_path, rank, 3)
         assert {sample.key for sample in mine.held_out.samples} == held
         loader = mine.loader()
         for _, batch in zip(range(2 * mine.batches_per_epoch), loader, strict=False):  # two epochs
             trained |= set(batch["keys"])
     assert not trained & held
-    assert len(trained) == 1900
+    assert len(trained) > 1850  # all but the remainder of each epoch, less than a global batch
     assert {sample.key for sample in of_rank(shards, tmp_path, seed=7).held_out.samples} == held
     first = data.held_out.samples[0]
     image = Path(first.path).read_bytes()[first.at : first.at + (first.size or 0)]
@@ -123,10 +185,13 @@ def test_real_shards_never_train_on_what_is_held_out(shared_data: Path, tmp_path
 def test_with_none_held_out_batches_are_those_of_before(shared_data: Path, tmp_path: Path) -> None:
     data = of_rank(shared_data / "cifar10" / "train", tmp_path, held_out=0)
     assert not len(data.held_out)
+    assert data.held_out_limit is None
     assert data.found is data._whole
     assert type(data.found.samples).__name__ == "TarSamples"  # training reads the same object as without the option
 
 
 def test_a_stored_configuration_without_the_key_holds_none_out() -> None:
-    assert replace(ShardData(), batch_size=3).held_out == 0
-    assert isinstance(in_folder(folder(["a"]), Causes()), Inventory)
+    plain = to_plain(Config(data=replace(ShardData(), shards=(Source("a"),), held_out=7)))
+    assert from_plain(plain).data.held_out == 7
+    del plain["data"]["held_out"]  # of a checkpoint from before there was such a key
+    assert from_plain(plain).data.held_out == 0

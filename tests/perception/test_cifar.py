@@ -100,6 +100,17 @@ def test_a_function_of_the_archive_cannot_be_changed() -> None:
         unpickled(changed, "x")
 
 
+@pytest.mark.parametrize("key", [1, None, ("data",)])
+def test_a_key_that_is_no_text_is_one_line(key: Any) -> None:
+    with pytest.raises(ArchiveError, match=rf"^x cannot be read: it holds {type(key).__name__} where a text belongs$"):
+        unpickled(pickle.dumps({key: 1}, 2), "x")
+
+
+def test_the_type_of_arrays_is_never_called() -> None:
+    with pytest.raises(ArchiveError, match=r"^x cannot be read: it calls numpy.ndarray, which [a-z ]+$"):
+        unpickled(pickle.dumps({"data": _Call(np.ndarray, "text")}, 2), "x")
+
+
 def test_an_array_must_have_the_bytes_that_its_shape_needs() -> None:
     data = python2_pickle({"data": np.zeros((2, 3), np.uint8)})
     # the shape (2, 3) is K\x02K\x03\x86 in protocol 2; the content stays 6 bytes
@@ -139,6 +150,8 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     images = np.zeros((3, 32, 32, 3), np.uint8)
     cases: list[tuple[dict[str, Any], str]] = [
         ({"labels": [0, 1]}, "test_batch: labels is not a list of 3 labels"),
+        ({"labels": np.zeros((3, 1), np.int64)}, "test_batch: labels is not a list of 3 labels"),
+        ({"labels": np.array(3)}, "test_batch: labels is not a list of 3 labels"),
         ({"labels": [0, 1, 10]}, "test_batch: labels holds 10; labels are 0 to 9"),
         ({"labels": [0, 1, None]}, "test_batch: labels holds None; labels are 0 to 9"),
         ({"data": np.zeros((3, 3071), np.uint8)}, "test_batch: data is uint8 (3, 3071), expected uint8 (images, 3072)"),

@@ -119,6 +119,27 @@ def test_the_same_data_in_another_place_are_trained_on_from_the_same_batch(run):
     assert line == "data.shards: the same data as before, in another place"
 
 
+def test_samples_that_were_trained_on_are_not_held_out(run):
+    own = torch.load(run.checkpoints / "last.ckpt")[OWN]
+
+    def check(before: str | None, now: str | None) -> None:
+        torch.save(
+            {OWN: own | ({"held_out_limit": before} if before != "absent" else {})}, run.checkpoints / "last.ckpt"
+        )
+        run_start(replace(config(), resume=str(run.path)), 2).check_held_out(now)
+
+    for before, now in (("absent", None), (None, None), ("0b", None), ("0b", "0b"), ("0b", "0a")):
+        check(before, now)
+    for before, now in (("absent", "0a"), (None, "0a"), ("0a", "0b")):
+        with pytest.raises(UserError) as caught:
+            check(before, now)
+        assert caught.value.lines == (
+            f"data.held_out: among these samples are some that {run.path} may have been trained on so far; keep its "
+            "data and its data.held_out, or begin a new run",
+        )
+    first_start(config(), 2).check_held_out("0a")  # nothing was trained on before
+
+
 @pytest.mark.parametrize(("kept", "shown"), [("old", "old"), (None, "unknown")])
 def test_other_data_in_another_place_are_refused_by_name(run, kept, shown):
     with pytest.raises(UserError) as caught:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from clip_align.callbacks.labelled_images import Load, NoisyImages, Resolution
-from clip_align.callbacks.labelled_sources import LabelledSource, labelled_set, names_from
+from clip_align.callbacks.labelled_sources import LabelledSource, labelled_set, names_from, tail
 from clip_align.callbacks.prompt_templates import templates_of
 from clip_align.errors import UserError, option_problem
 from clip_align.perception.image_files import read_rgb
@@ -44,7 +44,7 @@ class Folder(NoisyImages):
         csv: str | None = None,
         shards: str | None = None,
         class_field: str = "class",
-        names: Mapping[str, str] | Sequence[str] = (),
+        names: Mapping[str, str] | Sequence[str] | None = None,
         templates: str | Sequence[str] = "imagenet",
         images_per_class: Annotated[int | None, Range(low=1)] = None,
         resolution: Resolution = "model",
@@ -76,5 +76,5 @@ class Folder(NoisyImages):
                 raise UserError(option_problem(self.key, "c_files", text))
 
     def _below_top(self, row: int) -> str:
-        """Path of an image below ``root``: its id without the two names that these begin with."""
-        return self.images.ids[row].split("/", 2)[2]
+        """Path of an image below ``root``: its id without what these begin with."""
+        return self.images.ids[row].removeprefix(f"{tail(self.top or Path())}/")

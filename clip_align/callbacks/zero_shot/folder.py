@@ -56,7 +56,7 @@ class Folder(LabelledImages):
         csv: str | None = None,
         shards: str | None = None,
         class_field: str = "class",
-        names: Mapping[str, str] | Sequence[str] = (),
+        names: Mapping[str, str] | Sequence[str] | None = None,
         templates: str | Sequence[str] = "imagenet",
         images_per_class: Annotated[int | None, Range(low=1)] = None,
         **base: Any,

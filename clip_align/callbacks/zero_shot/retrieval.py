@@ -34,8 +34,8 @@ class Retrieval(PerceptualCallback):
     out together.
 
     Any shards of images with captions: CLIP_benchmark's layout (a caption in each line of ``txt``), or a list in a
-    json. COCO's 5,000 images with 25,000 captions need 10 + 50 MB of features (512 numbers each) and 0.2 GB for the
-    cosines of 1,024 queries at a time.
+    json. COCO's 5,000 images with 25,000 captions need 10 + 50 MB of features (512 numbers each) and 0.3 GB for the
+    cosines of 256 queries at a time.
 
     Args:
         shards: tars, as in ``data.shards``.

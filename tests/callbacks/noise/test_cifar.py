@@ -259,6 +259,9 @@ def test_published_files_replace_what_is_changed_here(ten: Path, tmp_path: Path)
     assert names["accuracy_5"].label == "fog, severity 5"
     assert names["corrected_drop_5"].role == "headline"
     assert names["corrected_drop_5"].label == "corrected, fog, severity 5"
+    assert lines(lambda: CIFAR10(root=str(ten), subset=True, c_files=str(folder), corruption="fog", levels=[0.1])) == (
+        "noise/cifar10: levels: c_files holds severities 1 to 5, all of which are read; leave levels out",
+    )
     assert lines(lambda: CIFAR10(root=str(ten), subset=True, c_files=str(folder), corruption="low_pass"))[0].startswith(
         "noise/cifar10: corruption: low_pass is not one of gaussian_noise, shot_noise, "
     )
