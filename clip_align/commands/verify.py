@@ -86,7 +86,7 @@ def line(row: KnownAnswer) -> str:
     """A row as it is printed: plain digits, four decimals, whole numbers without."""
     whole = isinstance(row.measured, int) and isinstance(row.expected, int | None)
     numbers = [row.measured, row.expected, row.tolerance]
-    texts = ["-" if n is None else f"{n:d}" if isinstance(n, int) and whole else f"{n:.4f}" for n in numbers]
+    texts = ["-" if n is None else f"{n:d}" if isinstance(n, int) and whole else f"{n:z.4f}" for n in numbers]
     if row.expected is None or whole:
         texts[2] = "-"  # no tolerance is asked
     verdict = "" if row.expected is None else "ok" if row.within else "DIFFERS"
