@@ -10,8 +10,6 @@ from clip_align.callbacks.base import Download
 from clip_align.callbacks.rated_pairs import RatedPairs
 from clip_align.perception.quality_databases import tid
 
-LAYOUT = tid.Tid(types=17, levels=4)
-
 
 class TID2008(RatedPairs):
     """1,700 distorted images with mean opinions of 838 observers (0 to 9, higher = better). Chance 0.
@@ -51,4 +49,4 @@ class TID2008(RatedPairs):
 
     def __init__(self, root: str, **base: Any) -> None:
         super().__init__(root, **base)
-        self.take(tid.read(self.folder, LAYOUT, self.key, references=self.references))
+        self.take(tid.read(self.folder, tid.TID2008, self.key, references=self.references))

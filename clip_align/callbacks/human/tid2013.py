@@ -11,7 +11,6 @@ from clip_align.callbacks.rated_pairs import RatedPairs
 from clip_align.perception.quality_databases import tid
 
 Subset = Literal["full", "noise", "actual", "simple", "exotic", "new", "color"]
-LAYOUT = tid.Tid(types=24, levels=5)
 SUBSETS: Mapping[Subset, tuple[int, ...] | None] = {  # the authors' own, by numbers of types
     "full": None,
     "noise": (1, 2, 3, 4, 5, 6, 7, 8, 9, 19, 21),
@@ -72,5 +71,5 @@ class TID2013(RatedPairs):
 
     def __init__(self, root: str, subset: Subset = "full", **base: Any) -> None:
         super().__init__(root, **base)
-        pairs = tid.read(self.folder, LAYOUT, self.key, SUBSETS[subset], self.references)
+        pairs = tid.read(self.folder, tid.TID2013, self.key, SUBSETS[subset], self.references)
         self.take(pairs, whole=subset == "full")

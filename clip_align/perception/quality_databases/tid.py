@@ -75,6 +75,9 @@ class Tid:
     levels: int
 
 
+TID2013, TID2008 = Tid(types=24, levels=5), Tid(types=17, levels=4)
+
+
 def read(
     folder: Path, of: Tid, key: str, types: Collection[int] | None = None, references: int | None = None
 ) -> list[RatedPair]:
