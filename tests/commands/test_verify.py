@@ -91,6 +91,7 @@ def test_every_declaration_says_what_it_is() -> None:
     assert all(one.about for one in found.values())
     assert {name for name, one in found.items() if one.needs_root} == {
         *DATABASES,
+        "cifar100",
         "cue_conflict",
         "osie",
         "zsiqa",
@@ -277,6 +278,30 @@ def test_a_damaged_row_of_zsiqa_is_named(shared_data: Path, tmp_path: Path, caps
     path.write_text(text.replace("33.07413", "nan", 1), encoding="utf-8")
     code, _, errors = verify(capsys, "zsiqa", f"root={tmp_path}")
     assert (code, errors) == (2, [f"root: {path}, line 2: psnr is 'nan'; valid is a number"])
+
+
+# --- CIFAR-100
+
+
+def test_noise_on_cifar100(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines, errors = verify(capsys, "cifar100", f"root={shared_data / 'cifar100'}")
+    assert (code, errors) == (0, []), lines
+    assert [text.split() for text in lines if text.startswith("test images")] == [["test", "images", "2000", "-", "-"]]
+    assert lines[-1] == "6 known answers: all within tolerance"
+    code, _, errors = verify(capsys, "cifar100", f"root={tmp_path}")
+    assert (code, errors) == (
+        2,
+        [
+            f"root: {tmp_path} holds neither cifar-100-python/test nor cifar-100-python.tar.gz; "
+            "python -m clip_align data cifar100 shows where it is from"
+        ],
+    )
+    (tmp_path / "cifar-100-python").mkdir()
+    for name in ("test", "meta"):
+        (tmp_path / "cifar-100-python" / name).write_bytes(b"cut")
+    code, _, errors = verify(capsys, "cifar100", f"root={tmp_path}")
+    assert (code, len(errors)) == (2, 1)
+    assert errors[0].startswith("root: test")
 
 
 # --- image-quality databases
