@@ -128,8 +128,8 @@ def _refuse(names: Sequence[str], options: Mapping[str, str], known: Mapping[str
         guess = nearest(names[0], valid)
         hint = f"did you mean {guess}? " if guess else ""
         errors.append(Problem(names[0], f"no known answers of that name; {hint}valid: {', '.join(valid)}"))
-    elif "root" in options and (names[0] == ALL or not known[names[0]].needs_root):
-        errors.append(Problem("root", f"{names[0]} needs no data; leave root= out"))
+    elif names[0] == ALL or not known[names[0]].needs_root:
+        errors += [Problem(k, f"{names[0]} needs no data; leave {k}= out") for k in KEYS if k in options]
     if options.get("root") == "":
         errors.append(Problem("root", "empty; give the folder of the data set"))
     if errors:

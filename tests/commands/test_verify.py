@@ -353,6 +353,7 @@ def test_a_database_that_is_not_there_is_refused_in_one_line(
         (["psnr", "distances"], "verify: one at a time; valid: all, "),
         (["psnr", "root=/a"], "root: psnr needs no data; leave root= out"),
         (["all", "root=/a"], "root: all needs no data; leave root= out"),
+        (["psnr", "paths.data=/a"], "paths.data: psnr needs no data; leave paths.data= out"),
         (["cue_conflict", "root="], "root: empty; give the folder of the data set"),
         (["psnr", "rot=/a"], "rot: unknown key; did you mean root? valid: root, paths.data"),
     ],
