@@ -7,9 +7,9 @@ A module that has known answers defines, at its top level, one of ::
     def known_answers(root: Path) -> Iterable[KnownAnswer]: ...    # from a data set in the folder root
 
 ``python -m clip_align verify <module's name>`` prints its rows, and ``verify all`` those of all modules that need no
-data; ``<name>_answers.py`` beside a module answers for ``<name>``. A function with ``root`` raises `UserError` where
-the data set is not there or damaged. Rows come in the order in which they are computed. No torch is needed to list
-them, and none should be to compute them.
+data; ``<name>_answers.py`` answers for ``<name>``, a module beside it or a benchmark. Names are unique in the package.
+A function with ``root`` raises `UserError` where the data set is not there or damaged. Rows come in the order in which
+they are computed. No torch is needed to list them, and none should be to compute them.
 """
 
 from __future__ import annotations

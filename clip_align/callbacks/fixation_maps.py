@@ -40,8 +40,7 @@ class Looked:
 
     index: of the image. box: top, left, bottom, right of the part of the grid that the model saw. x, y: pixels of the
     part that were fixated [N]. first: which of the fixations are the first viewer's, bool [N]; none where the viewers
-    are not known. sigma: of the density of fixations, in pixels of the grid. unseen: number of fixations outside the
-    part.
+    are not known. sigma: of the density of fixations, in pixels of the grid.
     """
 
     index: int
@@ -50,7 +49,6 @@ class Looked:
     y: NDArray[np.int32]
     first: NDArray[np.bool_]
     sigma: float
-    unseen: int
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -145,6 +143,9 @@ class FixationMaps(PerceptualCallback):
         self.layers = tuple(n for layer in self.given_layers for n in (every if layer == "all" else [layer]))
         self.readers = {PROJECTION: _reader(self.maps, None), **{str(n): _reader(self.maps, n) for n in numbers}}
         self.looked = self._looked(model.image_size)
+        if not self.looked:
+            what = "no fixation is in the middle of an image, which is all that view=resize_crop shows"
+            return f"{what}; squash shows all"
         scores = _scores(self.auc, len(self.looked), self._without_a_model().baselines)
         self.scores = self._with_context(scores)
         return None
@@ -183,7 +184,10 @@ class FixationMaps(PerceptualCallback):
             conditions={"fixations": [len(looked.x) for looked in self.looked]},
             notes={
                 "fixations_outside": float(sum(image.outside for image in self.images)),
-                "fixations_unseen": float(sum(looked.unseen for looked in self.looked)),
+                # those of images of which no fixation is in the part seen, and which are left out, among them
+                "fixations_unseen": float(
+                    sum(len(image.x) for image in self.images) - sum(len(looked.x) for looked in self.looked)
+                ),
             },
             reason=why,
         )
@@ -266,9 +270,8 @@ class FixationMaps(PerceptualCallback):
                 continue
             viewers = np.unique(image.viewer)
             first = (image.viewer == viewers[0]) & (len(viewers) > 1)
-            unseen = int(np.count_nonzero(~inside))
             fixated = (columns[inside], rows[inside], first[inside])
-            found.append(Looked(index, box, *fixated, self.sigma_px * scale, unseen))
+            found.append(Looked(index, box, *fixated, self.sigma_px * scale))
         return found
 
 

@@ -86,7 +86,7 @@ def line(row: KnownAnswer) -> str:
     """A row as it is printed: plain digits, four decimals, whole numbers without."""
     whole = isinstance(row.measured, int) and isinstance(row.expected, int | None)
     numbers = [row.measured, row.expected, row.tolerance]
-    texts = ["-" if n is None else f"{n:d}" if isinstance(n, int) and whole else f"{n:.4f}" for n in numbers]
+    texts = ["-" if n is None else f"{n:d}" if isinstance(n, int) and whole else f"{n:z.4f}" for n in numbers]
     if row.expected is None or whole:
         texts[2] = "-"  # no tolerance is asked
     verdict = "" if row.expected is None else "ok" if row.within else "DIFFERS"
@@ -128,8 +128,8 @@ def _refuse(names: Sequence[str], options: Mapping[str, str], known: Mapping[str
         guess = nearest(names[0], valid)
         hint = f"did you mean {guess}? " if guess else ""
         errors.append(Problem(names[0], f"no known answers of that name; {hint}valid: {', '.join(valid)}"))
-    elif "root" in options and (names[0] == ALL or not known[names[0]].needs_root):
-        errors.append(Problem("root", f"{names[0]} needs no data; leave root= out"))
+    elif names[0] == ALL or not known[names[0]].needs_root:
+        errors += [Problem(k, f"{names[0]} needs no data; leave {k}= out") for k in KEYS if k in options]
     if options.get("root") == "":
         errors.append(Problem("root", "empty; give the folder of the data set"))
     if errors:

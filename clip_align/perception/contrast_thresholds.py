@@ -17,10 +17,23 @@ from numpy.typing import NDArray
 
 from clip_align.perception.photographs import DATA
 
-__all__ = ["COLORFEST", "MODELFEST", "Gratings", "colorfest", "modelfest", "sensitivities"]
+__all__ = [
+    "COLORFEST",
+    "COLORFEST_STEP",
+    "MODELFEST",
+    "MODELFEST_STEP",
+    "Gratings",
+    "colorfest",
+    "modelfest",
+    "sensitivities",
+    "with_ties",
+]
 
 Array = NDArray[np.float64]
 MODELFEST, COLORFEST = "modelfest", "colorfest"  # names of the sets, and beginnings of the gratings' ids
+# log10 units. Ten of ModelFest's gratings have one size, and are equal to a pixel metric: without rounding, errors of
+# floats would order them. A step of .1 dB breaks no difference that people have.
+MODELFEST_STEP, COLORFEST_STEP = 0.005, 0.001
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +116,11 @@ def colorfest() -> Gratings:
         background,
         direction / contrast,
     )
+
+
+def with_ties(log_sensitivity: Array, step: float) -> Array:
+    """A model's log10 sensitivities [N], rounded to ``step``: what differs by less is tied."""
+    return np.asarray(np.round(log_sensitivity / step) * step)
 
 
 def _rows(name: str) -> list[dict[str, str]]:

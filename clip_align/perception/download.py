@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clip_align.errors import Problem, UserError, option_problem
 
-__all__ = ["Download"]
+__all__ = ["Download", "lacking"]
 
 NAMED = 3  # missing paths that an error message lists
 
@@ -75,10 +75,15 @@ class Download:
         return self.folder(str(root), self.name)
 
     def _missing(self, folder: Path) -> list[str]:
-        return [pattern for pattern in self.needed if not _matches(folder, pattern.split("/"))]
+        return lacking(folder, self.needed)
 
     def _place(self, root: Path) -> Path | None:
         return next((root / place for place in self.places if not self._missing(root / place)), None)
+
+
+def lacking(folder: Path, needed: Sequence[str]) -> list[str]:
+    """Those of the paths ``needed`` (see `Download`) that are not below ``folder``."""
+    return [pattern for pattern in needed if not _matches(folder, pattern.split("/"))]
 
 
 def _matches(folder: Path, parts: Sequence[str]) -> bool:

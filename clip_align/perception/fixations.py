@@ -92,7 +92,7 @@ def osie(folder: Path, key: str) -> tuple[FixatedImage, ...]:
         viewers: list[str] = []
         places = [np.zeros((2, 0))]
         for viewer, subject in enumerate(_listed(entry.subjects), 1):
-            x, y = (_numbers(getattr(subject, field, ())) for field in ("fix_x", "fix_y"))
+            x, y = (_numbers(getattr(subject, field, ()), key, path).ravel() for field in ("fix_x", "fix_y"))
             if len(x) != len(y):
                 raise _damaged(key, path, f"{name}, subject {viewer}: {len(x)} fix_x and {len(y)} fix_y")
             viewers += [f"{viewer:02d}"] * len(x)  # so that 2 comes before 10
@@ -136,7 +136,7 @@ def _recording(path: Path, key: str) -> NDArray[np.float64]:
     # one variable, named like the image; MATLAB cuts names to 63 characters, so its name is not asked for
     for value in _mat(path, key).values():
         data = _listed(getattr(value, "DATA", ()))
-        samples = np.asarray(getattr(data[0], "eyeData", ()) if data else (), dtype=np.float64)
+        samples = _numbers(getattr(data[0], "eyeData", ()) if data else (), key, path)
         if samples.ndim == 2 and samples.shape[1] >= 2:
             return fixations_of_samples(samples).reshape(-1, 2)
     raise _damaged(key, path, "it has no variable with DATA(1).eyeData, samples of x and y")
@@ -163,8 +163,12 @@ def _listed(value: Any) -> list[Any]:
     return list(np.atleast_1d(np.asarray(value, dtype=object)).ravel())
 
 
-def _numbers(value: Any) -> NDArray[np.float64]:
-    return np.atleast_1d(np.asarray(value, dtype=np.float64)).ravel()
+def _numbers(value: Any, key: str, path: Path) -> NDArray[np.float64]:
+    """An array of at least one dimension; UserError for what holds no numbers."""
+    try:
+        return np.atleast_1d(np.asarray(value, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise _damaged(key, path, f"texts or structs where numbers belong ({error})") from error
 
 
 def _visible(folder: Path, key: str) -> list[Path]:

@@ -14,10 +14,25 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_align.metrics.correlation import srocc
 from clip_align.perception.color_spaces import encoded, linear_rgb, xyz_from_chromaticity
 from clip_align.perception.photographs import DATA
 
-__all__ = ["Ellipses", "calculated", "displacements", "ellipses_of", "field", "inside_srgb", "metrics_of", "observed"]
+__all__ = [
+    "Ellipses",
+    "angle_deg",
+    "area_srocc",
+    "calculated",
+    "centers",
+    "displacements",
+    "ellipses_of",
+    "elongation_srocc",
+    "field",
+    "inside_srgb",
+    "metrics_of",
+    "observed",
+    "orientation",
+]
 
 Array = NDArray[np.float64]
 
@@ -132,3 +147,25 @@ def ellipses_of(metrics: Array) -> Ellipses:
     # the distance grows slowest along the major axis: the eigenvector of the smaller eigenvalue
     angle = np.where(np.isfinite(small), np.arctan2(vectors[:, 1, 0], vectors[:, 0, 0]), np.nan)
     return Ellipses(np.pi / np.sqrt(small * large), angle, np.sqrt(large / small))
+
+
+def area_srocc(model: Ellipses, human: Ellipses) -> float:
+    """Rank correlation of the areas."""
+    # rounded: areas that are equal must not be told apart by the last bits of a fit
+    return srocc(np.round(np.log10(model.area), 9), human.area)
+
+
+def elongation_srocc(model: Ellipses, human: Ellipses) -> float:
+    """Rank correlation of the elongations."""
+    return srocc(model.elongation, human.elongation)
+
+
+def orientation(model: Ellipses, human: Ellipses) -> float:
+    """Mean cosine of twice the angle between the major axes: 1 = parallel, -1 = orthogonal."""
+    return float(np.cos(2 * (model.angle - human.angle)).mean())
+
+
+def angle_deg(model: Ellipses, human: Ellipses) -> float:
+    """Mean angle between the major axes, 0 to 90 degrees."""
+    apart = (model.angle - human.angle + np.pi / 2) % np.pi - np.pi / 2  # of two axes, at most a right angle
+    return float(np.degrees(np.abs(apart)).mean())

@@ -88,6 +88,8 @@ def text_lines(path: Path, key: str) -> list[tuple[int, str]]:
     """Lines of a text file that are not blank, each with its number; line ends of any system are removed."""
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise damaged(key, f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise damaged(key, f"{path} is no text ({error}); unpack the database again") from error
     return [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]

@@ -89,7 +89,7 @@ def read_trials(path: Path) -> Trials:
     """The trials of one file.
 
     TrialsError, with the line, for a missing column, an unknown class or answer, an image that occurs twice, a file
-    without trials, or one that is not UTF-8; OSError where it cannot be read.
+    without trials, or one that is not UTF-8 or cannot be read.
     """
     answers: dict[str, int] = {}
     categories: dict[str, int] = {}
@@ -104,6 +104,8 @@ def read_trials(path: Path) -> Trials:
                 if image in answers:
                     raise TrialsError(f"{path}, line {rows.line_num}: a second trial of {image}")
                 answers[image], categories[image] = answer, category
+    except OSError as error:
+        raise TrialsError(f"cannot read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise TrialsError(f"{path} is not a csv in UTF-8 ({error})") from error
     if not answers:

@@ -120,8 +120,23 @@ def test_with_resize_crop_fixations_outside_the_middle_are_left_out_and_counted(
     for part, all_ in zip(callback.looked, whole.looked, strict=True):
         inside = (all_.x >= 10) & (all_.x < 70)
         assert np.array_equal(part.x, all_.x[inside] - 10)
-        assert part.unseen == np.count_nonzero(~inside)
-    assert seen(callback, densities(callback)).notes["fixations_unseen"] == sum(p.unseen for p in callback.looked)
+    kept, every = (sum(len(looked.x) for looked in each.looked) for each in (callback, whole))
+    assert 0 < kept < every
+    assert seen(callback, densities(callback)).notes["fixations_unseen"] == every - kept
+
+
+def test_images_of_which_no_fixation_is_in_the_middle_are_left_out_and_their_fixations_counted(folder: Path) -> None:
+    text = "image,viewer,x,y\n0.png,a,40,30\n0.png,b,41,30\n1.png,a,2,30\n1.png,b,3,30\n1.png,b,78,30\n"
+    (folder / "edge.csv").write_text(text, encoding="utf-8")
+    callback = FixationsCsv(csv=str(folder / "edge.csv"), sigma_px=4, view="resize_crop")
+    assert callback.adapt(model_info(under_test())) is None
+    assert [callback.images[looked.index].path.name for looked in callback.looked] == ["0.png"]
+    assert seen(callback, densities(callback)).notes["fixations_unseen"] == 3
+    (folder / "edge.csv").write_text("image,viewer,x,y\n1.png,a,2,30\n", encoding="utf-8")
+    callback = FixationsCsv(csv=str(folder / "edge.csv"), sigma_px=4, view="resize_crop")
+    assert callback.adapt(model_info(under_test())) == (
+        "no fixation is in the middle of an image, which is all that view=resize_crop shows; squash shows all"
+    )
 
 
 def test_baselines_are_those_of_the_images(folder: Path) -> None:

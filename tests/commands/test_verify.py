@@ -8,14 +8,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import miniature_saliency
 import pytest
+import quality_trees
 
+import clip_align
 import clip_align.__main__ as program
 from clip_align.commands.verify import declared, line
 from clip_align.known_answer import KnownAnswer, count
+from clip_align.metrics.correlation import krocc, srocc
+from clip_align.perception.image_files import read_rgb
+from clip_align.perception.psnr import psnr
+from clip_align.perception.quality_databases import csiq
 
 NEUTRAL = "style-transfer-512-nomask-experiment"
 NETWORKS = f"{NEUTRAL}-trained-CNNs"
+DATABASES = ("csiq", "kadid10k", "live", "tid2008", "tid2013")
 
 
 def verify(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str], list[str]]:
@@ -47,6 +55,7 @@ def test_within(row: KnownAnswer, within: bool) -> None:
 
 def test_lines_are_plain_digits() -> None:
     cells = [line(row).split() for row in (count("a", 9236, 9236), KnownAnswer("b", 1 / 3, 0.3333, 1e-4))]
+    assert line(KnownAnswer("d", -1e-16, 0, 1e-12)).split()[1] == "0.0000"  # no -0.0000
     assert cells == [["a", "9236", "9236", "-", "ok"], ["b", "0.3333", "0.3333", "0.0001", "ok"]]
     assert line(KnownAnswer("c", 1e-9, 0, 1e-6)).split() == ["c", "0.0000", "0.0000", "0.0000", "ok"]
     assert line(KnownAnswer("mine: S", 7, None)).split() == ["mine:", "S", "7", "-", "-"]
@@ -75,9 +84,21 @@ def test_a_module_declares_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_every_declaration_says_what_it_is() -> None:
     found = declared()
-    assert {"cue_conflict", "distances", "psnr", "tid2013_remade", "texture"} <= set(found)
+    assert {"contrast_sensitivity", "spectral_sensitivity", "chromatic_discrimination", "saliency", "corruptions"} <= (
+        set(found)
+    )
+    assert {"distances", "psnr", "tid2013_remade", "texture", "cue_conflict_people"} <= set(found)
     assert all(one.about for one in found.values())
-    assert found["cue_conflict"].needs_root
+    assert {name for name, one in found.items() if one.needs_root} == {
+        *DATABASES,
+        "cifar100",
+        "cue_conflict",
+        "osie",
+        "zsiqa",
+    }
+    package = Path(clip_align.__file__).parent
+    declarations = [p for p in package.rglob("*.py") if "\ndef known_answers(" in p.read_text(encoding="utf-8")]
+    assert len(declarations) == len(found)  # no two of one name
 
 
 def test_all_known_answers_that_need_no_data(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,10 +106,23 @@ def test_all_known_answers_that_need_no_data(capsys: pytest.CaptureFixture[str])
     assert code == 0, [text for text in lines if text.endswith("DIFFERS")]
     assert errors == []
     (number,) = [int(text.split()[0]) for text in lines if text.endswith("known answers: all within tolerance")]
-    assert number >= 60
+    assert number >= 150
     assert "cue_conflict" in next(text for text in lines if text.startswith("not run, they need data"))
     level = next(text for text in lines if text.startswith("level alone: SROCC")).split()
     assert level[-4:] == ["0.7444", "0.7440", "0.0100", "ok"]
+    printed = {text[:66].strip(): text[66:].split()[0] for text in lines if text.endswith("  ok")}
+    for name, value in {
+        "ModelFest, 256 px, pixel RMSE: PLCC, log-log": "0.4980",
+        "ModelFest, 256 px, pixel RMSE: SROCC": "0.4873",
+        "ModelFest, 256 px, pixel RMSE: KROCC": "0.4328",
+        "-PSNR, Judd-Vos: PLCC": "0.5335",
+        "RMSE, Judd-Vos: PLCC": "0.6297",
+        "Oklab: SROCC of areas": "0.9175",
+        "oracle: SROCC of all 25 areas": "1.0000",
+        "CC, a map with itself": "1.0000",
+    }.items():
+        assert printed[name] == value
+    assert {"ModelFest, 256 px, Watson-Ahumada: PLCC, log-log", "ColorFest, 224 px, pixel RMSE: SROCC"} <= set(printed)
 
 
 def test_no_torch_is_needed() -> None:
@@ -182,6 +216,132 @@ def test_damaged_or_absent_data_are_refused_in_one_line(
     assert errors[0].endswith("'brid' is none of the 16 classes, nor na")
 
 
+# --- OSIE, ZS-IQA
+
+
+def test_the_tables_of_osie_and_zsiqa(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, rows in (("osie", 11), ("zsiqa", 45)):
+        code, lines, errors = verify(capsys, name, f"root={shared_data / name}")
+        assert (code, errors) == (0, []), [text for text in lines if text.endswith("DIFFERS")]
+        assert lines[-1] == f"{rows} known answers: all within tolerance"
+        assert all(len(text) < 110 for text in lines)
+
+
+def test_osie_as_its_authors_offer_it_is_described_with_little_expected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = miniature_saliency.osie(tmp_path / "osie")
+    code, lines, _ = verify(capsys, "osie", f"root={root}")
+    assert code == 1
+    assert [text.split() for text in lines if text.endswith("DIFFERS")] == [["images", "6", "700", "-", "DIFFERS"]]
+    assert lines[-1] == "1 known answers: 1 DIFFER"
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "what"),
+    [
+        ({}, "osie", "{root} holds neither data/eye/fixations.mat and data/stimuli (the authors' download) nor"),
+        ({"fixations.csv": "image,x,y"}, "osie", "{root}/fixations.csv has no column viewer"),
+        (
+            {"fixations.csv": "image,viewer,x,y\n1.jpg,1,2,3\n1.jpg,1,2,-"},
+            "osie",
+            "{root}/fixations.csv, line 3: x '2', y '-'; valid are two numbers",
+        ),
+        ({"fixations.csv": "image,viewer,x,y\n1.jpg,1,2,3"}, "osie", "cannot read {root}/stimuli/1.jpg: "),
+        ({"fixations.csv": "image,viewer,x,y\n"}, "osie", "{root}/fixations.csv has no fixations"),
+        ({}, "zsiqa", "cannot read {root}/tid2013.csv: No such file or directory; the folder holds tid2013.csv and"),
+        ({"tid2013.csv": "distorted,mos"}, "zsiqa", "{root}/tid2013.csv has no column psnr, fsim, "),
+    ],
+)
+def test_damaged_tables_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], files: dict[str, str], name: str, what: str
+) -> None:
+    (tmp_path / "stimuli").mkdir()
+    for path, text in files.items():
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    code, _, errors = verify(capsys, name, f"root={tmp_path}")
+    assert code == 2
+    assert len(errors) == 1
+    assert what.format(root=tmp_path) in errors[0]
+
+
+def test_a_damaged_row_of_zsiqa_is_named(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("tid2013.csv", "live.csv"):
+        shutil.copyfile(shared_data / "zsiqa" / name, tmp_path / name)
+    path, text = tmp_path / "tid2013.csv", (tmp_path / "tid2013.csv").read_text(encoding="utf-8")
+    path.write_text(text.replace("I01_01_1.bmp", "I01_01.bmp", 1), encoding="utf-8")
+    code, _, errors = verify(capsys, "zsiqa", f"root={tmp_path}")
+    assert (code, errors) == (
+        2,
+        [f"root: {path}: 'I01_01.bmp' is no file name of TID2013, such as i01_24_5.bmp"],
+    )
+    path.write_text(text.replace("33.07413", "nan", 1), encoding="utf-8")
+    code, _, errors = verify(capsys, "zsiqa", f"root={tmp_path}")
+    assert (code, errors) == (2, [f"root: {path}, line 2: psnr is 'nan'; valid is a number"])
+
+
+# --- CIFAR-100
+
+
+def test_noise_on_cifar100(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines, errors = verify(capsys, "cifar100", f"root={shared_data / 'cifar100'}")
+    assert (code, errors) == (0, []), lines
+    assert [text.split() for text in lines if text.startswith("test images")] == [["test", "images", "2000", "-", "-"]]
+    assert lines[-1] == "6 known answers: all within tolerance"
+    code, _, errors = verify(capsys, "cifar100", f"root={tmp_path}")
+    assert (code, errors) == (
+        2,
+        [
+            f"root: {tmp_path} holds neither cifar-100-python/test nor cifar-100-python.tar.gz; "
+            "python -m clip_align data cifar100 shows where it is from"
+        ],
+    )
+    (tmp_path / "cifar-100-python").mkdir()
+    for name in ("test", "meta"):
+        (tmp_path / "cifar-100-python" / name).write_bytes(b"cut")
+    code, _, errors = verify(capsys, "cifar100", f"root={tmp_path}")
+    assert (code, len(errors)) == (2, 1)
+    assert errors[0].startswith("root: test")
+
+
+# --- image-quality databases
+
+
+def test_a_whole_database_is_counted_and_compared_with_psnr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A miniature CSIQ: with images of its own PSNR has another agreement, and a damaged image is named."""
+    names = quality_trees.CSIQ_NAMES
+    root = quality_trees.csiq(tmp_path / "csiq", references=names)
+    code, lines, errors = verify(capsys, "csiq", f"root={root}")
+    assert (code, errors) == (1, [])
+    rows = [text.split() for text in lines if text.startswith(("distorted", "references", "PSNR"))]
+    assert rows[0] == ["distorted", "images", "866", "866", "-", "ok"]
+    assert rows[1] == ["references", "30", "30", "-", "ok"]
+    pairs = csiq.read(root, "human/csiq")
+    psnrs = [psnr(read_rgb(pair.reference), read_rgb(pair.distorted)) for pair in pairs]
+    for row, statistic, published in zip(rows[2:], (srocc, krocc), ("0.8087", "0.5989"), strict=True):
+        measured = f"{statistic(psnrs, [pair.opinion for pair in pairs]):.4f}"
+        assert row[-4:] == [measured, published, "0.0001", "DIFFERS"]
+    wrong = pairs[500].distorted
+    wrong.write_bytes(b"no image")
+    code, _, errors = verify(capsys, "csiq", f"root={root}")
+    assert code == 2
+    assert len(errors) == 1
+    assert errors[0].startswith(f"root: cannot read {wrong} or its reference: ")
+    quality_trees.image(wrong, height=8)
+    code, _, errors = verify(capsys, "csiq", f"root={root}")
+    assert errors == [f"root: {wrong} is 32 x 8 px, its reference 32 x 24; unpack the database again"]
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_a_database_that_is_not_there_is_refused_in_one_line(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, errors = verify(capsys, name, f"root={tmp_path}")
+    assert (code, len(errors)) == (2, 1)
+    assert errors[0].startswith(f"root: {tmp_path} lacks ")
+    assert errors[0].endswith(f"; python -m clip_align data {name} shows where it is from")
+
+
 # --- refusals
 
 
@@ -193,6 +353,7 @@ def test_damaged_or_absent_data_are_refused_in_one_line(
         (["psnr", "distances"], "verify: one at a time; valid: all, "),
         (["psnr", "root=/a"], "root: psnr needs no data; leave root= out"),
         (["all", "root=/a"], "root: all needs no data; leave root= out"),
+        (["psnr", "paths.data=/a"], "paths.data: psnr needs no data; leave paths.data= out"),
         (["cue_conflict", "root="], "root: empty; give the folder of the data set"),
         (["psnr", "rot=/a"], "rot: unknown key; did you mean root? valid: root, paths.data"),
     ],

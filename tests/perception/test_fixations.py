@@ -96,6 +96,9 @@ def test_what_is_damaged_in_osie_is_named(tmp_path: Path) -> None:
     path = root / "data" / "eye" / "fixations.mat"
     savemat(path, {"other": 1})
     assert "it has no variable fixations but other" in refused(osie, root, "saliency/osie")
+    words = {"fix_x": np.array(["left", "right"], dtype=object), "fix_y": [1.0, 2.0]}
+    savemat(path, {"fixations": cell({"img": "1001.jpg", "subjects": cell(words)})})
+    assert "texts or structs where numbers belong" in refused(osie, root, "saliency/osie")
     path.write_bytes(b"MATLAB 7.3 MAT-file, but not whole")
     assert refused(osie, root, "saliency/osie").endswith(tail)
     (root / "data" / "stimuli" / "1001.jpg").write_bytes(b"no image")
@@ -145,6 +148,8 @@ def test_mit1003(tmp_path: Path) -> None:
 def test_what_is_missing_or_damaged_in_mit1003_is_named(tmp_path: Path) -> None:
     root = mit_tree(tmp_path)
     path = root / "DATA" / "CNG" / "i1.mat"
+    savemat(path, {"i1": {"DATA": {"eyeData": "samples"}}})
+    assert "texts or structs where numbers belong" in refused(mit1003, root, "saliency/mit1003")
     savemat(path, {"i1": {"DATA": {"eyeData": [1.0, 2.0, 3.0]}}})
     assert refused(mit1003, root, "saliency/mit1003") == (
         f"saliency/mit1003: cannot read {path}: it has no variable with DATA(1).eyeData, samples of x and y; "

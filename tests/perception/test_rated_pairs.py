@@ -31,6 +31,8 @@ def test_lines_lose_the_ends_of_any_system(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe1\x00")
     with pytest.raises(UserError, match=r"b.txt is no text"):
         rated_pairs.text_lines(tmp_path / "b.txt", KEY)
+    with pytest.raises(UserError, match=r"cannot read .*: Is a directory$"):
+        rated_pairs.text_lines(tmp_path, KEY)
 
 
 @pytest.mark.parametrize("text", ["", "nan", "inf", "1_5", "3,5", "0x1", "9.1", "-0.1"])

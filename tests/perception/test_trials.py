@@ -82,6 +82,9 @@ def test_a_file_without_trials_twice_an_image_and_other_encodings(tmp_path: Path
     path.write_bytes((HEADER + "\n").encode() + b"\xff\xfe,")
     with pytest.raises(TrialsError, match="is not a csv in UTF-8"):
         read_trials(path)
+    (tmp_path / "x_b_session_1.csv").mkdir()
+    with pytest.raises(TrialsError, match=r"^cannot read .*/x_b_session_1.csv: Is a directory$"):
+        read_trials(tmp_path / "x_b_session_1.csv")
 
 
 def test_one_folder_is_one_experiment(tmp_path: Path) -> None:

@@ -21,7 +21,16 @@ from clip_align.metrics import correlation
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import t95
 from clip_align.perception.color_spaces import ColorDistance
-from clip_align.perception.contrast_thresholds import COLORFEST, MODELFEST, Gratings, colorfest, modelfest
+from clip_align.perception.contrast_thresholds import (
+    COLORFEST,
+    COLORFEST_STEP,
+    MODELFEST,
+    MODELFEST_STEP,
+    Gratings,
+    colorfest,
+    modelfest,
+    with_ties,
+)
 from clip_align.perception.contrast_thresholds import sensitivities as thresholds_of
 from clip_align.perception.distances import DistanceName, PairDifferences
 from clip_align.perception.gabors import Rendering, below_nyquist, color_gabor, largest_contrast, luminance_gabor
@@ -33,9 +42,6 @@ Phases = Literal["auto", "cosine", "both"]
 
 FEWEST = 8  # gratings of a correlation
 DIRECTIONS = ("achromatic", "red_green", "tritan")  # those with enough frequencies for a score of their own
-# log10 units. Ten of ModelFest's gratings have one size, and are equal to a pixel metric: without rounding, errors of
-# floats would order them. A step of .1 dB breaks no difference that people have.
-STEP, POOLED_STEP = 0.005, 0.001
 STATISTICS: Mapping[str, tuple[str, Statistic]] = {
     "srocc": ("SROCC", correlation.srocc),
     "plcc": ("PLCC, log-log", correlation.plcc),
@@ -238,7 +244,7 @@ def _estimate(
     of: str,
     directions: tuple[str, ...] = (),
     value: str | None = None,
-    step: float = STEP,
+    step: float = MODELFEST_STEP,
 ) -> Estimate:
     """Agreement over the gratings of a set, or its mean over some directions of color.
 
@@ -258,7 +264,7 @@ def _estimate(
     unseen = int(np.isneginf(raw).sum())
     if unseen:
         return undefined(f"{unseen} of {len(kept)} gratings do not differ from the uniform field for the model")
-    model = np.round(raw / step) * step
+    model = with_ties(raw, step)
     groups = [kept.conditions["direction"] == name for name in directions] or [np.ones(len(kept), bool)]
     if np.isfinite(model).all() and any(model[group].min() == model[group].max() for group in groups):
         where = " of a direction" if directions else ""
@@ -276,7 +282,10 @@ def _scores(
 ) -> Iterator[Score]:
     """The scores of the gratings shown; the first set with enough of them has the headline."""
     headline = next((name for name, rows in shown.items() if len(rows) >= FEWEST), MODELFEST)
-    for of, prefix, title, step in ((MODELFEST, "", "", STEP), (COLORFEST, "colorfest_", "color, ", POOLED_STEP)):
+    for of, prefix, title, step in (
+        (MODELFEST, "", "", MODELFEST_STEP),
+        (COLORFEST, "colorfest_", "color, ", COLORFEST_STEP),
+    ):
         for name, (label, statistic) in STATISTICS.items():
             score = _score(prefix + name, title + label, sets[of], shown[of], statistic=statistic, of=of, step=step)
             if len(shown[of]) < FEWEST:

@@ -92,7 +92,7 @@ def read_choices(path: Path, split: Split, fewest_votes: int, key: str) -> list[
     for line, fields in rows:
         reference, first, second, vote, votes, part, imagenet = ((field or "").strip() for field in fields)
         kind = imagenet.lower()  # written by pandas (True) or as a number
-        if kind not in ("true", "false", "1", "0") or not votes.isdigit() or vote not in ("0", "1", "0.0", "1.0"):
+        if kind not in ("true", "false", "1", "0") or not votes.isdecimal() or vote not in ("0", "1", "0.0", "1.0"):
             what = f"{path}, line {line}: right_vote {vote!r}, votes {votes!r}, is_imagenet {imagenet!r}"
             valid = "valid are 0 or 1, a whole number, True or False"
             raise UserError(option_problem(key, "root", f"{what}; {valid}; {hint}"))

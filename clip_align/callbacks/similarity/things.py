@@ -18,10 +18,11 @@ class Things(OddOneOut):
     """People's choices of the odd one of three objects, of 1,854 in all, each shown by one image.
 
     ``accuracy``: fraction of triplets in which the model finds the same one odd; chance 1/3. A triplet is a line of
-    three objects, the pair that people found alike first, the odd one last: numbers from 0 of the objects in the order
-    of their names, or names. The rules for ties of others: ``ties=wrong`` (Hernández-Cámara et al. 2024, with
-    ``distance=normalised_euclidean``), ``ties=right`` (DreamSim's code, by which a model that cannot tell images apart
-    scores 1).
+    three objects, the pair that people found alike first, the odd one last: names, with or without an extension, or
+    numbers from 0 of the objects in the order of their names, of which the last one has to be in the file: with an
+    image too many or too few, all numbers after it would be of other objects. The rules for ties of others:
+    ``ties=wrong`` (Hernández-Cámara et al. 2024, with ``distance=normalised_euclidean``), ``ties=right`` (DreamSim's
+    code, by which a model that cannot tell images apart scores 1).
 
     Source: Hebart, Zheng, Pereira and Baker 2020; triplets CC-BY-4.0 (osf.io/z2784), images for research
     (things-initiative.org), to be had separately.
@@ -73,7 +74,8 @@ def object_files(folder: Path) -> dict[str, str]:
     """The image of each object by its name, in the order of the names: paths below ``folder``."""
     found: dict[str, str] = {}
     entries = [p for p in folder.iterdir() if not p.name.startswith((".", "__"))] if folder.is_dir() else []
-    for entry in sorted(entries, key=lambda p: p.name):
+    # by the object's name: with the extension, t-shirt.jpg would come before t.jpg
+    for entry in sorted(entries, key=lambda p: p.name if p.is_dir() else p.stem):
         if entry.is_dir():
             files = sorted(p.name for p in entry.iterdir() if p.suffix.lower() in EXTENSIONS and p.name[0] != ".")
             if files:
@@ -98,6 +100,7 @@ def read_triplets(path: Path, files: dict[str, str], key: str) -> list[Triplet]:
         raise UserError(option_problem(key, "triplets", what)) from error
     names = list(files)
     found = []
+    highest = -1
     for number, line in enumerate(lines, 1):
         words = line.split()
         if not words:
@@ -107,20 +110,29 @@ def read_triplets(path: Path, files: dict[str, str], key: str) -> list[Triplet]:
             raise UserError(option_problem(key, "triplets", what))
         images = []
         for word in words:
-            # some tools write numbers as 12.0 or 1.2e+01
-            index = _number(word)
-            name = word if index is None else names[index] if 0 <= index < len(names) else ""
+            index = None if word in files else _number(word)
+            highest = max(highest, -1 if index is None else index)
+            name = _name(word) if index is None else names[index] if 0 <= index < len(names) else ""
             if name not in files:
                 what = f"{path}, line {number}: no image of object {word}; there are images of {len(names):,} objects"
                 raise UserError(option_problem(key, "images", f"{what}; the data set has 1,854"))
             images.append(files[name])
         found.append(Triplet(f"line {number}", (images[0], images[1], images[2]), 2, "all"))
+    if 0 <= highest < len(names) - 1:
+        what = f"{path} numbers its objects from 0 to {highest:,}, and there are images of {len(names):,} objects"
+        raise UserError(option_problem(key, "images", f"{what}; valid are images of exactly the objects numbered"))
     return found
 
 
+def _name(word: str) -> str:
+    """An object's name: DreamSim's triplets have names of image files."""
+    return Path(word).stem if Path(word).suffix.lower() in EXTENSIONS else word
+
+
 def _number(word: str) -> int | None:
+    """A whole number, which some tools write as 12.0 or 1.2e+01; None for a name."""
     try:
         value = float(word)
     except ValueError:
         return None
-    return int(value) if value == int(value) else None
+    return int(value) if value.is_integer() else None  # "nan" and "infinity" are words too

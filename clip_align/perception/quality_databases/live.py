@@ -107,4 +107,5 @@ def _row(data: Mapping[str, Any], variable: str, path: Path, key: str) -> NDArra
 def _names(path: Path, key: str) -> list[str]:
     """File names of the references in lower case: a cell of MATLAB is an array of arrays of one text."""
     cells = _row(_loaded(path, key), REFERENCES_OF[1], path, key)
-    return [str(np.asarray(cell).ravel()[0]).strip().lower() for cell in cells]
+    # an empty cell is an array without elements
+    return ["".join(map(str, np.asarray(cell).ravel()[:1])).strip().lower() for cell in cells]

@@ -79,6 +79,11 @@ def test_damaged_data_are_refused_in_one_line(tree: Path, tmp_path: Path) -> Non
     gone = next(p for p in LIVE(str(root), references=2).rated if p.type == "wn").distorted
     gone.unlink()
     assert refusal(root).startswith(f"human/live: {root}/wn lacks {gone.name} of ")
+    names, empty = (root / "refnames_all.mat").read_bytes(), np.empty((1, 982), dtype=object)
+    empty[:] = ""
+    savemat(root / "refnames_all.mat", {"refnames_all": empty})
+    assert "203 copies of 1 references; valid: 203 copies of 29 references" in refusal(root)
+    (root / "refnames_all.mat").write_bytes(names)
     savemat(path, {"dmos_new": np.zeros((1, 982)), "orgs": np.zeros((1, 982))})
     found = "0 copies of 29 references; valid: 203 copies of 29 references, and finite scores"
     assert refusal(root) == f"human/live: {path}: {found}"

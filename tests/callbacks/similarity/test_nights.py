@@ -90,6 +90,8 @@ def test_what_is_wrong_is_one_line(root: Path) -> None:
         f"similarity/nights: {path}, line 2: right_vote '1', votes 'six', is_imagenet 'True'; "
         "valid are 0 or 1, a whole number, True or False; get data.csv again"
     )
+    path.write_text(text.replace("0,0,1,6,", "0,0,1,\u00b2,", 1), encoding="utf-8")  # a digit of no number
+    assert "votes '\u00b2'" in refused()
     path.write_text(text.splitlines()[0] + "\n", encoding="utf-8")
     assert refused() == f"similarity/nights: no choices in {root} that these options keep"
 

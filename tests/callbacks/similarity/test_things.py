@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,34 @@ def test_names_and_one_file_for_each_object(root: Path) -> None:
     one, other = Things(root=str(root), triplets="named.txt", images="flat").triplets
     assert one.images == ("zebra.png", "aardvark.png", "mug.png")
     assert other.images == ("zebra.png", "aardvark.png", "mug.png")  # 0 aardvark, 1 mug, 2 zebra
+
+
+def test_words_that_python_reads_as_numbers_and_names_of_files_are_names(root: Path) -> None:
+    for name in ("nan", "infinity", "t", "t-shirt"):
+        miniature_similarity.image(root / "flat" / f"{name}.jpg")
+    (root / "named.txt").write_text("nan.jpg infinity t\n1 0 3\n", encoding="utf-8")
+    one, other = Things(root=str(root), triplets="named.txt", images="flat").triplets
+    assert one.images == ("nan.jpg", "infinity.jpg", "t.jpg")
+    # numbered by their names: t before t-shirt, although t-shirt.jpg is before t.jpg
+    assert other.images == ("nan.jpg", "infinity.jpg", "t-shirt.jpg")
+
+
+@pytest.mark.parametrize("extra", [True, False])
+def test_numbers_with_an_image_too_many_or_too_few_are_refused(root: Path, extra: bool) -> None:
+    """Numbers are places in the list of all objects: another image would move all after it, unnoticed."""
+    if extra:
+        miniature_similarity.image(root / "images" / "_contact_sheet.jpg")
+    else:
+        shutil.rmtree(root / "images" / "object_05")
+    with pytest.raises(UserError) as caught:
+        Things(root=str(root))
+    if extra:
+        assert str(caught.value) == (
+            f"similarity/things: {root}/testset1.txt numbers its objects from 0 to 11, and there are images of 13 "
+            "objects; valid are images of exactly the objects numbered"
+        )
+    else:
+        assert "no image of object 11; there are images of 11 objects" in str(caught.value)
 
 
 def test_a_perfect_model_its_negation_and_a_constant_one(root: Path) -> None:
