@@ -62,6 +62,10 @@ EXTRA = {
     "data=webdataset": ["data.shards=/a/x.tar"],
     "data=folder": ["data.csv=/a/x.csv"],
     "callbacks=retrieval": ["callbacks.retrieval.shards=/a/x.tar"],
+    "callbacks=fixations_csv": [
+        f"callbacks.fixations_csv.csv={__file__}",
+        "callbacks.fixations_csv.sigma_px=4",
+    ],
     "model=open_clip": ["model.name=ViT-S-32-alt"],
     "callbacks=pairs_csv": [f"callbacks.pairs_csv.csv={__file__}"],
     "experiment=paper": ["data.shards=/a/x.tar", "callbacks=[]", "checkpoint.best=null"],
@@ -393,11 +397,7 @@ def test_arguments_of_callbacks_are_converted_like_all_other_values(
 
 
 def test_the_paper_experiment_composes_and_names_what_is_missing() -> None:
-    release = "is not part of clip-align 0.1.0 yet; leave it out:"
-    assert errors("experiment=paper") == [
-        "data.shards: not given; this key has no default: data.shards=…",
-        f"callbacks.cue_conflict: its loader {release} ~callbacks.cue_conflict",
-    ]
+    assert errors("experiment=paper") == ["data.shards: not given; this key has no default: data.shards=…"]
     paper = load(["experiment=paper", "data.shards=/a/{0..9}.tar", "callbacks=[]", "checkpoint.best=null"])
     assert (paper.model.name, paper.data.kind, paper.trainer.kind) == ("ViT-B-32", "webdataset", "ddp")
     assert (paper.trainer.precision, paper.experiment, paper.optimizer.eps) == ("bf16-mixed", "paper", 1e-6)
