@@ -58,7 +58,7 @@ class ChromaticDiscrimination(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
-    panel: ClassVar[Panel | None] = "psychophysics"  # its own: opinions of images are another matter
+    panel: Panel | None = "psychophysics"  # its own: opinions of images are another matter
     version: ClassVar[int] = 1
     full_precision = True  # displacements are some thousandths
     human_data: ClassVar[str] = "MacAdam's ellipses of color matches, observer PGN"

@@ -60,7 +60,7 @@ class ContrastDetection(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
-    panel: ClassVar[Panel | None] = "psychophysics"  # its own: opinions of images are another matter
+    panel: Panel | None = "psychophysics"  # its own: opinions of images are another matter
     version: ClassVar[int] = 1
     full_precision = True  # gratings at half the threshold are faint
     human_data: ClassVar[str] = "none measured here: contrast thresholds by castleCSF, fitted to published ones"

@@ -55,7 +55,7 @@ class ContrastMasking(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
-    panel: ClassVar[Panel | None] = "psychophysics"  # its own: opinions of images are another matter
+    panel: Panel | None = "psychophysics"  # its own: opinions of images are another matter
     version: ClassVar[int] = 1
     full_precision = True  # gratings at half the threshold are faint
     human_data: ClassVar[str] = "contrast thresholds of gratings on masks, digitized from published figures"

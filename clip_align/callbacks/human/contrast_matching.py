@@ -58,7 +58,7 @@ class ContrastMatching(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
-    panel: ClassVar[Panel | None] = "psychophysics"  # its own: opinions of images are another matter
+    panel: Panel | None = "psychophysics"  # its own: opinions of images are another matter
     version: ClassVar[int] = 1
     full_precision = True  # the lowest contrasts are not visible
     human_data: ClassVar[str] = "matched contrasts of gratings, digitized from published figures"

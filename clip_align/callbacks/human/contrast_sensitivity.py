@@ -80,7 +80,7 @@ class ContrastSensitivity(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
-    panel: ClassVar[Panel | None] = "psychophysics"  # its own: opinions of images are another matter
+    panel: Panel | None = "psychophysics"  # its own: opinions of images are another matter
     version: ClassVar[int] = 1
     full_precision = True  # low contrasts move embeddings by less than half precision resolves
     human_data: ClassVar[str] = "contrast thresholds of ModelFest (16 observers) and ColorFest (3 observers)"

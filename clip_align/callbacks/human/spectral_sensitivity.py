@@ -47,7 +47,7 @@ class SpectralSensitivity(PerceptualCallback):
     """
 
     family: ClassVar[str] = "human"
-    panel: ClassVar[Panel | None] = "psychophysics"  # its own: opinions of images are another matter
+    panel: Panel | None = "psychophysics"  # its own: opinions of images are another matter
     version: ClassVar[int] = 1
     full_precision = True  # patches at the ends of the spectrum are hardly different from the field
     human_data: ClassVar[str] = "luminous efficiency V(lambda) of the Judd-Vos modified observer"
