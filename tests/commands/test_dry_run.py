@@ -46,7 +46,7 @@ def test_a_run_that_can_start_is_listed_with_its_cost(
     assert lines[0] == "dry run: nothing is trained"
     assert "found    data: the embedded world, 20,000 images of 32 px, to be rendered once into the cache" in lines
     assert any(
-        line.startswith("found    callbacks.tid2013_remade: human/tid2013_remade, 7,776 images") for line in lines
+        line.startswith("found    callbacks.tid2013_remade: human/tid2013_remade, 8,160 images") for line in lines
     )
     steps = "cost     steps: 1,300 of 128 samples (each contrasted with 128), 166,400 samples in all, 8.32 epochs"
     assert steps in lines
@@ -104,7 +104,7 @@ def test_what_will_be_null_is_reported_before_the_run_and_why(
     ]
     found = [line for line in out if line.startswith("found    callbacks")]
     assert [line.split(":")[0] for line in found] == ["found    callbacks.tid2013_remade"]
-    assert any(line.startswith("cost     evaluations: ") and "of 7,776 images" in line for line in out)
+    assert any(line.startswith("cost     evaluations: ") and "of 8,160 images" in line for line in out)
 
 
 def test_a_layer_that_was_typed_and_is_not_there_is_missing(tmp_path: Path) -> None:
@@ -180,12 +180,11 @@ def test_what_is_not_there_is_listed_with_the_cost_of_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overrides = [
-        "dry_run=true", "data=webdataset", "trainer=cpu", "callbacks=[world,cifar100,pairs_csv]",
+        "dry_run=true", "data=webdataset", "trainer=cpu", "callbacks=[world,pairs_csv]",
         f"paths.cache={tmp_path}", f"paths.runs={tmp_path}/runs",
     ]  # fmt: skip
     lines = [
         "data.shards: not given; this key has no default: data.shards=…",
-        "callbacks.cifar100: its loader is not part of clip-align 0.1.0 yet; leave it out: ~callbacks.cifar100",
         "callbacks.pairs_csv.csv: not given; this key has no default: callbacks.pairs_csv.csv=…",
     ]
     with pytest.raises(UserError) as caught:
@@ -202,6 +201,20 @@ def test_what_is_not_there_is_listed_with_the_cost_of_the_rest(
         assert [line.partition(";")[0] for line in caught.value.lines if line not in lines] == with_it
         assert set(lines) <= set(caught.value.lines)
         assert capsys.readouterr().out == ""
+
+
+def test_a_data_set_that_is_not_there_is_listed_with_its_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [f"paths.{name}={tmp_path}/{name}" for name in ("cache", "runs", "data")]
+    with pytest.raises(UserError) as caught:
+        main(["dry_run=true", "trainer=cpu", "callbacks=[world,cifar100]", *folders])
+    assert list(caught.value.lines) == [
+        f"noise/cifar100: no such folder: {tmp_path}/data/cifar100; expected below it: cifar-100-python/test, "
+        "cifar-100-python/meta. CIFAR-100 (0.2 GB) is at https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz; "
+        "unpack it there, or name its folder with callbacks.cifar100.root=…"
+    ]
+    assert "cost     steps" in capsys.readouterr().out
 
 
 def test_without_a_model_there_is_no_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,7 +316,8 @@ def test_a_run_for_a_gpu_is_estimated_where_there_is_none(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     folders = [f"paths.cache={tmp_path}", f"paths.runs={tmp_path}/runs"]
-    config = load([key, "model=vit_b_32", "callbacks=[]", "checkpoint.best=null", *folders])
+    raw = "evaluation.weights=raw"
+    config = load([key, raw, "model=vit_b_32", "callbacks=[]", "checkpoint.best=null", *folders])
     assert dry_run(config) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "note     trainer: the run needs a GPU, and torch finds none on this machine" in lines

@@ -10,16 +10,11 @@ from pathlib import Path
 
 import miniature_saliency
 import pytest
-import quality_trees
 
 import clip_align
 import clip_align.__main__ as program
 from clip_align.commands.verify import declared, line
 from clip_align.known_answer import KnownAnswer, count
-from clip_align.metrics.correlation import krocc, srocc
-from clip_align.perception.image_files import read_rgb
-from clip_align.perception.psnr import psnr
-from clip_align.perception.quality_databases import csiq
 
 NEUTRAL = "style-transfer-512-nomask-experiment"
 NETWORKS = f"{NEUTRAL}-trained-CNNs"
@@ -302,44 +297,6 @@ def test_noise_on_cifar100(shared_data: Path, tmp_path: Path, capsys: pytest.Cap
     code, _, errors = verify(capsys, "cifar100", f"root={tmp_path}")
     assert (code, len(errors)) == (2, 1)
     assert errors[0].startswith("root: test")
-
-
-# --- image-quality databases
-
-
-def test_a_whole_database_is_counted_and_compared_with_psnr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A miniature CSIQ: with images of its own PSNR has another agreement, and a damaged image is named."""
-    names = quality_trees.CSIQ_NAMES
-    root = quality_trees.csiq(tmp_path / "csiq", references=names)
-    code, lines, errors = verify(capsys, "csiq", f"root={root}")
-    assert (code, errors) == (1, [])
-    rows = [text.split() for text in lines if text.startswith(("distorted", "references", "PSNR"))]
-    assert rows[0] == ["distorted", "images", "866", "866", "-", "ok"]
-    assert rows[1] == ["references", "30", "30", "-", "ok"]
-    pairs = csiq.read(root, "human/csiq")
-    psnrs = [psnr(read_rgb(pair.reference), read_rgb(pair.distorted)) for pair in pairs]
-    for row, statistic, published in zip(rows[2:], (srocc, krocc), ("0.8087", "0.5989"), strict=True):
-        measured = f"{statistic(psnrs, [pair.opinion for pair in pairs]):.4f}"
-        assert row[-4:] == [measured, published, "0.0001", "DIFFERS"]
-    wrong = pairs[500].distorted
-    wrong.write_bytes(b"no image")
-    code, _, errors = verify(capsys, "csiq", f"root={root}")
-    assert code == 2
-    assert len(errors) == 1
-    assert errors[0].startswith(f"root: cannot read {wrong} or its reference: ")
-    quality_trees.image(wrong, height=8)
-    code, _, errors = verify(capsys, "csiq", f"root={root}")
-    assert errors == [f"root: {wrong} is 32 x 8 px, its reference 32 x 24; unpack the database again"]
-
-
-@pytest.mark.parametrize("name", DATABASES)
-def test_a_database_that_is_not_there_is_refused_in_one_line(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, _, errors = verify(capsys, name, f"root={tmp_path}")
-    assert (code, len(errors)) == (2, 1)
-    assert errors[0].startswith(f"root: {tmp_path} lacks ")
-    assert errors[0].endswith(f"; python -m clip_align data {name} shows where it is from")
 
 
 # --- refusals
