@@ -175,7 +175,7 @@ def test_training_is_the_same_and_the_checkpoint_holds_both(tmp_path: Path) -> N
     for name, tensor in found.items():
         expected = replayed(tmp_path / "ema" / "checkpoints", name, span, 12)
         assert torch.allclose(tensor.double(), expected, rtol=1e-5, atol=1e-7)
-    for names, plain in (("raw", raw["state_dict"]["model.visual.weight"]), (["ema", "raw"], found["visual.weight"])):
+    for names, plain in ((["raw"], raw["state_dict"]["model.visual.weight"]), (["ema", "raw"], found["visual.weight"])):
         both[OWN]["config"]["evaluation"]["weights"] = names  # plain keys are of the first
         assert torch.equal(weights_of(both)["visual.weight"], plain)
     assert not torch.equal(found["visual.weight"], raw["state_dict"]["model.visual.weight"])
