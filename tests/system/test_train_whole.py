@@ -37,8 +37,8 @@ def test_two_ranks_in_mixed_precision_on_uneven_shards_with_all_callbacks(tmp_pa
         tar(tmp_path / "shards" / f"{n:03d}.tar", samples(range(start, start + size), prompts))
     common = [
         "data=webdataset", f"data.shards={tmp_path}/shards/{{000..004}}.tar", "callbacks=standard",
-        "trainer.precision=bf16-mixed", "evaluation.early_steps=[]", "trainer.log_every_n_steps=1", "optimizer.warmup_steps=1", "tracker=none",
-        f"paths.runs={tmp_path}", f"paths.cache={tmp_path}/cache",
+        "trainer.precision=bf16-mixed", "evaluation.early_steps=[]", "trainer.log_every_n_steps=1",
+        "optimizer.warmup_steps=1", "tracker=none", f"paths.runs={tmp_path}", f"paths.cache={tmp_path}/cache",
     ]  # fmt: skip
     two = [*common, "trainer=ddp", "trainer.devices=2", "data.batch_size=16", "trainer.max_steps=8", "name=two"]
     assert code_of(real([*two, "evaluation.every_n_steps=8"], tmp_path / "out"), 240) == 0, text(tmp_path)
