@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import Trainer
@@ -19,6 +19,7 @@ from clip_align.callbacks.participant import Participant
 from clip_align.errors import Problem, UserError
 from clip_align.evaluation.schedule import Schedule, event_steps
 from clip_align.processes.ranks import Ranks
+from clip_align.record.late_record import LateRecord
 from clip_align.record.record import METRICS, Position, Record, read, read_items
 
 FOLDER = "clip-align"  # of the record, under the trainer's log folder
@@ -46,7 +47,7 @@ class BatchCount:
         return Position(step, self.samples, epoch, round(self._seconds_before + time.monotonic() - self._start, 3))
 
 
-class TrainerRecord:
+class TrainerRecord(LateRecord):
     """The record of one ``Trainer.fit``, a `RecordWriter` on rank 0 from `open` on.
 
     Not opened when it is constructed, because a resumed trainer knows its step, which selects the record, only once
@@ -57,10 +58,13 @@ class TrainerRecord:
         ranks: the process group.
     """
 
+    # on the other ranks it stays so
+    not_open: ClassVar[str] = "the record of this Trainer is not open: training has not begun, or not on this rank"
+
     def __init__(self, trainer: Trainer, ranks: Ranks) -> None:
+        super().__init__()
         self._trainer, self._ranks = trainer, ranks
         self.folder: Path | None = None
-        self._record: Record | None = None  # stays None on the other ranks
 
     def open(
         self,
@@ -103,18 +107,6 @@ class TrainerRecord:
         for line in warnings:
             record.append("event", position, {"event": "warning", "message": line})
 
-    def append(self, kind: str, position: Position, fields: Mapping[str, Any]) -> None:
-        """Write one line; arguments as for `Record.append`."""
-        self._opened().append(kind, position, fields)
-
-    def write_items(self, key: str, step: int, *columns: Any) -> None:
-        """Write the items of one event; arguments as for `Record.write_items`."""
-        self._opened().write_items(key, step, *columns)
-
-    def items_differ(self, key: str, *columns: Any) -> Path | None:
-        """The recorded items that differ from these; arguments as for `Record.items_differ`."""
-        return self._opened().items_differ(key, *columns)
-
     def log(self, text: str) -> None:
         """Append a text to ``train.log`` beside the record."""
         if self.folder is not None:
@@ -131,11 +123,6 @@ class TrainerRecord:
                 record.append("verdict", position, verdict)
         record.append("event", position, {"event": "finished", "message": f"training ended: {status}"})
         record.close(status)
-
-    def _opened(self) -> Record:
-        if self._record is None:
-            raise RuntimeError("the record of this Trainer is not open: training has not begun, or not on this rank")
-        return self._record
 
 
 def _opened(folder: Path, carried: str | None) -> Record:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clip_align.record.items import benchmark_keys, read_items
+from clip_align.record.items import read_items
 from clip_align.record.lines import POSITION
 from clip_align.record.record import History, read
 from clip_align.record.schema import measured
@@ -53,11 +53,6 @@ class Tidy:
             for t, step in enumerate(found.steps)
             for n, row in enumerate(fixed)
         ]
-
-    @property
-    def with_items(self) -> list[str]:
-        """The benchmarks that have items."""
-        return benchmark_keys(self.folder) if self.folder is not None else []
 
     def value(self, key: str, step: int | None = None) -> float | None:
         """The value of a score, ``family/name/score``, at a step, by default the last; None where it is undefined.

@@ -6,14 +6,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import ArrayLike
+from typing import Any, ClassVar
 
 from clip_align.errors import Problem, UserError
+from clip_align.record.late_record import LateRecord
 from clip_align.record.lines import POSITION
 from clip_align.record.record import Mirror, Position, Record, read
 from clip_align.runs.folder import RunFolder, bad_name, lock, read_provenance, unusable
+from clip_align.settings.annotations import as_typed
 
 KIND = "series"  # in the provenance: what tells the record of a series from that of a training
 OF_THE_CALL = ("every_n_steps", "batch_size", "name")  # options that change no value
@@ -66,7 +66,7 @@ def check_model(run: RunFolder, about: Mapping[str, Any]) -> None:
     """
     before = read_provenance(run).get(KIND, {}).get("about", {})
     for key in OF_THE_MODEL:
-        old, new = _plain(before.get(key)), _plain(about.get(key))
+        old, new = as_typed(before.get(key)), as_typed(about.get(key))
         if key not in before or old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
@@ -113,7 +113,7 @@ def check_options(folder: Path, described: Iterable[Mapping[str, Any]]) -> None:
         old = {"version": before[key]["version"], **before[key]["options"]}
         new = {"version": about["version"], **about["options"]}
         names = [name for name in {**old, **new} if name not in OF_THE_CALL]
-        differ = [name for name in names if not _same(_plain(old.get(name)), _plain(new.get(name)))]
+        differ = [name for name in names if not _same(as_typed(old.get(name)), as_typed(new.get(name)))]
         if differ:
             name = differ[0]
             what = f"{new.get(name)!r}, and the record in {folder} has {old.get(name)!r}; choose another name=…"
@@ -122,12 +122,14 @@ def check_options(folder: Path, described: Iterable[Mapping[str, Any]]) -> None:
         raise UserError(*problems)
 
 
-class SeriesRecord:
+class SeriesRecord(LateRecord):
     """A `RecordWriter` that completes what the record already has of a step, opened once all is prepared."""
 
+    not_open: ClassVar[str] = "the record of this series is not open"
+
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
-        self._record: Record | None = None
 
     def open(self, mirrors: Sequence[Mirror]) -> Record:
         """Open the record."""
@@ -140,46 +142,7 @@ class SeriesRecord:
             same = [e for e in read(self.folder).evaluations if e["global_step"] == position.global_step]
             kept = {k: v for line in same for k, v in line.items() if k not in ("kind", *POSITION)}
             fields = {key: value for key, value in {**kept, **fields}.items() if key not in LEFT_OUT}
-        self._opened().append(kind, position, fields)
-
-    def write_items(
-        self,
-        key: str,
-        step: int,
-        ids: Sequence[str],
-        clusters: Mapping[str, ArrayLike],
-        conditions: Mapping[str, ArrayLike],
-        human: ArrayLike,
-        model: Mapping[str, ArrayLike],
-        every: int,
-    ) -> None:
-        """Write the items of one evaluation; arguments as for `Record.write_items`."""
-        self._opened().write_items(key, step, ids, clusters, conditions, human, model, every)
-
-    def items_differ(
-        self,
-        key: str,
-        ids: Sequence[str],
-        clusters: Mapping[str, ArrayLike],
-        conditions: Mapping[str, ArrayLike],
-        human: ArrayLike,
-    ) -> Path | None:
-        """The recorded items that differ from these; arguments as for `Record.items_differ`."""
-        return self._opened().items_differ(key, ids, clusters, conditions, human)
-
-    def _opened(self) -> Record:
-        if self._record is None:
-            raise RuntimeError("the record of this series is not open")
-        return self._record
-
-
-def _plain(value: Any) -> Any:
-    """As a record gives it back: lists for tuples, paths as texts."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+        super().append(kind, position, fields)
 
 
 def _same(old: Any, new: Any) -> bool:
