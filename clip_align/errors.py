@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -70,6 +70,12 @@ class Finding(NamedTuple):
 
     problem: Problem
     reads: tuple[str, ...] = ()
+
+
+def some_of(names: Sequence[str], most: int = 3) -> str:
+    """The first ``most`` of some names and the number of the others: ``a, b, c and 4 more``; empty for none."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def related(one: str, other: str) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 
 from clip_align.data.bad_samples import BAD_TEXT, NO_CAPTION, BadSample
+from clip_align.errors import some_of
 
 # of a txt or json: a longer one is no caption, and parsing it takes many times its size in memory
 MOST_TEXT_BYTES = 2**20
@@ -61,5 +62,4 @@ def clean(value: object) -> str:
 
 
 def _shown(keys: list[str]) -> str:
-    more = f" and {len(keys) - _KEYS_SHOWN:,} more" if len(keys) > _KEYS_SHOWN else ""
-    return ", ".join(key[:40] for key in keys[:_KEYS_SHOWN]) + more
+    return some_of([key[:40] for key in keys], _KEYS_SHOWN)

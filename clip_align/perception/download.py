@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from clip_align.errors import Problem, UserError, option_problem
+from clip_align.errors import Problem, UserError, option_problem, some_of
 
 __all__ = ["Download", "lacking"]
 
@@ -58,7 +58,7 @@ class Download:
             return place
         if (inside := self._place(place)) is not None:
             return inside
-        what = f"{place} lacks {_listed(missing)}" if place.is_dir() else f"no such folder: {place}"
+        what = f"{place} lacks {some_of(missing, NAMED)}" if place.is_dir() else f"no such folder: {place}"
         text = (
             f"{what}; expected below it: {', '.join(self.needed)}. {self.name} ({self.size}) is at {self.address}; "
             f"unpack it there, or name its folder with callbacks.{benchmark.rpartition('/')[2]}.root=…"
@@ -97,8 +97,3 @@ def _matches(folder: Path, parts: Sequence[str]) -> bool:
     except OSError:  # no folder, or one that cannot be read: it holds nothing that can be used
         return False
     return any(_matches(one, parts[1:]) for one in found)
-
-
-def _listed(missing: Sequence[str]) -> str:
-    more = len(missing) - NAMED
-    return ", ".join(missing[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clip_align.errors import UserError, option_problem
+from clip_align.errors import UserError, option_problem, some_of
 
 __all__ = [
     "RatedPair",
@@ -27,7 +27,6 @@ __all__ = [
     "text_lines",
 ]
 
-NAMED = 3  # files that an error message lists
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
@@ -118,7 +117,7 @@ def complete(names: Sequence[str], expected: Iterable[str], where: Path, key: st
     for what, wrong in (("lacks", wanted - found), ("has the unknown", found - wanted), ("has twice", twice)):
         if wrong:
             of = f"the {len(wanted):,} images of the database, each once"
-            raise damaged(key, f"{where} {what} {_listed(sorted(wrong))}; valid: {of}")
+            raise damaged(key, f"{where} {what} {some_of(sorted(wrong))}; valid: {of}")
 
 
 def present(names: Iterable[str], found: Mapping[str, Path], folder: Path, key: str) -> None:
@@ -127,7 +126,7 @@ def present(names: Iterable[str], found: Mapping[str, Path], folder: Path, key: 
     missing = sorted(set(wanted) - set(found))
     if missing:
         raise damaged(
-            key, f"{folder} lacks {_listed(missing)} of {len(set(wanted)):,} images; unpack the database again"
+            key, f"{folder} lacks {some_of(missing)} of {len(set(wanted)):,} images; unpack the database again"
         )
 
 
@@ -136,8 +135,3 @@ def spread(names: Sequence[str], count: int | None) -> list[str]:
     if count is None or count >= len(names):
         return list(names)
     return [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")

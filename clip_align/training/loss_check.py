@@ -16,6 +16,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from clip_align.errors import some_of
+
 NAMED = 5  # sample keys named in a message; all of them are in the record, in an event of their own
 
 
@@ -83,9 +85,8 @@ def finite_weights(model: nn.Module) -> bool:
 
 def message(bad: StepLoss, last_good: str | None) -> str:
     """One line for the user: what happened at which step, which samples, what to continue from."""
-    more = f" and {len(bad.keys) - NAMED} more" if len(bad.keys) > NAMED else ""
     kept = f"last good checkpoint: {last_good}" if last_good else "no checkpoint had been written"
     return (
-        f"train/loss is {bad.value} at step {bad.step}; samples: {', '.join(bad.keys[:NAMED])}{more}; {kept}; "
+        f"train/loss is {bad.value} at step {bad.step}; samples: {some_of(bad.keys, NAMED)}; {kept}; "
         "try a lower optimizer.lr or more optimizer.warmup_steps"
     )

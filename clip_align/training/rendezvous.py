@@ -17,7 +17,7 @@ from torch.distributed import DistNetworkError, Store, TCPStore  # type: ignore[
 from torch.distributed.rendezvous import rendezvous
 
 from clip_align.data.progress import rounded
-from clip_align.errors import RunError
+from clip_align.errors import RunError, some_of
 
 REPORT_S = 60.0  # between two lines, at most
 LOOK_S = 1.0  # between two looks, at most
@@ -114,6 +114,5 @@ def _answers(host: str, port: int) -> bool:
 
 def _missing(store: Store, world: int, address: str) -> str:
     missing = [number for number in range(world) if not store.check([f"met/{number}"])]
-    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-    named = f"rank{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing[:NAMED]))}{more}"
+    named = f"rank{'s' if len(missing) > 1 else ''} {some_of(list(map(str, missing)), NAMED)}"
     return f"{world - len(missing)} of {world} ranks have joined at {address}, {named} not yet"
