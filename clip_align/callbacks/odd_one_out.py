@@ -3,24 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
+from clip_align.callbacks.base import Features, Items, Score
+from clip_align.callbacks.image_choices import ImageChoices, over_strata
 from clip_align.errors import UserError, option_problem
-from clip_align.metrics.choices import Ties, mean_of_strata, odd_one_out
-from clip_align.metrics.estimate import Estimate
-from clip_align.perception.distances import DistanceName, PairDifferences
-from clip_align.perception.image_files import read_rgb
+from clip_align.metrics.choices import odd_one_out
+from clip_align.perception.distances import PairDifferences
 
-NAMED = 3  # missing files that a message lists
 AT_A_TIME = 2**22  # values of a chunk of pairs, 32 MiB as float64
 PAIRS = ((0, 1), (0, 2), (1, 2))
 
@@ -35,27 +30,16 @@ class Triplet:
     stratum: str
 
 
-class OddOneOut(PerceptualCallback):
+class OddOneOut(ImageChoices):
     """Choices of the odd one of three images, against people's; a subclass reads the triplets and calls `compare`.
 
-    The model's choice is the image that the two with the smallest distance leave over.
+    The model's choice is the image that the two with the smallest distance leave over. Ties: the pair which people left
+    is nearest together with others (``half``: 1/2 of two, 1/3 of three). An image is in many triplets, so that
+    embeddings are kept and not pairs' differences.
 
     Args:
-        distance: of two embeddings: ``cosine``, ``euclidean`` or ``normalised_euclidean``, whose weights are those of
-            all pairs of the benchmark.
-        ties: what it counts that the pair which people left is nearest together with others: ``half`` (1/2 of two, 1/3
-            of three), ``wrong`` or ``right``. Their number is recorded as ``ties``.
-        base: arguments of `PerceptualCallback`.
-
-    ``context``: accuracy of others' models, by name, and where it is from; by the protocol named there.
+        distance, ties, base: see `ImageChoices`.
     """
-
-    context: ClassVar[Mapping[str, float]] = MappingProxyType({})
-    context_source: ClassVar[str] = ""
-
-    def __init__(self, distance: DistanceName = "cosine", ties: Ties = "half", **base: Any) -> None:
-        super().__init__(**base)
-        self.distance, self.ties = distance, ties
 
     def compare(self, triplets: Sequence[Triplet], root: Path, by: str, option: str) -> None:
         """Set the items and the scores.
@@ -70,19 +54,16 @@ class OddOneOut(PerceptualCallback):
         """
         if not triplets:
             raise UserError(option_problem(self.key, option, "no triplets that these options keep"))
-        images = dict.fromkeys(path for t in triplets for path in t.images)
-        absent = [path for path in images if not (root / path).is_file()]
-        if absent:
-            more = f" and {len(absent) - NAMED:,} more" if len(absent) > NAMED else ""
-            what = f"{root} lacks {', '.join(absent[:NAMED])}{more} of {len(images):,} images; get them again"
+        if missing := self.find_images(root, (path for t in triplets for path in t.images)):
+            what = f"{root} lacks {missing} of {len(self.images):,} images; get them again"
             raise UserError(option_problem(self.key, option, what))
-        self.triplets, self.root, self.images, self.by = tuple(triplets), root, tuple(images), by
+        self.triplets, self.by = tuple(triplets), by
         several = len({t.stratum for t in triplets}) > 1
         self.scores = (
             Score(
                 "accuracy",
                 "odd one out as people",
-                _accuracy,
+                over_strata,
                 direction="higher = finds the same image odd as people more often",
                 chance=1 / 3,
                 unit=f"{len(triplets):,} triplets{f' within their {by}' if several else ''}, jackknife, t",
@@ -94,11 +75,6 @@ class OddOneOut(PerceptualCallback):
                 by=by if several else None,
             ),
         )
-
-    def stimuli(self) -> Iterator[Stimulus]:
-        """Each image once; an image is in many triplets, so that embeddings are kept and not pairs' differences."""
-        for path in self.images:
-            yield Stimulus(self._id(path), partial(read_rgb, self.root / path), part=self.name)
 
     def items(self, features: Features) -> Items:
         """One item per triplet: whether the model agrees, and by how much the pair that people left is nearer."""
@@ -119,9 +95,6 @@ class OddOneOut(PerceptualCallback):
             notes={"ties": float(tied.sum())},
             reason=f"the three distances of all {len(odd):,} items are equal" if same else None,
         )
-
-    def _id(self, path: str) -> str:
-        return f"{self.name}/{path}"
 
 
 def pair_differences(features: Features, first: Sequence[str], second: Sequence[str]) -> PairDifferences:
@@ -151,9 +124,3 @@ def _mean_square(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     step = max(1, AT_A_TIME // rows.shape[1])
     parts = [np.square(rows[n : n + step], dtype=np.float64).sum(axis=0) for n in range(0, len(rows), step)]
     return np.asarray(np.sum(parts, axis=0) / len(rows))
-
-
-def _accuracy(items: Items) -> Estimate:
-    """Mean over the strata, which are the only condition."""
-    (strata,) = items.conditions.values()
-    return mean_of_strata(items.model["agreement"], strata)

@@ -3,23 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, ClassVar
 
 import numpy as np
 
-from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
+from clip_align.callbacks.base import Features, Items, Score
+from clip_align.callbacks.image_choices import ImageChoices, over_strata
 from clip_align.errors import UserError, option_problem
-from clip_align.metrics.choices import Ties, agreement_of_two, mean_of_strata
+from clip_align.metrics.choices import agreement_of_two, mean_of_strata
 from clip_align.metrics.estimate import Estimate, undefined
-from clip_align.perception.distances import DistanceName
-from clip_align.perception.image_files import read_rgb
-
-NAMED = 3  # missing files that a message lists
 
 
 @dataclass(frozen=True)
@@ -34,24 +28,12 @@ class Choice:
     stratum: str
 
 
-class TwoAlternatives(PerceptualCallback):
+class TwoAlternatives(ImageChoices):
     """Choices of the nearer of two images, against people's; a subclass reads the choices and calls `compare`.
 
     Args:
-        distance: of two embeddings: ``cosine``, ``euclidean`` or ``normalised_euclidean``, whose weights are those of
-            all pairs of the benchmark.
-        ties: what two equal distances count: ``half``, ``wrong`` or ``right``. Their number is recorded as ``ties``.
-        base: arguments of `PerceptualCallback`.
-
-    ``context``: agreement of others' models, by name, and where it is from; by the protocol named there.
+        distance, ties, base: see `ImageChoices`.
     """
-
-    context: ClassVar[Mapping[str, float]] = MappingProxyType({})
-    context_source: ClassVar[str] = ""
-
-    def __init__(self, distance: DistanceName = "cosine", ties: Ties = "half", **base: Any) -> None:
-        super().__init__(**base)
-        self.distance, self.ties = distance, ties
 
     def compare(self, choices: Sequence[Choice], root: Path, by: str, ceilings: Mapping[str, float]) -> None:
         """Set the items and the scores.
@@ -66,19 +48,15 @@ class TwoAlternatives(PerceptualCallback):
         """
         if not choices:
             raise UserError(option_problem(self.key, "root", f"no choices in {root} that these options keep"))
-        images = dict.fromkeys(path for c in choices for path in (c.reference, c.first, c.second))
-        absent = [path for path in images if not (root / path).is_file()]
-        if absent:
-            more = f" and {len(absent) - NAMED:,} more" if len(absent) > NAMED else ""
-            what = f"{root} lacks {', '.join(absent[:NAMED])}{more}; unpack the data set again"
-            raise UserError(option_problem(self.key, "root", what))
-        self.choices, self.root, self.images, self.by = tuple(choices), root, tuple(images), by
+        if missing := self.find_images(root, (path for c in choices for path in (c.reference, c.first, c.second))):
+            raise UserError(option_problem(self.key, "root", f"{root} lacks {missing}; unpack the data set again"))
+        self.choices, self.by = tuple(choices), by
         several = len({c.stratum for c in choices}) > 1
         self.scores = (
             Score(
                 "agreement",
                 "agreement with people's choices",
-                _agreement,
+                over_strata,
                 direction="higher = more people choose as the model does",
                 chance=0.5,
                 unit=f"{len(choices):,} triplets{f' within their {by}' if several else ''}, jackknife, t",
@@ -92,11 +70,6 @@ class TwoAlternatives(PerceptualCallback):
             ),
             *([_pooled(len(choices))] if several else []),
         )
-
-    def stimuli(self) -> Iterator[Stimulus]:
-        """Each image once."""
-        for path in self.images:
-            yield Stimulus(self._id(path), partial(read_rgb, self.root / path), part=self.name)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Each reference with its first, then with its second alternative."""
@@ -120,15 +93,6 @@ class TwoAlternatives(PerceptualCallback):
             notes={"ties": float(tied.sum())},
             reason=why,
         )
-
-    def _id(self, path: str) -> str:
-        return f"{self.name}/{path}"
-
-
-def _agreement(items: Items) -> Estimate:
-    """Mean over the strata, which are the only condition."""
-    (strata,) = items.conditions.values()
-    return mean_of_strata(items.model["agreement"], strata)
 
 
 def _pooled(triplets: int) -> Score:
