@@ -20,7 +20,7 @@ from clip_align.data.bad_samples import BadSample
 from clip_align.data.decode import MEGA, decode
 from clip_align.data.file_reader import Files
 from clip_align.data.labelled_shards import ShardsUnusableError, labelled_members
-from clip_align.data.table import ColumnsMissingError, read_columns
+from clip_align.data.table import benchmark_columns
 from clip_align.errors import UserError, option_problem, visible
 from clip_align.perception.image_files import read_rgb, size_of
 
@@ -145,13 +145,9 @@ def _below(root: Path) -> Iterator[Path]:
 def _in_csv(path: Path, source: LabelledSource, benchmark: str) -> _Found:
     root = Path(source.root).expanduser() if source.root else path.parent
     columns = (IMAGE_COLUMN, source.class_field)
-    try:
-        rows = read_columns(path, columns, benchmark, "quote names that hold a comma", skip_blanks=True)
-    except OSError as error:
-        raise UserError(option_problem(benchmark, "csv", f"cannot read {path}: {error.strerror}")) from error
-    except ColumnsMissingError as error:
-        what = f"{path} has no column {', '.join(error.names)}; columns found: {', '.join(error.found) or 'none'}"
-        raise UserError(option_problem(benchmark, "csv", f"{what}; class_field names that of the class")) from None
+    of_class = dict.fromkeys(columns, "class_field names that of the class")
+    hint = "quote names that hold a comma"
+    rows = benchmark_columns(path, columns, benchmark, "csv", hint, if_missing=of_class, skip_blanks=True)
     found: _Found = []
     for line, (image, label) in rows:
         if not image or not label:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from clip_align.data.file_reader import open_file
@@ -47,6 +48,36 @@ def read_columns(path: Path, names: Sequence[str], key: str, hint: str, skip_bla
             return _read(file, names, key, path, hint, skip_blanks)
     except UnicodeDecodeError as error:
         raise UserError(_problem(key, f"{path} is not a csv in UTF-8 ({error}); save it as one")) from error
+
+
+def benchmark_columns(
+    path: Path,
+    names: Sequence[str],
+    key: str,
+    option: str,
+    hint: str,
+    *,
+    if_missing: Mapping[str, str] = MappingProxyType({}),
+    skip_blanks: bool = False,
+) -> list[Row]:
+    """`read_columns` for a benchmark: a file that cannot be read, and a missing column, are problems of its option.
+
+    Args:
+        path, names, hint, skip_blanks: as for `read_columns`.
+        key: of the benchmark.
+        option: that names the file.
+        if_missing: what to do, by the name of a missing column.
+
+    UserError.
+    """
+    try:
+        return read_columns(path, names, key, hint, skip_blanks)
+    except OSError as error:
+        raise UserError(option_problem(key, option, f"cannot read {path}: {error.strerror}")) from error
+    except ColumnsMissingError as error:
+        what = f"{path} has no column {', '.join(error.names)}; columns found: {', '.join(error.found) or 'none'}"
+        advice = next((f"; {if_missing[name]}" for name in error.names if name in if_missing), "")
+        raise UserError(option_problem(key, option, what + advice)) from None
 
 
 def _read(file: TextIO, names: Sequence[str], key: str, path: Path, hint: str, skip_blanks: bool) -> list[Row]:

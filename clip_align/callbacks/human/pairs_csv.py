@@ -17,7 +17,7 @@ from clip_align.analysis.jackknife import MOST_GROUPS
 from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
 from clip_align.callbacks.pair_scores import minus_distances, others, over_items
 from clip_align.callbacks.spearman import SPEARMAN
-from clip_align.data.table import ColumnsMissingError, read_columns
+from clip_align.data.table import benchmark_columns
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics import correlation
 from clip_align.perception.distances import DistanceName
@@ -124,15 +124,8 @@ def read_pairs(path: Path, root: Path | None, cluster: str | None, key: str) -> 
             )
         )
     names = (*COLUMNS, *([cluster] if cluster else []))
-    try:
-        rows = read_columns(path, names, key, "write 3.5 for 3,5, and quote names that hold a comma", skip_blanks=True)
-    except OSError as error:
-        raise UserError(option_problem(key, "csv", f"cannot read {path}: {error.strerror}")) from error
-    except ColumnsMissingError as error:
-        columns = ", ".join(error.found) or "none"
-        raise UserError(
-            option_problem(key, "csv", f"{path} has no column {', '.join(error.names)}; columns found: {columns}")
-        ) from None
+    hint = "write 3.5 for 3,5, and quote names that hold a comma"
+    rows = benchmark_columns(path, names, key, "csv", hint, skip_blanks=True)
     pairs, wrong = [], []
     for line, fields in rows:
         row = {name: field or "" for name, field in zip(names, fields, strict=True)}  # None where the row is too short

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from clip_align.callbacks.fixation_maps import FixationMaps
-from clip_align.data.table import ColumnsMissingError, Row, read_columns
+from clip_align.data.table import Row, benchmark_columns
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics.saliency import Outside
 from clip_align.perception.fixations import FixatedImage, fixated_image
@@ -69,14 +69,9 @@ def read_fixations(path: Path, root: Path, viewer: str | None, key: str) -> list
         key: of the benchmark, for error messages.
     """
     names = (*COLUMNS, *([viewer] if viewer else []))
-    try:
-        rows = read_columns(path, names, key, "write 3.5 for 3,5, and quote names that hold a comma", skip_blanks=True)
-    except OSError as error:
-        raise UserError(option_problem(key, "csv", f"cannot read {path}: {error.strerror}")) from error
-    except ColumnsMissingError as error:
-        what = f"{path} has no column {', '.join(error.names)}; columns found: {', '.join(error.found) or 'none'}"
-        hint = "; with viewer=null none is needed that tells viewers apart" if viewer in error.names else ""
-        raise UserError(option_problem(key, "csv", what + hint)) from None
+    hint = "write 3.5 for 3,5, and quote names that hold a comma"
+    without = {viewer: "with viewer=null none is needed that tells viewers apart"} if viewer else {}
+    rows = benchmark_columns(path, names, key, "csv", hint, if_missing=without, skip_blanks=True)
     by_image: dict[str, list[tuple[str, float, float]]] = defaultdict(list)
     for row in rows:
         name, x, y, label = _fixation(row, path, key)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from clip_align.callbacks.base import Download
 from clip_align.callbacks.odd_one_out import OddOneOut, Triplet
-from clip_align.data.table import ColumnsMissingError, read_columns
+from clip_align.data.table import benchmark_columns
 from clip_align.errors import UserError, option_problem
 from clip_align.structure import Distinct
 
@@ -73,13 +73,7 @@ def read_level(path: Path, level: str, key: str) -> list[Triplet]:
         key: of the benchmark, for error messages.
     """
     hint = "get the file again"
-    try:
-        rows = read_columns(path, COLUMNS, key, hint)
-    except OSError as error:
-        raise UserError(option_problem(key, "root", f"cannot read {path}: {error.strerror}")) from error
-    except ColumnsMissingError as error:
-        what = f"{path} has no column {', '.join(error.names)}; columns found: {', '.join(error.found) or 'none'}"
-        raise UserError(option_problem(key, "root", f"{what}; {hint}")) from None
+    rows = benchmark_columns(path, COLUMNS, key, "root", hint, if_missing=dict.fromkeys(COLUMNS, hint))
     found = []
     for line, fields in rows:
         # a file's name, with or without folders before it

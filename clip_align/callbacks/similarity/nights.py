@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from clip_align.callbacks.base import Download
 from clip_align.callbacks.two_alternatives import Choice, TwoAlternatives
-from clip_align.data.table import ColumnsMissingError, read_columns
+from clip_align.data.table import benchmark_columns
 from clip_align.errors import UserError, option_problem
 from clip_align.structure import Range
 
@@ -81,13 +81,7 @@ def read_choices(path: Path, split: Split, fewest_votes: int, key: str) -> list[
         key: of the benchmark, for error messages.
     """
     hint = "get data.csv again"
-    try:
-        rows = read_columns(path, COLUMNS, key, hint)
-    except OSError as error:
-        raise UserError(option_problem(key, "root", f"cannot read {path}: {error.strerror}")) from error
-    except ColumnsMissingError as error:
-        what = f"{path} has no column {', '.join(error.names)}; columns found: {', '.join(error.found) or 'none'}"
-        raise UserError(option_problem(key, "root", f"{what}; {hint}")) from None
+    rows = benchmark_columns(path, COLUMNS, key, "root", hint, if_missing=dict.fromkeys(COLUMNS, hint))
     found = []
     for line, fields in rows:
         reference, first, second, vote, votes, part, imagenet = ((field or "").strip() for field in fields)
