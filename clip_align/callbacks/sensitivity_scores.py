@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.analysis.jackknife import leave_one_out
-from clip_align.callbacks.pair_scores import others
+from clip_align.callbacks.pair_scores import others, over_items
 from clip_align.evaluation.features import Features
-from clip_align.metrics.correlation import why_undefined
+from clip_align.evaluation.items import Items
+from clip_align.metrics.correlation import srocc, why_undefined
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import delete_one_variance, t95
 from clip_align.perception.distances import DistanceName, PairDifferences
 
-__all__ = ["Agreement", "crossed_with_observers", "lengths", "observer_ceiling"]
+__all__ = ["MULTIPLES", "Agreement", "crossed_with_observers", "lengths", "observer_ceiling", "visibility"]
+
+MULTIPLES = np.logspace(np.log10(0.5), np.log10(2), 10)  # of a threshold: contrasts near it that are shown
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -37,6 +40,18 @@ def lengths(features: Features, headline: DistanceName) -> dict[str, Array]:
     if isinstance(pairs, PairDifferences):  # an observer's distance is the same under every name
         by_name["cosine"] = np.sqrt(2 * by_name["cosine"])
     return by_name
+
+
+def visibility(items: Items, condition: str, too_coarse: str) -> Estimate:
+    """Rank correlation of the multiples of the human threshold with the model's distances, under one condition.
+
+    Args:
+        items: with the condition ``condition``, and the multiples as human values.
+        condition: of the items that count.
+        too_coarse: reason where there are none of it.
+    """
+    kept = items.where(items.conditions["condition"] == condition)
+    return over_items(srocc)(kept) if len(kept) else undefined(too_coarse)
 
 
 def crossed_with_observers(agreement: Agreement, model: Array, observers: Array) -> Estimate:

@@ -11,13 +11,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.analysis.jackknife import jackknife
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.sensitivity_scores import lengths
+from clip_align.callbacks.sensitivity_scores import MULTIPLES, lengths, visibility
 from clip_align.evaluation.observers import baselines_by_score
 from clip_align.evaluation.score import Panel
-from clip_align.metrics.correlation import srocc, why_undefined
-from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.perception.castle_csf import achromatic_sensitivity
 from clip_align.perception.color_spaces import ColorDistance
 from clip_align.perception.displayed_gratings import detection_gabor
@@ -28,7 +25,6 @@ from clip_align.structure import Distinct, Range
 Condition = Literal["frequency", "area", "luminance"]
 
 FEWEST = 8  # gratings of a condition
-MULTIPLES = np.logspace(np.log10(0.5), np.log10(2), 10)  # of the threshold: contrasts that are shown
 N = 20  # gratings of a condition
 # frequency (cycles/degree), sigma (degrees), luminance (cd/m^2) of the gratings [20, 3]
 GRATINGS: dict[str, NDArray[np.float64]] = {
@@ -144,22 +140,12 @@ class ContrastDetection(PerceptualCallback):
         return f"contrast_detection/{self.size}/field/{grating[2]:.6g}"
 
 
-def _estimate(items: Items, condition: str) -> Estimate:
-    kept = items.where(items.conditions["condition"] == condition)
-    if not len(kept):
-        return undefined(f"fewer than {FEWEST} of its {N} gratings are below the Nyquist frequency")
-    model = next(iter(kept.model.values()))
-    reason = why_undefined(model, kept.human)
-    if reason:
-        return undefined(reason)
-    return jackknife(lambda rows: srocc(model[rows], kept.human[rows]), kept.clusters["grating"])
-
-
 def _score(condition: str, n: int, headline: bool) -> Score:
+    too_coarse = f"fewer than {FEWEST} of its {N} gratings are below the Nyquist frequency"
     return Score(
         f"{condition}_srocc",
         f"SROCC over {condition}",
-        partial(_estimate, condition=condition),
+        partial(visibility, condition=condition, too_coarse=too_coarse),
         direction="higher = visibility follows the multiple of the human threshold, whatever the grating",
         chance=0.0,
         unit=f"{n} of {N} gratings, jackknife, t",

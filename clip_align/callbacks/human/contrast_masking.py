@@ -10,13 +10,10 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from clip_align.analysis.jackknife import jackknife
 from clip_align.callbacks.base import Download, Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.sensitivity_scores import lengths
+from clip_align.callbacks.sensitivity_scores import MULTIPLES, lengths, visibility
 from clip_align.evaluation.observers import baselines_by_score
 from clip_align.evaluation.score import Panel
-from clip_align.metrics.correlation import srocc, why_undefined
-from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.perception.color_spaces import ColorDistance
 from clip_align.perception.displayed_gratings import (
     CONDITIONS,
@@ -29,7 +26,6 @@ from clip_align.perception.distances import DistanceName
 from clip_align.perception.gabors import below_nyquist
 from clip_align.structure import Range
 
-MULTIPLES = np.logspace(np.log10(0.5), np.log10(2), 10)  # of the threshold: contrasts that are shown
 HEADLINE = "coherent"
 
 
@@ -131,23 +127,13 @@ class ContrastMasking(PerceptualCallback):
         return f"contrast_masking/{self.size}/{self.field_deg:g}/{condition}/{mask:g}/{contrast:.9g}"
 
 
-def _estimate(items: Items, condition: str) -> Estimate:
-    kept = items.where(items.conditions["condition"] == condition)
-    if not len(kept):
-        return undefined(f"the model's input has too few pixels for {CONDITIONS[condition].highest:g} cycles/degree")
-    model = next(iter(kept.model.values()))
-    reason = why_undefined(model, kept.human)
-    if reason:
-        return undefined(reason)
-    return jackknife(lambda rows: srocc(model[rows], kept.human[rows]), kept.clusters["mask"])
-
-
 def _score(condition: str, of: Masking) -> Score:
     n = len(of.mask)
+    too_coarse = f"the model's input has too few pixels for {CONDITIONS[condition].highest:g} cycles/degree"
     return Score(
         f"{condition}_srocc",
         f"SROCC, {condition} mask",
-        partial(_estimate, condition=condition),
+        partial(visibility, condition=condition, too_coarse=too_coarse),
         direction="higher = visibility follows the multiple of the human threshold, whatever the mask",
         chance=0.0,
         unit=f"{n} masks, jackknife, t({n - 1})",
