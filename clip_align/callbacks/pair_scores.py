@@ -12,11 +12,20 @@ from numpy.typing import NDArray
 from clip_align.analysis.jackknife import jackknife, two_way_jackknife
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
-from clip_align.metrics.correlation import why_undefined
+from clip_align.evaluation.score import Score
+from clip_align.metrics.correlation import content_srocc, level_shuffled, srocc, why_undefined
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.perception.distances import DISTANCES, DistanceName, PairDifferences
 
-__all__ = ["Labels", "minus_distances", "others", "over_items"]
+__all__ = [
+    "Labels",
+    "beyond_level",
+    "by_other_distances",
+    "level_of",
+    "minus_distances",
+    "others",
+    "over_items",
+]
 
 Labels = Callable[[Items], NDArray[np.generic]]
 NO_SPREAD = "within one group of items all values are equal"
@@ -70,6 +79,48 @@ def minus_distances(
     pairs = features.pairs
     model: dict[str, NDArray[np.float64]] = {n: -pairs.distance(n) for n in (headline, *others(headline))}
     return model, {"dropped_features": float(pairs.divisor.dropped)} if isinstance(pairs, PairDifferences) else {}
+
+
+def level_of(items: Items) -> NDArray[np.generic]:
+    """The level of each item [N]."""
+    return items.conditions["level"]
+
+
+def beyond_level(detail: Callable[..., Score]) -> tuple[Score, Score]:
+    """What is left once the distortion is known, and what its strength alone gives: scores of items with types and
+    levels.
+
+    ``detail``: makes a score of a name, a label, what computes it, and further fields.
+    """
+    return (
+        detail(
+            "content_srocc",
+            "SROCC of images",
+            over_items(content_srocc, _condition),
+            direction="higher = under one condition, images are ordered more like people's opinions",
+        ),
+        detail(
+            "level_shuffled",
+            "SROCC, opinions shuffled in a level",
+            over_items(level_shuffled, level_of),
+            direction="what knowing the strength alone gives this model; srocc is to be read above it",
+            higher_is_better=None,
+        ),
+    )
+
+
+def by_other_distances(detail: Callable[..., Score], headline: DistanceName) -> tuple[Score, ...]:
+    """The rank correlation by each distance but the headline one; ``detail``: see `beyond_level`."""
+    return tuple(
+        detail(f"srocc_{name}", f"SROCC, {name.replace('_', ' ')}", over_items(srocc, value=name))
+        for name in others(headline)
+    )
+
+
+def _condition(items: Items) -> NDArray[np.generic]:
+    return np.asarray(
+        np.strings.add(np.strings.add(items.clusters["type"].astype(str), " "), level_of(items).astype(str))
+    )
 
 
 def others(headline: DistanceName) -> list[DistanceName]:

@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from clip_align.analysis.jackknife import MOST_GROUPS, jackknife
 from clip_align.callbacks.base import Download, Features, Items, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.pair_scores import minus_distances, others, over_items
+from clip_align.callbacks.pair_scores import (
+    beyond_level,
+    by_other_distances,
+    level_of,
+    minus_distances,
+    over_items,
+)
 from clip_align.metrics import correlation, logistic_fit
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.perception.distances import DistanceName
@@ -207,16 +213,8 @@ def _both(first: Numbers, second: Numbers) -> dict[str, dict[str, float]]:
     return {name: {**first.get(name, {}), **second.get(name, {})} for name in {**first, **second}}
 
 
-def _level(items: Items) -> NDArray[np.generic]:
-    return items.conditions["level"]
-
-
 def _reference(items: Items) -> NDArray[np.generic]:
     return items.clusters["reference"]
-
-
-def _condition(items: Items) -> NDArray[np.generic]:
-    return np.asarray(np.strings.add(np.strings.add(items.clusters["type"], " "), _level(items).astype(str)))
 
 
 def _fitted(items: Items) -> Estimate:
@@ -228,8 +226,7 @@ def _fitted(items: Items) -> Estimate:
     whole = logistic_fit.fit(model, items.human)
     if whole is None:
         return undefined(f"no logistic curve could be fitted to {len(items):,} items")
-    kept = lambda rows: logistic_fit.plcc_fitted(model[rows], items.human[rows], whole)  # noqa: E731
-    return jackknife(kept, _reference(items))
+    return jackknife(lambda rows: logistic_fit.plcc_fitted(model[rows], items.human[rows], whole), _reference(items))
 
 
 def _scores(distance: DistanceName, pairs: Sequence[RatedPair]) -> list[Score]:
@@ -273,10 +270,7 @@ def _scores(distance: DistanceName, pairs: Sequence[RatedPair]) -> list[Score]:
                 unit=crossed,
             )
         )
-    for name in others(distance):
-        label = f"SROCC, {name.replace('_', ' ')}"
-        scores.append(detail(f"srocc_{name}", label, over_items(correlation.srocc, value=name)))
-    return scores
+    return [*scores, *by_other_distances(detail, distance)]
 
 
 def _level_scores(detail: partial[Score]) -> list[Score]:
@@ -285,21 +279,9 @@ def _level_scores(detail: partial[Score]) -> list[Score]:
         detail(
             "within_level_srocc",
             "SROCC within a level",
-            over_items(correlation.within_level_srocc, _level),
+            over_items(correlation.within_level_srocc, level_of),
             direction="higher = at equal level, types and images are ordered more like people's opinions",
             role="companion",
         ),
-        detail(
-            "content_srocc",
-            "SROCC of images",
-            over_items(correlation.content_srocc, _condition),
-            direction="higher = under one condition, images are ordered more like people's opinions",
-        ),
-        detail(
-            "level_shuffled",
-            "SROCC, opinions shuffled in a level",
-            over_items(correlation.level_shuffled, _level),
-            direction="what knowing the strength alone gives this model; srocc is to be read above it",
-            higher_is_better=None,
-        ),
+        *beyond_level(detail),
     ]

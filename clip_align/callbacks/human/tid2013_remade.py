@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clip_align.analysis.jackknife import leave_one_out_range
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.pair_scores import minus_distances, others, over_items
+from clip_align.callbacks.pair_scores import beyond_level, by_other_distances, level_of, minus_distances, over_items
 from clip_align.evaluation.views import chosen_view
 from clip_align.metrics import correlation
 from clip_align.perception import distortions, photographs, tid2013_remade
@@ -31,6 +31,7 @@ from clip_align.structure import Range
 ONE_WAY = "24 references (new images, these distortions), jackknife, t(23)"
 TWO_WAY = "24 references x 16 types (other distortions too), two-way jackknife, Fisher z, t(15)"
 CUTS = 5  # sets of tile positions per photograph
+PLACE_OF_TYPE = {type: place for place, type in enumerate(distortions.TYPES)}
 ORDER = "higher = the model's distances order the pairs more like people's opinions"
 
 
@@ -104,7 +105,7 @@ class TID2013Remade(PerceptualCallback):
     def _reference(self, number: int, type: int, level: int) -> str:
         """Id of the photograph in the cut that a distorted version is compared with."""
         # a Latin square: all levels of a type differ, and a level has each cut as often as 16 types allow
-        return _cut(number, (list(distortions.TYPES).index(type) + level) % self._cuts)
+        return _cut(number, (PLACE_OF_TYPE[type] + level) % self._cuts)
 
     def add_baselines(self, more: Mapping[str, Mapping[str, float]]) -> None:
         """Add baselines {score: {label: value}} to the scores.
@@ -118,15 +119,6 @@ class TID2013Remade(PerceptualCallback):
 def _cut(number: int, cut: int) -> str:
     """Id of a photograph, cut into tiles at one of its sets of positions."""
     return tid2013_remade.reference_id(number) + (f"/{cut}" if cut else "")
-
-
-def _level(items: Items) -> NDArray[np.generic]:
-    return items.conditions["level"]
-
-
-def _condition(items: Items) -> NDArray[np.generic]:
-    # "8" + "3": types are numbers without leading zeros and levels one digit, so that no two conditions collide
-    return np.asarray(np.strings.add(items.clusters["type"].astype(str), _level(items).astype(str)))
 
 
 def _over_types(x: NDArray[np.float64], of: Pairs) -> dict[str, float]:
@@ -167,7 +159,7 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
         detail(
             "within_level_srocc",
             "SROCC within a level",
-            over_items(correlation.within_level_srocc, _level),
+            over_items(correlation.within_level_srocc, level_of),
             direction="higher = at equal level, types and images are ordered more like people's opinions",
             ceilings=ceilings[1],
             baselines=within,
@@ -178,30 +170,15 @@ def _scores(distance: DistanceName) -> tuple[Score, ...]:
         ),
         detail("plcc", "PLCC", over_items(correlation.plcc)),
         detail("krocc", "KROCC (tau-b)", over_items(correlation.krocc)),
-        detail(
-            "content_srocc",
-            "SROCC of images",
-            over_items(correlation.content_srocc, _condition),
-            direction="higher = under one condition, images are ordered more like people's opinions",
-        ),
-        detail(
-            "level_shuffled",
-            "SROCC, opinions shuffled in a level",
-            over_items(correlation.level_shuffled, _level),
-            direction="what knowing the strength alone gives this model; srocc is to be read above it",
-            higher_is_better=None,
-        ),
+        *beyond_level(detail),
         detail(
             "srocc_two_way", "SROCC, other distortions too", over_items(correlation.srocc, two_way=True), unit=TWO_WAY
         ),
         detail(
             "within_level_srocc_two_way",
             "SROCC within a level, other distortions too",
-            over_items(correlation.within_level_srocc, _level, two_way=True),
+            over_items(correlation.within_level_srocc, level_of, two_way=True),
             unit=TWO_WAY,
         ),
-        *(
-            detail(f"srocc_{name}", f"SROCC, {name.replace('_', ' ')}", over_items(correlation.srocc, value=name))
-            for name in others(distance)
-        ),
+        *by_other_distances(detail, distance),
     )
