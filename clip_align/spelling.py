@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from clip_align.errors import Problem
 
-__all__ = ["nearest", "unknown_key"]
+__all__ = ["nearest", "unknown_key", "unknown_options"]
 
 
 def nearest(word: str, valid: Iterable[str]) -> str | None:
@@ -35,6 +35,22 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
         if found:
             return words[found[0]]
     return None
+
+
+def unknown_options(given: Iterable[str], valid: Sequence[str]) -> list[Problem]:
+    """The problems of a command's unknown keys, with the nearest valid one and all of them.
+
+    Args:
+        given: keys that were typed.
+        valid: keys of the command.
+    """
+    problems = []
+    for key in given:
+        if key not in valid:
+            guess = nearest(key, valid)
+            hint = f"did you mean {guess}? " if guess else ""
+            problems.append(Problem(key, f"unknown key; {hint}valid: {', '.join(valid)}"))
+    return problems
 
 
 def unknown_key(path: str, valid: Iterable[str]) -> Problem:

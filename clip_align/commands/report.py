@@ -10,7 +10,7 @@ from pathlib import Path
 from clip_align.config import PathsConfig
 from clip_align.errors import Problem, UserError, visible
 from clip_align.runs.folder import RunFolder, resolve_run, sweep_runs, unusable
-from clip_align.spelling import nearest
+from clip_align.spelling import unknown_options
 
 SUMMARY = "draw the figure and the page of a run again, or compare several runs"
 SUFFIXES = (".png", ".svg", ".pdf")  # of a figure alone; as in `report.figures`, which loads matplotlib
@@ -60,12 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _refuse(names: Sequence[str], options: dict[str, str]) -> None:
-    errors: list[Problem] = []
-    for key in options:
-        if key not in KEYS:
-            guess = nearest(key, KEYS)
-            hint = f"did you mean {guess}? " if guess else ""
-            errors.append(Problem(key, f"unknown key; {hint}valid: {', '.join(KEYS)}"))
+    errors = unknown_options(options, KEYS)
     errors += [Problem(key, "empty; give a folder") for key in ("output", "paths.runs") if options.get(key) == ""]
     if options.get("two_way", "true") not in ("true", "false"):
         errors.append(Problem("two_way", f"{options['two_way']} is neither true nor false"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from clip_align.config import PathsConfig
 from clip_align.errors import Problem, UserError, visible
 from clip_align.known_answer import KnownAnswer
-from clip_align.spelling import nearest
+from clip_align.spelling import nearest, unknown_options
 
 SUMMARY = "compare this installation with published numbers: measured beside expected"
 ALL = "all"
@@ -88,25 +88,25 @@ def line(row: KnownAnswer) -> str:
     numbers = [row.measured, row.expected, row.tolerance]
     texts = ["-" if n is None else f"{n:d}" if isinstance(n, int) and whole else f"{n:z.4f}" for n in numbers]
     if row.expected is None or whole:
-        texts[2] = "-"  # no tolerance is asked
+        texts[2] = "-"  # no tolerance applies
     verdict = "" if row.expected is None else "ok" if row.within else "DIFFERS"
     return f"{row.name:<{NAME_WIDTH}}" + "".join(f"{text:>{NUMBER_WIDTH}}" for text in texts) + f"  {verdict}".rstrip()
 
 
 def _verify(chosen: Iterable[tuple[Declared, Path | None]], not_run: Sequence[str]) -> int:
     header = "".join(f"{text:>{NUMBER_WIDTH}}" for text in ("measured", "expected", "tolerance"))
-    asked = wrong = 0
+    compared = wrong = 0
     for one, root in chosen:
         rows = iter(one.rows(root))
         first = next(rows, None)  # before the header: a data set that is not there is refused
         print(f"\n{one.about}\n{one.name:<{NAME_WIDTH}}{header}", flush=True)
         for row in (*(() if first is None else (first,)), *rows):
             print(visible(line(row)), flush=True)
-            asked += row.expected is not None
+            compared += row.expected is not None
             wrong += not row.within
     if not_run:
         print(f"\nnot run, they need data (root=…): {', '.join(not_run)}")
-    print(f"\n{asked} known answers: {f'{wrong} DIFFER' if wrong else 'all within tolerance'}")
+    print(f"\n{compared} known answers: {f'{wrong} DIFFER' if wrong else 'all within tolerance'}")
     return 1 if wrong else 0
 
 
@@ -115,12 +115,7 @@ def _about(one: Declared) -> str:
 
 
 def _refuse(names: Sequence[str], options: Mapping[str, str], known: Mapping[str, Declared]) -> None:
-    errors: list[Problem] = []
-    for key in options:
-        if key not in KEYS:
-            guess = nearest(key, KEYS)
-            hint = f"did you mean {guess}? " if guess else ""
-            errors.append(Problem(key, f"unknown key; {hint}valid: {', '.join(KEYS)}"))
+    errors = unknown_options(options, KEYS)
     valid = [ALL, *known]
     if len(names) != 1:
         errors.append(Problem("verify", f"{'what?' if not names else 'one at a time;'} valid: {', '.join(valid)}"))
