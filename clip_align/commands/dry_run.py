@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clip_align.commands.dry_run_cost import costs, print_cost, shape_of
 from clip_align.commands.early_checks import place_problems
 from clip_align.config import HELD_OUT, CallbackConfig, CheckpointConfig, Config, DataConfig, ModelConfig
 from clip_align.data.worker_count import resolved_workers
@@ -28,12 +29,8 @@ if TYPE_CHECKING:
 
     from clip_align.callbacks.base import PerceptualCallback
     from clip_align.evaluation.evaluated_model import EvaluatedModel
-    from clip_align.models.build import ClipModel
     from clip_align.training.launch_ranks import RankLayout
     from clip_align.training.resume import RunStart
-
-GIB = 2**30
-AVERAGE_BYTES = 4  # of a parameter: float32
 
 
 def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
@@ -87,7 +84,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
                 if line is not None:
                     _found("data.workers", line.removeprefix("data.workers: "))
                 samples = data.samples if data else None
-                _cost(start, layout, samples, workers, cache, callbacks, missing, elsewhere)
+                print_cost(start, layout, samples, workers, cache, callbacks, missing, elsewhere)
                 _shared_memory(one_batch, workers, layout.local_world, missing)
     if missing:
         raise UserError(*dict.fromkeys(missing))
@@ -102,10 +99,6 @@ def _about(section: str, problems: Sequence[Problem]) -> list[str]:
 
 def _found(what: str, about: str) -> None:
     print(f"found    {what}: {about}", flush=True)
-
-
-def _costs(what: str, about: str) -> None:
-    print(f"cost     {what}: {about}", flush=True)
 
 
 def _start(config: Config, layout: RankLayout, missing: list[Problem]) -> RunStart:
@@ -258,19 +251,12 @@ def _best(
         missing.extend(error.problems)
 
 
-def _shape(model: ModelConfig, words: Sequence[str] | None = None) -> ClipModel:
-    """The model without memory for its weights; ``words``: of the tiny model, one where not given."""
-    from clip_align.models.build import build_model
-
-    return build_model(model, (words or ["word"]) if model.kind == "tiny" else None, device="meta")
-
-
 def _batch_bytes(model: ModelConfig, batch_size: int) -> int:
     """Shared memory that a batch takes; 0 where the model cannot be built, which has its own lines."""
     from clip_align.data.shared_memory import batch_bytes
 
     try:
-        shape = _shape(model)
+        shape = shape_of(model)
     except UserError:
         return 0
     return batch_bytes(batch_size, shape.image_size, shape.tokenizer(["word"]).shape[1])
@@ -290,7 +276,7 @@ def _shared_memory(one_batch: int, workers: int, local_world: int, missing: list
     if not workers or not one_batch:
         return
     batches = batches_under_way(workers) * local_world
-    _costs("shared memory", f"{mib(one_batch * batches)} for {batches} batches under way")
+    costs("shared memory", f"{mib(one_batch * batches)} for {batches} batches under way")
     missing.extend(filter(None, [shared_memory_problem(one_batch, workers, local_world)]))
 
 
@@ -305,104 +291,6 @@ def _evaluated_model(model: ModelConfig, words: Sequence[str] | None) -> Evaluat
     """The model that would be trained, without its weights; where its words are not known it knows all."""
     from clip_align.evaluation.evaluated_model import EvaluatedModel
 
-    clip = _shape(model, words)
+    clip = shape_of(model, words)
     tokenizer = clip.tokenizer if words is not None or model.kind != "tiny" else _AnyWords()
     return EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, tokenizer)
-
-
-def _cost(
-    start: RunStart,
-    layout: RankLayout,
-    samples: int | None,
-    workers: int,
-    cache: Path,
-    callbacks: Sequence[PerceptualCallback],
-    missing: list[Problem],
-    elsewhere: bool,
-) -> None:
-    """Print what the run will take.
-
-    Args:
-        start: with the configuration and the run's length.
-        layout: the ranks.
-        samples: of an epoch; None where they are not known.
-        workers: of each rank.
-        cache: folder of indexes and rendered worlds.
-        callbacks: those that can be built.
-        missing: grows where the model cannot be built.
-        elsewhere: the run needs a GPU that is not here: what a step takes cannot be tried.
-    """
-    from clip_align.commands.cost import cost, untried
-    from clip_align.commands.overheads import duration, sample_seconds, saving, waiting
-    from clip_align.evaluation.prepare import images_per_event
-    from clip_align.evaluation.schedule import Schedule, event_steps
-    from clip_align.evaluation.weights import EMA
-
-    config, done = start.config, start.step if start.checkpoint is not None else -1
-    steps, batch = start.max_steps - start.step, start.global_batch
-    epochs = f", {steps * batch / samples:.3g} epochs" if samples else ""
-    each = f"{steps:,} of {batch:,} samples (each contrasted with {start.contrastive_batch:,})"
-    _costs("steps", f"{each}, {steps * batch:,} samples in all{epochs}")
-    model, trainer, data = config.model, config.trainer, config.data
-    try:
-        if elsewhere:
-            found = untried(model, config.loss)
-        else:
-            found = cost(model, config.loss, trainer.precision, data.batch_size, trainer.accumulate, layout)
-    except UserError as error:
-        missing.extend(error.problems)
-        return
-
-    schedule = Schedule(config.evaluation.per_octave, config.evaluation.early_steps)
-
-    def events(some: Sequence[PerceptualCallback]) -> int:
-        return sum(step > done for step in event_steps(some, schedule, start.max_steps))
-
-    sets = config.evaluation.weights
-    encoded = len(sets) * sum(events([c]) * images_per_event([c], found.size_px) for c in callbacks)
-    averages = AVERAGE_BYTES * found.parameters if EMA in sets else 0  # on every rank, and in every checkpoint
-    memory, checkpoint = found.memory + averages, found.checkpoint + averages
-    most = images_per_event(callbacks, found.size_px)
-    twice = f", each with {len(sets)} sets of weights" if len(sets) > 1 else ""
-    _costs(
-        "evaluations",
-        f"{events(callbacks)}, the largest of {most:,} images at {found.size_px} px, tiles counted{twice}",
-    )
-    if found.step_seconds is None or found.image_seconds is None:
-        why = f"{_gib(memory)} for the weights and their moments are not free now"
-        _costs("time", f"not estimated: {'only a GPU could tell' if elsewhere else why}")
-    else:
-        watching, step_samples = encoded * found.image_seconds / layout.world, data.batch_size * trainer.accumulate
-        a_sample = None if samples is None else sample_seconds(data, _shape(model), config.seed, cache)
-        evaluate = watching, f"{duration(watching)} for evaluations"
-        wait = waiting(steps, found.step_seconds, step_samples, a_sample, workers, layout.local_world)
-        save = saving(start, config.checkpoint, Path(config.paths.runs), checkpoint)
-        _time(steps * found.step_seconds, found.tried, evaluate, wait, save)
-    counted = f"weights, {'their average, ' if averages else ''}gradients, moments" + (
-        "; activations come on top" if elsewhere else ", activations"
-    )
-    _costs("memory", f"{_gib(memory)} a rank (estimated: {counted})")
-    kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)
-    _costs("disk", f"{_gib(kept * checkpoint)} for {kept} checkpoints (estimated)")
-
-
-def _time(step_seconds: float, tried: int, *parts: tuple[float, str]) -> None:
-    """Print the run's time.
-
-    Args:
-        step_seconds: of all its steps.
-        tried: samples in the trial that they are estimated from.
-        *parts: seconds of what comes on top, each with its words.
-    """
-    from clip_align.commands.overheads import duration
-
-    total = duration(step_seconds + sum(seconds for seconds, _ in parts))
-    of_it = ", ".join(text for _, text in parts)
-    estimated = f"{total} (estimated from a step of {tried} samples)"
-    _costs("time", f"{estimated}, of it {of_it}; making images and scores comes on top")
-
-
-def _gib(number: float) -> str:
-    if number < 0.1 * GIB:
-        return f"{number / 2**20:,.0f} MiB"
-    return f"{number / GIB:.1f} GiB"

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a dry run says of the cost: steps, evaluations, time, memory, disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clip_align.config import ModelConfig
+from clip_align.errors import Problem, UserError
+
+if TYPE_CHECKING:
+    from clip_align.callbacks.base import PerceptualCallback
+    from clip_align.models.build import ClipModel
+    from clip_align.training.launch_ranks import RankLayout
+    from clip_align.training.resume import RunStart
+
+GIB = 2**30
+AVERAGE_BYTES = 4  # of a parameter: float32
+
+
+def costs(what: str, about: str) -> None:
+    """Print one line of the cost."""
+    print(f"cost     {what}: {about}", flush=True)
+
+
+def shape_of(model: ModelConfig, words: Sequence[str] | None = None) -> ClipModel:
+    """The model without memory for its weights; ``words``: of the tiny model, one where not given."""
+    from clip_align.models.build import build_model
+
+    return build_model(model, (words or ["word"]) if model.kind == "tiny" else None, device="meta")
+
+
+def print_cost(
+    start: RunStart,
+    layout: RankLayout,
+    samples: int | None,
+    workers: int,
+    cache: Path,
+    callbacks: Sequence[PerceptualCallback],
+    missing: list[Problem],
+    elsewhere: bool,
+) -> None:
+    """Print what the run will take.
+
+    Args:
+        start: with the configuration and the run's length.
+        layout: the ranks.
+        samples: of an epoch; None where they are not known.
+        workers: of each rank.
+        cache: folder of indexes and rendered worlds.
+        callbacks: those that can be built.
+        missing: grows where the model cannot be built.
+        elsewhere: the run needs a GPU that is not here: what a step takes cannot be tried.
+    """
+    from clip_align.commands.cost import cost, untried
+    from clip_align.commands.overheads import duration, sample_seconds, saving, waiting
+    from clip_align.evaluation.prepare import images_per_event
+    from clip_align.evaluation.schedule import Schedule, event_steps
+    from clip_align.evaluation.weights import EMA
+
+    config, done = start.config, start.step if start.checkpoint is not None else -1
+    steps, batch = start.max_steps - start.step, start.global_batch
+    epochs = f", {steps * batch / samples:.3g} epochs" if samples else ""
+    each = f"{steps:,} of {batch:,} samples (each contrasted with {start.contrastive_batch:,})"
+    costs("steps", f"{each}, {steps * batch:,} samples in all{epochs}")
+    model, trainer, data = config.model, config.trainer, config.data
+    try:
+        if elsewhere:
+            found = untried(model, config.loss)
+        else:
+            found = cost(model, config.loss, trainer.precision, data.batch_size, trainer.accumulate, layout)
+    except UserError as error:
+        missing.extend(error.problems)
+        return
+
+    schedule = Schedule(config.evaluation.per_octave, config.evaluation.early_steps)
+
+    def events(some: Sequence[PerceptualCallback]) -> int:
+        return sum(step > done for step in event_steps(some, schedule, start.max_steps))
+
+    sets = config.evaluation.weights
+    encoded = len(sets) * sum(events([c]) * images_per_event([c], found.size_px) for c in callbacks)
+    averages = AVERAGE_BYTES * found.parameters if EMA in sets else 0  # on every rank, and in every checkpoint
+    memory, checkpoint = found.memory + averages, found.checkpoint + averages
+    most = images_per_event(callbacks, found.size_px)
+    twice = f", each with {len(sets)} sets of weights" if len(sets) > 1 else ""
+    costs(
+        "evaluations",
+        f"{events(callbacks)}, the largest of {most:,} images at {found.size_px} px, tiles counted{twice}",
+    )
+    if found.step_seconds is None or found.image_seconds is None:
+        why = f"{_gib(memory)} for the weights and their moments are not free now"
+        costs("time", f"not estimated: {'only a GPU could tell' if elsewhere else why}")
+    else:
+        watching, step_samples = encoded * found.image_seconds / layout.world, data.batch_size * trainer.accumulate
+        a_sample = None if samples is None else sample_seconds(data, shape_of(model), config.seed, cache)
+        evaluate = watching, f"{duration(watching)} for evaluations"
+        wait = waiting(steps, found.step_seconds, step_samples, a_sample, workers, layout.local_world)
+        save = saving(start, config.checkpoint, Path(config.paths.runs), checkpoint)
+        _time(steps * found.step_seconds, found.tried, evaluate, wait, save)
+    counted = f"weights, {'their average, ' if averages else ''}gradients, moments" + (
+        "; activations come on top" if elsewhere else ", activations"
+    )
+    costs("memory", f"{_gib(memory)} a rank (estimated: {counted})")
+    kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)
+    costs("disk", f"{_gib(kept * checkpoint)} for {kept} checkpoints (estimated)")
+
+
+def _time(step_seconds: float, tried: int, *parts: tuple[float, str]) -> None:
+    """Print the run's time.
+
+    Args:
+        step_seconds: of all its steps.
+        tried: samples in the trial that they are estimated from.
+        *parts: seconds of what comes on top, each with its words.
+    """
+    from clip_align.commands.overheads import duration
+
+    total = duration(step_seconds + sum(seconds for seconds, _ in parts))
+    of_it = ", ".join(text for _, text in parts)
+    estimated = f"{total} (estimated from a step of {tried} samples)"
+    costs("time", f"{estimated}, of it {of_it}; making images and scores comes on top")
+
+
+def _gib(number: float) -> str:
+    if number < 0.1 * GIB:
+        return f"{number / 2**20:,.0f} MiB"
+    return f"{number / GIB:.1f} GiB"
