@@ -106,11 +106,11 @@ class EventLeader:
     def make_up(self, trainer: Trainer, module: LightningModule) -> None:
         """The event of the last step if there was no step left to train, so that Lightning called no training hook.
 
-        In a Trainer that is not clip-align's own, also that of step 0 where none was asked for (``max_steps=0``).
+        In a Trainer that is not clip-align's own, also that of step 0 where no step was wanted (``max_steps=0``).
         """
         step = trainer.global_step
-        none_asked = step == 0 and self._own_record is None
-        if self._began or none_asked or all(c.last_step == step for c in self.callbacks):
+        no_event_wanted = step == 0 and self._own_record is None
+        if self._began or no_event_wanted or all(c.last_step == step for c in self.callbacks):
             return
         module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
         self.begin(trainer)

@@ -57,7 +57,7 @@ class Looked:
         return bottom - top, right - left
 
     def counts(self, chosen: NDArray[np.bool_] | slice = slice(None)) -> Array:
-        """Counts [h, w] of the fixations, or of some of them; made anew, for a thousand images would fill memory."""
+        """Counts [h, w] of the fixations, or of some of them; computed at each call, for memory."""
         return saliency.fixation_counts(self.x[chosen], self.y[chosen], *self.shape)
 
 

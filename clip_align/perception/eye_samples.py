@@ -3,7 +3,7 @@
 
 A saccade begins where the smoothed speed rises fast and ends where it has fallen as fast; what is between two saccades
 is a fixation, at the median of its samples. The rule is that of ``checkFixations`` (B. Hidalgo-Sotelo, in the
-database's code; Judd et al., ICCV 2009), written anew with its parameters.
+database's code; Judd et al., ICCV 2009), re-implemented with its parameters.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def mit1003(folder: Path, key: str) -> tuple[FixatedImage, ...]:
 
 def _recording(path: Path, key: str) -> NDArray[np.float64]:
     """Fixations [F, 2] of one viewer on one image."""
-    # one variable, named like the image; MATLAB cuts names to 63 characters, so its name is not asked for
+    # one variable, named like the image; MATLAB cuts names to 63 characters, so its name is not checked
     for value in _mat(path, key).values():
         data = _listed(getattr(value, "DATA", ()))
         samples = _numbers(getattr(data[0], "eyeData", ()) if data else (), key, path)

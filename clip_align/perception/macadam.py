@@ -151,7 +151,7 @@ def ellipses_of(metrics: Array) -> Ellipses:
 
 def area_srocc(model: Ellipses, human: Ellipses) -> float:
     """Rank correlation of the areas."""
-    # rounded: areas that are equal must not be told apart by the last bits of a fit
+    # rounded: areas that are equal must not differ in the last bits of a fit
     return srocc(np.round(np.log10(model.area), 9), human.area)
 
 

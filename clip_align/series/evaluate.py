@@ -174,7 +174,7 @@ class _Series:
         end.signals.training_starts()  # from here on a signal ends the event under way, and what is whole is kept
 
     def _all(self, members: list[Member]) -> None:
-        """Evaluate until nothing is left, in this process or any other; then wait for more where asked to."""
+        """Evaluate until nothing is left, in this process or any other; then wait for more under ``watch=true``."""
         waiting = ""
         while not self._stopped():
             left = self._left(members)

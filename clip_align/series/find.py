@@ -98,7 +98,7 @@ def _run_of(typed: Sequence[str], runs: Path, growing: bool) -> RunFolder | None
 
 
 def _files_of(typed: Sequence[str], growing: bool) -> Files:
-    """The files that words name, looked up anew at each call; UserError for words that name none."""
+    """The files that words name, looked up again at each call; UserError for words that name none."""
 
     def look() -> list[Path]:
         found: dict[Path, None] = {}

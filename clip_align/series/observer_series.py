@@ -116,7 +116,7 @@ class ObserverEvaluator:
         record: written to.
         position: of the evaluation.
         notify: takes progress.
-        stopped: whether to give up; asked between two benchmarks.
+        stopped: whether to give up; called between two benchmarks.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ from clip_align.training.trainer import autocast
 
 @dataclass(frozen=True)
 class Request:
-    """What ``evaluate`` was asked for.
+    """What ``evaluate`` is to do.
 
     words: that name runs and files. config: composed from the other arguments. typed: the keys of these.
     output: folder of the record. watch: wait for further checkpoints. observer: name of one, in place of words.

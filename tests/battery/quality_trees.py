@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image-quality databases in miniature, as their downloads lie on the disk, with the awkward names that they have.
 
-The lists of scores are whole; images, small and random, are those of the references asked for.
+The lists of scores are whole; images, small and random, are those of the references that are wanted.
 """
 
 from __future__ import annotations

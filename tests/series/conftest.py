@@ -30,7 +30,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(folder / f"{reference}_{level}.png")
             rows.append(f"{reference}.png,{reference}_{level}.png,{5 - level + 0.1 * reference}")
     (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
-    captions = [f"{path.name},a picture of noise number {n}" for n, path in enumerate(sorted(folder.glob("*.png")))]
+    captions = [f"{path.name},an image of noise number {n}" for n, path in enumerate(sorted(folder.glob("*.png")))]
     (folder / "captions.csv").write_text("\n".join(["image,caption", *captions]) + "\n")
     return folder / "pairs.csv"
 

@@ -139,7 +139,7 @@ class ChromaticDiscrimination(PerceptualCallback):
 
 
 def _area_srocc(model: Ellipses, human: Ellipses) -> float:
-    # rounded: areas that are equal must not be told apart by the last bits of a fit
+    # rounded: areas that are equal must not differ in the last bits of a fit
     return correlation.srocc(np.round(np.log10(model.area), 9), human.area)
 
 
