@@ -29,8 +29,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
-from clip_align.callbacks.event_leader import EventLeader
-from clip_align.callbacks.spearman import SPEARMAN
+from clip_align.callbacks.common.spearman import SPEARMAN
+from clip_align.callbacks.trainer.event_leader import EventLeader
 from clip_align.errors import Problem, UserError, option_problem
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.features import Features

@@ -16,9 +16,9 @@ from clip_align.analysis.jackknife import (
     two_way_jackknife,
 )
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.known_classes import KnownClasses, known_classes
-from clip_align.callbacks.pair_scores import minus_distances, over_items
-from clip_align.callbacks.spearman import SPEARMAN
+from clip_align.callbacks.common.known_classes import KnownClasses, known_classes
+from clip_align.callbacks.common.pair_scores import minus_distances, over_items
+from clip_align.callbacks.common.spearman import SPEARMAN
 from clip_align.errors import UserError
 from clip_align.evaluation.observers import baselines_by_score, observed
 from clip_align.metrics.accuracy import NO_CHOICE, accuracy, choices, why_no_decisions, wilson

@@ -22,7 +22,7 @@ from clip_align.errors import RunError
 from clip_align.evaluation.batches import ImageBatch, image_batches
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluation_mode import gradients_kept
-from clip_align.evaluation.inputs import Source, input_images, normalized
+from clip_align.evaluation.inputs import CachedImages, input_images, normalized
 from clip_align.evaluation.reading import PROJECTION, MapReader, Reading, chosen_tokens
 from clip_align.evaluation.reduce_pairs import reduced
 from clip_align.evaluation.weights import OWN, Swap, WeightSet
@@ -49,7 +49,7 @@ class EncodingRequest:
     reductions: by reading, the pairs that are reduced (bool [P]).
     """
 
-    sources: Sequence[Source]
+    sources: Sequence[CachedImages]
     rows: NDArray[np.int64]
     texts: Sequence[str]
     features: Mapping[Reading, NDArray[np.bool_]]

@@ -23,7 +23,7 @@ from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluation_mode import evaluating, same_random_state
 from clip_align.evaluation.event import PreparedBenchmark, StimulusUnion, as_fields, benchmark_results, failed
 from clip_align.evaluation.items import Items
-from clip_align.evaluation.prepare import Plan, jobs_of, opened, planned, refuse_same_keys
+from clip_align.evaluation.prepare import BenchmarkPlan, jobs_of, opened, planned, refuse_same_keys
 from clip_align.evaluation.render_stimuli import ensure
 from clip_align.evaluation.schedule import Schedule
 from clip_align.evaluation.scoring import BenchmarkResult, ContractError, difference, refuse_names
@@ -180,8 +180,8 @@ class Evaluator:
             {line for evaluated_model in self._evaluated_models.values() for line in evaluated_model.warnings}
         )
 
-    def _planned(self) -> dict[str, Plan]:
-        plans: dict[str, Plan] = {}
+    def _planned(self) -> dict[str, BenchmarkPlan]:
+        plans: dict[str, BenchmarkPlan] = {}
         for key, benchmark in self.benchmarks.items():
             benchmark.scored = False
             benchmark.tables.clear()

@@ -17,7 +17,7 @@ from clip_align.errors import RunError, UserError
 from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.encode import Array, EncodedFeatures, EncodingRequest
 from clip_align.evaluation.features import NO_PAIRS, Features
-from clip_align.evaluation.inputs import Source
+from clip_align.evaluation.inputs import CachedImages
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.reading import PROJECTION, Layer, Reading
 from clip_align.evaluation.scoring import BenchmarkResult, ContractError, all_undefined, estimates, merged
@@ -33,7 +33,7 @@ class Kept:
     """Some images of a benchmark: ids, the cached array, and ``places`` [N], their rows in that array."""
 
     ids: Sequence[str]
-    source: Source
+    source: CachedImages
     places: Rows
 
 
@@ -95,11 +95,11 @@ class StimulusUnion:
         both = np.asarray(list(pairs), np.int64).reshape(-1, 2)  # [P, 2] also for P = 0
         self.request = EncodingRequest(sources, table, tuple(texts), features, both, reductions)
 
-    def _table(self) -> tuple[Rows, list[Source]]:
+    def _table(self) -> tuple[Rows, list[CachedImages]]:
         """Rows (source, place) of the distinct images, which differ in id, view or number of tiles; and the sources."""
         first: dict[tuple[str, str, int], int] = {}
         table: list[tuple[int, int]] = []
-        sources: dict[int, tuple[int, Source]] = {}
+        sources: dict[int, tuple[int, CachedImages]] = {}
         self._rows: dict[str, dict[str, Rows]] = {}
         for prepared in self.due:
             rows = self._rows[prepared.benchmark.key] = {}

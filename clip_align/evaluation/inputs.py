@@ -16,7 +16,7 @@ from clip_align.evaluation.stimulus import View
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class CachedImages:
     """Cached images [N, V, h, w, 3], uint8 or float32 in [0, 1], and their view.
 
     h and w are at most the model's input size; smaller images are enlarged when they are encoded.
@@ -26,7 +26,9 @@ class Source:
     view: View
 
 
-def input_images(sources: Sequence[Source], rows: NDArray[np.int64], size: int, device: torch.device) -> torch.Tensor:
+def input_images(
+    sources: Sequence[CachedImages], rows: NDArray[np.int64], size: int, device: torch.device
+) -> torch.Tensor:
     """A batch of images [B, size, size, 3] on the device: float32 if the images of any source are, else uint8.
 
     Args:

@@ -12,7 +12,7 @@ from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.benchmark import Benchmark
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.event import Kept, PreparedBenchmark
-from clip_align.evaluation.inputs import Source
+from clip_align.evaluation.inputs import CachedImages
 from clip_align.evaluation.model_info import ModelInfo, model_info
 from clip_align.evaluation.reading import ALL, PROJECTION, Layer, Reading, readings
 from clip_align.evaluation.stimulus import Stimulus, View
@@ -27,7 +27,7 @@ Group = tuple[str | None, View]  # a part, None for the benchmark's own, and the
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class BenchmarkPlan:
     """One benchmark for one model: stimuli by part and view, readings, pairs; all empty if a ``reason`` is given."""
 
     benchmark: Benchmark
@@ -38,17 +38,17 @@ class Plan:
     reason: str | None = None
 
 
-def planned(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> Plan:
+def planned(benchmark: Benchmark, evaluated_model: EvaluatedModel) -> BenchmarkPlan:
     """The plan of a benchmark for this model; sets ``benchmark.null_reason``."""
     reason = benchmark.null_reason = why_null(benchmark, evaluated_model)
     if reason:
-        return Plan(benchmark, evaluated_model.image_size, {}, {}, reason=reason)
+        return BenchmarkPlan(benchmark, evaluated_model.image_size, {}, {}, reason=reason)
     found = readings(benchmark.key, benchmark.layers, benchmark.tokens, benchmark.readers, evaluated_model.model)
     stimuli = by_view(benchmark, evaluated_model.image_size)
-    return Plan(benchmark, evaluated_model.image_size, stimuli, found, checked_pairs(benchmark, stimuli))
+    return BenchmarkPlan(benchmark, evaluated_model.image_size, stimuli, found, checked_pairs(benchmark, stimuli))
 
 
-def jobs_of(plans: Iterable[Plan], cache: Path) -> dict[tuple[str, Group], Job]:
+def jobs_of(plans: Iterable[BenchmarkPlan], cache: Path) -> dict[tuple[str, Group], Job]:
     """Rendering jobs by benchmark and group; benchmarks that use images of the same part have one job in common.
 
     UserError if two benchmarks define different images under one id: only one of them would be encoded.
@@ -74,10 +74,10 @@ def jobs_of(plans: Iterable[Plan], cache: Path) -> dict[tuple[str, Group], Job]:
     return {key: made[kind] for key, kind in of.items()}
 
 
-def opened(plans: Mapping[str, Plan], jobs: Mapping[tuple[str, Group], Job]) -> dict[str, PreparedBenchmark]:
+def opened(plans: Mapping[str, BenchmarkPlan], jobs: Mapping[tuple[str, Group], Job]) -> dict[str, PreparedBenchmark]:
     """The benchmarks with their images opened; all jobs must have been rendered."""
     # each file is opened once, whichever benchmarks use it
-    kept = {id(job): (Source(images, job.view), rows) for job in jobs.values() for images, rows in [load(job)]}
+    kept = {id(job): (CachedImages(images, job.view), rows) for job in jobs.values() for images, rows in [load(job)]}
     prepared = {}
     for key, plan in plans.items():
         images = []
@@ -99,7 +99,7 @@ def files_of(jobs: Mapping[tuple[str, Group], Job]) -> dict[str, list[str]]:
     return files
 
 
-def _refuse_conflicts(plans: Sequence[Plan]) -> None:
+def _refuse_conflicts(plans: Sequence[BenchmarkPlan]) -> None:
     first: dict[tuple[str, View], tuple[str, Stimulus]] = {}
     for plan in plans:
         key = plan.benchmark.key

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from clip_align.callbacks.best_checkpoint import beats, best_file
+from clip_align.callbacks.trainer.best_checkpoint import beats, best_file
 from clip_align.config import CheckpointConfig
 from clip_align.errors import RunError
 from clip_align.processes.ranks import Ranks

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from clip_align.callbacks.base import PerceptualCallback
-from clip_align.callbacks.best_checkpoint import higher_is_better
 from clip_align.callbacks.build import build_callbacks
+from clip_align.callbacks.trainer.best_checkpoint import higher_is_better
 from clip_align.config import HELD_OUT, CallbackConfig, CheckpointConfig, DataConfig, ModelConfig
 from clip_align.data.loader import Loader
 from clip_align.data.progress import Notify

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from clip_align.callbacks.rated_pairs import RatedPairs
+from clip_align.callbacks.common.rated_pairs import RatedPairs
 from clip_align.evaluation.observers import observed
 from clip_align.perception.observers import Measured
 from clip_align.testing.random_images import random_image

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
 from small_training import BATCH, Module, curve, fit
 from torch.utils.data import DataLoader, TensorDataset
 
-from clip_align.callbacks.trainer_loggers import log_scores
+from clip_align.callbacks.trainer.loggers import log_scores
 from clip_align.record.record import read
 
 

@@ -14,12 +14,12 @@ import pytest
 import quality_trees
 
 import clip_align.__main__ as program
+from clip_align.callbacks.common.rated_pairs import RatedPairs
 from clip_align.callbacks.human.csiq import CSIQ
 from clip_align.callbacks.human.kadid10k import KADID10k
 from clip_align.callbacks.human.live import LIVE
 from clip_align.callbacks.human.tid2008 import TID2008
 from clip_align.callbacks.human.tid2013 import TID2013
-from clip_align.callbacks.rated_pairs import RatedPairs
 from clip_align.commands.verify import line
 from clip_align.evaluation.observers import pair_set
 from clip_align.known_answer import KnownAnswer

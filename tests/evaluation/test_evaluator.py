@@ -17,7 +17,7 @@ from random_images import random_image
 
 from clip_align.errors import RunError, UserError
 from clip_align.evaluation.features import Features
-from clip_align.evaluation.inputs import Source, input_images, normalized
+from clip_align.evaluation.inputs import CachedImages, input_images, normalized
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.prepare import images_per_event
 from clip_align.evaluation.stimulus import Stimulus
@@ -238,7 +238,7 @@ def test_stimuli_are_named_once(tmp_path: Path, names: tuple[str, ...], line: st
 def test_batches_of_bytes_and_floats_mix() -> None:
     bytes_ = np.full((2, 1, 4, 4, 3), 51, np.uint8)
     floats = np.full((2, 1, 4, 4, 3), 0.2, np.float32)
-    sources = [Source(bytes_, "native"), Source(floats, "native")]
+    sources = [CachedImages(bytes_, "native"), CachedImages(floats, "native")]
     mixed = input_images(sources, np.array([[0, 1], [1, 0], [0, 0]]), 4, torch.device("cpu"))
     assert mixed.dtype == torch.float32
     assert torch.allclose(mixed, torch.tensor(0.2))

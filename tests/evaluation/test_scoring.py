@@ -14,8 +14,8 @@ import pytest
 import stubs
 
 from clip_align.callbacks.base import Features, Items, Score
-from clip_align.callbacks.pair_scores import over_items
-from clip_align.callbacks.spearman import SPEARMAN
+from clip_align.callbacks.common.pair_scores import over_items
+from clip_align.callbacks.common.spearman import SPEARMAN
 from clip_align.errors import RunError, UserError
 from clip_align.evaluation.scoring import FORM
 from clip_align.evaluation.stimulus import Stimulus, valid_image

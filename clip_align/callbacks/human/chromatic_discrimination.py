@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clip_align.analysis.jackknife import jackknife
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.sensitivity_scores import lengths
+from clip_align.callbacks.common.sensitivity_scores import lengths
 from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.observers import baselines_by_score
 from clip_align.evaluation.score import Panel

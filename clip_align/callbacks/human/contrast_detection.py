@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.sensitivity_scores import MULTIPLES, lengths, visibility
+from clip_align.callbacks.common.sensitivity_scores import MULTIPLES, lengths, visibility
 from clip_align.evaluation.observers import baselines_by_score
 from clip_align.evaluation.score import Panel
 from clip_align.perception.castle_csf import achromatic_sensitivity

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.pair_scores import others
-from clip_align.callbacks.sensitivity_scores import crossed_with_observers, lengths, observer_ceiling
+from clip_align.callbacks.common.pair_scores import others
+from clip_align.callbacks.common.sensitivity_scores import crossed_with_observers, lengths, observer_ceiling
 from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.observers import baselines_by_score
 from clip_align.evaluation.score import Panel

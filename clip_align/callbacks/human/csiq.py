@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.rated_pairs import RatedPairs, of_psnr
+from clip_align.callbacks.common.rated_pairs import RatedPairs, of_psnr
 from clip_align.perception.quality_databases import csiq
 
 

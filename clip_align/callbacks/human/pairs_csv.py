@@ -15,8 +15,8 @@ import numpy as np
 
 from clip_align.analysis.jackknife import MOST_GROUPS
 from clip_align.callbacks.base import Features, Items, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.pair_scores import minus_distances, others, over_items
-from clip_align.callbacks.spearman import SPEARMAN
+from clip_align.callbacks.common.pair_scores import minus_distances, others, over_items
+from clip_align.callbacks.common.spearman import SPEARMAN
 from clip_align.data.table import benchmark_columns
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics import correlation

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.pair_scores import others, over_items
-from clip_align.callbacks.sensitivity_scores import lengths
+from clip_align.callbacks.common.pair_scores import others, over_items
+from clip_align.callbacks.common.sensitivity_scores import lengths
 from clip_align.evaluation.observers import baselines_by_score
 from clip_align.evaluation.score import Panel
 from clip_align.metrics import correlation

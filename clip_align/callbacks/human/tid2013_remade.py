@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 
 from clip_align.analysis.jackknife import leave_one_out_range
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.pair_scores import beyond_level, by_other_distances, level_of, minus_distances, over_items
+from clip_align.callbacks.common.pair_scores import (
+    beyond_level,
+    by_other_distances,
+    level_of,
+    minus_distances,
+    over_items,
+)
 from clip_align.evaluation.views import chosen_view
 from clip_align.metrics import correlation
 from clip_align.perception import distortions, photographs, tid2013_remade

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.cifar_images import CifarImages
+from clip_align.callbacks.common.cifar_images import CifarImages
 from clip_align.perception import cifar
 from clip_align.perception.cifar import ArchiveLayout
 

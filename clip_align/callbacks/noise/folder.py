@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from clip_align.callbacks.labelled_images import Load, NoisyImages, Resolution
-from clip_align.callbacks.labelled_sources import LabelledSource, labelled_set, names_from, tail
-from clip_align.callbacks.prompt_templates import templates_of
+from clip_align.callbacks.common.labelled_images import Load, NoisyImages, Resolution
+from clip_align.callbacks.common.labelled_sources import LabelledSource, labelled_set, names_from, tail
+from clip_align.callbacks.common.prompt_templates import templates_of
 from clip_align.errors import UserError, option_problem
 from clip_align.perception.image_files import read_rgb
 from clip_align.structure import Range

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from clip_align.callbacks.held_out_images import RetrievedImages, held_out_set
-from clip_align.callbacks.labelled_images import NoisyImages, Resolution
+from clip_align.callbacks.common.held_out_images import RetrievedImages, held_out_set
+from clip_align.callbacks.common.labelled_images import NoisyImages, Resolution
 from clip_align.structure import Range
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, Score, Stimulus
-from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.noise_scores import CLEAN, limit_note, noise_scores
-from clip_align.callbacks.world_benchmark import WorldBenchmark, image_id
+from clip_align.callbacks.common.known_classes import KnownClasses
+from clip_align.callbacks.common.noise_scores import CLEAN, limit_note, noise_scores
+from clip_align.callbacks.common.world_benchmark import WorldBenchmark, image_id
 from clip_align.data.world.held_out import image
 from clip_align.errors import UserError, option_problem
 from clip_align.perception.corruptions import Rounding, corrupted, hundredths

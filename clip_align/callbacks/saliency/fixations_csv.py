@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from clip_align.callbacks.fixation_maps import FixationMaps
+from clip_align.callbacks.common.fixation_maps import FixationMaps
 from clip_align.data.table import Row, benchmark_columns
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics.saliency import Outside

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.fixation_maps import FixationMaps
+from clip_align.callbacks.common.fixation_maps import FixationMaps
 from clip_align.metrics.saliency import Outside
 from clip_align.perception.fixations import mit1003
 from clip_align.structure import Range

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.fixation_maps import FixationMaps
+from clip_align.callbacks.common.fixation_maps import FixationMaps
 from clip_align.metrics.saliency import Outside
 from clip_align.perception.fixations import osie
 from clip_align.structure import Range

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.two_alternatives import Choice, TwoAlternatives
+from clip_align.callbacks.common.two_alternatives import Choice, TwoAlternatives
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics.choices import mean_of_strata
 from clip_align.structure import Distinct

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.odd_one_out import OddOneOut, Triplet
+from clip_align.callbacks.common.odd_one_out import OddOneOut, Triplet
 from clip_align.data.table import benchmark_columns
 from clip_align.errors import UserError, option_problem
 from clip_align.structure import Distinct

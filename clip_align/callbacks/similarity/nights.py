@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.two_alternatives import Choice, TwoAlternatives
+from clip_align.callbacks.common.two_alternatives import Choice, TwoAlternatives
 from clip_align.data.table import benchmark_columns
 from clip_align.errors import UserError, option_problem
 from clip_align.structure import Range

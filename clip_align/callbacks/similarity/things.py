@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.odd_one_out import OddOneOut, Triplet
+from clip_align.callbacks.common.odd_one_out import OddOneOut, Triplet
 from clip_align.errors import UserError, option_problem
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")

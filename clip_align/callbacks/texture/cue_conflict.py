@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Download, Features, Items, Score
-from clip_align.callbacks.cue_decisions import (
+from clip_align.callbacks.common.cue_decisions import (
     BIAS_DIRECTION,
     CORRECTED,
     SHAPE_DIRECTION,
@@ -20,8 +20,8 @@ from clip_align.callbacks.cue_decisions import (
     error_notes,
     of_cues,
 )
-from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.sixteen_classes import SixteenClasses
+from clip_align.callbacks.common.known_classes import KnownClasses
+from clip_align.callbacks.common.sixteen_classes import SixteenClasses
 from clip_align.metrics import texture
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.cue_classes import class_mean_bias

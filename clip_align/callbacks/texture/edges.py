@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.shape_images import ShapeImages
+from clip_align.callbacks.common.shape_images import ShapeImages
 from clip_align.perception.cue_conflict import EDGES
 from clip_align.perception.cue_conflict_people import ImageSet
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clip_align.callbacks.base import Features, Items, Score, Stimulus
-from clip_align.callbacks.cue_decisions import (
+from clip_align.callbacks.common.cue_decisions import (
     BIAS_DIRECTION,
     CORRECTED,
     SHAPE_DIRECTION,
@@ -19,8 +19,8 @@ from clip_align.callbacks.cue_decisions import (
     error_notes,
     of_cues,
 )
-from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.world_benchmark import CLASSES, WorldBenchmark, image_id
+from clip_align.callbacks.common.known_classes import KnownClasses
+from clip_align.callbacks.common.world_benchmark import CLASSES, WorldBenchmark, image_id
 from clip_align.metrics import texture
 
 PART = "cue_conflict"

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, Score, Stimulus
-from clip_align.callbacks.cue_decisions import error_notes, of_cues
-from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.world_benchmark import CLASSES, WorldBenchmark
+from clip_align.callbacks.common.cue_decisions import error_notes, of_cues
+from clip_align.callbacks.common.known_classes import KnownClasses
+from clip_align.callbacks.common.world_benchmark import CLASSES, WorldBenchmark
 from clip_align.data.world.held_out import image
 from clip_align.metrics import texture
 from clip_align.perception.cue_images import high_and_low

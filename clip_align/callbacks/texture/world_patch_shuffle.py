@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, Score, Stimulus
-from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.world_benchmark import WorldBenchmark, image_id
+from clip_align.callbacks.common.known_classes import KnownClasses
+from clip_align.callbacks.common.world_benchmark import WorldBenchmark, image_id
 from clip_align.data.world.held_out import image
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics.accuracy import accuracy

@@ -10,10 +10,10 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, Score
-from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.labelled_images import LabelledImages
-from clip_align.callbacks.labelled_sources import LabelledSource, labelled_set, names_from
-from clip_align.callbacks.prompt_templates import templates_of
+from clip_align.callbacks.common.known_classes import KnownClasses
+from clip_align.callbacks.common.labelled_images import LabelledImages
+from clip_align.callbacks.common.labelled_sources import LabelledSource, labelled_set, names_from
+from clip_align.callbacks.common.prompt_templates import templates_of
 from clip_align.metrics.accuracy import accuracy, why_no_decisions
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import t95

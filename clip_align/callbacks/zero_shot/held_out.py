@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, Score
-from clip_align.callbacks.held_out_images import RetrievedImages, held_out_set
-from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.labelled_images import LabelledImages
+from clip_align.callbacks.common.held_out_images import RetrievedImages, held_out_set
+from clip_align.callbacks.common.known_classes import KnownClasses
+from clip_align.callbacks.common.labelled_images import LabelledImages
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate
 from clip_align.structure import Range

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.labelled_sources import shard_image
+from clip_align.callbacks.common.labelled_sources import shard_image
 from clip_align.data.labelled_shards import CaptionedMember, ShardsUnusableError, captioned_members
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics.estimate import Estimate, undefined

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, Score, Stimulus
-from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.world_benchmark import WorldBenchmark, image_id
+from clip_align.callbacks.common.known_classes import KnownClasses
+from clip_align.callbacks.common.world_benchmark import WorldBenchmark, image_id
 from clip_align.data.world.nearest_neighbour import nearest_neighbour_accuracy
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate

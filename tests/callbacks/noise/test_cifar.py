@@ -11,10 +11,10 @@ import pytest
 from cifar_archive import write_cifar
 
 from clip_align.callbacks.base import Items
-from clip_align.callbacks.labelled_images import NoisyImages
+from clip_align.callbacks.common.labelled_images import NoisyImages
+from clip_align.callbacks.common.prompt_templates import CIFAR_TEMPLATES
 from clip_align.callbacks.noise.cifar10 import CIFAR10
 from clip_align.callbacks.noise.cifar100 import CIFAR100
-from clip_align.callbacks.prompt_templates import CIFAR_TEMPLATES
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.model_info import ModelInfo

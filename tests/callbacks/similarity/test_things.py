@@ -11,7 +11,7 @@ import miniature_similarity
 import numpy as np
 import pytest
 
-from clip_align.callbacks.odd_one_out import OddOneOut, pair_differences
+from clip_align.callbacks.common.odd_one_out import OddOneOut, pair_differences
 from clip_align.callbacks.similarity.things import Things
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
@@ -109,7 +109,7 @@ def test_rules_for_ties(root: Path, ties: Any, expected: float) -> None:
 
 @pytest.mark.parametrize("tokens", [1, 3])
 def test_differences_in_chunks_are_those_of_all_pairs(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clip_align.callbacks.odd_one_out.AT_A_TIME", 25)
+    monkeypatch.setattr("clip_align.callbacks.common.odd_one_out.AT_A_TIME", 25)
     rng = np.random.default_rng(0)
     images = rng.normal(size=(7, 2, 4 * tokens)).astype(np.float32)
     rows = {str(n): n for n in range(7)}

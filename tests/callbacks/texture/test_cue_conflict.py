@@ -14,7 +14,7 @@ import pytest
 import stubs
 
 from clip_align.callbacks.base import Features, Items, ModelInfo
-from clip_align.callbacks.sixteen_classes import SixteenClasses
+from clip_align.callbacks.common.sixteen_classes import SixteenClasses
 from clip_align.callbacks.texture.cue_conflict import CueConflict
 from clip_align.callbacks.texture.edges import Edges
 from clip_align.callbacks.texture.silhouettes import Silhouettes

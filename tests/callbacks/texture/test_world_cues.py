@@ -11,9 +11,9 @@ import pytest
 import shipped
 
 from clip_align.callbacks.base import Features, Items
+from clip_align.callbacks.common.world_benchmark import WorldBenchmark
 from clip_align.callbacks.texture.world_frequency_conflict import WorldFrequencyConflict
 from clip_align.callbacks.texture.world_patch_shuffle import WorldPatchShuffle
-from clip_align.callbacks.world_benchmark import WorldBenchmark
 from clip_align.errors import UserError
 from clip_align.metrics.estimate import Estimate
 

@@ -21,7 +21,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch.utils.data import DataLoader, TensorDataset
 
 from clip_align.callbacks.base import EvaluationSettings, attach
-from clip_align.callbacks.trainer_average import averaged_by
+from clip_align.callbacks.trainer.average import averaged_by
 from clip_align.errors import UserError
 from clip_align.record.record import History, Record, read, read_items
 

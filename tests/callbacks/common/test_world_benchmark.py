@@ -12,9 +12,9 @@ import pytest
 import shipped
 
 from clip_align.callbacks.base import NAME, Items, PerceptualCallback
+from clip_align.callbacks.common.world_benchmark import CLASSES
 from clip_align.callbacks.noise.world_noise import WorldNoise, noisy_image
 from clip_align.callbacks.texture.world_cue_conflict import WorldCueConflict
-from clip_align.callbacks.world_benchmark import CLASSES
 from clip_align.callbacks.zero_shot.world import World
 from clip_align.data.world.held_out import image
 from clip_align.data.world.scenes import HELD_OUT_SIZES

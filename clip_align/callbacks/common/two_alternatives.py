@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, Score
-from clip_align.callbacks.image_choices import ImageChoices, over_strata
+from clip_align.callbacks.common.image_choices import ImageChoices, over_strata
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics.choices import agreement_of_two, mean_of_strata
 from clip_align.metrics.estimate import Estimate, undefined

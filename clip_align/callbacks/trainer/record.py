@@ -15,7 +15,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
 from clip_align.analysis.verdict import verdicts
-from clip_align.callbacks.participant import Participant
+from clip_align.callbacks.trainer.participant import Participant
 from clip_align.errors import Problem, UserError
 from clip_align.evaluation.schedule import Schedule, event_steps
 from clip_align.processes.ranks import Ranks

@@ -12,7 +12,7 @@ import shipped
 import stubs
 
 from clip_align.callbacks.base import Features, ModelInfo, PerceptualCallback
-from clip_align.callbacks.known_classes import known_classes
+from clip_align.callbacks.common.known_classes import known_classes
 from clip_align.callbacks.noise.world_noise import WorldNoise
 from clip_align.callbacks.texture.world_cue_conflict import WorldCueConflict
 from clip_align.callbacks.zero_shot.world import World

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clip_align.callbacks.labelled_images import LabelledImages
+from clip_align.callbacks.common.labelled_images import LabelledImages
 from clip_align.callbacks.noise import held_out as noise_held_out
 from clip_align.callbacks.zero_shot.held_out import HeldOut
 from clip_align.data.held_out import HeldOutSample, HeldOutSamples

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from clip_align.analysis.jackknife import MOST_GROUPS, jackknife
 from clip_align.callbacks.base import Download, Features, Items, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.pair_scores import (
+from clip_align.callbacks.common.pair_scores import (
     beyond_level,
     by_other_distances,
     level_of,

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, ModelInfo, Score, Stimulus
-from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.noise_scores import CLEAN, limit_note, noise_scores
-from clip_align.callbacks.prompted_benchmark import PromptedBenchmark
+from clip_align.callbacks.common.known_classes import KnownClasses
+from clip_align.callbacks.common.noise_scores import CLEAN, limit_note, noise_scores
+from clip_align.callbacks.common.prompted_benchmark import PromptedBenchmark
 from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.stimulus import View
 from clip_align.evaluation.views import chosen_view, cut

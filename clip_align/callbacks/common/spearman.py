@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from clip_align.callbacks.pair_scores import over_items
+from clip_align.callbacks.common.pair_scores import over_items
 from clip_align.evaluation.score import Score
 from clip_align.metrics.correlation import srocc
 

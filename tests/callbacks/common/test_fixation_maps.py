@@ -14,7 +14,7 @@ import torch
 from open_clip.model import CLIP
 
 from clip_align.callbacks.base import Features, Items
-from clip_align.callbacks.fixation_maps import FixationMaps
+from clip_align.callbacks.common.fixation_maps import FixationMaps
 from clip_align.callbacks.saliency.fixations_csv import FixationsCsv
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluated_model import EvaluatedModel

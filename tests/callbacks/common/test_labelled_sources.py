@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clip_align.callbacks.labelled_images import LabelledSet
-from clip_align.callbacks.labelled_sources import imagenet_names, names_from, tail
+from clip_align.callbacks.common.labelled_images import LabelledSet
+from clip_align.callbacks.common.labelled_sources import imagenet_names, names_from, tail
+from clip_align.callbacks.common.prompt_templates import templates_of
 from clip_align.callbacks.noise import folder as noise_folder
-from clip_align.callbacks.prompt_templates import templates_of
 from clip_align.callbacks.zero_shot.folder import Folder
 from clip_align.data.captions import MOST_TEXT_BYTES
 from clip_align.errors import UserError

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, Score
-from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.sixteen_classes import SixteenClasses
+from clip_align.callbacks.common.known_classes import KnownClasses
+from clip_align.callbacks.common.sixteen_classes import SixteenClasses
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate
 from clip_align.perception.cue_conflict import CueImage, shape_images

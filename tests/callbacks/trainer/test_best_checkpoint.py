@@ -16,7 +16,7 @@ import torch
 from small_training import Module, fit, steps
 
 from clip_align.callbacks.base import Features, Items
-from clip_align.callbacks.best_checkpoint import BestCheckpoint, best_file, higher_is_better
+from clip_align.callbacks.trainer.best_checkpoint import BestCheckpoint, best_file, higher_is_better
 from clip_align.config import ModelConfig
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluated_model import EvaluatedModel

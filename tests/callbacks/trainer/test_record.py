@@ -14,8 +14,8 @@ import torch
 from small_training import BATCH, SAMPLES, Module, curve, fit, kept_at, steps
 from torch.utils.data import DataLoader, TensorDataset
 
-from clip_align.callbacks.best_checkpoint import BestCheckpoint
-from clip_align.callbacks.trainer_record import TrainerRecord
+from clip_align.callbacks.trainer.best_checkpoint import BestCheckpoint
+from clip_align.callbacks.trainer.record import TrainerRecord
 from clip_align.errors import UserError
 from clip_align.evaluation.schedule import Schedule
 from clip_align.processes.ranks import Ranks

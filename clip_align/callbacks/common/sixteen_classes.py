@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.known_classes import FEWEST_CLASSES, KnownClasses, known_classes
+from clip_align.callbacks.common.known_classes import FEWEST_CLASSES, KnownClasses, known_classes
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics.accuracy import NO_CHOICE, choices, why_no_decisions
 from clip_align.metrics.agreement import error_consistency_with, mean_pairwise_error_consistency

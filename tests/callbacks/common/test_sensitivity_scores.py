@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clip_align.callbacks.sensitivity_scores import crossed_with_observers, lengths, observer_ceiling
+from clip_align.callbacks.common.sensitivity_scores import crossed_with_observers, lengths, observer_ceiling
 from clip_align.evaluation.features import Features
 from clip_align.metrics.correlation import plcc, srocc
 from clip_align.metrics.estimate import Estimate

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, Score
-from clip_align.callbacks.image_choices import ImageChoices, over_strata
+from clip_align.callbacks.common.image_choices import ImageChoices, over_strata
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics.choices import odd_one_out
 from clip_align.perception.distances import PairDifferences

@@ -13,9 +13,9 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
-from clip_align.callbacks.participant import Participant, with_models
-from clip_align.callbacks.trainer_loggers import log_scores
-from clip_align.callbacks.trainer_record import BatchCount, TrainerRecord
+from clip_align.callbacks.trainer.loggers import log_scores
+from clip_align.callbacks.trainer.participant import Participant, with_models
+from clip_align.callbacks.trainer.record import BatchCount, TrainerRecord
 from clip_align.errors import Problem, UserError
 from clip_align.evaluation.evaluator import EvaluationSettings, Evaluator, Listener
 from clip_align.processes.ranks import Ranks

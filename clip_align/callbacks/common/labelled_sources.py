@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.callbacks.labelled_images import LabelledSet, Load
+from clip_align.callbacks.common.labelled_images import LabelledSet, Load
 from clip_align.data.bad_samples import BadSample
 from clip_align.data.decode import MEGA, decode
 from clip_align.data.file_reader import Files

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Stimulus
-from clip_align.callbacks.prompted_benchmark import PromptedBenchmark
+from clip_align.callbacks.common.prompted_benchmark import PromptedBenchmark
 from clip_align.data.world.captions import PROMPTS, with_article
 from clip_align.data.world.held_out import HeldOut, held_out, image
 from clip_align.data.world.shapes import SHAPES

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Download
-from clip_align.callbacks.labelled_images import LabelledSet, Load, NoisyImages
-from clip_align.callbacks.prompt_templates import templates_of
+from clip_align.callbacks.common.labelled_images import LabelledSet, Load, NoisyImages
+from clip_align.callbacks.common.prompt_templates import templates_of
 from clip_align.errors import Problem, UserError, option_problem
 from clip_align.perception import cifar
 from clip_align.perception.cifar import ArchiveError, ArchiveLayout, CifarSet

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.analysis.jackknife import leave_one_out
-from clip_align.callbacks.pair_scores import others, over_items
+from clip_align.callbacks.common.pair_scores import others, over_items
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.metrics.correlation import srocc, why_undefined

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, ModelInfo
-from clip_align.callbacks.known_classes import KnownClasses
-from clip_align.callbacks.labelled_images import LabelledSet
-from clip_align.callbacks.labelled_sources import shard_image
+from clip_align.callbacks.common.known_classes import KnownClasses
+from clip_align.callbacks.common.labelled_images import LabelledSet
+from clip_align.callbacks.common.labelled_sources import shard_image
 from clip_align.data.held_out import HeldOutSamples
 from clip_align.errors import Problem, UserError, option_problem
 from clip_align.metrics.retrieval import choices_among

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from clip_align.callbacks.base import Items, Score
-from clip_align.callbacks.known_classes import KnownClasses
+from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.evaluation.score import Role
 from clip_align.metrics import noise
 from clip_align.metrics.accuracy import accuracy

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, ModelInfo, PerceptualCallback, Score
-from clip_align.callbacks.known_classes import KnownClasses, known_classes
+from clip_align.callbacks.common.known_classes import KnownClasses, known_classes
 
 
 class PromptedBenchmark(PerceptualCallback):
