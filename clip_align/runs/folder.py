@@ -184,6 +184,16 @@ def lock(run: RunFolder, shared: bool = False) -> int | None:
     return folder
 
 
+def release(held: int | None) -> None:
+    """Let go of what `lock` returned, also where a process that was forked meanwhile still has the descriptor."""
+    if held is None:
+        return
+    import fcntl  # there, since something is held
+
+    fcntl.flock(held, fcntl.LOCK_UN)
+    os.close(held)
+
+
 def run_status(run: RunFolder) -> str:
     """How a run is, from its provenance: running, done, failed, interrupted, terminated; unknown without one.
 

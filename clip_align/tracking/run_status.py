@@ -95,8 +95,9 @@ class Status:
         self._points = {key: points for key, points in kept.items() if points}
 
     def evaluation_time_line(self) -> str | None:
-        """``evaluation took 25 % of the time``, from the last evaluation; None before the first."""
-        fraction = self._evaluation.get("time/evaluation_fraction") if self._evaluation else None
+        """``evaluation took 25 % of the time``, from the last evaluation; None before the first in training."""
+        trained = self._evaluation is not None and self._evaluation["global_step"] > 0  # until step 0 all is evaluation
+        fraction = self._evaluation.get("time/evaluation_fraction") if self._evaluation and trained else None
         return None if fraction is None else f"evaluation took {100 * fraction:.0f} % of the time"
 
     def train_line(self) -> str:

@@ -141,12 +141,17 @@ def global_batch(batch_size: int, world: int, accumulate: int) -> int:
 
 
 def resume_command(run: RunFolder, paths: PathsConfig) -> str:
-    """What to type to resume ``run``, as it was found: paths belong to a call, not to the run, so they come again."""
+    """What to type to resume ``run``, as it was found."""
+    return " ".join(["python train.py", *map(shlex.quote, resume_overrides(run, paths))])
+
+
+def resume_overrides(run: RunFolder, paths: PathsConfig) -> list[str]:
+    """The overrides that resume ``run``: paths belong to a call, not to the run, so they come again."""
     default, below = PathsConfig(), run.path.resolve().is_relative_to(Path(paths.runs).resolve())
     typed = [f"resume={run_name(run, paths.runs) if below else run.path}"]
     typed += [f"paths.runs={paths.runs}"] if paths.runs != default.runs else []
     typed += [f"paths.cache={paths.cache}"] if paths.cache != default.cache else []
-    return " ".join(["python train.py", *map(shlex.quote, typed)])
+    return typed
 
 
 def warmup(configured: int, max_steps: int) -> tuple[int, str | None]:

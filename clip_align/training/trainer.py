@@ -22,6 +22,8 @@ from clip_align.evaluation.encode import Context
 from clip_align.training.checkpoint_writer import CheckpointWriter
 from clip_align.training.launch_ranks import PATIENCE, RankLayout
 
+QUIET_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning")
+
 
 def build_trainer(
     config: TrainerConfig,
@@ -106,7 +108,7 @@ def _without_signals(trainer: Any) -> None:
 
 def _quiet() -> None:
     """Lightning's messages about devices, tips and loaders do not concern the user of this program."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)  # after the import, which sets it again
     for module in ("pytorch_lightning", "lightning_fabric"):
         warnings.filterwarnings("ignore", module=rf"{module}\..*")

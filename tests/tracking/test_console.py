@@ -84,6 +84,8 @@ def test_the_end_reports_what_evaluation_took(tmp_path: Path, synthetic: ModuleT
     lines = shown(tmp_path, [*synthetic.lines(60), end], Clock())
     assert lines[-3:-1] == ["done at step 60", "evaluation took 27 % of the time"]
     assert shown(tmp_path, [end], Clock())[0] == "done at step 60"  # no evaluation, no share
+    untrained = [line for line in synthetic.lines(60) if line["global_step"] == 0]  # until there all is evaluation
+    assert shown(tmp_path, [*untrained, end], Clock())[-2] == "done at step 60"
 
 
 def test_a_distance_below_the_best_is_no_news(tmp_path: Path, synthetic: ModuleType) -> None:

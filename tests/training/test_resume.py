@@ -21,7 +21,7 @@ import torch
 from clip_align.config import Config, OptimizerConfig, PathsConfig, Source, TrainerConfig, to_plain
 from clip_align.data.sources.webdataset import ShardData
 from clip_align.errors import UserError
-from clip_align.runs.folder import RunFolder, lock, write_provenance
+from clip_align.runs.folder import RunFolder, lock, release, write_provenance
 from clip_align.training import open_run as opening
 from clip_align.training.checkpoint_files import OWN, point_last
 from clip_align.training.resume import first_start, global_batch, resume_command, run_start, steps_of
@@ -244,7 +244,7 @@ def test_a_folder_that_cannot_be_written_names_paths_runs(tmp_path, monkeypatch)
 
     monkeypatch.setattr(opening, "write_atomic", refuse)
     start = run_start(replace(config(), name="b", paths=PathsConfig(runs=str(tmp_path))), 1)
-    folder = opening.folder_of(start)
+    folder, _ = opening.folder_of(start)
     with pytest.raises(UserError, match=r"^paths.runs: .*/b cannot be written \(No space left on device\); set paths"):
         opening.open_run(folder, start, None, None, [])
 
@@ -285,7 +285,7 @@ def test_what_a_killed_write_has_left_is_removed_under_the_lock(run, monkeypatch
     opening.folder_of(start)
     assert len(hidden()) == 5
     monkeypatch.undo()
-    opening.folder_of(start)
+    release(opening.folder_of(start).lock)
     assert hidden() == [".mine.tmp", report.name]
 
 
