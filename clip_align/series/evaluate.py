@@ -124,6 +124,8 @@ class _Series:
         self._finish()
         received = self.run_end.signals.exit_code
         self.run_end.code = received or (RunError.exit_code if self._given_up else 0)
+        if self._given_up and not received:
+            self.run_end.ending = f"done, but for {_counted(len(self._given_up))} that could not be evaluated"
 
     def _members(self) -> list[Member]:
         members, bad = self.subject.members()

@@ -38,7 +38,8 @@ class RunEnd:
     folder, record: of rank 0. position: where the run is, for the last line of the record. workers: of the loader.
     rescue: writes a checkpoint without the other ranks, where there is something to save. watch: looks at the training.
     own_process: False in somebody's program or notebook: signals do not end its process, and what the user has to know
-    is kept in ``reasons`` instead of printed. lock: on the folder, released in the end.
+    is kept in ``reasons`` instead of printed. lock: on the folder, released in the end. ending: what the last line says
+    in place of the status and the step.
     """
 
     rank: int = 0
@@ -53,6 +54,7 @@ class RunEnd:
     rescue: Callable[[], object] | None = None
     own_process: bool = True
     lock: int | None = None
+    ending: str = ""
     reasons: tuple[str, ...] = ()
     signals: Signals = field(init=False)
     _ends: threading.Lock = field(default_factory=threading.Lock)  # held by the thread that ends the run
@@ -137,7 +139,7 @@ class RunEnd:
         if self.record is not None:
             run_position = self.position()
             event = "finished" if self.code == 0 else "stopped"
-            text = message or f"{status} at step {run_position.global_step}"
+            text = message or self.ending or f"{status} at step {run_position.global_step}"
             with self._reported("record"):
                 self.record.append("event", run_position, {"event": event, "message": text, "exit_code": self.code})
             with self._reported("record"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,35 @@ def test_the_file_would_run_code_otherwise(tmp_path: Path) -> None:
     zipped(Hostile(tmp_path / "ran"), tmp_path / "w.pt")
     torch.load(tmp_path / "w.pt", weights_only=False)
     assert (tmp_path / "ran").exists()
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"
+PULL = "a pointer of Git LFS, in place of the file itself; type git lfs pull in its folder"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("w.pt", b"not a checkpoint", "torch.save has not written it, or it is damaged"),
+        ("w.pt", POINTER, PULL),
+        ("w.safetensors", POINTER, PULL),
+    ],
+)
+def test_why_a_file_cannot_be_read(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as raised:
+        read_weights(tmp_path / name)
+    assert raised.value.lines == (f"{tmp_path / name}: cannot be read ({reason})",)
+
+
+def test_what_could_run_code_is_named(tmp_path: Path) -> None:
+    zipped({"state_dict": {}, "args": argparse.Namespace(lr=1.0)}, tmp_path / "w.pt")
+    with pytest.raises(UserError) as raised:
+        read_weights(tmp_path / "w.pt")
+    assert raised.value.lines == (
+        f"{tmp_path / 'w.pt'}: cannot be read (it holds argparse.Namespace, and more than tensors and plain python "
+        "could run code; save the state_dict alone)",
+    )
 
 
 def test_a_pickle_under_the_name_of_safetensors_is_refused(tmp_path: Path) -> None:
