@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.errors import Problem, UserError
+from clip_align.spelling import nearest
 
 # begins with no dot or dash: neither hidden nor an option; no part is . or ..
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*(/[A-Za-z0-9_][A-Za-z0-9._+=-]*)*")
@@ -230,7 +231,9 @@ def resolve_run(runs: str | Path, name_or_path: str | Path) -> RunFolder:
     there = [p for p in folders if is_run(p) or any(map(is_run, p.glob("*")))]
     there.sort(key=lambda p: p.stat().st_mtime, reverse=True)
     names = ", ".join(p.name for p in there[:5])
-    known = f"runs there, newest first: {names}{_more(there)}" if there else f"no runs in {runs}"
+    guess = nearest(str(name_or_path), ["latest", *(p.name for p in there)]) if there else None
+    hint = f"did you mean {guess}? " if guess else ""
+    known = f"{hint}runs there, newest first: {names}{_more(there)}" if there else f"no runs in {runs}"
     raise UserError(f"{name_or_path}: no run of this name in {runs} and no such run folder; {known}")
 
 

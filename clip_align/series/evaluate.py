@@ -118,7 +118,7 @@ class _Series:
         first = self._first_loaded(members)
         if first is None and not self.settings.watch:
             reasons = list(self._given_up.values()) or [f"{self.subject.label}: nothing to evaluate"]
-            raise UserError(*reasons)
+            raise UserError(*dict.fromkeys(reasons))  # one about all of them is the same for each
         self._open(members, argv)
         self._all(members)
         self._finish()
