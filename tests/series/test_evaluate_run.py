@@ -138,6 +138,8 @@ def test_mistakes_are_one_line_each(trained: Path, places: list[str]) -> None:
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
         "optimizer.lr", "watch", "output", "evaluate",
     ]  # fmt: skip
+    misspelt = command("evaluate", "mine", "wacth=true", *places)
+    assert misspelt.stderr.splitlines() == [f"wacth: no key of evaluate; did you mean watch? valid: {valid}"]
     taken = command("evaluate", "mine", "name=mine", *places)
     assert taken.returncode == 2
     assert taken.stderr.splitlines() == [
