@@ -205,6 +205,7 @@ def _callbacks(
         missing: grows by what a callback does not find.
     """
     from clip_align.callbacks.build import build_callbacks
+    from clip_align.callbacks.common.held_out_images import without_class_names
     from clip_align.data.sources.base import source
     from clip_align.data.world.shards import ensure_held_out, rendered
     from clip_align.evaluation.prepare import images_per_event, why_null
@@ -233,6 +234,8 @@ def _callbacks(
             continue
         images = images_per_event([one], evaluated_model.image_size)
         _found(f"callbacks.{name}", f"{one.key}, {images:,} images an event, every {one.every_n_steps:,} steps")
+    if line := without_class_names(built):
+        print(f"note     {line}", flush=True)
     return built
 
 

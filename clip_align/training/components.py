@@ -13,6 +13,7 @@ import torch
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
+from clip_align.callbacks.common.held_out_images import without_class_names
 from clip_align.callbacks.trainer.best_checkpoint import higher_is_better
 from clip_align.config import HELD_OUT, CallbackConfig, CheckpointConfig, DataConfig, ModelConfig
 from clip_align.data.loader import Loader
@@ -97,7 +98,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
             {"world": held_out_world(config.data, config.callbacks, cache, notify), HELD_OUT: lambda: data.held_out},
         ),
     )
-    for line in lines:
+    for line in (*lines, *filter(None, [without_class_names(callbacks)])):
         notify(line)
     cursor, others = start.cursor(data.found.fingerprint)
     start.check_held_out(data.held_out_limit)

@@ -114,6 +114,7 @@ def test_how_many_samples_are_held_out_by_default_is_said(tmp_path: Path, capsys
     out = capsys.readouterr().out.splitlines()
     assert "found    data: 12 samples are held out (data.held_out=12, by default), 108 are trained on" in out
     assert any(line.startswith("found    callbacks.held_out: zero_shot/held_out, 12 images an event") for line in out)
+    assert sum(line.startswith("note     callbacks: images are retrieved by their captions; ") for line in out) == 1
     (tmp_path / "captions.csv").write_text("image,caption\n" + "".join(f"{n}.png,a\n" for n in range(50)))
     with pytest.raises(UserError, match=r"^data.held_out: of 50 samples 5 would be held out, too few"):
         dry_run(load([*data, "callbacks=[held_out]", *folders]))

@@ -13,17 +13,22 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.callbacks.base import Features, ModelInfo
+from clip_align.callbacks.base import Features, ModelInfo, PerceptualCallback
 from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.callbacks.common.labelled_images import LabelledSet
 from clip_align.callbacks.common.labelled_sources import shard_image
+from clip_align.callbacks.common.prompted_benchmark import PromptedBenchmark
 from clip_align.data.held_out import HeldOutSamples
 from clip_align.errors import Problem, UserError, option_problem
 from clip_align.metrics.retrieval import choices_among
 
-__all__ = ["Candidates", "RetrievedImages", "candidates_of", "held_out_set"]
+__all__ = ["Candidates", "RetrievedImages", "candidates_of", "held_out_set", "without_class_names"]
 
 FEWEST = 3  # as many as the classes of other zero-shot benchmarks
+WITHOUT_CLASS_NAMES = (
+    "callbacks: images are retrieved by their captions; zero-shot accuracy and texture bias need class names: add "
+    "callbacks=[shards,folder,cue_conflict] and callbacks.folder.root=<folder with a sub-folder of images per class>"
+)
 MOST_BY_DEFAULT = 100  # candidates, where there are so many different captions
 
 
@@ -103,6 +108,12 @@ def held_out_set(samples: HeldOutSamples | None, candidates: int | None, benchma
         labels=np.arange(len(found)),
         texts=dict(zip((sample.key for sample in found), captions, strict=True)),
     )
+
+
+def without_class_names(callbacks: Sequence[PerceptualCallback]) -> str | None:
+    """A line for the user where captions are all that images are named by; None where some benchmark names classes."""
+    retrieves = [isinstance(c, RetrievedImages) for c in callbacks if isinstance(c, PromptedBenchmark)]
+    return WITHOUT_CLASS_NAMES if retrieves and all(retrieves) else None
 
 
 def candidates_of(images: LabelledSet, count: int | None, model: ModelInfo | None = None) -> Candidates:
