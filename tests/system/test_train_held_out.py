@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples that a run holds out by default: the same on both ranks, in its folder, and after it was resumed."""
+"""Samples that a run holds out by default: said, kept in its folder, and the same number after it was resumed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from clip_align.record.record import read
 
 
 def train(folder: Path, *arguments: str) -> str:
-    """The lines of a run of two ranks; AssertionError with them if it fails."""
+    """The lines of a run; AssertionError with them if it fails."""
     common = [
-        "data=webdataset", f"data.shards={folder}/*.tar", "callbacks=[held_out]", "trainer=ddp",
-        "trainer.devices=2", "data.batch_size=8", "optimizer.warmup_steps=1", "evaluation.every_n_steps=2", "name=a",
+        "data=webdataset", f"data.shards={folder}/*.tar", "callbacks=[held_out]", "trainer=cpu",
+        "data.batch_size=8", "optimizer.warmup_steps=1", "evaluation.every_n_steps=2", "name=a",
         "tracker=none", "data.workers=0", f"paths.runs={folder}/runs", f"paths.cache={folder}/cache",
     ]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "train.py", *common, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=200
+        [sys.executable, "train.py", *common, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
