@@ -260,8 +260,8 @@ def test_shards_with_a_field_and_with_cls_members(tmp_path: Path) -> None:
     by_member = Folder(shards=str(tmp_path / "1.tar"), class_field="cls")
     assert by_member.images.labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert lines(lambda: Folder(shards=str(tmp_path / "0.tar"))) == (
-        f"zero_shot/folder: {tmp_path / '0.tar'}: 00000 (json, png) has no field class in a json; class_field names "
-        "that of the label",
+        f"zero_shot/folder: {tmp_path / '0.tar'}: 00000 (json, png) has no field class in a json (label, x); "
+        "class_field names that of the label",
     )
     assert lines(lambda: Folder(shards=str(tmp_path / "2.tar")))[0].startswith("zero_shot/folder: ")
 
