@@ -30,6 +30,7 @@ def train(folder: Path, *arguments: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_what_is_held_out_by_default_is_recorded_and_kept(tmp_path: Path) -> None:
     tar(tmp_path / "0.tar", samples(range(80)))
     tar(tmp_path / "1.tar", samples(range(80, 120)))
