@@ -22,7 +22,6 @@ from clip_align.structure import key
 WeightNames = tuple[Literal["raw", "ema"], ...]  # sets of weights that an event encodes with
 CALLBACK = re.compile(r"[A-Za-z_]\w*")  # a name that is valid in an override
 HELD_OUT = "held_out_samples"  # constructor argument of callbacks that show samples which are never trained on
-HELD_OUT_DEFAULT = 1_000  # how many there are where a callback has that argument and data.held_out is not given
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class DataConfig:
     ``kind``: its module's name there, dotted for a module elsewhere. ``batch_size`` is per rank; ``crop_scale`` is the
     fraction of the area that a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in
     memory; images beyond ``max_image_mb`` (of the file) or ``max_megapixels`` are bad samples, captions are cut at
-    ``max_caption_chars``. ``held_out``: samples that are never trained on, chosen by their keys. ``workers`` None = by
-    the machine's cores and ranks, at each launch.
+    ``max_caption_chars``. ``held_out``: samples that are never trained on, chosen by their keys; None = by the number
+    of samples, once they are found. ``workers`` None = by the machine's cores and ranks, at each launch.
     """
 
     kind: str = ""
@@ -53,7 +52,8 @@ class DataConfig:
     max_image_mb: int = key(64, low=1, high=2000)
     max_megapixels: float = key(64.0, above=0.0, high=178.0)  # Pillow refuses more
     max_caption_chars: int = key(2000, low=16)
-    held_out: int = key(0, low=0)  # 0: none, or HELD_OUT_DEFAULT where a callback takes HELD_OUT
+    # a configuration that was stored before there was this key holds none out
+    held_out: int | None = key(0, low=0)
     memory_mb: int = key(512, low=0)  # 0: none are kept
     window_shards: int = key(16, low=1)
     noise_option: ClassVar[str | None] = None  # the option that is the sigma of noise in training images, on [0, 1]

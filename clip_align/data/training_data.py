@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clip_align.config import DataConfig
 from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA, decoder_name
-from clip_align.data.held_out import HeldOutSamples, held_out_limit, held_out_samples, without
+from clip_align.data.held_out import HeldOutSamples, held_out_by_default, held_out_limit, held_out_samples, without
 from clip_align.data.inventory import Inventory, enough
 from clip_align.data.loader import Batches, Loader, Tokenizer
 from clip_align.data.progress import Notify
@@ -77,12 +77,18 @@ class TrainingData:
         return held_out_limit(self._whole.samples, self._divided[1].tolist())
 
     @cached_property
+    def held_out_count(self) -> int:
+        """How many keys are held out: as configured, else by the number of samples."""
+        configured = self.data.held_out
+        return held_out_by_default(self._whole) if configured is None else configured
+
+    @cached_property
     def _whole(self) -> Inventory:
         return enough(self.data.find(self._cache, self._progress), self.data.max_bad_share)
 
     @cached_property
     def _divided(self) -> tuple[Inventory, NDArray[np.int64]]:
-        return without(self._whole, self.data.held_out)
+        return without(self._whole, self.held_out_count, by_default=self.data.held_out is None)
 
     @cached_property
     def plan(self) -> SamplingPlan:

@@ -93,6 +93,8 @@ def panels(history: History) -> list[Panel]:
     for (name, apart), members in sorted(found.items(), key=lambda item: order[item[0][0]]):
         parts = _parts(members)
         title = TITLES.get(name, name.replace("_", " ").capitalize())
+        if name == "texture" and members and all(s["name"].startswith(("accuracy", "kept")) for _, s in members):
+            title = "Texture and shape"  # accuracy from one of them alone: no conflict of the two, no bias
         if apart and parts:
             title += f": {next(s['label'] for _, s in members if _leads(s))}"
         for place, part in enumerate(parts, 1):

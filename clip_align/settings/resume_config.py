@@ -58,6 +58,8 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[Problem])
     sections = {key.partition(".")[0] for key in composed.typed}
     # in the stored form, so that 1e2 equals 100
     new = {k: _normal(k, v) for k, v in composed.plain.items() if k in sections or "experiment" in sections}
+    if new.get("data") and new["data"].get("held_out") is None:  # by the number of samples: as the run was begun with
+        new["data"] = {**new["data"], "held_out": stored["data"]["held_out"]}
     for key in composed.typed:
         _take_over(key, new, result, composed)
         errors.extend(_refused(key, new, stored, run))

@@ -166,4 +166,6 @@ class Status:
         if sum(s["role"] == "headline" for s in benchmark["scores"]) > 1:
             tags.append(score["label"])
         title = NAMES.get(family, family.replace("_", " "))
+        if family == "texture" and score["name"].startswith(("accuracy", "kept")):  # of texture or shape alone: no bias
+            title = family
         return f"{title} ({', '.join(tags)})" if tags else title

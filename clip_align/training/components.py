@@ -13,6 +13,7 @@ import torch
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
+from clip_align.callbacks.common.held_out_images import without_class_names
 from clip_align.callbacks.trainer.best_checkpoint import higher_is_better
 from clip_align.config import HELD_OUT, CallbackConfig, CheckpointConfig, DataConfig, ModelConfig
 from clip_align.data.loader import Loader
@@ -44,14 +45,15 @@ class RunComponents:
     """All that training is made of, on this rank.
 
     data_provenance: what decides about pixels and samples, ``data_fingerprint`` among it, and the workers of each rank.
-    held_out_limit: see `data.held_out`. cursor: epoch and number of the first batch. evaluated_model: the model that is
-    trained, as benchmarks encode with it; model_name: as messages have it. event_steps: optimizer steps of the whole
-    run at which a callback is due. stimuli: files of the callbacks' images by benchmark, which name what is in them.
-    words: of the tiny model's tokenizer, else None. higher_is_better: the direction of ``checkpoint.best``; None where
-    there is no such score.
+    held_out: number of keys that are held out; held_out_limit: see `data.held_out`. cursor: epoch and number of the
+    first batch. evaluated_model: the model that is trained, as benchmarks encode with it; model_name: as messages have
+    it. event_steps: optimizer steps of the whole run at which a callback is due. stimuli: files of the callbacks'
+    images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None. higher_is_better:
+    the direction of ``checkpoint.best``; None where there is no such score.
     """
 
     data_provenance: Mapping[str, Any]
+    held_out: int
     held_out_limit: str | None
     cursor: Sequence[int]
     loader: Loader
@@ -96,7 +98,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
             {"world": held_out_world(config.data, config.callbacks, cache, notify), HELD_OUT: lambda: data.held_out},
         ),
     )
-    for line in lines:
+    for line in (*lines, *filter(None, [without_class_names(callbacks)])):
         notify(line)
     cursor, others = start.cursor(data.found.fingerprint)
     start.check_held_out(data.held_out_limit)
@@ -126,6 +128,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
         ensure(jobs.values(), notify)
     return RunComponents(
         data_provenance={**data.provenance, "workers": workers},
+        held_out=data.held_out_count,
         held_out_limit=data.held_out_limit,
         cursor=cursor,
         loader=loader,

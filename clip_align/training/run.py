@@ -100,12 +100,15 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
     components = ranks.together(
         lambda: components or _build_components(start, layout, notify), UserError, "preparation"
     )
+    # a resumed run holds out as many, also of data that have grown
+    data = replace(start.config.data, held_out=components.held_out)
+    resolved = replace(start, config=replace(start.config, data=data))
     opened = ranks.together(
-        lambda: _open_record(start, components, layout.world, argv, run_end) if layout.rank == 0 else None,
+        lambda: _open_record(resolved, components, layout.world, argv, run_end) if layout.rank == 0 else None,
         UserError,
         "run folder",
     )
-    loop = _train(start, components, opened, layout, ranks, peers, run_end)
+    loop = _train(resolved, components, opened, layout, ranks, peers, run_end)
     if run_end.children is not None:
         run_end.children.may_end()
     run_end.code = exit_code(loop.stop_check.stopping)

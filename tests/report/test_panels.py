@@ -223,6 +223,16 @@ def test_a_panel_per_family_in_the_papers_order(tmp_path: Path, synthetic: Modul
     ]
 
 
+def test_accuracies_from_texture_alone_are_no_texture_bias(tmp_path: Path, synthetic: ModuleType) -> None:
+    def titles(*names: str) -> list[str]:
+        members = [synthetic.benchmark("texture/a", "texture", [synthetic.score(name, name) for name in names])]
+        found = panels(read(synthetic.write(tmp_path, synthetic.lines(60, members))))
+        return [p.title for p in found if p.name == "texture"]
+
+    assert titles("kept_4", "accuracy_whole") == ["Texture and shape"]
+    assert titles("accuracy_8", "texture_bias") == ["Texture bias"]
+
+
 def test_records_of_former_panels_fall_into_families_and_a_benchmark_may_still_choose(
     tmp_path: Path, synthetic: ModuleType
 ) -> None:

@@ -342,3 +342,13 @@ def test_a_stored_configuration_is_read_or_refused_by_name(runs: str, seed: int)
     config, found = load_with_problems([runs, "resume=a", *typed])
     assert found or config is not None
     assert all("\n" not in str(problem) and problem.text for problem in found)
+
+
+@pytest.mark.parametrize("stored", [0, 7, 1000])
+@pytest.mark.parametrize("typed", [(), ("data=webdataset",), ("data.held_out=null",), ("experiment=main",)])
+def test_a_run_keeps_the_number_of_samples_held_out(tmp_path: Path, stored: int, typed: tuple[str, ...]) -> None:
+    begun = load(["data=webdataset", "data.shards=/a/x.tar", "callbacks=[held_out]", f"data.held_out={stored}"])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(to_plain(begun)))
+    again = load([f"paths.runs={tmp_path}", "resume=a", "data.shards=/a/x.tar", "callbacks=[held_out]", *typed])
+    assert again.data.held_out == stored
