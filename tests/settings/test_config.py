@@ -65,6 +65,10 @@ EXTRA = {
         f"callbacks.fixations_csv.csv={__file__}",
         "callbacks.fixations_csv.sigma_px=4",
     ],
+    "callbacks=fixation_folder": [
+        f"callbacks.fixation_folder.images={Path(__file__).parent}",
+        f"callbacks.fixation_folder.fixation_maps={Path(__file__).parent}",
+    ],
     "model=open_clip": ["model.name=ViT-S-32-alt"],
     "callbacks=pairs_csv": [f"callbacks.pairs_csv.csv={__file__}"],
     "experiment=paper": ["data.shards=/a/x.tar", "callbacks=[]", "checkpoint.best=null"],
