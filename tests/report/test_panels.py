@@ -156,6 +156,20 @@ def test_an_outside_benchmark_gets_a_panel_of_its_own_or_joins_the_one_it_names(
     assert headlines == ["SROCC, all pairs (tid2013_remade)", "SROCC, all pairs (my_pairs)"]
 
 
+def test_each_benchmark_of_psychophysics_has_a_panel_with_its_own_lines(tmp_path: Path, synthetic: ModuleType) -> None:
+    lines = {"contrast_sensitivity": "pixel RMSE", "spectral_sensitivity": "PSNR"}
+    chosen = [
+        synthetic.benchmark(f"human/{name}", "psychophysics", [synthetic.score("plcc", "PLCC", baselines={line: 0.3})])
+        for name, line in lines.items()
+    ]
+    built = panels(read(synthetic.run(tmp_path, chosen=[*synthetic.benchmarks(), *chosen])))
+    found = [p for p in built if p.name == "psychophysics"]
+    assert [p.title for p in found] == ["Psychophysics: contrast sensitivity", "Psychophysics: spectral sensitivity"]
+    for panel, (name, line) in zip(found, lines.items(), strict=True):
+        assert [(c.key, c.tag) for c in panel.curves] == [(f"human/{name}/plcc", "")]
+        assert [r.label for r in panel.references if r.label in lines.values()] == [line]
+
+
 def test_a_run_without_benchmarks_shows_its_loss(tmp_path: Path, synthetic: ModuleType) -> None:
     built = panels(read(synthetic.run(tmp_path, chosen=[])))
     assert [(p.title, p.small) for p in built] == [("Training loss", False), ("Logit scale", False)]

@@ -19,7 +19,10 @@ from clip_align.settings.load_config import load
 from clip_align.training.default_intervals import evaluation_every
 from tests.settings.refusals import errors, options
 
-CALLBACKS = ("world", "world_cue_conflict", "world_noise", "tid2013_remade")
+CALLBACKS = (
+    "world", "world_cue_conflict", "world_noise", "tid2013_remade", "contrast_sensitivity", "spectral_sensitivity",
+    "chromatic_discrimination",
+)  # fmt: skip
 
 
 def test_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
@@ -41,7 +44,7 @@ def test_on_anyones_images_the_default_callbacks_are_those_that_are_defined_ther
     assert load(["callbacks=[held_out]"]).data.held_out is None  # on the world too
 
 
-def test_the_default_run_watches_the_four_standard_callbacks_often_enough_for_a_verdict() -> None:
+def test_the_default_run_watches_the_standard_callbacks_often_enough_for_a_verdict() -> None:
     composed = load([])
     assert sorted(composed.callbacks) == sorted(CALLBACKS)
     assert all(c.arguments["every_n_steps"] is None for c in composed.callbacks.values())  # the run's length decides

@@ -249,6 +249,15 @@ def test_headlines_of_one_family_or_one_benchmark_are_distinguished(synthetic: M
     assert names[:2] == ["accuracy", "accuracy (cifar100)"]  # in the order of the figure's panels
 
 
+def test_a_benchmark_with_a_panel_of_its_own_has_its_own_name(synthetic: ModuleType) -> None:
+    own = synthetic.benchmark("human/contrast_sensitivity", "psychophysics", [synthetic.score("srocc", "SROCC")])
+    status = Status()
+    for line in synthetic.lines(0, [own, *synthetic.benchmarks()]):
+        status.take(line)
+    names = [row.name for row in status.rows()]
+    assert names == ["accuracy", "contrast sensitivity", "alignment", "texture bias", "noise drop"]
+
+
 class Screen(io.TextIOWrapper):
     """A terminal of an encoding of its own."""
 
