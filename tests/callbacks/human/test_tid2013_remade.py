@@ -17,11 +17,14 @@ from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.model_info import ModelInfo
+from clip_align.evaluation.observers import observed
 from clip_align.evaluation.stimulus import View
+from clip_align.metrics.correlation import srocc
 from clip_align.metrics.estimate import Estimate
 from clip_align.perception import photographs
 from clip_align.perception.baselines import table
 from clip_align.perception.distances import PairDifferences, differences
+from clip_align.perception.observers import Measured
 from clip_align.perception.tid2013_remade import pairs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -113,6 +116,20 @@ def test_known_answers_of_ssim_and_intervals(callback: TID2013Remade) -> None:
     assert None not in (narrow.low, narrow.high, wide.low, wide.high)
     assert narrow.high - narrow.low == pytest.approx(0.06, abs=0.03)  # type: ignore[operator]
     assert wide.high - wide.low > 5 * (narrow.high - narrow.low)  # type: ignore[operator]
+
+
+def test_tables_by_type_and_reference_and_the_logistic_fit(callback: TID2013Remade) -> None:
+    estimates = observed(callback, Measured(table()["ssim"], similarity=True)).estimates
+    by_type = [name for name in estimates if name.startswith("srocc_type_")]
+    by_reference = [name for name in estimates if name.startswith("within_reference_srocc_reference_")]
+    assert by_type == [f"srocc_type_{type}" for type in sorted(set(pairs().type.tolist()), key=str)]
+    assert by_reference == [f"within_reference_srocc_reference_i{n:02d}" for n in photographs.NUMBERS]
+    blur = pairs().type == 8
+    assert estimates["srocc_type_8"].value == srocc(table()["ssim"][blur], pairs().opinion[blur])
+    plain, fitted = estimates["plcc"].value, estimates["plcc_fitted"].value
+    assert plain is not None
+    assert fitted is not None
+    assert fitted > plain
 
 
 def test_an_observer_of_the_level_alone(callback: TID2013Remade) -> None:
