@@ -10,9 +10,12 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from clip_align.perception import kadid_distortions
 from clip_align.perception.download import Download
 from clip_align.perception.rated_pairs import (
     RatedPair,
@@ -26,7 +29,7 @@ from clip_align.perception.rated_pairs import (
     text_lines,
 )
 
-__all__ = ["IDENTICAL", "KADID10K", "KADID10K_PSNR", "NEEDED", "TYPES", "read"]
+__all__ = ["IDENTICAL", "KADID10K", "KADID10K_PSNR", "KADID10K_SCORES", "NEEDED", "TYPES", "condition_means", "read"]
 
 REFERENCES, LEVELS = 81, 5
 COLUMNS = ("dist_img", "ref_img", "dmos")  # and var, the standard deviation of 30 ratings
@@ -41,9 +44,11 @@ KADID10K = Download(
     citation="Lin, Hosu, Saupe, QoMEX 2019",
     needed=NEEDED,
 )
+KADID10K_SCORES = replace(  # without the images
+    KADID10K, what="the mean of 30 ratings of each of 10,125 distorted images, a list", needed=("dmos.csv",)
+)
 KADID10K_PSNR = {"srocc": 0.6757, "krocc": 0.4876}  # piq, of 8-bit RGB
-# type and level whose parameter changes nothing: equal to the reference to the pixel, 81 pairs each
-IDENTICAL = ((1, 1), (3, 1), (8, 1), (18, 3))
+IDENTICAL = kadid_distortions.UNCHANGED  # equal to the reference to the pixel, 81 pairs each
 TYPES = (  # numbered from 1
     "Gaussian blur",
     "lens blur",
@@ -105,6 +110,21 @@ def read(
         )
         for name in wanted
     ]
+
+
+def condition_means(folder: Path, key: str) -> Mapping[tuple[int, int], float]:
+    """Mean opinion of each type and level over the 81 references, from ``dmos.csv`` alone.
+
+    Args:
+        folder: that holds it.
+        key: of the benchmark, for error messages.
+
+    UserError as `read`, but for images.
+    """
+    of: dict[tuple[int, int], list[float]] = {}
+    for name, opinion in _opinions(entry(folder, "dmos.csv", key), key).items():
+        of.setdefault((int(name[4:6]), int(name[7:9])), []).append(opinion)
+    return {condition: math.fsum(opinions) / len(opinions) for condition, opinions in of.items()}
 
 
 def _opinions(path: Path, key: str) -> dict[str, float]:
