@@ -24,7 +24,7 @@ from clip_align.metrics.estimate import Estimate
 from clip_align.perception import photographs
 from clip_align.perception.baselines import table
 from clip_align.perception.distances import PairDifferences, differences
-from clip_align.perception.observers import Measured
+from clip_align.perception.observers import LEVEL_ALONE, SSIM, Measured
 from clip_align.perception.tid2013_remade import pairs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -81,6 +81,28 @@ def test_small_models_compare_the_levels_of_a_type_with_five_cuts_of_the_photogr
     for level in range(1, 6):
         counts = np.unique(cut[of.level == level], return_counts=True)[1]
         assert set(counts.tolist()) == {3 * 24, 4 * 24}  # 16 types over 5 cuts
+
+
+ANCHORS = {  # srocc and within-level srocc, measured by another implementation
+    "level": (LEVEL_ALONE, 0.744, None),
+    "psnr": (Measured(table()["psnr_rgb"], similarity=True), 0.650, -0.196),
+    "ssim": (Measured(table()["ssim"], similarity=True), 0.633, 0.276),
+}
+
+
+@pytest.mark.parametrize("size", [32, 224])
+def test_observers_see_whole_images_whatever_the_cuts(size: int) -> None:
+    callback = TID2013Remade()
+    callback.adapt(ModelInfo(image_size=size, layers=("projection",)))
+    for observer, pooled, within in ANCHORS.values():
+        estimates = observed(callback, observer).estimates
+        assert estimates["srocc"].value == pytest.approx(pooled, abs=0.01)
+        assert estimates["within_level_srocc"].value == (None if within is None else pytest.approx(within, abs=0.01))
+    stimuli = {stimulus.id: stimulus for stimulus in callback.stimuli()}
+    for row in (0, 77, 1500):
+        reference, other = (stimuli[name].load() for name in callback.pairs()[row])
+        assert (reference == photographs.reference(int(pairs().reference[row]))).all()
+        assert SSIM.measure(reference, other) == pytest.approx(table()["ssim"][row], abs=2e-3)
 
 
 @pytest.mark.parametrize(("size", "view"), [(224, None), (32, "squash")])
