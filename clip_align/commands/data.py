@@ -13,7 +13,7 @@ from clip_align.config import PathsConfig, conf_dir
 from clip_align.errors import Problem, UserError, visible
 from clip_align.settings import yaml_keys
 from clip_align.settings.signatures import assigns
-from clip_align.spelling import nearest
+from clip_align.spelling import nearest, unknown_options
 
 if TYPE_CHECKING:
     from clip_align.perception.download import Download
@@ -56,12 +56,12 @@ def _targets(name: str) -> list[str]:
 
 
 def _refuse(names: Sequence[str], options: dict[str, str], known: Sequence[str]) -> None:
-    errors: list[Problem] = []
-    for key, value in options.items():
-        if key not in KEYS:
-            errors.append(Problem(key, f"unknown key; valid: {', '.join(KEYS)}"))
-        elif not value.strip():
-            errors.append(Problem(key, "empty; give a folder: paths.data=data"))
+    errors = unknown_options(options, KEYS)
+    errors += [
+        Problem(key, "empty; give a folder: paths.data=data")
+        for key, value in options.items()
+        if key in KEYS and not value.strip()
+    ]
     for name in names:
         if name in known:
             continue

@@ -67,6 +67,12 @@ def version_id(part: str, number: int, type: int, level: int) -> str:
     return f"{photograph_id(part, number)}_{type:02d}_{level}"
 
 
+def refuse_recipe(asked: int, here: int) -> None:
+    """ValueError where images of another version of the recipes are asked for than those here."""
+    if asked != here:  # an argument kept from another release
+        raise ValueError(f"images of recipe version {asked} cannot be made here, only of {here}")
+
+
 @lru_cache(maxsize=len(NUMBERS))
 def reference(number: int) -> NDArray[np.uint8]:
     """Photograph I01 to I24 by number, uint8 [384, 512, 3], read-only (it is kept: 0.6 MB each).

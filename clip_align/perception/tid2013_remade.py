@@ -72,8 +72,7 @@ def image(number: int, type: int | None = None, level: int | None = None, *, rec
 
     ValueError for another version than the one here.
     """
-    if recipe != RECIPE:  # an argument kept from another release
-        raise ValueError(f"images of recipe version {recipe} cannot be made here, only of {RECIPE}")
+    photographs.refuse_recipe(recipe, RECIPE)
     clean = photographs.reference(number)
     if type is None or level is None:
         return clean
