@@ -14,7 +14,7 @@ from clip_align.errors import Problem, UserError, visible
 from clip_align.settings import yaml_keys
 from clip_align.settings.compose import compose
 from clip_align.settings.signatures import assigns
-from clip_align.spelling import nearest
+from clip_align.spelling import nearest, unknown_options
 
 if TYPE_CHECKING:
     from clip_align.perception.download import Download
@@ -69,13 +69,11 @@ def _targets(name: str) -> list[str]:
 
 
 def _refuse(names: Sequence[str], options: dict[str, str], known: Sequence[str]) -> None:
-    errors: list[Problem] = []
+    errors = unknown_options(options, KEYS)
     for key, value in options.items():
-        if key not in KEYS:
-            errors.append(Problem(key, f"unknown key; valid: {', '.join(KEYS)}"))
-        elif key == "experiment" and value not in (valid := yaml_keys.options("experiment")):
+        if key == "experiment" and value not in (valid := yaml_keys.options("experiment")):
             errors.append(Problem(key, f"{value or 'empty'}: no such experiment; valid: {', '.join(valid)}"))
-        elif not value.strip():
+        elif key in KEYS and not value.strip():
             errors.append(Problem(key, "empty; give a folder: paths.data=data"))
     for name in names:
         if name in known:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from clip_align.errors import Problem, UserError
 from clip_align.runs.provenance import typed_command
+from clip_align.settings.hidden_options import report_hidden
 from clip_align.settings.load_config import load_with_problems
 from clip_align.spelling import nearest
 
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     problems = [*refused, *_subjects(words, own, encoders), *(p for p in problems if p.key not in known)]
     if problems or config is None:
         raise UserError(*problems)
+    report_hidden(overrides)
     from clip_align.series.evaluate import evaluate_series  # imports torch, which takes seconds
     from clip_align.series.find import Foreign
     from clip_align.series.prepare import Request, prepare

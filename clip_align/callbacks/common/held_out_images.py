@@ -20,7 +20,7 @@ from clip_align.callbacks.common.labelled_sources import shard_image
 from clip_align.callbacks.common.prompted_benchmark import PromptedBenchmark
 from clip_align.data.held_out import HeldOutSamples
 from clip_align.errors import Problem, UserError, option_problem
-from clip_align.metrics.retrieval import choices_among
+from clip_align.metrics.retrieval import choices_among, first_among
 
 __all__ = ["Candidates", "RetrievedImages", "candidates_of", "held_out_set", "without_class_names"]
 
@@ -64,6 +64,19 @@ class Candidates(KnownClasses):
         if len(ids) != len(self.own):
             raise ValueError(f"{len(ids)} images, expected all {len(self.own)} that can be evaluated")
         return choices_among(images.mean(axis=1), features.prompts, self.among_texts)
+
+    def first_ones(
+        self, features: Features, ids: Sequence[str], right: NDArray[np.int64], count: int
+    ) -> NDArray[np.bool_]:
+        """Whether an image's own caption is among the first ``count`` of its candidates; ``ids`` as in `decisions`.
+
+        Args:
+            features: with all captions as prompts.
+            ids: of the images.
+            right: positions [N] of their own captions.
+            count: of candidates that are looked at.
+        """
+        return first_among(features[ids].mean(axis=1), features.prompts, self.among_texts, right, count)
 
 
 class RetrievedImages:

@@ -14,6 +14,7 @@ from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.callbacks.common.labelled_images import LabelledImages
 from clip_align.callbacks.common.labelled_sources import LabelledSource, labelled_set, names_from
 from clip_align.callbacks.common.prompt_templates import templates_of
+from clip_align.callbacks.common.top_accuracy import top_scores
 from clip_align.metrics.accuracy import accuracy, why_no_decisions
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import t95
@@ -68,7 +69,7 @@ class Folder(LabelledImages):
         self.use(labelled_set(source, self.key), templates_of(templates, self.key))
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
-        """Accuracy over images and over classes."""
+        """Accuracy over images and over classes, and with more than five classes the top-5 accuracy."""
         count = np.count_nonzero(known.among(self.images.labels))
         headline = Score(
             "accuracy",
@@ -90,11 +91,11 @@ class Folder(LabelledImages):
             unit=known.unit(f"{len(known)} classes, t({len(known) - 1})"),
             higher_is_better=True,
         )
-        return headline, by_class
+        return headline, by_class, *top_scores(known, int(count))
 
     def items(self, features: Features) -> Items:
         """One item per image: the decision about it, and the correct class."""
-        return self.table({"choice": self.decisions(features, [self.images.ids[row] for row in self.rows()])})
+        return self.table(self.clean(features))
 
 
 def _tabled(known: KnownClasses) -> bool:
