@@ -22,7 +22,6 @@ from clip_align.training.interventions.base import Intervention
 from clip_align.training.loss_check import PendingLosses
 from clip_align.training.weight_average import WeightAverage
 
-LOGIT_SCALE = math.log(1 / 0.07)  # Radford et al. 2021, section 2.5: initial temperature .07
 LOGIT_SCALE_MAX = math.log(100)  # ibid.: logits are never scaled by more than 100
 
 Batch = dict[str, Any]  # image uint8 [B, 3, S, S], text int64 [B, L], cursor, keys, skipped, repeated
@@ -80,7 +79,7 @@ class CLIPModule(pl.LightningModule):
         self.register_buffer("shift", shift, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
         with torch.no_grad():
-            self.model.logit_scale.fill_(LOGIT_SCALE)
+            self.model.logit_scale.fill_(self.loss.initial_logit_scale)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this rank's rows against the columns of all ranks; the gradient's mean over ranks is the whole's."""
