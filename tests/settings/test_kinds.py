@@ -124,7 +124,7 @@ def test_options_are_checked_before_anything_is_imported(copy: Path) -> None:
         "tracker.names.file: [] is not a text",
     ])  # fmt: skip
     refused = train(copy, "loss=haff").stderr
-    assert refused == "loss=haff: no such option; did you mean loss=half? valid: half, infonce\n"
+    assert refused == "loss=haff: no such option; did you mean loss=half? valid: half, infonce, siglip\n"
     shown = [line.split() for line in train(copy, "--help").stdout.splitlines()]
     assert ["intervention", "grey", "none*"] in shown
 
