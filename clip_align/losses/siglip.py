@@ -78,7 +78,7 @@ class _SigLIP(torch.autograd.Function):
     def forward(ctx: Any, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, layout: _Layout) -> Tensor:
         total, pairs, block = image.new_zeros(()), image.new_zeros(()), text
         for turn in range(layout.world):
-            for _, _, margins in _margins(image, block, scale, bias, layout, own=turn == 0):
+            for _, margins in _margins(image, block, scale, bias, layout, own=turn == 0):
                 total -= functional.logsigmoid(margins).sum()
             pairs += (~are_copies(block)).sum() if layout.masked else len(block)
             if turn < layout.world - 1:
@@ -98,8 +98,10 @@ class _SigLIP(torch.autograd.Function):
         parcel = torch.stack([text, torch.zeros_like(text)])
         for turn in range(layout.world):
             block, of_block = parcel
-            for rows, signs, margins in _margins(image, block, scale, bias, layout, own=turn == 0):
-                of_logits = torch.sigmoid(-margins).mul_(-signs).mul_(factor)  # [chunk, b]
+            for rows, margins in _margins(image, block, scale, bias, layout, own=turn == 0):
+                of_logits = margins.neg_().sigmoid_().mul_(factor)  # [chunk, b]
+                if turn == 0:
+                    of_logits.diagonal(rows.start).neg_()
                 products = of_logits @ block
                 of_image[rows] += scale * products
                 of_block.addmm_(of_logits.T, scale * image[rows])
@@ -112,8 +114,8 @@ class _SigLIP(torch.autograd.Function):
 
 def _margins(
     image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, layout: _Layout, own: bool
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Logits of some images at a time against a block of texts, their sign turned where the two do not belong together.
+) -> Iterator[tuple[slice, Tensor]]:
+    """Logits of some images at a time against a block of texts, negated where the two do not belong together.
 
     Args:
         image: of this rank, [b, D].
@@ -124,19 +126,17 @@ def _margins(
         own: the texts are this rank's.
 
     Yields:
-        The images' rows, the signs [c, b] (a scalar where all are negative) and the margins [c, b]; those of copies
-        are infinite, so that neither loss nor gradient is left of them.
+        The images' rows and the margins [c, b]; those of copies are infinite, so that neither loss nor gradient is left
+        of them.
     """
     for start in range(0, len(image), layout.chunk):
         rows = slice(start, min(start + layout.chunk, len(image)))
-        signs = image.new_tensor(-1.0)
+        margins = (scale * image[rows] @ text.T).add_(bias).neg_()
         if own:
-            signs = -torch.ones(rows.stop - start, len(text), dtype=image.dtype, device=image.device)
-            signs.diagonal(start).fill_(1.0)  # row i of the chunk belongs to text start + i
-        margins = (scale * image[rows] @ text.T).add_(bias).mul_(signs)
+            margins.diagonal(start).neg_()  # row i of the chunk belongs to text start + i
         if layout.masked:
             margins.masked_fill_(are_copies(image[rows])[:, None] | are_copies(text), torch.inf)
-        yield rows, signs, margins
+        yield rows, margins
 
 
 class SigLIP(Loss):
@@ -144,7 +144,7 @@ class SigLIP(Loss):
 
     Args:
         initial_scale: factor on cosines before the first step; 10 in the paper (its t' is the logarithm, algorithm 1).
-        initial_bias: -10 in the paper: almost all pairs do not belong together, and are told so from the start.
+        initial_bias: -10 in the paper: almost all pairs do not belong together, and begin with a small loss.
         chunk: images whose logits are in memory at a time; None: all of this rank, against the texts of one rank.
     """
 
