@@ -49,7 +49,8 @@ def peak_memory(loss: Loss, pairs: int, width: int = 512, device: torch.device |
         loss(image, text, scale).backward()
         torch.cuda.synchronize(device)
         return int(torch.cuda.max_memory_allocated(device)) - int(before)
-    with _Alive() as alive:
+    alive = _Alive()
+    with alive:
         loss(image, text, scale).backward()
     return alive.peak
 

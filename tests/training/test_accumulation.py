@@ -3,46 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from accumulating_rank import STEPS, config, joined
 from pytorch_lightning.plugins import MixedPrecision
 from synthetic import NormedPair
-from train_synthetic import EACH, lines, stop_at, train, train_losses, weights
+from train_synthetic import lines, stop_at, train, train_losses, weights
 
-from clip_align.config import Config, TrainerConfig
 from clip_align.losses.siglip import SigLIP
-from clip_align.training.training_loop import TrainingLoop
-
-
-def config(**trainer: Any) -> Config:
-    return replace(EACH, trainer=TrainerConfig(**{"kind": "cpu", "log_every_n_steps": 1, **trainer}))
-
-
-class Joined:
-    """A loader's batches, ``count`` of them made into one."""
-
-    def __init__(self, loader: Any, count: int) -> None:
-        self.loader, self.count = loader, count
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        batches = iter(self.loader)
-        while True:
-            parts = [next(batches) for _ in range(self.count)]
-            rows = {name: torch.cat([part[name] for part in parts]) for name in ("image", "text")}
-            yield {**parts[-1], **rows, "keys": [key for part in parts for key in part["keys"]]}
-
-
-def joined(count: int) -> Any:
-    def change(loop: TrainingLoop) -> None:
-        loop.timed_loader.loader = Joined(loop.timed_loader.loader, count)
-
-    return change
 
 
 def norms(folder: Path) -> list[float]:
@@ -57,6 +33,28 @@ def test_it_is_as_if_the_batch_were_larger(tmp_path: Path, grad_batches: int) ->
     assert norms(tmp_path / "parts") == pytest.approx(norms(tmp_path / "whole"), rel=1e-4)
     for name, value in weights(tmp_path / "whole").items():
         torch.testing.assert_close(weights(tmp_path / "parts")[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_on_two_ranks_too(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = [sys.executable, str(Path(__file__).with_name("accumulating_rank.py")), str(tmp_path), "2"]
+    around = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    ranks = [
+        subprocess.Popen(command, env={**around, "RANK": str(n), "LOCAL_RANK": str(n)}, stderr=subprocess.PIPE)
+        for n in range(2)
+    ]
+    for process in ranks:
+        errors = process.communicate(timeout=200)[1].decode()
+        assert process.returncode == 0, errors
+    for loss in ("infonce", "siglip"):
+        parts, whole = tmp_path / f"{loss}-parts", tmp_path / f"{loss}-whole"
+        assert len(train_losses(parts)) == STEPS
+        assert train_losses(parts) == pytest.approx(train_losses(whole), rel=1e-5)
+        assert norms(parts) == pytest.approx(norms(whole), rel=1e-4)
+        for name, value in weights(whole).items():
+            torch.testing.assert_close(weights(parts)[name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_plain_accumulation_is_something_else(tmp_path: Path) -> None:
