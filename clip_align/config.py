@@ -102,6 +102,8 @@ class OptimizerConfig:
 class TrainerConfig:
     """Where and how long: exactly one of ``max_steps`` (optimizer steps) and ``samples`` (over all ranks).
 
+    ``accumulate``: batches that are contrasted with each other, for the gradient of a batch so many times larger.
+    ``accumulate_grad_batches``: such batches whose gradients are averaged in a step, each with a loss of its own.
     ``stall_…_seconds``: time without progress until a line reports what the run waits for, and until the run is ended.
     """
 
@@ -111,6 +113,7 @@ class TrainerConfig:
     samples: int | None = key(None, low=1)
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     accumulate: int = key(1, low=1)
+    accumulate_grad_batches: int = key(1, low=1)  # Lightning's word for the same
     log_every_n_steps: int = key(10, low=1)
     threads: int | None = key(None, low=1)  # null: this machine's cores, shared by its ranks
     compile: bool = False
@@ -214,7 +217,7 @@ class Config:
     # called later: that module imports this one
     data: DataConfig = field(default_factory=lambda: SOURCES.build("world", {}))
     model: ModelConfig = ModelConfig()
-    loss: KindConfig = KindConfig("infonce")
+    loss: KindConfig = KindConfig("infonce", {"chunk": None})
     optimizer: OptimizerConfig = OptimizerConfig()
     trainer: TrainerConfig = TrainerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -313,6 +316,13 @@ def _sources(value: object, path: str, errors: list[Problem]) -> tuple[Source, .
     return tuple(s for s in built if s is not None)
 
 
+def _trainer(value: object, path: str, errors: list[Problem]) -> Any:
+    """A stored group without ``accumulate_grad_batches`` is of an earlier release, whose ``accumulate`` meant that."""
+    if isinstance(value, Mapping) and "accumulate" in value and "accumulate_grad_batches" not in value:
+        value = {**value, "accumulate": 1, "accumulate_grad_batches": value["accumulate"]}
+    return structure.build(TrainerConfig, value, path, errors)
+
+
 def _evaluation(value: object, path: str, errors: list[Problem]) -> Any:
     """A stored group without ``weights`` is of an earlier release, whose curves are of the raw weights."""
     older = {"weights": "raw"} if isinstance(value, Mapping) and "weights" not in value else {}
@@ -363,3 +373,4 @@ structure.SPECIAL.update(
     }
 )
 structure.SPECIAL[TrackerConfig] = _tracker
+structure.SPECIAL[TrainerConfig] = _trainer

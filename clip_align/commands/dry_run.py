@@ -84,13 +84,15 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
                     _best(config.checkpoint, callbacks, config.evaluation.weights, missing)
                 one_batch = _batch_bytes(config.model, config.data.batch_size)
                 gpu = layout.gpu or elsewhere
-                workers, line = resolved_workers(config.data.workers, layout.local_world, gpu, one_batch)
+                workers, line = resolved_workers(
+                    config.data.workers, layout.local_world, gpu, one_batch, config.trainer.accumulate
+                )
                 if line is not None:
                     _found("data.workers", line.removeprefix("data.workers: "))
                 samples = data.samples if data else None
                 left_out = [name for name in chosen if name not in built]
                 print_cost(start, layout, samples, workers, cache, callbacks, missing, elsewhere, left_out)
-                _shared_memory(one_batch, workers, layout.local_world, missing)
+                _shared_memory(one_batch, workers, layout.local_world, config.trainer.accumulate, missing)
     if missing:
         raise UserError(*dict.fromkeys(missing))
     return 0
@@ -164,6 +166,7 @@ def _data(start: RunStart, world: int, cache: Path, missing: list[Problem]) -> F
         cache,
         config.trainer.accumulate,
         lambda line: print(line),
+        config.trainer.accumulate_grad_batches,
     )
     try:
         for line in data.check():
@@ -270,22 +273,23 @@ def _batch_bytes(model: ModelConfig, batch_size: int) -> int:
     return batch_bytes(batch_size, shape.image_size, shape.tokenizer(["word"]).shape[1])
 
 
-def _shared_memory(one_batch: int, workers: int, local_world: int, missing: list[Problem]) -> None:
+def _shared_memory(one_batch: int, workers: int, local_world: int, accumulate: int, missing: list[Problem]) -> None:
     """What batches under way take of /dev/shm.
 
     Args:
         one_batch: bytes of a batch; 0 where they are not known.
         workers: of each rank.
         local_world: ranks on this machine.
+        accumulate: batches that are trained on together.
         missing: grows where that is more than is free.
     """
     from clip_align.data.shared_memory import batches_under_way, mib, shared_memory_problem
 
     if not workers or not one_batch:
         return
-    batches = batches_under_way(workers) * local_world
+    batches = batches_under_way(workers, accumulate) * local_world
     costs("shared memory", f"{mib(one_batch * batches)} for {batches} batches under way")
-    missing.extend(filter(None, [shared_memory_problem(one_batch, workers, local_world)]))
+    missing.extend(filter(None, [shared_memory_problem(one_batch, workers, local_world, accumulate)]))
 
 
 class _AnyWords:

@@ -72,7 +72,15 @@ def print_cost(
         if elsewhere:
             found = untried(model, config.loss)
         else:
-            found = cost(model, config.loss, trainer.precision, data.batch_size, trainer.accumulate, layout)
+            found = cost(
+                model,
+                config.loss,
+                trainer.precision,
+                data.batch_size,
+                trainer.accumulate,
+                trainer.accumulate_grad_batches,
+                layout,
+            )
     except UserError as error:
         missing.extend(error.problems)
         return
@@ -95,7 +103,7 @@ def print_cost(
         why = f"{_gib(memory)} for the weights and their moments are not free now"
         costs("time", f"not estimated: {'only a GPU could tell' if elsewhere else why}")
     else:
-        watching, step_samples = encoded * found.image_seconds / layout.world, data.batch_size * trainer.accumulate
+        watching, step_samples = encoded * found.image_seconds / layout.world, batch // layout.world
         a_sample = None if samples is None else sample_seconds(data, shape_of(model), config.seed, cache)
         evaluate = watching, f"{duration(watching)} for evaluations"
         wait = waiting(steps, found.step_seconds, step_samples, a_sample, workers, layout.local_world)

@@ -264,5 +264,19 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
             yield Problem(
                 name,
                 f"{shown(after[name])} is not what {run.path.name} was started with ({shown(old)}); "
-                f"when a run is resumed, only {CHANGEABLE} may change",
+                f"when a run is resumed, only {CHANGEABLE} may change{_renamed(name, after[name], before)}",
             )
+
+
+def _renamed(name: str, typed: object, stored: Mapping[str, Any]) -> str:
+    """What to type instead of ``trainer.accumulate`` for a run of an earlier release, where it meant something else.
+
+    Args:
+        name: the key that was typed.
+        typed: its value.
+        stored: the run's keys and values.
+    """
+    now = "trainer.accumulate_grad_batches"
+    if name != "trainer.accumulate" or typed != stored.get(now):
+        return ""
+    return f"; for the {typed} batches of its steps, which an earlier release called so, type {now}={typed} or nothing"

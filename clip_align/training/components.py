@@ -33,6 +33,7 @@ from clip_align.evaluation.weights import RAW
 from clip_align.models.build import build_model
 from clip_align.models.words import WordTokenizer
 from clip_align.processes.torchrun import under_torchrun
+from clip_align.training.gradient_cache import batch_norm_line
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.resume import RunStart
 from clip_align.training.step_seeds import seed_everything
@@ -89,6 +90,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
         cache,
         config.trainer.accumulate,
         notify,
+        config.trainer.accumulate_grad_batches,
     )
     lines, callbacks = both(
         data.check,
@@ -109,10 +111,12 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     clip = build_model(config.model, words)
     # known only now: the words are found in the captions, the size may be the architecture's
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
-    for line in data.check_words():
+    for line in (*data.check_words(), *batch_norm_line(clip.model, config.trainer.accumulate)):
         notify(line)
     one_batch = batch_bytes(config.data.batch_size, clip.image_size, clip.tokenizer(["a"]).shape[1])
-    workers, workers_line = resolved_workers(config.data.workers, layout.local_world, layout.gpu, one_batch)
+    workers, workers_line = resolved_workers(
+        config.data.workers, layout.local_world, layout.gpu, one_batch, config.trainer.accumulate
+    )
     if workers_line is not None:
         notify(workers_line)
     data.data = replace(data.data, workers=workers)

@@ -47,8 +47,8 @@ class RunStart:
 
     @property
     def contrastive_batch(self) -> int:
-        """Samples that each one is contrasted with, itself included: accumulated batches do not see each other."""
-        return self.global_batch // self.config.trainer.accumulate
+        """Samples that each one is contrasted with, itself included."""
+        return self.global_batch // self.config.trainer.accumulate_grad_batches
 
     @property
     def words(self) -> list[str] | None:
@@ -106,7 +106,8 @@ def run_start(config: Config, world: int) -> RunStart:
 
 def first_start(config: Config, world: int) -> RunStart:
     """The beginning of a run of ``world`` ranks, whatever its folder holds. Its length is derived here alone."""
-    batch = global_batch(config.data.batch_size, world, config.trainer.accumulate)
+    trainer = config.trainer
+    batch = global_batch(config.data.batch_size, world, trainer.accumulate * trainer.accumulate_grad_batches)
     max_steps = steps_of(config.trainer.max_steps, config.trainer.samples, batch)
     steps, line = warmup(config.optimizer.warmup_steps, max_steps)
     return RunStart(

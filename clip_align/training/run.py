@@ -149,8 +149,9 @@ def _build_components(start: RunStart, layout: RankLayout, notify: Notify) -> Ru
     components = prepare(start, layout, cache, notify)
     model, loader = components.evaluated_model, components.loader
     context = model.tokenizer(["a"]).shape[1] if model.tokenizer is not None else 0
+    accumulate = start.config.trainer.accumulate
     one = batch_bytes(start.config.data.batch_size, model.image_size, context)
-    if problem := shared_memory_problem(one, loader.num_workers, layout.local_world):
+    if problem := shared_memory_problem(one, loader.num_workers, layout.local_world, accumulate):
         raise UserError(problem)
     return components
 
@@ -206,6 +207,7 @@ def _train(
         resume_with=resume_command(opened.run, config.paths) if opened else "",
         watch=watch,
         seed=config.seed,
+        accumulate=config.trainer.accumulate,
     )
 
     def interrupted() -> bool:

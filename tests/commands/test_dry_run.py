@@ -26,7 +26,7 @@ from clip_align.training.launch_ranks import RankLayout
 def cost_of(config: Config) -> Cost:
     one = RankLayout(0, 0, 1, 1, gpu=False)
     trainer = config.trainer
-    return cost(config.model, config.loss, trainer.precision, config.data.batch_size, trainer.accumulate, one)
+    return cost(config.model, config.loss, trainer.precision, config.data.batch_size, trainer.accumulate, 1, one)
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,25 @@ def test_anything_else_is_refused_by_name(runs: str) -> None:
     ]
 
 
+def test_a_run_of_an_earlier_release_goes_on_accumulating_as_it_did(runs: str, tmp_path: Path) -> None:
+    """There ``trainer.accumulate`` was plain accumulation."""
+    stored = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())
+    del stored["trainer"]["accumulate_grad_batches"]
+    stored["trainer"]["accumulate"] = 4
+    del stored["loss"]["chunk"]
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(stored))
+    trainer = go_on(runs).trainer
+    assert (trainer.accumulate, trainer.accumulate_grad_batches) == (1, 4)
+    assert go_on(runs, "trainer.accumulate_grad_batches=4", "loss=infonce").trainer == trainer
+    assert lines(runs, "resume=a", "trainer.accumulate=4") == [
+        f"trainer.accumulate: 4 is not what a was started with (1); {ONLY}; for the 4 batches of its steps, which an "
+        "earlier release called so, type trainer.accumulate_grad_batches=4 or nothing"
+    ]
+    assert lines(runs, "resume=a", "trainer.accumulate=2") == [
+        f"trainer.accumulate: 2 is not what a was started with (1); {ONLY}"
+    ]
+
+
 def test_the_command_that_started_a_run_goes_on_with_it(runs: str) -> None:
     again = load([runs, *STARTED, "resume=auto"])
     assert again.resume is not None

@@ -53,19 +53,20 @@ def test_steps_from_samples_are_rounded_up():
     assert steps_of(1000, None, batch) == 1000
 
 
-def test_the_contrast_does_not_grow_with_accumulation(tmp_path):
-    settings = config(accumulate=4)
+@pytest.mark.parametrize(("kind", "contrasted"), [("accumulate", 1024), ("accumulate_grad_batches", 256)])
+def test_the_contrast_grows_with_the_batches_that_are_contrasted_together(tmp_path, kind, contrasted):
+    settings = config(**{kind: 4})
     start = run_start(replace(settings, paths=PathsConfig(runs=str(tmp_path))), 2)
     components = SimpleNamespace(
         model_name="tiny", event_steps=[], loader=SimpleNamespace(num_workers=0), data_provenance={}, stimuli={}
     )
     line = opening._started_event(start, components, 2, RunFolder(tmp_path / "a"))
-    assert (line["global_batch"], line["contrastive_batch"]) == (1024, 256)
+    assert (line["global_batch"], line["contrastive_batch"]) == (1024, contrasted)
     assert line["message"] == (
-        "a: tiny, 1000 steps of 1024 samples on 2 ranks (each contrasted with 256), 0 evaluations"
+        f"a: tiny, 1000 steps of 1024 samples on 2 ranks (each contrasted with {contrasted}), 0 evaluations"
     )
     about = opening._provenance(start, components, 2, ["x"], RunFolder(tmp_path / "a"))
-    assert (about["global_batch"], about["contrastive_batch"]) == (1024, 256)
+    assert (about["global_batch"], about["contrastive_batch"]) == (1024, contrasted)
 
 
 def test_a_new_run(tmp_path):
