@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clip_align.config import DataConfig
 from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA, decoder_name
-from clip_align.data.held_out import HeldOutSamples, held_out_limit, held_out_samples, without
+from clip_align.data.held_out import HeldOutSamples, held_out_by_default, held_out_limit, held_out_samples, without
 from clip_align.data.inventory import Inventory, enough
 from clip_align.data.loader import Batches, Loader, Tokenizer
 from clip_align.data.progress import Notify
@@ -35,8 +35,9 @@ class TrainingData:
         seed: of order, crops, flips and captions.
         rank, world_size: this rank, and the number of ranks.
         cache: folder for indexes and rendered images.
-        accumulate: batches per optimizer step.
+        accumulate: batches that are contrasted together (``trainer.accumulate``): the plan deals them as one batch.
         progress: receives lines and progress while shards are indexed or the world is rendered.
+        grad_batches: such batches per optimizer step (``trainer.accumulate_grad_batches``).
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class TrainingData:
         cache: Path,
         accumulate: int = 1,
         progress: Notify = lambda line: None,
+        grad_batches: int = 1,
     ) -> None:
         self.data = source(data)
         self.image_size, self.tokenizer = image_size, tokenizer
-        self.seed, self.rank, self.world_size, self.accumulate = seed, rank, world_size, accumulate
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.accumulate, self.grad_batches = accumulate, grad_batches
         self._cache, self._progress = cache, progress
 
     @cached_property
@@ -77,12 +80,18 @@ class TrainingData:
         return held_out_limit(self._whole.samples, self._divided[1].tolist())
 
     @cached_property
+    def held_out_count(self) -> int:
+        """How many keys are held out: as configured, else by the number of samples."""
+        configured = self.data.held_out
+        return held_out_by_default(self._whole) if configured is None else configured
+
+    @cached_property
     def _whole(self) -> Inventory:
         return enough(self.data.find(self._cache, self._progress), self.data.max_bad_share)
 
     @cached_property
     def _divided(self) -> tuple[Inventory, NDArray[np.int64]]:
-        return without(self._whole, self.data.held_out)
+        return without(self._whole, self.held_out_count, by_default=self.data.held_out is None)
 
     @cached_property
     def plan(self) -> SamplingPlan:
@@ -93,16 +102,17 @@ class TrainingData:
             self.found.rates,
             self.seed,
             self.data.window_shards,
-            self.data.batch_size,
+            self.data.batch_size * self.accumulate,
             self.world_size,
         )
 
     def check(self) -> tuple[str, ...]:
         """Lines for the user before step 0. UserError if there are too few samples."""
-        per_epoch, step = sum(self.plan.per_source), self.plan.global_batch * self.accumulate
+        per_epoch, step = sum(self.plan.per_source), self.plan.global_batch * self.grad_batches
         if per_epoch < step:
             parts = f"data.batch_size={self.data.batch_size} x {self.world_size} ranks x accumulate={self.accumulate}"
-            most = per_epoch // (step // self.data.batch_size)  # divided by ranks x accumulate
+            parts += f" x accumulate_grad_batches={self.grad_batches}" if self.grad_batches > 1 else ""
+            most = per_epoch // (step // self.data.batch_size)  # divided by all other factors
             advice = f"take data.batch_size={most} or less" if most else "start fewer ranks, accumulate less"
             raise UserError(
                 Problem(
@@ -126,8 +136,8 @@ class TrainingData:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches of this rank in an epoch, the same on all ranks."""
-        return self.plan.batches_per_epoch
+        """Batches of ``data.batch_size`` of this rank in an epoch, the same on all ranks."""
+        return self.plan.batches_per_epoch * self.accumulate
 
     @property
     def provenance(self) -> dict[str, object]:
@@ -150,7 +160,7 @@ class TrainingData:
                 yield caption[: self.data.max_caption_chars]
 
     def loader(self, start: Cursor = Cursor(), pin_memory: bool = False, start_method: str | None = None) -> Loader:  # noqa: B008
-        """An endless stream of this rank's batches.
+        """An endless stream of this rank's batches of ``data.batch_size``.
 
         Args:
             start: position of the first batch.
@@ -174,7 +184,8 @@ class TrainingData:
         tally = BadSampleCounter(
             data.max_bad_share, self.found.bad_fraction, self.found.bad, self.batches_per_epoch * data.batch_size
         )
-        return Loader(batches, Tasks(self.plan, self.rank, Cursor(*start)), tally, workers, pin_memory, start_method)
+        tasks = Tasks(self.plan, self.rank, Cursor(*start), self.accumulate)
+        return Loader(batches, tasks, tally, workers, pin_memory, start_method)
 
     def _summary(self) -> str:
         plan, blocks = self.plan, len(self.found.samples.blocks)

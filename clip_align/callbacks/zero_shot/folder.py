@@ -34,13 +34,14 @@ class Folder(LabelledImages):
 
     Args:
         root: folder with a sub-folder of images per class; with ``csv``, the folder that its paths are relative to.
-        csv: table with the columns ``image`` and ``class_field``.
+        csv: table with the columns ``image_field`` and ``class_field``.
         shards: tars, as in ``data.shards``: an image and a json per key.
         class_field: column of the csv, or field of the shards' json; ``cls`` or ``txt``: the member so called.
         names: texts of classes in prompts by their labels, or a list of those of the labels 0, 1, …; other labels are
             themselves the text, with blanks for underscores.
         templates: ``imagenet`` (80), ``imagenet7``, ``cifar`` (18), ``plain``, ``names``, or texts with ``{}``.
         images_per_class: the first so many of each class; None: all.
+        image_field: column of the csv with the images' paths.
         base: arguments of `PerceptualCallback`.
     """
 
@@ -60,10 +61,11 @@ class Folder(LabelledImages):
         names: Mapping[str, str] | Sequence[str] | None = None,
         templates: str | Sequence[str] = "imagenet",
         images_per_class: Annotated[int | None, Range(low=1)] = None,
+        image_field: str = "image",
         **base: Any,
     ) -> None:
         super().__init__(**base)
-        source = LabelledSource(root, csv, shards, class_field, names_from(names), images_per_class)
+        source = LabelledSource(root, csv, shards, class_field, names_from(names), images_per_class, image_field)
         self.use(labelled_set(source, self.key), templates_of(templates, self.key))
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:

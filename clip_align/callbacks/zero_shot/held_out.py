@@ -27,7 +27,7 @@ class HeldOut(RetrievedImages, LabelledImages):
     ``candidates`` grows, and compares with other runs on the same data and candidates only.
 
     Args:
-        candidates: captions among which each image chooses.
+        candidates: captions among which each image chooses; None: 100, or as many different ones as there are.
         held_out_samples: handed over by the training; not an option.
         base: arguments of `PerceptualCallback`.
     """
@@ -41,7 +41,7 @@ class HeldOut(RetrievedImages, LabelledImages):
 
     def __init__(
         self,
-        candidates: Annotated[int, Range(low=3, high=10_000)] = 100,
+        candidates: Annotated[int | None, Range(low=3, high=10_000)] = None,
         held_out_samples: Any = None,
         **base: Any,
     ) -> None:
@@ -55,7 +55,7 @@ class HeldOut(RetrievedImages, LabelledImages):
         return (
             Score(
                 "accuracy",
-                f"held out, among {self.candidates:,} captions",
+                f"held out, among {len(known.names):,} captions",
                 _accuracy,
                 direction="higher = more images find their caption",
                 chance=known.chance,
