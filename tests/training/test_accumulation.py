@@ -35,6 +35,7 @@ def test_it_is_as_if_the_batch_were_larger(tmp_path: Path, grad_batches: int) ->
         torch.testing.assert_close(weights(tmp_path / "parts")[name], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_on_two_ranks_too(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
