@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluate given weights: the checkpoints of a run, of other trainers, encoders, observers; a record of its own."""
