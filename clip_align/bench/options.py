@@ -7,18 +7,21 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import yaml  # type: ignore[import-untyped]
 
+from clip_align.config import KindConfig
 from clip_align.errors import Problem, UserError
+from clip_align.kinds import LOSSES
 from clip_align.runs.folder import unusable
-from clip_align.settings import yaml_keys
+from clip_align.settings import kind_check, yaml_keys
 from clip_align.spelling import nearest
 from clip_align.structure import Range, build, shown
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Options")
+LOSS = "loss."  # start of the keys that are options of a loss
 WITHOUT_ARCHITECTURE = "open_clip"  # the option of the group that needs a further key
 
 
@@ -30,7 +33,10 @@ def option(default: T, about: str, low: float | None = None, high: float | None 
         about: the key's line of help.
         low, high: inclusive limits of numbers.
     """
-    return field(default=default, metadata={"range": Range(low, high), "about": about})
+    metadata = {"range": Range(low, high), "about": about}
+    if isinstance(default, dict):  # a default that could be changed has to be made anew
+        return cast("T", field(default_factory=dict, metadata=metadata))
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,53 @@ class Loader(Options):
     require: float = option(2.0, "lower 95 % bound of the ratio below which the exit code is 1", low=0.0)
 
 
+@dataclass(frozen=True)
+class Evaluation(ModelOptions):
+    """Of ``bench evaluation``."""
+
+    callbacks: tuple[str, ...] = option(("standard",), "options of the group callbacks")
+    steps: int | None = option(None, "optimizer steps of the run; null = those of a default run", low=1)
+    train: tuple[str, ...] = option((), "further arguments of train: train=data.images=512,evaluation.weights=raw")
+    require: float | None = option(None, "largest factor over bare forward passes, above it exit code 1; null = any")
+
+
+@dataclass(frozen=True)
+class LossMemory(Options):
+    """Of ``bench loss_memory``."""
+
+    loss: tuple[str, ...] = option(("infonce",), "options of the group loss, one after the other")
+    options: Mapping[str, Any] = option(cast("Mapping[str, Any]", {}), "of the losses that take them: loss.<name>=…")
+    batch: tuple[int, ...] = option((512, 1024, 2048, 4096), "samples, ascending", low=2)
+    dim: int = option(512, "dimensions of the embeddings", low=1)
+    require: float | None = option(
+        None, "largest exponent of the growth (1 = linear), above it exit code 1; null = any"
+    )
+
+    def problems(self) -> list[Problem]:
+        """Unknown losses, and options that none of them takes, too."""
+        found, refused = super().problems(), list[list[Problem]]()
+        for name in self.loss:
+            refused.append([])
+            kind_check.checked(KindConfig(name, dict(self.options)), LOSSES, refused[-1])
+        shared = [p for p in refused[0] if all(p in others for others in refused)]
+        unknown = [p for problems in refused for p in problems if p.key == "loss.kind"]
+        return found + (unknown or shared)
+
+
+@dataclass(frozen=True)
+class Scaling(ModelOptions):
+    """Of ``bench scaling``."""
+
+    of: tuple[Literal["batch", "ranks", "shards", "images"], ...] = option(
+        ("batch", "ranks", "shards", "images"), "what grows, one after the other"
+    )
+    batch: tuple[int, ...] = option((32, 64, 128, 256), "samples a step", low=2)
+    ranks: tuple[int, ...] = option((1, 2), "ranks that share a global batch of 128", low=1)
+    shards: tuple[int, ...] = option((4, 16, 64), "shards of 200 samples each", low=1)
+    images: tuple[int, ...] = option((200, 1000, 4000), "images of an evaluation", low=2)
+    steps: int = option(20, "steps of a point", low=1)
+
+
 class Kind(NamedTuple):
     """A benchmark: its options, the module whose ``measure(options, notify)`` does it, its line of help."""
 
@@ -114,6 +167,13 @@ KINDS: Mapping[str, Kind] = {
     "loader": Kind(
         Loader, "clip_align.bench.loader", "images/s that one core reads and crops, against open_clip_train's pipeline"
     ),
+    "evaluation": Kind(
+        Evaluation,
+        "clip_align.bench.evaluation",
+        "fraction of a run that evaluations take, and cost over forwards",
+    ),
+    "scaling": Kind(Scaling, "clip_align.bench.scaling", "cost against batch, ranks, shards and evaluation images"),
+    "loss_memory": Kind(LossMemory, "clip_align.bench.loss_memory", "peak memory of a loss against the batch"),
 }
 
 
@@ -125,7 +185,11 @@ def parse(cls: type[S], words: Mapping[str, str]) -> S:
         words: value by key, as yaml writes it; lists also with commas alone.
     """
     hints, errors = typing.get_type_hints(cls), list[Problem]()
-    found = build(cls, {key: _value(hints.get(key), text) for key, text in words.items()}, "", errors)
+    own = {key: text for key, text in words.items() if not ("options" in hints and key.startswith(LOSS))}
+    values = {key: _value(hints.get(key), text) for key, text in own.items()}
+    if "options" in hints:
+        values["options"] = {k.removeprefix(LOSS): _value(Any, text) for k, text in words.items() if k not in own}
+    found = build(cls, values, "", errors)
     if found is not None and not errors:
         errors += found.problems()
     if errors or found is None:
@@ -140,13 +204,14 @@ def lines_of(cls: type[Options]) -> list[str]:
 
 def keys_of(cls: type[Options]) -> list[str]:
     """The keys, as they are completed."""
-    return [f"{one.name}=" for one in fields(cls)]
+    return [LOSS if one.name == "options" else f"{one.name}=" for one in fields(cls)]
 
 
 def _keys(cls: type[Options]) -> dict[str, str]:
     inherited = {one.name for one in fields(Options)}
     ordered = sorted(fields(cls), key=lambda one: one.name in inherited)  # what all have comes last
-    return {f"{one.name}={_default(one)}": one.metadata["about"] for one in ordered}
+    typed = [(LOSS + "<name>" if one.name == "options" else f"{one.name}={_default(one)}", one) for one in ordered]
+    return {name: one.metadata["about"] for name, one in typed}
 
 
 def _default(one: Field[Any]) -> str:

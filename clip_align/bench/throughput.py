@@ -58,33 +58,44 @@ def measure(options: Throughput, notify: Callable[[str], None]) -> Result:
 
 def _of_model(name: str, options: Throughput, notify: Callable[[str], None]) -> list[Case]:
     batch = options.batch or (128 if name == "tiny" else 32)
-    gpu = torch.cuda.is_available()
-    config = load(
-        [
-            f"model={name}", f"seed={options.seed}", f"data.batch_size={batch}", "callbacks=[]", "tracker=none",
-            "evaluation.every_n_steps=1000", f"trainer={'gpu' if gpu else 'cpu'}", "trainer.devices=1",
-            f"trainer.precision={options.precision}",
-        ]
-    )  # fmt: skip
-    seed_everything(options.seed)
-    clip = build_model(config.model, vocabulary(captions(1000, options.seed)))
-    device = "cuda" if gpu else "cpu"
-    clip.model.to(device)
+    config, clip = prepared(name, batch, options.seed, options.precision)
     if options.compile:
         compile_towers(clip.model)
-    layout = RankLayout(0, 0, 1, 1, gpu)
     found = []
     with tempfile.TemporaryDirectory() as place:
-        sides = _sides(config, clip, layout, device, options.bare, Path(place))
+        sides = training_sides(config, clip, options.bare, Path(place))
         for kind in options.data:
             title = f"{name}, batch {batch}, {'in memory' if kind == 'memory' else 'from shards'}"
             if kind == "memory":
-                batches = _in_memory(config, clip)
+                batches = in_memory(config, clip)
             else:
                 batches = _from_shards(config, clip, options.workers, Path(place))
             chosen = {side: run for side, run in sides.items() if side in batches}
             found.append(_case(title, chosen, batches, batch, options, notify))
     return found
+
+
+def prepared(name: str, batch: int, seed: int, precision: str = "32") -> tuple[Config, ClipModel]:
+    """The configuration of a run on one device, and its model, on that device.
+
+    Args:
+        name: option of the group model.
+        batch: samples a step.
+        seed: of the weights.
+        precision: 32 or bf16-mixed.
+    """
+    gpu = torch.cuda.is_available()
+    config = load(
+        [
+            f"model={name}", f"seed={seed}", f"data.batch_size={batch}", "callbacks=[]", "tracker=none",
+            "evaluation.every_n_steps=1000", f"trainer={'gpu' if gpu else 'cpu'}", "trainer.devices=1",
+            f"trainer.precision={precision}",
+        ]
+    )  # fmt: skip
+    seed_everything(seed)
+    clip = build_model(config.model, vocabulary(captions(1000, seed)))
+    clip.model.to("cuda" if gpu else "cpu")
+    return config, clip
 
 
 def _case(
@@ -107,28 +118,36 @@ def _case(
     """
     steps = options.steps
     if steps is None:
-        took = _block(sides[OURS], batches[OURS], 2) / 2
+        took = block_seconds(sides[OURS], batches[OURS], 2) / 2
         steps = max(2, min(MOST_STEPS, math.ceil(BLOCK_S / took)))
         notify(f"{title}: a step takes about {took:.3g} s; blocks of {steps} timed steps")
 
     def rate(side: str) -> float:
-        return steps * batch / _block(sides[side], batches[side], steps)
+        return steps * batch / block_seconds(sides[side], batches[side], steps)
 
     rates = in_turn(title, {side: lambda side=side: rate(side) for side in sides}, options.pairs, notify)  # type: ignore[misc]
     facts = {"batch": batch, "steps": steps, "threads": torch.get_num_threads(), "precision": options.precision}
     return Case(title, "samples/s", rates, facts)
 
 
-def _block(run: Run, batches: Callable[[int], Iterable[Any]], steps: int) -> float:
+def block_seconds(run: Run, batches: Callable[[int], Iterable[Any]], steps: int) -> float:
     """Seconds of ``steps`` steps."""
     clock: Clock[Any] = Clock(batches(steps + WARM_UP + 3), steps)
     run(clock, clock.needed)
     return clock.seconds
 
 
-def _sides(config: Config, clip: ClipModel, layout: RankLayout, device: str, bare: bool, place: Path) -> dict[str, Run]:
-    """What trains, by side. All train the same model, one after the other, each from a new optimizer on."""
-    precision = config.trainer.precision
+def training_sides(config: Config, clip: ClipModel, bare: bool, place: Path) -> dict[str, Run]:
+    """What trains, by side. All train the same model, one after the other, each from a new optimizer on.
+
+    Args:
+        config: of the run.
+        clip: its model, on its device.
+        bare: the third side too.
+        place: folder for records.
+    """
+    precision, gpu = config.trainer.precision, torch.cuda.is_available()
+    layout, device = RankLayout(0, 0, 1, 1, gpu), "cuda" if gpu else "cpu"
 
     def ours(batches: Iterable[Any], steps: int) -> None:
         with tempfile.TemporaryDirectory(dir=place) as folder:
@@ -184,7 +203,7 @@ def _bare(model: Any, batches: Iterable[Any], steps: int, config: OptimizerConfi
             model.logit_scale.clamp_(0.0, math.log(100))
 
 
-def _in_memory(config: Config, clip: ClipModel) -> dict[str, Callable[[int], Iterable[Any]]]:
+def in_memory(config: Config, clip: ClipModel) -> dict[str, Callable[[int], Iterable[Any]]]:
     """A few batches over and over, as each side's own loader would hand them over."""
     generator = torch.Generator().manual_seed(config.seed)
     shape = (config.data.batch_size, 3, clip.image_size, clip.image_size)

@@ -15,14 +15,6 @@ from clip_align.bench import loader
 SETTING = ["bench", "loader", "side=48", "size=32", "batch=4", "pairs=2", "batches=2", "threads=1"]
 
 
-@pytest.fixture(autouse=True)
-def _threads(monkeypatch: pytest.MonkeyPatch) -> object:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # set again afterwards: the command sets it
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def test_both_sides_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SETTING, "require=0", f"output={tmp_path}/r.json"]) == 0
     case, crops = json.loads((tmp_path / "r.json").read_text())["cases"]

@@ -7,21 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from clip_align.__main__ import main
 from clip_align.bench import clock
 from clip_align.bench.clock import WARM_UP, Clock
 
 SETTING = ["bench", "throughput", "model=tiny", "batch=8", "pairs=2", "steps=1", "threads=1"]
-
-
-@pytest.fixture(autouse=True)
-def _threads(monkeypatch: pytest.MonkeyPatch) -> object:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # set again afterwards: the command sets it
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def test_both_kinds_of_data_and_all_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
