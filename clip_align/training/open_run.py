@@ -80,7 +80,7 @@ def open_run(run: RunFolder, start: RunStart, components: RunComponents, world: 
     # a resumed run estimates its time left from what evaluations took before
     for line in past.evaluations:
         evaluation_costs.line(line)
-    record = Record(run.path, [evaluation_costs, *watching])
+    record = Record(run.path, [evaluation_costs, *watching], past.benchmarks)
     samples_seen = int(start.own.get("samples_seen", 0))
     position = Position(start.step, samples_seen, components.cursor[0], start.wall_seconds)
     record.append("event", position, _started_event(start, components, world, run))

@@ -233,7 +233,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
 
 
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    valid = "train, completion, data, evaluate, report, verify"
+    valid = "train, bench, completion, data, evaluate, report, verify"
     assert program.main(["trian"]) == 2
     assert capsys.readouterr().err == f"trian: no such command; did you mean train? valid: {valid}\n"
     assert program.main(["sync", "a"]) == 2
