@@ -14,7 +14,6 @@ from clip_align.analysis.jackknife import MOST_GROUPS, jackknife, two_way_jackkn
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.score import Score
-from clip_align.metrics import logistic_fit
 from clip_align.metrics.correlation import (
     content_srocc,
     krocc,
@@ -25,6 +24,7 @@ from clip_align.metrics.correlation import (
     within_level_srocc,
 )
 from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.metrics.logistic_fit import best_logistic, plcc_fitted, why_not_fitted
 from clip_align.perception.distances import DISTANCES, DistanceName, PairDifferences
 from clip_align.perception.observers import Observer, PairSet
 
@@ -196,15 +196,13 @@ def _level_scores(detail: Callable[..., Score], of_images: bool) -> list[Score]:
 
 
 def _fitted(items: Items) -> Estimate:
-    """PLCC after a logistic fit; the jackknife's fits start from the fit to all items."""
-    model = next(iter(items.model.values()))
-    reason = why_undefined(model, items.human)
+    """PLCC after a logistic fit; the jackknife keeps slope and centre of the fit to all items."""
+    model, human = next(iter(items.model.values())), items.human
+    reason = why_not_fitted(model, human)
     if reason:
         return undefined(reason)
-    whole = logistic_fit.fit(model, items.human)
-    if whole is None:
-        return undefined(f"no logistic curve could be fitted to {len(items):,} items")
-    return jackknife(lambda rows: logistic_fit.plcc_fitted(model[rows], items.human[rows], whole), _reference(items))
+    logistic = best_logistic(model, human)
+    return jackknife(lambda rows: plcc_fitted(model[rows], human[rows], logistic[rows]), _reference(items))
 
 
 def _reference(items: Items) -> NDArray[np.generic]:

@@ -33,8 +33,11 @@ def test_correlations_and_tables_are_recorded(name: str, tmp_path: Path) -> None
     assert result.items is not None
     estimates = result.estimates
     assert set(CORRELATIONS) <= set(estimates)
-    for score in ("srocc", "plcc", "krocc", "within_reference_srocc"):
+    for score in ("srocc", "plcc", "krocc", "plcc_fitted", "within_reference_srocc"):
         assert estimates[score].value is not None
+    fitted, plain = estimates["plcc_fitted"], estimates["plcc"]
+    assert fitted.value >= plain.value - 1e-12  # type: ignore[operator]
+    assert fitted.low is not None
     assert ("within_level_srocc" in estimates) == (name not in WITHOUT_LEVELS)
     for score, column in (("srocc", "type"), ("within_reference_srocc", "reference")):
         rows = [key for key in estimates if key.startswith(f"{score}_{column}_")]
