@@ -130,7 +130,7 @@ def rated_pair_scores(
         detail(
             "within_reference_srocc",
             "SROCC within a reference",
-            over_items(within_level_srocc, _reference),
+            _within_reference,
             direction="higher = the distorted versions of one image are ordered more like people's opinions",
             by="reference",
         ),
@@ -203,6 +203,19 @@ def _fitted(items: Items) -> Estimate:
         return undefined(reason)
     logistic = best_logistic(model, human)
     return jackknife(lambda rows: plcc_fitted(model[rows], human[rows], logistic[rows]), _reference(items))
+
+
+def _within_reference(items: Items) -> Estimate:
+    """Mean SROCC within a reference. The jackknife leaves out references: each has its correlation computed once."""
+    model = next(iter(items.model.values()))
+    reason = why_undefined(model, items.human)
+    if reason:
+        return undefined(reason)
+    references = _reference(items)
+    values = np.array([srocc(model[references == r], items.human[references == r]) for r in np.unique(references)])
+    return jackknife(
+        lambda kept: float(values[kept].mean()) if len(kept) else math.nan, np.arange(len(values)), NO_SPREAD
+    )
 
 
 def _reference(items: Items) -> NDArray[np.generic]:
