@@ -14,7 +14,6 @@ from clip_align.analysis.jackknife import MOST_GROUPS, jackknife, two_way_jackkn
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.score import Score
-from clip_align.metrics import logistic_fit
 from clip_align.metrics.correlation import (
     content_srocc,
     krocc,
@@ -25,6 +24,7 @@ from clip_align.metrics.correlation import (
     within_level_srocc,
 )
 from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.metrics.logistic_fit import best_logistic, plcc_fitted, why_not_fitted
 from clip_align.perception.distances import DISTANCES, DistanceName, PairDifferences
 from clip_align.perception.observers import Observer, PairSet
 
@@ -130,7 +130,7 @@ def rated_pair_scores(
         detail(
             "within_reference_srocc",
             "SROCC within a reference",
-            over_items(within_level_srocc, _reference),
+            _within_reference,
             direction="higher = the distorted versions of one image are ordered more like people's opinions",
             by="reference",
         ),
@@ -196,15 +196,26 @@ def _level_scores(detail: Callable[..., Score], of_images: bool) -> list[Score]:
 
 
 def _fitted(items: Items) -> Estimate:
-    """PLCC after a logistic fit; the jackknife's fits start from the fit to all items."""
+    """PLCC after a logistic fit; the jackknife keeps slope and centre of the fit to all items."""
+    model, human = next(iter(items.model.values())), items.human
+    reason = why_not_fitted(model, human)
+    if reason:
+        return undefined(reason)
+    logistic = best_logistic(model, human)
+    return jackknife(lambda rows: plcc_fitted(model[rows], human[rows], logistic[rows]), _reference(items))
+
+
+def _within_reference(items: Items) -> Estimate:
+    """Mean SROCC within a reference. The jackknife leaves out references: each has its correlation computed once."""
     model = next(iter(items.model.values()))
     reason = why_undefined(model, items.human)
     if reason:
         return undefined(reason)
-    whole = logistic_fit.fit(model, items.human)
-    if whole is None:
-        return undefined(f"no logistic curve could be fitted to {len(items):,} items")
-    return jackknife(lambda rows: logistic_fit.plcc_fitted(model[rows], items.human[rows], whole), _reference(items))
+    references = _reference(items)
+    values = np.array([srocc(model[references == r], items.human[references == r]) for r in np.unique(references)])
+    return jackknife(
+        lambda kept: float(values[kept].mean()) if len(kept) else math.nan, np.arange(len(values)), NO_SPREAD
+    )
 
 
 def _reference(items: Items) -> NDArray[np.generic]:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import shipped
 
+from clip_align.analysis.jackknife import jackknife
 from clip_align.evaluation.observers import observed
+from clip_align.metrics.correlation import within_level_srocc
 from clip_align.perception.observers import Measured
 
 DATABASES = ("tid2013", "tid2008", "kadid10k", "csiq", "live", "raid")
@@ -33,8 +35,15 @@ def test_correlations_and_tables_are_recorded(name: str, tmp_path: Path) -> None
     assert result.items is not None
     estimates = result.estimates
     assert set(CORRELATIONS) <= set(estimates)
-    for score in ("srocc", "plcc", "krocc", "within_reference_srocc"):
+    for score in ("srocc", "plcc", "krocc", "plcc_fitted", "within_reference_srocc"):
         assert estimates[score].value is not None
+    fitted, plain = estimates["plcc_fitted"], estimates["plcc"]
+    assert fitted.value >= plain.value - 1e-12  # type: ignore[operator]
+    assert fitted.low is not None
+    model, references = next(iter(result.items.model.values())), result.items.clusters["reference"]
+    # references are computed once, not for each one left out
+    again = jackknife(lambda k: within_level_srocc(model[k], human[k], references[k]), references)
+    assert estimates["within_reference_srocc"] == again
     assert ("within_level_srocc" in estimates) == (name not in WITHOUT_LEVELS)
     for score, column in (("srocc", "type"), ("within_reference_srocc", "reference")):
         rows = [key for key in estimates if key.startswith(f"{score}_{column}_")]
