@@ -123,3 +123,13 @@ def test_another_interpreter_than_the_environments_is_noticed(tmp_path: Path) ->
 def test_makefile_has_its_targets(target: str) -> None:
     result = subprocess.run(["make", "-n", "-C", str(ROOT), target], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_no_large_file_is_part_of_the_repository() -> None:
+    """Clones keep what was once committed for ever; downloads and packages do not belong here."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: which files are tracked is unknown")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    sizes = {name: (ROOT / name).stat().st_size for name in listed.split("\0") if name and (ROOT / name).is_file()}
+    assert sizes
+    assert {name: size for name, size in sizes.items() if size > 1_000_000} == {}
