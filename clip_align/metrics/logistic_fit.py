@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
+from scipy.optimize import leastsq
 from scipy.special import expit
 
 from clip_align.metrics.correlation import plcc, srocc, why_undefined
@@ -22,6 +22,8 @@ __all__ = ["PARAMETERS", "fit", "plcc_fitted"]
 Array = NDArray[np.float64]
 
 PARAMETERS = 5
+TOLERANCE = 1e-8  # of the fit, relative: scipy's own for fits of curves
+CONVERGED = (1, 2, 3, 4)  # MINPACK's codes
 STEEP = (1.0, 4.0)  # slopes that the fit starts from, per standard deviation of x
 
 
@@ -59,9 +61,20 @@ def fit(x: ArrayLike, y: ArrayLike, start: Array | None = None) -> Array | None:
     if not (np.isfinite(u).all() and np.isfinite(v).all()):  # spread that underflows
         return None
     starts = [start] if start is not None else _starts(u, v)
-    fits = [least_squares(_residual, s, _jacobian, method="lm", max_nfev=500, args=(u, v)) for s in starts]
-    done = [f for f in fits if f.success and np.isfinite(f.x).all()]
-    return np.asarray(min(done, key=lambda f: float(f.cost)).x) if done else None
+    fits = [found for s in starts if (found := _levenberg_marquardt(s, u, v)) is not None]
+    return min(fits, key=lambda found: found[0])[1] if fits else None
+
+
+def _levenberg_marquardt(start: Array, u: Array, v: Array) -> tuple[float, Array] | None:
+    """Sum of squared residuals, and parameters; None where the fit does not converge."""
+    # MINPACK's own interface: through ``least_squares`` the same steps take 1.7 times as long
+    parameters, _, found, _, code = leastsq(
+        _residual, start, (u, v), _jacobian, full_output=True, ftol=TOLERANCE, xtol=TOLERANCE, gtol=TOLERANCE,
+        maxfev=500,
+    )  # fmt: skip
+    if code not in CONVERGED or not np.isfinite(parameters).all():
+        return None
+    return float(found["fvec"] @ found["fvec"]), np.asarray(parameters)
 
 
 def _starts(u: Array, v: Array) -> list[Array]:

@@ -8,8 +8,9 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.optimize import curve_fit
+from scipy.optimize import curve_fit, least_squares
 
+from clip_align.metrics import logistic_fit
 from clip_align.metrics.correlation import plcc
 from clip_align.metrics.logistic_fit import fit, plcc_fitted
 
@@ -62,3 +63,21 @@ def test_what_cannot_be_fitted_is_undefined(x: list[float]) -> None:
     y = list(range(len(x)))
     assert fit(x, y) is None
     assert math.isnan(plcc_fitted(x, y))
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.3, 3.0])
+@pytest.mark.parametrize("n", [6, 20, 240])
+def test_the_steps_are_those_of_scipys_least_squares(n: int, noise: float) -> None:
+    generator = np.random.default_rng(n)
+    x = generator.normal(size=n)
+    y = np.tanh(x) + noise * generator.normal(size=n)
+    u, v = logistic_fit._standardized(x), logistic_fit._standardized(y)
+    for start in logistic_fit._starts(u, v):
+        slow = least_squares(
+            logistic_fit._residual, start, logistic_fit._jacobian, method="lm", x_scale="jac", max_nfev=500, args=(u, v)
+        )
+        found = logistic_fit._levenberg_marquardt(start, u, v)
+        assert (found is not None) == slow.success
+        if found is not None:
+            assert found[0] == pytest.approx(2 * slow.cost, rel=1e-12)
+            np.testing.assert_allclose(found[1], slow.x, rtol=1e-12)
