@@ -9,7 +9,7 @@ other ranks would wait in a collective for ever.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,7 +22,8 @@ from clip_align.errors import RunError
 from clip_align.evaluation.batches import ImageBatch, image_batches
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluation_mode import gradients_kept
-from clip_align.evaluation.inputs import CachedImages, input_images, normalized
+from clip_align.evaluation.inputs import CachedImages, ReadImages, input_images, normalized, read_images
+from clip_align.evaluation.read_ahead import read_ahead
 from clip_align.evaluation.reading import PROJECTION, MapReader, Reading, chosen_tokens
 from clip_align.evaluation.reduce_pairs import reduced
 from clip_align.evaluation.weights import OWN, Swap, WeightSet
@@ -162,28 +163,34 @@ def encode(
     sets = {name: WeightSet(evaluated_model.model, swap, ranks) for name, swap in weights.items()}
     answers = {name: EncodedFeatures(request) for name in weights}
     failure: list[Exception] = []
-    # round by round, batch ``start + k`` on rank k
-    for start in range(0, len(images) + len(texts), ranks.world):
-        if interrupted():  # all ranks return together: it has the same value on each
-            return None
-        number = start + ranks.rank
-        parts: dict[str, _Part] = {}
-        try:
-            if failure or number >= len(images) + len(texts):
-                pass  # nothing to encode, but this rank still takes part in the gathering
-            elif number < len(images):
-                parts = _images(evaluated_model, request, images[number], sets, context)
-            else:
-                parts = _texts(evaluated_model, request, texts[number - len(images)], sets, context)
-        except Exception as error:  # whatever the model raises: the other ranks wait in ``gather``
-            failure.append(error)
-        # gathered in each round, so that rank 0 never holds more than one round of other ranks' results
-        gathered = ranks.gather(parts)  # of all ranks on rank 0, nothing elsewhere
-        for name, part in ((name, part) for of_rank in gathered for name, part in of_rank.items()):
+    device = evaluated_model.parameter.device
+    # copies the next batch beside a forward pass
+    copying = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    mine = range(ranks.rank, len(images), ranks.world)  # this rank's batches of images
+    ahead = read_ahead(lambda n: read_images(request.sources, request.rows[images[n].rows], copying), mine)
+    with closing(ahead):  # also after an error or an interruption: no thread is left
+        # round by round, batch ``start + k`` on rank k
+        for start in range(0, len(images) + len(texts), ranks.world):
+            if interrupted():  # all ranks return together: it has the same value on each
+                return None
+            number = start + ranks.rank
+            parts: dict[str, _Part] = {}
             try:
-                part.into(answers[name])
-            except Exception as error:  # such as features of another width: rank 0 must not leave the loop
+                if failure or number >= len(images) + len(texts):
+                    pass  # nothing to encode, but this rank still takes part in the gathering
+                elif number < len(images):
+                    parts = _images(evaluated_model, request, images[number], next(ahead), sets, context)
+                else:
+                    parts = _texts(evaluated_model, request, texts[number - len(images)], sets, context)
+            except Exception as error:  # whatever the model raises: the other ranks wait in ``gather``
                 failure.append(error)
+            # gathered in each round, so that rank 0 never holds more than one round of other ranks' results
+            gathered = ranks.gather(parts)  # of all ranks on rank 0, nothing elsewhere
+            for name, part in ((name, part) for of_rank in gathered for name, part in of_rank.items()):
+                try:
+                    part.into(answers[name])
+                except Exception as error:  # such as features of another width: rank 0 must not leave the loop
+                    failure.append(error)
     ranks.together(lambda: _raise(failure), RunError, "encoding")
     return answers
 
@@ -197,11 +204,11 @@ def _images(
     evaluated_model: EvaluatedModel,
     request: EncodingRequest,
     batch: ImageBatch,
+    read: ReadImages,
     sets: Mapping[str, WeightSet],
     context: Context,
 ) -> dict[str, _Part]:
-    parameter = next(p for p in evaluated_model.model.parameters() if p.is_floating_point())
-    pixels = input_images(request.sources, request.rows[batch.rows], evaluated_model.image_size, parameter.device)
+    pixels = input_images(request.sources, read, evaluated_model.image_size, evaluated_model.parameter.device)
     images = normalized(pixels, evaluated_model)  # [B, 3, S, S], once for all sets of weights
     parts = {}
     for name, weights in sets.items():

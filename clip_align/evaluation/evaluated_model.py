@@ -39,6 +39,11 @@ class EvaluatedModel:
     warnings: tuple[str, ...] = ()
     no_tokenizer: str = "its prompts need a tokenizer; pass tokenizer=…"
 
+    @property
+    def parameter(self) -> nn.Parameter:
+        """A floating-point parameter, whose device and type the model's input has."""
+        return next(p for p in self.model.parameters() if p.is_floating_point())
+
 
 class OpenClipTokenizer:
     """open_clip's byte-pair tokenizer, imported when the first text is tokenized: few benchmarks have prompts."""

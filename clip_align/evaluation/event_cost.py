@@ -86,7 +86,7 @@ def event_cost(
 def _forward(one: EncodingPass, evaluator: Evaluator, context: Context) -> None:
     """Every distinct image and text through the model once for each set of weights."""
     model, size, at_a_time = one.evaluated_model.model, one.evaluated_model.image_size, evaluator.batch_size
-    parameter = next(p for p in model.parameters() if p.is_floating_point())
+    parameter = one.evaluated_model.parameter
     rows, texts = _distinct(one)
     generator = torch.Generator().manual_seed(0)  # never torch's own, which training draws from
     images = torch.randn(min(at_a_time, len(rows)), 3, size, size, generator=generator)

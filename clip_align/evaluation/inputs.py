@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,23 +26,62 @@ class CachedImages:
     view: View
 
 
-def input_images(
-    sources: Sequence[CachedImages], rows: NDArray[np.int64], size: int, device: torch.device
-) -> torch.Tensor:
-    """A batch of images [B, size, size, 3] on the device: float32 if the images of any source are, else uint8.
+@dataclass(frozen=True, eq=False)
+class ReadImages:
+    """A batch's images as they are cached, in the host's memory or on a GPU.
+
+    rows: int64 [B, 2], number of the source and index among its N * V views. parts: by number of the source, its
+    images [rows of the source, h, w, 3], in the order of ``rows``. copied: after this event a GPU has them; None: they
+    are not on one.
+    """
+
+    rows: NDArray[np.int64]
+    parts: Mapping[int, torch.Tensor]
+    copied: torch.cuda.Event | None = None
+
+
+def read_images(
+    sources: Sequence[CachedImages], rows: NDArray[np.int64], stream: torch.cuda.Stream | None = None
+) -> ReadImages:
+    """Read a batch of images; may run in a thread of its own.
 
     Args:
         sources: cached images.
         rows: int64 [B, 2], number of the source and index among its N * V views.
-        size: side of the model's input in px.
-        device: of the result.
+        stream: on which the images are copied to its GPU, beside what the GPU computes; None: they stay on the host.
     """
-    parts: dict[int, torch.Tensor] = {}  # [rows of the source, size, size, 3]
+    parts: dict[int, torch.Tensor] = {}
     for s in np.unique(rows[:, 0]).tolist():
         cached, tiles = sources[s].images, sources[s].images.shape[1]
         places = rows[rows[:, 0] == s, 1]
         # indexing reads these images from the memory map; uint8 is sent to the device, a quarter of float32
-        images = torch.from_numpy(cached[places // tiles, places % tiles]).to(device)
+        parts[s] = torch.from_numpy(cached[places // tiles, places % tiles])
+    if stream is None:
+        return ReadImages(rows, parts)
+    with torch.cuda.stream(stream):
+        # a copy from pinned memory does not wait for the GPU; torch reuses that memory only after the copy
+        on_gpu = {s: part.pin_memory().to(stream.device, non_blocking=True) for s, part in parts.items()}
+        return ReadImages(rows, on_gpu, stream.record_event())
+
+
+def input_images(sources: Sequence[CachedImages], read: ReadImages, size: int, device: torch.device) -> torch.Tensor:
+    """A batch of images [B, size, size, 3] on the device: float32 if the images of any source are, else uint8.
+
+    Args:
+        sources: cached images.
+        read: the batch, read from them.
+        size: side of the model's input in px.
+        device: of the result.
+    """
+    if read.copied is not None:
+        computing = torch.cuda.current_stream(device)
+        computing.wait_event(read.copied)
+        for part in read.parts.values():
+            part.record_stream(computing)  # their memory belongs to the copying stream, which could reuse it
+    rows = read.rows
+    parts: dict[int, torch.Tensor] = {}  # [rows of the source, size, size, 3]
+    for s, part in read.parts.items():
+        images = part.to(device)
         same = tuple(images.shape[1:3]) == (size, size)
         parts[s] = images if same else enlarged(images, sources[s].view, size)
     if len(parts) == 1:
@@ -57,7 +96,7 @@ def input_images(
 
 def normalized(pixels: torch.Tensor, evaluated_model: EvaluatedModel) -> torch.Tensor:
     """Pixels [B, S, S, 3] as the model's input [B, 3, S, S], in its memory format, on its device."""
-    parameter = next(p for p in evaluated_model.model.parameters() if p.is_floating_point())
+    parameter = evaluated_model.parameter
     # mean and std are scaled instead of the pixels: one pass less over the batch
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
     images = pixels.to(parameter.device, torch.float32, copy=True)  # a copy: it is normalized in place

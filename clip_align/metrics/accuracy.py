@@ -109,7 +109,8 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     fraction, z2 = hits / n, Z95**2
     centre = (fraction + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 / (1 + z2 / n) * math.sqrt(fraction * (1 - fraction) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # exact at both ends, where the differences leave rounding errors
+    return 0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half
 
 
 def accuracy(decisions: ArrayLike, right: ArrayLike) -> Estimate:

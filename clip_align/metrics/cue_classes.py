@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import cluster_sums, crossed_jackknife_of_sums
-from clip_align.metrics.texture import why_gate_closed
+from clip_align.metrics.texture import why_gate_closed, without_width
 
 __all__ = ["class_mean_bias"]
 
+NO_WIDTH = 1e-12  # half-width up to rounding errors
 NO_HITS = "no decision names the shape or the texture"
 
 
@@ -24,7 +25,8 @@ def class_mean_bias(
 
     Classes without a decision for either cue are left out. Not the pooled bias: a model that always names one class
     has .5 there and 1 - 1/K here. Undefined while the gate is closed (``why_gate_closed``), for images of several
-    shape classes; of a single class, where no decision names a cue.
+    shape classes; of a single class, where no decision names a cue. Where all decisions of each class are for one cue,
+    the jackknife has no width: then Wilson's interval of the pooled bias.
 
     Args:
         choice: decisions [N], class indices; -1 = no decision.
@@ -57,4 +59,8 @@ def class_mean_bias(
     if not np.isfinite(value):
         return undefined(NO_HITS)
     half = crossed_jackknife_of_sums(statistic, [cluster_sums(columns, of) for of in labels] or [columns])
-    return Estimate(value) if half is None else Estimate(value, max(0.0, value - half), min(1.0, value + half))
+    if half is None:
+        return Estimate(value)
+    if half < NO_WIDTH:  # the bias of each class is 0 or 1, whichever images are left out
+        return without_width(value, int((c == s).sum()), int((c == t).sum()))
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half))

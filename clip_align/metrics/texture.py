@@ -274,6 +274,18 @@ def why_gate_closed(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cla
     return None
 
 
+def without_width(value: float, for_shape: int, for_texture: int) -> Estimate:
+    """A bias whose jackknife has no width, since all decisions are for one cue: with Wilson's interval.
+
+    Args:
+        value: the bias.
+        for_shape, for_texture: numbers of decisions.
+    """
+    low, high = wilson(for_texture, for_shape + for_texture)
+    # the interval is that of the raw, pooled bias, and need not hold a corrected value or a mean
+    return Estimate(value, min(value, low), max(value, high))
+
+
 def _hits(choice: ArrayLike, shape: ArrayLike, texture: ArrayLike, cue: int, clusters: Sequence[ArrayLike]) -> Estimate:
     c, *cues = _conflict(choice, shape, texture)  # cues: shape, texture [n]
     reason = why_no_decisions(c)
@@ -321,9 +333,7 @@ def _estimate(
     if half is None:
         return undefined("no interval: too few clusters" if clusters else NO_INTERVAL)
     if half == 0:  # the bias of all images is 0, or 1: the jackknife has no width there
-        low, high = wilson(int((c == t).sum()), int(((c == s) | (c == t)).sum()))
-        # Wilson's interval is that of the raw bias, and need not hold the corrected value
-        return Estimate(value, min(value, low), max(value, high))
+        return without_width(value, int((c == s).sum()), int((c == t).sum()))
     return Estimate(value, max(limits[0], value - half), min(limits[1], value + half))
 
 

@@ -17,7 +17,7 @@ from random_images import random_image
 
 from clip_align.errors import RunError, UserError
 from clip_align.evaluation.features import Features
-from clip_align.evaluation.inputs import CachedImages, input_images, normalized
+from clip_align.evaluation.inputs import CachedImages, input_images, normalized, read_images
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.prepare import images_per_event
 from clip_align.evaluation.stimulus import Stimulus
@@ -239,10 +239,10 @@ def test_batches_of_bytes_and_floats_mix() -> None:
     bytes_ = np.full((2, 1, 4, 4, 3), 51, np.uint8)
     floats = np.full((2, 1, 4, 4, 3), 0.2, np.float32)
     sources = [CachedImages(bytes_, "native"), CachedImages(floats, "native")]
-    mixed = input_images(sources, np.array([[0, 1], [1, 0], [0, 0]]), 4, torch.device("cpu"))
+    mixed = input_images(sources, read_images(sources, np.array([[0, 1], [1, 0], [0, 0]])), 4, torch.device("cpu"))
     assert mixed.dtype == torch.float32
     assert torch.allclose(mixed, torch.tensor(0.2))
-    only = input_images(sources, np.array([[0, 1], [0, 0]]), 4, torch.device("cpu"))
+    only = input_images(sources, read_images(sources, np.array([[0, 1], [0, 0]])), 4, torch.device("cpu"))
     assert only.dtype == torch.uint8
     a, b = (normalized(x, stubs.evaluated_model()) for x in (mixed[:1], only[:1]))
     assert torch.allclose(a, b, atol=1e-6)

@@ -255,16 +255,19 @@ def test_no_map_of_tokens_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(9, 17, 32), (9, 257, 256)])  # the second: torch splits the sum of a single image
 @pytest.mark.parametrize("references", [1, 3])
+@pytest.mark.parametrize(("elements", "fewest"), [(1, 1), (1, 3), (3 * 257 * 256, 1), (2**30, 1)])
 def test_the_reduction_of_a_pair_does_not_depend_on_the_others(
-    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], references: int
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], references: int, elements: int, fewest: int
 ) -> None:
     features = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
     pairs = torch.tensor([[i % references, i] for i in range(references, 9)])
-    square, norms, _ = reduced(features, pairs, torch.tensor([0]))
-    monkeypatch.setattr("clip_align.evaluation.reduce_pairs.CHUNK_ELEMENTS", 1)
-    alone_square, alone_norms, _ = reduced(features, pairs, torch.tensor([0]))
-    assert np.array_equal(square, alone_square)
-    assert np.array_equal(norms, alone_norms)
+    square, norms, sizes = reduced(features, pairs, torch.arange(9))
+    monkeypatch.setattr("clip_align.evaluation.reduce_pairs.CHUNK_ELEMENTS_CPU", elements)
+    monkeypatch.setattr("clip_align.evaluation.reduce_pairs.FEWEST_PAIRS", fewest)
+    other_square, other_norms, other_sizes = reduced(features, pairs, torch.arange(9))
+    assert np.array_equal(square, other_square)
+    assert np.array_equal(norms, other_norms)
+    assert np.array_equal(sizes, other_sizes)
     a, b = (features.double().numpy()[pairs[:, side]] for side in (0, 1))
     assert square == pytest.approx(((a - b) ** 2).mean(axis=1), rel=1e-12)
     lengths = np.stack([np.sqrt((x**2).sum(axis=(1, 2))) for x in (a, b)], axis=1)

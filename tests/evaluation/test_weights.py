@@ -75,8 +75,8 @@ def test_without_sets_the_line_names_raw(tmp_path: Path) -> None:
 
 def test_images_are_read_once_for_all_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    original = encode.input_images
-    monkeypatch.setattr(encode, "input_images", lambda s, rows, *a: read.append(len(rows)) or original(s, rows, *a))
+    original = encode.read_images
+    monkeypatch.setattr(encode, "read_images", lambda s, rows, *a: read.append(len(rows)) or original(s, rows, *a))
     model = stubs.StubModel(0)
     stubs.evaluated([stubs.Pairs()], stubs.evaluated_model(model), tmp_path, weights=both(model), batch_size=32)
     assert sum(read) == 16 * 4

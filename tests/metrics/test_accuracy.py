@@ -59,6 +59,8 @@ def test_wilson_known_answers() -> None:
     ):
         assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
     assert wilson(0, 0) == (0, 1)
+    for n in range(1, 200):  # exactly, without rounding errors
+        assert (wilson(0, n)[0], wilson(n, n)[1]) == (0, 1)
 
 
 def test_accuracy() -> None:
