@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-LARGEST_TRACKED = 2 * 2**20  # bytes; what is larger stays in every clone for good
 
 
 def lock_blocks() -> dict[str, str]:
@@ -87,15 +86,6 @@ def test_what_git_ignores_stays_out_of_the_container_too() -> None:
 
     elsewhere = {"*.egg-info", "multirun", "wandb", "lightning_logs"}  # small, or made by other programs only
     assert names(".gitignore") - names(".dockerignore") <= elsewhere
-
-
-def test_no_tracked_file_is_large() -> None:
-    found = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if found.returncode:
-        pytest.skip("no git checkout")
-    files = [ROOT / name for name in found.stdout.split("\0") if name]
-    assert files
-    assert [f.name for f in files if f.is_file() and f.stat().st_size > LARGEST_TRACKED] == []
 
 
 def test_checks_leave_no_temporary_folder_behind() -> None:
