@@ -95,8 +95,8 @@ def panels(history: History) -> list[Panel]:
     for (name, apart), members in sorted(found.items(), key=lambda item: order[item[0][0]]):
         parts = _parts(members)
         title = TITLES.get(name, name.replace("_", " ").capitalize())
-        if name == "texture" and members and all(s["name"].startswith(("accuracy", "kept")) for _, s in members):
-            title = "Texture and shape"  # accuracy from one of them alone: no conflict of the two, no bias
+        if members and all(of_one_cue(b, s) for b, s in members):
+            title = "Texture and shape"
         if apart and parts:
             of = apart.replace("_", " ") if name in ONE_EACH else next(s["label"] for _, s in members if _leads(s))
             title += f": {of}"
@@ -104,6 +104,11 @@ def panels(history: History) -> list[Panel]:
             of = f" ({place} of {len(parts)})" if len(parts) > 1 else ""
             built.append(_panel(name, title + of, part, history))
     return [*built, *_training(history, small=bool(built))]
+
+
+def of_one_cue(benchmark: BenchmarkLine, score: ScoreEntry) -> bool:
+    """Whether a score is accuracy by texture or by shape alone: there is no conflict of the two, hence no bias."""
+    return family_of(benchmark["key"]) == "texture" and score["name"].startswith(("accuracy", "kept"))
 
 
 def note_of(benchmarks: Iterable[BenchmarkLine]) -> str:

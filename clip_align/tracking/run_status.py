@@ -19,7 +19,7 @@ from clip_align.record.schema import (
     score_key,
 )
 from clip_align.report.labels import count, duration, interval, number
-from clip_align.report.panels import ONE_EACH
+from clip_align.report.panels import ONE_EACH, of_one_cue
 from clip_align.report.score_curves import Point
 from clip_align.tracking.headline_scores import Headlines
 
@@ -169,7 +169,7 @@ class Status:
             tags.append(name)
         if sum(s["role"] == "headline" for s in benchmark["scores"]) > 1:
             tags.append(score["label"])
-        if family == "texture" and score["name"].startswith(("accuracy", "kept")):  # of texture or shape alone: no bias
+        if of_one_cue(benchmark, score):
             title = family
         return f"{title} ({', '.join(tags)})" if tags else title
 

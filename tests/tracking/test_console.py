@@ -258,6 +258,14 @@ def test_a_benchmark_with_a_panel_of_its_own_has_its_own_name(synthetic: ModuleT
     assert names == ["accuracy", "contrast sensitivity", "alignment", "texture bias", "noise drop"]
 
 
+def test_accuracy_by_texture_alone_is_not_called_texture_bias(synthetic: ModuleType) -> None:
+    status = Status()
+    kept = synthetic.benchmark("texture/held_out_patch_shuffle", "texture", [synthetic.score("kept_4", "kept")])
+    for line in synthetic.lines(0, [kept]):
+        status.take(line)
+    assert [row.name for row in status.rows()] == ["texture"]
+
+
 class Screen(io.TextIOWrapper):
     """A terminal of an encoding of its own."""
 

@@ -75,7 +75,8 @@ def labelled_set(source: LabelledSource, benchmark: str) -> LabelledSet:
     labels = sorted({label for _, label, _ in found}, key=_order)
     if len(labels) < 2:
         what = f"{len(found):,} images of {len(labels)} class; at least two classes are needed"
-        raise UserError(option_problem(benchmark, "root", what))
+        given = "shards" if source.shards is not None else "csv" if source.csv is not None else "root"
+        raise UserError(option_problem(benchmark, given, what))
     unknown = [name for name in source.names if name not in labels]
     if unknown:
         shown = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
@@ -143,6 +144,9 @@ def _below(root: Path) -> Iterator[Path]:
 
 
 def _in_csv(path: Path, source: LabelledSource, benchmark: str) -> _Found:
+    if source.image_field == source.class_field:  # each image would be a class of its own
+        what = f"class_field and image_field both name the column {source.class_field}; give two columns of {path}"
+        raise UserError(option_problem(benchmark, "class_field", what))
     root = Path(source.root).expanduser() if source.root else path.parent
     columns = (source.image_field, source.class_field)
     which = {

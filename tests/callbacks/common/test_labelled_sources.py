@@ -218,6 +218,9 @@ def test_a_csv_names_images_and_classes(photographs: Path, tmp_path: Path) -> No
         f"zero_shot/folder: {table} has no column path, label; columns found: image, kind, other; image_field and "
         "class_field name those of the image and the class",
     )
+    assert lines(lambda: Folder(csv=str(table), class_field="image")) == (
+        f"zero_shot/folder: class_field and image_field both name the column image; give two columns of {table}",
+    )
     renamed = tmp_path / "renamed.csv"
     renamed.write_text(table.read_text().replace("image", "path"))
     again = Folder(root=str(photographs.parent), csv=str(renamed), image_field="path", class_field="kind")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,22 @@ def test_messages(ten: Path, tmp_path: Path) -> None:
     assert lines(lambda: CIFAR10(root=str(ten), levels=[0.105])) == (
         "CIFAR10.levels: 0.105 is out of range; it must be above 0 and a multiple of 0.01",
     )
+
+
+def test_templates_are_an_option_and_others_values_are_shown_for_the_eighteen_alone(
+    ten: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = CIFAR10(root=str(ten), subset=True, templates="plain")
+    assert {len(texts) for texts in dict(plain.prompts()).values()} == {1}
+    own = CIFAR10(root=str(ten), subset=True, templates=["a {}", "the {}"])
+    assert dict(own.prompts())["ship"] == ("a ship", "the ship")
+    (message,) = lines(lambda: CIFAR10(root=str(ten), subset=True, templates="plan"))
+    assert message.startswith("noise/cifar10: templates")
+
+    read = cifar.read_cifar
+    monkeypatch.setattr(cifar, "read_cifar", lambda *given: replace(read(*given), original=True))
+    assert CIFAR10(root=str(ten)).images.context == CIFAR10.published != {}
+    assert CIFAR10(root=str(ten), templates="plain").images.context == {}
 
 
 def test_an_archive_that_changes_during_a_run_is_an_error(tmp_path: Path) -> None:
