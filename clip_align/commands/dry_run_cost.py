@@ -112,6 +112,8 @@ def print_cost(
     counted = f"weights, {'their average, ' if averages else ''}gradients, moments" + (
         "; activations come on top" if elsewhere else ", activations"
     )
+    if config.trainer.accumulate > 1:  # the trial is a step of one micro-batch
+        counted += f"; logits of {config.trainer.accumulate} batches together come on top: see loss.chunk"
     costs("memory", f"{_gib(memory)} a rank (estimated: {counted})")
     kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)
     costs("disk", f"{_gib(kept * checkpoint)} for {kept} checkpoints (estimated)")

@@ -75,6 +75,7 @@ TrainLine = TypedDict(
         "wall_seconds": float,
         "train/loss": NotRequired[float | None],
         "train/logit_scale": NotRequired[float | None],
+        "train/logit_bias": NotRequired[float | None],
         "train/lr": NotRequired[float | None],
         "train/grad_norm": NotRequired[float | None],
         "train/skipped_steps": NotRequired[int],

@@ -42,6 +42,7 @@ FORMER_DEFAULT = {"similarity": "alignment", "saliency": "alignment"}  # panels 
 TRAINING = (  # key, name, title and note of the small panels
     ("train/loss", "loss", "Training loss", "nats, mean since the line before"),
     ("train/logit_scale", "logit scale", "Logit scale", "factor on the cosines, 1 / temperature"),
+    ("train/logit_bias", "logit bias", "Logit bias", "added to the logits"),
 )
 MOST_CURVES = 8  # in one panel: as many as there are colours
 MOST_NAMES = 22  # of curves and lines beside one panel, where several benchmarks share it
@@ -231,7 +232,7 @@ def _distinct(curves: Sequence[Curve]) -> tuple[Curve, ...]:
 
 
 def _training(history: History, *, small: bool) -> Iterator[Panel]:
-    """Panels of loss and logit scale; ``small`` beside those of benchmarks."""
+    """Panels of loss, logit scale and bias; ``small`` beside those of benchmarks."""
     for key, name, title, note in TRAINING:
         points = tuple(
             Point(line["global_step"], line["samples_seen"], _number(line[key]))  # type: ignore[literal-required]

@@ -241,11 +241,12 @@ class TrainLog(pl.Callback):
             self.record.append("event", self.run_position.position(), event)
 
     def _measured(self, module: CLIPModule, loss: float) -> dict[str, float]:
-        """What the module knows about its last step; two numbers off the device."""
-        norm = module.grad_norm
+        """What the module knows about its last step; two or three numbers off the device."""
+        norm, bias = module.grad_norm, getattr(module.loss, "logit_bias", None)  # SigLIP's
         return {
             "train/loss": loss,
             "train/logit_scale": float(module.model.logit_scale.detach().exp()),
+            **({} if bias is None else {"train/logit_bias": float(bias.detach())}),
             "train/lr": module.rate,
             "train/grad_norm": float(norm) if norm is not None else float("nan"),  # nan: recorded as null
             **({"train/skipped_steps": module.skipped} if module.skipped else {}),

@@ -60,6 +60,17 @@ def test_a_run_that_can_start_is_listed_with_its_cost(
     assert not (tmp_path / "cache" / "world").exists()
 
 
+def test_logits_of_accumulated_batches_are_named_as_not_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["trainer=cpu", "callbacks=none", f"paths.cache={tmp_path}/cache", f"paths.runs={tmp_path}/runs"]
+    on_top = "; logits of 4 batches together come on top: see loss.chunk)"
+    for accumulation, named in (("accumulate=4", True), ("accumulate_grad_batches=4", False)):
+        assert dry_run(load([*overrides, "data.batch_size=8", f"trainer.{accumulation}"])) == 0
+        (memory,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("cost     memory: "))
+        assert memory.endswith(on_top) == named
+
+
 def test_everything_missing_is_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "metrics.jsonl").write_text("{}\n")

@@ -106,6 +106,14 @@ def test_loss_and_logit_scale_are_small_panels_at_the_end(history: History) -> N
     assert {p.value for p in scale.curves[0].points} == {2.66}
 
 
+def test_a_loss_with_a_bias_has_a_panel_more(history: History) -> None:
+    for line in history.train:
+        line["train/logit_bias"] = -9.5
+    bias = panels(history)[-1]
+    assert (bias.name, bias.small, bias.curves[0].key) == ("training", True, "train/logit_bias")
+    assert {p.value for p in bias.curves[0].points} == {-9.5}
+
+
 def test_a_loss_that_never_had_a_value_has_no_panel(history: History) -> None:
     for line in history.train:
         line["train/loss"] = None

@@ -212,6 +212,13 @@ from tests.settings.refusals import errors
             ["data.batch_size: a global batch of 300 is larger than the data, 200 images; at most 200 here"],
         ),
         (
+            ["trainer.accumulate=300", "data.batch_size=1", "data.images=200"],
+            [
+                "data.batch_size: a global batch of 300 is larger than the data, 200 images; start fewer ranks, or "
+                "accumulate less"
+            ],
+        ),
+        (
             ["data.shards=/a/x.tar"],
             ["data.shards: only with data=webdataset, and this is data=world; type data=webdataset too"],
         ),

@@ -108,4 +108,7 @@ def test_parameters_of_the_loss_are_trained_and_resumed(tmp_path: Path) -> None:
     assert bias != -10
     assert torch.equal(bias, weights(tmp_path / "whole")["loss.logit_bias"])
     assert train_losses(tmp_path / "parts") == train_losses(tmp_path / "whole")
-    assert lines(tmp_path / "whole", "train")[0]["train/logit_scale"] == pytest.approx(10, rel=0.1)
+    first, *_, last = lines(tmp_path / "whole", "train")
+    assert first["train/logit_scale"] == pytest.approx(10, rel=0.1)
+    assert first["train/logit_bias"] == pytest.approx(-10, rel=0.01)
+    assert last["train/logit_bias"] == float(bias)

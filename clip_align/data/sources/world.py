@@ -42,7 +42,8 @@ class WorldData(DataSource):
         batch = self.batch_size * batches
         if batch > self.images:
             most = self.images // batches
-            what = f"a global batch of {batch} is larger than the data, {self.images} images; at most {most} here"
+            advice = f"at most {most} here" if most else "start fewer ranks, or accumulate less"
+            what = f"a global batch of {batch} is larger than the data, {self.images} images; {advice}"
             factors = ("trainer.accumulate", "trainer.accumulate_grad_batches", "trainer.devices")
             reads = ("data.batch_size", "data.images", *factors)
             yield Finding(Problem("data.batch_size", what), reads)
