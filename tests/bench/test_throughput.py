@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from clip_align.__main__ import main
-from clip_align.bench import clock
 from clip_align.bench.clock import WARM_UP, Clock
 
 SETTING = ["bench", "throughput", "model=tiny", "batch=8", "pairs=2", "steps=1", "threads=1"]
@@ -46,7 +45,7 @@ def test_a_requirement_that_is_missed_ends_with_1(capsys: pytest.CaptureFixture[
 def test_the_clock_times_whole_steps_without_the_first_one(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of a loop that asks for a batch ahead, as Lightning's does."""
     now = [0.0]
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("clip_align.bench.clock.time.perf_counter", lambda: now[0])
     steps = 3
     batches: Clock[int] = Clock(range(99), steps)
     waiting = iter(batches)
