@@ -49,6 +49,11 @@ class Options:
 
     def problems(self) -> list[Problem]:
         """What is wrong with values that are each of the right type."""
+        empty = [one.name for one in fields(self) if getattr(self, one.name) == () != one.default]
+        found = [Problem(key, "[] measures nothing; give at least one") for key in empty]
+        return found + self._output_problems()
+
+    def _output_problems(self) -> list[Problem]:
         if self.output is None:
             return []
         if not self.output or Path(self.output).is_dir():
@@ -114,7 +119,8 @@ class Evaluation(ModelOptions):
     callbacks: tuple[str, ...] = option(("standard",), "options of the group callbacks")
     steps: int | None = option(None, "optimizer steps of the run; null = those of a default run", low=1)
     train: tuple[str, ...] = option((), "further arguments of train: train=data.images=512,evaluation.weights=raw")
-    require: float | None = option(None, "largest factor over bare forward passes, above it exit code 1; null = any")
+    pairs: int = option(5, "events and bare forward passes, in turn", low=1)
+    require: float | None = option(None, "largest ratio to bare forward passes, above it exit code 1; null = any")
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ KINDS: Mapping[str, Kind] = {
     "evaluation": Kind(
         Evaluation,
         "clip_align.bench.evaluation",
-        "fraction of a run that evaluations take, and cost over forwards",
+        "fraction of a run that evaluations take, and their cost over bare forward passes",
     ),
     "scaling": Kind(Scaling, "clip_align.bench.scaling", "cost against batch, ranks, shards and evaluation images"),
     "loss_memory": Kind(LossMemory, "clip_align.bench.loss_memory", "peak memory of a loss against the batch"),
