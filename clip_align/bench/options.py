@@ -89,7 +89,10 @@ class Throughput(ModelOptions):
     data: tuple[Literal["memory", "shards"], ...] = option(
         ("memory", "shards"), "batches that are in memory, or read from shards that are made for it"
     )
-    batch: int | None = option(None, "samples a step; null = 128 for tiny, else 32", low=2)
+    batch: int | None = option(None, "samples a batch; null = 128 for tiny, else 32", low=2)
+    accumulate: int = option(
+        1, "batches contrasted together in a step, on both sides; above 1 without bare loop", low=1
+    )
     precision: Literal["32", "bf16-mixed"] = option("32", "of both sides: 32 or bf16-mixed")
     compile: bool = option(False, "torch.compile on both sides")
     pairs: int = option(5, "blocks of each side, in turn", low=2)

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from open_clip import CLIP
 
 from clip_align.__main__ import main
 from clip_align.bench.clock import WARM_UP, Clock
@@ -39,6 +42,27 @@ def test_a_requirement_that_is_missed_ends_with_1(capsys: pytest.CaptureFixture[
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("tiny, batch 8, in memory: the lower bound of the ratio to open_clip_train is ")
     assert line.endswith(", below require=1000")
+
+
+def test_accumulation_is_of_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step encodes the batches of all parts, and both sides are asked for the same number."""
+    encoded: list[int] = []
+    original = CLIP.encode_image
+
+    def counted(model: CLIP, images: torch.Tensor, **more: Any) -> Any:
+        encoded.append(len(images))
+        return original(model, images, **more)
+
+    monkeypatch.setattr(CLIP, "encode_image", counted)
+    words = [*SETTING, "accumulate=3", "data=memory,shards", "require=0", f"output={tmp_path}/r.json"]
+    assert main(words) == 0
+    memory, shards = json.loads((tmp_path / "r.json").read_text())["cases"]
+    assert [memory["name"], shards["name"]] == ["tiny, batch 3 x 8, in memory", "tiny, batch 3 x 8, from shards"]
+    assert memory["accumulate"] == 3
+    for case in (memory, shards):
+        assert set(case["rates"]) == {"clip_align", "open_clip_train"}
+    steps = 2 * 2 * 2 * (1 + WARM_UP)  # two kinds of data, two sides, two blocks
+    assert encoded == [8] * (2 * 3 * steps)  # with and without a graph
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
