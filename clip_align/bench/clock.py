@@ -17,12 +17,13 @@ class Clock(Iterable[T]):
     """Batches of a loader, on their way to a loop; ``seconds`` is the time that the timed steps took.
 
     Args:
-        batches: of one side; at least ``steps`` + `WARM_UP` + 1.
+        batches: of one side; at least those of ``steps`` + `WARM_UP` steps, and one.
         steps: that are timed.
+        accumulate: batches of one step.
     """
 
-    def __init__(self, batches: Iterable[T], steps: int) -> None:
-        self._batches, self._steps = batches, steps
+    def __init__(self, batches: Iterable[T], steps: int, accumulate: int = 1) -> None:
+        self._batches, self._steps, self._accumulate = batches, steps, accumulate
         self._at: list[float] = []
 
     @property
@@ -39,7 +40,7 @@ class Clock(Iterable[T]):
         for request, batch in enumerate(self._batches):
             # the request came before the batch was fetched: what fetching takes belongs to the step before
             yield batch
-            if request + 1 in (WARM_UP, WARM_UP + self._steps):
+            if request + 1 in (WARM_UP * self._accumulate, (WARM_UP + self._steps) * self._accumulate):
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()
                 self._at.append(time.perf_counter())

@@ -36,16 +36,18 @@ def train(
     optimizer: OptimizerConfig,
     precision: str,
     device: str,
+    accumulate: int = 1,
 ) -> None:
-    """``train_one_epoch`` over ``steps`` batches.
+    """``train_one_epoch`` over ``steps`` steps.
 
     Args:
         model: an open_clip model; its weights change.
-        batches: normalized images float [B, 3, S, S] and token ids [B, L], at least ``steps``.
+        batches: normalized images float [B, 3, S, S] and token ids [B, L], at least those of ``steps``.
         steps: of the optimizer.
         optimizer: rate, moments, decay, warm-up and clipping, the same for both sides.
         precision: 32 or bf16-mixed.
         device: that the model is on.
+        accumulate: batches that are contrasted together (``--accum-freq``).
     """
     from open_clip import ClipLoss
     from open_clip_train.scheduler import cosine_lr
@@ -53,11 +55,11 @@ def train(
 
     adamw = _optimizer(model, optimizer)
     args = SimpleNamespace(
-        device=device, precision=PRECISION[precision], distill=False, accum_freq=1, skip_scheduler=False, horovod=False,
-        grad_clip_norm=optimizer.clip_norm, log_every_n_steps=LOG_EVERY, wandb=False, rank=0, world_size=1,
-        batch_size=0,
+        device=device, precision=PRECISION[precision], distill=False, accum_freq=accumulate, skip_scheduler=False,
+        horovod=False, grad_clip_norm=optimizer.clip_norm, log_every_n_steps=LOG_EVERY, wandb=False, rank=0,
+        world_size=1, batch_size=0,
     )  # fmt: skip
-    loader = _Epoch(batches, steps, args)
+    loader = _Epoch(batches, steps * accumulate, args)
     model.output_dict = True  # its loop reads outputs by name
     data = {"train": SimpleNamespace(dataloader=loader, set_epoch=lambda epoch: None)}
     scheduler = cosine_lr(adamw, optimizer.lr, optimizer.warmup_steps, 1_000_000)
@@ -79,13 +81,13 @@ def _optimizer(model: nn.Module, config: OptimizerConfig) -> AdamW:
 class _Epoch:
     """What the loop needs of a loader: an iterator, and two numbers."""
 
-    def __init__(self, batches: Iterable[Any], steps: int, args: SimpleNamespace) -> None:
-        self._batches, self._steps, self._args = batches, steps, args
-        self.num_batches, self.num_samples = steps, steps
+    def __init__(self, batches: Iterable[Any], count: int, args: SimpleNamespace) -> None:
+        self._batches, self._args = batches, args
+        self.num_batches = self.num_samples = count
 
     def __iter__(self) -> Iterator[Any]:
         for number, batch in enumerate(self._batches):
-            if number >= self._steps:
+            if number >= self.num_batches:
                 return
             self._args.batch_size = len(batch[0])
             yield batch

@@ -22,6 +22,7 @@ from clip_align.structure import Range, build, shown
 T = TypeVar("T")
 S = TypeVar("S", bound="Options")
 LOSS = "loss."  # start of the keys that are options of a loss
+SEED = "of weights and made-up data"
 WITHOUT_ARCHITECTURE = "open_clip"  # the option of the group that needs a further key
 
 
@@ -44,11 +45,15 @@ class Options:
     """What every benchmark takes."""
 
     threads: int | None = option(None, "CPU threads; null = the usable cores", low=1)
-    seed: int = option(0, "of weights and made-up data", low=0)
     output: str | None = option(None, "JSON file for the result; null = none")
 
     def problems(self) -> list[Problem]:
         """What is wrong with values that are each of the right type."""
+        empty = [one.name for one in fields(self) if getattr(self, one.name) == () != one.default]
+        found = [Problem(key, "[] measures nothing; give at least one") for key in empty]
+        return found + self._output_problems()
+
+    def _output_problems(self) -> list[Problem]:
         if self.output is None:
             return []
         if not self.output or Path(self.output).is_dir():
@@ -62,6 +67,7 @@ class ModelOptions(Options):
     """Of benchmarks that train or encode with one model or several."""
 
     model: tuple[str, ...] = option(("tiny",), "options of the group model")
+    seed: int = option(0, SEED, low=0)
 
     def problems(self) -> list[Problem]:
         """Unknown models too."""
@@ -83,7 +89,10 @@ class Throughput(ModelOptions):
     data: tuple[Literal["memory", "shards"], ...] = option(
         ("memory", "shards"), "batches that are in memory, or read from shards that are made for it"
     )
-    batch: int | None = option(None, "samples a step; null = 128 for tiny, else 32", low=2)
+    batch: int | None = option(None, "samples a batch; null = 128 for tiny, else 32", low=2)
+    accumulate: int = option(
+        1, "batches contrasted together in a step, on both sides; above 1 without bare loop", low=1
+    )
     precision: Literal["32", "bf16-mixed"] = option("32", "of both sides: 32 or bf16-mixed")
     compile: bool = option(False, "torch.compile on both sides")
     pairs: int = option(5, "blocks of each side, in turn", low=2)
@@ -102,6 +111,7 @@ class Loader(Options):
     batch: int = option(32, "images a batch", low=1)
     pairs: int = option(7, "blocks of each side, in turn", low=2)
     batches: int = option(8, "timed batches of a block", low=1)
+    seed: int = option(0, SEED, low=0)
     require: float = option(2.0, "lower 95 % bound of the ratio below which the exit code is 1", low=0.0)
 
 
@@ -112,7 +122,8 @@ class Evaluation(ModelOptions):
     callbacks: tuple[str, ...] = option(("standard",), "options of the group callbacks")
     steps: int | None = option(None, "optimizer steps of the run; null = those of a default run", low=1)
     train: tuple[str, ...] = option((), "further arguments of train: train=data.images=512,evaluation.weights=raw")
-    require: float | None = option(None, "largest factor over bare forward passes, above it exit code 1; null = any")
+    pairs: int = option(5, "events and bare forward passes, in turn", low=1)
+    require: float | None = option(None, "largest ratio to bare forward passes, above it exit code 1; null = any")
 
 
 @dataclass(frozen=True)
@@ -121,15 +132,19 @@ class LossMemory(Options):
 
     loss: tuple[str, ...] = option(("infonce",), "options of the group loss, one after the other")
     options: Mapping[str, Any] = option(cast("Mapping[str, Any]", {}), "of the losses that take them: loss.<name>=…")
-    batch: tuple[int, ...] = option((512, 1024, 2048, 4096), "samples, ascending", low=2)
+    batch: tuple[int, ...] = option((512, 1024, 2048, 4096), "pairs, ascending", low=2)
     dim: int = option(512, "dimensions of the embeddings", low=1)
     require: float | None = option(
         None, "largest exponent of the growth (1 = linear), above it exit code 1; null = any"
     )
 
     def problems(self) -> list[Problem]:
-        """Unknown losses, and options that none of them takes, too."""
+        """Unknown losses, options that none of them takes, and batches between which nothing grows, too."""
         found, refused = super().problems(), list[list[Problem]]()
+        if list(self.batch) != sorted(set(self.batch)):
+            found.append(Problem("batch", f"{shown(list(self.batch))} is not ascending; give batch=512,1024,2048"))
+        elif self.require is not None and len(self.batch) < 2:
+            found.append(Problem("require", "growth needs two batches; give batch=512,1024"))
         for name in self.loss:
             refused.append([])
             kind_check.checked(KindConfig(name, dict(self.options)), LOSSES, refused[-1])
@@ -170,7 +185,7 @@ KINDS: Mapping[str, Kind] = {
     "evaluation": Kind(
         Evaluation,
         "clip_align.bench.evaluation",
-        "fraction of a run that evaluations take, and cost over forwards",
+        "fraction of a run that evaluations take, and their cost over bare forward passes",
     ),
     "scaling": Kind(Scaling, "clip_align.bench.scaling", "cost against batch, ranks, shards and evaluation images"),
     "loss_memory": Kind(LossMemory, "clip_align.bench.loss_memory", "peak memory of a loss against the batch"),
@@ -185,6 +200,8 @@ def parse(cls: type[S], words: Mapping[str, str]) -> S:
         words: value by key, as yaml writes it; lists also with commas alone.
     """
     hints, errors = typing.get_type_hints(cls), list[Problem]()
+    if "options" in words and "options" in hints:
+        raise UserError(Problem("options", f"unknown key; an option of a loss is written {LOSS}<name>=…"))
     own = {key: text for key, text in words.items() if not ("options" in hints and key.startswith(LOSS))}
     values = {key: _value(hints.get(key), text) for key, text in own.items()}
     if "options" in hints:

@@ -42,9 +42,9 @@ def train(config: Config, clip: ClipModel, batches: Iterable[Any], steps: int, l
     """Train for ``steps`` steps.
 
     Args:
-        config: of the run: optimizer, loss, precision, log lines.
+        config: of the run: optimizer, loss, precision, log lines, batches of a step.
         clip: the model; its weights change.
-        batches: as our loader makes them, at least ``steps`` + 2.
+        batches: as our loader makes them, at least those of ``steps`` + 2 steps.
         steps: of the optimizer.
         layout: this one rank.
         place: folder for the record.
@@ -65,7 +65,7 @@ def train(config: Config, clip: ClipModel, batches: Iterable[Any], steps: int, l
     loop = build_loop(
         module,
         batches,
-        RunPosition(config.data.batch_size, [0, 0]),
+        RunPosition(config.data.batch_size * config.trainer.accumulate, [0, 0]),
         LogSchedule(config.trainer.log_every_n_steps, FAR),
         config.checkpoint,
         place / "checkpoints",
@@ -75,6 +75,7 @@ def train(config: Config, clip: ClipModel, batches: Iterable[Any], steps: int, l
         record=Record(place, []),
         evaluation_costs=EvaluationCosts(),
         watch=watch,
+        accumulate=config.trainer.accumulate,
     )
     try:
         loop.run(config.trainer, layout, [_Enough(steps)], None)

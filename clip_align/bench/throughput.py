@@ -58,14 +58,14 @@ def measure(options: Throughput, notify: Callable[[str], None]) -> Result:
 
 def _of_model(name: str, options: Throughput, notify: Callable[[str], None]) -> list[Case]:
     batch = options.batch or (128 if name == "tiny" else 32)
-    config, clip = prepared(name, batch, options.seed, options.precision)
+    config, clip = prepared(name, batch, options.seed, options.precision, options.accumulate)
     if options.compile:
         compile_towers(clip.model)
-    found = []
+    several, found = f"{options.accumulate} x " if options.accumulate > 1 else "", []
     with tempfile.TemporaryDirectory() as place:
-        sides = training_sides(config, clip, options.bare, Path(place))
+        sides = training_sides(config, clip, options.bare and options.accumulate == 1, Path(place))
         for kind in options.data:
-            title = f"{name}, batch {batch}, {'in memory' if kind == 'memory' else 'from shards'}"
+            title = f"{name}, batch {several}{batch}, {'in memory' if kind == 'memory' else 'from shards'}"
             if kind == "memory":
                 batches = in_memory(config, clip)
             else:
@@ -75,21 +75,22 @@ def _of_model(name: str, options: Throughput, notify: Callable[[str], None]) -> 
     return found
 
 
-def prepared(name: str, batch: int, seed: int, precision: str = "32") -> tuple[Config, ClipModel]:
+def prepared(name: str, batch: int, seed: int, precision: str = "32", accumulate: int = 1) -> tuple[Config, ClipModel]:
     """The configuration of a run on one device, and its model, on that device.
 
     Args:
         name: option of the group model.
-        batch: samples a step.
+        batch: samples of one.
         seed: of the weights.
         precision: 32 or bf16-mixed.
+        accumulate: batches that are contrasted together in a step.
     """
     gpu = torch.cuda.is_available()
     config = load(
         [
             f"model={name}", f"seed={seed}", f"data.batch_size={batch}", "callbacks=[]", "tracker=none",
             "evaluation.every_n_steps=1000", f"trainer={'gpu' if gpu else 'cpu'}", "trainer.devices=1",
-            f"trainer.precision={precision}",
+            f"trainer.precision={precision}", f"trainer.accumulate={accumulate}",
         ]
     )  # fmt: skip
     seed_everything(seed)
@@ -118,21 +119,32 @@ def _case(
     """
     steps = options.steps
     if steps is None:
-        took = block_seconds(sides[OURS], batches[OURS], 2) / 2
+        took = block_seconds(sides[OURS], batches[OURS], 2, options.accumulate) / 2
         steps = max(2, min(MOST_STEPS, math.ceil(BLOCK_S / took)))
         notify(f"{title}: a step takes about {took:.3g} s; blocks of {steps} timed steps")
 
     def rate(side: str) -> float:
-        return steps * batch / block_seconds(sides[side], batches[side], steps)
+        seconds = block_seconds(sides[side], batches[side], steps, options.accumulate)
+        return steps * options.accumulate * batch / seconds
 
     rates = in_turn(title, {side: lambda side=side: rate(side) for side in sides}, options.pairs, notify)  # type: ignore[misc]
-    facts = {"batch": batch, "steps": steps, "threads": torch.get_num_threads(), "precision": options.precision}
+    facts = {
+        "batch": batch, "accumulate": options.accumulate, "steps": steps, "threads": torch.get_num_threads(),
+        "precision": options.precision,
+    }  # fmt: skip
     return Case(title, "samples/s", rates, facts)
 
 
-def block_seconds(run: Run, batches: Callable[[int], Iterable[Any]], steps: int) -> float:
-    """Seconds of ``steps`` steps."""
-    clock: Clock[Any] = Clock(batches(steps + WARM_UP + 3), steps)
+def block_seconds(run: Run, batches: Callable[[int], Iterable[Any]], steps: int, accumulate: int = 1) -> float:
+    """Seconds of some steps.
+
+    Args:
+        run: trains.
+        batches: so many as are asked for.
+        steps: that are timed.
+        accumulate: batches of one step.
+    """
+    clock: Clock[Any] = Clock(batches((steps + WARM_UP + 3) * accumulate), steps, accumulate)
     run(clock, clock.needed)
     return clock.seconds
 
@@ -155,7 +167,8 @@ def training_sides(config: Config, clip: ClipModel, bare: bool, place: Path) -> 
         _release(clip, device)
 
     def theirs(batches: Iterable[Any], steps: int) -> None:
-        open_clip_side.train(clip.model, batches, steps, config.optimizer, precision, device)
+        optimizer, accumulate = config.optimizer, config.trainer.accumulate
+        open_clip_side.train(clip.model, batches, steps, optimizer, precision, device, accumulate)
         _release(clip, device)
 
     def plain(batches: Iterable[Any], steps: int) -> None:
@@ -227,14 +240,14 @@ def _from_shards(
     config: Config, clip: ClipModel, workers: int, place: Path
 ) -> dict[str, Callable[[int], Iterable[Any]]]:
     """Each side's own loader over the same shards; images are decoded anew each time."""
-    batch, size = config.data.batch_size, clip.image_size
+    batch, size, accumulate = config.data.batch_size, clip.image_size, config.trainer.accumulate
     side, seed = LARGE if size >= 128 else SMALL, config.seed
-    paths = write_shards(place / "shards", max(SHARDS, workers), 4 * batch, side, seed)
+    paths = write_shards(place / "shards", max(SHARDS, workers), 4 * batch * accumulate, side, seed)
     data = SOURCES.build("webdataset", {"shards": (Source(str(place / "shards")),)})
     data = replace(
         data, batch_size=batch, workers=workers, memory_mb=0, flip=False, crop_scale=open_clip_side.SCALE
     )  # the same work: it flips no image, and keeps none
-    training = TrainingData(data, size, clip.tokenizer, seed, 0, 1, place / "cache")
+    training = TrainingData(data, size, clip.tokenizer, seed, 0, 1, place / "cache", accumulate)
     transform = open_clip_side.preprocessing(size, clip.mean, clip.std)
     pinned = torch.cuda.is_available()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from open_clip import CLIP
 
 from clip_align.__main__ import main
-from clip_align.bench import clock
 from clip_align.bench.clock import WARM_UP, Clock
 
 SETTING = ["bench", "throughput", "model=tiny", "batch=8", "pairs=2", "steps=1", "threads=1"]
@@ -42,11 +44,32 @@ def test_a_requirement_that_is_missed_ends_with_1(capsys: pytest.CaptureFixture[
     assert line.endswith(", below require=1000")
 
 
+def test_accumulation_is_of_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step encodes the batches of all parts, and both sides are asked for the same number."""
+    encoded: list[int] = []
+    original = CLIP.encode_image
+
+    def counted(model: CLIP, images: torch.Tensor, **more: Any) -> Any:
+        encoded.append(len(images))
+        return original(model, images, **more)
+
+    monkeypatch.setattr(CLIP, "encode_image", counted)
+    words = [*SETTING, "accumulate=3", "data=memory,shards", "require=0", f"output={tmp_path}/r.json"]
+    assert main(words) == 0
+    memory, shards = json.loads((tmp_path / "r.json").read_text())["cases"]
+    assert [memory["name"], shards["name"]] == ["tiny, batch 3 x 8, in memory", "tiny, batch 3 x 8, from shards"]
+    assert memory["accumulate"] == 3
+    for case in (memory, shards):
+        assert set(case["rates"]) == {"clip_align", "open_clip_train"}
+    steps = 2 * 2 * 2 * (1 + WARM_UP)  # two kinds of data, two sides, two blocks
+    assert encoded == [8] * (2 * 3 * steps)  # with and without a graph
+
+
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_the_clock_times_whole_steps_without_the_first_one(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of a loop that asks for a batch ahead, as Lightning's does."""
     now = [0.0]
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("clip_align.bench.clock.time.perf_counter", lambda: now[0])
     steps = 3
     batches: Clock[int] = Clock(range(99), steps)
     waiting = iter(batches)

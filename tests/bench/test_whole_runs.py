@@ -19,17 +19,24 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_evaluation_counts_the_images_of_all_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_has_the_fraction_of_a_run_and_the_cost_of_its_event(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     more = "train=data.images=256,data.batch_size=16,evaluation.every_n_steps=2,evaluation.per_octave=0"
-    words = ["bench", "evaluation", "callbacks=world", "steps=4", "threads=1", "require=1000", more]
-    assert main([*words, f"output={tmp_path}/r.json"]) == 0
+    words = ["bench", "evaluation", "callbacks=world", "steps=2", "threads=1", "pairs=2", more]
+    assert main([*words, "require=0.01", f"output={tmp_path}/r.json"]) == 1
     (case,) = json.loads((tmp_path / "r.json").read_text())["cases"]
-    assert (case["events"], case["steps"]) == (3, 4)
-    assert case["images"] % 3 == 0
+    assert (case["events"], case["steps"]) == (2, 2)
     assert case["images"] > 0
+    assert case["texts"] > 0  # the run's own words: with others the benchmark encodes nothing
     assert 0 < case["fraction"] < 1
-    assert case["factor"] == pytest.approx(case["seconds"] / case["bare_seconds"])
-    assert "tiny: 3 events of 4 steps take " in capsys.readouterr().out
+    pairs = zip(case["event_seconds"], case["forward_seconds"], strict=True)
+    assert case["ratios"] == pytest.approx(sorted(event / forward for event, forward in pairs))
+    assert len(case["ratios"]) == 2
+    assert case["ratio"] == pytest.approx(sum(case["ratios"]) / 2)
+    printed = capsys.readouterr()
+    assert "tiny: 2 events in 2 steps take " in printed.out
+    assert printed.err.splitlines()[-1].endswith(" x bare forward passes is more than require=0.01")
 
 
 @pytest.mark.slow

@@ -30,6 +30,8 @@ NAMES = ", ".join(KINDS)
             ["throughput", "precision=16-mixed"],
             ["precision: '16-mixed' is not one of 32, bf16-mixed; did you mean bf16-mixed?"],
         ),
+        (["throughput", "model=[]"], ["model: [] measures nothing; give at least one"]),
+        (["evaluation", "callbacks=[]"], ["callbacks: [] measures nothing; give at least one"]),
         (["throughput", "output="], ["output: '' is no file; give output=result.json"]),
         (
             ["throughput", "pairs=x", "steps=0"],
