@@ -91,7 +91,11 @@ class CacheError(UserError):
 
 def shard_index(path: str, cache: Path) -> ShardIndex:
     """The index of a tar, from the cache or made now. UserError if the file is not a tar or has no members."""
-    cached = _cached(path, cache)
+    return stored_index(path, _cached(path, cache))
+
+
+def stored_index(path: str, cached: Path) -> ShardIndex:
+    """The index of a tar, from the file ``cached`` or made now and written there. UserError as of `shard_index`."""
     index = _load(cached)
     if index is None:
         index = read_index(path)
