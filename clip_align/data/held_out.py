@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from clip_align.data.bad_samples import BadSample, Causes
 from clip_align.data.decode import decode
 from clip_align.data.inventory import Inventory
+from clip_align.data.key_hash import key_hash
 from clip_align.data.samples import Samples
 from clip_align.errors import Problem, UserError
 
@@ -78,7 +79,7 @@ def held_out_limit(samples: Samples, numbers: Sequence[int]) -> str | None:
         samples: all samples.
         numbers: of those held out.
     """
-    return f"{max(_hash(samples.key(number)) for number in numbers):016x}" if len(numbers) else None
+    return f"{max(key_hash(samples.key(number)) for number in numbers):016x}" if len(numbers) else None
 
 
 def without(found: Inventory, count: int) -> tuple[Inventory, NDArray[np.int64]]:
@@ -131,7 +132,7 @@ def held_out_samples(samples: Samples, numbers: Sequence[int], max_chars: int, m
             bad.add(error.cause, key)
             continue
         found[key] = HeldOutSample(key, *samples.place(number), captions)
-    return HeldOutSamples(tuple(sorted(found.values(), key=lambda sample: _hash(sample.key))), bad)
+    return HeldOutSamples(tuple(sorted(found.values(), key=lambda sample: key_hash(sample.key))), bad)
 
 
 class TrainedSamples:
@@ -176,8 +177,4 @@ class TrainedSamples:
 
 def _hashes(samples: Samples) -> NDArray[np.uint64]:
     # 8 bytes a sample, of which there may be hundreds of millions
-    return np.fromiter((_hash(samples.key(number)) for number in range(len(samples))), np.uint64, len(samples))
-
-
-def _hash(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
+    return np.fromiter((key_hash(samples.key(number)) for number in range(len(samples))), np.uint64, len(samples))

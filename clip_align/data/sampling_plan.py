@@ -33,7 +33,7 @@ class Task(NamedTuple):
     """One batch to be made by one rank."""
 
     epoch: int
-    after: Cursor  # the position once this batch is trained
+    after: tuple[int, ...]  # the position once this batch is trained: a `Cursor`, or a `streaming_plan.Place`
     samples: NDArray[np.int64]  # [batch_size]
     spares: NDArray[np.int64]  # of the epoch's remainder, for this batch of this rank only
     others: NDArray[np.int64]  # of other batches of this rank: not in this global batch

@@ -99,13 +99,18 @@ def stored_index(path: str, cached: Path) -> ShardIndex:
     index = _load(cached)
     if index is None:
         index = read_index(path)
-        try:
-            write_atomic(cached, _packed(index))
-        except OSError as error:
-            what = f"the index of {path} cannot be written to {cached.parent}: {error.strerror}"
-            advice = "free some space or choose another folder with paths.cache=…"
-            raise CacheError(Problem("paths.cache", f"{what}; {advice}")) from error
+        store_index(index, path, cached)
     return index
+
+
+def store_index(index: ShardIndex, path: str, cached: Path) -> None:
+    """Write the index of the tar ``path`` to the file ``cached``; CacheError if that is impossible."""
+    try:
+        write_atomic(cached, _packed(index))
+    except OSError as error:
+        what = f"the index of {path} cannot be written to {cached.parent}: {error.strerror}"
+        advice = "free some space or choose another folder with paths.cache=…"
+        raise CacheError(Problem("paths.cache", f"{what}; {advice}")) from error
 
 
 def is_indexed(path: str, cache: Path) -> bool:

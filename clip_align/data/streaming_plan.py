@@ -9,8 +9,8 @@ over. A position in the data (`Place`) is a window and a number in its order, fr
 those before it.
 
 Resampled, each window holds shards drawn independently of the other windows', more often those of sources with a larger
-weight; an epoch is a number of samples. A batch never holds a sample twice: where it reaches into a window that holds
-one of the shards that it began with, the rest of that shard is dropped.
+weight; windows are numbered through all epochs, and an epoch is a number of samples. A batch never holds a sample
+twice: where it reaches into a window that holds one of the shards that it began with, what is left of that is dropped.
 """
 
 from __future__ import annotations
@@ -107,10 +107,14 @@ class StreamingPlan:
         """Shards that an epoch reads; of a resampled one that is not fixed, and this is their number in all."""
         return len(self.sources) if self.epoch_samples else sum(self._per_source)
 
+    def following(self, epoch: int, window: int) -> tuple[int, int]:
+        """Epoch and number of the window after a window."""
+        return (epoch, window + 1) if len(self.shards(epoch, window + 1)) else (epoch + 1, 0)
+
     def shards(self, epoch: int, window: int) -> NDArray[np.int64]:
         """Numbers of the shards of a window, in order; empty behind the last one of an epoch."""
         if self.epoch_samples:
-            return self._drawn(epoch, window)
+            return self._drawn(window)
         return self._order(epoch)[window * self.window : (window + 1) * self.window]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
@@ -132,9 +136,9 @@ class StreamingPlan:
         sizes = np.bincount(self.sources, minlength=len(self.rates)).tolist()
         return tuple(min(size, max(1, round(rate * size))) for rate, size in zip(self.rates, sizes, strict=True))
 
-    def _drawn(self, epoch: int, window: int) -> NDArray[np.int64]:
+    def _drawn(self, window: int) -> NDArray[np.int64]:
         # weighted, without repetition within the window (Efraimidis and Spirakis 2006)
-        draws = uniforms(np.arange(len(self.sources)), 1, self.seed, _DRAW, epoch, window)[:, 0]
+        draws = uniforms(np.arange(len(self.sources)), 1, self.seed, _DRAW, window)[:, 0]
         weights = np.asarray(self.rates)[np.asarray(self.sources)]
         return np.argsort(-np.log1p(-draws) / weights, kind="stable")[: self.window]
 
@@ -152,7 +156,7 @@ class StreamingPlan:
             if content.held_out:
                 numbers = np.delete(numbers, content.held_out)
             parts.append(numbers + (shard << SHARD_BITS))
-        return permuted(np.concatenate(parts), self.seed, _SHUFFLE, epoch, window)
+        return permuted(np.concatenate(parts), self.seed, _SHUFFLE, 0 if self.epoch_samples else epoch, window)
 
 
 def streamed_batches(plan: StreamingPlan, start: Place, contents: Window) -> Iterator[StreamedBatch]:
@@ -166,13 +170,13 @@ def streamed_batches(plan: StreamingPlan, start: Place, contents: Window) -> Ite
     RunError for an epoch without a whole batch.
     """
     while True:
-        begun_at_its_start, batches = start[1:] == (0, 0, 0), 0
+        begun_at_its_start, batches = start.samples == 0, 0
         for batch in _of_epoch(plan, start, contents):
             batches += bool(batch.numbers.size)
             if not batch.numbers.size and begun_at_its_start and not batches:
                 raise RunError(Problem("data", _too_few(plan, batch)))
             yield batch
-        start = Place(start.epoch + 1)
+        start = batch.after
 
 
 def _of_epoch(plan: StreamingPlan, start: Place, contents: Window) -> Iterator[StreamedBatch]:
@@ -180,6 +184,7 @@ def _of_epoch(plan: StreamingPlan, start: Place, contents: Window) -> Iterator[S
     epoch, window, first, used = start
     size, most = plan.global_batch, plan.epoch_samples
     waiting = latest = np.empty(0, np.int64)  # samples that are in no batch yet; all of the latest window
+    place = (window, first)
     while most is None or used + size <= most:
         fruitless, longest = 0, 0
         while len(waiting) < size and len(shards := plan.shards(epoch, window)) and fruitless < _FRUITLESS:
@@ -193,14 +198,16 @@ def _of_epoch(plan: StreamingPlan, start: Place, contents: Window) -> Iterator[S
             break
         batch, waiting, used = waiting[:size], waiting[size:], used + size
         # what still waits is the end of the latest window, as less than a batch waited before that was taken in
-        after = Place(epoch, window - 1, len(latest) - len(waiting), used)
-        if not len(waiting):
-            after = Place(epoch, window, 0, used)
-        if (len(waiting) < size and not len(plan.shards(epoch, window))) or (most is not None and used + size > most):
+        place = (window - 1, len(latest) - len(waiting)) if len(waiting) else (window, 0)
+        after = Place(epoch, *place, used)
+        if most is not None and used + size > most:
+            after = Place(epoch + 1, *place)
+        elif len(waiting) < size and not len(plan.shards(epoch, window)):
             after = Place(epoch + 1)
         yield StreamedBatch(epoch, after, batch.reshape(plan.ranks, plan.batch_size), _others(plan, latest, batch))
     nothing = np.empty((plan.ranks, 0), np.int64)
-    yield StreamedBatch(epoch, Place(epoch + 1), nothing, nothing, used, len(waiting) if most is None else 0)
+    end = Place(epoch + 1) if most is None else Place(epoch + 1, *place)
+    yield StreamedBatch(epoch, end, nothing, nothing, used, len(waiting) if most is None else 0)
 
 
 def _others(plan: StreamingPlan, order: NDArray[np.int64], batch: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -36,7 +36,7 @@ def plan(sizes: Sequence[int], **changes: Any) -> StreamingPlan:
 def stream(
     plan: StreamingPlan,
     sizes: Sequence[int],
-    start: Place = Place(),
+    start: Place = Place(),  # noqa: B008
     held: Sequence[Sequence[int]] = (),
 ) -> Any:
     def contents(epoch: int, window: int) -> list[ShardContent]:

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What streaming costs at scale: ``python -m tests.data.measure_streaming <folder> <shards> <samples a shard>``.
+
+Makes a store of shards with real headers and small bodies, all of them links to a few files, and measures in a fresh
+process the time to the first batch, the memory of the process and of the one that fetches, and the change of an epoch.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+DIFFERENT = 8  # files that the shards are links to
+
+
+def made_store(folder: Path, shards: int, samples: int) -> Path:
+    """A folder of ``shards`` tars with ``samples`` samples each, and a sizes.json."""
+    from PIL import Image
+
+    store = folder / f"store-{shards}-{samples}"
+    if (store / "sizes.json").exists():
+        return store
+    store.mkdir(parents=True)
+    image = io.BytesIO()
+    Image.new("RGB", (16, 16), (90, 120, 30)).save(image, "JPEG")
+    for number in range(min(DIFFERENT, shards)):
+        with tarfile.open(store / f"base{number}", "w") as tar:
+            for sample in range(samples):
+                key = f"{number:05d}{sample:04d}"
+                members = (("jpg", image.getvalue()), ("json", b'{"key": "%d"}' % sample), ("txt", b"a thing"))
+                for extension, data in members:
+                    info = tarfile.TarInfo(f"{key}.{extension}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+    for number in range(shards):
+        os.link(store / f"base{number % DIFFERENT}", store / f"{number:05d}.tar")
+    (store / "sizes.json").write_text(json.dumps({f"{number:05d}.tar": samples for number in range(shards)}))
+    return store
+
+
+def resident(process: int) -> float:
+    """Resident memory of a process in MB."""
+    with open(f"/proc/{process}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) / 1e3 for line in status if line.startswith("VmRSS"))
+
+
+def measure(store: Path, cache: Path, batch_size: int, batches: int) -> dict[str, Any]:
+    """Figures of one rank, in this process."""
+    import torch
+
+    from clip_align.config import Source
+    from clip_align.data.sources.streaming import StreamingData
+    from clip_align.data.streamed_set import StreamedSet
+    from clip_align.data.training_data import TrainingData
+
+    def tokenizer(texts: list[str]) -> torch.Tensor:
+        return torch.zeros(len(texts), 77, dtype=torch.int64)
+
+    before, began = resident(os.getpid()), time.perf_counter()
+    config = StreamingData(shards=(Source(f"{store}/*.tar"),), batch_size=batch_size)
+    data = TrainingData(config, 16, tokenizer, 0, 0, 1, cache)
+    lines = data.check()
+    checked = time.perf_counter() - began
+    stream = iter(data.loader())
+    next(stream)
+    first = time.perf_counter() - began
+    for _ in range(batches):
+        next(stream)
+    whole = data.set
+    assert isinstance(whole, StreamedSet)
+    assert whole.supply._process is not None
+    figures = {
+        "lines": lines,
+        "check_s": checked,
+        "first_batch_s": first,
+        "rss_before_mb": before,
+        "rss_mb": resident(os.getpid()),
+        "rss_fetcher_mb": resident(whole.supply._process.pid),
+    }
+    last = len(whole.plan.shards(0, 0))
+    windows = -(-len(whole.urls) // last)
+    start = (0, windows - 1, 0, 0)  # the last window of the epoch, which is not whole: the epoch's change comes soon
+    stream = iter(TrainingData(config, 16, tokenizer, 0, 0, 1, cache).loader(start))
+    slowest, before_change, changed = 0.0, 0, False
+    while not changed:
+        began = time.perf_counter()
+        changed = next(stream)["cursor"][0] == 1 and before_change > 0
+        before_change += 1
+        slowest = time.perf_counter() - began
+    began = time.perf_counter()
+    next(stream)
+    return {**figures, "epoch_change_s": max(slowest, time.perf_counter() - began)}
+
+
+def main() -> None:
+    """Make the store, measure, print."""
+    folder, shards, samples = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    if len(sys.argv) > 4:
+        print(json.dumps(measure(Path(sys.argv[4]), folder / "cache", 256, 100), indent=1))
+        return
+    store = made_store(folder, shards, samples)
+    subprocess.run(["rm", "-rf", str(folder / "cache")], check=True)
+    (folder / "cache").mkdir()
+    command = [sys.executable, "-m", "tests.data.measure_streaming", *sys.argv[1:4], str(store)]
+    subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
