@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import torch
@@ -239,6 +239,14 @@ class Batches(Dataset[Batch]):
         return images
 
 
+@runtime_checkable
+class Interruptible(Protocol):
+    """Tasks that may have to be waited for."""
+
+    def interrupt_when(self, stopping: Callable[[], bool]) -> None:
+        """Raise RunError in place of waiting once ``stopping()``."""
+
+
 class Loader(DataLoader[Batch]):
     """An endless stream of one rank's batches from a position on; each iterator starts at that position.
 
@@ -274,7 +282,12 @@ class Loader(DataLoader[Batch]):
             multiprocessing_context=start_method if workers else None,
             generator=torch.Generator(),  # else the workers' base seed is drawn from the global one
         )
-        self.tally = tally
+        self.tally, self._tasks = tally, tasks
+
+    def interrupt_when(self, stopping: Callable[[], bool]) -> None:
+        """Raise RunError in place of a long wait for data once ``stopping()``, where a wait can be long."""
+        if isinstance(self._tasks, Interruptible):
+            self._tasks.interrupt_when(stopping)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch's own type is private
         with self.workers.starting():

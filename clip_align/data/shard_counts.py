@@ -64,10 +64,13 @@ def known_counts(urls: Sequence[str], learnt: LearntCounts, transfer: Transfer) 
         transfer: attempts and times for remote files.
     """
     counts = {url: learnt.get(url) for url in urls}
-    for folder in dict.fromkeys(_folder(url) for url, count in counts.items() if count is None):
+    folders: dict[str, list[str]] = {}
+    for url, count in counts.items():
+        if count is None:
+            folders.setdefault(_folder(url), []).append(url)
+    for folder, inside in folders.items():
         sizes = _numbers(_beside(folder, SIZES), transfer)
-        for url in (url for url, count in counts.items() if count is None and _folder(url) == folder):
-            counts[url] = sizes.get(_name(url))
+        counts.update((url, sizes.get(_name(url))) for url in inside)
     unknown = [url for url, count in counts.items() if count is None]
     if sum(bool(scheme_of(url)) for url in unknown) > MOST_REQUESTS:
         unknown = [url for url in unknown if not scheme_of(url)]

@@ -9,6 +9,7 @@ Signals are ignored: shards are needed until the run has ended in order.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -24,12 +25,13 @@ from clip_align.data.bad_samples import Causes, as_causes
 from clip_align.data.key_hash import key_hash
 from clip_align.data.remote import Transfer, TransferError, download, scheme_of, shown
 from clip_align.data.shard_cache import INDEX, PART, CacheFullError, Lease, ShardCache
-from clip_align.data.shard_index import ShardIndex, read_index, shard_index, store_index, stored_index
+from clip_align.data.shard_index import CacheError, ShardIndex, read_index, shard_index, store_index, stored_index
 from clip_align.data.tar_members import CUT_OR_DAMAGED
 from clip_align.errors import UserError
 from clip_align.processes.parent import end_with_parent
 
 FOLDER = "shards"  # of downloads, in the cache
+_SPACE = "free some space, or choose another folder with paths.cache=…"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class FetchedShard:
     """The outcome of a fetch.
 
     samples: usable ones. held_out: numbers of those that are not trained on. bad: samples left out. note: what is wrong
-    with the end of the file. size: in bytes. error: why it cannot be used, else empty. full: the cache's limit was why.
+    with the end of the file. size: in bytes. error: why it cannot be used, else empty;
+    advice: what to do then. full: the cache's limit was why.
     """
 
     number: int
@@ -83,6 +86,7 @@ class FetchedShard:
     note: str = ""
     size: int = 0
     error: str = ""
+    advice: str = "repair it, or leave it out"
     full: bool = False
 
     @property
@@ -122,13 +126,19 @@ class Fetcher:
         """Fetch a shard, and answer."""
         try:
             self._answer(self._fetched(number, url))
+        except CacheError as error:
+            self._answer(FetchedShard(number, error=str(error), advice="then resume the run"))
         except (UserError, TransferError) as error:
             self._answer(FetchedShard(number, error=self._named(str(error), url)))
         except CacheFullError as error:
             self._answer(FetchedShard(number, error=f"{shown(url)}: {error}", full=True))
         except Exception as error:  # answered in any case: the run waits for it
             reason = f"{type(error).__name__} {' '.join(str(error).split())}"
-            self._answer(FetchedShard(number, error=self._named(f"{shown(url)} cannot be read: {reason}", url)))
+            text = self._named(f"{shown(url)} cannot be read: {reason}", url)
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                self._answer(FetchedShard(number, error=f"{text} ({self._cache.folder})", advice=_SPACE))
+            else:
+                self._answer(FetchedShard(number, error=text))
 
     def release(self, number: int) -> None:
         """The shard may leave the cache."""

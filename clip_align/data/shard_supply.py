@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +21,7 @@ from clip_align.data.shard_fetcher import FetchedShard, FetchSettings, fetched_o
 from clip_align.errors import Problem, RunError
 
 WAITING_SECONDS = 5.0  # before waiting for shards is reported, and between two reports
+_LOOK_S = 0.5  # between two looks whether the run is to end
 _END_S = 2.0  # for the process to end
 
 
@@ -40,6 +41,7 @@ class ShardSupply:
         self._fetched: dict[int, FetchedShard] = {}
         self._news = threading.Condition()
         self._ended = False
+        self.interrupted: Callable[[], bool] = lambda: False  # whether the run is to end, so that waiting is in vain
 
     def hold(self, shards: Sequence[int]) -> None:
         """Ask for shards; each stays until it was released as often as it was held."""
@@ -68,7 +70,9 @@ class ShardSupply:
                 if self._ended and None in found:
                     raise RunError(Problem("data", "the process that fetches shards has ended; resume the run"))
                 if None in found:
-                    self._news.wait(1.0)
+                    if self.interrupted():
+                        raise RunError(Problem("data", "a signal came while the run waited for shards"))
+                    self._news.wait(_LOOK_S)
             for one in found:
                 if one is not None and one.full and one.number not in again:
                     again.add(one.number)  # it was asked for ahead; since then others may have been released
@@ -87,7 +91,7 @@ class ShardSupply:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            _end(self._process)
+            _end(self._process, os.getpid())
 
     def _ask(self, shard: int) -> None:
         self._send({"fetch": [shard, self.urls[shard]]})
@@ -110,7 +114,7 @@ class ShardSupply:
             stdout=subprocess.PIPE,
             text=True,
         )
-        weakref.finalize(self, _end, process)
+        weakref.finalize(self, _end, process, os.getpid())
         threading.Thread(target=_listen, args=(process, weakref.ref(self)), daemon=True).start()
         stdin = _pipe(process.stdin)
         stdin.write(self.settings.line() + "\n")
@@ -138,7 +142,9 @@ def _listen(process: subprocess.Popen[str], supply: weakref.ref[ShardSupply]) ->
         living._hear(None)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[str], owner: int) -> None:
+    if os.getpid() != owner:  # a forked worker: the process is not its own
+        return
     with contextlib.suppress(OSError, ValueError):  # it has ended already
         stdin = _pipe(process.stdin)
         stdin.write('{"end": true}\n')
@@ -157,6 +163,6 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 def _problem(shard: FetchedShard, limit: int) -> Problem:
     if not shard.full:
-        return Problem("data.shards", f"{shard.error}; repair it, or leave it out")
+        return Problem("data.shards", f"{shard.error}; {shard.advice}")
     what = f"data.cache_gb={limit / 1e9:g} is too small for the shards in use: {shard.error}"
     return Problem("data.cache_gb", f"{what}; raise it, or take a smaller data.window_shards", shown="")

@@ -13,8 +13,6 @@ from clip_align.data.shard_fetcher import FetchSettings
 from clip_align.data.streaming_plan import in_shard
 from clip_align.errors import UserError
 
-KEPT = 64  # shards whose indexes a process keeps in memory, about half a MB each for 10,000 samples
-
 
 class StreamedSamples:
     """A `SampleReader`. Picklable, without what it has read.
@@ -23,10 +21,11 @@ class StreamedSamples:
         urls: paths or addresses of the shards.
         settings: of their fetching: where they are.
         max_bytes: largest image file.
+        kept: shards whose indexes a process keeps in memory, about half a MB each for 10,000 samples.
     """
 
-    def __init__(self, urls: Sequence[str], settings: FetchSettings, max_bytes: int) -> None:
-        self.urls, self.settings, self.max_bytes = urls, settings, max_bytes
+    def __init__(self, urls: Sequence[str], settings: FetchSettings, max_bytes: int, kept: int) -> None:
+        self.urls, self.settings, self.max_bytes, self.kept = urls, settings, max_bytes, kept
         self._shards: dict[int, TarSamples] = {}
 
     def image(self, number: int) -> bytes:
@@ -58,7 +57,7 @@ class StreamedSamples:
             except (OSError, UserError):  # somebody has removed it
                 raise BadSample(UNREADABLE) from None
         self._shards[number] = found  # at the end of the dictionary: last used, last dropped
-        while len(self._shards) > KEPT:
+        while len(self._shards) > self.kept:
             del self._shards[next(iter(self._shards))]
         return found
 

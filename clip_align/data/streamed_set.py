@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from clip_align.data.bad_samples import BadSample, BadSampleCounter, Causes
 from clip_align.data.held_out import HeldOutSamples
 from clip_align.data.indexed_set import too_few
-from clip_align.data.inventory import MIB
+from clip_align.data.inventory import LINES, MIB
 from clip_align.data.progress import Notify
+from clip_align.data.remote import shown
 from clip_align.data.sampling_plan import Task
 from clip_align.data.shard_counts import LearntCounts, known_counts
 from clip_align.data.shard_fetcher import FetchedShard
@@ -65,15 +66,16 @@ class StreamedSet:
             data.epoch_samples if data.resampled else None,
         )
         self.settings = data.fetching(cache)
-        self.reader = StreamedSamples(self.urls, self.settings, data.max_image_mb * MIB)
+        self.reader = StreamedSamples(self.urls, self.settings, data.max_image_mb * MIB, 3 * data.window_shards)
         self._learnt = LearntCounts(cache)
+        self._reported = 0
 
     @cached_property
     def supply(self) -> ShardSupply:
         """Fetches the shards; its process is started by the first request."""
         return ShardSupply(self.urls, self.settings, self._notify)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Of the shards' names and all options that the order depends on; not of their content, which is read later."""
         names = [os.path.basename(urlsplit(url).path) for url in self.urls]
@@ -87,7 +89,7 @@ class StreamedSet:
 
     @cached_property
     def samples(self) -> int | None:
-        """Samples of all shards, bad ones and held-out ones among them; None if some shards' are not known."""
+        """Samples of all shards, those left out among them; None if some shards' are not known."""
         counts = [count for count in self._counts if count is not None]
         return sum(counts) if len(counts) == len(self.urls) else None
 
@@ -160,8 +162,9 @@ class StreamedSet:
         """
 
         def learnt(shard: FetchedShard) -> None:
+            self._report(shard)
             if rank == 0:
-                self._learnt.learn(self.urls[shard.number], shard.samples)
+                self._learnt.learn(self.urls[shard.number], shard.samples + shard.left_out.total)
 
         in_making = PREFETCH * workers  # without workers a batch is made before the next task is asked for
         place = Place(*map(int, start))
@@ -171,6 +174,20 @@ class StreamedSet:
         except RunError as error:  # nothing was trained yet: a refusal
             raise UserError(*error.problems) from error
         return tasks
+
+    def _report(self, shard: FetchedShard) -> None:
+        """Lines about a shard that lacks samples; after `LINES` of them no more."""
+        url, found = shown(self.urls[shard.number]), shard.samples + shard.left_out.total
+        expected = self._counts[shard.number]
+        lines = [f"{url} {shard.note}: its {shard.samples:,} whole samples are used"] if shard.note else []
+        if expected not in (None, found):
+            lines.append(f"{url} holds {found:,} samples, and {expected:,} were expected")
+        for line in lines:
+            self._reported += 1
+            if self._reported <= LINES:
+                self._notify(visible(f"data.shards: {line}"))
+            elif self._reported == LINES + 1:
+                self._notify("data.shards: more shards lack samples, which are not named")
 
     def _epoch_ended(self, end: StreamedBatch, left_out: Causes) -> None:
         bad = f", {left_out.total:,} left out: {left_out}" if left_out.total else ""

@@ -56,6 +56,10 @@ class StreamedTasks:
         """Ask for the first windows and wait for the first one. RunError where one of its shards cannot be used."""
         self.supply.wait(self._ask(self._window(self.start.epoch, self.start.window)))
 
+    def interrupt_when(self, stopping: Callable[[], bool]) -> None:
+        """Raise RunError in place of waiting for shards once ``stopping()``."""
+        self.supply.interrupted = stopping
+
     def __iter__(self) -> Iterator[Task]:
         left_out = Causes()
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from clip_align.data.loader import Interruptible
 from clip_align.errors import Problem, RunError
 from clip_align.training.signals import Signals
 from clip_align.training.stall_watch import Doing, Watch
@@ -30,6 +31,8 @@ class TimedLoader:
         self.waited = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        if isinstance(self.loader, Interruptible):
+            self.loader.interrupt_when(lambda: self.signals.received is not None)
         batches = iter(self.loader)
         last: dict[str, Any] | None = None
         while True:

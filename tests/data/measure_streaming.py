@@ -51,6 +51,13 @@ def resident(process: int) -> float:
         return next(int(line.split()[1]) / 1e3 for line in status if line.startswith("VmRSS"))
 
 
+def cpu_of(process: int) -> float:
+    """CPU seconds that a process has used."""
+    with open(f"/proc/{process}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system
+
+
 def measure(store: Path, cache: Path, batch_size: int, batches: int) -> dict[str, Any]:
     """Figures of one rank, in this process."""
     import torch
@@ -64,22 +71,26 @@ def measure(store: Path, cache: Path, batch_size: int, batches: int) -> dict[str
         return torch.zeros(len(texts), 77, dtype=torch.int64)
 
     before, began = resident(os.getpid()), time.perf_counter()
+    cpu_before = time.process_time()
     config = StreamingData(shards=(Source(f"{store}/*.tar"),), batch_size=batch_size)
     data = TrainingData(config, 16, tokenizer, 0, 0, 1, cache)
     lines = data.check()
     checked = time.perf_counter() - began
     stream = iter(data.loader())
     next(stream)
-    first = time.perf_counter() - began
-    for _ in range(batches):
-        next(stream)
+    first, first_cpu = time.perf_counter() - began, time.process_time() - cpu_before
     whole = data.set
     assert isinstance(whole, StreamedSet)
     assert whole.supply._process is not None
+    fetcher_cpu = cpu_of(whole.supply._process.pid)
+    for _ in range(batches):
+        next(stream)
     figures = {
         "lines": lines,
         "check_s": checked,
         "first_batch_s": first,
+        "first_batch_cpu_s": first_cpu,
+        "fetcher_cpu_s": fetcher_cpu,
         "rss_before_mb": before,
         "rss_mb": resident(os.getpid()),
         "rss_fetcher_mb": resident(whole.supply._process.pid),

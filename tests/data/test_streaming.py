@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -218,6 +220,35 @@ def test_counts_of_sizes_json_and_of_img2dataset(shards: Any, stream: Stream) ->
             assert data.check() == ("data: 15 samples in 2 shards; an epoch is 3 batches of 4",)
     with pytest.raises(UserError, match="15 samples are fewer than one global batch of 16"):
         stream(shards.folder, ranks=4).check()
+
+
+def test_shards_that_lack_samples_are_named(shards: Any, stream: Stream) -> None:
+    cut, whole = shards.good(6, 9)
+    cut.write_bytes(cut.read_bytes()[:-11_000])
+    (shards.folder / "sizes.json").write_text('{"0.tar": 6, "1.tar": 10}')
+    lines: list[str] = []
+    batches = take(stream(shards.folder, lines=lines, batch_size=2), 12)
+    left = int(lines[0].split("its ")[1].split()[0])
+    assert set(lines[:3]) == {
+        f"data.shards: {cut} is cut at byte {cut.stat().st_size:,}: its {left} whole samples are used",
+        f"data.shards: {cut} holds {left} samples, and 6 were expected",
+        f"data.shards: {whole} holds 9 samples, and 10 were expected",
+    }
+    epoch = [batch for batch in batches if batch["keys"]][: (9 + left) // 2]
+    assert len(set(keys(epoch))) == (9 + left) // 2 * 2
+
+
+def test_a_signal_ends_the_wait_for_a_shard(store: tuple[str, Faults], stream: Stream) -> None:
+    data = stream(store[0], timeout_s=60.0, window_shards=1)
+    order = [int(data.set.plan.shards(0, window)[0]) for window in range(5)]  # type: ignore[attr-defined]
+    store[1].kinds[f"{order[2]}.tar"] = "slow"
+    loader = data.loader()
+    began, stopping = time.monotonic(), list[bool]()
+    loader.interrupt_when(lambda: bool(stopping))
+    threading.Timer(2.0, lambda: stopping.append(True)).start()
+    with pytest.raises(RunError, match="a signal came while the run waited for shards"):
+        list(loader)
+    assert time.monotonic() - began < 20
 
 
 def test_resampled_epochs(shards: Any, stream: Stream) -> None:
