@@ -58,7 +58,7 @@ def cpu_of(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system
 
 
-def measure(store: Path, cache: Path, batch_size: int, batches: int) -> dict[str, Any]:
+def measure(store: Path, cache: Path, samples: int, batch_size: int, batches: int) -> dict[str, Any]:
     """Figures of one rank, in this process."""
     import torch
 
@@ -95,26 +95,30 @@ def measure(store: Path, cache: Path, batch_size: int, batches: int) -> dict[str
         "rss_mb": resident(os.getpid()),
         "rss_fetcher_mb": resident(whole.supply._process.pid),
     }
-    last = len(whole.plan.shards(0, 0))
-    windows = -(-len(whole.urls) // last)
-    start = (0, windows - 1, 0, 0)  # the last window of the epoch, which is not whole: the epoch's change comes soon
-    stream = iter(TrainingData(config, 16, tokenizer, 0, 0, 1, cache).loader(start))
-    slowest, before_change, changed = 0.0, 0, False
-    while not changed:
+    whole.supply.close()
+    windows = -(-len(whole.urls) // whole.plan.window)
+    last = len(whole.plan.shards(0, windows - 1)) * samples
+    again = TrainingData(config, 16, tokenizer, 0, 0, 1, cache)
+    # three batches before the end; the next epoch's first window is fetched meanwhile, as it would be during an epoch
+    stream = iter(again.loader((0, windows - 1, last - 3 * batch_size, 0)))
+    next(stream)
+    assert isinstance(again.set, StreamedSet)
+    again.set.supply.wait(again.set.plan.shards(1, 0).tolist())
+    spans, epoch = list[float](), 0
+    while epoch == 0:
         began = time.perf_counter()
-        changed = next(stream)["cursor"][0] == 1 and before_change > 0
-        before_change += 1
-        slowest = time.perf_counter() - began
+        epoch = next(stream)["cursor"][0]
+        spans.append(time.perf_counter() - began)
     began = time.perf_counter()
     next(stream)
-    return {**figures, "epoch_change_s": max(slowest, time.perf_counter() - began)}
+    return {**figures, "epoch_change_s": time.perf_counter() - began, "batches_before_s": spans}
 
 
 def main() -> None:
     """Make the store, measure, print."""
     folder, shards, samples = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     if len(sys.argv) > 4:
-        print(json.dumps(measure(Path(sys.argv[4]), folder / "cache", 256, 100), indent=1))
+        print(json.dumps(measure(Path(sys.argv[4]), folder / "cache", samples, 256, 20), indent=1))
         return
     store = made_store(folder, shards, samples)
     subprocess.run(["rm", "-rf", str(folder / "cache")], check=True)

@@ -26,12 +26,9 @@ STREAMING = [
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[tuple[str, Faults]]:
-    first = 0
+    first, captions = 0, [f"{text} {n}" for n in range(sum(SIZES)) for text in CAPTIONS]
     for number, size in enumerate(SIZES):
-        tar(
-            tmp_path / "store" / f"{number}.tar",
-            samples(range(first, first + size), [f"{c} {n}" for n in range(sum(SIZES)) for c in CAPTIONS]),
-        )
+        tar(tmp_path / "store" / f"{number}.tar", samples(range(first, first + size), captions))
         first += size
     with http_store(tmp_path / "store") as (address, faults):
         yield f"data.shards={address}/{{0..5}}.tar", faults
