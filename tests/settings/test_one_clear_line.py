@@ -213,7 +213,7 @@ from tests.settings.refusals import errors
         ),
         (
             ["data.shards=/a/x.tar"],
-            ["data.shards: only with data=webdataset, and this is data=world; type data=webdataset too"],
+            ["data.shards: only with data=streaming or data=webdataset, and this is data=world; type one of them too"],
         ),
         (["data=webdataset"], ["data.shards: not given; this key has no default: data.shards=…"]),
         (
