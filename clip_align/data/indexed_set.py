@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_align.config import DataConfig
 from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA
 from clip_align.data.held_out import HeldOutSamples, held_out_limit, held_out_samples, without
@@ -16,7 +17,6 @@ from clip_align.data.inventory import Inventory, enough
 from clip_align.data.progress import Notify
 from clip_align.data.samples import SampleReader
 from clip_align.data.sampling_plan import Cursor, SamplingPlan, Task, Tasks
-from clip_align.data.sources.base import DataSource
 from clip_align.errors import Problem, UserError
 
 
@@ -25,13 +25,23 @@ class IndexedSet:
 
     Args:
         data: the configured source.
+        place: from a number of blocks to a text: where the samples are.
         find: finds all usable samples; called once.
         seed: of the order.
         ranks: number of them.
         notify: takes lines for the user.
     """
 
-    def __init__(self, data: DataSource, find: Callable[[], Inventory], seed: int, ranks: int, notify: Notify) -> None:
+    def __init__(
+        self,
+        data: DataConfig,
+        place: Callable[[int], str],
+        find: Callable[[], Inventory],
+        seed: int,
+        ranks: int,
+        notify: Notify,
+    ) -> None:
+        self._place = place
         self.data, self.seed, self.ranks = data, seed, ranks
         self._find, self._notify = find, notify
 
@@ -128,7 +138,7 @@ class IndexedSet:
         plan, blocks = self.plan, len(self.found.samples.blocks)
         left = f", {plan.remainder:,} samples left over" if plan.remainder else ""
         return (
-            f"data: {self.samples:,} samples in {self.data.place(blocks)}; "
+            f"data: {self.samples:,} samples in {self._place(blocks)}; "
             f"an epoch is {plan.batches_per_epoch:,} batches of {plan.global_batch:,}{left}"
         )
 

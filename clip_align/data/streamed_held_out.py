@@ -11,8 +11,8 @@ from clip_align.data.decode import MEGA, decode
 from clip_align.data.held_out import HeldOutSample, HeldOutSamples
 from clip_align.data.key_hash import key_hash
 from clip_align.data.shard_supply import ShardSupply
-from clip_align.data.sources.streaming import StreamingData
 from clip_align.data.streamed_samples import StreamedSamples
+from clip_align.data.streaming_options import StreamingOptions
 from clip_align.errors import Problem, RunError, UserError
 from clip_align.runs.folder import write_atomic
 
@@ -20,7 +20,7 @@ IMAGES = ".images"  # end of the name of the file with the images, after that of
 
 
 def collected(
-    supply: ShardSupply, reader: StreamedSamples, data: StreamingData, kept: Path
+    supply: ShardSupply, reader: StreamedSamples, data: StreamingOptions, kept: Path
 ) -> tuple[HeldOutSamples, str | None]:
     """The first ``data.held_out`` samples that are held out, in the order of their keys' hashes; a note for the user.
 
@@ -46,7 +46,7 @@ def collected(
     return HeldOutSamples(tuple(sorted(found, key=lambda sample: key_hash(sample.key)))), note
 
 
-def _collect(supply: ShardSupply, reader: StreamedSamples, data: StreamingData, kept: Path) -> str | None:
+def _collect(supply: ShardSupply, reader: StreamedSamples, data: StreamingOptions, kept: Path) -> str | None:
     content, found, bad = bytearray(), dict[str, tuple[int, int, list[str]]](), Causes()
     shards = iter(range(len(reader.urls)))
     while len(found) < data.held_out and (part := [number for number, _ in zip(shards, range(4), strict=False)]):

@@ -21,10 +21,10 @@ from clip_align.data.shard_counts import LearntCounts, known_counts
 from clip_align.data.shard_fetcher import FetchedShard
 from clip_align.data.shard_supply import ShardSupply
 from clip_align.data.shared_memory import PREFETCH
-from clip_align.data.sources.streaming import StreamingData
 from clip_align.data.streamed_held_out import collected
 from clip_align.data.streamed_samples import StreamedSamples
 from clip_align.data.streamed_tasks import StreamedTasks
+from clip_align.data.streaming_options import StreamingOptions
 from clip_align.data.streaming_plan import Place, StreamedBatch, StreamingPlan
 from clip_align.errors import Problem, RunError, UserError, visible
 
@@ -44,7 +44,7 @@ class StreamedSet:
 
     def __init__(
         self,
-        data: StreamingData,
+        data: StreamingOptions,
         paths: Sequence[Sequence[str]],
         notes: Sequence[str],
         seed: int,

@@ -37,7 +37,7 @@ class DataSource(DataConfig, ABC):
         """
         from clip_align.data.indexed_set import IndexedSet
 
-        return IndexedSet(self, lambda: self.find(cache, notify), seed, ranks, notify)
+        return IndexedSet(self, self.place, lambda: self.find(cache, notify), seed, ranks, notify)
 
     @abstractmethod
     def find(self, cache: Path, notify: Notify) -> Inventory:

@@ -8,38 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from clip_align.config import Source
 from clip_align.data.sources.base import DataSource
+from clip_align.data.streaming_options import StreamingOptions
 from clip_align.errors import Finding, Problem, UserError
-from clip_align.structure import key
 
 if TYPE_CHECKING:
     from clip_align.data.inventory import Inventory
     from clip_align.data.progress import Notify
-    from clip_align.data.remote import Transfer
-    from clip_align.data.shard_fetcher import FetchSettings
     from clip_align.data.training_set import TrainingSet
-
-GB = 10**9
 
 
 @dataclass(frozen=True)
-class StreamingData(DataSource):
-    """``shards`` as of ``data=webdataset``, or addresses. ``epoch_samples``: of an epoch, with ``resampled`` only.
+class StreamingData(StreamingOptions, DataSource):
+    """See `StreamingOptions`."""
 
-    ``cache_gb``: most 10^9 bytes of downloads kept. ``timeout_s``: without data, until an attempt is given up.
-    ``downloads_at_once``: for each rank. ``held_out_fraction``: of keys that are never trained on, where any are.
-    """
-
-    memory_mb: int = key(0, low=0)  # samples come again after an epoch only
-    shards: tuple[Source, ...] = ()
-    resampled: bool = False
-    epoch_samples: int | None = key(None, low=1)
-    cache_gb: float = key(50.0, above=0.0)
-    timeout_s: float = key(60.0, above=0.0)
-    retries: int = key(5, low=0)
-    downloads_at_once: int = key(8, low=1, high=256)
-    held_out_fraction: float = key(0.01, above=0.0, high=0.5)
     downloads: ClassVar[bool] = True
 
     def combinations(self, batches: int) -> Iterator[Finding]:
@@ -89,17 +71,3 @@ class StreamingData(DataSource):
     def find(self, cache: Path, notify: Notify) -> Inventory:
         """Not available: samples are found while the run goes on."""
         raise TypeError("streamed shards have no inventory")
-
-    @property
-    def transfer(self) -> Transfer:
-        """Attempts and times of remote files."""
-        from clip_align.data.remote import Transfer
-
-        return Transfer(self.timeout_s, self.retries)
-
-    def fetching(self, cache: Path) -> FetchSettings:
-        """How shards are fetched. ``cache``: folder of indexes and downloads."""
-        from clip_align.data.shard_fetcher import FetchSettings
-
-        held_out = round(self.held_out_fraction * 2**64) if self.held_out else None
-        return FetchSettings(str(cache), round(self.cache_gb * GB), self.transfer, self.downloads_at_once, held_out)
