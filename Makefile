@@ -12,7 +12,7 @@ VERSION = import sys; print("%d.%d" % sys.version_info[:2])
 STAMP = $(VENV)/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)-$(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow ways-to-end lint
+.PHONY: help setup train test test-slow ways-to-end soak lint
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ test-slow: setup  ## the tests marked slow
 ways-to-end: setup  ## a table of every way a run can end, from the tests of it (an hour)
 	@$(BIN)/python -m pytest -q -m slow -o junit_family=xunit1 --junitxml=$(WAYS) tests/system/test_ways_to_end.py >&2; status=$$?; \
 	$(BIN)/python tests/system/ways_to_end_table.py $(WAYS); exit $$status
+
+soak: setup  ## kill runs at random moments, resume them, compare; ARGS="kills=4" for fewer than 20
+	@$(BIN)/python tests/system/soak.py $(ARGS)
 
 lint: setup  ## ruff and mypy
 	@$(BIN)/ruff check .

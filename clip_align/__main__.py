@@ -23,7 +23,7 @@ from clip_align.processes.stop_signals import unwind_on_signals
 from clip_align.runs.provenance import version
 from clip_align.spelling import nearest
 
-LATER = ("bench", "sync")  # commands that later releases have
+LATER = ("sync",)  # commands that later releases have
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

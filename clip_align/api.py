@@ -8,14 +8,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_align.config import PathsConfig
-from clip_align.errors import Problem, RunError, UserError
+from clip_align.errors import REFUSED, Problem, RunError, UserError
 from clip_align.record.tidy import Tidy, tidy
-from clip_align.runs.folder import resolve_run
+from clip_align.runs.folder import RunFolder, resolve_run
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +102,9 @@ def evaluate(
 def train(overrides: Sequence[str] = (), **keys: Any) -> Tidy:
     """Train as ``python train.py`` does with the same overrides; the record as tables.
 
-    Outside the main thread no signal handlers are set: there a training ends with its last step only.
+    Ctrl-C, or a notebook's stop button, ends it in order: with a checkpoint, a record and a RunError that says how to
+    resume. Outside the main thread no signal handlers are set: there a training ends with its last step only. Random
+    states, loggers, warnings, threads and environment of the process are afterwards what they were before.
 
     Args:
         overrides: ``["model=tiny", "trainer.max_steps=200"]``.
@@ -110,7 +114,9 @@ def train(overrides: Sequence[str] = (), **keys: Any) -> Tidy:
     shown.
     """
     from clip_align.settings.load_config import load
-    from clip_align.training.run import run
+    from clip_align.training.resume import resume_overrides
+    from clip_align.training.run import run_inside
+    from clip_align.training.run_end import STATUS
 
     given = [*overrides, *(f"{key}={value}" for key, value in keys.items())]
     if not any(word.startswith(("name=", "resume=")) for word in given):  # a resumed run has its name
@@ -118,12 +124,20 @@ def train(overrides: Sequence[str] = (), **keys: Any) -> Tidy:
 
         given.append(time.strftime("name=notebook-%Y%m%d-%H%M%S"))
     config = load(given)
-    code = run(config, ["clip-align", "train", *given])
-    name = config.name or ""
-    folder = Path(config.resume) if config.resume is not None else Path(config.paths.runs) / name
-    if code:
-        raise RunError(Problem("train", f"{folder}: the training ended with code {code}; its lines above say why"))
+    end = run_inside(config, ["clip-align", "train", *given])
+    if end.code == REFUSED:
+        raise UserError(*end.reasons)
+    if end.code and end.reasons:
+        raise RunError(*end.reasons)
+    if end.code and end.folder is None:
+        raise RunError(Problem("train", f"{STATUS[end.code]} before the first step"))
+    # a resumed run that was complete already has not opened its folder
+    folder = end.folder or Path(config.resume or Path(config.paths.runs) / (config.name or ""))
     _show(folder / "curves.png")
+    if end.code:
+        overrides = resume_overrides(RunFolder(folder), config.paths)
+        what = f"{STATUS[end.code]} at step {end.position().global_step}; to resume: ca.train({overrides})"
+        raise RunError(Problem("train", what))
     return tidy(folder)
 
 
@@ -157,12 +171,9 @@ def report(*runs: str | Path, output: str | Path | None = None, folder: str | Pa
 
 def _show(figure: Path) -> None:
     """Show a figure in a notebook; elsewhere nothing."""
-    import sys
-
     shell: Any = sys.modules.get("IPython")
     running = shell.get_ipython() if shell is not None else None
     if running is None or not hasattr(running, "kernel") or not figure.is_file():
         return
-    display: Mapping[str, Any] = vars(sys.modules["IPython.display"]) if "IPython.display" in sys.modules else {}
-    if display:
-        display["display"](display["Image"](filename=str(figure)))
+    shown: Any = importlib.import_module("IPython.display")  # there, since IPython runs this
+    shown.display(shown.Image(filename=str(figure)))

@@ -22,7 +22,6 @@ from clip_align.structure import key
 WeightNames = tuple[Literal["raw", "ema"], ...]  # sets of weights that an event encodes with
 CALLBACK = re.compile(r"[A-Za-z_]\w*")  # a name that is valid in an override
 HELD_OUT = "held_out_samples"  # constructor argument of callbacks that show samples which are never trained on
-HELD_OUT_DEFAULT = 1_000  # how many there are where a callback has that argument and data.held_out is not given
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class DataConfig:
     ``kind``: its module's name there, dotted for a module elsewhere. ``batch_size`` is per rank; ``crop_scale`` is the
     fraction of the area that a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in
     memory; images beyond ``max_image_mb`` (of the file) or ``max_megapixels`` are bad samples, captions are cut at
-    ``max_caption_chars``. ``held_out``: samples that are never trained on, chosen by their keys. ``workers`` None = by
-    the machine's cores and ranks, at each launch.
+    ``max_caption_chars``. ``held_out``: samples that are never trained on, chosen by their keys; None = by the number
+    of samples, once they are found. ``workers`` None = by the machine's cores and ranks, at each launch.
     """
 
     kind: str = ""
@@ -53,7 +52,8 @@ class DataConfig:
     max_image_mb: int = key(64, low=1, high=2000)
     max_megapixels: float = key(64.0, above=0.0, high=178.0)  # Pillow refuses more
     max_caption_chars: int = key(2000, low=16)
-    held_out: int = key(0, low=0)  # 0: none, or HELD_OUT_DEFAULT where a callback takes HELD_OUT
+    # a configuration that was stored before there was this key holds none out
+    held_out: int | None = key(0, low=0)
     memory_mb: int = key(512, low=0)  # 0: none are kept
     window_shards: int = key(16, low=1)
     noise_option: ClassVar[str | None] = None  # the option that is the sigma of noise in training images, on [0, 1]
@@ -102,6 +102,8 @@ class OptimizerConfig:
 class TrainerConfig:
     """Where and how long: exactly one of ``max_steps`` (optimizer steps) and ``samples`` (over all ranks).
 
+    ``accumulate``: batches that are contrasted with each other, for the gradient of a batch so many times larger.
+    ``accumulate_grad_batches``: such batches whose gradients are averaged in a step, each with a loss of its own.
     ``stall_…_seconds``: time without progress until a line reports what the run waits for, and until the run is ended.
     """
 
@@ -111,6 +113,7 @@ class TrainerConfig:
     samples: int | None = key(None, low=1)
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     accumulate: int = key(1, low=1)
+    accumulate_grad_batches: int = key(1, low=1)  # Lightning's word for the same
     log_every_n_steps: int = key(10, low=1)
     threads: int | None = key(None, low=1)  # null: this machine's cores, shared by its ranks
     compile: bool = False
@@ -214,7 +217,7 @@ class Config:
     # called later: that module imports this one
     data: DataConfig = field(default_factory=lambda: SOURCES.build("world", {}))
     model: ModelConfig = ModelConfig()
-    loss: KindConfig = KindConfig("infonce")
+    loss: KindConfig = KindConfig("infonce", {"chunk": None})
     optimizer: OptimizerConfig = OptimizerConfig()
     trainer: TrainerConfig = TrainerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -313,6 +316,13 @@ def _sources(value: object, path: str, errors: list[Problem]) -> tuple[Source, .
     return tuple(s for s in built if s is not None)
 
 
+def _trainer(value: object, path: str, errors: list[Problem]) -> Any:
+    """A stored group without ``accumulate_grad_batches`` is of an earlier release, whose ``accumulate`` meant that."""
+    if isinstance(value, Mapping) and "accumulate" in value and "accumulate_grad_batches" not in value:
+        value = {**value, "accumulate": 1, "accumulate_grad_batches": value["accumulate"]}
+    return structure.build(TrainerConfig, value, path, errors)
+
+
 def _evaluation(value: object, path: str, errors: list[Problem]) -> Any:
     """A stored group without ``weights`` is of an earlier release, whose curves are of the raw weights."""
     older = {"weights": "raw"} if isinstance(value, Mapping) and "weights" not in value else {}
@@ -363,3 +373,4 @@ structure.SPECIAL.update(
     }
 )
 structure.SPECIAL[TrackerConfig] = _tracker
+structure.SPECIAL[TrainerConfig] = _trainer

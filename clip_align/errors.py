@@ -105,6 +105,10 @@ class UserError(Exception):
         """The problems as they are printed."""
         return tuple(map(str, self.problems))
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and notebooks show in place of a traceback: the lines, as a command prints them."""
+        return list(self.lines)
+
     def __reduce__(self) -> tuple[type[UserError], tuple[Problem, ...], dict[str, object]]:
         """Pickle with the separate problems."""
         return type(self), self.problems, self.__dict__  # Exception's own would call the class with the joined text

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import doctest
+from pathlib import Path
 
 import pytest
+import torch
 
 import clip_align as ca
 from clip_align import api
@@ -33,3 +35,22 @@ def test_training_gets_a_name_unless_it_is_resumed(monkeypatch: pytest.MonkeyPat
 def test_an_unknown_name_is_none_of_its_functions() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'evaluat'"):
         _ = ca.evaluat
+
+
+def test_what_a_model_does_not_define_is_asked_for_by_argument(tmp_path: Path) -> None:
+    class Encoder(torch.nn.Module):
+        def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+            return images.flatten(1)
+
+    wanted = {
+        ("size", "mean", "std"): {},
+        ("mean", "std"): {"size": 32},
+        ("std",): {"size": 32, "mean": (0.5, 0.5, 0.5)},
+    }
+    for absent, given in wanted.items():
+        for model in (Encoder(), lambda images: images.flatten(1)):
+            with pytest.raises(UserError) as raised:
+                ca.evaluate(model, ["tid2013_remade"], cache=tmp_path, **given)
+            names = ", ".join(f"{name}=…" for name in absent)
+            line = f"model: give {names}: of the input in pixels, of the channels on [0, 1]"
+            assert raised.value.lines == (line,)

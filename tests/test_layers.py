@@ -35,6 +35,7 @@ ROOMS = (
     ("tracking",),
     ("training",),
     ("series",),
+    ("bench",),
     ("api",),
     ("commands",),
     ("__main__",),
@@ -44,10 +45,13 @@ LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}
 HEAVY = {"torch", "torchvision", "torchmetrics", "pytorch_lightning", "open_clip", "timm"}
 WITHOUT_TORCH = {name for names in ROOMS[:6] for name in names} | {"metrics", "analysis", "perception", "report"}
 MAY_IMPORT_TORCH = {"metrics/modules.py", "processes/ranks.py"}
+LIGHTNING = {"callbacks", "testing", "training", "bench", "commands"}
 ONLY_IN = {
     "wandb": lambda module: module == "tracking/wandb.py",
     "hydra": lambda module: module == "settings/compose.py" or module.startswith("commands/"),
-    "pytorch_lightning": lambda module: module.split("/")[0] in {"callbacks", "testing", "training", "commands"},
+    "pytorch_lightning": lambda module: (
+        module.split("/")[0] in {"callbacks", "testing", "training", "bench", "commands"}
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from torch import nn
 from clip_align.callbacks.common.spearman import SPEARMAN
 from clip_align.callbacks.trainer.event_leader import EventLeader
 from clip_align.errors import Problem, UserError, option_problem
+from clip_align.evaluation.evaluated_model import why_no_tokenizer
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
@@ -93,6 +95,11 @@ class CheckedArguments(ABCMeta):
         bound.apply_defaults()  # the record names every argument, whether it was given or not
         self._options = {name: _plain(value) for name, value in {**_by_name(bound), **taken}.items()}
         self.layers_given = "layers" in given  # a layer that the user named must exist; a default may be null
+        # where the model is found later, the evaluation says it; such scores are null, not refused
+        prompted = type(self).prompts is not PerceptualCallback.prompts
+        known = prompted and self.model is not None and self.tokenizer is None
+        if known and (why := why_no_tokenizer(self.model)):
+            warnings.warn(f"{self.key}: {why}", stacklevel=2)
         return self
 
 

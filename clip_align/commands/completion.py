@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from clip_align.bench.options import KINDS, keys_of
 from clip_align.commands import data
 from clip_align.commands.command_names import commands
 from clip_align.commands.verify import ALL, declared
@@ -67,6 +68,9 @@ def words(line: str) -> list[str]:
         found = sorted(path.name for path in runs.glob("*") if is_run(path) or any(map(is_run, path.glob("*"))))
     elif given[0] == "data":
         found = [*data.benchmarks(), "paths.data="]
+    elif given[0] == "bench":
+        chosen = next((word for word in given[1:-1] if word in KINDS), None)
+        found = keys_of(KINDS[chosen].options) if chosen else list(KINDS)
     elif given[0] == "verify":
         found = [ALL, *declared()]
     else:

@@ -22,6 +22,7 @@ from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.trainer import autocast
 
 TRIALS_S = 5.0  # no further trial is begun after that time
+TWICE = 4 / 3  # time of a step that encodes twice: a backward pass takes as long as two forward passes
 TRIES = 2  # the shorter one counts: the machine may be busy with something else
 BYTES_A_PARAMETER = 16  # float32 weights, gradients and AdamW's two moments
 BYTES_SAVED = 12  # of these a checkpoint holds weights and moments
@@ -49,7 +50,13 @@ class Cost:
 
 
 def cost(
-    model: ModelConfig, loss: KindConfig, precision: str, batch_size: int, accumulate: int, layout: RankLayout
+    model: ModelConfig,
+    loss: KindConfig,
+    precision: str,
+    batch_size: int,
+    accumulate: int,
+    grad_batches: int,
+    layout: RankLayout,
 ) -> Cost:
     """Try a step of the configured model and loss, on torch's threads; UserError when they cannot be built.
 
@@ -58,7 +65,8 @@ def cost(
         loss: the loss of the step; parameters of its own are trained too.
         precision: of the trainer.
         batch_size: samples of one batch on one rank.
-        accumulate: batches of one optimizer step.
+        accumulate: batches that are contrasted together, each encoded twice.
+        grad_batches: such batches of one optimizer step.
         layout: this rank among the others; its device is tried.
     """
     words = [f"word{i}" for i in range(model.vocabulary)] if model.kind == "tiny" else None
@@ -78,7 +86,7 @@ def cost(
     return Cost(
         parameters=parameters,
         memory=states + round(trial[-1].kept * batch_size / tried),
-        step_seconds=_extrapolated(trial, batch_size) * accumulate,
+        step_seconds=_extrapolated(trial, batch_size) * accumulate * grad_batches * (TWICE if accumulate > 1 else 1.0),
         image_seconds=min(_encoding(clip, context, device, tried) for _ in range(TRIES)) / tried,
         tried=tried,
         size_px=clip.image_size,

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING
 from clip_align.config import PathsConfig, conf_dir
 from clip_align.errors import Problem, UserError, visible
 from clip_align.settings import yaml_keys
+from clip_align.settings.compose import compose
 from clip_align.settings.signatures import assigns
-from clip_align.spelling import nearest
+from clip_align.spelling import nearest, unknown_options
 
 if TYPE_CHECKING:
     from clip_align.perception.download import Download
 
 SUMMARY = "list the data sets that benchmarks read, where to get them, and whether they are there"
-HELP = """python -m clip_align data [<benchmark> ...] [paths.data=<folder>]
+HELP = """python -m clip_align data [<benchmark> ...] [experiment=<name>] [paths.data=<folder>]
 
 Prints for each benchmark that reads a download: what it is, its source, size and terms, what is expected in its
 folder, and whether it is found there. paths.data (default: data) holds one sub-folder per data set; a data set
-elsewhere is named with callbacks.<benchmark>.root=<folder> in train. Nothing is downloaded."""
-KEYS = ("paths.data",)
+elsewhere is named with callbacks.<benchmark>.root=<folder> in train. experiment=paper lists what that experiment
+reads. Nothing is downloaded."""
+KEYS = ("paths.data", "experiment")
 ROOT = "${paths.data}"
 WIDTH = 120  # characters a line; continued lines are indented like the first one's text
 
@@ -39,9 +41,20 @@ def main(arguments: Sequence[str]) -> int:
     known = benchmarks()
     _refuse(names, options, known)
     folder = options.get("paths.data", PathsConfig().data)
+    if (experiment := options.get("experiment")) is not None:
+        names += _of_experiment(experiment, known)
+        if not names:
+            print(f"experiment={experiment} reads no download")
+            return 0
     chosen = list(dict.fromkeys(names)) or known
     print("\n\n".join("\n".join(_described(name, folder)) for name in chosen))
     return 0
+
+
+def _of_experiment(name: str, known: Sequence[str]) -> list[str]:
+    """The benchmarks of an experiment that read a download."""
+    chosen = compose([f"experiment={name}"]).plain["callbacks"]  # what else an experiment needs is typed for the run
+    return [benchmark for benchmark in known if benchmark in chosen]
 
 
 def benchmarks() -> list[str]:
@@ -56,11 +69,11 @@ def _targets(name: str) -> list[str]:
 
 
 def _refuse(names: Sequence[str], options: dict[str, str], known: Sequence[str]) -> None:
-    errors: list[Problem] = []
+    errors = unknown_options(options, KEYS)
     for key, value in options.items():
-        if key not in KEYS:
-            errors.append(Problem(key, f"unknown key; valid: {', '.join(KEYS)}"))
-        elif not value.strip():
+        if key == "experiment" and value not in (valid := yaml_keys.options("experiment")):
+            errors.append(Problem(key, f"{value or 'empty'}: no such experiment; valid: {', '.join(valid)}"))
+        elif key in KEYS and not value.strip():
             errors.append(Problem(key, "empty; give a folder: paths.data=data"))
     for name in names:
         if name in known:

@@ -46,7 +46,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
     from clip_align.training.launch_ranks import rank_layout
 
     missing = [*absent, *place_problems(config.name, config.resume, config.paths.runs)]
-    broken = _about("callbacks", absent)  # these cannot be built
+    chosen, broken = list(config.callbacks), _about("callbacks", absent)  # these cannot be built
     config = replace(config, callbacks={n: c for n, c in config.callbacks.items() if n not in broken})
     print("dry run: nothing is trained", flush=True)
     gpus = torch.cuda.device_count()
@@ -63,6 +63,9 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
         _found(
             "trainer", f"{layout.world} rank{'s' if layout.world > 1 else ''} on the {'GPU' if layout.gpu else 'CPU'}"
         )
+    if config.trainer.kind == "ddp" and not layout.gpu and layout.world == 1:
+        what = "trainer=ddp finds no GPU on this machine, and counts with one rank on its CPU; with 8 GPUs a step has"
+        print(f"note     trainer: {what} 8 times as many samples", flush=True)
     start = _start(config, layout, missing)
     if not start.done:
         with ExitStack() as stack:
@@ -73,19 +76,23 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
                 if words is None and data is not None and config.model.kind == "tiny":
                     print("note     words: not known before the data are read; prompts are not checked", flush=True)
                 held_out = data.held_out if data else None
-                callbacks = _callbacks(
+                built = _callbacks(
                     start.config.callbacks, config.model, config.data, words, held_out, cache, stack, missing
                 )
+                callbacks = list(built.values())
                 if len(callbacks) == len(config.callbacks) and not broken:
                     _best(config.checkpoint, callbacks, config.evaluation.weights, missing)
                 one_batch = _batch_bytes(config.model, config.data.batch_size)
                 gpu = layout.gpu or elsewhere
-                workers, line = resolved_workers(config.data.workers, layout.local_world, gpu, one_batch)
+                workers, line = resolved_workers(
+                    config.data.workers, layout.local_world, gpu, one_batch, config.trainer.accumulate
+                )
                 if line is not None:
                     _found("data.workers", line.removeprefix("data.workers: "))
                 samples = data.samples if data else None
-                print_cost(start, layout, samples, workers, cache, callbacks, missing, elsewhere)
-                _shared_memory(one_batch, workers, layout.local_world, missing)
+                left_out = [name for name in chosen if name not in built]
+                print_cost(start, layout, samples, workers, cache, callbacks, missing, elsewhere, left_out)
+                _shared_memory(one_batch, workers, layout.local_world, config.trainer.accumulate, missing)
     if missing:
         raise UserError(*dict.fromkeys(missing))
     return 0
@@ -160,6 +167,7 @@ def _data(start: RunStart, world: int, cache: Path, missing: list[Problem]) -> F
         cache,
         config.trainer.accumulate,
         lambda line: print(line),
+        config.trainer.accumulate_grad_batches,
     )
     try:
         for line in data.check():
@@ -194,7 +202,7 @@ def _callbacks(
     cache: Path,
     stack: ExitStack,
     missing: list[Problem],
-) -> list[PerceptualCallback]:
+) -> dict[str, PerceptualCallback]:
     """Those that find their data, built as the run would build them, adapted to the model that it would train.
 
     Args:
@@ -208,11 +216,12 @@ def _callbacks(
         missing: grows by what a callback does not find.
     """
     from clip_align.callbacks.build import build_callbacks
+    from clip_align.callbacks.common.held_out_images import without_class_names
     from clip_align.data.sources.base import source
     from clip_align.data.world.shards import ensure_held_out, rendered
     from clip_align.evaluation.prepare import images_per_event, why_null
 
-    built: list[PerceptualCallback] = []
+    built: dict[str, PerceptualCallback] = {}
     given: dict[str, Any] = {} if held_out is None else {HELD_OUT: held_out}
     evaluated_model = _evaluated_model(model, words)
     for name, callback in configured.items():
@@ -230,12 +239,14 @@ def _callbacks(
         except UserError as error:
             missing.extend(error.problems)
             continue
-        built.append(one)
+        built[name] = one
         if one.null_reason is not None:
             print(f"null     callbacks.{name}: {one.key} in the whole run: {one.null_reason}", flush=True)
             continue
         images = images_per_event([one], evaluated_model.image_size)
         _found(f"callbacks.{name}", f"{one.key}, {images:,} images an event, every {one.every_n_steps:,} steps")
+    if line := without_class_names([*built.values()]):
+        print(f"note     {line}", flush=True)
     return built
 
 
@@ -265,22 +276,23 @@ def _batch_bytes(model: ModelConfig, batch_size: int) -> int:
     return batch_bytes(batch_size, shape.image_size, shape.tokenizer(["word"]).shape[1])
 
 
-def _shared_memory(one_batch: int, workers: int, local_world: int, missing: list[Problem]) -> None:
+def _shared_memory(one_batch: int, workers: int, local_world: int, accumulate: int, missing: list[Problem]) -> None:
     """What batches under way take of /dev/shm.
 
     Args:
         one_batch: bytes of a batch; 0 where they are not known.
         workers: of each rank.
         local_world: ranks on this machine.
+        accumulate: batches that are trained on together.
         missing: grows where that is more than is free.
     """
     from clip_align.data.shared_memory import batches_under_way, mib, shared_memory_problem
 
     if not workers or not one_batch:
         return
-    batches = batches_under_way(workers) * local_world
+    batches = batches_under_way(workers, accumulate) * local_world
     costs("shared memory", f"{mib(one_batch * batches)} for {batches} batches under way")
-    missing.extend(filter(None, [shared_memory_problem(one_batch, workers, local_world)]))
+    missing.extend(filter(None, [shared_memory_problem(one_batch, workers, local_world, accumulate)]))
 
 
 class _AnyWords:

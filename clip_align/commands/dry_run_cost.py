@@ -41,6 +41,7 @@ def print_cost(
     callbacks: Sequence[PerceptualCallback],
     missing: list[Problem],
     elsewhere: bool,
+    left_out: Sequence[str] = (),
 ) -> None:
     """Print what the run will take.
 
@@ -53,6 +54,7 @@ def print_cost(
         callbacks: those that can be built.
         missing: grows where the model cannot be built.
         elsewhere: the run needs a GPU that is not here: what a step takes cannot be tried.
+        left_out: names of the callbacks that cannot be built, whose images are not counted.
     """
     from clip_align.commands.cost import cost, untried
     from clip_align.commands.overheads import duration, sample_seconds, saving, waiting
@@ -70,7 +72,15 @@ def print_cost(
         if elsewhere:
             found = untried(model, config.loss)
         else:
-            found = cost(model, config.loss, trainer.precision, data.batch_size, trainer.accumulate, layout)
+            found = cost(
+                model,
+                config.loss,
+                trainer.precision,
+                data.batch_size,
+                trainer.accumulate,
+                trainer.accumulate_grad_batches,
+                layout,
+            )
     except UserError as error:
         missing.extend(error.problems)
         return
@@ -86,15 +96,14 @@ def print_cost(
     memory, checkpoint = found.memory + averages, found.checkpoint + averages
     most = images_per_event(callbacks, found.size_px)
     twice = f", each with {len(sets)} sets of weights" if len(sets) > 1 else ""
-    costs(
-        "evaluations",
-        f"{events(callbacks)}, the largest of {most:,} images at {found.size_px} px, tiles counted{twice}",
-    )
+    largest = f"{events(callbacks)}, the largest of {most:,} images at {found.size_px} px, tiles counted{twice}"
+    not_counted = f"not counted: {', '.join(left_out)}" if left_out else ""
+    costs("evaluations", "; ".join(filter(None, [largest if callbacks else "", not_counted])) or largest)
     if found.step_seconds is None or found.image_seconds is None:
         why = f"{_gib(memory)} for the weights and their moments are not free now"
         costs("time", f"not estimated: {'only a GPU could tell' if elsewhere else why}")
     else:
-        watching, step_samples = encoded * found.image_seconds / layout.world, data.batch_size * trainer.accumulate
+        watching, step_samples = encoded * found.image_seconds / layout.world, batch // layout.world
         a_sample = None if samples is None else sample_seconds(data, shape_of(model), config.seed, cache)
         evaluate = watching, f"{duration(watching)} for evaluations"
         wait = waiting(steps, found.step_seconds, step_samples, a_sample, workers, layout.local_world)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from clip_align.errors import Problem, UserError
 from clip_align.runs.provenance import typed_command
+from clip_align.settings.hidden_options import report_hidden
 from clip_align.settings.load_config import load_with_problems
 from clip_align.spelling import nearest
 
@@ -57,9 +58,12 @@ def main(arguments: Sequence[str]) -> int:
     overrides = [a for a in others if a.partition("=")[0] not in OWN and a.partition("=")[2] not in encoders]
     keys = frozenset(a.partition("=")[0].lstrip("~+") for a in overrides)
     config, problems = load_with_problems(overrides)
-    problems = [*_refused(own, keys), *_subjects(words, own, encoders), *problems]
+    refused = _refused(own, keys)
+    known = {problem.key for problem in refused}  # what training's keys suggest for these is of no use here
+    problems = [*refused, *_subjects(words, own, encoders), *(p for p in problems if p.key not in known)]
     if problems or config is None:
         raise UserError(*problems)
+    report_hidden(overrides)
     from clip_align.series.evaluate import evaluate_series  # imports torch, which takes seconds
     from clip_align.series.find import Foreign
     from clip_align.series.prepare import Request, prepare

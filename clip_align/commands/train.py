@@ -10,6 +10,7 @@ from clip_align.config import to_plain
 from clip_align.errors import UserError
 from clip_align.processes import torchrun
 from clip_align.runs.provenance import remember_sweep, typed_command, version
+from clip_align.settings.hidden_options import report_hidden
 from clip_align.settings.load_config import load, load_with_problems
 
 MULTIRUN = ("--multirun", "-m")
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
         remember_sweep(typed_command(arguments))  # its runs know only their own command
         return multirun(overrides)
     config, problems = load_with_problems(overrides)
+    if torchrun.rank() == 0:
+        report_hidden(overrides)
     # a dry run reports what is missing together with what it finds
     if config is not None and config.dry_run and all(problem.missing for problem in problems):
         from clip_align.commands.dry_run import dry_run

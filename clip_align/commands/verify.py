@@ -125,7 +125,7 @@ def _refuse(names: Sequence[str], options: Mapping[str, str], known: Mapping[str
         errors.append(Problem(names[0], f"no known answers of that name; {hint}valid: {', '.join(valid)}"))
     elif names[0] == ALL or not known[names[0]].needs_root:
         errors += [Problem(k, f"{names[0]} needs no data; leave {k}= out") for k in KEYS if k in options]
-    if options.get("root") == "":
+    if options.get("root") == "" and not errors:
         errors.append(Problem("root", "empty; give the folder of the data set"))
     if errors:
         raise UserError(*errors)

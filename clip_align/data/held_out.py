@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clip_align.data.bad_samples import BadSample, Causes
 from clip_align.data.decode import decode
 from clip_align.data.inventory import Inventory
-from clip_align.data.key_hash import key_hash
+from clip_align.data.key_hashes import key_hash, smallest
 from clip_align.data.samples import Samples
 from clip_align.errors import Problem, UserError
 
@@ -25,11 +25,17 @@ __all__ = [
     "HeldOutSample",
     "HeldOutSamples",
     "TrainedSamples",
+    "held_out_by_default",
     "held_out_limit",
     "held_out_numbers",
     "held_out_samples",
     "without",
 ]
+
+
+MOST_BY_DEFAULT = 1_000
+PART_BY_DEFAULT = 10  # one in so many keys, where that is fewer
+FEWEST_BY_DEFAULT = 10  # below, scores on them would say nothing
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,27 @@ class HeldOutSamples:
         return len(self.samples)
 
 
-def held_out_numbers(samples: Samples, count: int) -> NDArray[np.int64]:
+def held_out_by_default(found: Inventory) -> int:
+    """How many keys are held out where no number is given: 1,000, or a tenth of all keys where these are fewer.
+
+    UserError where that would be fewer than ten.
+    """
+    hashes, _ = smallest(found.key_hashes(), MOST_BY_DEFAULT * PART_BY_DEFAULT)
+    different = len(np.unique(hashes))
+    count = min(MOST_BY_DEFAULT, different // PART_BY_DEFAULT)
+    if count < FEWEST_BY_DEFAULT:
+        what = (
+            f"of {different:,} samples {count} would be held out, too few to evaluate on; take at least "
+            f"{FEWEST_BY_DEFAULT * PART_BY_DEFAULT:,}, give a number, or leave out the benchmarks on them: "
+            "callbacks=[tid2013_remade]"
+        )
+        raise UserError(Problem("data.held_out", what))
+    return count
+
+
+def held_out_numbers(found: Inventory, count: int) -> NDArray[np.int64]:
     """Numbers, ascending, of the samples with the ``count`` keys whose hashes are smallest."""
-    if not count:
-        return np.empty(0, np.int64)
-    hashes = _hashes(samples)
-    different = np.unique(hashes)
-    return np.flatnonzero(hashes <= different[min(count, len(different)) - 1])
+    return smallest(found.key_hashes(), count)[1] if count else np.empty(0, np.int64)
 
 
 def held_out_limit(samples: Samples, numbers: Sequence[int]) -> str | None:
@@ -82,26 +102,28 @@ def held_out_limit(samples: Samples, numbers: Sequence[int]) -> str | None:
     return f"{max(key_hash(samples.key(number)) for number in numbers):016x}" if len(numbers) else None
 
 
-def without(found: Inventory, count: int) -> tuple[Inventory, NDArray[np.int64]]:
+def without(found: Inventory, count: int, by_default: bool = False) -> tuple[Inventory, NDArray[np.int64]]:
     """The inventory without the samples held out, and the numbers of these, ascending, in the whole inventory.
 
     Args:
         found: all usable samples.
         count: keys to hold out; 0: none, the inventory is returned as it is.
+        by_default: whether the count is that of `held_out_by_default`, for the note.
 
     UserError where fewer samples are left to train on than are held out.
     """
     if not count:
         return found, np.empty(0, np.int64)
-    numbers = held_out_numbers(found.samples, count)
+    hashes, numbers = smallest(found.key_hashes(), count)
     left = len(found.samples) - len(numbers)
     if left < len(numbers):
-        _, of_key = np.unique(_hashes(found.samples), return_counts=True)  # in the order in which they are held out
+        _, of_key = np.unique(hashes, return_counts=True)  # in the order in which they are held out
         most = np.count_nonzero(np.cumsum(of_key) <= len(found.samples) // 2)
         what = f"the {count:,} keys asked for are those of {len(numbers):,} of {len(found.samples):,} samples"
         advice = f"at most half of them can be held out: give data.held_out={most} or less"
         raise UserError(Problem("data.held_out", f"{what}; {advice if most else 'leave out the benchmarks on them'}"))
-    note = f"data: {len(numbers):,} samples are held out (data.held_out), {left:,} are trained on"
+    option = f"data.held_out={count}" + (", by default" if by_default else "")
+    note = f"data: {len(numbers):,} samples are held out ({option}), {left:,} are trained on"
     samples = TrainedSamples(found.samples, numbers)
     # in the fingerprint too: what a run may be resumed on
     digest = hashlib.sha256(f"{found.fingerprint} {count}".encode()).hexdigest()[:16]
@@ -173,8 +195,3 @@ class TrainedSamples:
     def place(self, number: int) -> tuple[str, int, int | None]:
         """Where the image's bytes are."""
         return self._samples.place(self.whole_number(number))
-
-
-def _hashes(samples: Samples) -> NDArray[np.uint64]:
-    # 8 bytes a sample, of which there may be hundreds of millions
-    return np.fromiter((key_hash(samples.key(number)) for number in range(len(samples))), np.uint64, len(samples))

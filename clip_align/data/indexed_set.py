@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clip_align.config import DataConfig
 from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA
-from clip_align.data.held_out import HeldOutSamples, held_out_limit, held_out_samples, without
+from clip_align.data.held_out import HeldOutSamples, held_out_by_default, held_out_limit, held_out_samples, without
 from clip_align.data.inventory import Inventory, enough
 from clip_align.data.progress import Notify
 from clip_align.data.samples import SampleReader
@@ -30,6 +30,7 @@ class IndexedSet:
         seed: of the order.
         ranks: number of them.
         notify: takes lines for the user.
+        accumulate: batches that are contrasted together: the plan deals them as one.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class IndexedSet:
         seed: int,
         ranks: int,
         notify: Notify,
+        accumulate: int = 1,
     ) -> None:
         self._place = place
-        self.data, self.seed, self.ranks = data, seed, ranks
+        self.data, self.seed, self.ranks, self.accumulate = data, seed, ranks, accumulate
         self._find, self._notify = find, notify
 
     @property
@@ -57,7 +59,7 @@ class IndexedSet:
 
     @cached_property
     def _divided(self) -> tuple[Inventory, NDArray[np.int64]]:
-        return without(self.whole, self.data.held_out)
+        return without(self.whole, self.held_out_count, by_default=self.data.held_out is None)
 
     @cached_property
     def plan(self) -> SamplingPlan:
@@ -68,7 +70,7 @@ class IndexedSet:
             self.found.rates,
             self.seed,
             self.data.window_shards,
-            self.data.batch_size,
+            self.data.batch_size * self.accumulate,
             self.ranks,
         )
 
@@ -84,8 +86,8 @@ class IndexedSet:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches of each rank in an epoch."""
-        return self.plan.batches_per_epoch
+        """Batches of ``data.batch_size`` of each rank in an epoch."""
+        return self.plan.batches_per_epoch * self.accumulate
 
     @property
     def reader(self) -> SampleReader:
@@ -103,15 +105,19 @@ class IndexedSet:
         return found
 
     @cached_property
+    def held_out_count(self) -> int:
+        """How many keys are held out: as configured, else by the number of samples."""
+        configured = self.data.held_out
+        return held_out_by_default(self.whole) if configured is None else configured
+
+    @cached_property
     def held_out_limit(self) -> str | None:
         """See `held_out.held_out_limit`."""
         return held_out_limit(self.whole.samples, self._divided[1].tolist())
 
-    def check(self, accumulate: int) -> tuple[str, ...]:
+    def check(self, grad_batches: int) -> tuple[str, ...]:
         """Lines for the user before step 0. UserError if there are too few samples."""
-        per_epoch, step = sum(self.plan.per_source), self.plan.global_batch * accumulate
-        if per_epoch < step:
-            raise UserError(Problem("data", too_few(per_epoch, step, self.data.batch_size, self.ranks, accumulate)))
+        check_enough(sum(self.plan.per_source), self.data.batch_size, self.ranks, self.accumulate, grad_batches)
         return (*self.found.notes, *self._mix(), self._summary())
 
     def captions(self, limit: int | None) -> Iterator[str]:
@@ -132,7 +138,7 @@ class IndexedSet:
 
     def tasks(self, rank: int, start: Sequence[int], workers: int, counter: BadSampleCounter) -> Iterable[Task]:
         """The batches of one rank, endless."""
-        return Tasks(self.plan, rank, Cursor(*start))
+        return Tasks(self.plan, rank, Cursor(*start), self.accumulate)
 
     def _summary(self) -> str:
         plan, blocks = self.plan, len(self.found.samples.blocks)
@@ -151,17 +157,22 @@ class IndexedSet:
         return [f"data: an epoch takes {parts}"]
 
 
-def too_few(samples: int, step: int, batch_size: int, ranks: int, accumulate: int) -> str:
-    """The error message for fewer samples than one optimizer step takes.
+def check_enough(samples: int, batch_size: int, ranks: int, accumulate: int, grad_batches: int) -> None:
+    """UserError for fewer samples than one optimizer step takes.
 
     Args:
         samples: of an epoch.
-        step: samples of one optimizer step, over all ranks.
         batch_size: samples of one batch on one rank.
         ranks: number of them.
-        accumulate: batches of one step on each rank.
+        accumulate: batches that are contrasted together.
+        grad_batches: such batches of one step.
     """
+    batches = ranks * accumulate * grad_batches
+    if samples >= batch_size * batches:
+        return
     parts = f"data.batch_size={batch_size} x {ranks} ranks x accumulate={accumulate}"
-    most = samples // (step // batch_size)  # divided by ranks x accumulate
+    parts += f" x accumulate_grad_batches={grad_batches}" if grad_batches > 1 else ""
+    most = samples // batches
     advice = f"take data.batch_size={most} or less" if most else "start fewer ranks, accumulate less"
-    return f"{samples:,} samples are fewer than one global batch of {step:,} ({parts}); {advice}, or take more data"
+    what = f"{samples:,} samples are fewer than one global batch of {batch_size * batches:,} ({parts})"
+    raise UserError(Problem("data", f"{what}; {advice}, or take more data"))

@@ -6,18 +6,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache as once
+from functools import partial
 from itertools import chain
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clip_align.config import Source
 from clip_align.data.bad_samples import Causes, too_many
 from clip_align.data.file_reader import open_file
 from clip_align.data.indexing import ensure_indexed
+from clip_align.data.key_hashes import key_hashes
 from clip_align.data.progress import Notify
 from clip_align.data.samples import FolderSamples, Samples, TarSamples
-from clip_align.data.shard_index import CacheError, ShardIndex, shard_index
+from clip_align.data.shard_index import CacheError, ShardIndex, hashes_of_keys, shard_index
 from clip_align.errors import Problem, UserError, visible
 
 MIB = 2**20
@@ -30,7 +36,7 @@ class Inventory:
 
     sources: source of each block, numbers into ``rates`` (the fraction of a source that an epoch uses).
     bad: samples left out. notes: lines for the user. fingerprint: of names, sizes and numbers of samples of shards; of
-    names, captions and sizes of images in a folder.
+    names, captions and sizes of images in a folder. key_hashes: of the keys of all samples found, a block at a time.
     """
 
     samples: Samples
@@ -39,6 +45,7 @@ class Inventory:
     bad: Causes
     notes: tuple[str, ...]
     fingerprint: str
+    key_hashes: Callable[[], Iterable[NDArray[np.uint64]]]
 
     @property
     def bad_fraction(self) -> float:
@@ -56,7 +63,8 @@ def enough(found: Inventory, max_bad_share: float) -> Inventory:
 def in_folder(samples: FolderSamples, bad: Causes) -> Inventory:
     """Images in a folder and their captions."""
     about = _fingerprint(chain(samples.names, samples.texts, samples.sizes))
-    return Inventory(samples, (0,), (1.0,), bad, _left_out(bad), about)
+    hashes = once(lambda: [key_hashes(samples.key(number) for number in range(len(samples)))])
+    return Inventory(samples, (0,), (1.0,), bad, _left_out(bad), about, hashes)
 
 
 def tars(
@@ -93,7 +101,13 @@ def tars(
         _fingerprint(
             part for p, i in zip(flat, indexes, strict=True) for part in (os.path.basename(p), i.size, len(i))
         ),
+        partial(_key_hashes, flat, indexes, cache),
     )
+
+
+def _key_hashes(paths: Sequence[str], indexes: Sequence[ShardIndex], cache: Path) -> Iterator[NDArray[np.uint64]]:
+    for path, index in zip(paths, indexes, strict=True):
+        yield hashes_of_keys(path, cache, index)
 
 
 def _indexes(paths: Sequence[str], cache: Path, progress: Notify) -> list[ShardIndex]:

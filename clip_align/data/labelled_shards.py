@@ -14,10 +14,11 @@ from clip_align.data.file_reader import open_file
 from clip_align.data.shard_index import IMAGES
 from clip_align.data.shard_patterns import shard_paths
 from clip_align.data.tar_members import Member, TarRefusedError, tar_members
-from clip_align.errors import visible
+from clip_align.errors import some_of, visible
 
 __all__ = ["CaptionedMember", "LabelledMember", "ShardsUnusableError", "captioned_members", "labelled_members"]
 
+NAMED = 10  # fields of a json that an error message lists
 MEMBERS = ("cls", "txt")  # that hold a label or captions themselves
 T = TypeVar("T")
 
@@ -83,7 +84,9 @@ def _read(
                 for image, key, text, kinds in _samples(file, field):
                     found = None if text is None else read(text, field, field not in MEMBERS)
                     if found is None:
-                        absent = f"no {field}" if field in MEMBERS else f"no field {field} in a json"
+                        absent = (
+                            f"no {field}" if field in MEMBERS else f"no field {field} in a json{_fields(text, field)}"
+                        )
                         line = f"{path}: {key} ({', '.join(kinds)}) has {absent}; {option} names that of the {what}"
                         raise ShardsUnusableError(visible(line))
                     count += 1
@@ -118,6 +121,15 @@ def _samples(file: BinaryIO, field: str) -> Iterator[tuple[Member, str, bytes | 
             raise TarRefusedError(f"{key}: a text of {wanted.size:,} bytes, at most {MOST_TEXT_BYTES:,} are read")
         text = None if wanted is None else os.pread(file.fileno(), wanted.size, wanted.at)
         yield image, key, text, sorted(parts)
+
+
+def _fields(raw: bytes | None, absent: str) -> str:
+    """The fields of a json without the one that is absent, in brackets, as those that may be meant."""
+    try:
+        value = json.loads(raw.decode("utf-8-sig")) if raw is not None else None
+    except (ValueError, RecursionError):  # not UTF-8, not json
+        return ""
+    return f" ({some_of(sorted(value), NAMED)})" if isinstance(value, dict) and value and absent not in value else ""
 
 
 def _value(raw: bytes, field: str, is_json: bool) -> object:

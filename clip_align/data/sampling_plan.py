@@ -30,10 +30,12 @@ class Cursor(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One batch to be made by one rank."""
+    """One batch to be made by one rank, or a part of one."""
 
     epoch: int
-    after: tuple[int, ...]  # the position once this batch is trained: a `Cursor`, or a `streaming_plan.Place`
+    # the position once this batch is trained, a `Cursor` or a `streaming_plan.Place`; of a part that is not the last,
+    # that of the whole batch
+    after: tuple[int, ...]
     samples: NDArray[np.int64]  # [batch_size]
     spares: NDArray[np.int64]  # of the epoch's remainder, for this batch of this rank only
     others: NDArray[np.int64]  # of other batches of this rank: not in this global batch
@@ -139,11 +141,12 @@ class SamplingPlan:
 
 @dataclass(frozen=True)
 class Tasks:
-    """Tasks of one rank from position ``start`` on, endless."""
+    """Tasks of one rank from position ``start`` on, endless. ``parts``: each batch comes in so many, of equal size."""
 
     plan: SamplingPlan
     rank: int
     start: Cursor
+    parts: int = 1
 
     def __iter__(self) -> Iterator[Task]:
         epoch, first = self.start
@@ -157,5 +160,19 @@ class Tasks:
                 # half an epoch away, and never batch ``number`` itself
                 ahead = [count // 2 + k for k in range(min(_LENDING, count)) if (count // 2 + k) % count]
                 others = order[[(number + k) % count for k in ahead], self.rank].ravel()
-                yield Task(epoch, after, order[number, self.rank], rest[slot::slots], others)
+                whole = Task(epoch, after, order[number, self.rank], rest[slot::slots], others)
+                yield from parts_of(whole, self.parts, Cursor(epoch, number)) if self.parts > 1 else [whole]
             epoch, first = epoch + 1, 0
+
+
+def parts_of(task: Task, parts: int, before: tuple[int, ...]) -> Iterator[Task]:
+    """Parts of a task in order; no replacement of a bad sample is offered to two of them.
+
+    Args:
+        task: of a whole batch.
+        parts: number of parts, which divides the batch.
+        before: the position of the batch.
+    """
+    for part, samples in enumerate(np.split(task.samples, parts)):
+        after = task.after if part == parts - 1 else before
+        yield Task(task.epoch, after, samples, task.spares[part::parts], task.others[part::parts])

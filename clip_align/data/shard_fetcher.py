@@ -21,11 +21,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from clip_align.data.bad_samples import Causes, as_causes
-from clip_align.data.key_hash import key_hash
 from clip_align.data.remote import Transfer, TransferError, download, scheme_of, shown
 from clip_align.data.shard_cache import INDEX, PART, CacheFullError, Lease, ShardCache
-from clip_align.data.shard_index import CacheError, ShardIndex, read_index, shard_index, store_index, stored_index
+from clip_align.data.shard_index import (
+    CacheError,
+    ShardIndex,
+    hashes_of_keys,
+    read_index,
+    shard_index,
+    store_index,
+    stored_hashes,
+    stored_index,
+)
 from clip_align.data.tar_members import CUT_OR_DAMAGED
 from clip_align.errors import UserError
 from clip_align.processes.parent import end_with_parent
@@ -58,6 +68,17 @@ class FetchSettings:
             return shard_index(url, Path(self.cache))
         path = self.shard_cache().path(url)
         return stored_index(str(path), path.with_name(path.name + INDEX))
+
+    def held_out_of(self, url: str, index: ShardIndex) -> tuple[int, ...]:
+        """Numbers of the samples of a shard that was fetched, with its index, which are not trained on."""
+        if self.held_out is None:
+            return ()
+        if not scheme_of(url):
+            hashes = hashes_of_keys(url, Path(self.cache), index)
+        else:
+            path = self.shard_cache().path(url)
+            hashes = stored_hashes(str(path), path.with_name(path.name + INDEX), index)
+        return tuple(np.flatnonzero(hashes <= np.uint64(self.held_out)).tolist())
 
     def line(self) -> str:
         """As a line of JSON."""
@@ -159,8 +180,8 @@ class Fetcher:
                     lease.release()
                 else:
                     self._leases[number] = lease
-        index, limit = self.settings.index_of(url), self.settings.held_out
-        held_out = () if limit is None else tuple(n for n in range(len(index)) if key_hash(index.key(n)) <= limit)
+        index = self.settings.index_of(url)
+        held_out = self.settings.held_out_of(url, index)
         bad = tuple((cause, count, index.bad.first[cause]) for cause, count in index.bad.counts.items())
         error = "" if len(index) else f"{shown(url)} has no sample that can be used ({index.bad or index.note})"
         return FetchedShard(number, len(index), held_out, bad, index.note, index.size, error)

@@ -35,6 +35,7 @@ from clip_align.data.bad_samples import (
 )
 from clip_align.data.captions import MOST_TEXT_BYTES, captions_of
 from clip_align.data.file_reader import open_file
+from clip_align.data.key_hashes import key_hashes
 from clip_align.data.tar_members import CUT_OR_DAMAGED, Member, TarRefusedError, tar_members
 from clip_align.errors import Problem, UserError, visible
 from clip_align.runs.folder import write_atomic
@@ -43,6 +44,7 @@ FORMAT = 3  # raised when the index of the same file changes
 IMAGES = ("jpg", "jpeg", "png", "webp")
 _USED = (*IMAGES, "txt", "json")
 _ARRAYS = ("keys", "ends", "image", "text", "from_json")
+_HASHES = "key_hashes"  # beside them in the file; read only where samples are held out
 _GZIP = b"\x1f\x8b"
 
 
@@ -103,6 +105,28 @@ def stored_index(path: str, cached: Path) -> ShardIndex:
     return index
 
 
+def hashes_of_keys(path: str, cache: Path, index: ShardIndex) -> NDArray[np.uint64]:
+    """Hashes of the keys of a shard's samples [N], stored beside its index; made where an older release wrote that.
+
+    Args:
+        path: of the tar.
+        cache: folder of the cache.
+        index: of the tar.
+    """
+    return stored_hashes(path, _cached(path, cache), index)
+
+
+def stored_hashes(path: str, cached: Path, index: ShardIndex) -> NDArray[np.uint64]:
+    """As `hashes_of_keys`, from the file ``cached``, which `stored_index` was called with."""
+    try:
+        with np.load(cached, allow_pickle=False) as file:
+            stored: NDArray[np.uint64] = file[_HASHES]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        store_index(index, path, cached)
+        return _hashes(index)
+    return stored
+
+
 def store_index(index: ShardIndex, path: str, cached: Path) -> None:
     """Write the index of the tar ``path`` to the file ``cached``; CacheError if that is impossible."""
     try:
@@ -111,6 +135,10 @@ def store_index(index: ShardIndex, path: str, cached: Path) -> None:
         what = f"the index of {path} cannot be written to {cached.parent}: {error.strerror}"
         advice = "free some space or choose another folder with paths.cache=…"
         raise CacheError(Problem("paths.cache", f"{what}; {advice}")) from error
+
+
+def _hashes(index: ShardIndex) -> NDArray[np.uint64]:
+    return key_hashes(index.key(number) for number in range(len(index)))
 
 
 def is_indexed(path: str, cache: Path) -> bool:
@@ -247,7 +275,7 @@ def _packed(index: ShardIndex) -> bytes:
     bad = {cause: (count, index.bad.first[cause]) for cause, count in index.bad.counts.items()}
     facts = json.dumps({"bad": bad, "note": index.note, "left_out": index.left_out, "size": index.size})
     buffer = io.BytesIO()
-    arrays = {name: getattr(index, name) for name in _ARRAYS}
+    arrays = {name: getattr(index, name) for name in _ARRAYS} | {_HASHES: _hashes(index)}
     np.savez(buffer, facts=np.frombuffer(facts.encode(), np.uint8), **arrays)
     return buffer.getvalue()
 

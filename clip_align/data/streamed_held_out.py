@@ -8,8 +8,8 @@ from pathlib import Path
 
 from clip_align.data.bad_samples import BadSample, Causes
 from clip_align.data.decode import MEGA, decode
-from clip_align.data.held_out import HeldOutSample, HeldOutSamples
-from clip_align.data.key_hash import key_hash
+from clip_align.data.held_out import FEWEST_BY_DEFAULT, HeldOutSample, HeldOutSamples
+from clip_align.data.key_hashes import key_hash
 from clip_align.data.shard_supply import ShardSupply
 from clip_align.data.streamed_samples import StreamedSamples
 from clip_align.data.streaming_options import StreamingOptions
@@ -20,21 +20,22 @@ IMAGES = ".images"  # end of the name of the file with the images, after that of
 
 
 def collected(
-    supply: ShardSupply, reader: StreamedSamples, data: StreamingOptions, kept: Path
+    supply: ShardSupply, reader: StreamedSamples, data: StreamingOptions, count: int, kept: Path
 ) -> tuple[HeldOutSamples, str | None]:
-    """The first ``data.held_out`` samples that are held out, in the order of their keys' hashes; a note for the user.
+    """The first ``count`` samples that are held out, in the order of their keys' hashes; a note for the user.
 
     Args:
         supply: fetches the shards, which are read from the first one on.
         reader: of their samples.
         data: the configured source.
+        count: of samples, at most; as configured, or by default where ``data.held_out`` is None.
         kept: file of the list; made if it is not there, with the images beside it.
 
-    UserError where no sample can be shown.
+    UserError where no sample can be shown, or by default fewer than ten.
     """
     note = None
     if not kept.is_file():
-        note = _collect(supply, reader, data, kept)
+        note = _collect(supply, reader, data, count, kept)
     images = str(kept) + IMAGES
     found = [
         HeldOutSample(key, images, at, size, tuple(captions))
@@ -43,20 +44,26 @@ def collected(
     if not found:
         what = f"{len(reader.urls):,} shards hold no sample whose key is held out, with data.held_out_fraction="
         raise UserError(Problem("data.held_out", f"{what}{data.held_out_fraction:g}; raise that"))
+    if data.held_out is None and len(found) < FEWEST_BY_DEFAULT:
+        what = f"{data.held_out_fraction:g} of the keys are {len(found)} samples, too few to evaluate on"
+        advice = "raise it, type data.held_out=…, or leave out the benchmarks on them: callbacks=[tid2013_remade]"
+        raise UserError(Problem("data.held_out_fraction", f"{what}; {advice}"))
     return HeldOutSamples(tuple(sorted(found, key=lambda sample: key_hash(sample.key)))), note
 
 
-def _collect(supply: ShardSupply, reader: StreamedSamples, data: StreamingOptions, kept: Path) -> str | None:
+def _collect(
+    supply: ShardSupply, reader: StreamedSamples, data: StreamingOptions, count: int, kept: Path
+) -> str | None:
     content, found, bad = bytearray(), dict[str, tuple[int, int, list[str]]](), Causes()
     shards = iter(range(len(reader.urls)))
-    while len(found) < data.held_out and (part := [number for number, _ in zip(shards, range(4), strict=False)]):
+    while len(found) < count and (part := [number for number, _ in zip(shards, range(4), strict=False)]):
         supply.hold(part)
         try:
             for shard in supply.wait(part):
                 samples = reader.shard(shard.number)
                 for number in shard.held_out:
                     key = samples.key(number)
-                    if key in found or len(found) == data.held_out:
+                    if key in found or len(found) == count:
                         continue
                     try:
                         captions = [caption[: data.max_caption_chars] for caption in samples.captions(number)]
@@ -73,6 +80,7 @@ def _collect(supply: ShardSupply, reader: StreamedSamples, data: StreamingOption
             supply.release(part)
     write_atomic(Path(str(kept) + IMAGES), bytes(content))
     write_atomic(kept, json.dumps([(key, *facts) for key, facts in found.items()]))  # last: it says that all is there
-    if len(found) < data.held_out:
-        return f"data: {len(found):,} samples are held out, data.held_out={data.held_out:,} are not in these shards"
+    if len(found) < count:
+        default = ", the default," if data.held_out is None else ""
+        return f"data: {len(found):,} samples are held out, data.held_out={count:,}{default} are not in these shards"
     return f"data: {bad.total:,} of the samples held out cannot be shown: {bad}" if bad.total else None

@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from clip_align.data.bad_samples import BadSample, BadSampleCounter, Causes
-from clip_align.data.held_out import HeldOutSamples
-from clip_align.data.indexed_set import too_few
+from clip_align.data.held_out import MOST_BY_DEFAULT, HeldOutSamples
+from clip_align.data.indexed_set import check_enough
 from clip_align.data.inventory import LINES, MIB
 from clip_align.data.progress import Notify
 from clip_align.data.remote import shown
@@ -26,7 +26,7 @@ from clip_align.data.streamed_samples import StreamedSamples
 from clip_align.data.streamed_tasks import StreamedTasks
 from clip_align.data.streaming_options import StreamingOptions
 from clip_align.data.streaming_plan import Place, StreamedBatch, StreamingPlan
-from clip_align.errors import Problem, RunError, UserError, visible
+from clip_align.errors import RunError, UserError, visible
 
 
 class StreamedSet:
@@ -40,6 +40,7 @@ class StreamedSet:
         ranks: number of them.
         cache: folder of indexes and downloads.
         notify: takes lines and progress, also while the run goes on.
+        accumulate: batches that are contrasted together: the plan deals them as one.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class StreamedSet:
         ranks: int,
         cache: Path,
         notify: Notify,
+        accumulate: int = 1,
     ) -> None:
         self.data, self.ranks, self._cache, self._notify = data, ranks, cache, notify
-        self._notes = notes
+        self._notes, self.accumulate = notes, accumulate
         self.urls = [url for part in paths for url in part]
         largest = max(source.weight for source, part in zip(data.shards, paths, strict=True) if part)
         self.plan = StreamingPlan(
@@ -61,7 +63,7 @@ class StreamedSet:
             tuple(source.weight / largest for source in data.shards),
             seed,
             data.window_shards,
-            data.batch_size,
+            data.batch_size * accumulate,
             ranks,
             data.epoch_samples if data.resampled else None,
         )
@@ -95,12 +97,22 @@ class StreamedSet:
 
     @property
     def batches_per_epoch(self) -> int | None:
-        """Batches of each rank in an epoch; None where that is not known before it has ended."""
+        """Batches of ``data.batch_size`` of each rank in an epoch; None where not known before it has ended."""
+        whole = self._global_batches
+        return None if whole is None else whole * self.accumulate
+
+    @property
+    def _global_batches(self) -> int | None:
         if self.plan.epoch_samples is not None:
             return self.plan.epoch_samples // self.plan.global_batch
         if self.samples is None or set(self.plan.rates) != {1.0}:
             return None
         return self.samples // self.plan.global_batch
+
+    @property
+    def held_out_count(self) -> int:
+        """How many held-out samples benchmarks show: as configured, else as many as of large data anywhere."""
+        return MOST_BY_DEFAULT if self.data.held_out is None else self.data.held_out
 
     @property
     def held_out_limit(self) -> str | None:
@@ -110,20 +122,21 @@ class StreamedSet:
 
     @cached_property
     def held_out(self) -> HeldOutSamples:
-        """``data.held_out`` of the samples that are never trained on, from the first shards that hold them."""
+        """`held_out_count` of the samples that are never trained on, from the first shards that hold them."""
         if self.settings.held_out is None:
             return HeldOutSamples(())
-        digest = hashlib.sha256(f"{self.fingerprint} {self.data.held_out}".encode()).hexdigest()[:16]
-        found, note = collected(self.supply, self.reader, self.data, self._cache / "held_out" / f"{digest}.json")
+        count = self.held_out_count
+        digest = hashlib.sha256(f"{self.fingerprint} {count}".encode()).hexdigest()[:16]
+        kept = self._cache / "held_out" / f"{digest}.json"
+        found, note = collected(self.supply, self.reader, self.data, count, kept)
         if note:
             self._notify(note)
         return found
 
-    def check(self, accumulate: int) -> tuple[str, ...]:
+    def check(self, grad_batches: int) -> tuple[str, ...]:
         """Lines for the user before step 0. UserError if there are too few samples, as far as that is known."""
-        step, samples = self.plan.global_batch * accumulate, self.plan.epoch_samples or self.samples
-        if samples is not None and samples < step:
-            raise UserError(Problem("data", too_few(samples, step, self.data.batch_size, self.ranks, accumulate)))
+        if (samples := self.plan.epoch_samples or self.samples) is not None:
+            check_enough(samples, self.data.batch_size, self.ranks, self.accumulate, grad_batches)
         return (*map(visible, self._notes), self._summary(), *self._about_held_out())
 
     def captions(self, limit: int | None) -> Iterator[str]:
@@ -168,7 +181,9 @@ class StreamedSet:
 
         in_making = PREFETCH * workers  # without workers a batch is made before the next task is asked for
         place = Place(*map(int, start))
-        tasks = StreamedTasks(self.plan, rank, place, self.supply, in_making, counter, learnt, self._epoch_ended)
+        tasks = StreamedTasks(
+            self.plan, rank, place, self.supply, in_making, counter, learnt, self._epoch_ended, self.accumulate
+        )
         try:
             tasks.begin()
         except RunError as error:  # nothing was trained yet: a refusal
@@ -206,9 +221,9 @@ class StreamedSet:
         else:
             text = f"{count:,} shards, whose numbers of samples show once they are read"
         if self.plan.epoch_samples is not None:
-            text += f", drawn with replacement; an epoch is {self.batches_per_epoch:,} batches"
-        elif self.batches_per_epoch is not None:
-            text += f"; an epoch is {self.batches_per_epoch:,} batches"
+            text += f", drawn with replacement; an epoch is {self._global_batches:,} batches"
+        elif self._global_batches is not None:
+            text += f"; an epoch is {self._global_batches:,} batches"
         else:
             text += f"; an epoch reads {self.plan.shards_per_epoch:,} shards in batches"
         return f"data: {text} of {self.plan.global_batch:,}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from clip_align.data.bad_samples import BadSampleCounter, Causes
-from clip_align.data.sampling_plan import Task
+from clip_align.data.sampling_plan import Task, parts_of
 from clip_align.data.shard_fetcher import FetchedShard
 from clip_align.data.shard_supply import ShardSupply
 from clip_align.data.streaming_plan import Place, ShardContent, StreamedBatch, StreamingPlan, streamed_batches
@@ -31,10 +31,11 @@ class StreamedTasks:
         rank: this one.
         start: position of the first sample.
         supply: fetches the shards.
-        in_making: batches that are made or waited for at the same time.
+        in_making: tasks that are made or waited for at the same time.
         counter: learns of the samples that shards' indexes leave out.
         learnt: receives each shard when its window begins.
         ended: receives the end of each epoch, with the samples left out in it since the start.
+        parts: each batch of the plan comes in so many tasks, of equal size.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class StreamedTasks:
         counter: BadSampleCounter,
         learnt: Learnt,
         ended: EpochEnded,
+        parts: int = 1,
     ) -> None:
         self.plan, self.rank, self.start, self.supply, self.in_making = plan, rank, start, supply, in_making
-        self._counter, self._learnt, self._ended = counter, learnt, ended
+        self._counter, self._learnt, self._ended, self._parts = counter, learnt, ended, parts
         self._held: dict[tuple[int, int], list[int]] = {}  # shards by window
 
     def begin(self) -> None:
@@ -71,16 +73,20 @@ class StreamedTasks:
                 left_out.merge(shard.left_out)
             return [ShardContent(shard.samples, shard.held_out) for shard in fetched]
 
-        recent: deque[Place] = deque()
+        recent: deque[tuple[int, ...]] = deque()
+        before = self.start
         for batch in streamed_batches(self.plan, self.start, contents):
             if not batch.numbers.size:
                 self._ended(batch, left_out)
-                left_out = Causes()
+                left_out, before = Causes(), batch.after
                 continue
-            yield Task(batch.epoch, batch.after, batch.numbers[self.rank], _NONE, batch.others[self.rank])
-            recent.append(batch.after)
-            if len(recent) > self.in_making:
-                self._release(recent.popleft())
+            whole = Task(batch.epoch, batch.after, batch.numbers[self.rank], _NONE, batch.others[self.rank])
+            for task in parts_of(whole, self._parts, before):
+                yield task
+                recent.append(task.after)  # of a part, where its batch begins: other parts are still to be read
+                if len(recent) > self.in_making:
+                    self._release(Place(*recent.popleft()))
+            before = batch.after
 
     def _window(self, epoch: int, window: int) -> tuple[int, int]:
         return (0 if self.plan.epoch_samples else epoch), window

@@ -22,7 +22,8 @@ class StreamingOptions(DataConfig):
     """``shards`` as of ``data=webdataset``, or addresses. ``epoch_samples``: of an epoch, with ``resampled`` only.
 
     ``cache_gb``: most 10^9 bytes of downloads kept. ``timeout_s``: without data, until an attempt is given up.
-    ``downloads_at_once``: for each rank. ``held_out_fraction``: of keys that are never trained on, where any are.
+    ``downloads_at_once``: for each rank. ``held_out_fraction``: of keys that are not trained on, where
+    ``held_out`` is not 0.
     """
 
     memory_mb: int = key(0, low=0)  # samples come again after an epoch only
@@ -46,5 +47,5 @@ class StreamingOptions(DataConfig):
         """How shards are fetched. ``cache``: folder of indexes and downloads."""
         from clip_align.data.shard_fetcher import FetchSettings
 
-        held_out = round(self.held_out_fraction * 2**64) if self.held_out else None
+        held_out = round(self.held_out_fraction * 2**64) if self.held_out != 0 else None
         return FetchSettings(str(cache), round(self.cache_gb * GB), self.transfer, self.downloads_at_once, held_out)

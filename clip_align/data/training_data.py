@@ -29,8 +29,9 @@ class TrainingData:
         seed: of order, crops, flips and captions.
         rank, world_size: this rank, and the number of ranks.
         cache: folder for indexes and rendered images.
-        accumulate: batches per optimizer step.
+        accumulate: batches that are contrasted together (``trainer.accumulate``): the plan deals them as one batch.
         progress: receives lines and progress while shards are indexed or the world is rendered.
+        grad_batches: such batches per optimizer step (``trainer.accumulate_grad_batches``).
     """
 
     def __init__(
@@ -44,16 +45,18 @@ class TrainingData:
         cache: Path,
         accumulate: int = 1,
         progress: Notify = lambda line: None,
+        grad_batches: int = 1,
     ) -> None:
         self.data = source(data)
         self.image_size, self.tokenizer = image_size, tokenizer
-        self.seed, self.rank, self.world_size, self.accumulate = seed, rank, world_size, accumulate
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.accumulate, self.grad_batches = accumulate, grad_batches
         self._cache, self._progress = cache, progress
 
     @cached_property
     def set(self) -> TrainingSet:
         """The samples to train on, found on first access. UserError with a line for every problem."""
-        return self.data.training_set(self.seed, self.world_size, self._cache, self._progress)
+        return self.data.training_set(self.seed, self.world_size, self._cache, self._progress, self.accumulate)
 
     @property
     def held_out(self) -> HeldOutSamples:
@@ -66,13 +69,18 @@ class TrainingData:
         return self.set.held_out_limit
 
     @property
+    def held_out_count(self) -> int:
+        """How many keys are held out: as configured, else as it is derived from the samples."""
+        return self.set.held_out_count
+
+    @property
     def fingerprint(self) -> str:
         """Of the data: a run resumes at its position only with the same one."""
         return self.set.fingerprint
 
     def check(self) -> tuple[str, ...]:
         """Lines for the user before step 0. UserError if there are too few samples."""
-        return self.set.check(self.accumulate)
+        return self.set.check(self.grad_batches)
 
     def check_words(self) -> tuple[str, ...]:
         """A line about words that the tokenizer does not know, if it can list them; UserError if most words are."""
@@ -87,7 +95,7 @@ class TrainingData:
 
     @property
     def batches_per_epoch(self) -> int | None:
-        """Batches of this rank in an epoch, the same on all ranks; None where it is not known yet."""
+        """Batches of ``data.batch_size`` of this rank in an epoch, the same on all ranks; None where not known yet."""
         return self.set.batches_per_epoch
 
     @property
@@ -106,7 +114,7 @@ class TrainingData:
     def loader(
         self, start: Sequence[int] = (0, 0), pin_memory: bool = False, start_method: str | None = None
     ) -> Loader:
-        """An endless stream of this rank's batches.
+        """An endless stream of this rank's batches of ``data.batch_size``.
 
         Args:
             start: epoch and position of the first batch.

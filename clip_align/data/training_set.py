@@ -25,7 +25,7 @@ class TrainingSet(Protocol):
 
     @property
     def batches_per_epoch(self) -> int | None:
-        """Batches of each rank in an epoch; None where that is not known yet."""
+        """Batches of ``data.batch_size`` of each rank in an epoch; None where that is not known yet."""
 
     @property
     def reader(self) -> SampleReader:
@@ -36,13 +36,17 @@ class TrainingSet(Protocol):
         """The samples that are never trained on, bad ones left out."""
 
     @property
+    def held_out_count(self) -> int:
+        """How many keys are held out: as configured, else as it is derived from the samples."""
+
+    @property
     def held_out_limit(self) -> str | None:
         """The largest hash of a key that is held out, 16 hexadecimal digits; None where none is."""
 
-    def check(self, accumulate: int) -> tuple[str, ...]:
+    def check(self, grad_batches: int) -> tuple[str, ...]:
         """Lines for the user before step 0. UserError if there are too few samples.
 
-        accumulate: batches of one optimizer step on each rank.
+        grad_batches: contrastive batches of one optimizer step (``trainer.accumulate_grad_batches``).
         """
 
     def captions(self, limit: int | None) -> Iterator[str]:
@@ -52,7 +56,7 @@ class TrainingSet(Protocol):
         """A new counter of bad samples."""
 
     def tasks(self, rank: int, start: Sequence[int], workers: int, counter: BadSampleCounter) -> Iterable[Task]:
-        """The batches of one rank, endless.
+        """The batches of ``data.batch_size`` of one rank, endless; those contrasted together follow each other.
 
         Args:
             rank: this one.

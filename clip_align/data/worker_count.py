@@ -31,7 +31,7 @@ def sensible_workers(cores: int, local_ranks: int, gpu: bool) -> int:
 
 
 def resolved_workers(
-    configured: int | None, local_ranks: int, gpu: bool, bytes_per_batch: int
+    configured: int | None, local_ranks: int, gpu: bool, bytes_per_batch: int, accumulate: int = 1
 ) -> tuple[int, str | None]:
     """Workers of each rank of this launch, and a line with the reason; no line where the number was configured.
 
@@ -40,12 +40,13 @@ def resolved_workers(
         local_ranks: ranks on this machine.
         gpu: whether the ranks train on GPUs.
         bytes_per_batch: of shared memory, see `batch_bytes`; no more workers are taken than fit.
+        accumulate: batches that are trained on together.
     """
     if configured is not None:
         return configured, None
     cores = usable_cores()
     sensible = sensible_workers(cores, local_ranks, gpu)
-    workers = fitting_workers(bytes_per_batch, sensible, local_ranks)
+    workers = fitting_workers(bytes_per_batch, sensible, local_ranks, accumulate)
     ranks = f"{local_ranks} rank{'s' if local_ranks > 1 else ''}"
     reason = f"{cores} cores for {ranks}" if gpu else "on the CPU, training itself uses all cores"
     if workers < sensible:

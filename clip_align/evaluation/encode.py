@@ -292,7 +292,7 @@ def _texts(
     context: Context,
 ) -> dict[str, _Part]:
     device = next(evaluated_model.model.parameters()).device
-    tokens = _tokens(evaluated_model, [request.texts[n] for n in numbers]).to(device)  # [N, context]
+    tokens = tokenized(evaluated_model, [request.texts[n] for n in numbers]).to(device)  # [N, context]
     parts = {}
     for name, weights in sets.items():
         with weights.used(), context():
@@ -302,7 +302,7 @@ def _texts(
     return parts
 
 
-def _tokens(evaluated_model: EvaluatedModel, texts: list[str]) -> torch.Tensor:
+def tokenized(evaluated_model: EvaluatedModel, texts: list[str]) -> torch.Tensor:
     """Token ids [N, context] of the texts; each text is tokenized once per run."""
     if evaluated_model.tokenizer is None:
         raise RunError("prompts need a tokenizer, and the model has none")

@@ -89,15 +89,20 @@ def find_model(
     size, mean, std = _image_size(found, visual), _triple(mean), _triple(std)
     if tokenizer is not None:
         return EvaluatedModel(found, size, mean, std, tokenizer, tuple(warnings))
-    words = _vocabulary_size(found)
-    if words == OPENAI_WORDS:  # another size: ids would select other words' embeddings, without an error
+    why = why_no_tokenizer(found)
+    if why is None:
         own = OpenClipTokenizer(int(getattr(found, "context_length", None) or 77))  # 77: CLIP's own context
         return EvaluatedModel(found, size, mean, std, own, tuple(warnings))
-    why = (
-        f"its prompts need a tokenizer, and a vocabulary of {words} words is not open_clip's ({OPENAI_WORDS}); "
-        "pass the callback tokenizer=…"
-    )
     return EvaluatedModel(found, size, mean, std, None, tuple(warnings), why)
+
+
+def why_no_tokenizer(model: nn.Module) -> str | None:
+    """Why a model's prompts cannot be embedded unless a tokenizer is given; None where open_clip's is its own."""
+    words = _vocabulary_size(model)
+    if words == OPENAI_WORDS:  # another size: ids would select other words' embeddings, without an error
+        return None
+    what = f"its prompts need a tokenizer, and a vocabulary of {words} words is not open_clip's ({OPENAI_WORDS})"
+    return f"{what}; pass the callback tokenizer=…"
 
 
 def _with_encode_image(module: nn.Module) -> nn.Module:

@@ -3,32 +3,25 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
+
+from clip_align.evaluation.random_state import RandomState
 
 
 @contextmanager
 def same_random_state(device: torch.device | None = None) -> Iterator[None]:
     """Restore the random states of Python, NumPy, torch and the device on exit."""
-    python, legacy, host = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    # torch.cuda, torch.mps, …; the CPU's state is saved above
-    backend: Any = getattr(torch, device.type) if device is not None and device.type not in {"cpu", "meta"} else None
-    on_device = backend.get_rng_state(device) if backend is not None else None
+    state = RandomState(device)
     try:
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
-        torch.set_rng_state(host)
-        if backend is not None:
-            backend.set_rng_state(on_device, device)
+        state.restore()
 
 
 def _uncompiled() -> AbstractContextManager[Any]:

@@ -119,6 +119,19 @@ class EvaluationSettings:
             raise ValueError(f"weights: {wrong or 'none'}; give sets named by lower-case letters, digits, underscores")
 
 
+@dataclass(frozen=True, eq=False)
+class EncodingPass:
+    """Benchmarks whose images one model encodes together, in one precision.
+
+    union: their distinct images, pairs and texts. full_precision: whether the run's autocast is left out.
+    """
+
+    evaluated_model: EvaluatedModel
+    full_precision: bool
+    benchmarks: Sequence[PreparedBenchmark]
+    union: StimulusUnion
+
+
 class Evaluator:
     """The benchmarks of one run and their models: call ``prepare`` once, then ``evaluate`` at each event.
 
@@ -224,25 +237,43 @@ class Evaluator:
     def _results(self, due: Sequence[PreparedBenchmark], context: Context) -> dict[str, BenchmarkResult] | None:
         """Results of all due benchmarks by key on rank 0, empty elsewhere; None when interrupted."""
         results: dict[str, BenchmarkResult] = {}
-        groups: dict[tuple[int, bool], list[PreparedBenchmark]] = {}
-        for prepared in due:  # one pass over the images for each model and precision
-            benchmark = prepared.benchmark
-            groups.setdefault((id(self._evaluated_models[benchmark.key]), benchmark.full_precision), []).append(
-                prepared
-            )
-        for (_, full_precision), group in groups.items():
-            evaluated_model, union = self._evaluated_models[group[0].benchmark.key], self._union(group)
-            with evaluating(evaluated_model.model):
-                precision, settings = nullcontext if full_precision else context, self.settings
+        for one in self._passes(due):
+            group, union = one.benchmarks, one.union
+            with evaluating(one.evaluated_model.model):
+                precision, settings = nullcontext if one.full_precision else context, self.settings
                 answers = encode(
-                    evaluated_model, union.request, self._batch_size(), self.ranks, precision, settings.interrupted,
-                    settings.weights,
+                    one.evaluated_model, union.request, self.batch_size, self.ranks, precision,
+                    settings.interrupted, settings.weights,
                 )  # fmt: skip
                 if answers is None:
                     return None
                 # an error on rank 0 is raised on all ranks
                 results.update(self.ranks.together(lambda: self._scored(union, group, answers)))  # noqa: B023
         return {p.benchmark.key: results[p.benchmark.key] for p in due if p.benchmark.key in results}
+
+    def passes(self, due: Iterable[str]) -> list[EncodingPass]:
+        """What an event encodes: one pass over the distinct images for each model and precision.
+
+        Args:
+            due: keys of the benchmarks.
+        """
+        return self._passes([self._prepared[key] for key in due])
+
+    def _passes(self, due: Sequence[PreparedBenchmark]) -> list[EncodingPass]:
+        groups: dict[tuple[int, bool], list[PreparedBenchmark]] = {}
+        for prepared in due:
+            model, full_precision = self._evaluated_models[prepared.benchmark.key], prepared.benchmark.full_precision
+            groups.setdefault((id(model), full_precision), []).append(prepared)
+        return [
+            EncodingPass(self._evaluated_models[group[0].benchmark.key], full_precision, group, self._union(group))
+            for (_, full_precision), group in groups.items()
+        ]
+
+    @property
+    def batch_size(self) -> int:
+        """Images per forward pass."""
+        given = (self.settings.batch_size, *(b.batch_size for b in self.benchmarks.values()))
+        return min((size for size in given if size is not None), default=DEFAULT_BATCH_SIZE)
 
     def _scored(
         self, union: StimulusUnion, group: Sequence[PreparedBenchmark], answers: Mapping[str, EncodedFeatures]
@@ -278,10 +309,6 @@ class Evaluator:
         if keys not in self._unions:
             self._unions[keys] = StimulusUnion(group)
         return self._unions[keys]
-
-    def _batch_size(self) -> int:
-        given = (self.settings.batch_size, *(b.batch_size for b in self.benchmarks.values()))
-        return min((size for size in given if size is not None), default=DEFAULT_BATCH_SIZE)
 
     def _recorded(
         self, step: int, due: Sequence[PreparedBenchmark], results: Mapping[str, BenchmarkResult], seconds: float

@@ -31,15 +31,36 @@ def reduced(features: torch.Tensor, pairs: torch.Tensor, rows: torch.Tensor) -> 
     # sums over all tokens would lose digits in float32; mps has no float64
     exact = torch.float32 if features.device.type == "mps" else torch.float64
     at_a_time = max(1, CHUNK_ELEMENTS // (tokens * width))
-    square, norms = [], []
-    for part in torch.split(pairs.to(features.device), at_a_time):
-        a, b = features[part[:, 0]].to(exact), features[part[:, 1]].to(exact)  # [pairs of the chunk, T, D]
-        norms.append(torch.stack([x.square().sum(dim=(1, 2)).sqrt() for x in (a, b)], dim=1))
-        square.append(a.sub_(b).square_().mean(dim=1))  # in place: indexing has made copies
+    square, sums = [], []
+    for part in torch.split(pairs, at_a_time):
+        rows_used, places = _distinct(part)
+        x = features[rows_used.to(features.device)].to(exact)  # [rows of the chunk, T, D]
+        length = x.square().sum(dim=(1, 2))
+        if places is None:  # one reference and its pairs: two thirds of the copies less
+            sums.append(torch.stack([length[:1].expand(len(part)), length[1:]], dim=1))
+            difference = x[1:].sub_(x[:1])
+        else:
+            places = places.to(features.device)
+            sums.append(length[places])
+            difference = x[places[:, 0]].sub_(x[places[:, 1]])  # in place: indexing has made copies
+        square.append(difference.square_().mean(dim=1))
     sizes = [
         features[part].to(exact).square_().mean(dim=1) for part in torch.split(rows.to(features.device), at_a_time)
     ]
-    return _on_host(square, width), _on_host(norms, 2), _on_host(sizes, width)
+    # one root a batch, on the host: on the CPU each call wakes MKL's threads, which took as long as all sums
+    norms = torch.from_numpy(_on_host(sums, 2)).sqrt().numpy()
+    return _on_host(square, width), norms, _on_host(sizes, width)
+
+
+def _distinct(pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The rows that some pairs [P, 2] need, and the places of both images of each pair among them [P, 2].
+
+    Places are None where all pairs have one reference: then the rows are that and the other images, in their order.
+    """
+    if len(pairs) and bool((pairs[:, 0] == pairs[0, 0]).all()):
+        return torch.cat([pairs[:1, 0], pairs[:, 1]]), None
+    rows, places = torch.unique(pairs, return_inverse=True)
+    return rows, places
 
 
 def _on_host(parts: list[torch.Tensor], width: int) -> Array:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 from torch import Tensor, nn
@@ -11,8 +12,12 @@ from torch import Tensor, nn
 class Loss(nn.Module):
     """A loss over pairs of embeddings. The arguments of its constructor are the keys of its yaml.
 
-    Parameters of its own are trained with the model's and saved in checkpoints.
+    Parameters of its own are trained with the model's and saved in checkpoints; without weight decay where they have
+    fewer than two dimensions, or "bias" in their name. ``initial_logit_scale``: what the model's parameter is set to
+    before the first step.
     """
+
+    initial_logit_scale: float = math.log(1 / 0.07)  # Radford et al. 2021, section 2.5: initial temperature .07
 
     @abstractmethod
     def forward(

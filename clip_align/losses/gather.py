@@ -22,7 +22,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, rows: torch.Tensor) -> torch.Tensor:
-        # rank 0's rows first; all ranks bring as many, see `_check_equal_shapes`
+        # rank 0's rows first; all ranks bring as many, see `check_equal_shapes`
         gathered = rows.new_empty(dist.get_world_size() * rows.shape[0], *rows.shape[1:])
         dist.all_gather_into_tensor(gathered, rows.contiguous())
         return gathered
@@ -52,7 +52,7 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _gather_rows(rows: torch.Tensor) -> torch.Tensor:
-    _check_equal_shapes(rows)
+    check_equal_shapes(rows)
     return cast(torch.Tensor, _GatherRows.apply(rows))
 
 
@@ -60,7 +60,8 @@ def _gather_rows(rows: torch.Tensor) -> torch.Tensor:
 _uncompiled = torch.compiler.disable(_gather_rows)  # type: ignore[no-untyped-call]
 
 
-def _check_equal_shapes(rows: torch.Tensor) -> None:
+def check_equal_shapes(rows: torch.Tensor) -> None:
+    """RunError where the ranks' shapes differ; checked when a shape is new to this process group."""
     group, shape = dist.group.WORLD, tuple(rows.shape)
     if _agreed.get(group) == shape:
         return

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch.nn import functional
 
 from clip_align.losses.base import Loss
+from clip_align.losses.chunked_cross_entropy import chunked_cross_entropy
 from clip_align.losses.copies import IGNORED, are_copies, marked
 from clip_align.losses.gather import gather_rows
+from clip_align.structure import Range
 
 
 def infonce(
@@ -18,6 +22,7 @@ def infonce(
     rank: int = 0,
     world: int = 1,
     copies: torch.Tensor | None = None,
+    chunk: int | None = None,
 ) -> torch.Tensor:
     """Mean cross-entropy of finding the text of each image and the image of each text among all ranks' rows.
 
@@ -32,6 +37,7 @@ def infonce(
         rank: this process's, from 0.
         world: number of ranks, each with b rows.
         copies: bool [b], rows that are left out, on both sides; None: none of this rank's.
+        chunk: rows of the logits [b, world * b] that are in memory at a time; None: all of them.
 
     Returns:
         A scalar in [0, inf), lower = better; ln(world * b) for a model that knows nothing; not finite when an
@@ -53,8 +59,12 @@ def infonce(
         absent = None  # which columns are copies: bool [world * b]
         if world > 1 or copies is not None:
             absent, own = are_copies(images), own.masked_fill(are_copies(image), IGNORED)
-        to_texts = _cross_entropy(scale * image @ texts.T, own, absent)
-        to_images = _cross_entropy(scale * text @ images.T, own, absent)
+        if chunk is None:
+            to_texts = _cross_entropy(scale * image @ texts.T, own, absent)
+            to_images = _cross_entropy(scale * text @ images.T, own, absent)
+        else:
+            to_texts = chunked_cross_entropy(image, texts, scale, own, absent, chunk)
+            to_images = chunked_cross_entropy(text, images, scale, own, absent, chunk)
         loss = (to_texts + to_images) / 2
         return loss if absent is None else loss * _weight(own, absent, world, dtype)
 
@@ -73,7 +83,11 @@ def _weight(own: torch.Tensor, absent: torch.Tensor, world: int, dtype: torch.dt
 
 
 class InfoNCE(Loss):
-    """`infonce`, without options."""
+    """`infonce`; ``chunk``: rows of the logits that are in memory at a time, all of them where it is None."""
+
+    def __init__(self, chunk: Annotated[int | None, Range(low=1)] = None) -> None:
+        super().__init__()
+        self.chunk = chunk
 
     def forward(
         self,
@@ -85,4 +99,4 @@ class InfoNCE(Loss):
         copies: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See `infonce`."""
-        return infonce(image, text, logit_scale, rank, world, copies)
+        return infonce(image, text, logit_scale, rank, world, copies, self.chunk)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.vectors import FLOAT32_NOISE, unit
 
-__all__ = ["NO_CHOICE", "accuracy", "choices", "why_no_decisions", "wilson"]
+__all__ = ["NO_CHOICE", "accuracy", "choices", "first_ones", "is_first", "why_no_decisions", "wilson"]
 
 NO_CHOICE = -1
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
@@ -40,6 +40,43 @@ def choices(images: ArrayLike, prompts: ArrayLike) -> NDArray[np.signedinteger]:
         if (high.max(axis=0) - low.min(axis=0)).max() <= FLOAT32_NOISE:
             choice[:] = NO_CHOICE
     return choice
+
+
+def first_ones(images: ArrayLike, prompts: ArrayLike, right: ArrayLike, count: int) -> NDArray[np.bool_]:
+    """Whether the right class is among the first ``count`` by cosine, of each image [N]; ties as by `choices`.
+
+    Args:
+        images: embeddings [N, D].
+        prompts: embeddings [K, D].
+        right: numbers [N] of the right classes.
+        count: of classes that are looked at; 1: whether the decision is right.
+
+    False where a cosine is not finite.
+    """
+    x, p, answers = np.asarray(images), np.asarray(prompts, dtype=np.float64), np.asarray(right, dtype=np.int64)
+    found = np.zeros(len(x), dtype=np.bool_)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        directions = unit(p)
+        for start in range(0, len(x), CHUNK):
+            rows = slice(start, start + CHUNK)
+            cosines = unit(np.asarray(x[rows], dtype=np.float64)) @ directions.T  # [n, K]
+            found[rows] = is_first(cosines, answers[rows], count)
+    return found
+
+
+def is_first(cosines: NDArray[np.float64], right: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Whether fewer than ``count`` columns come before the right one, by row [n].
+
+    Args:
+        cosines: [n, K]; of equal ones the first column comes first.
+        right: numbers [n] of columns.
+        count: of columns that are looked at.
+
+    False where a cosine is not finite.
+    """
+    own = np.take_along_axis(cosines, right[:, None], axis=1)
+    before = (cosines > own) | ((cosines == own) & (np.arange(cosines.shape[1]) < right[:, None]))
+    return np.asarray((before.sum(axis=1) < count) & np.isfinite(cosines).all(axis=1))
 
 
 class _Chosen(NamedTuple):

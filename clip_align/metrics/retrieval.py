@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clip_align.metrics.accuracy import EQUAL_COSINES, NO_CHOICE
+from clip_align.metrics.accuracy import EQUAL_COSINES, NO_CHOICE, is_first
 from clip_align.metrics.vectors import FLOAT32_NOISE, unit
 
-__all__ = ["choices_among", "ranks_of_own"]
+__all__ = ["choices_among", "first_among", "ranks_of_own"]
 
 CHUNK = 256  # rows whose cosines are in memory at a time, four arrays of them: 0.2 GB for 25,000 targets
 
@@ -42,6 +42,31 @@ def choices_among(images: ArrayLike, texts: ArrayLike, candidates: ArrayLike) ->
     if len(directions) > 1 and np.ptp(directions, axis=0).max() <= FLOAT32_NOISE:
         chosen[:] = NO_CHOICE
     return chosen
+
+
+def first_among(
+    images: ArrayLike, texts: ArrayLike, candidates: ArrayLike, own: ArrayLike, count: int
+) -> NDArray[np.bool_]:
+    """Whether each image's own text is among the first ``count`` of its candidates by cosine [N]; ties as above.
+
+    Args:
+        images: embeddings [N, D].
+        texts: embeddings [K, D].
+        candidates: rows [N, C] of ``texts`` among which each image chooses.
+        own: position [N] of the own text among the candidates.
+        count: of candidates that are looked at.
+
+    False where a cosine is not finite.
+    """
+    among, at = np.asarray(candidates, dtype=np.int64), np.asarray(own, dtype=np.int64)
+    found = np.zeros(len(among), dtype=np.bool_)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        x, t = unit(np.asarray(images, dtype=np.float64)), unit(np.asarray(texts, dtype=np.float64))
+        for start in range(0, len(among), CHUNK):
+            rows = slice(start, start + CHUNK)
+            cosines = np.take_along_axis(x[rows] @ t.T, among[rows], axis=1)  # [n, C]
+            found[rows] = is_first(cosines, at[rows], count)
+    return found
 
 
 def ranks_of_own(queries: ArrayLike, targets: ArrayLike, own: ArrayLike, of: ArrayLike) -> NDArray[np.float64]:

@@ -8,8 +8,6 @@ embedded opinions at each call: no baseline is a literal. The ceilings are liter
 
 from __future__ import annotations
 
-import csv
-import multiprocessing
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -18,22 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.metrics.correlation import srocc, within_level_srocc
-from clip_align.perception import photographs, psnr
-from clip_align.perception.observers import (
-    LEVEL_ALONE,
-    ConditionAlone,
-    Labels,
-    Measured,
-    Observer,
-    PairSet,
-    psnr_luminance,
-    ssim,
-)
+from clip_align.perception import photographs, pixel_measures
+from clip_align.perception.observers import LEVEL_ALONE, ConditionAlone, Labels, Observer, PairSet
 from clip_align.perception.tid2013_remade import Pairs, image, pairs
 
 TABLE = photographs.DATA / "tid2013_remade_baselines.csv"
-MEASURES = ("psnr_rgb", "psnr_luminance", "ssim")
-COLUMNS = ("ref", "type", "level", *MEASURES)
 
 # Of the original stimuli, srocc and within_level_srocc over 24 references and 16 types (11 for the replication).
 # Rating noise: opinions plus Gaussian noise of their standard error against the opinions. Replication: TID2008's
@@ -67,21 +54,13 @@ def measure(number: int, type: int, level: int) -> tuple[float, float, float]:
         type: TID2013's number of the distortion.
         level: 1 (mild) to 5 (strong).
     """
-    clean, made = image(number), image(number, type, level)
-    return psnr.psnr(clean, made), psnr_luminance(clean, made), ssim(clean, made)
+    return pixel_measures.measure(image(number), image(number, type, level))
 
 
 @lru_cache(maxsize=1)
 def table() -> dict[str, NDArray[np.float64]]:
     """The embedded measures by name, float64 [1920], in the order of ``pairs()``; larger = more alike."""
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    of = pairs()
-    if [(int(r["ref"]), int(r["type"]), int(r["level"])) for r in rows] != _named(of):
-        raise ValueError(
-            f"{TABLE}: its rows are not the {len(of)} pairs; make it: python -m clip_align.perception.baselines"
-        )
-    return {name: np.array([float(row[name]) for row in rows]) for name in MEASURES}
+    return pixel_measures.read(TABLE, _named(pairs()), "python -m clip_align.perception.baselines")
 
 
 @lru_cache(maxsize=1)
@@ -97,13 +76,10 @@ def baselines() -> dict[str, tuple[float, float]]:
 
 def observers() -> dict[str, Observer]:
     """The observers of the baselines by name; pixel measures from the table instead of the images."""
-    measured = table()
     return {
         "level alone": LEVEL_ALONE,
         "type alone": ConditionAlone(("type",)),
-        "PSNR (RGB)": Measured(measured["psnr_rgb"], similarity=True),
-        "PSNR (luminance)": Measured(measured["psnr_luminance"], similarity=True),
-        "SSIM": Measured(measured["ssim"], similarity=True),
+        **pixel_measures.observers(table()),
     }
 
 
@@ -116,14 +92,7 @@ def pair_set() -> PairSet:
 
 def main(target: Path) -> None:
     """Measure all pairs on all cores and write the table."""
-    of = _named(pairs())
-    with multiprocessing.Pool() as pool:
-        measured = pool.starmap(measure, of, chunksize=80)
-    with target.open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(COLUMNS)
-        for row, (rgb, luma, similarity) in zip(of, measured, strict=True):
-            lines.writerow([*row, f"{rgb:.4f}", f"{luma:.4f}", f"{similarity:.6f}"])
+    pixel_measures.write(target, _named(pairs()), measure)
 
 
 def _named(of: Pairs) -> list[tuple[int, int, int]]:

@@ -23,6 +23,7 @@ __all__ = [
     "oklab",
     "xyz",
     "xyz_from_chromaticity",
+    "xyz_from_lab",
 ]
 
 Array = NDArray[np.float64]
@@ -84,6 +85,14 @@ def lab(xyz: ArrayLike) -> Array:
     f = np.where(ratio > DARK**3, np.cbrt(ratio), ratio / (3 * DARK**2) + 4 / 29)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def xyz_from_lab(lab: ArrayLike) -> Array:
+    """XYZ of CIELAB, relative to D65: the inverse of `lab`."""
+    lightness, a, b = np.moveaxis(np.asarray(lab, dtype=np.float64), -1, 0)
+    y = (lightness + 16) / 116
+    f = np.stack([y + a / 500, y, y - b / 200], axis=-1)
+    return np.asarray(np.where(f > DARK, f**3, 3 * DARK**2 * (f - 4 / 29)) * WHITE)
 
 
 def luv(xyz: ArrayLike) -> Array:

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.errors import UserError, option_problem
-from clip_align.perception.color_spaces import encoded
+from clip_align.perception.castle_csf import D65, DIRECTIONS, unit_contrast
+from clip_align.perception.color_spaces import encoded, linear_rgb
 from clip_align.perception.download import Download
+from clip_align.perception.gabors import LMS_TO_XYZ
 
 __all__ = [
     "CONDITIONS",
@@ -29,7 +31,10 @@ __all__ = [
     "Condition",
     "Masking",
     "Matching",
+    "band_noise",
+    "color_detection_gabor",
     "detection_gabor",
+    "has_band",
     "masked_gabor",
     "matched_grating",
     "read_masking",
@@ -41,7 +46,7 @@ Image = NDArray[np.float32]
 
 PEAK = 400.0  # cd/m^2 of the display's white
 DARKEST = 1e-4  # cd/m^2
-SEED = 8  # of the noise mask
+SEED = 8  # of all noise
 NOISE_UP_TO = 12.0  # cycles/degree
 FREQUENCIES = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0)  # cycles/degree, of gratings to be matched
 REFERENCE_FREQUENCY = 5.0
@@ -174,9 +179,49 @@ def detection_gabor(
         luminance: of the field, cd/m^2.
         contrast: 0 (the uniform field) to 1.
     """
-    place = np.linspace(-0.5, 0.5, size) * field_deg
-    window = np.exp(-(place**2) / (2 * sigma**2))
-    return _displayed(luminance * (1 + contrast * np.outer(window, window * np.sin(2 * np.pi * frequency * place))))
+    return _displayed(luminance * (1 + contrast * _sine_gabor(size, field_deg, frequency, sigma)))
+
+
+def color_detection_gabor(
+    size: int, field_deg: float, frequency: float, sigma: float, luminance: float, contrast: float, direction: str
+) -> Image:
+    """A vertical Gabor in sine phase that changes a grey field's color, float32 [size, size, 3].
+
+    Args:
+        size, field_deg, frequency, sigma, luminance: as for `detection_gabor`.
+        contrast: root mean square of the cone contrasts at the peak.
+        direction: of color, one of castleCSF's ``DIRECTIONS``.
+
+    ValueError for a contrast that the display cannot show.
+    """
+    # of linear RGB at unit contrast, for a field of unit luminance
+    change = linear_rgb(LMS_TO_XYZ @ unit_contrast(DIRECTIONS[direction], D65)) / (LMS_TO_XYZ @ D65)[1]
+    modulation = contrast * _sine_gabor(size, field_deg, frequency, sigma)
+    linear = luminance / PEAK * (1 + modulation[..., None] * change)
+    if linear.min() < 0 or linear.max() > 1:
+        raise ValueError(f"an RMS cone contrast of {contrast:g} is outside sRGB in the direction {direction}")
+    return encoded(linear).astype(np.float32)
+
+
+def band_noise(size: int, field_deg: float, frequency: float, luminance: float, contrast: float) -> Image:
+    """Noise of one octave on a field, sRGB of a display of 400 cd/m^2, float32 [size, size, 3].
+
+    Args:
+        size, field_deg, luminance: as for `detection_gabor`.
+        frequency: geometric center of the band, cycles/degree.
+        contrast: standard deviation of the noise, relative to the field.
+    """
+    return _displayed(luminance * (1 + contrast * _noise(size, field_deg, *octave(frequency))))
+
+
+def octave(frequency: float) -> tuple[float, float]:
+    """Lowest and highest frequency of the octave around one."""
+    return frequency / math.sqrt(2), frequency * math.sqrt(2)
+
+
+def has_band(size: int, field_deg: float, frequency: float) -> bool:
+    """Whether an image has any noise in the octave around ``frequency``, in cycles/degree."""
+    return bool(_in_band(size, field_deg, *octave(frequency)).any())
 
 
 def masked_gabor(size: int, field_deg: float, condition: str, mask: float, test: float) -> Image:
@@ -193,7 +238,7 @@ def masked_gabor(size: int, field_deg: float, condition: str, mask: float, test:
     place = np.linspace(0, field_deg, size)  # the grating's phase is 0 at the left edge
     window = np.exp(-((place - field_deg / 2) ** 2) / (2 * of.sigma**2))
     grating = np.cos(2 * np.pi * of.frequency * place)
-    background = _noise(size, field_deg) if of.noise else np.tile(grating, (size, 1))
+    background = _noise(size, field_deg, 0, NOISE_UP_TO) if of.noise else np.tile(grating, (size, 1))
     contrast = mask * background + test * np.outer(window, window * grating)
     return _displayed(of.luminance * (1 + contrast))
 
@@ -217,14 +262,25 @@ def _displayed(luminance: Array) -> Image:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def _noise(size: int, field_deg: float) -> Array:
-    """White noise up to 12 cycles/degree, of unit standard deviation; the same at every call."""
+def _sine_gabor(size: int, field_deg: float, frequency: float, sigma: float) -> Array:
+    place = np.linspace(-0.5, 0.5, size) * field_deg
+    window = np.exp(-(place**2) / (2 * sigma**2))
+    return np.outer(window, window * np.sin(2 * np.pi * frequency * place))
+
+
+def _noise(size: int, field_deg: float, lowest: float, highest: float) -> Array:
+    """White noise between two frequencies in cycles/degree, of unit standard deviation; the same at every call."""
     # RandomState: the authors' generator, whose numbers never change
     spectrum = np.fft.fft2(np.random.RandomState(SEED).randn(size, size))
-    along = np.fft.fftfreq(size, field_deg / size)
-    spectrum[np.hypot(along[:, None], along) > NOISE_UP_TO] = 0
+    spectrum[~_in_band(size, field_deg, lowest, highest)] = 0
     noise = np.fft.ifft2(spectrum).real
     return np.asarray(noise / noise.std())
+
+
+def _in_band(size: int, field_deg: float, lowest: float, highest: float) -> NDArray[np.bool_]:
+    along = np.fft.fftfreq(size, field_deg / size)
+    radius = np.hypot(along[:, None], along)
+    return np.asarray((radius >= lowest) & (radius <= highest))
 
 
 def _json(path: Path, key: str) -> dict[str, Any]:

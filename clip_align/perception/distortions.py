@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +35,27 @@ class Distortion:
     """
 
     name: str
-    make: Callable[..., NDArray[np.uint8]]
+    make: Callable[..., NDArray[Any]]
     unit: str = "dB"
     levels: tuple[tuple[float, ...], ...] = LADDER_DB
     random: bool = False
+
+    def made(self, image: NDArray[Any], level: int, key: str) -> NDArray[Any]:
+        """The image at a level.
+
+        Args:
+            image: in the form that the database's recipes share.
+            level: 1 (mild) to 5 (strong).
+            key: seeds the pattern of a random recipe.
+
+        ValueError for another level.
+        """
+        if level not in LEVELS:
+            raise ValueError(f"distort knows levels 1 to 5, got {level}")
+        arguments = self.levels[level - 1]  # levels count from 1
+        if not self.random:  # such recipes take no generator
+            return self.make(image, *arguments)
+        return self.make(image, *arguments, generator(key))
 
 
 TYPES: dict[int, Distortion] = {
@@ -80,15 +98,15 @@ def distort(image: NDArray[np.uint8], type: int, level: int, key: str) -> NDArra
 
     KeyError for a type that is not re-made, ValueError for another level or form of image.
     """
+    refuse_other_images(image)
+    made: NDArray[np.uint8] = TYPES[type].made(image, level, key)
+    return made
+
+
+def refuse_other_images(image: NDArray[Any]) -> None:
+    """ValueError for an image that is not uint8 [H, W, 3]."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"distort needs an image [H, W, 3] of uint8, got {image.shape} of {image.dtype}")
-    if level not in LEVELS:
-        raise ValueError(f"distort knows levels 1 to 5, got {level}")
-    recipe = TYPES[type]
-    arguments = recipe.levels[level - 1]  # levels count from 1
-    if not recipe.random:  # such recipes take no generator
-        return recipe.make(image, *arguments)
-    return recipe.make(image, *arguments, generator(key))
 
 
 def generator(key: str) -> np.random.Generator:

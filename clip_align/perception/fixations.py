@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from clip_align.errors import UserError, option_problem
 from clip_align.perception.eye_samples import fixations_of_samples
 from clip_align.perception.image_files import size_of
+from clip_align.perception.mat_files import DamagedMatError, listed, read_mat
 
 __all__ = ["FixatedImage", "fixated_image", "mit1003", "osie"]
 
@@ -27,7 +28,8 @@ class FixatedImage:
 
     path: of the file. height, width: in pixels. viewer: label of who made each fixation [N]; "" where the data do not
     tell. x, y: in pixels from the left and from the top [N], all inside the image. outside: number of fixations outside
-    it, which are left out.
+    it, which are left out. density: file of the density of the fixations, a grey map of any size, where the data have
+    one; None: it is made from the fixations.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class FixatedImage:
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     outside: int = 0
+    density: Path | None = None
 
 
 def fixated_image(
@@ -82,7 +85,7 @@ def osie(folder: Path, key: str) -> tuple[FixatedImage, ...]:
         raise _damaged(key, path, f"it has no variable fixations but {', '.join(variables) or 'none'}")
     files = {p.name.lower(): p for p in _visible(stimuli, key)}
     found = []
-    for number, entry in enumerate(_listed(variables["fixations"]), 1):
+    for number, entry in enumerate(listed(variables["fixations"]), 1):
         name = getattr(entry, "img", None)
         if not isinstance(name, str) or not hasattr(entry, "subjects"):
             raise _damaged(key, path, f"entry {number} has no img or no subjects")
@@ -91,7 +94,7 @@ def osie(folder: Path, key: str) -> tuple[FixatedImage, ...]:
             raise UserError(option_problem(key, "root", what))
         viewers: list[str] = []
         places = [np.zeros((2, 0))]
-        for viewer, subject in enumerate(_listed(entry.subjects), 1):
+        for viewer, subject in enumerate(listed(entry.subjects), 1):
             x, y = (_numbers(getattr(subject, field, ()), key, path).ravel() for field in ("fix_x", "fix_y"))
             if len(x) != len(y):
                 raise _damaged(key, path, f"{name}, subject {viewer}: {len(x)} fix_x and {len(y)} fix_y")
@@ -135,7 +138,7 @@ def _recording(path: Path, key: str) -> NDArray[np.float64]:
     """Fixations [F, 2] of one viewer on one image."""
     # one variable, named like the image; MATLAB cuts names to 63 characters, so its name is not checked
     for value in _mat(path, key).values():
-        data = _listed(getattr(value, "DATA", ()))
+        data = listed(getattr(value, "DATA", ()))
         samples = _numbers(getattr(data[0], "eyeData", ()) if data else (), key, path)
         if samples.ndim == 2 and samples.shape[1] >= 2:
             return fixations_of_samples(samples).reshape(-1, 2)
@@ -143,24 +146,15 @@ def _recording(path: Path, key: str) -> NDArray[np.float64]:
 
 
 def _mat(path: Path, key: str) -> dict[str, Any]:
-    """The variables of a MATLAB file: structs as objects, cells and arrays of structs as arrays of them."""
-    from scipy.io import loadmat  # here: a quarter of a second that other benchmarks need not pay
-
     try:
-        variables = loadmat(path, squeeze_me=True, struct_as_record=False)
-    except Exception as error:  # a damaged file raises anything: ValueError, TypeError, zlib.error, …
-        raise _damaged(key, path, f"{type(error).__name__}: {error}".rstrip(". ")) from error
-    return {name: value for name, value in variables.items() if not name.startswith("__")}
+        return read_mat(path)
+    except DamagedMatError as error:
+        raise _damaged(key, path, str(error)) from error
 
 
 def _damaged(key: str, path: Path, why: str) -> UserError:
     text = f"cannot read {path}: {why}; valid is MATLAB's format up to version 7, as its authors offer it"
     return UserError(option_problem(key, "root", " ".join(text.split())))
-
-
-def _listed(value: Any) -> list[Any]:
-    """The elements of a cell or an array of structs, of which one with a single element is read as that element."""
-    return list(np.atleast_1d(np.asarray(value, dtype=object)).ravel())
 
 
 def _numbers(value: Any, key: str, path: Path) -> NDArray[np.float64]:

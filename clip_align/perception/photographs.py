@@ -50,6 +50,29 @@ def crops() -> dict[int, Crop]:
         }
 
 
+def photograph_id(part: str, number: int) -> str:
+    """Id of a photograph as a stimulus of a re-made set, ``tid2013_remade/I01``."""
+    return f"{part}/I{number:02d}"
+
+
+def version_id(part: str, number: int, type: int, level: int) -> str:
+    """Id of a distorted photograph as a stimulus of a re-made set, and of its pair, ``tid2013_remade/I01_08_3``.
+
+    Args:
+        part: name of the set.
+        number: of the photograph, 1 to 24.
+        type: number of the distortion in the database that the set re-makes.
+        level: 1 to 5.
+    """
+    return f"{photograph_id(part, number)}_{type:02d}_{level}"
+
+
+def refuse_recipe(asked: int, here: int) -> None:
+    """ValueError where images of another version of the recipes are asked for than those here."""
+    if asked != here:  # an argument kept from another release
+        raise ValueError(f"images of recipe version {asked} cannot be made here, only of {here}")
+
+
 @lru_cache(maxsize=len(NUMBERS))
 def reference(number: int) -> NDArray[np.uint8]:
     """Photograph I01 to I24 by number, uint8 [384, 512, 3], read-only (it is kept: 0.6 MB each).

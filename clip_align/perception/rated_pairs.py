@@ -7,21 +7,24 @@ of one line, under the option ``root`` of the benchmark that reads it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from clip_align.errors import UserError, option_problem, some_of
 
 __all__ = [
+    "Numbering",
     "RatedPair",
     "complete",
     "damaged",
     "entry",
     "files",
     "number",
+    "numbered_pairs",
     "present",
     "spread",
     "text_lines",
@@ -128,6 +131,65 @@ def present(names: Iterable[str], found: Mapping[str, Path], folder: Path, key: 
         raise damaged(
             key, f"{folder} lacks {some_of(missing)} of {len(set(wanted)):,} images; unpack the database again"
         )
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Images that are named by numbers, ``i01_24_5.bmp``: reference, type and level, each from 1.
+
+    references, levels: numbers of them. types: names, in the order of their numbers. suffix: of files, with its dot.
+    level_digits: of the level's number; the others have two.
+    """
+
+    references: int
+    types: Sequence[str]
+    levels: int
+    suffix: str
+    level_digits: int = 1
+
+    def names(self) -> Iterator[str]:
+        """Names of all distorted images in lower case."""
+        numbers = (range(1, count + 1) for count in (self.references, len(self.types), self.levels))
+        for reference, type, level in itertools.product(*numbers):
+            yield f"i{reference:02d}_{type:02d}_{level:0{self.level_digits}d}{self.suffix}"
+
+    def condition(self, name: str) -> tuple[int, int]:
+        """Numbers of type and level in a name."""
+        return int(name[4:6]), int(name.removesuffix(self.suffix)[7:])
+
+
+def numbered_pairs(
+    of: Numbering,
+    opinions: Mapping[str, float],
+    folders: tuple[Path, Path],
+    wanted: Callable[[int, int], bool],
+    references: int | None,
+    key: str,
+) -> list[RatedPair]:
+    """The pairs of a database whose images are named by numbers, in the order of ``opinions``.
+
+    Args:
+        of: its numbering.
+        opinions: by name of the distorted image, in lower case.
+        folders: of the references, and of the distorted images; may be one.
+        wanted: whether a type and level, by their numbers, are.
+        references: number of references, spread evenly; None: all.
+        key: of the benchmark, for error messages.
+
+    UserError for images that are missing.
+    """
+    kept = set(spread([f"i{n:02d}" for n in range(1, of.references + 1)], references))
+    names = [name for name in opinions if name[:3] in kept and wanted(*of.condition(name))]
+    originals, versions = (files(folder, key) for folder in folders)
+    present((f"{name[:3]}{of.suffix}" for name in names), originals, folders[0], key)
+    present(names, versions, folders[1], key)
+    pairs = []
+    for name in names:
+        type, level = of.condition(name)
+        label = f"{type:02d} {of.types[type - 1]}"
+        reference = originals[f"{name[:3]}{of.suffix}"]
+        pairs.append(RatedPair(reference, versions[name], opinions[name], label, level, name[:3].upper()))
+    return pairs
 
 
 def spread(names: Sequence[str], count: int | None) -> list[str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clip_align.perception import distortions, photographs
 
+PART = "tid2013_remade"  # start of all ids
 RECIPE = 1  # raised whenever any recipe gives other pixels: it is part of what a cached image was made from
 
 
@@ -51,18 +52,12 @@ def pairs() -> Pairs:
 
 def reference_id(number: int) -> str:
     """Id of a photograph as a stimulus, ``tid2013_remade/I01``."""
-    return f"tid2013_remade/I{number:02d}"
+    return photographs.photograph_id(PART, number)
 
 
 def pair_id(number: int, type: int, level: int) -> str:
-    """Id of a distorted image as a stimulus, and of its pair, ``tid2013_remade/I01_08_3``.
-
-    Args:
-        number: of the photograph, 1 to 24.
-        type: TID2013's number of the distortion.
-        level: 1 (mild) to 5 (strong).
-    """
-    return f"{reference_id(number)}_{type:02d}_{level}"
+    """Id of a distorted image and of its pair: see `photographs.version_id`."""
+    return photographs.version_id(PART, number, type, level)
 
 
 def image(number: int, type: int | None = None, level: int | None = None, *, recipe: int = RECIPE) -> NDArray[np.uint8]:
@@ -77,8 +72,7 @@ def image(number: int, type: int | None = None, level: int | None = None, *, rec
 
     ValueError for another version than the one here.
     """
-    if recipe != RECIPE:  # an argument kept from another release
-        raise ValueError(f"images of recipe version {recipe} cannot be made here, only of {RECIPE}")
+    photographs.refuse_recipe(recipe, RECIPE)
     clean = photographs.reference(number)
     if type is None or level is None:
         return clean

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clip_align.known_answer import KnownAnswer, count
-from clip_align.perception.baselines import MEASURES, baselines, measure, table
+from clip_align.perception.baselines import baselines, measure, table
+from clip_align.perception.pixel_measures import MEASURES
 from clip_align.perception.tid2013_remade import pairs
 
 # Spearman over the 1,920 pairs, and the mean over the five levels; None: undefined. From another implementation of the

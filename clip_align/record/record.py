@@ -75,10 +75,19 @@ def is_resumption(line: Mapping[str, Any] | AnyLine) -> bool:
 
 
 class Record:
-    """Appends to ``folder/metrics.jsonl`` and writes ``folder/items/``. One process of a run has one (rank 0)."""
+    """Appends to ``folder/metrics.jsonl`` and writes ``folder/items/``. One process of a run has one (rank 0).
 
-    def __init__(self, folder: Path, mirrors: Sequence[Mirror] = ()) -> None:
+    Args:
+        folder: of the run.
+        mirrors: that follow the record.
+        described: benchmark lines that the record has by now, by key: a resumed run does not repeat them.
+    """
+
+    def __init__(
+        self, folder: Path, mirrors: Sequence[Mirror] = (), described: Mapping[str, BenchmarkLine] | None = None
+    ) -> None:
         self.folder = Path(folder)
+        self._described = dict(described or {})
         self.folder.mkdir(parents=True, exist_ok=True)
         self._mirrors = list(mirrors)
         self._position = Position(0, 0, 0, 0.0)
@@ -100,6 +109,8 @@ class Record:
         """
         line = {"kind": kind, **vars(position), **{k: _json_value(v) for k, v in fields.items()}}
         self._position = position
+        if kind == "benchmark" and self._is_described(line):
+            return
         self._write(json.dumps(line, ensure_ascii=False, allow_nan=False))
         if is_resumption(line):
             self._drop_items_after(position.global_step)  # after the line: a crash in between leaves items too many
@@ -176,6 +187,14 @@ class Record:
                 self._drop(mirror, error)
         self._mirrors.clear()
         self._file.close()
+
+    def _is_described(self, line: Mapping[str, Any]) -> bool:
+        """Whether a benchmark line says what the record has of its benchmark already, but for its position."""
+        read: Any = as_read(line)  # with the defaults that the line in the file has got when it was read
+        before: Any = self._described.get(line["key"])
+        if read is None or before is None:
+            return False
+        return all(before[name] == read[name] for name in read.keys() - Position.__annotations__.keys())
 
     def _write(self, text: str) -> None:
         data = (b"\n" if self._torn else b"") + text.encode() + b"\n"  # half a line stays a line of its own

@@ -20,7 +20,7 @@ Rows = list[dict[str, Any]]
 BOUNDS = ("low", "high", "reason")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tidy:
     """A record as tables.
 
@@ -34,6 +34,14 @@ class Tidy:
     training: Rows = field(default_factory=list)
     benchmarks: Rows = field(default_factory=list)
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        """Its size: the rows themselves would fill a notebook's cell."""
+        steps = len({row["step"] for row in self.scores})
+        parts = [f"{len(self.scores)} scores of {len(self.benchmarks)} benchmarks at {steps} steps"]
+        parts += [f"{len(self.training)} lines about training"] if self.training else []
+        parts += [f"in {self.folder}"] if self.folder is not None else []
+        return f"Tidy({', '.join(parts)})"
 
     def items(self, benchmark: str) -> Rows:
         """A row for each item of a benchmark (``family/name``) at each step that is kept; empty without items.

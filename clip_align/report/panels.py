@@ -32,10 +32,11 @@ TITLES = {  # in the order of the panels; others follow under their own names
     "human": "Human alignment",
     "texture": "Texture bias",
     "noise": "Accuracy lost to noise",
-    "psychophysics": "Thresholds of contrast and color",
+    "psychophysics": "Psychophysics",
     "similarity": "Similarity judgements",
     "saliency": "Saliency",
 }
+ONE_EACH = frozenset({"psychophysics"})  # their benchmarks have little in common: a panel for each
 FORMER = {"accuracy": "zero_shot", "alignment": "human"}  # names of panels in records of release 0.1
 FORMER_DEFAULT = {"similarity": "alignment", "saliency": "alignment"}  # panels of families in these records
 TRAINING = (  # key, name, title and note of the small panels
@@ -80,21 +81,25 @@ def panels(history: History) -> list[Panel]:
     """The panels of a run, those without a benchmark left out, and small ones of its loss and logit scale at the end.
 
     A companion with a verdict of its own has a panel of its own, as large as its headline's: on one axis with it
-    neither's changes could be seen.
+    neither's changes could be seen. Of `ONE_EACH`, every benchmark has a panel, with its own reference lines.
     """
     found: dict[tuple[str, str], list[Member]] = {(name, ""): [] for name in TITLES}
     for benchmark in history.benchmarks.values():
         for score in benchmark["scores"]:
             if score["role"] in SHOWN:
-                key = (_panel_of(benchmark, score), _apart(benchmark, score))
-                found.setdefault(key, []).append((benchmark, score))
+                name = _panel_of(benchmark, score)
+                apart = name_of(benchmark["key"]) if name in ONE_EACH else _apart(benchmark, score)
+                found.setdefault((name, apart), []).append((benchmark, score))
     built = []
     order = {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in found))}
     for (name, apart), members in sorted(found.items(), key=lambda item: order[item[0][0]]):
         parts = _parts(members)
         title = TITLES.get(name, name.replace("_", " ").capitalize())
+        if name == "texture" and members and all(s["name"].startswith(("accuracy", "kept")) for _, s in members):
+            title = "Texture and shape"  # accuracy from one of them alone: no conflict of the two, no bias
         if apart and parts:
-            title += f": {next(s['label'] for _, s in members if _leads(s))}"
+            of = apart.replace("_", " ") if name in ONE_EACH else next(s["label"] for _, s in members if _leads(s))
+            title += f": {of}"
         for place, part in enumerate(parts, 1):
             of = f" ({place} of {len(parts)})" if len(parts) > 1 else ""
             built.append(_panel(name, title + of, part, history))
@@ -174,7 +179,7 @@ def _panel(name: str, title: str, members: list[Member], history: History) -> Pa
         axis=(min(s["axis"][0] for _, s in members), max(s["axis"][1] for _, s in members)),
         bounds=tuple(relative_bounds(members, curves, history)),
         marks=tuple(_marks(curves, history)),
-        context=tuple(dict.fromkeys(_context(score) for _, score in members if score["context"])),
+        context=tuple(_contexts([score for _, score in members if score["context"]])),
     )
 
 
@@ -193,11 +198,13 @@ def tag_of(panel: Panel, key: str) -> str:
     return next((c.tag for c in panel.curves if c.key == key), "") if len(panel.marks) > 1 else ""
 
 
-def _context(score: ScoreEntry) -> str:
-    """``For comparison, on TID2013's own images: CLIP .719; level alone .744.``"""
-    values = "; ".join(f"{name} {number(value, 3)}" for name, value in score["context"].items())
-    source = f", {score['context_source']}" if score["context_source"] else ""
-    return f"For comparison{source}: {values}."
+def _contexts(scores: Sequence[ScoreEntry]) -> Iterator[str]:
+    """``For comparison, on TID2013's own images: CLIP .719; level alone .744.`` Several scores are named."""
+    for score in scores:
+        values = "; ".join(f"{name} {number(value, 3)}" for name, value in score["context"].items())
+        of = f" with {score['label']}" if len(scores) > 1 else ""
+        source = f", {score['context_source']}" if score["context_source"] else ""
+        yield f"For comparison{of}{source}: {values}."
 
 
 def _marks(curves: Sequence[Curve], history: History) -> Iterator[Marks]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_align.errors import Problem, UserError
+from clip_align.spelling import nearest
 
 # begins with no dot or dash: neither hidden nor an option; no part is . or ..
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*(/[A-Za-z0-9_][A-Za-z0-9._+=-]*)*")
@@ -184,6 +185,16 @@ def lock(run: RunFolder, shared: bool = False) -> int | None:
     return folder
 
 
+def release(held: int | None) -> None:
+    """Let go of what `lock` returned, also where a process that was forked meanwhile still has the descriptor."""
+    if held is None:
+        return
+    import fcntl  # there, since something is held
+
+    fcntl.flock(held, fcntl.LOCK_UN)
+    os.close(held)
+
+
 def run_status(run: RunFolder) -> str:
     """How a run is, from its provenance: running, done, failed, interrupted, terminated; unknown without one.
 
@@ -220,7 +231,9 @@ def resolve_run(runs: str | Path, name_or_path: str | Path) -> RunFolder:
     there = [p for p in folders if is_run(p) or any(map(is_run, p.glob("*")))]
     there.sort(key=lambda p: p.stat().st_mtime, reverse=True)
     names = ", ".join(p.name for p in there[:5])
-    known = f"runs there, newest first: {names}{_more(there)}" if there else f"no runs in {runs}"
+    guess = nearest(str(name_or_path), ["latest", *(p.name for p in there)]) if there else None
+    hint = f"did you mean {guess}? " if guess else ""
+    known = f"{hint}runs there, newest first: {names}{_more(there)}" if there else f"no runs in {runs}"
     raise UserError(f"{name_or_path}: no run of this name in {runs} and no such run folder; {known}")
 
 

@@ -118,12 +118,14 @@ class _Series:
         first = self._first_loaded(members)
         if first is None and not self.settings.watch:
             reasons = list(self._given_up.values()) or [f"{self.subject.label}: nothing to evaluate"]
-            raise UserError(*reasons)
+            raise UserError(*dict.fromkeys(reasons))  # one about all of them is the same for each
         self._open(members, argv)
         self._all(members)
         self._finish()
         received = self.run_end.signals.exit_code
         self.run_end.code = received or (RunError.exit_code if self._given_up else 0)
+        if self._given_up and not received:
+            self.run_end.ending = f"done, but for {_counted(len(self._given_up))} that could not be evaluated"
 
     def _members(self) -> list[Member]:
         members, bad = self.subject.members()

@@ -26,6 +26,7 @@ from clip_align.training.checkpoint_files import READ_ERRORS, reason_of
 LATEST = "epoch_latest"  # a second name of the newest epoch
 UNFINISHED = ("tmp.pt",)  # what open_clip_train writes before it renames it
 PREFIXES = ("module.", "_orig_mod.")  # of DDP and torch.compile, anywhere in a name
+LFS = b"version https://git-lfs"  # how its pointers begin
 STATES = ("state_dict", "model_state_dict", "model")  # where trainers put the weights
 
 
@@ -43,9 +44,10 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         # files of torch before 1.6 have a format of their own, which cannot be mapped
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except READ_ERRORS as error:
-        raise UserError(f"{path}: cannot be read ({_why(error)})") from None
+        raise UserError(f"{path}: cannot be read ({_pointer(path) or reason_of(error)})") from None
     except Exception as error:  # safetensors has an error of its own
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
+        why = _pointer(path) or f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: cannot be read ({why})") from None
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds {type(content).__name__}, no weights by name; save the model's state_dict()")
     inner = next((content[key] for key in STATES if isinstance(content.get(key), Mapping)), content)
@@ -215,9 +217,11 @@ def _without_wrappers(name: str) -> str:
     return name
 
 
-def _why(error: BaseException) -> str:
-    """Why torch refuses a file, without its advice to turn the safeguard off."""
-    text = reason_of(error)
-    if "weights_only" in text or "Weights only" in text or "Unsupported" in str(error):
-        return "it holds more than tensors and plain python, which could run code; save the state_dict alone"
-    return text
+def _pointer(path: Path) -> str | None:
+    """What to do where Git has cloned a repository without its large files; None elsewhere."""
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(LFS)) == LFS
+    except OSError:
+        return None
+    return "a pointer of Git LFS, in place of the file itself; type git lfs pull in its folder" if is_pointer else None

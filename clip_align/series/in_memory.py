@@ -68,7 +68,8 @@ def model_under_evaluation(
     if isinstance(model, nn.Module) and hasattr(model, "encode_image"):
         if device is not None:
             raise UserError(Problem("device", "of a function only; a module is evaluated where it is: model.to(…)"))
-        if size is None or getattr(getattr(model, "visual", None), "image_size", None) == size:
+        own = getattr(getattr(model, "visual", None), "image_size", None)
+        if own is not None and size in (None, own):
             return find_model(model, tokenizer=tokenizer, mean=mean, std=std)
         return _given(model, size, mean, std, tokenizer)
     if not callable(model):

@@ -21,7 +21,8 @@ from clip_align.runs.folder import bad_name
 
 TINY_STRIDE = 8  # models.tiny.STRIDE, which cannot be imported without torch
 HALF_WITHOUT_GPU = Problem("trainer.precision", "16-mixed needs a GPU; on the CPU take bf16-mixed or 32")
-BATCH = ("data.batch_size", "trainer.accumulate", "trainer.devices")  # the factors of a global batch
+# the factors of a global batch
+BATCH = ("data.batch_size", "trainer.accumulate", "trainer.accumulate_grad_batches", "trainer.devices")
 # family/benchmark/score, with @ and the layer, the set of weights, where there are several
 RECORD_KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+(@[a-z0-9_]+){0,2}")
 
@@ -36,7 +37,7 @@ def problems(config: Config, refused: Collection[str] = ()) -> list[Problem]:
     checks = (
         _place(config.name, config.resume, config.paths),
         _best(config.checkpoint.best, config.callbacks, config.resume is not None),
-        config.data.combinations(config.trainer.accumulate * (config.trainer.devices or 1)),
+        config.data.combinations(_batches(config.trainer)),
         _noise(config.data, config.callbacks),
         _model(config.model),
         _trainer(config.trainer, config.data.batch_size),
@@ -124,9 +125,14 @@ def _trainer(trainer: TrainerConfig, batch_size: int) -> Iterator[Finding]:
         what = f"both max_steps={trainer.max_steps} and samples={trainer.samples} are given"
         yield Finding(Problem("trainer", f"{what}; keep one and set the other to null"), lengths)
     # a lower bound: under torchrun, or with all GPUs, there are more ranks
-    batch = batch_size * trainer.accumulate * (trainer.devices or 1)
+    batch = batch_size * _batches(trainer)
     if trainer.samples is not None and trainer.samples < batch:
         what = f"{trainer.samples} are fewer than one global batch of {batch}"
         yield Finding(Problem("trainer.samples", what), ("trainer.samples", *BATCH))
     if trainer.kind == "cpu" and trainer.precision == "16-mixed":
         yield Finding(HALF_WITHOUT_GPU, ("trainer.kind", "trainer.precision"))
+
+
+def _batches(trainer: TrainerConfig) -> int:
+    """Of ``data.batch_size``, in an optimizer step over all ranks as far as they are known."""
+    return trainer.accumulate * trainer.accumulate_grad_batches * (trainer.devices or 1)

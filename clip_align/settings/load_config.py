@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clip_align.config import HELD_OUT, HELD_OUT_DEFAULT, Config, read
+from clip_align.config import HELD_OUT, Config, read
 from clip_align.errors import Problem, UserError
 from clip_align.kinds import INTERVENTIONS, LOSSES
 from clip_align.settings import callback_check, kind_check
@@ -53,11 +53,8 @@ def load_with_problems(overrides: Sequence[str]) -> tuple[Config | None, list[Pr
 
 
 def _with_held_out(config: Config) -> Config:
-    """The configuration with samples held out where a callback needs them and no number is given.
-
-    A resumed run keeps its number: samples that it was trained on are not held out.
-    """
+    """The configuration with no samples held out where no number is given and no callback needs them."""
     needed = any(callback_check.takes(callback.target, HELD_OUT) for callback in config.callbacks.values())
-    if config.data.held_out or config.resume is not None or not needed:
+    if config.data.held_out is not None or needed:
         return config
-    return replace(config, data=replace(config.data, held_out=HELD_OUT_DEFAULT))
+    return replace(config, data=replace(config.data, held_out=0))

@@ -58,6 +58,8 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[Problem])
     sections = {key.partition(".")[0] for key in composed.typed}
     # in the stored form, so that 1e2 equals 100
     new = {k: _normal(k, v) for k, v in composed.plain.items() if k in sections or "experiment" in sections}
+    if new.get("data") and new["data"].get("held_out") is None:  # by the number of samples: as the run was begun with
+        new["data"] = {**new["data"], "held_out": stored["data"]["held_out"]}
     for key in composed.typed:
         _take_over(key, new, result, composed)
         errors.extend(_refused(key, new, stored, run))
@@ -262,5 +264,19 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
             yield Problem(
                 name,
                 f"{shown(after[name])} is not what {run.path.name} was started with ({shown(old)}); "
-                f"when a run is resumed, only {CHANGEABLE} may change",
+                f"when a run is resumed, only {CHANGEABLE} may change{_renamed(name, after[name], before)}",
             )
+
+
+def _renamed(name: str, typed: object, stored: Mapping[str, Any]) -> str:
+    """What to type instead of ``trainer.accumulate`` for a run of an earlier release, where it meant something else.
+
+    Args:
+        name: the key that was typed.
+        typed: its value.
+        stored: the run's keys and values.
+    """
+    now = "trainer.accumulate_grad_batches"
+    if name != "trainer.accumulate" or typed != stored.get(now):
+        return ""
+    return f"; for the {typed} batches of its steps, which an earlier release called so, type {now}={typed} or nothing"

@@ -19,6 +19,7 @@ from clip_align.record.schema import (
     score_key,
 )
 from clip_align.report.labels import count, duration, interval, number
+from clip_align.report.panels import ONE_EACH
 from clip_align.report.score_curves import Point
 from clip_align.tracking.headline_scores import Headlines
 
@@ -95,8 +96,9 @@ class Status:
         self._points = {key: points for key, points in kept.items() if points}
 
     def evaluation_time_line(self) -> str | None:
-        """``evaluation took 25 % of the time``, from the last evaluation; None before the first."""
-        fraction = self._evaluation.get("time/evaluation_fraction") if self._evaluation else None
+        """``evaluation took 25 % of the time``, from the last evaluation; None before the first in training."""
+        trained = self._evaluation is not None and self._evaluation["global_step"] > 0  # until step 0 all is evaluation
+        fraction = self._evaluation.get("time/evaluation_fraction") if self._evaluation and trained else None
         return None if fraction is None else f"evaluation took {100 * fraction:.0f} % of the time"
 
     def train_line(self) -> str:
@@ -157,12 +159,21 @@ class Status:
 
     def _name(self, benchmark: BenchmarkLine, score: ScoreEntry) -> str:
         """The name of a headline: after its family; with the benchmark's name if it is not the family's first,
-        and with its own label where the benchmark has several.
+        and with its own label where the benchmark has several. A benchmark with a panel of its own has its own name.
         """
         family, name = family_of(benchmark["key"]), name_of(benchmark["key"])
-        first = next(b for b in self._headlines.benchmarks.values() if family_of(b["key"]) == family)
-        tags = [] if first["key"] == benchmark["key"] and family in NAMES else [name]
+        title, tags = NAMES.get(family, family.replace("_", " ")), []
+        if benchmark["panel"] in ONE_EACH:
+            title = name.replace("_", " ")
+        elif family not in NAMES or benchmark["key"] != self._first_of(family):
+            tags.append(name)
         if sum(s["role"] == "headline" for s in benchmark["scores"]) > 1:
             tags.append(score["label"])
-        title = NAMES.get(family, family.replace("_", " "))
+        if family == "texture" and score["name"].startswith(("accuracy", "kept")):  # of texture or shape alone: no bias
+            title = family
         return f"{title} ({', '.join(tags)})" if tags else title
+
+    def _first_of(self, family: str) -> str:
+        """Key of the family's first benchmark among those in its common panel."""
+        of = (b for b in self._headlines.benchmarks.values() if b["panel"] not in ONE_EACH)
+        return next(b["key"] for b in of if family_of(b["key"]) == family)

@@ -57,6 +57,7 @@ class Checkpoints(pl.Callback):
         self.last_evaluated: int | None = None
         self.best: tuple[float, int] | None = None  # value and step
         self._saved = -1  # step of the last checkpoint, so that none is saved twice
+        self._failing = False  # the last attempt to write a file failed
         self._trainer: pl.Trainer | None = None
 
     @property
@@ -161,8 +162,9 @@ class Checkpoints(pl.Callback):
         self.note()
 
     def note(self, wait: bool = False) -> None:
-        """Record the files that have come to the disk; RunError for one that could not be written."""
+        """Record the files that have come to the disk, and the first of several that could not be written."""
         for file in self.writer.written(wait):
+            self._failing = False
             self.event(
                 {
                     "event": "checkpoint",
@@ -172,6 +174,13 @@ class Checkpoints(pl.Callback):
                     "stalled_seconds": round(file.stalled, 3),
                 }
             )
+
+        for error in self.writer.failed():
+            if not self._failing:
+                kept = step_files(self.folder)
+                last = f"the last checkpoint is {kept[-1].name}" if kept else "there is no checkpoint yet"
+                self.event({"event": "warning", "message": f"{error}; training continues, {last}"})
+            self._failing = True
 
     def advise(self) -> None:
         """Record what to type to resume this run."""

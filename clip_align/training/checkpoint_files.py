@@ -27,6 +27,7 @@ MODEL = "model."  # before the names of the model's weights in ``state_dict``
 STEP_FILE = re.compile(r"step-(\d{9})\.ckpt")
 LAST = "last.ckpt"
 SET_ASIDE = "damaged-"  # prefix of a file that was given up; it is neither read nor deleted any more
+FORBIDDEN = re.compile(r"Unsupported (?:global: GLOBAL|class) (\S+)")  # in the words of torch's unpickler
 READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, MemoryError)
 
 
@@ -170,6 +171,11 @@ def reason_of(error: BaseException) -> str:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
+    if isinstance(error, pickle.UnpicklingError):  # torch's text advises to turn the safeguard off
+        found = FORBIDDEN.search(str(error))
+        if found is None:
+            return "torch.save has not written it, or it is damaged"
+        return f"it holds {found[1]}, and more than tensors and plain python could run code; save the state_dict alone"
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 

@@ -71,9 +71,13 @@ class CheckpointWriter(CheckpointIO):
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._written: list[Written] = []
+        self._failed: list[CheckpointError] = []
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Order | None = None) -> None:
-        """Write beside ``path``, flush to the disk, rename; CheckpointError where that fails.
+        """Write beside ``path``, flush to the disk, rename.
+
+        Where that fails, an order for now raises CheckpointError; another one is left to `failed`: training continues,
+        and the files that are there stay.
 
         Args:
             checkpoint: the content; tensors may be on any device.
@@ -85,7 +89,13 @@ class CheckpointWriter(CheckpointIO):
         self._wait()
         snapshot = None if order.now else self._snapshot(checkpoint)
         if snapshot is None:
-            _write(path, lambda file: torch.save(checkpoint, file), order.then)
+            try:
+                _write(path, lambda file: torch.save(checkpoint, file), order.then)
+            except CheckpointError as error:
+                if order.now:
+                    raise
+                self._failed.append(error)  # not raised: other ranks wait behind the save
+                return
             seconds = time.monotonic() - began
             self._written.append(Written(path.name, seconds, seconds))
             return
@@ -95,13 +105,18 @@ class CheckpointWriter(CheckpointIO):
         self._thread.start()
 
     def written(self, wait: bool = False) -> list[Written]:
-        """The files that came to the disk since the last call, oldest first; CheckpointError where one did not.
+        """The files that came to the disk since the last call, oldest first.
 
         wait: until none is being written.
         """
         if wait or (self._thread is not None and not self._thread.is_alive()):
             self._wait()
         found, self._written = self._written, []
+        return found
+
+    def failed(self) -> list[CheckpointError]:
+        """Those that could not be written since the last call, oldest first; call `written` before."""
+        found, self._failed = self._failed, []
         return found
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
@@ -140,6 +155,8 @@ class CheckpointWriter(CheckpointIO):
         began = time.monotonic()
         try:
             _write(path, lambda file: _copy(snapshot, file), then)
+        except CheckpointError as error:
+            self._failed.append(error)
         except BaseException as error:  # raised at the next border of a step
             self._error = error
         else:
@@ -177,5 +194,5 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        line = f"checkpoint: {path} cannot be written ({reason_of(error)}); free some space and resume"
+        line = f"checkpoint: {path} cannot be written ({reason_of(error)}); free some space"
         raise CheckpointError(line) from error

@@ -18,14 +18,15 @@ from clip_align.losses.base import Loss
 from clip_align.losses.infonce import InfoNCE
 from clip_align.training import optimizer as optim
 from clip_align.training.checkpoint_files import AVERAGE
+from clip_align.training.gradient_cache import MICRO_BATCHES, Embedded, cached_loss
 from clip_align.training.interventions.base import Intervention
 from clip_align.training.loss_check import PendingLosses
 from clip_align.training.weight_average import WeightAverage
 
-LOGIT_SCALE = math.log(1 / 0.07)  # Radford et al. 2021, section 2.5: initial temperature .07
 LOGIT_SCALE_MAX = math.log(100)  # ibid.: logits are never scaled by more than 100
 
-Batch = dict[str, Any]  # image uint8 [B, 3, S, S], text int64 [B, L], cursor, keys, skipped, repeated
+# image uint8 [B, 3, S, S], text int64 [B, L], cursor, keys, skipped, repeated; or micro_batches, cursor, keys
+Batch = dict[str, Any]
 
 
 class CLIPModule(pl.LightningModule):
@@ -74,24 +75,69 @@ class CLIPModule(pl.LightningModule):
         self.grad_norm: Tensor | None = None
         self.rate = 0.0  # that the last step took, or would have taken
         self.skipped = self.skipped_running = 0
+        self._zeroed = False  # whether the training step itself has set gradients to zero, as accumulation needs it
         self._taken = False  # whether the step under way has changed the weights
         shift = torch.tensor(mean).view(1, 3, 1, 1) * 255.0  # pixels stay uint8 until they are on the device
         scale = 1.0 / (torch.tensor(std).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("shift", shift, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
         with torch.no_grad():
-            self.model.logit_scale.fill_(LOGIT_SCALE)
+            self.model.logit_scale.fill_(self.loss.initial_logit_scale)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this rank's rows against the columns of all ranks; the gradient's mean over ranks is the whole's."""
+        if MICRO_BATCHES in batch:
+            self._zero_before_first(batch_idx)
+            shared = [self.model.logit_scale, *self.loss.parameters()]
+            # inside DDP's forward pass, where it waits for no gradient yet: what goes backward here is added up on this
+            # rank alone, and averaged with the last micro-batch's
+            loss, value = cached_loss(
+                batch[MICRO_BATCHES].parts,
+                self._encoded_on_device,
+                self._loss,
+                shared,
+                self.model,
+                self._accumulate_gradient,
+            )
+        else:
+            loss = value = self._loss(self._encoded(batch))
+        self.losses.add(self.step_under_way, value, batch["keys"])  # stays on the device: reading it would wait for it
+        return loss
+
+    def _encoded(self, batch: Batch) -> Embedded:
         batch = self.intervention.batch(batch, self.step_under_way)
         image = (batch["image"] - self.shift) * self.scale  # [B, 3, S, S], float
         image = self.model.encode_image(image)  # [B, D], not normalized
         text = self.model.encode_text(batch["text"])  # [B, D]
-        copies = _copies(batch.get("repeated"), image)
-        loss: Tensor = self.loss(image, text, self.model.logit_scale, *ranks(), copies)  # float32, outside autocast
-        self.losses.add(self.step_under_way, loss, batch["keys"])  # stays on the device: reading it would wait for it
+        return Embedded(image, text, _copies(batch.get("repeated"), image))
+
+    def _encoded_on_device(self, batch: Batch) -> Embedded:
+        return self._encoded(_moved(batch, self.shift.device))
+
+    def _loss(self, embedded: Embedded) -> Tensor:
+        loss: Tensor = self.loss(  # float32, outside autocast
+            embedded.image, embedded.text, self.model.logit_scale, *ranks(), embedded.copies
+        )
         return loss
+
+    def _zero_before_first(self, batch_idx: int) -> None:
+        """Lightning sets gradients to zero between training step and backward pass: too late for micro-batches."""
+        if self._trainer is not None and batch_idx % self._trainer.accumulate_grad_batches == 0:
+            self.zero_grad(set_to_none=True)
+        self._zeroed = True
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        """Not where the training step has done it."""
+        if not self._zeroed:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def _accumulate_gradient(self, contribution: Tensor) -> None:
+        """What Lightning does with a loss: divided by the batches of a step, scaled under a gradient scaler."""
+        if self._trainer is not None:
+            contribution = contribution / self._trainer.accumulate_grad_batches
+            scaler = getattr(self._trainer.precision_plugin, "scaler", None)
+            contribution = contribution if scaler is None else scaler.scale(contribution)
+        contribution.backward()  # type: ignore[no-untyped-call]
 
     @property
     def step_under_way(self) -> int:
@@ -103,10 +149,11 @@ class CLIPModule(pl.LightningModule):
         return self.settings.lr * optim.schedule(self.settings, self.steps)(step - 1)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Only what the model reads: walking through a hundred keys costs more than the copy."""
-        moved = {name: batch[name].to(device, non_blocking=True) for name in ("image", "text")}
-        # cursor and keys stay on the host, where they are read
-        return {**batch, **moved}
+        """Only what the model reads: walking through a hundred keys costs more than the copy.
+
+        Micro-batches stay on the host until each is encoded: together they may be more than the device holds.
+        """
+        return batch if MICRO_BATCHES in batch else _moved(batch, device)
 
     def configure_optimizers(self) -> Any:
         """AdamW, and a learning rate that changes with every optimizer step."""
@@ -166,6 +213,12 @@ class CLIPModule(pl.LightningModule):
 
     def _stepped(self, *_: object) -> None:
         self._taken = True
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    moved = {name: batch[name].to(device, non_blocking=True) for name in ("image", "text")}
+    # cursor and keys stay on the host, where they are read
+    return {**batch, **moved}
 
 
 def _copies(repeated: Sequence[int] | None, rows: Tensor) -> Tensor | None:

@@ -13,6 +13,7 @@ import torch
 
 from clip_align.callbacks.base import PerceptualCallback
 from clip_align.callbacks.build import build_callbacks
+from clip_align.callbacks.common.held_out_images import without_class_names
 from clip_align.callbacks.trainer.best_checkpoint import higher_is_better
 from clip_align.config import HELD_OUT, CallbackConfig, CheckpointConfig, DataConfig, ModelConfig
 from clip_align.data.loader import Loader
@@ -31,6 +32,7 @@ from clip_align.evaluation.weights import RAW
 from clip_align.models.build import build_model
 from clip_align.models.words import WordTokenizer
 from clip_align.processes.torchrun import under_torchrun
+from clip_align.training.gradient_cache import batch_norm_line
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.resume import RunStart
 from clip_align.training.step_seeds import seed_everything
@@ -43,14 +45,15 @@ class RunComponents:
     """All that training is made of, on this rank.
 
     data_provenance: what decides about pixels and samples, ``data_fingerprint`` among it, and the workers of each rank.
-    held_out_limit: see `data.held_out`. cursor: epoch and position of the first batch. evaluated_model: the model
-    that is trained, as benchmarks encode with it; model_name: as messages have it. event_steps: optimizer steps of the
-    whole run at which a callback is due. stimuli: files of the callbacks' images by benchmark, which name what is in
-    them. words: of the tiny model's tokenizer, else None. higher_is_better: the direction of ``checkpoint.best``; None
-    where there is no such score.
+    held_out: number of keys that are held out; held_out_limit: see `data.held_out`. cursor: epoch and position of the
+    first batch. evaluated_model: the model that is trained, as benchmarks encode with it; model_name: as messages have
+    it. event_steps: optimizer steps of the whole run at which a callback is due. stimuli: files of the callbacks'
+    images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None. higher_is_better:
+    the direction of ``checkpoint.best``; None where there is no such score.
     """
 
     data_provenance: Mapping[str, Any]
+    held_out: int
     held_out_limit: str | None
     cursor: Sequence[int]
     loader: Loader
@@ -86,6 +89,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
         cache,
         config.trainer.accumulate,
         notify,
+        config.trainer.accumulate_grad_batches,
     )
     lines, callbacks = both(
         data.check,
@@ -95,7 +99,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
             {"world": held_out_world(config.data, config.callbacks, cache, notify), HELD_OUT: lambda: data.held_out},
         ),
     )
-    for line in lines:
+    for line in (*lines, *filter(None, [without_class_names(callbacks)])):
         notify(line)
     cursor, others = start.cursor(data.fingerprint)
     start.check_held_out(data.held_out_limit)
@@ -106,10 +110,12 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     clip = build_model(config.model, words)
     # known only now: the words are found in the captions, the size may be the architecture's
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
-    for line in data.check_words():
+    for line in (*data.check_words(), *batch_norm_line(clip.model, config.trainer.accumulate)):
         notify(line)
     one_batch = batch_bytes(config.data.batch_size, clip.image_size, clip.tokenizer(["a"]).shape[1])
-    workers, workers_line = resolved_workers(config.data.workers, layout.local_world, layout.gpu, one_batch)
+    workers, workers_line = resolved_workers(
+        config.data.workers, layout.local_world, layout.gpu, one_batch, config.trainer.accumulate
+    )
     if workers_line is not None:
         notify(workers_line)
     data.data = replace(data.data, workers=workers)
@@ -125,6 +131,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
         ensure(jobs.values(), notify)
     return RunComponents(
         data_provenance={**data.provenance, "workers": workers},
+        held_out=data.held_out_count,
         held_out_limit=data.held_out_limit,
         cursor=cursor,
         loader=loader,

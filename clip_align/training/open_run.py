@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml  # type: ignore[import-untyped]
 
@@ -80,7 +80,7 @@ def open_run(run: RunFolder, start: RunStart, components: RunComponents, world: 
     # a resumed run estimates its time left from what evaluations took before
     for line in past.evaluations:
         evaluation_costs.line(line)
-    record = Record(run.path, [evaluation_costs, *watching])
+    record = Record(run.path, [evaluation_costs, *watching], past.benchmarks)
     samples_seen = int(start.own.get("samples_seen", 0))
     position = Position(start.step, samples_seen, components.cursor[0], start.wall_seconds)
     record.append("event", position, _started_event(start, components, world, run))
@@ -88,15 +88,22 @@ def open_run(run: RunFolder, start: RunStart, components: RunComponents, world: 
     return OpenedRun(run, record, evaluation_costs, console.notify, console.log)
 
 
-def folder_of(start: RunStart) -> RunFolder:
-    """Make the run's folder, or set an old one right; nobody else can train in it as long as this process lives."""
+class HeldFolder(NamedTuple):
+    """A run's folder, and the lock on it for `release`; None where the file system has no locks."""
+
+    run: RunFolder
+    lock: int | None
+
+
+def folder_of(start: RunStart) -> HeldFolder:
+    """Make the run's folder, or set an old one right; nobody else can train in it until its lock is released."""
     config = start.config
     if start.folder is None:
         run = new_run(config.paths.runs, config.name, config.experiment)
-        _lock(run)
-        return run
+        return HeldFolder(run, _lock(run))
     run = RunFolder(start.folder)
-    if _lock(run):  # without locks a second training might be writing them
+    held = _lock(run)
+    if held is not None:  # without locks a second training might be writing them
         _clear_leftovers(run)
     if start.checkpoint is None:
         _keep_aside(run)
@@ -106,19 +113,19 @@ def folder_of(start: RunStart) -> RunFolder:
     runs = Path(config.paths.runs).resolve()
     if run.path.resolve().is_relative_to(runs):
         point_latest(runs, str(run.path.resolve().relative_to(runs)))
-    return run
+    return HeldFolder(run, held)
 
 
-def _lock(run: RunFolder) -> bool:
-    """One training at a time in a folder; the lock goes with this process, however it ends.
+def _lock(run: RunFolder) -> int | None:
+    """One training at a time in a folder; the lock goes with this process at the latest, however it ends.
 
-    Loader workers of a killed training hold it for some seconds more. False where the file system has no locks, so
+    Loader workers of a killed training hold it for some seconds more. None where the file system has no locks, so
     that nobody can tell whether another one is under way.
     """
     limit = time.monotonic() + ORPHANS_S
     while True:
         try:
-            return lock(run) is not None
+            return lock(run)
         except BlockingIOError:
             if time.monotonic() > limit:
                 what = f"{run.path} is in use by a training that is under way; wait for it, or stop it"

@@ -47,8 +47,8 @@ class RunStart:
 
     @property
     def contrastive_batch(self) -> int:
-        """Samples that each one is contrasted with, itself included: accumulated batches do not see each other."""
-        return self.global_batch // self.config.trainer.accumulate
+        """Samples that each one is contrasted with, itself included."""
+        return self.global_batch // self.config.trainer.accumulate_grad_batches
 
     @property
     def words(self) -> list[str] | None:
@@ -107,7 +107,8 @@ def run_start(config: Config, world: int) -> RunStart:
 
 def first_start(config: Config, world: int) -> RunStart:
     """The beginning of a run of ``world`` ranks, whatever its folder holds. Its length is derived here alone."""
-    batch = global_batch(config.data.batch_size, world, config.trainer.accumulate)
+    trainer = config.trainer
+    batch = global_batch(config.data.batch_size, world, trainer.accumulate * trainer.accumulate_grad_batches)
     max_steps = steps_of(config.trainer.max_steps, config.trainer.samples, batch)
     steps, line = warmup(config.optimizer.warmup_steps, max_steps)
     return RunStart(
@@ -142,12 +143,17 @@ def global_batch(batch_size: int, world: int, accumulate: int) -> int:
 
 
 def resume_command(run: RunFolder, paths: PathsConfig) -> str:
-    """What to type to resume ``run``, as it was found: paths belong to a call, not to the run, so they come again."""
+    """What to type to resume ``run``, as it was found."""
+    return " ".join(["python train.py", *map(shlex.quote, resume_overrides(run, paths))])
+
+
+def resume_overrides(run: RunFolder, paths: PathsConfig) -> list[str]:
+    """The overrides that resume ``run``: paths belong to a call, not to the run, so they come again."""
     default, below = PathsConfig(), run.path.resolve().is_relative_to(Path(paths.runs).resolve())
     typed = [f"resume={run_name(run, paths.runs) if below else run.path}"]
     typed += [f"paths.runs={paths.runs}"] if paths.runs != default.runs else []
     typed += [f"paths.cache={paths.cache}"] if paths.cache != default.cache else []
-    return " ".join(["python train.py", *map(shlex.quote, typed)])
+    return typed
 
 
 def warmup(configured: int, max_steps: int) -> tuple[int, str | None]:

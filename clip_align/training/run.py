@@ -38,6 +38,7 @@ from clip_align.training.launch_ranks import (
     rank_layout,
 )
 from clip_align.training.open_run import OpenedRun, folder_of, open_run
+from clip_align.training.process_state import process_state_kept
 from clip_align.training.resume import RunStart, resume_command, run_start
 from clip_align.training.run_end import RunEnd
 from clip_align.training.stall_watch import Limits, Peers, Watch
@@ -55,15 +56,27 @@ def run(config: Config, argv: Sequence[str]) -> int:
     Errors are printed, a line each. ``argv``: the command as typed, for the provenance. Every rank that
     torchrun starts calls this too.
     """
-    run_end = RunEnd()
-    with run_end.signals.installed(), run_end.followed():
-        _run(config, argv, run_end)
-    return run_end.code
+    return _followed(config, argv, RunEnd()).code
+
+
+def run_inside(config: Config, argv: Sequence[str]) -> RunEnd:
+    """Train in a process that is somebody's program or notebook, and leave its global state as it was.
+
+    Returns how the run ended: errors are in ``reasons``, and not printed. Arguments as of `run`.
+    """
+    with process_state_kept():
+        return _followed(config, argv, RunEnd(own_process=False))
 
 
 def run_child() -> int:
     """A rank that another process of ours has started; the configuration comes on standard input."""
     return run(from_plain(json.load(sys.stdin)), [])
+
+
+def _followed(config: Config, argv: Sequence[str], run_end: RunEnd) -> RunEnd:
+    with run_end.signals.installed(), run_end.followed():
+        _run(config, argv, run_end)
+    return run_end
 
 
 def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
@@ -87,12 +100,15 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
     components = ranks.together(
         lambda: components or _build_components(start, layout, notify), UserError, "preparation"
     )
+    # a resumed run holds out as many, also of data that have grown
+    data = replace(start.config.data, held_out=components.held_out)
+    resolved = replace(start, config=replace(start.config, data=data))
     opened = ranks.together(
-        lambda: _open_record(start, components, layout.world, argv, run_end) if layout.rank == 0 else None,
+        lambda: _open_record(resolved, components, layout.world, argv, run_end) if layout.rank == 0 else None,
         UserError,
         "run folder",
     )
-    loop = _train(start, components, opened, layout, ranks, peers, run_end)
+    loop = _train(resolved, components, opened, layout, ranks, peers, run_end)
     if run_end.children is not None:
         run_end.children.may_end()
     run_end.code = exit_code(loop.stop_check.stopping)
@@ -133,8 +149,9 @@ def _build_components(start: RunStart, layout: RankLayout, notify: Notify) -> Ru
     components = prepare(start, layout, cache, notify)
     model, loader = components.evaluated_model, components.loader
     context = model.tokenizer(["a"]).shape[1] if model.tokenizer is not None else 0
+    accumulate = start.config.trainer.accumulate
     one = batch_bytes(start.config.data.batch_size, model.image_size, context)
-    if problem := shared_memory_problem(one, loader.num_workers, layout.local_world):
+    if problem := shared_memory_problem(one, loader.num_workers, layout.local_world, accumulate):
         raise UserError(problem)
     return components
 
@@ -145,7 +162,7 @@ def _open_record(
     """On the first rank: the run's folder and record; from here on a failure is noted in them."""
     config = start.config
     add_cached_untrained(components, config.model, config.trainer.precision)
-    folder = folder_of(start)
+    folder, run_end.lock = folder_of(start)
     run_end.folder = folder.path  # before the record is opened: a failure there is noted in the folder
     opened = open_run(folder, start, components, world, argv)
     run_end.record = opened.record
@@ -190,6 +207,7 @@ def _train(
         resume_with=resume_command(opened.run, config.paths) if opened else "",
         watch=watch,
         seed=config.seed,
+        accumulate=config.trainer.accumulate,
     )
 
     def interrupted() -> bool:

@@ -18,7 +18,7 @@ from clip_align.errors import FAILED, INTERRUPTED, TERMINATED, UserError
 from clip_align.processes.stop_signals import exit_code
 from clip_align.processes.torchrun import under_torchrun
 from clip_align.record.record import Position, Record
-from clip_align.runs.folder import RunFolder, write_provenance
+from clip_align.runs.folder import RunFolder, release, write_provenance
 from clip_align.training.error_lines import explained, peer_is_gone
 from clip_align.training.launch_ranks import ChildRanks
 from clip_align.training.signals import Signals
@@ -37,6 +37,9 @@ class RunEnd:
 
     folder, record: of rank 0. position: where the run is, for the last line of the record. workers: of the loader.
     rescue: writes a checkpoint without the other ranks, where there is something to save. watch: looks at the training.
+    own_process: False in somebody's program or notebook: signals do not end its process, and what the user has to know
+    is kept in ``reasons`` instead of printed. lock: on the folder, released in the end. ending: what the last line says
+    in place of the status and the step.
     """
 
     rank: int = 0
@@ -49,11 +52,15 @@ class RunEnd:
     watch: Watch | None = None
     position: Callable[[], Position] = field(init=False)
     rescue: Callable[[], object] | None = None
+    own_process: bool = True
+    lock: int | None = None
+    ending: str = ""
+    reasons: tuple[str, ...] = ()
     signals: Signals = field(init=False)
     _ends: threading.Lock = field(default_factory=threading.Lock)  # held by the thread that ends the run
 
     def __post_init__(self) -> None:
-        self.signals = Signals(self._hard)
+        self.signals = Signals(self._hard, self.own_process)
         began = time.monotonic()
         self.position = lambda: Position(0, 0, 0, round(time.monotonic() - began, 3))  # until training begins
 
@@ -84,6 +91,8 @@ class RunEnd:
                 self.children.end(CHILDREN_S if self.code in STATUS else 0.0)
             if self.workers is not None and not self.workers.end():
                 self._exit()  # one that not even SIGKILL ends (it waits for a disk) would be waited for at the exit
+            release(self.lock)
+            self.lock = None
 
     def lost(self, reason: str) -> None:
         """A rank has failed, and this process waits for it in a collective: end here. Called in a thread."""
@@ -130,7 +139,7 @@ class RunEnd:
         if self.record is not None:
             run_position = self.position()
             event = "finished" if self.code == 0 else "stopped"
-            text = message or f"{status} at step {run_position.global_step}"
+            text = message or self.ending or f"{status} at step {run_position.global_step}"
             with self._reported("record"):
                 self.record.append("event", run_position, {"event": event, "message": text, "exit_code": self.code})
             with self._reported("record"):
@@ -161,6 +170,9 @@ class RunEnd:
         # before the record is closed: the checkpoint is an event in it
         self._save(lines)
         self.close(lines[0])
+        self.reasons = tuple(lines)
+        if not self.own_process:
+            lines = ()  # the caller raises them
         prefix = f"rank {self.rank}: " if self.rank else ""
         for line in () if on_all_ranks else lines:  # an error of all ranks is printed by the first
             _print_error(f"{prefix}{line}")

@@ -34,13 +34,15 @@ class Signals:
 
     received: number of the first signal that came during training, else None. came_at: when (monotonic seconds).
     hard: called before the process ends at once (kill children, note the exit code); must be quick.
+    own_process: False where the process is somebody's program or notebook: it is never ended here, and a second Ctrl-C
+    unwinds the training instead.
     """
 
-    def __init__(self, hard: Callable[[int], None] = lambda code: None) -> None:
+    def __init__(self, hard: Callable[[int], None] = lambda code: None, own_process: bool = True) -> None:
         self.received: int | None = None
         self.came_at = 0.0
         self._arrived: tuple[int, float] | None = None  # during training, as the thread sees it
-        self._hard = hard
+        self._hard, self._own_process = hard, own_process
         self._training = False
         self._over, self._noted = threading.Event(), threading.Event()
         self._under_torchrun = under_torchrun()
@@ -64,20 +66,31 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield  # handlers belong to the main thread; whoever runs us in another one keeps theirs
             return
-        former = {number: signal.signal(number, self._came) for number in handled()}
+        if not self._own_process:
+            with self._handling():
+                yield
+            return
         listening, telling = os.pipe()
         os.set_blocking(telling, False)  # as set_wakeup_fd wants it: a handler must not wait
         # written at once, whatever the main thread is in
         wakeup = signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(listening,), daemon=True).start()
+        try:
+            with self._handling():
+                yield
+        finally:
+            self._over.set()
+            signal.set_wakeup_fd(wakeup)
+            os.close(telling)  # ends the thread's read
+
+    @contextlib.contextmanager
+    def _handling(self) -> Iterator[None]:
+        former = {number: signal.signal(number, self._came) for number in handled()}
         _installed.append(self)
         try:
             yield
         finally:
             _installed.remove(self)
-            self._over.set()
-            signal.set_wakeup_fd(wakeup)
-            os.close(telling)  # ends the thread's read
             for number, handler in former.items():
                 signal.signal(number, handler)
 
@@ -92,6 +105,8 @@ class Signals:
             self.received, self.came_at = number, time.monotonic()
             self._noted.set()
         elif number == signal.SIGINT and time.monotonic() - self.came_at > PATIENCE_S and not self._under_torchrun:
+            if not self._own_process:
+                raise SystemExit(exit_code(number))  # `RunEnd.followed` turns it into a code
             self._end_at_once(exit_code(number))
 
     def _watch(self, listening: int) -> None:

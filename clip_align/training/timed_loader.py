@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 from clip_align.data.loader import Interruptible
 from clip_align.errors import Problem, RunError
+from clip_align.training.gradient_cache import MICRO_BATCHES, MicroBatches
 from clip_align.training.signals import Signals
 from clip_align.training.stall_watch import Doing, Watch
 
@@ -24,16 +26,19 @@ class TimedLoader:
         loader: an endless one.
         signals: of this process.
         watch: notes what training waits for; None: nothing does.
+        accumulate: batches that are contrasted together: so many come as one, see `together`.
     """
 
-    def __init__(self, loader: Iterable[Any], signals: Signals, watch: Watch | None = None) -> None:
-        self.loader, self.signals, self._watch = loader, signals, watch
+    def __init__(
+        self, loader: Iterable[Any], signals: Signals, watch: Watch | None = None, accumulate: int = 1
+    ) -> None:
+        self.loader, self.signals, self._watch, self._accumulate = loader, signals, watch, accumulate
         self.waited = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if isinstance(self.loader, Interruptible):
             self.loader.interrupt_when(lambda: self.signals.received is not None)
-        batches = iter(self.loader)
+        batches = iter(self.loader) if self._accumulate == 1 else together(self.loader, self._accumulate)
         last: dict[str, Any] | None = None
         while True:
             self._turn("data")  # before the wait: the watch measures from here
@@ -73,3 +78,16 @@ class TimedLoader:
         while True:
             self._turn("step")
             yield last
+
+
+def together(batches: Iterable[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
+    """Batches as the micro-batches of larger ones, without copying: under `MICRO_BATCHES`, beside cursor and keys.
+
+    Args:
+        batches: in order; the cursor of the last one of each ``count`` is that of all.
+        count: of batches in a larger one; fewer at the end are left out.
+    """
+    stream = iter(batches)
+    while len(parts := list(islice(stream, count))) == count:
+        keys = list(chain.from_iterable(part["keys"] for part in parts))
+        yield {MICRO_BATCHES: MicroBatches(parts), "keys": keys, "cursor": parts[-1]["cursor"]}

@@ -22,6 +22,8 @@ from clip_align.evaluation.encode import Context
 from clip_align.training.checkpoint_writer import CheckpointWriter
 from clip_align.training.launch_ranks import PATIENCE, RankLayout
 
+QUIET_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning")
+
 
 def build_trainer(
     config: TrainerConfig,
@@ -52,7 +54,7 @@ def build_trainer(
         precision="32-true" if config.precision == "32" else config.precision,
         max_steps=max_steps,
         max_epochs=-1,  # the loader is endless, its batches know their epoch
-        accumulate_grad_batches=config.accumulate,
+        accumulate_grad_batches=config.accumulate_grad_batches,
         callbacks=list(callbacks),
         plugins=[writer, environment],
         use_distributed_sampler=False,  # batches are dealt to ranks by the sampling plan
@@ -91,7 +93,8 @@ def _ddp(config: TrainerConfig, layout: RankLayout, model: nn.Module) -> DDPStra
         timeout=PATIENCE,
         find_unused_parameters=False,  # a walk through the graph every step; both towers are in every loss
         gradient_as_bucket_view=True,  # saves one copy of all gradients
-        static_graph=config.accumulate == 1,  # not with backward passes that are not reduced
+        # not with backward passes that are not reduced
+        static_graph=config.accumulate * config.accumulate_grad_batches == 1,
         broadcast_buffers=running,  # statistics that change; text masks do not
     )
 
@@ -106,7 +109,7 @@ def _without_signals(trainer: Any) -> None:
 
 def _quiet() -> None:
     """Lightning's messages about devices, tips and loaders do not concern the user of this program."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)  # after the import, which sets it again
     for module in ("pytorch_lightning", "lightning_fabric"):
         warnings.filterwarnings("ignore", module=rf"{module}\..*")

@@ -85,6 +85,7 @@ def build_loop(
     resume_with: str = "",
     watch: Watch | None = None,
     seed: int = 0,
+    accumulate: int = 1,
 ) -> TrainingLoop:
     """The parts that training needs beside ``module``, which know each other.
 
@@ -104,8 +105,9 @@ def build_loop(
         resume_with: what to type to resume the run.
         watch: reports what training waits for, and ends what waits too long.
         seed: of what training draws beside its batches.
+        accumulate: batches of ``loader`` that are contrasted together.
     """
-    timed_loader = TimedLoader(loader, signals, watch)
+    timed_loader = TimedLoader(loader, signals, watch, accumulate)
     stop_check = StopCheck(
         ranks,
         signals,

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
+from scipy.ndimage import gaussian_filter
 
+from clip_align.metrics.saliency import fixation_counts
 from clip_align.testing.random_images import random_image
 
 IMAGES, VIEWERS = 6, 4
@@ -88,3 +90,41 @@ def fixations_csv(root: Path) -> Path:
                 for order, (x, y) in enumerate(looked(image * VIEWERS + viewer), 1):
                     rows.writerow([f"{image}.png", f"v{viewer}", order, f"{x:.2f}", f"{y:.2f}"])
     return root
+
+
+def salicon(root: Path) -> Path:
+    """``images/val``, ``maps/val`` and ``fixations/val``: grey maps, and viewers' fixations counted from 1."""
+    for image in range(IMAGES):
+        name = f"COCO_val2014_{image:012d}"
+        photograph(root / "images" / "val" / f"{name}.jpg")
+        viewers = [looked(image * VIEWERS + viewer) for viewer in range(VIEWERS)]
+        density_map(root / "maps" / "val" / f"{name}.png", np.concatenate(viewers))
+        gaze = np.empty((VIEWERS, 1), dtype=[("location", object), ("timestamp", object), ("fixations", object)])
+        for number, xy in enumerate(viewers):
+            gaze[number, 0] = (xy + 1, np.arange(len(xy)), np.floor(xy) + 1)
+        (root / "fixations" / "val").mkdir(parents=True, exist_ok=True)
+        held = {"image": name, "resolution": [[HEIGHT, WIDTH]], "gaze": gaze}
+        savemat(root / "fixations" / "val" / f"{name}.mat", held)
+    return root
+
+
+def cat2000(root: Path) -> Path:
+    """``Stimuli``, ``FIXATIONMAPS`` and ``FIXATIONLOCS`` by category, with a model's output among the stimuli."""
+    for image in range(IMAGES):
+        name = f"{('Action', 'Sketch')[image % 2]}/{image + 1:03d}"
+        photograph(root / "Stimuli" / f"{name}.jpg")
+        xy = np.concatenate([looked(image * VIEWERS + viewer) for viewer in range(VIEWERS)])
+        density_map(root / "FIXATIONMAPS" / f"{name}.jpg", xy)
+        places = np.zeros((HEIGHT, WIDTH), np.uint8)
+        places[xy[:, 1].astype(int), xy[:, 0].astype(int)] = 1
+        (root / "FIXATIONLOCS" / name).parent.mkdir(parents=True, exist_ok=True)
+        savemat(root / "FIXATIONLOCS" / f"{name}.mat", {"fixLocs": places})
+    photograph(root / "Stimuli" / "Action" / "Output" / "001_SaliencyMap.jpg")
+    return root
+
+
+def density_map(path: Path, xy: NDArray[np.float64], sigma: float = 4.0) -> None:
+    """A grey map of fixations [N, 2], brightest 255."""
+    blurred = gaussian_filter(fixation_counts(xy[:, 0], xy[:, 1], HEIGHT, WIDTH), sigma)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.round(255 * blurred / blurred.max()).astype(np.uint8)).save(path, quality=100)

@@ -95,6 +95,7 @@ def kadid10k(
     empty: bool = False,
 ) -> Path:
     """KADID-10k: references among the distorted images in one folder, a header, "dmos" that rises with quality."""
+    folder.mkdir(parents=True, exist_ok=True)
     lines = ["dist_img,ref_img,dmos,var"]
     for of in itertools.product(range(1, 82), range(1, 26), range(1, 6)):
         reference, kind, level = of

@@ -44,6 +44,13 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "osie": ("maps=input_gradient",),  # the battery's model has no layers, of which maps are made
     "mit1003": ("maps=input_gradient",),
     "fixations_csv": ("maps=input_gradient", "sigma_px=4", "csv={data}/fixations_csv/fixations.csv"),
+    "fixation_folder": (
+        "maps=input_gradient",
+        "images={data}/fixation_folder/images/val",
+        "fixation_maps={data}/fixation_folder/maps/val",
+        "fixations={data}/fixation_folder/fixations/val",
+        "sigma_px=4",
+    ),
 }
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,6 +160,7 @@ MADE: dict[str, Callable[[Path], object]] = {
     "osie": miniature_saliency.osie,
     "mit1003": miniature_saliency.mit1003,
     "fixations_csv": miniature_saliency.fixations_csv,
+    "fixation_folder": miniature_saliency.salicon,
     "nights": miniature_similarity.nights,
     "bapps": miniature_similarity.bapps,
     "things": miniature_similarity.things,

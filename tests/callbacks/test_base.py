@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,21 @@ def test_arguments_are_taken_as_a_config_takes_them() -> None:
     assert len(callback.ids[0]) == 4
     assert callback.options == {"pairs": 4, "prefix": "pairs", "every_n_steps": 7, "layers": ["projection"]}
     assert (callback.layers_given, stubs.Pairs().layers_given) == (True, False)
+
+
+def test_prompts_without_a_tokenizer_are_named_where_the_callback_is_constructed() -> None:
+    line = (
+        "zero_shot/named: its prompts need a tokenizer, and a vocabulary of None words is not open_clip's (49408); "
+        "pass the callback tokenizer=…"
+    )
+    with pytest.warns(UserWarning, match="its prompts need a tokenizer") as caught:
+        stubs.Named(model=stubs.StubModel(), tokenizer=None)
+    assert [(str(w.message), w.filename) for w in caught] == [(line, __file__)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stubs.Named(model=stubs.StubModel(), tokenizer=stubs.Words())
+        stubs.Named(tokenizer=None)  # its model, and what belongs to that, are found later
+        stubs.Pairs(model=stubs.StubModel())  # has no prompts
 
 
 def test_what_the_base_would_overwrite_is_refused_by_name() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 import pytorch_lightning as pl
 import stubs
 import torch
-from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from small_training import BATCH, Module, curve, fit
 from torch.utils.data import DataLoader, TensorDataset
+from wandb_files import inspected, rows
 
 from clip_align.callbacks.trainer.loggers import log_scores
 from clip_align.record.record import read
@@ -63,6 +65,32 @@ def test_every_logger_gets_the_scores_at_their_steps(tmp_path: Path) -> None:
     board = EventAccumulator(str(tmp_path / "tb" / "0"))
     board.Reload()
     assert {s.step: s.value for s in board.Scalars("human/pairs/srocc")} == pytest.approx(recorded)
+
+
+@pytest.mark.slow
+def test_wandb_gets_the_scores_on_the_axis_of_the_trainers_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [n for n in os.environ if n.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_MODE", "offline")  # the logger sets it itself, for longer than this test
+
+    class Logged(Module):
+        def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
+            loss = super().training_step(batch, index)
+            self.log("mine", loss)
+            return loss
+
+    logger = WandbLogger(save_dir=tmp_path, offline=True)
+    fit(tmp_path, [stubs.Pairs(every_n_steps=2)], Logged(), max_steps=4, logger=logger, log_every_n_steps=1)
+    logger.experiment.finish()
+    (record,) = tmp_path.rglob("clip-align/metrics.jsonl")
+    recorded = {e["global_step"]: e["human/pairs/srocc"] for e in read(record.parent).evaluations}
+    found = rows(inspected(tmp_path))
+    step = "trainer/global_step"
+    assert {row[step]: row["human/pairs/srocc"] for row in found if "human/pairs/srocc" in row} == recorded
+    assert sorted(recorded) == [0, 1, 2, 3, 4]
+    assert [row[step] for row in found if "mine" in row] == [0, 1, 2, 3]  # the user's own rows are all there
 
 
 def test_undefined_scores_are_left_out_and_mlflow_gets_names_it_takes() -> None:

@@ -68,7 +68,7 @@ def test_what_is_unknown_is_refused_in_one_line_each(capsys: pytest.CaptureFixtu
     valid = f"valid: {', '.join(data.benchmarks())}"
     assert program.main(["data", "tid2012", "world", "root=x", "paths.data="]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "root: unknown key; valid: paths.data",
+        "root: unknown key; valid: paths.data, experiment",
         "paths.data: empty; give a folder: paths.data=data",
         f"data: tid2012: no such benchmark; did you mean tid2013? {valid}",
         f"data: world: reads no download; {valid}",
@@ -84,3 +84,11 @@ def test_names_are_completed_without_importing_them() -> None:
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines(capsys, "--help") == data.HELP.splitlines()
+
+
+def test_what_an_experiment_reads_is_listed_by_its_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    heads = [x for x in lines(capsys, "experiment=paper", f"paths.data={tmp_path}") if x[:1].strip()]
+    assert heads == ["noise/cifar100: CIFAR-100", "texture/cue_conflict: Cue conflict", "human/tid2013: TID2013"]
+    assert lines(capsys, "experiment=main") == ["experiment=main reads no download"]
+    assert program.main(["data", "experiment=papers"]) == 2
+    assert capsys.readouterr().err.splitlines() == ["experiment: papers: no such experiment; valid: main, paper, quick"]

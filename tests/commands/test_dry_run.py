@@ -26,7 +26,7 @@ from clip_align.training.launch_ranks import RankLayout
 def cost_of(config: Config) -> Cost:
     one = RankLayout(0, 0, 1, 1, gpu=False)
     trainer = config.trainer
-    return cost(config.model, config.loss, trainer.precision, config.data.batch_size, trainer.accumulate, one)
+    return cost(config.model, config.loss, trainer.precision, config.data.batch_size, trainer.accumulate, 1, one)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,19 @@ def test_what_will_be_null_is_reported_before_the_run_and_why(
     found = [line for line in out if line.startswith("found    callbacks")]
     assert [line.split(":")[0] for line in found] == ["found    callbacks.tid2013_remade"]
     assert any(line.startswith("cost     evaluations: ") and "of 8,160 images" in line for line in out)
+
+
+def test_how_many_samples_are_held_out_by_default_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [f"paths.cache={tmp_path}/cache", f"paths.runs={tmp_path}/runs"]
+    data = captioned(tmp_path, [f"a photo of {'abcdefghij'[n % 10]}" for n in range(120)])
+    assert dry_run(load([*data, "callbacks=[held_out]", *folders])) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "found    data: 12 samples are held out (data.held_out=12, by default), 108 are trained on" in out
+    assert any(line.startswith("found    callbacks.held_out: zero_shot/held_out, 12 images an event") for line in out)
+    assert sum(line.startswith("note     callbacks: images are retrieved by their captions; ") for line in out) == 1
+    (tmp_path / "captions.csv").write_text("image,caption\n" + "".join(f"{n}.png,a\n" for n in range(50)))
+    with pytest.raises(UserError, match=r"^data.held_out: of 50 samples 5 would be held out, too few"):
+        dry_run(load([*data, "callbacks=[held_out]", *folders]))
 
 
 def test_a_layer_that_was_typed_and_is_not_there_is_missing(tmp_path: Path) -> None:

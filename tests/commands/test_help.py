@@ -80,7 +80,7 @@ def test_cfg_prints_a_configuration_that_can_be_read_back(flag: list[str], capsy
 
 
 def test_commands_are_what_the_folder_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(command_names.commands()) == ["train", "completion", "data", "evaluate", "report", "verify"]
+    assert list(command_names.commands()) == ["train", "bench", "completion", "data", "evaluate", "report", "verify"]
     (tmp_path / "other.py").write_text('"""Not one."""\n')
     (tmp_path / "mine.py").write_text('SUMMARY = "do mine"\ndef main(arguments): return 0\n')
     monkeypatch.setattr(command_names, "FOLDER", tmp_path)

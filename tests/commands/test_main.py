@@ -233,7 +233,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
 
 
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    valid = "train, completion, data, evaluate, report, verify"
+    valid = "train, bench, completion, data, evaluate, report, verify"
     assert program.main(["trian"]) == 2
     assert capsys.readouterr().err == f"trian: no such command; did you mean train? valid: {valid}\n"
     assert program.main(["sync", "a"]) == 2
@@ -259,6 +259,21 @@ OUTSIDE = {
     "class Outside(SearchPathPlugin):\n    def manipulate_search_path(self, search_path):\n"
     "        search_path.append(provider='outside', path='pkg://outside_pkg.conf')\n",
 }
+
+
+def test_an_option_that_clip_align_has_too_is_hidden_with_a_line(tmp_path: Path) -> None:
+    for name, text in OUTSIDE.items():
+        path = tmp_path / name.replace("my_pairs.yaml", "levels.yaml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    hidden = "callbacks=levels: that of clip-align is used, which hides pkg://outside_pkg.conf/callbacks/levels.yaml; "
+    hidden += "give the file another name to choose it"
+    code, _, err, _ = type_in("callbacks=[levels]", "paths.data=none", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert (code, err[0]) == (2, hidden)
+    assert len(err) == 2
+    assert "Levels" in err[1]  # the class of clip-align misses its data
+    *_, err, _ = type_in("callbacks=[world]", "seed=-1", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert [line for line in err if "hides" in line] == []
 
 
 def test_an_outside_package_brings_a_callback(tmp_path: Path) -> None:

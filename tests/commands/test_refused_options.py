@@ -15,7 +15,7 @@ from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, write_atomic
 from clip_align.tracking.wandb_mirror import mode
 
-COMMANDS = "train, completion, data, evaluate, report, verify"
+COMMANDS = "train, bench, completion, data, evaluate, report, verify"
 
 
 def refused(work: Callable[[], object]) -> list[tuple[str, str]]:

@@ -73,10 +73,13 @@ def make(tmp_path: Path, tokenizer: Any) -> Callable[..., Any]:
     from clip_align.data.sources.webdataset import ShardData
     from clip_align.data.training_data import TrainingData
 
-    def build(*patterns: Any, rank: int = 0, ranks: int = 1, seed: int = 0, accumulate: int = 1, **keys: Any) -> Any:
+    def build(
+        *patterns: Any, rank: int = 0, ranks: int = 1, seed: int = 0, accumulate: int = 1, grad: int = 1, **keys: Any
+    ) -> Any:
         sources = tuple(p if isinstance(p, Source) else Source(str(p)) for p in patterns)
         data = ShardData(**{"shards": sources, "batch_size": 4, "flip": False, **keys})
-        return TrainingData(data, 8, tokenizer, seed, rank, ranks, tmp_path / "cache", accumulate)
+        cache = tmp_path / "cache"
+        return TrainingData(data, 8, tokenizer, seed, rank, ranks, cache, accumulate, grad_batches=grad)
 
     return build
 

@@ -120,5 +120,18 @@ def test_spares_are_the_remainder_each_for_one_batch() -> None:
     assert sorted(spares) == sorted(p.epoch(2)[1].tolist())
 
 
+def test_parts_of_a_batch_share_no_sample_and_no_replacement() -> None:
+    p = plan(batch=16, ranks=2)
+    of_parts = iter(Tasks(p, 1, Cursor(2, 1), 4))
+    for whole in islice(Tasks(p, 1, Cursor(2, 1)), 4):  # into the next epoch
+        parts = list(islice(of_parts, 4))
+        assert [len(part.samples) for part in parts] == [4] * 4
+        assert np.array_equal(np.concatenate([part.samples for part in parts]), whole.samples)
+        for name in ("spares", "others"):
+            offered = np.concatenate([getattr(part, name) for part in parts])
+            assert sorted(offered.tolist()) == sorted(getattr(whole, name).tolist())
+        assert parts[-1].after == whole.after
+
+
 def test_less_than_one_batch_gives_no_tasks() -> None:
     assert list(Tasks(plan((5,), batch=8), 0, Cursor(0, 0))) == []

@@ -29,6 +29,7 @@ def test_a_batch_is_whole_pages_of_images_and_tokens() -> None:
 def test_without_workers_nothing_is_handed_over() -> None:
     assert batches_under_way(0) == 0
     assert batches_under_way(8) == 18
+    assert batches_under_way(8, accumulate=4) == 24  # two steps of four batches
 
 
 def test_the_paper_experiments_need_is_that_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,27 @@ def test_fewer_samples_than_a_global_batch(shards: Any, make: Make) -> None:
         "data: 11 samples are fewer than one global batch of 48 (data.batch_size=4 x 4 ranks x accumulate=3); "
         "start fewer ranks, accumulate less, or take more data"
     )
+    with pytest.raises(UserError) as error:
+        make(shards.folder, accumulate=2, grad=3).check()
+    assert str(error.value) == (
+        "data: 11 samples are fewer than one global batch of 24 (data.batch_size=4 x 1 ranks x accumulate=2 x "
+        "accumulate_grad_batches=3); take data.batch_size=1 or less, or take more data"
+    )
+
+
+def test_batches_that_are_contrasted_together_are_parts_of_a_larger_one(shards: Any, make: Make) -> None:
+    """The same samples in the same order, the same position after them, the same remainder left out."""
+    shards.good(20, 23)  # 43: two batches of 16 on two ranks, 11 left over
+    for rank in range(2):
+        whole = take(make(shards.folder, rank=rank, ranks=2, batch_size=8), 5, Cursor(1, 1))
+        parts = take(make(shards.folder, rank=rank, ranks=2, batch_size=4, accumulate=2), 10, Cursor(1, 1))
+        for number, batch in enumerate(whole):
+            two = parts[2 * number : 2 * number + 2]
+            assert [*two[0]["keys"], *two[1]["keys"]] == batch["keys"]
+            assert torch.equal(torch.cat([part["image"] for part in two]), batch["image"])
+            assert two[1]["cursor"] == batch["cursor"]
+            # saved in no checkpoint, but if it were, the step would be done again
+            assert two[0]["cursor"] == (Cursor(1, 1) if number == 0 else whole[number - 1]["cursor"])
 
 
 def test_every_bad_shard_is_named_before_step_0(shards: Any, make: Make) -> None:

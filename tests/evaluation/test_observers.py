@@ -17,7 +17,7 @@ from clip_align.errors import UserError
 from clip_align.evaluation.observers import baselines_by_score, observed
 from clip_align.metrics.correlation import srocc
 from clip_align.perception import tid2013_remade
-from clip_align.perception.baselines import baselines, observers, ssim, table
+from clip_align.perception.baselines import baselines, observers, table
 from clip_align.perception.observers import (
     EQUAL_DB,
     LEVEL_ALONE,
@@ -32,6 +32,7 @@ from clip_align.perception.observers import (
     OfImages,
     PairSet,
     others_mean,
+    ssim,
 )
 from clip_align.perception.psnr import psnr
 from clip_align.testing.random_images import random_image

@@ -253,14 +253,22 @@ def test_no_map_of_tokens_is_kept(tmp_path: Path) -> None:
     assert set(answer.squares) == {Reading(0), Reading(1), Reading(2)}
 
 
-def test_the_reduction_of_a_pair_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    features = torch.randn(9, 17, 32, generator=torch.Generator().manual_seed(0))
-    pairs = torch.tensor([[0, i] for i in range(1, 9)])
+@pytest.mark.parametrize("shape", [(9, 17, 32), (9, 257, 256)])  # the second: torch splits the sum of a single image
+@pytest.mark.parametrize("references", [1, 3])
+def test_the_reduction_of_a_pair_does_not_depend_on_the_others(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], references: int
+) -> None:
+    features = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    pairs = torch.tensor([[i % references, i] for i in range(references, 9)])
     square, norms, _ = reduced(features, pairs, torch.tensor([0]))
     monkeypatch.setattr("clip_align.evaluation.reduce_pairs.CHUNK_ELEMENTS", 1)
     alone_square, alone_norms, _ = reduced(features, pairs, torch.tensor([0]))
     assert np.array_equal(square, alone_square)
     assert np.array_equal(norms, alone_norms)
+    a, b = (features.double().numpy()[pairs[:, side]] for side in (0, 1))
+    assert square == pytest.approx(((a - b) ** 2).mean(axis=1), rel=1e-12)
+    lengths = np.stack([np.sqrt((x**2).sum(axis=(1, 2))) for x in (a, b)], axis=1)
+    assert norms == pytest.approx(lengths, rel=1e-12)
 
 
 class Shared(Declared):

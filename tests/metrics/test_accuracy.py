@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from clip_align.metrics.accuracy import accuracy, choices, wilson
+from clip_align.metrics.accuracy import accuracy, choices, first_ones, wilson
 
 
 def test_choices_by_hand() -> None:
@@ -83,3 +83,21 @@ def test_choices_in_chunks_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatc
     assert (choices(collapsed, prompts) == -1).all()
     # two chunks, each of one image twice: not collapsed
     assert (choices(np.repeat(images[:2], 4, axis=0), prompts) >= 0).all()
+
+
+def test_first_ones_agree_with_choices_and_break_ties_as_they_do() -> None:
+    generator = np.random.default_rng(0)
+    images, prompts = generator.normal(size=(50, 8)), generator.normal(size=(12, 8))
+    chosen = choices(images, prompts)
+    right = generator.integers(0, 12, 50)
+    assert (first_ones(images, prompts, right, 1) == (chosen == right)).all()
+    assert first_ones(images, prompts, right, 12).all()
+    cosines = (images / np.linalg.norm(images, axis=1, keepdims=True)) @ (
+        prompts / np.linalg.norm(prompts, axis=1, keepdims=True)
+    ).T
+    ranks = (np.argsort(-cosines, axis=1) == right[:, None]).argmax(axis=1)
+    assert (first_ones(images, prompts, right, 5) == (ranks < 5)).all()
+    same = np.ones((3, 4))  # all prompts alike: the first class wins
+    assert first_ones(same, np.ones((6, 4)), np.array([0, 4, 5]), 5).tolist() == [True, True, False]
+    images[0] = np.nan
+    assert not first_ones(images, prompts, right, 12)[0]

@@ -16,6 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from clip_align.metrics.correlation import krocc, srocc, within_level_srocc
 from clip_align.perception import baselines, observers, photographs
 from clip_align.perception.luminance import luminance
+from clip_align.perception.pixel_measures import MEASURES
 from clip_align.perception.tid2013_remade import Pairs, image, pairs
 
 # srocc, within-level srocc over the 1,920 pairs: an earlier making of the same recipes and measures.
@@ -188,7 +189,7 @@ def check_table(numbers: tuple[int, ...]) -> None:
     of, embedded = pairs(), baselines.table()
     for row in np.flatnonzero(np.isin(of.reference, numbers)):
         measured = baselines.measure(int(of.reference[row]), int(of.type[row]), int(of.level[row]))
-        found = [embedded[name][row] for name in baselines.MEASURES]
+        found = [embedded[name][row] for name in MEASURES]
         assert found == pytest.approx(measured, abs=6e-4), (of.reference[row], of.type[row], of.level[row])
 
 

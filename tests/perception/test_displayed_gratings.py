@@ -12,15 +12,21 @@ import pytest
 from vfm_files import vfm_hvs, write
 
 from clip_align.errors import UserError
-from clip_align.perception.color_spaces import decoded
+from clip_align.perception.castle_csf import DIRECTIONS
+from clip_align.perception.color_spaces import WHITE, decoded, xyz
 from clip_align.perception.displayed_gratings import (
     CONDITIONS,
     CONSTANCY,
+    band_noise,
+    color_detection_gabor,
+    detection_gabor,
+    has_band,
     masked_gabor,
     matched_grating,
     read_masking,
     read_matching,
 )
+from clip_align.perception.gabors import LMS_TO_XYZ
 
 KEY = "human/contrast_masking"
 FIELD_DEG = 224 / 60  # of the authors' images
@@ -41,6 +47,37 @@ def test_a_mask_has_its_luminance_contrast_and_band() -> None:
     far = np.hypot(along[:, None], along) > 12
     assert spectrum[far].max() < 1e-3 * spectrum[~far].max()
     assert np.array_equal(noise, luminance(masked_gabor(224, FIELD_DEG, "incoherent", 0.1, 0.0)) / 37 - 1)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_grating_in_color_has_its_cone_contrast_and_nearly_no_luminance(direction: str) -> None:
+    made = decoded(color_detection_gabor(225, FIELD_DEG, 2.0, 1.0, 100.0, 0.03, direction)) * 4
+    field = color_detection_gabor(225, FIELD_DEG, 2.0, 1.0, 100.0, 0.0, direction)
+    assert np.ptp(field) == 0  # the uniform field is grey
+    assert np.array_equal(field, detection_gabor(225, FIELD_DEG, 2.0, 1.0, 100.0, 0.0))
+    change = xyz(made - 1) @ np.linalg.inv(LMS_TO_XYZ).T  # of L, M, S, for a field with Y = 1
+    contrasts = change / (np.linalg.inv(LMS_TO_XYZ) @ WHITE)
+    assert np.sqrt((contrasts**2).mean(axis=-1)).max() == pytest.approx(0.03, rel=0.05)
+    assert np.abs(change[..., 0] + change[..., 1]).max() < 1e-4
+
+
+def test_a_color_that_the_display_cannot_show_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^an RMS cone contrast of 0\.9 is outside sRGB in the direction red_green$"):
+        color_detection_gabor(64, FIELD_DEG, 2.0, 1.0, 100.0, 0.9, "red_green")
+
+
+def test_noise_has_its_luminance_contrast_and_octave() -> None:
+    noise = luminance(band_noise(224, FIELD_DEG, 4.0, 100.0, 0.05)) / 100 - 1
+    assert noise.std() == pytest.approx(0.05, abs=1e-4)
+    assert noise.mean() == pytest.approx(0, abs=1e-4)
+    spectrum = np.abs(np.fft.fft2(noise))
+    along = np.fft.fftfreq(224, FIELD_DEG / 224)
+    octaves = np.log2(np.maximum(np.hypot(along[:, None], along), 1e-9) / 4)
+    inside = np.abs(octaves) <= 0.5
+    assert spectrum[~inside].max() < 1e-3 * spectrum[inside].max()
+    assert np.array_equal(band_noise(64, FIELD_DEG, 4.0, 100.0, 0.1), band_noise(64, FIELD_DEG, 4.0, 100.0, 0.1))
+    assert has_band(224, FIELD_DEG, 0.5)
+    assert not has_band(224, 1.0, 0.5)  # one cycle fits into the field, no half
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)

@@ -67,3 +67,23 @@ def test_further_columns_are_ignored() -> None:
     samples = recorded((512, 384, 60), (200, 150, 70))
     more = np.column_stack([samples, np.zeros(len(samples))])
     assert np.array_equal(fixations_of_samples(more), fixations_of_samples(samples))
+
+
+def made_up(seed: int) -> NDArray[np.float64]:
+    """A recording of eight stays of 3 to 99 samples, more or less steady."""
+    rng = np.random.default_rng(seed)
+    place, parts = rng.uniform(100, 900, 2), []
+    way = (1 - np.cos(np.pi * np.arange(1, 8) / 8))[:, None] / 2
+    for _ in range(8):
+        parts.append(place + rng.normal(0, rng.choice([0.3, 1, 3]), (int(rng.integers(3, 100)), 2)))
+        goal = rng.uniform(0, 1000, 2)
+        parts.append(place + way * (goal - place))
+        place = goal
+    return np.concatenate(parts)
+
+
+def test_the_authors_own_code_finds_the_same_fixations() -> None:
+    """Numbers of fixations, and their mean coordinate, from ``checkFixations.m`` transcribed line by line elsewhere."""
+    found = [fixations_of_samples(made_up(seed)) for seed in range(20)]
+    assert [len(of) for of in found] == [9, 10, 8, 5, 5, 5, 8, 6, 8, 7, 8, 6, 9, 7, 8, 8, 7, 6, 9, 7]
+    assert np.mean([of.mean() for of in found]) == pytest.approx(494.893909, abs=1e-5)

@@ -278,3 +278,13 @@ def test_a_lone_evaluation_is_drawn_and_marked() -> None:
     score = completed_score({"name": "bias", "drawn_after": 2})
     (point,) = record.drawn([{"texture/x/bias": 0.4}], "texture/x", score)  # type: ignore[list-item]
     assert (point.value, point.reason) == (0.4, "one evaluation")
+
+
+def test_a_description_that_the_record_has_is_not_repeated(tmp_path: Path) -> None:
+    about = {"key": "a/b", "n": 3, "scores": [{"name": "x", "chance": None}], "options": {"layers": ["all"]}}
+    Record(tmp_path).append("benchmark", Position(0, 0, 0, 0.0), about)
+    resumed = Record(tmp_path, (), record.read(tmp_path).benchmarks)
+    resumed.append("benchmark", Position(5, 50, 0, 9.0), about)  # as the first event of a resumed run has it
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+    resumed.append("benchmark", Position(5, 50, 0, 9.0), {**about, "n": 4})
+    assert [record.read(tmp_path).benchmarks["a/b"][k] for k in ("n", "global_step")] == [4, 5]

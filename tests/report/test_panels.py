@@ -156,6 +156,20 @@ def test_an_outside_benchmark_gets_a_panel_of_its_own_or_joins_the_one_it_names(
     assert headlines == ["SROCC, all pairs (tid2013_remade)", "SROCC, all pairs (my_pairs)"]
 
 
+def test_each_benchmark_of_psychophysics_has_a_panel_with_its_own_lines(tmp_path: Path, synthetic: ModuleType) -> None:
+    lines = {"contrast_sensitivity": "pixel RMSE", "spectral_sensitivity": "PSNR"}
+    chosen = [
+        synthetic.benchmark(f"human/{name}", "psychophysics", [synthetic.score("plcc", "PLCC", baselines={line: 0.3})])
+        for name, line in lines.items()
+    ]
+    built = panels(read(synthetic.run(tmp_path, chosen=[*synthetic.benchmarks(), *chosen])))
+    found = [p for p in built if p.name == "psychophysics"]
+    assert [p.title for p in found] == ["Psychophysics: contrast sensitivity", "Psychophysics: spectral sensitivity"]
+    for panel, (name, line) in zip(found, lines.items(), strict=True):
+        assert [(c.key, c.tag) for c in panel.curves] == [(f"human/{name}/plcc", "")]
+        assert [r.label for r in panel.references if r.label in lines.values()] == [line]
+
+
 def test_a_run_without_benchmarks_shows_its_loss(tmp_path: Path, synthetic: ModuleType) -> None:
     built = panels(read(synthetic.run(tmp_path, chosen=[])))
     assert [(p.title, p.small) for p in built] == [("Training loss", False), ("Logit scale", False)]
@@ -221,6 +235,16 @@ def test_a_panel_per_family_in_the_papers_order(tmp_path: Path, synthetic: Modul
         "Training loss",
         "Logit scale",
     ]
+
+
+def test_accuracies_from_texture_alone_are_no_texture_bias(tmp_path: Path, synthetic: ModuleType) -> None:
+    def titles(*names: str) -> list[str]:
+        members = [synthetic.benchmark("texture/a", "texture", [synthetic.score(name, name) for name in names])]
+        found = panels(read(synthetic.write(tmp_path, synthetic.lines(60, members))))
+        return [p.title for p in found if p.name == "texture"]
+
+    assert titles("kept_4", "accuracy_whole") == ["Texture and shape"]
+    assert titles("accuracy_8", "texture_bias") == ["Texture bias"]
 
 
 def test_records_of_former_panels_fall_into_families_and_a_benchmark_may_still_choose(

@@ -85,6 +85,9 @@ def test_a_run_is_found_by_name_and_by_folder_and_the_message_lists_what_is_ther
     assert resolve_run("elsewhere", run.path) == run
     with pytest.raises(UserError, match=r"no run of this name in .*; runs there, newest first: a"):
         resolve_run(tmp_path, "b")
+    for typed in ("latset", "lastest"):
+        with pytest.raises(UserError, match=rf"^{typed}: .*; did you mean latest\? runs there, newest first: a"):
+            resolve_run(tmp_path, typed)
 
 
 def test_a_run_is_called_as_users_type_it(tmp_path: Path) -> None:

@@ -55,7 +55,6 @@ def shards(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_watch_beside_a_real_training(tmp_path: Path, pairs: Path, places: list[str]) -> None:
-    pytest.importorskip("pandas", reason="open_clip_train needs pandas, which clip-align does not")
     shards(tmp_path / "wds")
     (tmp_path / "tinyclip.json").write_text(json.dumps(TINY))
     (tmp_path / "program.py").write_text(PROGRAM)

@@ -119,6 +119,8 @@ def test_a_damaged_checkpoint_costs_that_one(trained: Path, places: list[str], t
     warnings = [line["message"] for line in lines(trained.with_name("damaged"), "event") if line["event"] == "warning"]
     assert len(warnings) == 1
     assert "step-000000006.ckpt: cannot be read" in warnings[0]
+    last = lines(trained.with_name("damaged"), "event")[-1]
+    assert (last["message"], last["exit_code"]) == ("done, but for 1 checkpoint that could not be evaluated", 1)
     whole.write_bytes(bytes(content))
     again = command("evaluate", f"{folder}/*8.ckpt", "trainer=cpu", "name=bits", *places)
     assert again.returncode == 2
@@ -136,6 +138,8 @@ def test_mistakes_are_one_line_each(trained: Path, places: list[str]) -> None:
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
         "optimizer.lr", "watch", "output", "evaluate",
     ]  # fmt: skip
+    misspelt = command("evaluate", "mine", "wacth=true", *places)
+    assert misspelt.stderr.splitlines() == [f"wacth: no key of evaluate; did you mean watch? valid: {valid}"]
     taken = command("evaluate", "mine", "name=mine", *places)
     assert taken.returncode == 2
     assert taken.stderr.splitlines() == [

@@ -104,6 +104,7 @@ def test_a_folder_of_open_clip_train(tmp_path: Path, one: list[str], value: Call
     unknown = command("evaluate", str(folder), *one)
     assert unknown.returncode == 2
     assert unknown.stderr.startswith("model.name: 'tiny' is no architecture of open_clip")
+    assert len(unknown.stderr.splitlines()) == 1  # the same for each of the three files
 
 
 def test_activation_mean_and_std_are_those_of_the_weights(

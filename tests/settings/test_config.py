@@ -19,7 +19,10 @@ from clip_align.settings.load_config import load
 from clip_align.training.default_intervals import evaluation_every
 from tests.settings.refusals import errors, options
 
-CALLBACKS = ("world", "world_cue_conflict", "world_noise", "tid2013_remade")
+CALLBACKS = (
+    "world", "world_cue_conflict", "world_noise", "tid2013_remade", "contrast_sensitivity", "spectral_sensitivity",
+    "chromatic_discrimination",
+)  # fmt: skip
 
 
 def test_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
@@ -37,17 +40,20 @@ def test_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
 )
 def test_on_anyones_images_the_default_callbacks_are_those_that_are_defined_there(data: list[str]) -> None:
     composed = load(data)
-    assert sorted(composed.callbacks) == ["held_out", "held_out_noise", "tid2013_remade"]
-    assert composed.data.held_out == 1000
+    psychophysics = {"contrast_sensitivity", "spectral_sensitivity", "chromatic_discrimination"}
+    retrieved = {"held_out", "held_out_noise", "held_out_patch_shuffle"}
+    assert set(composed.callbacks) == {"tid2013_remade", *psychophysics, *retrieved}
+    assert composed.data.held_out is None  # by the number of samples, once they are found
     assert composed.checkpoint.best == "human/tid2013_remade/srocc"
     assert load([*data, "data.held_out=50"]).data.held_out == 50
     chosen = load([*data, "callbacks=[world]"])
     assert (sorted(chosen.callbacks), chosen.data.held_out) == (["world"], 0)
     assert load([*data, "callbacks=[]"]).data.held_out == 0
-    assert load(["callbacks=[held_out]"]).data.held_out == 1000  # on the world too
+    assert load([*data, "data.held_out=0"]).data.held_out == 0
+    assert load(["callbacks=[held_out]"]).data.held_out is None  # on the world too
 
 
-def test_the_default_run_watches_the_four_standard_callbacks_often_enough_for_a_verdict() -> None:
+def test_the_default_run_watches_the_standard_callbacks_often_enough_for_a_verdict() -> None:
     composed = load([])
     assert sorted(composed.callbacks) == sorted(CALLBACKS)
     assert all(c.arguments["every_n_steps"] is None for c in composed.callbacks.values())  # the run's length decides
@@ -71,6 +77,10 @@ EXTRA = {
     "callbacks=fixations_csv": [
         f"callbacks.fixations_csv.csv={__file__}",
         "callbacks.fixations_csv.sigma_px=4",
+    ],
+    "callbacks=fixation_folder": [
+        f"callbacks.fixation_folder.images={Path(__file__).parent}",
+        f"callbacks.fixation_folder.fixation_maps={Path(__file__).parent}",
     ],
     "model=open_clip": ["model.name=ViT-S-32-alt"],
     "callbacks=pairs_csv": [f"callbacks.pairs_csv.csv={__file__}"],

@@ -124,7 +124,7 @@ def test_options_are_checked_before_anything_is_imported(copy: Path) -> None:
         "tracker.names.file: [] is not a text",
     ])  # fmt: skip
     refused = train(copy, "loss=haff").stderr
-    assert refused == "loss=haff: no such option; did you mean loss=half? valid: half, infonce\n"
+    assert refused == "loss=haff: no such option; did you mean loss=half? valid: half, infonce, siglip\n"
     shown = [line.split() for line in train(copy, "--help").stdout.splitlines()]
     assert ["intervention", "grey", "none*"] in shown
 
@@ -193,7 +193,7 @@ def test_an_outside_package_brings_kinds(outside: str) -> None:
 
 
 def test_only_what_belongs_to_a_table_is_a_kind() -> None:
-    assert kinds.LOSSES.names() == ["infonce"]
+    assert kinds.LOSSES.names() == ["infonce", "siglip"]
     assert kinds.SOURCES.names() == ["folder", "streaming", "webdataset", "world"]
     assert kinds.TRACKERS.names() == ["csv", "tensorboard", "wandb"]
     assert kinds.INTERVENTIONS.names() == ["none"]
@@ -217,7 +217,7 @@ def test_sources_are_read_without_torch() -> None:
 @pytest.mark.parametrize(
     ("plain", "line"),
     [
-        ({"loss": {"kind": "os"}}, "loss.kind: 'os' is not one of infonce; choose with loss=…"),
+        ({"loss": {"kind": "os"}}, "loss.kind: 'os' is not one of infonce, siglip; choose with loss=…"),
         (
             {"data": {"kind": "os.path"}},
             "data.kind: 'os.path' is not one of folder, streaming, webdataset, world; choose",

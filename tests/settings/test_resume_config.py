@@ -167,6 +167,25 @@ def test_anything_else_is_refused_by_name(runs: str) -> None:
     ]
 
 
+def test_a_run_of_an_earlier_release_goes_on_accumulating_as_it_did(runs: str, tmp_path: Path) -> None:
+    """There ``trainer.accumulate`` was plain accumulation."""
+    stored = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())
+    del stored["trainer"]["accumulate_grad_batches"]
+    stored["trainer"]["accumulate"] = 4
+    del stored["loss"]["chunk"]
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(stored))
+    trainer = go_on(runs).trainer
+    assert (trainer.accumulate, trainer.accumulate_grad_batches) == (1, 4)
+    assert go_on(runs, "trainer.accumulate_grad_batches=4", "loss=infonce").trainer == trainer
+    assert lines(runs, "resume=a", "trainer.accumulate=4") == [
+        f"trainer.accumulate: 4 is not what a was started with (1); {ONLY}; for the 4 batches of its steps, which an "
+        "earlier release called so, type trainer.accumulate_grad_batches=4 or nothing"
+    ]
+    assert lines(runs, "resume=a", "trainer.accumulate=2") == [
+        f"trainer.accumulate: 2 is not what a was started with (1); {ONLY}"
+    ]
+
+
 def test_the_command_that_started_a_run_goes_on_with_it(runs: str) -> None:
     again = load([runs, *STARTED, "resume=auto"])
     assert again.resume is not None
@@ -342,3 +361,13 @@ def test_a_stored_configuration_is_read_or_refused_by_name(runs: str, seed: int)
     config, found = load_with_problems([runs, "resume=a", *typed])
     assert found or config is not None
     assert all("\n" not in str(problem) and problem.text for problem in found)
+
+
+@pytest.mark.parametrize("stored", [0, 7, 1000])
+@pytest.mark.parametrize("typed", [(), ("data=webdataset",), ("data.held_out=null",), ("experiment=main",)])
+def test_a_run_keeps_the_number_of_samples_held_out(tmp_path: Path, stored: int, typed: tuple[str, ...]) -> None:
+    begun = load(["data=webdataset", "data.shards=/a/x.tar", "callbacks=[held_out]", f"data.held_out={stored}"])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(to_plain(begun)))
+    again = load([f"paths.runs={tmp_path}", "resume=a", "data.shards=/a/x.tar", "callbacks=[held_out]", *typed])
+    assert again.data.held_out == stored

@@ -53,7 +53,8 @@ def test_two_ranks_in_mixed_precision_on_uneven_shards_with_all_callbacks(tmp_pa
     evaluated = [line["global_step"] for line in lines(tmp_path / "two", "evaluation")]
     assert evaluated == [0, 8]
     assert {line["key"] for line in lines(tmp_path / "two", "benchmark")} == {
-        "human/tid2013_remade", "texture/world_cue_conflict", "noise/world_noise", "zero_shot/world",
+        "human/tid2013_remade", "human/contrast_sensitivity", "human/spectral_sensitivity",
+        "human/chromatic_discrimination", "texture/world_cue_conflict", "noise/world_noise", "zero_shot/world",
     }  # fmt: skip
     found, expected = (scores(lines(tmp_path / name, "evaluation")[0]) for name in ("two", "one"))
     assert found.keys() == expected.keys()

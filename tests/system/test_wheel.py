@@ -30,6 +30,7 @@ def test_wheel_carries_configs_data_and_terms(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for part in (
         "clip_align/conf/config.yaml",
+        "clip_align/py.typed",
         "clip_align/conf/callbacks/tid2013_remade.yaml",
         "clip_align/perception/data/I01.webp",
         *(f"clip_align/perception/data/{path.name}" for path in (ROOT / "clip_align/perception/data").glob("*.csv")),

@@ -138,7 +138,7 @@ WAYS = {
     "rank killed": Way(at=to(rank_of, signal.SIGKILL)),
     "rank stopped": Way(more=STALL, at=to(rank_of, signal.SIGSTOP), ranks=(2,)),
     "rank stopped, SIGTERM": Way(at=to(rank_of, signal.SIGSTOP, then=signal.SIGTERM), ranks=(2,)),
-    "disk full": Way(disk=3500, more=("trainer.max_steps=999999", "checkpoint.every_n_steps=4")),
+    "disk full": Way(disk=3500, more=("trainer.max_steps=40", "checkpoint.every_n_steps=4")),
     "NaN loss": Way(change="not_a_number"),
     "/dev/shm too small": Way(shm=512, workers=(2,)),
     "/dev/shm full": Way(shm=512, change="unchecked_memory", workers=(2,)),

@@ -84,6 +84,8 @@ def test_the_end_reports_what_evaluation_took(tmp_path: Path, synthetic: ModuleT
     lines = shown(tmp_path, [*synthetic.lines(60), end], Clock())
     assert lines[-3:-1] == ["done at step 60", "evaluation took 27 % of the time"]
     assert shown(tmp_path, [end], Clock())[0] == "done at step 60"  # no evaluation, no share
+    untrained = [line for line in synthetic.lines(60) if line["global_step"] == 0]  # until there all is evaluation
+    assert shown(tmp_path, [*untrained, end], Clock())[-2] == "done at step 60"
 
 
 def test_a_distance_below_the_best_is_no_news(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -245,6 +247,15 @@ def test_headlines_of_one_family_or_one_benchmark_are_distinguished(synthetic: M
     assert len(set(names)) == len(names) == 11
     assert {"alignment", "alignment (kadid10k)", "saliency (correlation)", "saliency (NSS)"} <= set(names)
     assert names[:2] == ["accuracy", "accuracy (cifar100)"]  # in the order of the figure's panels
+
+
+def test_a_benchmark_with_a_panel_of_its_own_has_its_own_name(synthetic: ModuleType) -> None:
+    own = synthetic.benchmark("human/contrast_sensitivity", "psychophysics", [synthetic.score("srocc", "SROCC")])
+    status = Status()
+    for line in synthetic.lines(0, [own, *synthetic.benchmarks()]):
+        status.take(line)
+    names = [row.name for row in status.rows()]
+    assert names == ["accuracy", "contrast sensitivity", "alignment", "texture bias", "noise drop"]
 
 
 class Screen(io.TextIOWrapper):

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from PIL import Image
+from wandb_files import inspected, rows
 
 from clip_align.config import TrackerConfig
 from clip_align.errors import UserError
@@ -33,28 +34,6 @@ def nobody_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [n for n in os.environ if n.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-
-
-def inspected(folder: Path) -> list[dict[str, Any]]:
-    """The records of the newest wandb file."""
-    newest = max(folder.glob("wandb/offline-run-*/run-*.wandb"), key=lambda p: p.stat().st_mtime)
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", str(newest), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return [json.loads(x) for x in done.stdout.splitlines() if x.startswith("{")]
-
-
-def rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """History rows as dictionaries."""
-    found = []
-    for record in records:
-        if record["type"] == "history":
-            found.append(_values(record["history"]))
-    return found
-
-
-def _values(history: Mapping[str, Any]) -> dict[str, Any]:
-    items = history.get("item", history)
-    return {k: json.loads(v) if isinstance(v, str) else v for k, v in items.items()}
 
 
 def feed(folder: Path, mirror: WandbMirror, lines: Iterator[dict[str, Any]]) -> None:

@@ -106,7 +106,7 @@ def steps_kept(folder: Any) -> list[str]:
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("what", ["data", "callback"])
 def test_a_failure_between_two_steps_costs_no_step(tmp_path, accumulate, what):
-    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=accumulate))
+    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate_grad_batches=accumulate))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(whole, 19, config)
     with pytest.raises((OSError, ValueError), match=r"Input/output error|cannot be scored"):
@@ -141,7 +141,7 @@ def test_nothing_is_saved_after_a_failure_inside_an_update(tmp_path):
 
 
 def test_a_failure_in_the_middle_of_an_accumulated_step_costs_that_step(tmp_path):
-    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=3))
+    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate_grad_batches=3))
     train(tmp_path / "whole", 19, config)
     with pytest.raises(OSError, match="Input/output error"):
         train(

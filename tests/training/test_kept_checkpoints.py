@@ -38,7 +38,7 @@ def test_content_of_a_checkpoint(tmp_path):
 
 
 def test_nothing_is_saved_in_the_middle_of_a_step(tmp_path):
-    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=3))
+    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate_grad_batches=3))
     config = replace(config, checkpoint=CheckpointConfig(every_n_steps=4, keep_last=9))
     train(tmp_path, 8, config)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [

@@ -69,7 +69,7 @@ def failed(folder: Any, config: Any, how: Any, after: int) -> TrainingLoop:
 @pytest.mark.parametrize("how", [in_data, in_step])
 @pytest.mark.parametrize(("accumulate", "after"), [(1, 7), (2, 8), (2, 9), (3, 11), (3, 13)])
 def test_a_run_goes_on_from_what_was_saved_as_if_nothing_had_been(tmp_path, how, accumulate, after):
-    trainer = TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=accumulate)
+    trainer = TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate_grad_batches=accumulate)
     config = replace(STEADY, trainer=trainer)
     train(tmp_path / "whole", 16, config)
     loop = failed(tmp_path / "parts", config, how, after)

@@ -21,7 +21,7 @@ import torch
 from clip_align.config import Config, OptimizerConfig, PathsConfig, Source, TrainerConfig, to_plain
 from clip_align.data.sources.webdataset import ShardData
 from clip_align.errors import UserError
-from clip_align.runs.folder import RunFolder, lock, write_provenance
+from clip_align.runs.folder import RunFolder, lock, release, write_provenance
 from clip_align.training import open_run as opening
 from clip_align.training.checkpoint_files import OWN, point_last
 from clip_align.training.resume import first_start, global_batch, resume_command, run_start, steps_of
@@ -53,19 +53,20 @@ def test_steps_from_samples_are_rounded_up():
     assert steps_of(1000, None, batch) == 1000
 
 
-def test_the_contrast_does_not_grow_with_accumulation(tmp_path):
-    settings = config(accumulate=4)
+@pytest.mark.parametrize(("kind", "contrasted"), [("accumulate", 1024), ("accumulate_grad_batches", 256)])
+def test_the_contrast_grows_with_the_batches_that_are_contrasted_together(tmp_path, kind, contrasted):
+    settings = config(**{kind: 4})
     start = run_start(replace(settings, paths=PathsConfig(runs=str(tmp_path))), 2)
     components = SimpleNamespace(
         model_name="tiny", event_steps=[], loader=SimpleNamespace(num_workers=0), data_provenance={}, stimuli={}
     )
     line = opening._started_event(start, components, 2, RunFolder(tmp_path / "a"))
-    assert (line["global_batch"], line["contrastive_batch"]) == (1024, 256)
+    assert (line["global_batch"], line["contrastive_batch"]) == (1024, contrasted)
     assert line["message"] == (
-        "a: tiny, 1000 steps of 1024 samples on 2 ranks (each contrasted with 256), 0 evaluations"
+        f"a: tiny, 1000 steps of 1024 samples on 2 ranks (each contrasted with {contrasted}), 0 evaluations"
     )
     about = opening._provenance(start, components, 2, ["x"], RunFolder(tmp_path / "a"))
-    assert (about["global_batch"], about["contrastive_batch"]) == (1024, 256)
+    assert (about["global_batch"], about["contrastive_batch"]) == (1024, contrasted)
 
 
 def test_a_new_run(tmp_path):
@@ -244,7 +245,7 @@ def test_a_folder_that_cannot_be_written_names_paths_runs(tmp_path, monkeypatch)
 
     monkeypatch.setattr(opening, "write_atomic", refuse)
     start = run_start(replace(config(), name="b", paths=PathsConfig(runs=str(tmp_path))), 1)
-    folder = opening.folder_of(start)
+    folder, _ = opening.folder_of(start)
     with pytest.raises(UserError, match=r"^paths.runs: .*/b cannot be written \(No space left on device\); set paths"):
         opening.open_run(folder, start, None, None, [])
 
@@ -285,7 +286,7 @@ def test_what_a_killed_write_has_left_is_removed_under_the_lock(run, monkeypatch
     opening.folder_of(start)
     assert len(hidden()) == 5
     monkeypatch.undo()
-    opening.folder_of(start)
+    release(opening.folder_of(start).lock)
     assert hidden() == [".mine.tmp", report.name]
 
 

@@ -106,6 +106,39 @@ def test_a_second_ctrl_c_later_is_hard(tmp_path):
     assert seconds < 1.8
 
 
+def test_somebodys_process_is_not_ended(tmp_path):
+    """A second Ctrl-C unwinds the training, and what a notebook holds beside it stays."""
+    script = """
+        from clip_align.training import signals
+        signals.PATIENCE_S = 0.5
+        signals = Signals(own_process=False)
+        try:
+            with signals.installed():
+                signals.training_starts()
+                READY
+                time.sleep(2)
+        except SystemExit as stop:
+            sys.exit(9 if stop.code == 130 else 6)
+    """
+    code, seconds = run(script, tmp_path, (0.0, signal.SIGINT), (0.8, signal.SIGINT))
+    assert code == 9
+    assert seconds < 1.8
+
+
+def test_a_main_thread_that_cannot_listen_does_not_end_somebodys_process(tmp_path):
+    script = """
+        from clip_align.training import signals
+        signals.WAIT_S = 0.2
+        try:
+            with Signals(own_process=False).installed():
+                READY
+                sum(range(10**8))  # one instruction, in which no handler runs
+        except SystemExit as stop:
+            sys.exit(9 if stop.code == 130 else 6)
+    """
+    assert run(script, tmp_path, (0.0, signal.SIGINT))[0] == 9
+
+
 def test_under_torchrun_there_is_no_hard_end(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     code, _ = run(WAITS, tmp_path, (0.0, signal.SIGINT), (0.8, signal.SIGINT))
@@ -126,7 +159,7 @@ def test_a_main_thread_stuck_in_training_is_ended_before_torchrun_kills_it(tmp_p
             library.pthread_mutex_lock(mutex)
             library.pthread_mutex_lock(mutex)  # for ever: like a collective that nobody joins
     """
-    code, seconds = run(script, tmp_path, (0.0, signal.SIGTERM))
+    code, seconds = run(script, tmp_path, (0.3, signal.SIGTERM))
     assert code == 143
     assert seconds < 5
 

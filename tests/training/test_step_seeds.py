@@ -48,7 +48,7 @@ def test_seeds_do_not_collide() -> None:
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_resumed_run_draws_what_it_would_have_drawn(tmp_path: Path, accumulate: int) -> None:
-    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=accumulate))
+    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate_grad_batches=accumulate))
     train(tmp_path / "whole", 14, config, change=noisy)
 
     def stopped(loop: TrainingLoop) -> None:

@@ -87,8 +87,12 @@ def test_another_length_takes_the_schedule_of_that_length(tmp_path):
     assert rates[10] == pytest.approx(0.01 * 0.5 * (1 + math.cos(math.pi * 8 / 18)))
 
 
-def test_accumulated_batches_are_one_step(tmp_path):
-    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=3))
+KINDS = [{"accumulate": 3}, {"accumulate_grad_batches": 3}]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_accumulated_batches_are_one_step(tmp_path, kind):
+    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, **kind))
     loop = train(tmp_path, 10, config)
     own = load(tmp_path / "checkpoints" / "last.ckpt")[OWN]
     assert own["cursor"] == [3, 0]  # 30 batches of 10 per epoch
@@ -97,8 +101,9 @@ def test_accumulated_batches_are_one_step(tmp_path):
     assert loop.run_position.step == 10
 
 
-def test_accumulation_resumes(tmp_path):
-    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, accumulate=3))
+@pytest.mark.parametrize("kind", [*KINDS, {"accumulate": 2, "accumulate_grad_batches": 2}], ids=str)
+def test_accumulation_resumes(tmp_path, kind):
+    config = replace(EACH, trainer=TrainerConfig(kind="cpu", log_every_n_steps=1, **kind))
     train(tmp_path / "whole", 10, config)
     train(tmp_path / "parts", 4, config)
     train(tmp_path / "parts", 10, config)

@@ -208,7 +208,7 @@ def stop_at(loop: TrainingLoop, last: int) -> None:
 
 def test_under_accumulation_it_is_updated_once_a_step(tmp_path: Path) -> None:
     seen: list[int] = []
-    twice = replace(CONFIG, trainer=replace(CONFIG.trainer, accumulate=3))
+    twice = replace(CONFIG, trainer=replace(CONFIG.trainer, accumulate_grad_batches=3))
     train(tmp_path, 5, twice, span=lambda step: seen.append(step) or 3.0)  # type: ignore[func-returns-value]
     assert seen == [1, 2, 3, 4, 5]
 

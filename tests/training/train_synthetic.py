@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from synthetic import Cursor, Pair, loader
 
 from clip_align.config import CheckpointConfig, Config, OptimizerConfig, TrainerConfig, to_plain
+from clip_align.losses.base import Loss
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
 from clip_align.training import launch_ranks as launch
@@ -50,6 +51,7 @@ def train(
     evaluations: Any = (),
     span: Span | None = None,
     model: Callable[[], nn.Module] = Pair,
+    loss: Loss | None = None,
 ) -> TrainingLoop:
     """Train to ``steps``, resuming from the newest checkpoint in ``folder``; ``span``: of an average of the weights."""
     layout = layout or launch.RankLayout(0, 0, 1, 1, gpu=False)
@@ -59,15 +61,15 @@ def train(
     trained = model()
     average = WeightAverage(trained, span) if span is not None else None
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-    module = CLIPModule(trained, mean, std, config.optimizer, steps, fused, average=average)
+    module = CLIPModule(trained, mean, std, config.optimizer, steps, fused, loss, average=average)
     found = newest(folder / "checkpoints")
     own = found[1][OWN] if found else {"cursor": [0, 0], "wall_seconds": 0.0, "global_step": 0}
     cursor = Cursor(*own["cursor"])
     first = cursor.epoch * 10 + cursor.batch
     record = Record(folder) if ranks.rank == 0 else None
-    run_position = RunPosition(
-        8 * ranks.world * config.trainer.accumulate, cursor, own["wall_seconds"], own["global_step"]
-    )
+    settings = config.trainer
+    global_batch = 8 * ranks.world * settings.accumulate * settings.accumulate_grad_batches
+    run_position = RunPosition(global_batch, cursor, own["wall_seconds"], own["global_step"])
     batches = loader(first, workers, rank=ranks.rank, world=ranks.world)
     loop = build_loop(
         module,
@@ -80,6 +82,7 @@ def train(
         ranks=ranks,
         signals=signals or Signals(),
         record=record,
+        accumulate=config.trainer.accumulate,
     )
     change(loop)
     loop.run(config.trainer, layout, evaluations, found[0] if found else None)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -28,10 +28,10 @@ OTHERS = "all 10,000 images, open_clip's docs/openclip_results.csv (89fb801)"
 class CifarImages(NoisyImages):
     """The 10,000 test images of one of the two archives, clean and under Gaussian noise at CIFAR-C's five sigmas.
 
-    c, n = zero-shot accuracy clean and noisy, by CLIP's 18 templates. Drop = c - n; relative = (c - n)/c, which the
-    paper calls normalized and which cannot exceed 1 - 1/(Kc) (note ``relative_drop_limit``); corrected =
-    (c - n)/(c - 1/K), the fraction of the above-chance accuracy that is lost: the headline, at the largest sigma.
-    Higher = more lost; no human data, no ceiling. Noise is the same at every event. It is added at 32 px, as in
+    c, n = zero-shot accuracy clean and noisy, by CLIP's 18 templates unless others are given. Drop = c - n; relative =
+    (c - n)/c, which the paper calls normalized and which cannot exceed 1 - 1/(Kc) (note ``relative_drop_limit``);
+    corrected = (c - n)/(c - 1/K), the fraction of the above-chance accuracy that is lost: the headline, at the largest
+    sigma. Higher = more lost; no human data, no ceiling. Noise is the same at every event. It is added at 32 px, as in
     CIFAR-C: a model of 224 px sees it enlarged.
 
     Source: Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html, no licence stated. A subclass sets ``layout``
@@ -41,6 +41,7 @@ class CifarImages(NoisyImages):
         root: folder with the archive, unpacked or as tar.gz.
         class_names: ``blanks`` in prompts as in CLIP's own list, or ``underscores``, the archive's own names.
         images: the first so many of the test images; None: all.
+        templates: ``cifar``, CLIP's 18, another set or templates of your own (`templates_of`).
         subset: accept files whose checksum is not the author's: a subset, another copy.
         base: arguments of `NoisyImages`; its ``c_files`` is the folder of CIFAR-10-C or CIFAR-100-C.
     """
@@ -59,6 +60,7 @@ class CifarImages(NoisyImages):
         root: str,
         class_names: ClassNames = "blanks",
         images: Annotated[int | None, Range(low=1)] = None,
+        templates: str | Sequence[str] = "cifar",
         subset: bool = False,
         **base: Any,
     ) -> None:
@@ -76,7 +78,7 @@ class CifarImages(NoisyImages):
         self.total = len(content.labels)
         count = self.total if images is None else min(images, self.total)
         part = f"{self.layout.name}/test"
-        whole = content.original and count == self.total
+        whole = content.original and count == self.total and templates == "cifar"
         self.use(
             LabelledSet(
                 part=part,
@@ -90,7 +92,7 @@ class CifarImages(NoisyImages):
                 context=self.published if whole and class_names == "blanks" else {},
                 context_source=OTHERS,
             ),
-            templates_of("cifar", self.key),
+            templates_of(templates, self.key),
         )
 
     def published_image(self, row: int, severity: int) -> Load:

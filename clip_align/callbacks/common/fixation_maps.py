@@ -19,10 +19,11 @@ from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.reading import PROJECTION, Layer
 from clip_align.evaluation.views import short_side
 from clip_align.metrics import saliency
-from clip_align.metrics.estimate import Estimate
+from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.mean import mean
 from clip_align.metrics.vectors import FLOAT32_NOISE
 from clip_align.models.saliency_maps import attention_rollout, input_gradient, token_similarity
+from clip_align.perception.density_maps import read_density
 from clip_align.perception.fixations import FixatedImage
 from clip_align.perception.image_files import read_rgb
 from clip_align.structure import Range
@@ -32,6 +33,7 @@ Maps = Literal["token_similarity", "attention_rollout", "attention_rollout_mean"
 UNBOUNDED = math.inf
 MOST_KEPT = 2**26  # pixels of all densities of fixations that are kept in memory: 256 MiB as float32
 MEASURES = ("cc", "nss", "auc_judd", "sim", "minus_kl", "information_gain")  # the headline's first
+OF_POINTS = ("nss", "auc_judd", "information_gain")  # of single fixations, where the others are of their density
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,8 @@ class Looked:
 
     index: of the image. box: top, left, bottom, right of the part of the grid that the model saw. x, y: pixels of the
     part that were fixated [N]. first: which of the fixations are the first viewer's, bool [N]; none where the viewers
-    are not known. sigma: of the density of fixations, in pixels of the grid.
+    are not known. sigma: of the density of fixations, in pixels of the grid; NaN where fixations are not blurred. grid:
+    height and width of the whole image in pixels of the grid.
     """
 
     index: int
@@ -49,6 +52,7 @@ class Looked:
     y: NDArray[np.int32]
     first: NDArray[np.bool_]
     sigma: float
+    grid: tuple[int, int]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -110,23 +114,33 @@ class FixationMaps(PerceptualCallback):
         self._densities: dict[tuple[int, tuple[int, ...]], NDArray[np.float32]] = {}  # by image and part
         self._people: dict[tuple[Any, ...], People] = {}  # by the parts of the images that are seen
 
-    def look_at(self, images: Sequence[FixatedImage], sigma_px: float, outside: saliency.Outside, where: str) -> None:
+    def look_at(
+        self,
+        images: Sequence[FixatedImage],
+        sigma_px: float | None,
+        outside: saliency.Outside,
+        where: str,
+        without_points: str | None = None,
+    ) -> None:
         """Set the images, of which those without a fixation are left out.
 
         Args:
-            images: with their fixations.
-            sigma_px: standard deviation in pixels of the images by which fixations are blurred to a density.
+            images: with their fixations, or with densities of these, or both.
+            sigma_px: standard deviation in pixels of the images by which fixations are blurred to a density; None where
+                every image has a density: then the baseline of one viewer is left out.
             outside: what that density assumes beyond the border.
             where: the option that names the data, for the error message.
+            without_points: why NSS, AUC and information gain are null, where only densities are given; else None.
 
         UserError where no image has a fixation.
         """
-        self.images = [image for image in images if len(image.x)]
+        self.without_points = without_points
+        self.images = [image for image in images if len(image.x) or without_points]
         if not self.images:
             raise UserError(option_problem(self.key, where, f"{where}: no image has a fixation inside it"))
         self.sigma_px, self.outside = sigma_px, outside
         self.looked = self._looked(0)
-        self.scores = self._with_context(_scores(self.auc, len(self.looked), {}))
+        self.scores = self._with_context(_scores(self.auc, len(self.looked), {}, self.without_points))
 
     def adapt(self, model: ModelInfo) -> str | None:
         """Choose the readers for the model's layers; baselines are of the parts of the images that it sees."""
@@ -146,7 +160,8 @@ class FixationMaps(PerceptualCallback):
         if not self.looked:
             what = "no fixation is in the middle of an image, which is all that view=resize_crop shows"
             return f"{what}; squash shows all"
-        scores = _scores(self.auc, len(self.looked), self._without_a_model().baselines)
+        baselines = self._without_a_model().baselines
+        scores = _scores(self.auc, len(self.looked), baselines, self.without_points)
         self.scores = self._with_context(scores)
         return None
 
@@ -210,10 +225,21 @@ class FixationMaps(PerceptualCallback):
         key = (looked.index, looked.box)
         if key in self._densities:
             return self._densities[key]
-        density = saliency.fixation_density(counts, looked.sigma, self.outside)
+        density = self._read(looked)
+        if density is None:
+            density = saliency.fixation_density(counts, looked.sigma, self.outside)
         if density.size * len(self.looked) <= MOST_KEPT:
             self._densities[key] = density.astype(np.float32)
         return density
+
+    def _read(self, looked: Looked) -> Array | None:
+        """The density [h, w] of the part seen that the data have, with the sum 1; None where they have none."""
+        path = self.images[looked.index].density
+        if path is None:
+            return None
+        top, left, bottom, right = looked.box
+        seen = read_density(path, looked.grid, self.key)[top:bottom, left:right]
+        return saliency.as_density(seen)
 
     def _one_viewer(self, looked: Looked) -> dict[str, float]:
         """The first viewer's density against the other viewers' fixations; empty where there are none of either.
@@ -221,7 +247,7 @@ class FixationMaps(PerceptualCallback):
         Without KL and information gain: the density of one viewer is 0 nearly everywhere, so that they would measure
         the small number that stands for it.
         """
-        if not looked.first.any() or looked.first.all():
+        if not looked.first.any() or looked.first.all() or math.isnan(looked.sigma):
             return {}
         rest = looked.counts(~looked.first)
         map_ = saliency.fixation_density(looked.counts(looked.first), looked.sigma, self.outside)
@@ -266,12 +292,13 @@ class FixationMaps(PerceptualCallback):
             x, y = image.x * width / image.width, image.y * height / image.height
             columns, rows = np.floor(x).astype(np.int32) - box[1], np.floor(y).astype(np.int32) - box[0]
             inside = (columns >= 0) & (columns < box[3] - box[1]) & (rows >= 0) & (rows < box[2] - box[0])
-            if not inside.any():
+            if not inside.any() and not self.without_points:
                 continue
             viewers = np.unique(image.viewer)
-            first = (image.viewer == viewers[0]) & (len(viewers) > 1)
+            first = np.isin(image.viewer, viewers[:1]) & (len(viewers) > 1)
             fixated = (columns[inside], rows[inside], first[inside])
-            found.append(Looked(index, box, *fixated, self.sigma_px * scale))
+            sigma = math.nan if self.sigma_px is None else self.sigma_px * scale
+            found.append(Looked(index, box, *fixated, sigma, (height, width)))
         return found
 
 
@@ -312,15 +339,25 @@ def _over_images(name: str, limits: tuple[float, float], sign: float, items: Ite
     return mean(sign * np.asarray(items.model[name], dtype=np.float64), items.clusters["image"], limits)
 
 
-def _scores(auc: saliency.AucVariant, images: int, baselines: Mapping[str, Mapping[str, float]]) -> tuple[Score, ...]:
+def _no_points(why: str, items: Items) -> Estimate:
+    return undefined(why)
+
+
+def _scores(
+    auc: saliency.AucVariant,
+    images: int,
+    baselines: Mapping[str, Mapping[str, float]],
+    without_points: str | None,
+) -> tuple[Score, ...]:
     unit = f"{images} images, jackknife, t({images - 1})" if images > 1 else "one image, no interval"
 
     def score(name: str, label: str, limits: tuple[float, float], sign: float = 1.0, **more: Any) -> Score:
         column = "minus_kl" if name == "kl" else name
+        metric = partial(_over_images, column, limits, sign)
         return Score(
             name,
             label,
-            partial(_over_images, column, limits, sign),
+            partial(_no_points, without_points) if without_points and name in OF_POINTS else metric,
             unit=unit,
             baselines={observer: sign * value for observer, value in baselines.get(column, {}).items()},
             higher_is_better=name != "kl",

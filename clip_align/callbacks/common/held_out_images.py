@@ -13,17 +13,23 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.callbacks.base import Features, ModelInfo
+from clip_align.callbacks.base import Features, ModelInfo, PerceptualCallback
 from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.callbacks.common.labelled_images import LabelledSet
 from clip_align.callbacks.common.labelled_sources import shard_image
+from clip_align.callbacks.common.prompted_benchmark import PromptedBenchmark
 from clip_align.data.held_out import HeldOutSamples
 from clip_align.errors import Problem, UserError, option_problem
-from clip_align.metrics.retrieval import choices_among
+from clip_align.metrics.retrieval import choices_among, first_among
 
-__all__ = ["Candidates", "RetrievedImages", "candidates_of", "held_out_set"]
+__all__ = ["Candidates", "RetrievedImages", "candidates_of", "held_out_set", "without_class_names"]
 
 FEWEST = 3  # as many as the classes of other zero-shot benchmarks
+WITHOUT_CLASS_NAMES = (
+    "callbacks: images are retrieved by their captions; zero-shot accuracy and texture bias need class names: add "
+    "callbacks=[shards,folder,cue_conflict] and callbacks.folder.root=<folder with a sub-folder of images per class>"
+)
+MOST_BY_DEFAULT = 100  # candidates, where there are so many different captions
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +65,25 @@ class Candidates(KnownClasses):
             raise ValueError(f"{len(ids)} images, expected all {len(self.own)} that can be evaluated")
         return choices_among(images.mean(axis=1), features.prompts, self.among_texts)
 
+    def first_ones(
+        self, features: Features, ids: Sequence[str], right: NDArray[np.int64], count: int
+    ) -> NDArray[np.bool_]:
+        """Whether an image's own caption is among the first ``count`` of its candidates; ``ids`` as in `decisions`.
+
+        Args:
+            features: with all captions as prompts.
+            ids: of the images.
+            right: positions [N] of their own captions.
+            count: of candidates that are looked at.
+        """
+        return first_among(features[ids].mean(axis=1), features.prompts, self.among_texts, right, count)
+
 
 class RetrievedImages:
     """Replaces classes by candidates in a benchmark on labelled images that are `held_out_set`."""
 
     images: LabelledSet
-    candidates: int
+    candidates: int | None
     label_column: ClassVar[str] = "key"
 
     def known_for(self, model: ModelInfo | None) -> Candidates:
@@ -72,12 +91,12 @@ class RetrievedImages:
         return candidates_of(self.images, self.candidates, model)
 
 
-def held_out_set(samples: HeldOutSamples | None, candidates: int, benchmark: str) -> LabelledSet:
+def held_out_set(samples: HeldOutSamples | None, candidates: int | None, benchmark: str) -> LabelledSet:
     """The images of held-out samples; labels are their numbers, texts their captions, the first of several.
 
     Args:
         samples: held out of the training data; None: they were not handed over.
-        candidates: captions among which each image is to find its own.
+        candidates: captions among which each image is to find its own; None: as many as there are, up to 100.
         benchmark: key of the benchmark, for error messages.
 
     UserError where there are too few samples, or too few different captions.
@@ -87,10 +106,12 @@ def held_out_set(samples: HeldOutSamples | None, candidates: int, benchmark: str
     found = () if samples is None else samples.samples
     captions = [sample.captions[0] for sample in found]
     different = len(set(captions))
-    if different < candidates:
+    needed = candidates or FEWEST
+    if different < needed:
+        fewer = ", or give fewer candidates" if needed > FEWEST else ""
         what = (
-            f"{benchmark} needs {candidates} different captions of samples that are not trained on, there are "
-            f"{different}; hold samples out with data.held_out=1000, or give fewer candidates"
+            f"{benchmark} needs {needed} different captions of samples that are not trained on, there are "
+            f"{different}; hold samples out with data.held_out=1000{fewer}, or leave this benchmark out"
         )
         raise UserError(Problem("data.held_out", what))
     return LabelledSet(
@@ -102,7 +123,13 @@ def held_out_set(samples: HeldOutSamples | None, candidates: int, benchmark: str
     )
 
 
-def candidates_of(images: LabelledSet, count: int, model: ModelInfo | None = None) -> Candidates:
+def without_class_names(callbacks: Sequence[PerceptualCallback]) -> str | None:
+    """A line for the user where captions are all that images are named by; None where some benchmark names classes."""
+    retrieves = [isinstance(c, RetrievedImages) for c in callbacks if isinstance(c, PromptedBenchmark)]
+    return WITHOUT_CLASS_NAMES if retrieves and all(retrieves) else None
+
+
+def candidates_of(images: LabelledSet, count: int | None, model: ModelInfo | None = None) -> Candidates:
     """The candidates of every image whose caption has words that the model's tokenizer knows.
 
     An image's candidates are its own caption and those of the images that follow it, each text once; where its own is
@@ -110,18 +137,20 @@ def candidates_of(images: LabelledSet, count: int, model: ModelInfo | None = Non
 
     Args:
         images: of `held_out_set`.
-        count: of candidates.
+        count: of candidates; None: as many as there are different captions, up to 100.
         model: the model under evaluation; None: every word is known.
     """
     captions = list(images.texts.values())
     unknown = {text for text in set(captions) if model is not None and model.unknown([text])}
     usable = tuple(number for number, text in enumerate(captions) if text not in unknown)
     texts = list(dict.fromkeys(captions[number] for number in usable))
+    needed = count or FEWEST
+    count = count or max(FEWEST, min(MOST_BY_DEFAULT, len(texts)))
     positions = tuple(str(position) for position in range(count))
-    if len(texts) < max(count, FEWEST):
+    if len(texts) < needed:
         reason = (
             f"of its {len(captions):,} held-out captions {len(texts):,} different ones have words that the tokenizer "
-            f"knows, {max(count, FEWEST)} are needed"
+            f"knows, {needed} are needed"
         )
         return Candidates(positions, tuple(range(count)), {}, reason=reason)
     number_of = {text: number for number, text in enumerate(texts)}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.model_info import ModelInfo
-from clip_align.metrics.accuracy import NO_CHOICE, choices
+from clip_align.metrics.accuracy import NO_CHOICE, choices, first_ones
 
 __all__ = ["FEWEST_CLASSES", "KnownClasses", "known_classes"]
 
@@ -67,12 +67,31 @@ class KnownClasses:
 
         Each is the class whose prompts are nearest by cosine to the image's embedding, averaged over its tiles.
         """
-        images = features[ids]  # [N, V, D]
-        chosen = choices(images[:, 0] if images.shape[1] == 1 else images.mean(axis=1), features.prompts)
+        chosen = choices(_averaged(features, ids), features.prompts)
         # of all classes, not of the known ones: among these the numbers are
         kind = np.int8 if len(self.names) <= np.iinfo(np.int8).max else np.int16
         numbers = np.asarray(self.kept, dtype=kind)  # from a number among the known classes to one among all
         return np.where(chosen >= 0, numbers[np.maximum(chosen, 0)], NO_CHOICE).astype(kind)
+
+    def first_ones(
+        self, features: Features, ids: Sequence[str], right: NDArray[np.int64], count: int
+    ) -> NDArray[np.bool_]:
+        """Whether the right class is among the first ``count`` known ones of the stimuli ``ids`` [N].
+
+        Args:
+            features: with the prompts of the known classes.
+            ids: of the stimuli.
+            right: numbers [N] of the right classes among all; known ones.
+            count: of classes that are looked at.
+        """
+        among_known = np.searchsorted(np.asarray(self.kept, dtype=np.int64), right)
+        return first_ones(_averaged(features, ids), features.prompts, among_known, count)
+
+
+def _averaged(features: Features, ids: Sequence[str]) -> NDArray[np.floating]:
+    """Embeddings [N, D] of stimuli, averaged over their tiles."""
+    images = features[ids]  # [N, V, D]
+    return np.asarray(images[:, 0] if images.shape[1] == 1 else images.mean(axis=1))
 
 
 def known_classes(classes: Mapping[str, str], templates: Sequence[str], model: ModelInfo | None = None) -> KnownClasses:

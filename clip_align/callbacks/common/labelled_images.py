@@ -16,9 +16,11 @@ from clip_align.callbacks.base import Features, Items, ModelInfo, Score, Stimulu
 from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.callbacks.common.noise_scores import CLEAN, limit_note, noise_scores
 from clip_align.callbacks.common.prompted_benchmark import PromptedBenchmark
+from clip_align.callbacks.common.top_accuracy import TOP, TOP_COLUMN, top_scores
 from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.stimulus import View
 from clip_align.evaluation.views import chosen_view, cut
+from clip_align.metrics.accuracy import NO_CHOICE
 from clip_align.perception.cifar_c import FILES, SEVERITIES, CorruptionFile
 from clip_align.perception.corruptions import (
     CORRUPTIONS,
@@ -93,6 +95,22 @@ class LabelledImages(PromptedBenchmark):
         images = self.images
         for row in self.rows():
             yield Stimulus(images.ids[row], images.loads[row], images.view, part=images.part)
+
+    def clean(self, features: Features, column: str = "choice") -> dict[str, NDArray[np.signedinteger]]:
+        """Decisions [N] about the clean images of `rows`, and with more than five classes what `top_scores` reads.
+
+        Args:
+            features: of the images.
+            column: name of the decisions.
+        """
+        rows = self.rows()
+        ids = [self.images.ids[row] for row in rows]
+        choices = {column: self.decisions(features, ids)}
+        if len(self.known) > TOP:
+            right = self.known.right(self.images.labels[rows])
+            among = self.known.first_ones(features, ids, right, TOP)
+            choices[TOP_COLUMN] = np.where(choices[column] >= 0, among, NO_CHOICE).astype(np.int8)
+        return choices
 
     def table(self, choices: Mapping[str, NDArray[np.signedinteger]]) -> Items:
         """One item per image: the decisions about it, and the correct class.
@@ -188,7 +206,8 @@ class NoisyImages(LabelledImages):
         images, (labels, word) = self.images, self.labelled_levels()
         context = (images.context, images.context_source) if known.complete else ({}, "")
         count = int(np.count_nonzero(known.among(images.labels)))
-        return tuple(noise_scores(labels, list(labels)[-1], known, count, context=context, word=word))
+        scores = noise_scores(labels, list(labels)[-1], known, count, context=context, word=word)
+        return *scores, *top_scores(known, count, "_clean")
 
     def labelled_levels(self) -> tuple[Mapping[str, str], str]:
         """Labels of the levels by name, and what labels call the changed images."""
@@ -213,7 +232,7 @@ class NoisyImages(LabelledImages):
     def items(self, features: Features) -> Items:
         """One item per image: the decisions about it clean and at each level, and the correct class."""
         rows = self.rows()
-        choices = {CLEAN: self.decisions(features, [self.images.ids[row] for row in rows])}
+        choices = self.clean(features, CLEAN)
         for name in self.levels:
             choices[f"choice_{name}"] = self.decisions(features, [self.changed_id(row, name) for row in rows])
         items = self.table(choices)

@@ -28,7 +28,6 @@ __all__ = ["LabelledSource", "labelled_set", "shard_image", "tail"]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 WORDNET = re.compile(r"n[0-9]{8}")  # by which ImageNet's folders are called
-IMAGE_COLUMN = "image"
 MOST_PIXELS = 178 * MEGA  # as many as Pillow decodes: what training leaves out is not among the samples held out
 _files = Files()
 
@@ -38,8 +37,8 @@ class LabelledSource:
     """Where labelled images are.
 
     root: folder with a sub-folder per class, or the one that a csv's paths are relative to. csv: a table with the
-    columns ``image`` and ``class_field``. shards: tars. class_field: of the csv or of the shards' json. names: text of
-    a class in prompts by the label. images_per_class: the first so many of each; None: all.
+    columns ``image_field`` and ``class_field``. shards: tars. class_field: of the csv or of the shards' json. names:
+    text of a class in prompts by the label. images_per_class: the first so many of each; None: all.
     """
 
     root: str | None
@@ -48,6 +47,7 @@ class LabelledSource:
     class_field: str
     names: Mapping[str, str]
     images_per_class: int | None
+    image_field: str = "image"
 
 
 _Found = list[tuple[str, str, Load]]  # id of an image, its label, what makes it
@@ -144,14 +144,17 @@ def _below(root: Path) -> Iterator[Path]:
 
 def _in_csv(path: Path, source: LabelledSource, benchmark: str) -> _Found:
     root = Path(source.root).expanduser() if source.root else path.parent
-    columns = (IMAGE_COLUMN, source.class_field)
-    of_class = dict.fromkeys(columns, "class_field names that of the class")
+    columns = (source.image_field, source.class_field)
+    which = {
+        source.image_field: "image_field and class_field name those of the image and the class",
+        source.class_field: "class_field names that of the class",
+    }
     hint = "quote names that hold a comma"
-    rows = benchmark_columns(path, columns, benchmark, "csv", hint, if_missing=of_class, skip_blanks=True)
+    rows = benchmark_columns(path, columns, benchmark, "csv", hint, if_missing=which, skip_blanks=True)
     found: _Found = []
     for line, (image, label) in rows:
         if not image or not label:
-            what = f"{path}, line {line}: {IMAGE_COLUMN if not image else source.class_field} is empty"
+            what = f"{path}, line {line}: {source.image_field if not image else source.class_field} is empty"
             raise UserError(option_problem(benchmark, "csv", what))
         file = root / image
         try:

@@ -3,31 +3,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.analysis.jackknife import jackknife, two_way_jackknife
+from clip_align.analysis.jackknife import MOST_GROUPS, jackknife, two_way_jackknife
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.score import Score
-from clip_align.metrics.correlation import content_srocc, level_shuffled, srocc, why_undefined
+from clip_align.metrics import logistic_fit
+from clip_align.metrics.correlation import (
+    content_srocc,
+    krocc,
+    level_shuffled,
+    plcc,
+    srocc,
+    why_undefined,
+    within_level_srocc,
+)
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.perception.distances import DISTANCES, DistanceName, PairDifferences
+from clip_align.perception.observers import Observer, PairSet
 
 __all__ = [
     "Labels",
-    "beyond_level",
-    "by_other_distances",
-    "level_of",
+    "judged",
     "minus_distances",
     "others",
     "over_items",
+    "rated_pair_scores",
 ]
 
 Labels = Callable[[Items], NDArray[np.generic]]
+ORDER = "higher = the model's distances order the pairs more like people's opinions"
 NO_SPREAD = "within one group of items all values are equal"
 
 
@@ -81,45 +92,132 @@ def minus_distances(
     return model, {"dropped_features": float(pairs.divisor.dropped)} if isinstance(pairs, PairDifferences) else {}
 
 
-def level_of(items: Items) -> NDArray[np.generic]:
-    """The level of each item [N]."""
-    return items.conditions["level"]
+def rated_pair_scores(
+    distance: DistanceName, references: int, types: int, levels: bool = True, of_images: bool = True
+) -> list[Score]:
+    """The scores of distorted images with people's opinions, without reference values.
 
+    Items have the clusters ``reference`` and ``type``, in this order, and with ``levels`` the condition ``level``.
 
-def beyond_level(detail: Callable[..., Score]) -> tuple[Score, Score]:
-    """What is left once the distortion is known, and what its strength alone gives: scores of items with types and
-    levels.
-
-    ``detail``: makes a score of a name, a label, what computes it, and further fields.
+    Args:
+        distance: the headline one; the others have scores of their own names.
+        references: number of them, over which intervals are.
+        types: number of types of distortion.
+        levels: types have common levels of strength.
+        of_images: each image has opinions of its own; False: all images of a type and level have the same one.
     """
-    return (
+    bundled = f" in {MOST_GROUPS} bundles" if references > MOST_GROUPS else ""
+    degrees = min(references, MOST_GROUPS) - 1
+    unit = f"{references} references{bundled} (new images, these distortions), jackknife, t({degrees})"
+    crossed = (
+        f"{references} references{bundled} x {types} types (other distortions too), two-way jackknife, Fisher z, "
+        f"t({min(degrees, types - 1)})"
+    )
+    # axis: scores of trained models are positive; a little room below 0 for those that are not
+    detail = partial(Score, direction=ORDER, chance=0.0, unit=unit, axis=(-0.2, 1.0), higher_is_better=True)
+    two_way = partial(detail, unit=crossed)
+    scores = [
+        detail("srocc", "SROCC", over_items(srocc), role="headline", has_verdict=True, by="type"),
+        *(_level_scores(detail, of_images) if levels else ()),
+        detail("plcc", "PLCC", over_items(plcc)),
+        detail("krocc", "KROCC (tau-b)", over_items(krocc)),
         detail(
-            "content_srocc",
-            "SROCC of images",
-            over_items(content_srocc, _condition),
-            direction="higher = under one condition, images are ordered more like people's opinions",
+            "plcc_fitted",
+            "PLCC after a logistic fit",
+            _fitted,
+            direction="higher = opinions lie closer to a curve of the model's distances; fitted to these very pairs",
+        ),
+        detail(
+            "within_reference_srocc",
+            "SROCC within a reference",
+            over_items(within_level_srocc, _reference),
+            direction="higher = the distorted versions of one image are ordered more like people's opinions",
+            by="reference",
+        ),
+    ]
+    if types > 1:
+        scores.append(two_way("srocc_two_way", "SROCC, other distortions too", over_items(srocc, two_way=True)))
+    if types > 1 and levels:
+        within = over_items(within_level_srocc, _level, two_way=True)
+        scores.append(two_way("within_level_srocc_two_way", "SROCC within a level, other distortions too", within))
+    # the rank correlation by each distance but the headline one
+    return scores + [
+        detail(f"srocc_{name}", f"SROCC, {name.replace('_', ' ')}", over_items(srocc, value=name))
+        for name in others(distance)
+    ]
+
+
+def judged(observers: Mapping[str, Observer], pairs: PairSet) -> dict[str, dict[str, float]]:
+    """Values of the rank correlations that observers without a model reach, by score and label.
+
+    Undefined ones are left out.
+
+    Args:
+        observers: by label.
+        pairs: their labels have the column ``level`` where types have common levels.
+    """
+    labels = pairs.labels()
+    found: dict[str, dict[str, float]] = {}
+    for label, observer in observers.items():
+        values = -observer.distances(pairs)
+        scores = {"srocc": srocc(values, labels.human), "krocc": krocc(values, labels.human)}
+        if "level" in labels.columns:
+            scores["within_level_srocc"] = within_level_srocc(values, labels.human, labels.columns["level"])
+        for name, value in scores.items():
+            if math.isfinite(value):
+                found.setdefault(name, {})[label] = value
+    return found
+
+
+def _level_scores(detail: Callable[..., Score], of_images: bool) -> list[Score]:
+    """Scores that tell the strength of a distortion from everything else."""
+    things = "types and images" if of_images else "types"
+    scores = [
+        detail(
+            "within_level_srocc",
+            "SROCC within a level",
+            over_items(within_level_srocc, _level),
+            direction=f"higher = at equal level, {things} are ordered more like people's opinions",
+            role="companion",
         ),
         detail(
             "level_shuffled",
             "SROCC, opinions shuffled in a level",
-            over_items(level_shuffled, level_of),
+            over_items(level_shuffled, _level),
             direction="what knowing the strength alone gives this model; srocc is to be read above it",
             higher_is_better=None,
         ),
-    )
+    ]
+    if of_images:  # what is left once the distortion is known
+        content = over_items(content_srocc, _condition)
+        meaning = "higher = under one condition, images are ordered more like people's opinions"
+        scores.insert(1, detail("content_srocc", "SROCC of images", content, direction=meaning))
+    return scores
 
 
-def by_other_distances(detail: Callable[..., Score], headline: DistanceName) -> tuple[Score, ...]:
-    """The rank correlation by each distance but the headline one; ``detail``: see `beyond_level`."""
-    return tuple(
-        detail(f"srocc_{name}", f"SROCC, {name.replace('_', ' ')}", over_items(srocc, value=name))
-        for name in others(headline)
-    )
+def _fitted(items: Items) -> Estimate:
+    """PLCC after a logistic fit; the jackknife's fits start from the fit to all items."""
+    model = next(iter(items.model.values()))
+    reason = why_undefined(model, items.human)
+    if reason:
+        return undefined(reason)
+    whole = logistic_fit.fit(model, items.human)
+    if whole is None:
+        return undefined(f"no logistic curve could be fitted to {len(items):,} items")
+    return jackknife(lambda rows: logistic_fit.plcc_fitted(model[rows], items.human[rows], whole), _reference(items))
+
+
+def _reference(items: Items) -> NDArray[np.generic]:
+    return items.clusters["reference"]
+
+
+def _level(items: Items) -> NDArray[np.generic]:
+    return items.conditions["level"]
 
 
 def _condition(items: Items) -> NDArray[np.generic]:
     return np.asarray(
-        np.strings.add(np.strings.add(items.clusters["type"].astype(str), " "), level_of(items).astype(str))
+        np.strings.add(np.strings.add(items.clusters["type"].astype(str), " "), _level(items).astype(str))
     )
 
 

@@ -7,7 +7,6 @@ A subclass defines ``download``, ``database`` and facts about the scores of the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,17 +17,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.analysis.jackknife import MOST_GROUPS, jackknife
 from clip_align.callbacks.base import Download, Features, Items, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.common.pair_scores import (
-    beyond_level,
-    by_other_distances,
-    level_of,
-    minus_distances,
-    over_items,
-)
-from clip_align.metrics import correlation, logistic_fit
-from clip_align.metrics.estimate import Estimate, undefined
+from clip_align.callbacks.common.pair_scores import judged, minus_distances, rated_pair_scores
 from clip_align.perception.distances import DistanceName
 from clip_align.perception.image_files import read_rgb
 from clip_align.perception.observers import LEVEL_ALONE, ConditionAlone, Labels, Observer, PairSet
@@ -40,7 +30,6 @@ __all__ = ["PROTOCOLS", "Protocol", "ProtocolName", "RatedPairs", "of_psnr"]
 ProtocolName = Literal["clip_alignment", "vit_alignment", "visturing"]
 Numbers = Mapping[str, Mapping[str, float]]  # by score and label
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-ORDER = "higher = the model's distances order the pairs more like people's opinions"
 
 
 @dataclass(frozen=True)
@@ -126,7 +115,7 @@ class RatedPairs(PerceptualCallback):
                 context=context.get(score.name, {}),
                 context_source=self.reported_source if score.name in context else "",
             )
-            for score in _scores(self.distance, self.rated)
+            for score in self._described()
         )
 
     @property
@@ -161,6 +150,12 @@ class RatedPairs(PerceptualCallback):
             notes,
         )
 
+    def _described(self) -> list[Score]:
+        """The scores of the pairs, without reference values."""
+        columns = _columns(self.rated)
+        references, types = (len(np.unique(columns[name])) for name in ("reference", "type"))
+        return rated_pair_scores(self.distance, references, types, levels="level" in columns)
+
     def _id(self, path: Path) -> str:
         return f"{self.database}/{path.relative_to(self.folder).as_posix().lower()}"
 
@@ -191,97 +186,8 @@ def _without_images(pairs: Sequence[RatedPair]) -> tuple[dict[str, dict[str, flo
         baselines["level alone"] = LEVEL_ALONE
         # the mean opinion of the same type and level over the other references
         ceilings["content-blind"] = ConditionAlone(("type", "level"))
-    return _judged(baselines, given), _judged(ceilings, given)
-
-
-def _judged(observers: Mapping[str, Observer], pairs: PairSet) -> dict[str, dict[str, float]]:
-    labels = pairs.labels()
-    found: dict[str, dict[str, float]] = {}
-    for label, observer in observers.items():
-        values = -observer.distances(pairs)
-        scores = {"srocc": correlation.srocc(values, labels.human), "krocc": correlation.krocc(values, labels.human)}
-        if "level" in labels.columns:
-            level = labels.columns["level"]
-            scores["within_level_srocc"] = correlation.within_level_srocc(values, labels.human, level)
-        for name, value in scores.items():
-            if math.isfinite(value):
-                found.setdefault(name, {})[label] = value
-    return found
+    return judged(baselines, given), judged(ceilings, given)
 
 
 def _both(first: Numbers, second: Numbers) -> dict[str, dict[str, float]]:
     return {name: {**first.get(name, {}), **second.get(name, {})} for name in {**first, **second}}
-
-
-def _reference(items: Items) -> NDArray[np.generic]:
-    return items.clusters["reference"]
-
-
-def _fitted(items: Items) -> Estimate:
-    """PLCC after a logistic fit; the jackknife's fits start from the fit to all items."""
-    model = next(iter(items.model.values()))
-    reason = correlation.why_undefined(model, items.human)
-    if reason:
-        return undefined(reason)
-    whole = logistic_fit.fit(model, items.human)
-    if whole is None:
-        return undefined(f"no logistic curve could be fitted to {len(items):,} items")
-    return jackknife(lambda rows: logistic_fit.plcc_fitted(model[rows], items.human[rows], whole), _reference(items))
-
-
-def _scores(distance: DistanceName, pairs: Sequence[RatedPair]) -> list[Score]:
-    """The scores of a set of pairs, without reference values."""
-    columns = _columns(pairs)
-    references, types = (len(np.unique(columns[name])) for name in ("reference", "type"))
-    bundled = f" in {MOST_GROUPS} bundles" if references > MOST_GROUPS else ""
-    degrees = min(references, MOST_GROUPS) - 1
-    unit = f"{references} references{bundled} (new images, these distortions), jackknife, t({degrees})"
-    crossed = (
-        f"{references} references{bundled} x {types} types (other distortions too), two-way jackknife, Fisher z, "
-        f"t({min(degrees, types - 1)})"
-    )
-    detail = partial(Score, direction=ORDER, chance=0.0, unit=unit, axis=(-0.2, 1.0), higher_is_better=True)
-    scores = [
-        detail("srocc", "SROCC", over_items(correlation.srocc), role="headline", has_verdict=True, by="type"),
-        detail("plcc", "PLCC", over_items(correlation.plcc)),
-        detail("krocc", "KROCC (tau-b)", over_items(correlation.krocc)),
-        detail(
-            "plcc_fitted",
-            "PLCC after a logistic fit",
-            _fitted,
-            direction="higher = opinions lie closer to a curve of the model's distances; fitted to these very pairs",
-        ),
-        detail(
-            "within_reference_srocc",
-            "SROCC within a reference",
-            over_items(correlation.within_level_srocc, _reference),
-            direction="higher = the distorted versions of one image are ordered more like people's opinions",
-            by="reference",
-        ),
-    ]
-    if "level" in columns:
-        scores += _level_scores(detail)
-    if types > 1:
-        scores.append(
-            detail(
-                "srocc_two_way",
-                "SROCC, other distortions too",
-                over_items(correlation.srocc, two_way=True),
-                unit=crossed,
-            )
-        )
-    return [*scores, *by_other_distances(detail, distance)]
-
-
-def _level_scores(detail: partial[Score]) -> list[Score]:
-    """Scores that tell the strength of a distortion from everything else."""
-    return [
-        detail(
-            "within_level_srocc",
-            "SROCC within a level",
-            over_items(correlation.within_level_srocc, level_of),
-            direction="higher = at equal level, types and images are ordered more like people's opinions",
-            role="companion",
-        ),
-        *beyond_level(detail),
-    ]

@@ -18,9 +18,7 @@ from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import delete_one_variance, t95
 from clip_align.perception.distances import DistanceName, PairDifferences
 
-__all__ = ["MULTIPLES", "Agreement", "crossed_with_observers", "lengths", "observer_ceiling", "visibility"]
-
-MULTIPLES = np.logspace(np.log10(0.5), np.log10(2), 10)  # of a threshold: contrasts near it that are shown
+__all__ = ["Agreement", "crossed_with_observers", "lengths", "observer_ceiling", "visibility"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]

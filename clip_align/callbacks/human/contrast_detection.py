@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contrast detection: how visible gratings near the human threshold are, over frequency, area and luminance."""
+"""Contrast detection: how visible gratings and noise near the human threshold are, in luminance and in color."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.common.sensitivity_scores import MULTIPLES, lengths, visibility
+from clip_align.callbacks.common.sensitivity_scores import lengths, visibility
 from clip_align.evaluation.observers import baselines_by_score
 from clip_align.evaluation.score import Panel
-from clip_align.perception.castle_csf import achromatic_sensitivity
+from clip_align.perception.castle_csf import DIRECTIONS
 from clip_align.perception.color_spaces import ColorDistance
-from clip_align.perception.displayed_gratings import detection_gabor
+from clip_align.perception.detection_gratings import GRATINGS, MULTIPLES, NOISE, sensitivities
+from clip_align.perception.displayed_gratings import band_noise, color_detection_gabor, detection_gabor, has_band
 from clip_align.perception.distances import DistanceName
 from clip_align.perception.gabors import below_nyquist
 from clip_align.structure import Distinct, Range
 
-Condition = Literal["frequency", "area", "luminance"]
+Condition = Literal["frequency", "area", "luminance", "red_green", "yellow_violet", "noise"]
+EVERY: tuple[Condition, ...] = ("frequency", "area", "luminance", "red_green", "yellow_violet", "noise")
 
 FEWEST = 8  # gratings of a condition
-N = 20  # gratings of a condition
-# frequency (cycles/degree), sigma (degrees), luminance (cd/m^2) of the gratings [20, 3]
-GRATINGS: dict[str, NDArray[np.float64]] = {
-    "frequency": np.stack([np.geomspace(0.5, 32, N), np.full(N, 1.0), np.full(N, 100.0)], axis=1),
-    "area": np.stack([np.full(N, 8.0), np.geomspace(0.1, 1, N), np.full(N, 100.0)], axis=1),
-    "luminance": np.stack([np.full(N, 2.0), np.full(N, 1.0), np.geomspace(0.1, 200, N)], axis=1),
+LABELS = {
+    "red_green": "frequency, red-green",
+    "yellow_violet": "frequency, yellow-violet",
+    "noise": "frequency, noise of an octave",
 }
 
 
@@ -38,18 +38,21 @@ class ContrastDetection(PerceptualCallback):
     """Is a grating of k times the human threshold equally visible to the model, whatever it is? Chance 0, oracle 1.
 
     Twenty grey Gabors each along ``frequency`` (.5 to 32 c/deg, sigma 1 degree, 100 cd/m^2), ``area`` (8 c/deg, sigma
-    .1 to 1 degree, 100 cd/m^2) and ``luminance`` (2 c/deg, sigma 1 degree, .1 to 200 cd/m^2), at ten multiples k of the
-    threshold, .5 to 2; each score is the rank correlation of k with the distance between the embeddings of the uniform
-    field and the grating. Any model that responds more to more contrast is above 0: a metric of linear luminance has
-    .4790 (frequency, without gratings left out) and .9253 (area); read scores above those. Gratings from the Nyquist
+    .1 to 1 degree, 100 cd/m^2) and ``luminance`` (2 c/deg, sigma 1 degree, .1 to 200 cd/m^2); those along frequency
+    also in color, ``red_green`` and ``yellow_violet`` (below 16 c/deg), and as grey ``noise`` an octave wide. All are
+    shown at ten multiples k of the threshold, .5 to 2; each score is the rank correlation of k with the distance
+    between the embeddings of the uniform field and the grating. Any model that responds more to more contrast is above
+    0: a metric of linear RGB has, without gratings left out, .4790 (frequency), .9253 (area), .5302 (red-green), .6580
+    (yellow-violet) and .4597 (noise); read scores above those. Gratings, and centers of noise, from the Nyquist
     frequency up are left out, fewer than eight are null.
 
-    Three of the tests of Cai et al., CVPR 2025 (arXiv 2502.20256; theirs in color and with noise are not here), at the
-    model's size over 3.73 degrees, on a display of 400 cd/m^2. The thresholds are those of castleCSF (MIT), a formula
-    fitted to published measurements.
+    The six tests of detection of Cai et al., CVPR 2025 (arXiv 2502.20256), at the model's size over 3.73 degrees, on a
+    display of 400 cd/m^2. The thresholds are those of castleCSF (MIT), a formula fitted to published measurements.
+    Contrast in color is its root mean square of the cone contrasts; that of the authors' images differs by a constant
+    factor.
 
     Args:
-        conditions: those that are shown, 201 images each (220 of ``luminance``); the first is the headline.
+        conditions: those that are shown, some 200 images each; the first is the headline.
         field_deg: degrees of visual angle that the model's input spans, at any size (the authors': 224/60).
         distance: ``cosine`` (the authors' angle, ordered alike), ``euclidean`` or ``normalised_euclidean``.
         base: see `PerceptualCallback`.
@@ -68,7 +71,7 @@ class ContrastDetection(PerceptualCallback):
 
     def __init__(
         self,
-        conditions: Annotated[Sequence[Condition], Distinct()] = ("frequency", "area", "luminance"),
+        conditions: Annotated[Sequence[Condition], Distinct()] = EVERY,
         field_deg: Annotated[float, Range(above=0, high=90)] = 3.7333,
         distance: DistanceName = "cosine",
         **base: Any,
@@ -87,31 +90,30 @@ class ContrastDetection(PerceptualCallback):
                 f"at {self.size} px, fewer than {FEWEST} gratings of each condition are below the Nyquist frequency of "
                 f"{self.size / self.field_deg / 2:.3g} cycles/degree"
             )
-        baselines = baselines_by_score(self, {"linear luminance RMSE": ColorDistance("linear RGB")})
+        baselines = baselines_by_score(self, {"linear RGB RMSE": ColorDistance("linear RGB")})
         self.scores = tuple(replace(score, baselines=baselines.get(score.name, {})) for score in self.scores)
         return None
 
     def _choose(self) -> None:
-        rows = {
-            name: np.flatnonzero(below_nyquist(GRATINGS[name][:, 0], self.size, self.field_deg))
-            for name in self.conditions
-        }
+        rows = {name: self._rows_of(name) for name in self.conditions}
         self.shown = {name: GRATINGS[name][kept] for name, kept in rows.items() if len(kept) >= FEWEST}
         headline = next(iter(self.shown), self.conditions[0])
         self.scores = tuple(_score(name, len(kept), name == headline) for name, kept in rows.items())
 
     def stimuli(self) -> Iterator[Stimulus]:
         """The uniform fields and the gratings, each once: conditions have some in common."""
-        by_id: dict[str, tuple[float, ...]] = {}
-        for grating, contrast in self._images():
-            by_id[self._field_id(grating)] = (*grating, 0.0)
-            by_id[self._id(grating, contrast)] = (*grating, contrast)
-        for id_, image in by_id.items():
-            yield Stimulus(id_, partial(detection_gabor, self.size, self.field_deg, *image), "native")
+        made: set[str] = set()
+        for name, grating, contrast in self._images():
+            field = partial(detection_gabor, self.size, self.field_deg, *grating, 0.0)
+            shown = self._load(name, grating, contrast)
+            for id_, load in ((self._field_id(grating), field), (self._id(name, grating, contrast), shown)):
+                if id_ not in made:
+                    made.add(id_)
+                    yield Stimulus(id_, load, "native")
 
     def pairs(self) -> list[tuple[str, str]]:
         """The uniform field with each grating, all multiples of the threshold in a row."""
-        return [(self._field_id(grating), self._id(grating, contrast)) for grating, contrast in self._images()]
+        return [(self._field_id(grating), self._id(name, grating, k)) for name, grating, k in self._images()]
 
     def items(self, features: Features) -> Items:
         """One item per grating and multiple: the model's distances, and the multiple of the human threshold."""
@@ -126,29 +128,51 @@ class ContrastDetection(PerceptualCallback):
             {"condition": np.repeat([name for name, _ in rows], n)},
         )
 
-    def _images(self) -> Iterator[tuple[tuple[float, ...], float]]:
-        """(frequency, sigma, luminance) and contrast of each pair."""
-        for gratings in self.shown.values():
-            threshold = 1 / achromatic_sensitivity(*gratings.T)
-            for grating, contrasts in zip(gratings.tolist(), np.outer(threshold, MULTIPLES).tolist(), strict=True):
-                yield from ((tuple(grating), contrast) for contrast in contrasts)
+    def _rows_of(self, condition: str) -> NDArray[np.intp]:
+        """The gratings of a condition that the model's pixels can carry."""
+        frequency = GRATINGS[condition][:, 0]
+        carried = below_nyquist(frequency, self.size, self.field_deg)
+        if condition == NOISE:  # of a small field no frequency need lie in an octave
+            carried &= [has_band(self.size, self.field_deg, f) for f in frequency.tolist()]
+        return np.flatnonzero(carried)
 
-    def _id(self, grating: tuple[float, ...], contrast: float) -> str:
-        return f"contrast_detection/{self.size}/{self.field_deg:g}/{'/'.join(f'{v:.6g}' for v in (*grating, contrast))}"
+    def _images(self) -> Iterator[tuple[str, tuple[float, float, float], float]]:
+        """Condition, (frequency, sigma, luminance) and contrast of each pair."""
+        for name, gratings in self.shown.items():
+            threshold = 1 / sensitivities(name, gratings)
+            for (f, s, y), contrasts in zip(gratings.tolist(), np.outer(threshold, MULTIPLES).tolist(), strict=True):
+                yield from ((name, (f, s, y), contrast) for contrast in contrasts)
+
+    def _load(
+        self, condition: str, grating: tuple[float, float, float], contrast: float
+    ) -> partial[NDArray[np.float32]]:
+        if condition == NOISE:
+            frequency, _, luminance = grating
+            return partial(band_noise, self.size, self.field_deg, frequency, luminance, contrast)
+        if condition in DIRECTIONS:
+            return partial(color_detection_gabor, self.size, self.field_deg, *grating, contrast, condition)
+        return partial(detection_gabor, self.size, self.field_deg, *grating, contrast)
+
+    def _id(self, condition: str, grating: tuple[float, ...], contrast: float) -> str:
+        # grey gratings of two conditions may be one image
+        kind = f"{condition}/" if condition == NOISE or condition in DIRECTIONS else ""
+        numbers = "/".join(f"{v:.6g}" for v in (*grating, contrast))
+        return f"contrast_detection/{self.size}/{self.field_deg:g}/{kind}{numbers}"
 
     def _field_id(self, grating: tuple[float, ...]) -> str:
         return f"contrast_detection/{self.size}/field/{grating[2]:.6g}"
 
 
 def _score(condition: str, n: int, headline: bool) -> Score:
-    too_coarse = f"fewer than {FEWEST} of its {N} gratings are below the Nyquist frequency"
+    total = len(GRATINGS[condition])
+    too_coarse = f"fewer than {FEWEST} of its {total} gratings are below the Nyquist frequency"
     return Score(
         f"{condition}_srocc",
-        f"SROCC over {condition}",
+        f"SROCC over {LABELS.get(condition, condition)}",
         partial(visibility, condition=condition, too_coarse=too_coarse),
         direction="higher = visibility follows the multiple of the human threshold, whatever the grating",
         chance=0.0,
-        unit=f"{n} of {N} gratings, jackknife, t",
+        unit=f"{n} of {total} gratings, jackknife, t",
         axis=(-1.0, 1.0),
         role="headline" if headline else "companion" if n >= FEWEST else "detail",
         higher_is_better=True,

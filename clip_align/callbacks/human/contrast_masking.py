@@ -11,10 +11,11 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from clip_align.callbacks.base import Download, Features, Items, ModelInfo, PerceptualCallback, Score, Stimulus
-from clip_align.callbacks.common.sensitivity_scores import MULTIPLES, lengths, visibility
+from clip_align.callbacks.common.sensitivity_scores import lengths, visibility
 from clip_align.evaluation.observers import baselines_by_score
 from clip_align.evaluation.score import Panel
 from clip_align.perception.color_spaces import ColorDistance
+from clip_align.perception.detection_gratings import MULTIPLES
 from clip_align.perception.displayed_gratings import (
     CONDITIONS,
     REPOSITORY,

@@ -11,7 +11,9 @@ from clip_align.callbacks.common.rated_pairs import RatedPairs, of_psnr
 from clip_align.perception.quality_databases import tid
 
 Subset = Literal["full", "noise", "actual", "simple", "exotic", "new", "color"]
-SUBSETS: Mapping[Subset, tuple[int, ...] | None] = {  # the authors' own, by numbers of types
+# The authors' own, by numbers of types (table II of the database's readme). With them FSIMc has the correlations that
+# Ponomarenko et al. 2015 print for each subset in tables 4 and 5; a test computes them.
+SUBSETS: Mapping[Subset, tuple[int, ...] | None] = {
     "full": None,
     "noise": (1, 2, 3, 4, 5, 6, 7, 8, 9, 19, 21),
     "actual": (1, 3, 4, 5, 6, 8, 9, 10, 11, 19, 21),

@@ -25,7 +25,7 @@ class Folder(NoisyImages):
     ``<corruption>/<severity 1-5>/<class>/<file>``, for every image in ``root``. No human data.
 
     Args:
-        root, csv, shards, class_field, names, templates, images_per_class: as in ``zero_shot/folder``.
+        root, csv, shards, class_field, names, templates, images_per_class, image_field: as in ``zero_shot/folder``.
         resolution: ``model``, or ``native``: noise is then added at the image's own size.
         base: further arguments of `NoisyImages`.
     """
@@ -47,11 +47,12 @@ class Folder(NoisyImages):
         names: Mapping[str, str] | Sequence[str] | None = None,
         templates: str | Sequence[str] = "imagenet",
         images_per_class: Annotated[int | None, Range(low=1)] = None,
+        image_field: str = "image",
         resolution: Resolution = "model",
         **base: Any,
     ) -> None:
         super().__init__(resolution=resolution, **base)
-        source = LabelledSource(root, csv, shards, class_field, names_from(names), images_per_class)
+        source = LabelledSource(root, csv, shards, class_field, names_from(names), images_per_class, image_field)
         self.use(labelled_set(source, self.key), templates_of(templates, self.key))
         self.top = None if root is None or csv is not None else Path(root).expanduser()
         if self.c_files is not None:

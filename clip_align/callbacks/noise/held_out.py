@@ -33,7 +33,7 @@ class HeldOut(RetrievedImages, NoisyImages):
 
     def __init__(
         self,
-        candidates: Annotated[int, Range(low=3, high=10_000)] = 100,
+        candidates: Annotated[int | None, Range(low=3, high=10_000)] = None,
         held_out_samples: Any = None,
         resolution: Resolution = "model",
         **base: Any,

@@ -18,7 +18,8 @@ class MIT1003(FixationMaps):
 
     Scores and baselines are those of ``osie``. Fixations are made from the eye tracker's samples by the rule of the
     authors' code; the first one, on the cross in the middle, and those outside the image are left out. Coordinates are
-    taken as they are, as pysaliency does: 1 is not subtracted from them.
+    taken as they are, as pysaliency does: 1 is not subtracted from them. All later fixations count; the authors' own
+    maps of density are of the first six of each viewer.
 
     Source: Judd, Ehinger, Durand and Torralba, ICCV 2009; no licence is stated. Unpack ``ALLSTIMULI.zip`` and
     ``DATA.zip`` from the address in ``download`` to ``root``.

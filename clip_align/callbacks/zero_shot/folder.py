@@ -14,6 +14,7 @@ from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.callbacks.common.labelled_images import LabelledImages
 from clip_align.callbacks.common.labelled_sources import LabelledSource, labelled_set, names_from
 from clip_align.callbacks.common.prompt_templates import templates_of
+from clip_align.callbacks.common.top_accuracy import top_scores
 from clip_align.metrics.accuracy import accuracy, why_no_decisions
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import t95
@@ -33,13 +34,14 @@ class Folder(LabelledImages):
 
     Args:
         root: folder with a sub-folder of images per class; with ``csv``, the folder that its paths are relative to.
-        csv: table with the columns ``image`` and ``class_field``.
+        csv: table with the columns ``image_field`` and ``class_field``.
         shards: tars, as in ``data.shards``: an image and a json per key.
         class_field: column of the csv, or field of the shards' json; ``cls`` or ``txt``: the member so called.
         names: texts of classes in prompts by their labels, or a list of those of the labels 0, 1, …; other labels are
             themselves the text, with blanks for underscores.
         templates: ``imagenet`` (80), ``imagenet7``, ``cifar`` (18), ``plain``, ``names``, or texts with ``{}``.
         images_per_class: the first so many of each class; None: all.
+        image_field: column of the csv with the images' paths.
         base: arguments of `PerceptualCallback`.
     """
 
@@ -59,14 +61,15 @@ class Folder(LabelledImages):
         names: Mapping[str, str] | Sequence[str] | None = None,
         templates: str | Sequence[str] = "imagenet",
         images_per_class: Annotated[int | None, Range(low=1)] = None,
+        image_field: str = "image",
         **base: Any,
     ) -> None:
         super().__init__(**base)
-        source = LabelledSource(root, csv, shards, class_field, names_from(names), images_per_class)
+        source = LabelledSource(root, csv, shards, class_field, names_from(names), images_per_class, image_field)
         self.use(labelled_set(source, self.key), templates_of(templates, self.key))
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
-        """Accuracy over images and over classes."""
+        """Accuracy over images and over classes, and with more than five classes the top-5 accuracy."""
         count = np.count_nonzero(known.among(self.images.labels))
         headline = Score(
             "accuracy",
@@ -88,11 +91,11 @@ class Folder(LabelledImages):
             unit=known.unit(f"{len(known)} classes, t({len(known) - 1})"),
             higher_is_better=True,
         )
-        return headline, by_class
+        return headline, by_class, *top_scores(known, int(count))
 
     def items(self, features: Features) -> Items:
         """One item per image: the decision about it, and the correct class."""
-        return self.table({"choice": self.decisions(features, [self.images.ids[row] for row in self.rows()])})
+        return self.table(self.clean(features))
 
 
 def _tabled(known: KnownClasses) -> bool:

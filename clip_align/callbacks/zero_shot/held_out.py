@@ -12,6 +12,7 @@ from clip_align.callbacks.base import Features, Items, Score
 from clip_align.callbacks.common.held_out_images import RetrievedImages, held_out_set
 from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.callbacks.common.labelled_images import LabelledImages
+from clip_align.callbacks.common.top_accuracy import top_scores
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate
 from clip_align.structure import Range
@@ -26,7 +27,7 @@ class HeldOut(RetrievedImages, LabelledImages):
     ``candidates`` grows, and compares with other runs on the same data and candidates only.
 
     Args:
-        candidates: captions among which each image chooses.
+        candidates: captions among which each image chooses; None: 100, or as many different ones as there are.
         held_out_samples: handed over by the training; not an option.
         base: arguments of `PerceptualCallback`.
     """
@@ -40,7 +41,7 @@ class HeldOut(RetrievedImages, LabelledImages):
 
     def __init__(
         self,
-        candidates: Annotated[int, Range(low=3, high=10_000)] = 100,
+        candidates: Annotated[int | None, Range(low=3, high=10_000)] = None,
         held_out_samples: Any = None,
         **base: Any,
     ) -> None:
@@ -49,12 +50,12 @@ class HeldOut(RetrievedImages, LabelledImages):
         self.use(held_out_set(held_out_samples, candidates, self.key), ())
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
-        """The fraction of images that find their caption."""
+        """The fraction of images that find their caption, at once and among the five nearest."""
         count = np.count_nonzero(known.among(self.images.labels))
         return (
             Score(
                 "accuracy",
-                f"held out, among {self.candidates:,} captions",
+                f"held out, among {len(known.names):,} captions",
                 _accuracy,
                 direction="higher = more images find their caption",
                 chance=known.chance,
@@ -62,11 +63,12 @@ class HeldOut(RetrievedImages, LabelledImages):
                 higher_is_better=True,
                 role="headline",
             ),
+            *top_scores(known, int(count), what="their caption"),
         )
 
     def items(self, features: Features) -> Items:
         """One item per image: the position of the caption chosen, and that of its own."""
-        return self.table({"choice": self.decisions(features, [self.images.ids[row] for row in self.rows()])})
+        return self.table(self.clean(features))
 
 
 def _accuracy(items: Items) -> Estimate:

@@ -26,7 +26,7 @@ class DataSource(DataConfig, ABC):
 
     downloads: ClassVar[bool] = False  # whether reading samples may take a download, which a dry run does not make
 
-    def training_set(self, seed: int, ranks: int, cache: Path, notify: Notify) -> TrainingSet:
+    def training_set(self, seed: int, ranks: int, cache: Path, notify: Notify, accumulate: int = 1) -> TrainingSet:
         """The samples and their order; those of `find`, unless a kind has a way of its own.
 
         Args:
@@ -34,10 +34,11 @@ class DataSource(DataConfig, ABC):
             ranks: number of them.
             cache: folder for indexes, downloads and rendered images.
             notify: takes lines and progress now and then.
+            accumulate: batches that are contrasted together (``trainer.accumulate``).
         """
         from clip_align.data.indexed_set import IndexedSet
 
-        return IndexedSet(self, self.place, lambda: self.find(cache, notify), seed, ranks, notify)
+        return IndexedSet(self, self.place, lambda: self.find(cache, notify), seed, ranks, notify, accumulate)
 
     @abstractmethod
     def find(self, cache: Path, notify: Notify) -> Inventory:

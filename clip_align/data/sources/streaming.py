@@ -48,7 +48,8 @@ class StreamingData(StreamingOptions, DataSource):
             yield Finding(Problem("data.epoch_samples", what), reads)
         elif self.epoch_samples is not None and self.epoch_samples < self.batch_size * batches:
             what = f"{self.epoch_samples:,} samples are fewer than one global batch of {self.batch_size * batches:,}"
-            yield Finding(Problem("data.epoch_samples", f"{what}; raise it"), (*reads, "data.batch_size"))
+            factors = ("trainer.accumulate", "trainer.accumulate_grad_batches", "trainer.devices")
+            yield Finding(Problem("data.epoch_samples", f"{what}; raise it"), (*reads, "data.batch_size", *factors))
 
     def absent(self) -> Iterator[Problem]:
         """Problems of local patterns that match no tar."""
@@ -60,13 +61,13 @@ class StreamingData(StreamingOptions, DataSource):
         except UserError as error:
             yield from error.problems
 
-    def training_set(self, seed: int, ranks: int, cache: Path, notify: Notify) -> TrainingSet:
+    def training_set(self, seed: int, ranks: int, cache: Path, notify: Notify, accumulate: int = 1) -> TrainingSet:
         """The shards, listed but not read."""
         from clip_align.data.streamed_set import StreamedSet
         from clip_align.data.streaming_shards import streaming_shards
 
         paths, notes = streaming_shards(self.shards, self.transfer)
-        return StreamedSet(self, paths, notes, seed, ranks, cache, notify)
+        return StreamedSet(self, paths, notes, seed, ranks, cache, notify, accumulate)
 
     def find(self, cache: Path, notify: Notify) -> Inventory:
         """Not available: samples are found while the run goes on."""

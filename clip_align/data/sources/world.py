@@ -43,7 +43,8 @@ class WorldData(DataSource):
         if batch > self.images:
             most = self.images // batches
             what = f"a global batch of {batch} is larger than the data, {self.images} images; at most {most} here"
-            reads = ("data.batch_size", "data.images", "trainer.accumulate", "trainer.devices")
+            factors = ("trainer.accumulate", "trainer.accumulate_grad_batches", "trainer.devices")
+            reads = ("data.batch_size", "data.images", *factors)
             yield Finding(Problem("data.batch_size", what), reads)
 
     def find(self, cache: Path, notify: Notify) -> Inventory:

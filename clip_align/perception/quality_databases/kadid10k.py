@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from clip_align.perception import kadid_distortions
 from clip_align.perception.download import Download
 from clip_align.perception.rated_pairs import (
+    Numbering,
     RatedPair,
     complete,
     damaged,
     entry,
-    files,
     number,
-    present,
-    spread,
+    numbered_pairs,
     text_lines,
 )
 
-__all__ = ["IDENTICAL", "KADID10K", "KADID10K_PSNR", "NEEDED", "TYPES", "read"]
+__all__ = ["IDENTICAL", "KADID10K", "KADID10K_PSNR", "KADID10K_SCORES", "NEEDED", "TYPES", "condition_means", "read"]
 
-REFERENCES, LEVELS = 81, 5
 COLUMNS = ("dist_img", "ref_img", "dmos")  # and var, the standard deviation of 30 ratings
 LOWEST, HIGHEST = 1.0, 5.0  # of the five categories
 NEEDED = ("images/i01.png", "images/i81.png", "images/i01_01_01.png", "images/i81_25_05.png", "dmos.csv")
@@ -41,9 +41,11 @@ KADID10K = Download(
     citation="Lin, Hosu, Saupe, QoMEX 2019",
     needed=NEEDED,
 )
+KADID10K_SCORES = replace(  # without the images
+    KADID10K, what="the mean of 30 ratings of each of 10,125 distorted images, a list", needed=("dmos.csv",)
+)
 KADID10K_PSNR = {"srocc": 0.6757, "krocc": 0.4876}  # piq, of 8-bit RGB
-# type and level whose parameter changes nothing: equal to the reference to the pixel, 81 pairs each
-IDENTICAL = ((1, 1), (3, 1), (8, 1), (18, 3))
+IDENTICAL = kadid_distortions.UNCHANGED  # equal to the reference to the pixel, 81 pairs each
 TYPES = (  # numbered from 1
     "Gaussian blur",
     "lens blur",
@@ -71,6 +73,7 @@ TYPES = (  # numbered from 1
     "high sharpen",
     "contrast change",
 )
+NUMBERING = Numbering(references=81, types=TYPES, levels=5, suffix=".png", level_digits=2)
 
 
 def read(
@@ -89,22 +92,24 @@ def read(
     """
     opinions = _opinions(entry(folder, "dmos.csv", key), key)
     images = entry(folder, "images", key)
-    found = files(images, key)
-    kept = set(spread([f"i{n:02d}" for n in range(1, REFERENCES + 1)], references))
-    wanted = [n for n in opinions if n[:3] in kept and (int(n[4:6]), int(n[7:9])) not in without]
-    present((f"{name[:3]}.png" for name in wanted), found, images, key)
-    present(wanted, found, images, key)
-    return [
-        RatedPair(
-            found[f"{name[:3]}.png"],
-            found[name],
-            opinions[name],
-            f"{name[4:6]} {TYPES[int(name[4:6]) - 1]}",
-            int(name[7:9]),
-            name[:3].upper(),
-        )
-        for name in wanted
-    ]
+    return numbered_pairs(
+        NUMBERING, opinions, (images, images), lambda *condition: condition not in without, references, key
+    )
+
+
+def condition_means(folder: Path, key: str) -> Mapping[tuple[int, int], float]:
+    """Mean opinion of each type and level over the 81 references, from ``dmos.csv`` alone.
+
+    Args:
+        folder: that holds it.
+        key: of the benchmark, for error messages.
+
+    UserError as `read`, but for images.
+    """
+    of: dict[tuple[int, int], list[float]] = {}
+    for name, opinion in _opinions(entry(folder, "dmos.csv", key), key).items():
+        of.setdefault(NUMBERING.condition(name), []).append(opinion)
+    return {condition: math.fsum(opinions) / len(opinions) for condition, opinions in of.items()}
 
 
 def _opinions(path: Path, key: str) -> dict[str, float]:
@@ -121,8 +126,7 @@ def _opinions(path: Path, key: str) -> dict[str, float]:
         if reference.lower() != f"{name[:3].lower()}.png":
             raise damaged(key, f"{where}: the reference of {name} is {reference!r}; valid: {name[:3]}.png")
         listed.append((name.lower(), number(opinion, where, key, LOWEST, HIGHEST)))
-    every = itertools.product(range(1, REFERENCES + 1), range(1, len(TYPES) + 1), range(1, LEVELS + 1))
-    complete([name for name, _ in listed], (f"i{r:02d}_{t:02d}_{level:02d}.png" for r, t, level in every), path, key)
+    complete([name for name, _ in listed], NUMBERING.names(), path, key)
     return dict(sorted(listed))
 
 

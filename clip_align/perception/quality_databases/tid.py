@@ -8,22 +8,19 @@ images by name in lower case, never by order.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from clip_align.perception.download import Download
 from clip_align.perception.rated_pairs import (
+    Numbering,
     RatedPair,
     complete,
     damaged,
     entry,
-    files,
     number,
-    present,
-    spread,
+    numbered_pairs,
     text_lines,
 )
 
@@ -36,11 +33,9 @@ __all__ = [
     "TID2013",
     "TID2013_PSNR",
     "TYPES",
-    "Tid",
     "read",
 ]
 
-REFERENCES = 25
 HIGHEST = 9.0  # of the scale of mean opinions; 0 is the lowest
 NAMES = "mos_with_names.txt"
 NEEDED = (
@@ -99,19 +94,12 @@ TYPES = (  # numbered from 1; TID2008 has the first 17
 )
 
 
-@dataclass(frozen=True)
-class Tid:
-    """Which of the two databases: the number of its distortion types, and of the levels of each."""
-
-    types: int
-    levels: int
-
-
-LAYOUT_2013, LAYOUT_2008 = Tid(types=24, levels=5), Tid(types=17, levels=4)
+LAYOUT_2013 = Numbering(references=25, types=TYPES, levels=5, suffix=".bmp")
+LAYOUT_2008 = Numbering(references=25, types=TYPES[:17], levels=4, suffix=".bmp")
 
 
 def read(
-    folder: Path, of: Tid, key: str, types: Collection[int] | None = None, references: int | None = None
+    folder: Path, of: Numbering, key: str, types: Collection[int] | None = None, references: int | None = None
 ) -> list[RatedPair]:
     """The pairs, sorted by reference, type and level.
 
@@ -125,26 +113,11 @@ def read(
     UserError for a list that does not name every image once, opinions outside 0 to 9, and images that are missing.
     """
     opinions = _opinions(entry(folder, NAMES, key), of, key)
-    clean, distorted = (entry(folder, name, key) for name in ("reference_images", "distorted_images"))
-    kept = set(spread([f"i{n:02d}" for n in range(1, REFERENCES + 1)], references))
-    wanted = [name for name in opinions if name[:3] in kept and (types is None or int(name[4:6]) in types)]
-    originals, versions = files(clean, key), files(distorted, key)
-    present((f"{name[:3]}.bmp" for name in wanted), originals, clean, key)
-    present(wanted, versions, distorted, key)
-    return [
-        RatedPair(
-            originals[f"{name[:3]}.bmp"],
-            versions[name],
-            opinions[name],
-            f"{name[4:6]} {TYPES[int(name[4:6]) - 1]}",
-            int(name[7]),
-            name[:3].upper(),
-        )
-        for name in wanted
-    ]
+    folders = (entry(folder, "reference_images", key), entry(folder, "distorted_images", key))
+    return numbered_pairs(of, opinions, folders, lambda type, _: types is None or type in types, references, key)
 
 
-def _opinions(path: Path, of: Tid, key: str) -> dict[str, float]:
+def _opinions(path: Path, of: Numbering, key: str) -> dict[str, float]:
     """Mean opinions by name in lower case, sorted by name."""
     rows: list[tuple[str, float]] = []
     for i, line in text_lines(path, key):
@@ -152,6 +125,5 @@ def _opinions(path: Path, of: Tid, key: str) -> dict[str, float]:
         if len(fields) != 2 or not _NAME.fullmatch(fields[1].lower()):
             raise damaged(key, f"{where}: {line!r} is no opinion and name; valid: 5.51429 i01_01_1.bmp")
         rows.append((fields[1].lower(), number(fields[0], where, key, 0.0, HIGHEST)))
-    every = itertools.product(range(1, REFERENCES + 1), range(1, of.types + 1), range(1, of.levels + 1))
-    complete([name for name, _ in rows], (f"i{r:02d}_{t:02d}_{level}.bmp" for r, t, level in every), path, key)
+    complete([name for name, _ in rows], of.names(), path, key)
     return dict(sorted(rows))

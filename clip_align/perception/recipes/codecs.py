@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a coder does: types 10, 11, 21 and 22 of TID2013, re-made with Pillow's coders."""
+"""What a coder does: types 10, 11, 21 and 22 of TID2013, 9 and 10 of KADID-10k, re-made with Pillow's coders."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ def jpeg2000(pixels: ImageArray, target_db: float) -> ImageArray:
 
     start = 10 ** (-(target_db + 0.2) / 10)  # relative error power: a strength that lowers the PSNR
     return made[psnr.reach(psnr_at, target_db, start, slope=-10 / math.log(10), tolerance_db=0.04, evaluations=5)]
+
+
+def jpeg2000_at_ratio(pixels: ImageArray, ratio: float) -> ImageArray:
+    """JPEG2000 with the 9/7 wavelet and colour transform, as many times smaller as the image in 8 bits."""
+    return _through(pixels, "JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True, mct=1)
 
 
 def noisy_jpeg(pixels: ImageArray, target_db: float, quality: float, rng: np.random.Generator) -> ImageArray:

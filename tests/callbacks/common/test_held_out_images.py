@@ -121,9 +121,30 @@ def test_without_samples_the_message_says_how_to_hold_some_out(given: HeldOutSam
     with pytest.raises(UserError) as caught:
         HeldOut(held_out_samples=given)
     assert caught.value.lines == (
-        f"data.held_out: zero_shot/held_out needs 100 different captions of samples that are not trained on, there are "
-        f"{different}; hold samples out with data.held_out=1000, or give fewer candidates",
+        f"data.held_out: zero_shot/held_out needs 3 different captions of samples that are not trained on, there are "
+        f"{different}; hold samples out with data.held_out=1000, or leave this benchmark out",
     )
+    with pytest.raises(UserError) as caught:
+        HeldOut(candidates=50, held_out_samples=given)
+    assert caught.value.lines == (
+        f"data.held_out: zero_shot/held_out needs 50 different captions of samples that are not trained on, there are "
+        f"{different}; hold samples out with data.held_out=1000, or give fewer candidates, or leave this benchmark out",
+    )
+
+
+def test_by_default_the_candidates_are_as_many_as_there_are_up_to_100(samples: HeldOutSamples) -> None:
+    callback = HeldOut(held_out_samples=samples)
+    assert callback.scores[0].chance == 1 / 40
+    assert callback.scores[0].label == "held out, among 40 captions"
+    assert callback.known_for(None).among_texts.shape == (N, 40)
+    assert scores_of(callback, 1.0)["accuracy"].value == 1
+    assert callback.adapt(ModelInfo(32, ("projection",), Words(["0", "1"]))) is None
+    assert callback.scores[0].chance == 1 / 38  # of those with known words
+    assert callback.adapt(ModelInfo(32, ("projection",), Words(["caption"]))) == (
+        "of its 60 held-out captions 0 different ones have words that the tokenizer knows, 3 are needed"
+    )
+    many = HeldOutSamples(tuple(HeldOutSample(f"k{n}", "/a", 0, None, (f"caption {n}",)) for n in range(150)))
+    assert HeldOut(held_out_samples=many).scores[0].chance == 1 / 100
 
 
 def test_a_typed_value_is_refused() -> None:

@@ -214,6 +214,14 @@ def test_a_csv_names_images_and_classes(photographs: Path, tmp_path: Path) -> No
         f"zero_shot/folder: {table} has no column class; columns found: image, kind, other; class_field names that of "
         "the class",
     )
+    assert lines(lambda: Folder(csv=str(table), image_field="path", class_field="label")) == (
+        f"zero_shot/folder: {table} has no column path, label; columns found: image, kind, other; image_field and "
+        "class_field name those of the image and the class",
+    )
+    renamed = tmp_path / "renamed.csv"
+    renamed.write_text(table.read_text().replace("image", "path"))
+    again = Folder(root=str(photographs.parent), csv=str(renamed), image_field="path", class_field="kind")
+    assert again.images.labels.tolist() == [1, 0, 0]
     table.write_text("image,class\nval/car/1.png,a\nval/car/3.png,b\n")
     message = lines(lambda: Folder(root=str(photographs.parent), csv=str(table)))
     assert message[0].startswith(f"zero_shot/folder: {table}, line 3: [Errno 2] No such file or directory")
@@ -252,8 +260,8 @@ def test_shards_with_a_field_and_with_cls_members(tmp_path: Path) -> None:
     by_member = Folder(shards=str(tmp_path / "1.tar"), class_field="cls")
     assert by_member.images.labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert lines(lambda: Folder(shards=str(tmp_path / "0.tar"))) == (
-        f"zero_shot/folder: {tmp_path / '0.tar'}: 00000 (json, png) has no field class in a json; class_field names "
-        "that of the label",
+        f"zero_shot/folder: {tmp_path / '0.tar'}: 00000 (json, png) has no field class in a json (label, x); "
+        "class_field names that of the label",
     )
     assert lines(lambda: Folder(shards=str(tmp_path / "2.tar")))[0].startswith("zero_shot/folder: ")
 

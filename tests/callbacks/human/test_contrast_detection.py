@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clip_align.callbacks.human.contrast_detection import GRATINGS, MULTIPLES, ContrastDetection
+from clip_align.callbacks.human.contrast_detection import ContrastDetection
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.model_info import ModelInfo
 from clip_align.evaluation.observers import ObservedPairs, observed
@@ -16,6 +16,7 @@ from clip_align.metrics.correlation import srocc
 from clip_align.metrics.estimate import Estimate
 from clip_align.perception.castle_csf import achromatic_sensitivity
 from clip_align.perception.color_spaces import ColorDistance, decoded
+from clip_align.perception.detection_gratings import GRATINGS, MULTIPLES, OVER_FREQUENCY, sensitivities
 from clip_align.perception.displayed_gratings import detection_gabor
 
 
@@ -25,15 +26,26 @@ def scored(callback: ContrastDetection, distances: NDArray[np.float64]) -> dict[
     return {score.name: score.estimate(items) for score in callback.scores}
 
 
-def test_a_metric_of_luminance_has_its_known_scores() -> None:
-    # all 20 frequencies: the distance of a metric without spatial filter is in proportion to contrast
-    threshold = 1 / achromatic_sensitivity(*GRATINGS["frequency"].T)
+@pytest.mark.parametrize(
+    ("condition", "expected"), [("frequency", 0.4790), ("red_green", 0.5302), ("yellow_violet", 0.4855)]
+)
+def test_a_metric_without_a_spatial_filter_has_its_known_scores(condition: str, expected: float) -> None:
+    # all 20 frequencies: its distance is in proportion to contrast
+    threshold = 1 / sensitivities(condition, OVER_FREQUENCY)
     closed_form = srocc(np.outer(threshold, MULTIPLES).ravel(), np.tile(MULTIPLES, 20))
-    assert closed_form == pytest.approx(0.4790, abs=5e-5)
-    callback = ContrastDetection(conditions=["area"])
+    assert closed_form == pytest.approx(expected, abs=5e-5)
+
+
+def test_the_metric_has_its_scores_on_the_images_too() -> None:
+    callback = ContrastDetection(conditions=["area", "red_green", "yellow_violet", "noise"])
     assert callback.adapt(ModelInfo(112, ("projection",))) is None
-    assert callback.scores[0].baselines["linear luminance RMSE"] == pytest.approx(0.9253, abs=2e-3)
-    assert callback.scores[0].role == "headline"
+    found = {score.name: score.baselines["linear RGB RMSE"] for score in callback.scores}
+    assert found["area_srocc"] == pytest.approx(0.9253, abs=2e-3)
+    for condition in ("red_green", "yellow_violet", "noise"):  # of the gratings that 112 pixels can carry
+        threshold = 1 / sensitivities(condition, callback.shown[condition])
+        closed_form = srocc(np.outer(threshold, MULTIPLES).ravel(), np.tile(MULTIPLES, len(threshold)))
+        assert found[f"{condition}_srocc"] == pytest.approx(closed_form, abs=2e-3)
+    assert [score.role for score in callback.scores] == ["headline", "companion", "companion", "companion"]
 
 
 def test_sensitivity_peaks_where_it_does_for_people_and_grows_with_area_and_light() -> None:
@@ -54,7 +66,7 @@ def test_a_grating_has_its_luminance_and_contrast() -> None:
 def test_an_oracle_is_one_its_opposite_minus_one_and_a_constant_null() -> None:
     callback = ContrastDetection()
     n = len(callback.pairs())
-    assert n == 3 * 20 * 10 - 10  # 32 c/deg are not below 30, at 60 px a degree
+    assert n == (5 * 20 + 16 - 3) * 10  # 32 c/deg are not below 30, at 60 px a degree
     for sign in (1, -1):
         for estimate in scored(callback, 3 + sign * np.tile(MULTIPLES, n // 10)).values():
             assert estimate.value == pytest.approx(sign)
@@ -69,8 +81,12 @@ def test_a_small_model_sees_the_gratings_that_it_can() -> None:
     assert callback.adapt(ModelInfo(32, ("projection",))) is None  # 4.3 c/deg
     found = observed(callback, ColorDistance()).estimates
     assert found["frequency_srocc"].value is not None
-    assert found["luminance_srocc"].value is not None
+    for condition in ("luminance", "red_green", "yellow_violet", "noise"):
+        assert found[f"{condition}_srocc"].value is not None
     assert found["area_srocc"].reason == "fewer than 8 of its 20 gratings are below the Nyquist frequency"
+    coarse = ContrastDetection(conditions=["noise"], field_deg=0.5)  # of which 2 c/deg is the lowest frequency
+    assert coarse.adapt(ModelInfo(32, ("projection",))) is None
+    assert coarse.shown["noise"][:, 0].min() > 1.4
     stimuli = [stimulus.id for stimulus in callback.stimuli()]
     assert len(stimuli) == len(set(stimuli)) == images_per_event([callback], 32)
     assert {name for pair in callback.pairs() for name in pair} == set(stimuli)

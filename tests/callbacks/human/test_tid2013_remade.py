@@ -17,11 +17,14 @@ from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.model_info import ModelInfo
+from clip_align.evaluation.observers import observed
 from clip_align.evaluation.stimulus import View
+from clip_align.metrics.correlation import srocc
 from clip_align.metrics.estimate import Estimate
 from clip_align.perception import photographs
 from clip_align.perception.baselines import table
 from clip_align.perception.distances import PairDifferences, differences
+from clip_align.perception.observers import LEVEL_ALONE, SSIM, Measured
 from clip_align.perception.tid2013_remade import pairs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,6 +83,28 @@ def test_small_models_compare_the_levels_of_a_type_with_five_cuts_of_the_photogr
         assert set(counts.tolist()) == {3 * 24, 4 * 24}  # 16 types over 5 cuts
 
 
+ANCHORS = {  # srocc and within-level srocc, measured by another implementation
+    "level": (LEVEL_ALONE, 0.744, None),
+    "psnr": (Measured(table()["psnr_rgb"], similarity=True), 0.650, -0.196),
+    "ssim": (Measured(table()["ssim"], similarity=True), 0.633, 0.276),
+}
+
+
+@pytest.mark.parametrize("size", [32, 224])
+def test_observers_see_whole_images_whatever_the_cuts(size: int) -> None:
+    callback = TID2013Remade()
+    callback.adapt(ModelInfo(image_size=size, layers=("projection",)))
+    for observer, pooled, within in ANCHORS.values():
+        estimates = observed(callback, observer).estimates
+        assert estimates["srocc"].value == pytest.approx(pooled, abs=0.01)
+        assert estimates["within_level_srocc"].value == (None if within is None else pytest.approx(within, abs=0.01))
+    stimuli = {stimulus.id: stimulus for stimulus in callback.stimuli()}
+    for row in (0, 77, 1500):
+        reference, other = (stimuli[name].load() for name in callback.pairs()[row])
+        assert (reference == photographs.reference(int(pairs().reference[row]))).all()
+        assert SSIM.measure(reference, other) == pytest.approx(table()["ssim"][row], abs=2e-3)
+
+
 @pytest.mark.parametrize(("size", "view"), [(224, None), (32, "squash")])
 def test_models_that_see_whole_images_have_each_photograph_once(size: int, view: View | None) -> None:
     callback = TID2013Remade(view=view)
@@ -113,6 +138,20 @@ def test_known_answers_of_ssim_and_intervals(callback: TID2013Remade) -> None:
     assert None not in (narrow.low, narrow.high, wide.low, wide.high)
     assert narrow.high - narrow.low == pytest.approx(0.06, abs=0.03)  # type: ignore[operator]
     assert wide.high - wide.low > 5 * (narrow.high - narrow.low)  # type: ignore[operator]
+
+
+def test_tables_by_type_and_reference_and_the_logistic_fit(callback: TID2013Remade) -> None:
+    estimates = observed(callback, Measured(table()["ssim"], similarity=True)).estimates
+    by_type = [name for name in estimates if name.startswith("srocc_type_")]
+    by_reference = [name for name in estimates if name.startswith("within_reference_srocc_reference_")]
+    assert by_type == [f"srocc_type_{type}" for type in sorted(set(pairs().type.tolist()), key=str)]
+    assert by_reference == [f"within_reference_srocc_reference_i{n:02d}" for n in photographs.NUMBERS]
+    blur = pairs().type == 8
+    assert estimates["srocc_type_8"].value == srocc(table()["ssim"][blur], pairs().opinion[blur])
+    plain, fitted = estimates["plcc"].value, estimates["plcc_fitted"].value
+    assert plain is not None
+    assert fitted is not None
+    assert fitted > plain
 
 
 def test_an_observer_of_the_level_alone(callback: TID2013Remade) -> None:

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``bench throughput``: samples/s of our training loop, of open_clip_train's and of a bare one, in turn."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+
+from clip_align.bench import open_clip_side, our_loop
+from clip_align.bench.clock import WARM_UP, Clock
+from clip_align.bench.made_up_shards import captions, vocabulary, write_shards
+from clip_align.bench.options import Throughput
+from clip_align.bench.pairs import OURS, Case, in_turn, missed_bounds
+from clip_align.bench.result import Result
+from clip_align.config import Config, OptimizerConfig, Source
+from clip_align.data.training_data import TrainingData
+from clip_align.data.worker_count import usable_cores
+from clip_align.kinds import SOURCES
+from clip_align.models.build import ClipModel, build_model
+from clip_align.settings.load_config import load
+from clip_align.training.launch_ranks import RankLayout
+from clip_align.training.step_seeds import seed_everything
+from clip_align.training.trainer import autocast, compile_towers
+
+BARE = "bare loop"
+IN_MEMORY = 3  # different batches
+BLOCK_S = 4.0  # of timed steps, where their number is not given
+MOST_STEPS = 200
+SHARDS = 4
+LARGE, SMALL = 256, 64  # px, side of the images in shards for models of 128 px and more, and for smaller ones
+Run = Callable[[Iterable[Any], int], None]  # trains over batches, for so many steps
+
+
+def measure(options: Throughput, notify: Callable[[str], None]) -> Result:
+    """Measure every model with every kind of data; a ratio to open_clip_train below ``require`` is missed.
+
+    Args:
+        options: see there.
+        notify: takes lines of progress.
+    """
+    torch.set_num_threads(options.threads or usable_cores())
+    cases: list[Case] = []
+    for model in options.model:
+        cases += _of_model(model, options, notify)
+    missed = missed_bounds(cases, open_clip_side.NAME, options.require)
+    return Result([case.plain() for case in cases], [line for case in cases for line in case.lines()], missed)
+
+
+def _of_model(name: str, options: Throughput, notify: Callable[[str], None]) -> list[Case]:
+    batch = options.batch or (128 if name == "tiny" else 32)
+    config, clip = prepared(name, batch, options.seed, options.precision)
+    if options.compile:
+        compile_towers(clip.model)
+    found = []
+    with tempfile.TemporaryDirectory() as place:
+        sides = training_sides(config, clip, options.bare, Path(place))
+        for kind in options.data:
+            title = f"{name}, batch {batch}, {'in memory' if kind == 'memory' else 'from shards'}"
+            if kind == "memory":
+                batches = in_memory(config, clip)
+            else:
+                batches = _from_shards(config, clip, options.workers, Path(place))
+            chosen = {side: run for side, run in sides.items() if side in batches}
+            found.append(_case(title, chosen, batches, batch, options, notify))
+    return found
+
+
+def prepared(name: str, batch: int, seed: int, precision: str = "32") -> tuple[Config, ClipModel]:
+    """The configuration of a run on one device, and its model, on that device.
+
+    Args:
+        name: option of the group model.
+        batch: samples a step.
+        seed: of the weights.
+        precision: 32 or bf16-mixed.
+    """
+    gpu = torch.cuda.is_available()
+    config = load(
+        [
+            f"model={name}", f"seed={seed}", f"data.batch_size={batch}", "callbacks=[]", "tracker=none",
+            "evaluation.every_n_steps=1000", f"trainer={'gpu' if gpu else 'cpu'}", "trainer.devices=1",
+            f"trainer.precision={precision}",
+        ]
+    )  # fmt: skip
+    seed_everything(seed)
+    clip = build_model(config.model, vocabulary(captions(1000, seed)))
+    clip.model.to("cuda" if gpu else "cpu")
+    return config, clip
+
+
+def _case(
+    title: str,
+    sides: dict[str, Run],
+    batches: dict[str, Callable[[int], Iterable[Any]]],
+    batch: int,
+    options: Throughput,
+    notify: Callable[[str], None],
+) -> Case:
+    """Blocks of all sides in turn.
+
+    Args:
+        title: of the case.
+        sides: by name, what trains.
+        batches: by name, so many batches as that side takes them.
+        batch: samples of each.
+        options: pairs and steps.
+        notify: takes lines of progress.
+    """
+    steps = options.steps
+    if steps is None:
+        took = block_seconds(sides[OURS], batches[OURS], 2) / 2
+        steps = max(2, min(MOST_STEPS, math.ceil(BLOCK_S / took)))
+        notify(f"{title}: a step takes about {took:.3g} s; blocks of {steps} timed steps")
+
+    def rate(side: str) -> float:
+        return steps * batch / block_seconds(sides[side], batches[side], steps)
+
+    rates = in_turn(title, {side: lambda side=side: rate(side) for side in sides}, options.pairs, notify)  # type: ignore[misc]
+    facts = {"batch": batch, "steps": steps, "threads": torch.get_num_threads(), "precision": options.precision}
+    return Case(title, "samples/s", rates, facts)
+
+
+def block_seconds(run: Run, batches: Callable[[int], Iterable[Any]], steps: int) -> float:
+    """Seconds of ``steps`` steps."""
+    clock: Clock[Any] = Clock(batches(steps + WARM_UP + 3), steps)
+    run(clock, clock.needed)
+    return clock.seconds
+
+
+def training_sides(config: Config, clip: ClipModel, bare: bool, place: Path) -> dict[str, Run]:
+    """What trains, by side. All train the same model, one after the other, each from a new optimizer on.
+
+    Args:
+        config: of the run.
+        clip: its model, on its device.
+        bare: the third side too.
+        place: folder for records.
+    """
+    precision, gpu = config.trainer.precision, torch.cuda.is_available()
+    layout, device = RankLayout(0, 0, 1, 1, gpu), "cuda" if gpu else "cpu"
+
+    def ours(batches: Iterable[Any], steps: int) -> None:
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            our_loop.train(config, clip, batches, steps, layout, Path(folder))
+        _release(clip, device)
+
+    def theirs(batches: Iterable[Any], steps: int) -> None:
+        open_clip_side.train(clip.model, batches, steps, config.optimizer, precision, device)
+        _release(clip, device)
+
+    def plain(batches: Iterable[Any], steps: int) -> None:
+        _bare(clip.model, batches, steps, config.optimizer, precision, device)
+        _release(clip, device)
+
+    return {OURS: ours, open_clip_side.NAME: theirs, **({BARE: plain} if bare else {})}
+
+
+def _release(clip: ClipModel, device: str) -> None:
+    """No side finds another one's gradients, or the model elsewhere."""
+    clip.model.to(device).zero_grad(set_to_none=True)
+
+
+def _bare(model: Any, batches: Iterable[Any], steps: int, config: OptimizerConfig, precision: str, device: str) -> None:
+    """The least that trains: forward, loss, backward, clipping, fused AdamW.
+
+    Args:
+        model: an open_clip model on its device.
+        batches: normalized images and token ids.
+        steps: of the optimizer.
+        config: of the optimizer.
+        precision: 32 or bf16-mixed.
+        device: that the model is on.
+    """
+    model.train()
+    optimizer = AdamW(model.parameters(), lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+    context = autocast(precision, device)
+    for number, (image, text) in enumerate(batches):
+        if number == steps:
+            return
+        image, text = image.to(device, non_blocking=True), text.to(device, non_blocking=True)
+        with context():
+            image, text = model.encode_image(image), model.encode_text(text)
+        image, text = functional.normalize(image.float(), dim=-1), functional.normalize(text.float(), dim=-1)
+        logits = model.logit_scale.exp() * image @ text.T
+        own = torch.arange(len(logits), device=logits.device)
+        loss = (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.clip_norm is not None:
+            clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0.0, math.log(100))
+
+
+def in_memory(config: Config, clip: ClipModel) -> dict[str, Callable[[int], Iterable[Any]]]:
+    """A few batches over and over, as each side's own loader would hand them over."""
+    generator = torch.Generator().manual_seed(config.seed)
+    shape = (config.data.batch_size, 3, clip.image_size, clip.image_size)
+    texts = captions(IN_MEMORY * shape[0], config.seed)
+    ours, theirs = [], []
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (clip.mean, clip.std))
+    for number in range(IN_MEMORY):
+        image = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        text = clip.tokenizer(texts[number * shape[0] : (number + 1) * shape[0]])
+        keys = [f"{number}/{n}" for n in range(shape[0])]
+        ours.append({"image": image, "text": text, "cursor": (0, number + 1), "keys": keys, "repeated": []})
+        theirs.append(((image / 255 - mean) / std, text))
+
+    def repeated(batches: list[Any]) -> Callable[[int], Iterator[Any]]:
+        return lambda count: (batch for batch, _ in zip(cycle(batches), range(count)))
+
+    return {OURS: repeated(ours), open_clip_side.NAME: repeated(theirs), BARE: repeated(theirs)}
+
+
+def _from_shards(
+    config: Config, clip: ClipModel, workers: int, place: Path
+) -> dict[str, Callable[[int], Iterable[Any]]]:
+    """Each side's own loader over the same shards; images are decoded anew each time."""
+    batch, size = config.data.batch_size, clip.image_size
+    side, seed = LARGE if size >= 128 else SMALL, config.seed
+    paths = write_shards(place / "shards", max(SHARDS, workers), 4 * batch, side, seed)
+    data = SOURCES.build("webdataset", {"shards": (Source(str(place / "shards")),)})
+    data = replace(
+        data, batch_size=batch, workers=workers, memory_mb=0, flip=False, crop_scale=open_clip_side.SCALE
+    )  # the same work: it flips no image, and keeps none
+    training = TrainingData(data, size, clip.tokenizer, seed, 0, 1, place / "cache")
+    transform = open_clip_side.preprocessing(size, clip.mean, clip.std)
+    pinned = torch.cuda.is_available()
+
+    def theirs(count: int) -> Iterable[Any]:
+        return open_clip_side.loader(paths, transform, clip.tokenizer, batch, count, workers, seed)
+
+    return {OURS: lambda count: training.loader(pin_memory=pinned), open_clip_side.NAME: theirs}

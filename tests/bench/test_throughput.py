@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``bench throughput`` in a miniature setting, with all sides and both kinds of data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clip_align.__main__ import main
+from clip_align.bench import clock
+from clip_align.bench.clock import WARM_UP, Clock
+
+SETTING = ["bench", "throughput", "model=tiny", "batch=8", "pairs=2", "steps=1", "threads=1"]
+
+
+def test_both_kinds_of_data_and_all_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "result.json"
+    assert main([*SETTING, "require=0", f"output={output}"]) == 0
+    content = json.loads(output.read_text())
+    assert {
+        "schema", "benchmark", "options", "cases", "passed", "missed", "seconds", "ended", "git_commit", "hardware",
+        "versions",
+    } == set(content)  # fmt: skip
+    memory, shards = content["cases"]
+    assert (memory["name"], shards["name"]) == ("tiny, batch 8, in memory", "tiny, batch 8, from shards")
+    assert set(memory["rates"]) == {"clip_align", "open_clip_train", "bare loop"}
+    assert set(shards["rates"]) == {"clip_align", "open_clip_train"}
+    assert set(shards["ratios"]["open_clip_train"]) == {"median", "lower", "lowest", "highest"}
+    assert all(len(rates) == 2 and min(rates) > 0 for case in content["cases"] for rates in case["rates"].values())
+    assert (content["passed"], content["options"]["pairs"]) == (True, 2)
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == f"result: {output}"
+    assert "tiny, batch 8, in memory: 2 of 2: clip_align " in printed.err
+
+
+def test_a_requirement_that_is_missed_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SETTING, "data=memory", "bare=false", "require=1000"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("tiny, batch 8, in memory: the lower bound of the ratio to open_clip_train is ")
+    assert line.endswith(", below require=1000")
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_the_clock_times_whole_steps_without_the_first_one(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a loop that asks for a batch ahead, as Lightning's does."""
+    now = [0.0]
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    steps = 3
+    batches: Clock[int] = Clock(range(99), steps)
+    waiting = iter(batches)
+    held = [next(waiting) for _ in range(ahead)]
+    for step in range(batches.needed):
+        held.append(next(waiting))
+        assert held.pop(0) == step
+        now[0] += 100.0 if step == 0 else 1.0
+    if not ahead:
+        next(waiting)
+    assert batches.seconds == steps
+    assert batches.needed == steps + WARM_UP
