@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,17 +26,23 @@ Stream = Callable[..., TrainingData]
 
 @pytest.fixture
 def stream(tmp_path: Path, tokenizer: Any) -> Stream:
-    """``stream(*patterns, rank=…, ranks=…, lines=…, cache=…, **keys of the configuration)``."""
+    """``stream(*patterns, rank=…, ranks=…, lines=…, cache=…, accumulate=…, grad=…, **keys of the configuration)``."""
 
     def build(
-        *patterns: object, rank: int = 0, ranks: int = 1, lines: Any = None, cache: str = "cache", **keys: Any
+        *patterns: object,
+        rank: int = 0,
+        ranks: int = 1,
+        lines: Any = None,
+        cache: str = "cache",
+        accumulate: int = 1,
+        grad: int = 1,
+        **keys: Any,
     ) -> TrainingData:
         sources = tuple(p if isinstance(p, Source) else Source(str(p)) for p in patterns)
         facts = {"batch_size": 4, "flip": False, "window_shards": 2, "timeout_s": 2.0, "retries": 1, **keys}
         notify = (lambda line: None) if lines is None else lines.append
-        return TrainingData(
-            StreamingData(shards=sources, **facts), 8, tokenizer, 0, rank, ranks, tmp_path / cache, 1, notify
-        )
+        data, place = StreamingData(shards=sources, **facts), tmp_path / cache
+        return TrainingData(data, 8, tokenizer, 0, rank, ranks, place, accumulate, notify, grad)
 
     return build
 
@@ -102,6 +109,56 @@ def test_any_position_can_be_resumed_from(store: tuple[str, Faults], stream: Str
     for number in (1, 4, 7, 10):
         start = tuple(map(int, batches[number - 1]["cursor"]))
         assert same(take(stream(store[0], cache="empty", **changes), 16 - number, start), batches[number:])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("changes", [{}, {"resampled": True, "epoch_samples": 10}])
+def test_batches_that_are_contrasted_together_are_parts_of_a_larger_one(
+    store: tuple[str, Faults], stream: Stream, changes: dict[str, Any], workers: int
+) -> None:
+    """The same samples in the same order; the position after the last part is that after the whole."""
+    whole = take(stream(store[0], ranks=2, rank=1, **changes), 9)
+    halves = {"ranks": 2, "rank": 1, "batch_size": 2, "accumulate": 2, "workers": workers, **changes}
+    parts = take(stream(store[0], **halves), 18)
+    for number, batch in enumerate(whole):
+        two = parts[2 * number : 2 * number + 2]
+        assert [key for part in two for key in part["keys"]] == batch["keys"]
+        assert torch.equal(torch.cat([part["image"] for part in two]), batch["image"])
+        assert two[1]["cursor"] == batch["cursor"]
+        # saved in no checkpoint, but if it were, the whole batch would come again
+        again = take(stream(store[0], **{**halves, "workers": 0}), 2, two[0]["cursor"])
+        assert keys(again) == batch["keys"]
+    for number in (2, 6, 12):
+        rest = take(stream(store[0], cache="empty", **halves), 18 - number, parts[number - 1]["cursor"])
+        assert same(rest, parts[number:])
+
+
+def test_no_sample_replaces_bad_ones_of_two_parts(shards: Any, stream: Stream) -> None:
+    members = shards.members(24)
+    for number in range(0, 24, 4):
+        members[2 * number] = (members[2 * number][0], members[2 * number][1][:40])  # its head is right
+    shards.tar("0.tar", members)
+    batches = take(stream(shards.folder, batch_size=2, accumulate=4, max_bad_share=0.5), 12)
+    for first in range(0, 12, 4):
+        found = keys(batches[first : first + 4])
+        assert len(found) == len(set(found)) == 8
+
+
+def test_lines_count_what_is_contrasted_together(shards: Any, stream: Stream) -> None:
+    shards.good(6, 9, 4, 7, 5)
+    lines: list[str] = []
+    data = stream(shards.folder, batch_size=2, accumulate=2, lines=lines)
+    take(data, 15)
+    assert lines == ["data: epoch 0 ends after 28 samples in 7 batches, 3 left over"]
+    data = stream(shards.folder, batch_size=2, accumulate=2)
+    assert data.check() == ("data: 31 samples in 5 shards; an epoch is 7 batches of 4",)
+    assert data.batches_per_epoch == 14  # of data.batch_size
+    with pytest.raises(UserError) as error:
+        stream(shards.folder, batch_size=2, accumulate=2, grad=10).check()
+    assert str(error.value) == (
+        "data: 31 samples are fewer than one global batch of 40 (data.batch_size=2 x 1 ranks x accumulate=2 x "
+        "accumulate_grad_batches=10); take data.batch_size=1 or less, or take more data"
+    )
 
 
 def test_shards_leave_a_cache_that_holds_less_than_an_epoch(store: tuple[str, Faults], stream: Stream) -> None:
@@ -207,6 +264,44 @@ def test_held_out_keys_are_never_trained_on(store: tuple[str, Faults], stream: S
     again = stream(store[0], held_out=2, held_out_fraction=0.3)
     assert again.held_out == few.held_out
     assert requests == store[1].requests  # kept
+
+
+def test_held_out_samples_by_default(store: tuple[str, Faults], stream: Stream) -> None:
+    """1,000, or as many as the shards hold."""
+    lines: list[str] = []
+    data = stream(store[0], held_out=None, held_out_fraction=0.5, lines=lines)
+    typed = stream(store[0], held_out=1000, held_out_fraction=0.5)
+    assert (data.held_out_count, typed.held_out_count) == (1000, 1000)
+    assert data.held_out == typed.held_out  # a resumed run finds those of its beginning: it has the number
+    assert data.fingerprint == typed.fingerprint
+    held = {sample.key for sample in data.held_out.samples}
+    assert lines == [
+        f"data: {len(held)} samples are held out, data.held_out=1,000, the default, are not in these shards"
+    ]
+    assert not set(keys(take(data, 10))) & held
+    none = stream(store[0], held_out=0)
+    assert (none.held_out_count, none.held_out_limit, len(none.held_out)) == (0, None, 0)
+    with pytest.raises(UserError) as error:
+        print(stream(store[0], held_out=None, held_out_fraction=0.2).held_out)
+    few = len(stream(store[0], held_out=31, held_out_fraction=0.2).held_out)
+    assert 0 < few < 10
+    assert error.value.lines == (
+        f"data.held_out_fraction: 0.2 of the keys are {few} samples, too few to evaluate on; raise it, type "
+        "data.held_out=…, or leave out the benchmarks on them: callbacks=[tid2013_remade]",
+    )
+
+
+def test_hashes_that_an_older_index_lacks_are_made(store: tuple[str, Faults], stream: Stream, tmp_path: Path) -> None:
+    with_hashes = stream(store[0], held_out=5, held_out_fraction=0.5).held_out.samples
+    indexes = sorted((tmp_path / "cache").rglob("*.npz"))
+    assert indexes
+    for path in indexes:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files if name != "key_hashes"}
+        with path.open("wb") as written:
+            np.savez(written, **arrays)
+    again = stream(store[0], held_out=6, held_out_fraction=0.5).held_out.samples
+    assert {sample.key for sample in with_hashes} < {sample.key for sample in again}
 
 
 def test_counts_of_sizes_json_and_of_img2dataset(shards: Any, stream: Stream) -> None:

@@ -58,6 +58,21 @@ def test_a_killed_run_is_resumed_without_a_difference(tmp_path: Path, store: tup
     assert about[0] == about[1]
 
 
+def test_accumulated_steps_are_resumed_without_a_difference(tmp_path: Path, store: tuple[str, Faults]) -> None:
+    """Two batches contrasted together, twice a step: a step is 16 samples, and three steps end within a window."""
+    kinds = ["data.batch_size=4", "trainer.accumulate=2", "trainer.accumulate_grad_batches=2"]
+    assert code_of(forked(arguments(tmp_path, store[0], "whole", *kinds), tmp_path / "out")) == 0, text(tmp_path)
+    assert "data: epoch 0 ends after 128 samples in 16 batches, 5 left over" in text(tmp_path)
+    parts = [*arguments(tmp_path, store[0], "parts", *kinds), "checkpoint.every_n_steps=3", "resume=auto"]
+    assert code_of(forked(parts, tmp_path / "out", "killed")) == -9
+    parts = [key.replace("/cache", "/empty") for key in parts]
+    assert code_of(forked(parts, tmp_path / "out")) == 0, text(tmp_path)
+    resumed = next(line for line in lines(tmp_path / "parts", "event") if line["event"] == "resumed")
+    assert 0 < resumed["global_step"] < 20
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert len(losses(tmp_path / "parts")) == 20
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(700)
 def test_two_ranks_with_two_workers_each_train_on_what_one_does(tmp_path: Path, store: tuple[str, Faults]) -> None:
