@@ -74,7 +74,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
             if not _about("model", absent):  # its size, layers and words decide what callbacks show it
                 words = _words(start, data)
                 if words is None and data is not None and config.model.kind == "tiny":
-                    print("note     words: not known before the world is rendered; prompts are not checked", flush=True)
+                    print("note     words: not known before the data are read; prompts are not checked", flush=True)
                 held_out = data.held_out if data else None
                 built = _callbacks(
                     start.config.callbacks, config.model, config.data, words, held_out, cache, stack, missing
@@ -137,12 +137,13 @@ def _cache(configured: str | None, stack: ExitStack, missing: list[Problem]) -> 
 
 @dataclass(frozen=True)
 class Found:
-    """Data that are in order. samples: of an epoch. captions: some of them; None where there are none to read yet.
+    """Data that are in order. samples: of an epoch, None where that is not known yet. captions: some of them; None
+    where there are none to read yet.
 
     held_out: the samples that are not trained on; None where there are none to read yet.
     """
 
-    samples: int
+    samples: int | None
     captions: Callable[[int], Iterable[str]] | None
     held_out: Callable[[], object] | None = None
 
@@ -171,11 +172,13 @@ def _data(start: RunStart, world: int, cache: Path, missing: list[Problem]) -> F
     try:
         for line in data.check():
             _found("data", line.removeprefix("data: "))
-        start.cursor(data.found.fingerprint)  # whether a resumed run may be trained on these
+        start.cursor(data.fingerprint)  # whether a resumed run may be trained on these
         start.check_held_out(data.held_out_limit)
     except UserError as error:
         missing.extend(error.problems)
         return None
+    if data.data.downloads:
+        return Found(data.samples, None)
     return Found(data.samples, data.captions, lambda: data.held_out)
 
 

@@ -30,7 +30,8 @@ WRITTEN = 32 * 2**20  # bytes: what a disk takes at once does not predict the ti
 def sample_seconds(data: DataConfig, clip: ClipModel, seed: int, cache: Path) -> float | None:
     """Seconds that one process takes to read, decode and tokenize a sample of the first epoch.
 
-    None where nothing can be read: the world is not rendered yet, or the data are not in order.
+    None where nothing can be read: the world is not rendered yet, the shards are not downloaded, or the data are not in
+    order.
 
     Args:
         data: as configured; its shards' index is kept in the cache, nothing else is written.
@@ -39,12 +40,12 @@ def sample_seconds(data: DataConfig, clip: ClipModel, seed: int, cache: Path) ->
         cache: folder of indexes and rendered worlds.
     """
     world = source(data).world
-    if world is not None and rendered(world, cache) is None:
+    if (world is not None and rendered(world, cache) is None) or source(data).downloads:
         return None
     alone = replace(data, batch_size=min(BATCH, data.batch_size), workers=0)  # in this process: the time of one reader
     with suppress(UserError):  # what is wrong with the data has its own line
         training = TrainingData(alone, clip.image_size, clip.tokenizer, seed, 0, 1, cache)
-        batches, most = iter(training.loader()), max(1, training.batches_per_epoch - 1)
+        batches, most = iter(training.loader()), max(1, (training.batches_per_epoch or 1) - 1)
         next(batches)
         # the first batch is not counted: it opens the files
         began, count = time.perf_counter(), 0

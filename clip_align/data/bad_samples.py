@@ -79,6 +79,18 @@ class BadSampleCounter:
         self.left_out, self.met = left_out, dict[tuple[str, str], None]()
         self.stand_ins = self.copies = 0
         self._seen = self._skipped = 0
+        self._usable = 0
+
+    def leave_out(self, causes: Causes, usable: int) -> None:
+        """Count samples that an index left out, where shards are indexed while the run goes on.
+
+        Args:
+            causes: of those left out.
+            usable: number of samples in the same shards that can be used.
+        """
+        self.left_out.merge(causes)
+        self._usable += usable
+        self.before = self.left_out.total / max(1, self.left_out.total + self._usable)
 
     @property
     def fraction(self) -> float:
@@ -96,7 +108,7 @@ class BadSampleCounter:
         self._seen += delivered
         self._skipped += len(skipped) if due is None else due
         self.met.update(dict.fromkeys(skipped))
-        if self._skipped and self.fraction > self.limit:
+        if (self._skipped or self._usable) and self.fraction > self.limit:
             every = Causes()
             every.merge(self.left_out)
             every.merge(causes_of(self.met))

@@ -7,9 +7,9 @@ ranks nor on resuming. Decoded images and token ids are cached in memory up to a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from clip_align.data.augment import DRAWS, centre_square, random_box, resized
 from clip_align.data.bad_samples import OTHER_ERROR, TOKENIZER_ERROR, BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA, decode
-from clip_align.data.samples import Samples
-from clip_align.data.sampling_plan import CAPTION, CROP, FLIP, Cursor, Task, Tasks, uniforms
+from clip_align.data.samples import SampleReader
+from clip_align.data.sampling_plan import CAPTION, CROP, FLIP, Task, uniforms
 from clip_align.data.workers import Workers, shared
 from clip_align.errors import Problem, RunError
 
@@ -38,7 +38,7 @@ class Batch(TypedDict):
 
     image: torch.Tensor  # uint8 [B, 3, S, S]
     text: torch.Tensor  # int64 [B, L]
-    cursor: Cursor
+    cursor: tuple[int, ...]
     keys: list[str]  # of the samples delivered
     skipped: Skipped
     due: int
@@ -81,7 +81,7 @@ class Batches(Dataset[Batch]):
 
     def __init__(
         self,
-        samples: Samples,
+        samples: SampleReader,
         tokenizer: Tokenizer,
         size: int,
         seed: int,
@@ -239,6 +239,14 @@ class Batches(Dataset[Batch]):
         return images
 
 
+@runtime_checkable
+class Interruptible(Protocol):
+    """Tasks that may have to be waited for."""
+
+    def interrupt_when(self, stopping: Callable[[], bool]) -> None:
+        """Raise RunError in place of waiting once ``stopping()``."""
+
+
 class Loader(DataLoader[Batch]):
     """An endless stream of one rank's batches from a position on; each iterator starts at that position.
 
@@ -256,7 +264,7 @@ class Loader(DataLoader[Batch]):
     def __init__(
         self,
         batches: Batches,
-        tasks: Tasks,
+        tasks: Iterable[Task],
         tally: BadSampleCounter,
         workers: int = 0,
         pin_memory: bool = False,
@@ -274,7 +282,12 @@ class Loader(DataLoader[Batch]):
             multiprocessing_context=start_method if workers else None,
             generator=torch.Generator(),  # else the workers' base seed is drawn from the global one
         )
-        self.tally = tally
+        self.tally, self._tasks = tally, tasks
+
+    def interrupt_when(self, stopping: Callable[[], bool]) -> None:
+        """Raise RunError in place of a long wait for data once ``stopping()``, where a wait can be long."""
+        if isinstance(self._tasks, Interruptible):
+            self._tasks.interrupt_when(stopping)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch's own type is private
         with self.workers.starting():

@@ -17,14 +17,8 @@ from clip_align.data.shard_index import ShardIndex
 from clip_align.errors import visible
 
 
-class Samples(Protocol):
-    """Samples 0 … len - 1 in blocks that are read together (one per tar). Picklable."""
-
-    @property
-    def blocks(self) -> Sequence[int]:
-        """Number of samples of each block, in order."""
-
-    def __len__(self) -> int: ...
+class SampleReader(Protocol):
+    """Samples by number. Picklable."""
 
     def image(self, number: int) -> bytes:
         """Bytes of the image file; BadSample if it cannot be read or is too large."""
@@ -34,6 +28,16 @@ class Samples(Protocol):
 
     def key(self, number: int) -> str:
         """Name for messages, in the form of `visible`."""
+
+
+class Samples(SampleReader, Protocol):
+    """Samples 0 … len - 1 in blocks that are read together (one per tar)."""
+
+    @property
+    def blocks(self) -> Sequence[int]:
+        """Number of samples of each block, in order."""
+
+    def __len__(self) -> int: ...
 
     def place(self, number: int) -> tuple[str, int, int | None]:
         """File with the image's bytes, the first of them, and their number (None: all of the file)."""

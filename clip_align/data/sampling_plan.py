@@ -33,7 +33,9 @@ class Task(NamedTuple):
     """One batch to be made by one rank, or a part of one."""
 
     epoch: int
-    after: Cursor  # the position once this batch is trained; of a part that is not the last, that of the whole batch
+    # the position once this batch is trained, a `Cursor` or a `streaming_plan.Place`; of a part that is not the last,
+    # that of the whole batch
+    after: tuple[int, ...]
     samples: NDArray[np.int64]  # [batch_size]
     spares: NDArray[np.int64]  # of the epoch's remainder, for this batch of this rank only
     others: NDArray[np.int64]  # of other batches of this rank: not in this global batch
@@ -159,11 +161,11 @@ class Tasks:
                 ahead = [count // 2 + k for k in range(min(_LENDING, count)) if (count // 2 + k) % count]
                 others = order[[(number + k) % count for k in ahead], self.rank].ravel()
                 whole = Task(epoch, after, order[number, self.rank], rest[slot::slots], others)
-                yield from _split(whole, self.parts, Cursor(epoch, number)) if self.parts > 1 else [whole]
+                yield from parts_of(whole, self.parts, Cursor(epoch, number)) if self.parts > 1 else [whole]
             epoch, first = epoch + 1, 0
 
 
-def _split(task: Task, parts: int, before: Cursor) -> Iterator[Task]:
+def parts_of(task: Task, parts: int, before: tuple[int, ...]) -> Iterator[Task]:
     """Parts of a task in order; no replacement of a bad sample is offered to two of them.
 
     Args:

@@ -93,11 +93,15 @@ class CacheError(UserError):
 
 def shard_index(path: str, cache: Path) -> ShardIndex:
     """The index of a tar, from the cache or made now. UserError if the file is not a tar or has no members."""
-    cached = _cached(path, cache)
+    return stored_index(path, _cached(path, cache))
+
+
+def stored_index(path: str, cached: Path) -> ShardIndex:
+    """The index of a tar, from the file ``cached`` or made now and written there. UserError as of `shard_index`."""
     index = _load(cached)
     if index is None:
         index = read_index(path)
-        _store(index, path, cached)
+        store_index(index, path, cached)
     return index
 
 
@@ -109,17 +113,22 @@ def hashes_of_keys(path: str, cache: Path, index: ShardIndex) -> NDArray[np.uint
         cache: folder of the cache.
         index: of the tar.
     """
-    cached = _cached(path, cache)
+    return stored_hashes(path, _cached(path, cache), index)
+
+
+def stored_hashes(path: str, cached: Path, index: ShardIndex) -> NDArray[np.uint64]:
+    """As `hashes_of_keys`, from the file ``cached``, which `stored_index` was called with."""
     try:
         with np.load(cached, allow_pickle=False) as file:
             stored: NDArray[np.uint64] = file[_HASHES]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        _store(index, path, cached)
+        store_index(index, path, cached)
         return _hashes(index)
     return stored
 
 
-def _store(index: ShardIndex, path: str, cached: Path) -> None:
+def store_index(index: ShardIndex, path: str, cached: Path) -> None:
+    """Write the index of the tar ``path`` to the file ``cached``; CacheError if that is impossible."""
     try:
         write_atomic(cached, _packed(index))
     except OSError as error:

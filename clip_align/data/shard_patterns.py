@@ -31,7 +31,7 @@ def shard_paths(sources: Sequence[Source]) -> tuple[list[list[str]], list[str]]:
             errors += error.problems
     if errors:
         raise UserError(*errors)
-    return _without_repeats(found)
+    return without_repeats(found)
 
 
 def _expanded(pattern: str) -> list[str]:
@@ -101,7 +101,8 @@ def _nothing(pattern: str, missing: list[str], parts: int) -> str:
     return f"{what}{more}; name tars that exist, like '/folder/{{000..003}}.tar' or '/folder/*.tar'"
 
 
-def _without_repeats(found: list[list[str]]) -> tuple[list[list[str]], list[str]]:
+def without_repeats(found: list[list[str]]) -> tuple[list[list[str]], list[str]]:
+    """The shards of each source, each where it is named first, and a note about those named twice."""
     seen: set[str] = set()
     repeated: list[str] = []
     unique: list[list[str]] = []

@@ -3,24 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clip_align.config import DataConfig
-from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA, decoder_name
-from clip_align.data.held_out import HeldOutSamples, held_out_by_default, held_out_limit, held_out_samples, without
-from clip_align.data.inventory import Inventory, enough
+from clip_align.data.held_out import HeldOutSamples
 from clip_align.data.loader import Batches, Loader, Tokenizer
 from clip_align.data.progress import Notify
-from clip_align.data.sampling_plan import Cursor, SamplingPlan, Tasks
 from clip_align.data.sources.base import source
+from clip_align.data.training_set import TrainingSet
 from clip_align.data.vocabulary import SAMPLED, unknown_words
-from clip_align.errors import Problem, UserError
 
 MIB = 2**20
 
@@ -60,68 +54,33 @@ class TrainingData:
         self._cache, self._progress = cache, progress
 
     @cached_property
-    def found(self) -> Inventory:
+    def set(self) -> TrainingSet:
         """The samples to train on, found on first access. UserError with a line for every problem."""
-        return self._divided[0]
+        return self.data.training_set(self.seed, self.world_size, self._cache, self._progress, self.accumulate)
 
-    @cached_property
+    @property
     def held_out(self) -> HeldOutSamples:
         """The samples that are never trained on (``data.held_out``), bad ones left out."""
-        data, numbers = self.data, self._divided[1].tolist()
-        max_pixels = round(data.max_megapixels * MEGA)
-        found = held_out_samples(self._whole.samples, numbers, data.max_caption_chars, max_pixels)
-        if found.bad.total:
-            self._progress(f"data: {found.bad.total:,} of the samples held out cannot be shown: {found.bad}")
-        return found
+        return self.set.held_out
 
-    @cached_property
+    @property
     def held_out_limit(self) -> str | None:
         """What is known of samples held out without them: see `held_out.held_out_limit`."""
-        return held_out_limit(self._whole.samples, self._divided[1].tolist())
+        return self.set.held_out_limit
 
-    @cached_property
+    @property
     def held_out_count(self) -> int:
-        """How many keys are held out: as configured, else by the number of samples."""
-        configured = self.data.held_out
-        return held_out_by_default(self._whole) if configured is None else configured
+        """How many keys are held out: as configured, else as it is derived from the samples."""
+        return self.set.held_out_count
 
-    @cached_property
-    def _whole(self) -> Inventory:
-        return enough(self.data.find(self._cache, self._progress), self.data.max_bad_share)
-
-    @cached_property
-    def _divided(self) -> tuple[Inventory, NDArray[np.int64]]:
-        return without(self._whole, self.held_out_count, by_default=self.data.held_out is None)
-
-    @cached_property
-    def plan(self) -> SamplingPlan:
-        """The assignment of samples to batches."""
-        return SamplingPlan(
-            tuple(self.found.samples.blocks),
-            self.found.sources,
-            self.found.rates,
-            self.seed,
-            self.data.window_shards,
-            self.data.batch_size * self.accumulate,
-            self.world_size,
-        )
+    @property
+    def fingerprint(self) -> str:
+        """Of the data: a run resumes at its position only with the same one."""
+        return self.set.fingerprint
 
     def check(self) -> tuple[str, ...]:
         """Lines for the user before step 0. UserError if there are too few samples."""
-        per_epoch, step = sum(self.plan.per_source), self.plan.global_batch * self.grad_batches
-        if per_epoch < step:
-            parts = f"data.batch_size={self.data.batch_size} x {self.world_size} ranks x accumulate={self.accumulate}"
-            parts += f" x accumulate_grad_batches={self.grad_batches}" if self.grad_batches > 1 else ""
-            most = per_epoch // (step // self.data.batch_size)  # divided by all other factors
-            advice = f"take data.batch_size={most} or less" if most else "start fewer ranks, accumulate less"
-            raise UserError(
-                Problem(
-                    "data",
-                    f"{per_epoch:,} samples are fewer than one global batch of {step:,} ({parts}); "
-                    f"{advice}, or take more data",
-                )
-            )
-        return (*self.found.notes, *self._mix(), self._summary())
+        return self.set.check(self.grad_batches)
 
     def check_words(self) -> tuple[str, ...]:
         """A line about words that the tokenizer does not know, if it can list them; UserError if most words are."""
@@ -130,40 +89,35 @@ class TrainingData:
         return (line,) if line else ()
 
     @property
-    def samples(self) -> int:
-        """Number of usable samples."""
-        return len(self.found.samples)
+    def samples(self) -> int | None:
+        """Number of usable samples; None where it is not known yet."""
+        return self.set.samples
 
     @property
-    def batches_per_epoch(self) -> int:
-        """Batches of ``data.batch_size`` of this rank in an epoch, the same on all ranks."""
-        return self.plan.batches_per_epoch * self.accumulate
+    def batches_per_epoch(self) -> int | None:
+        """Batches of ``data.batch_size`` of this rank in an epoch, the same on all ranks; None where not known yet."""
+        return self.set.batches_per_epoch
 
     @property
     def provenance(self) -> dict[str, object]:
         """Fingerprint of the data, decoder and number of samples, for the record."""
-        return {"data_fingerprint": self.found.fingerprint, "decoder": decoder_name(), "samples": self.samples}
+        return {"data_fingerprint": self.fingerprint, "decoder": decoder_name(), "samples": self.samples}
 
     def captions(self, limit: int | None = None) -> Iterator[str]:
-        """Captions of all samples, or of ``limit`` evenly spaced ones, cut as in training.
+        """Captions of all samples, or of ``limit`` of them, cut as in training.
 
         Includes all captions of a sample with several; unreadable ones are skipped.
         """
-        count = self.samples if limit is None else min(limit, self.samples)
-        # evenly spaced over all shards, as captions of one shard may be alike
-        for number in np.linspace(0, self.samples, count, endpoint=False).astype(int).tolist():
-            try:
-                captions = self.found.samples.captions(number)
-            except BadSample:  # counted once training meets it
-                continue
-            for caption in captions:
-                yield caption[: self.data.max_caption_chars]
+        for caption in self.set.captions(limit):
+            yield caption[: self.data.max_caption_chars]
 
-    def loader(self, start: Cursor = Cursor(), pin_memory: bool = False, start_method: str | None = None) -> Loader:  # noqa: B008
+    def loader(
+        self, start: Sequence[int] = (0, 0), pin_memory: bool = False, start_method: str | None = None
+    ) -> Loader:
         """An endless stream of this rank's batches of ``data.batch_size``.
 
         Args:
-            start: position of the first batch.
+            start: epoch and position of the first batch.
             pin_memory: copy batches to pinned memory, for GPUs.
             start_method: of the workers; None: the platform's default.
         """
@@ -171,7 +125,7 @@ class TrainingData:
             raise ValueError("image_size and tokenizer must be set before the loader is made")
         data, workers = self.data, self.data.workers or 0  # null: whoever knows the rank layout replaces it
         batches = Batches(
-            self.found.samples,
+            self.set.reader,
             self.tokenizer,
             self.image_size,
             self.seed,
@@ -181,24 +135,6 @@ class TrainingData:
             round(data.max_megapixels * MEGA),
             data.max_caption_chars,
         )
-        tally = BadSampleCounter(
-            data.max_bad_share, self.found.bad_fraction, self.found.bad, self.batches_per_epoch * data.batch_size
-        )
-        tasks = Tasks(self.plan, self.rank, Cursor(*start), self.accumulate)
+        tally = self.set.counter()
+        tasks = self.set.tasks(self.rank, start, workers, tally)
         return Loader(batches, tasks, tally, workers, pin_memory, start_method)
-
-    def _summary(self) -> str:
-        plan, blocks = self.plan, len(self.found.samples.blocks)
-        left = f", {plan.remainder:,} samples left over" if plan.remainder else ""
-        return (
-            f"data: {self.samples:,} samples in {self.data.place(blocks)}; "
-            f"an epoch is {plan.batches_per_epoch:,} batches of {plan.global_batch:,}{left}"
-        )
-
-    def _mix(self) -> list[str]:
-        """A line about the sources if their rates differ."""
-        if set(self.found.rates) == {1.0}:
-            return []
-        total = sum(self.plan.per_source)
-        parts = ", ".join(f"{n:,} ({n / total:.0%}) of source {i}" for i, n in enumerate(self.plan.per_source, 1))
-        return [f"data: an epoch takes {parts}"]

@@ -337,10 +337,15 @@ def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictC
     owners: dict[str, type] = {"tiny": schema.ModelConfig} if group == "model" else {}
     if group == SOURCES.group:
         owners = {kind: SOURCES.load(kind) for kind in SOURCES.names()}
-    for option, owner in owners.items():  # a key that exists, but with another option than the chosen one
-        if name != "kind" and name in {f.name for f in fields(owner)}:  # every owner has a kind
-            chosen = f"{group}={base[group].kind}"
-            return Problem(key, f"only with {group}={option}, and this is {chosen}; type {group}={option} too")
+    # a key that exists, but with other options than the chosen one; every owner has a kind
+    having = [
+        f"{group}={option}"
+        for option, owner in owners.items()
+        if name != "kind" and name in {f.name for f in fields(owner)}
+    ]
+    if having:
+        what = having[0] if len(having) == 1 else "one of them"
+        return Problem(key, f"only with {' or '.join(having)}, and this is {group}={base[group].kind}; type {what} too")
     if group == "callbacks" and name:
         there, callback = list(base.callbacks), name.partition(".")[0]
         if callback not in there:

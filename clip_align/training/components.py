@@ -18,7 +18,6 @@ from clip_align.callbacks.trainer.best_checkpoint import higher_is_better
 from clip_align.config import HELD_OUT, CallbackConfig, CheckpointConfig, DataConfig, ModelConfig
 from clip_align.data.loader import Loader
 from clip_align.data.progress import Notify
-from clip_align.data.sampling_plan import Cursor
 from clip_align.data.shared_memory import batch_bytes
 from clip_align.data.sources.base import source
 from clip_align.data.training_data import TrainingData
@@ -46,7 +45,7 @@ class RunComponents:
     """All that training is made of, on this rank.
 
     data_provenance: what decides about pixels and samples, ``data_fingerprint`` among it, and the workers of each rank.
-    held_out: number of keys that are held out; held_out_limit: see `data.held_out`. cursor: epoch and number of the
+    held_out: number of keys that are held out; held_out_limit: see `data.held_out`. cursor: epoch and position of the
     first batch. evaluated_model: the model that is trained, as benchmarks encode with it; model_name: as messages have
     it. event_steps: optimizer steps of the whole run at which a callback is due. stimuli: files of the callbacks'
     images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None. higher_is_better:
@@ -102,7 +101,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     )
     for line in (*lines, *filter(None, [without_class_names(callbacks)])):
         notify(line)
-    cursor, others = start.cursor(data.found.fingerprint)
+    cursor, others = start.cursor(data.fingerprint)
     start.check_held_out(data.held_out_limit)
     if others:
         notify(others)
@@ -120,7 +119,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     if workers_line is not None:
         notify(workers_line)
     data.data = replace(data.data, workers=workers)
-    loader = data.loader(Cursor(*cursor), pin_memory=layout.gpu)
+    loader = data.loader(cursor, pin_memory=layout.gpu)
     evaluated_model = EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, clip.tokenizer)
     schedule = Schedule(config.evaluation.per_octave, config.evaluation.early_steps)
     no_stimuli: dict[str, list[str]] = {callback.key: [] for callback in callbacks}

@@ -56,12 +56,12 @@ class RunStart:
         return self.own.get("words")
 
     def cursor(self, fingerprint: str) -> tuple[list[int], str | None]:
-        """Epoch and number of the next batch to train on, with these data; a line where they have moved or changed.
+        """Epoch and position of the next batch to train on, with these data; a line where they have moved or changed.
 
         A position in an epoch means something for the same samples only: with others in the same place the next epoch
         begins. UserError for others in another place, which was typed: that is more likely a mistake.
         """
-        epoch, batch = self.own.get("cursor", [0, 0])
+        cursor = list(self.own.get("cursor", [0, 0]))
         before, moved = self.own.get("data_fingerprint"), self._moved()
         if moved and before != fingerprint:
             raise UserError(
@@ -70,9 +70,10 @@ class RunStart:
                 "order"
             )
         if before in (None, fingerprint):
-            return [epoch, batch], f"{moved}: the same data as before, in another place" if moved else None
+            return cursor, f"{moved}: the same data as before, in another place" if moved else None
         line = f"data: not what {self.folder} was trained on so far (fingerprint {before}, now {fingerprint})"
-        return [epoch + 1, 0], f"{line}; continuing with epoch {epoch + 1} of these"
+        following = cursor[0] + 1
+        return [following, 0], f"{line}; continuing with epoch {following} of these"
 
     def check_held_out(self, limit: str | None) -> None:
         """UserError where samples that the run may have been trained on would be held out from now on.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
+from clip_align.data.loader import Interruptible
 from clip_align.errors import Problem, RunError
 from clip_align.training.gradient_cache import MICRO_BATCHES, MicroBatches
 from clip_align.training.signals import Signals
@@ -35,6 +36,8 @@ class TimedLoader:
         self.waited = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        if isinstance(self.loader, Interruptible):
+            self.loader.interrupt_when(lambda: self.signals.received is not None)
         batches = iter(self.loader) if self._accumulate == 1 else together(self.loader, self._accumulate)
         last: dict[str, Any] | None = None
         while True:

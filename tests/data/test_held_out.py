@@ -198,8 +198,8 @@ def test_with_none_held_out_batches_are_those_of_before(shared_data: Path, tmp_p
     data = of_rank(shared_data / "cifar10" / "train", tmp_path, held_out=0)
     assert not len(data.held_out)
     assert data.held_out_limit is None
-    assert data.found is data._whole
-    assert type(data.found.samples).__name__ == "TarSamples"  # training reads the same object as without the option
+    assert data.set.found is data.set.whole
+    assert type(data.set.found.samples).__name__ == "TarSamples"  # training reads the same object as without the option
 
 
 def test_a_stored_configuration_without_the_key_holds_none_out() -> None:
@@ -237,7 +237,7 @@ def test_the_default_is_the_same_on_all_ranks_and_as_if_typed(shared_data: Path,
     for data in ranks:
         assert data.held_out_count == 200  # of 2,000
         assert data.held_out.samples == typed.held_out.samples
-        assert data.found.fingerprint == typed.found.fingerprint
+        assert data.fingerprint == typed.fingerprint
     cached = tmp_path / "index"
     before = {path.name: path.read_bytes() for path in cached.glob("*.npz")}
     assert len(before) == 2

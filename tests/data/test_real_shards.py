@@ -42,7 +42,7 @@ def delivered(data: TrainingData) -> tuple[set[int], list[tuple[str, str]], dict
     batches: Any = data.loader().dataset
     skipped: list[tuple[str, str]] = []
     good = batches._pairs(range(data.samples), 0, skipped)
-    captions = {data.found.samples.key(n): data.found.samples.captions(n)[0] for n in range(data.samples)}
+    captions = {data.set.found.samples.key(n): data.set.found.samples.captions(n)[0] for n in range(data.samples)}
     assert all(pair.image.shape == (3, 32, 32) for pair in good.values())
     return set(good), skipped, captions
 
@@ -72,7 +72,7 @@ def test_odd_shards_with_nothing_good_are_one_line_each(open_shards: Any, name: 
 
 
 def test_odd_members(open_shards: Any) -> None:
-    found = open_shards("cifar10_odd/10_captions.tar").found
+    found = open_shards("cifar10_odd/10_captions.tar").set.found
     assert found.bad.counts == {"no caption": 3, "bad text": 1, "no image": 1}
     assert found.bad.first == {"no caption": "100000000", "bad text": "100000003", "no image": "100000010"}
     _, _, captions = delivered(open_shards("cifar10_odd/10_captions.tar"))
@@ -83,7 +83,7 @@ def test_odd_members(open_shards: Any) -> None:
     assert len(captions["100000004"]) > 1000
     keys = delivered(open_shards("cifar10_odd/11_keys.tar"))[2]
     assert {"sub.dir/110000009", "110000011.v1"} < set(keys)
-    bad = open_shards("cifar10_odd/04_bad_images.tar").found.bad
+    bad = open_shards("cifar10_odd/04_bad_images.tar").set.found.bad
     assert bad.first == {"damaged image": "040000013", "not an image": "040000017"}
 
 

@@ -246,8 +246,8 @@ def test_a_source_whose_shards_are_listed_before_does_not_count(shards: Any, mak
     (path,) = shards.good(8)
     (shards.folder / "link.tar").symlink_to("0.tar")
     data = make(Source(str(path), 1.0), Source(str(shards.folder / "link.tar"), 4.0))
-    assert data.found.rates == (1.0, 1.0)
-    assert data.plan.per_source == (8, 0)
+    assert data.set.found.rates == (1.0, 1.0)
+    assert data.set.plan.per_source == (8, 0)
 
 
 def test_captions_and_fingerprint(shards: Any, make: Make) -> None:
@@ -286,9 +286,9 @@ def test_a_folder_with_a_csv(shards: Any, tokenizer: Any, tmp_path: Path) -> Non
         "data: 1 samples left out: 1 no image (first: none.png)",
         "data: 9 samples in a folder; an epoch is 2 batches of 4, 1 samples left over",
     )
-    before = data.found.fingerprint
+    before = data.set.found.fingerprint
     (tmp_path / "3.png").write_bytes(shards.image(3, size=(13, 13)))
-    assert TrainingData(config, 8, tokenizer, 0, 0, 1, tmp_path / "cache").found.fingerprint != before
+    assert TrainingData(config, 8, tokenizer, 0, 0, 1, tmp_path / "cache").set.found.fingerprint != before
     for batch in take(data, 4):
         assert [f"{n}.png" for n in batch["text"][:, 2].tolist()] == batch["keys"]
     missing = TrainingData(

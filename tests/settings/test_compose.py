@@ -28,7 +28,7 @@ OF_HYDRA = "without effect, as Hydra only composes; of its keys type hydra.searc
             "data.shards: typed 2 times, as a shell does with braces; "
             "put it in quotes: data.shards='/folder/{000..003}.tar'",
         ]),
-        (["data=null"], ["data=null: no such option; valid: folder, webdataset, world"]),
+        (["data=null"], ["data=null: no such option; valid: folder, streaming, webdataset, world"]),
         (["tracker=false"], ["tracker=false: no such option; valid: csv, none, tensorboard, wandb"]),
         (["trainer=4", "seed=-1"], [
             "trainer=4: no such option; valid: auto, cpu, ddp, gpu",
@@ -42,7 +42,7 @@ OF_HYDRA = "without effect, as Hydra only composes; of its keys type hydra.searc
             ["trainer: a group takes names of options, not a mapping; "
              "type its keys: trainer.max_steps=3000 trainer.precision=32"],
         ),
-        (["data=[world,folder]"], ["data: one option, not a list; valid: folder, webdataset, world"]),
+        (["data=[world,folder]"], ["data: one option, not a list; valid: folder, streaming, webdataset, world"]),
         (["data.kind=webdataset"], ["data.kind=webdataset: follows from the option that is chosen; "
                                     "type data=webdataset"]),
         (["~tracker", "seed=1"], [f"~tracker: {NOT_AWAY} for none tracker=[]"]),

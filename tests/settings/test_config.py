@@ -30,7 +30,14 @@ def test_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
     assert composed == Config()
 
 
-@pytest.mark.parametrize("data", [["data=webdataset", "data.shards=/a/x.tar"], ["data=folder", "data.csv=/a/x.csv"]])
+@pytest.mark.parametrize(
+    "data",
+    [
+        ["data=webdataset", "data.shards=/a/x.tar"],
+        ["data=folder", "data.csv=/a/x.csv"],
+        ["data=streaming", "data.shards=s3://a/x"],
+    ],
+)
 def test_on_anyones_images_the_default_callbacks_are_those_that_are_defined_there(data: list[str]) -> None:
     composed = load(data)
     psychophysics = {"contrast_sensitivity", "spectral_sensitivity", "chromatic_discrimination"}
@@ -65,6 +72,7 @@ def test_weights_are_one_name_or_several_in_their_order(typed: str, weights: tup
 EXTRA = {
     "data=webdataset": ["data.shards=/a/x.tar"],
     "data=folder": ["data.csv=/a/x.csv"],
+    "data=streaming": ["data.shards='https://a/x.tar'"],
     "callbacks=retrieval": ["callbacks.retrieval.shards=/a/x.tar"],
     "callbacks=fixations_csv": [
         f"callbacks.fixations_csv.csv={__file__}",

@@ -194,7 +194,7 @@ def test_an_outside_package_brings_kinds(outside: str) -> None:
 
 def test_only_what_belongs_to_a_table_is_a_kind() -> None:
     assert kinds.LOSSES.names() == ["infonce", "siglip"]
-    assert kinds.SOURCES.names() == ["folder", "webdataset", "world"]
+    assert kinds.SOURCES.names() == ["folder", "streaming", "webdataset", "world"]
     assert kinds.TRACKERS.names() == ["csv", "tensorboard", "wandb"]
     assert kinds.INTERVENTIONS.names() == ["none"]
     for table in (kinds.LOSSES, kinds.SOURCES, kinds.TRACKERS, kinds.INTERVENTIONS):
@@ -218,7 +218,10 @@ def test_sources_are_read_without_torch() -> None:
     ("plain", "line"),
     [
         ({"loss": {"kind": "os"}}, "loss.kind: 'os' is not one of infonce, siglip; choose with loss=…"),
-        ({"data": {"kind": "os.path"}}, "data.kind: 'os.path' is not one of folder, webdataset, world; choose"),
+        (
+            {"data": {"kind": "os.path"}},
+            "data.kind: 'os.path' is not one of folder, streaming, webdataset, world; choose",
+        ),
         ({"tracker": {"aim": True}}, "tracker.aim: unknown key; valid under tracker: csv, entity, group, mode,"),
         ({"tracker": {"csv": 3}}, "tracker.csv: 3 is not true, false or a group of keys"),
         ({"tracker": [1]}, "tracker: [1] is not a group of keys"),

@@ -220,12 +220,34 @@ from tests.settings.refusals import errors
         ),
         (
             ["data.shards=/a/x.tar"],
-            ["data.shards: only with data=webdataset, and this is data=world; type data=webdataset too"],
+            ["data.shards: only with data=streaming or data=webdataset, and this is data=world; type one of them too"],
         ),
         (["data=webdataset"], ["data.shards: not given; this key has no default: data.shards=…"]),
         (
             ["data=webdataset", "data.shards='https://a/x.tar'"],
             ["data.shards: https://a/x.tar is not a local path; download the shards first"],
+        ),
+        (
+            ["data=streaming", "data.shards=[pipe:cat,'ftp://me:word@a/x.tar']"],
+            [
+                "data.shards: pipe:cat: valid are local paths and http://, https://, s3://, gs://, hf://",
+                "data.shards: ftp://a/x.tar: valid are local paths and http://, https://, s3://, gs://, hf://",
+            ],
+        ),
+        (
+            ["data=streaming", "data.shards=s3://a/x.tar", "data.resampled=true"],
+            [
+                "data.epoch_samples: not given, and data.resampled=true has epochs of a number of samples; "
+                "type data.epoch_samples=…"
+            ],
+        ),
+        (
+            ["data=streaming", "data.shards=s3://a/x.tar", "data.epoch_samples=5"],
+            ["data.epoch_samples: only with data.resampled=true; without it an epoch reads each shard once"],
+        ),
+        (
+            ["data=streaming", "data.shards=s3://a/x.tar", "data.resampled=true", "data.epoch_samples=5"],
+            ["data.epoch_samples: 5 samples are fewer than one global batch of 128; raise it"],
         ),
         (
             ["data=webdataset", "data.shards=[{shards:/a.tar,weigt:2}]"],

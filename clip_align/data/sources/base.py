@@ -10,18 +10,35 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from clip_align.config import DataConfig
 
 if TYPE_CHECKING:
     from clip_align.data.inventory import Inventory
     from clip_align.data.progress import Notify
+    from clip_align.data.training_set import TrainingSet
 
 
 @dataclass(frozen=True)
 class DataSource(DataConfig, ABC):
     """Training data of one kind. Fields are the keys under ``data`` that only this kind has."""
+
+    downloads: ClassVar[bool] = False  # whether reading samples may take a download, which a dry run does not make
+
+    def training_set(self, seed: int, ranks: int, cache: Path, notify: Notify, accumulate: int = 1) -> TrainingSet:
+        """The samples and their order; those of `find`, unless a kind has a way of its own.
+
+        Args:
+            seed: of the order.
+            ranks: number of them.
+            cache: folder for indexes, downloads and rendered images.
+            notify: takes lines and progress now and then.
+            accumulate: batches that are contrasted together (``trainer.accumulate``).
+        """
+        from clip_align.data.indexed_set import IndexedSet
+
+        return IndexedSet(self, self.place, lambda: self.find(cache, notify), seed, ranks, notify, accumulate)
 
     @abstractmethod
     def find(self, cache: Path, notify: Notify) -> Inventory:
