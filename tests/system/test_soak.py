@@ -21,7 +21,7 @@ from soak import Options, differences, main, soak
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_a_run_killed_twice_is_the_run_left_alone(first: int, tmp_path: Path) -> None:
     said: list[str] = []
-    assert soak(Options(kills=1, seed=first, settings=1, first=first), tmp_path, said.append) == (1, 1), said
+    assert soak(Options(kills=1, seed=first, settings=1, first=first, steps=20), tmp_path, said.append) == (1, 1), said
 
 
 def made_up(folder: Path) -> Path:
