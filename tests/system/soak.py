@@ -41,9 +41,9 @@ from clip_align.runs.folder import leftovers
 from clip_align.structure import build, key
 
 COMMON = [
-    "data=webdataset", "data.crop_scale=[0.5,1.0]", "callbacks=world", "evaluation.every_n_steps=8",
+    "data=webdataset", "data.crop_scale=[0.5,1.0]", "callbacks=spectral_sensitivity", "evaluation.every_n_steps=8",
     "evaluation.early_steps=[2]", "trainer.log_every_n_steps=1", "tracker=none",
-    "optimizer.warmup_steps=4", "checkpoint.every_n_steps=5", "checkpoint.best=zero_shot/world/accuracy",
+    "optimizer.warmup_steps=4", "checkpoint.every_n_steps=5", "checkpoint.best=human/spectral_sensitivity/plcc",
 ]  # fmt: skip
 SHARDS = (150, 90, 143)  # samples; an epoch ends in the middle of a run, with some left over
 GLOBAL_BATCH = 64

@@ -35,7 +35,7 @@ def made_up(folder: Path) -> Path:
     ]
     write(
         folder,
-        [{"global_step": n, "samples_seen": n, "epoch": 0, "wall_seconds": 1.0} | x for n, x in enumerate(lines)],
+        [{"global_step": n, "samples_seen": n, "epoch": 0, "wall_seconds": 1.0, **x} for n, x in enumerate(lines)],
     )
     return folder
 
