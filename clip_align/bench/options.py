@@ -23,6 +23,7 @@ T = TypeVar("T")
 S = TypeVar("S", bound="Options")
 LOSS = "loss."  # start of the keys that are options of a loss
 SEED = "of weights and made-up data"
+SHARED_BATCH = 128  # samples a step of ``scaling``'s ranks together
 WITHOUT_ARCHITECTURE = "open_clip"  # the option of the group that needs a further key
 
 
@@ -161,10 +162,20 @@ class Scaling(ModelOptions):
         ("batch", "ranks", "shards", "images"), "what grows, one after the other"
     )
     batch: tuple[int, ...] = option((32, 64, 128, 256), "samples a step", low=2)
-    ranks: tuple[int, ...] = option((1, 2), "ranks that share a global batch of 128", low=1)
+    ranks: tuple[int, ...] = option((1, 2), f"ranks that share a global batch of {SHARED_BATCH}", low=1)
     shards: tuple[int, ...] = option((4, 16, 64), "shards of 200 samples each", low=1)
     images: tuple[int, ...] = option((200, 1000, 4000), "images of an evaluation", low=2)
     steps: int = option(20, "steps of a point", low=1)
+
+    def problems(self) -> list[Problem]:
+        """More than one model, and ranks that cannot share the batch, too."""
+        found = super().problems()
+        if len(self.model) > 1:
+            found.append(Problem("model", f"one at a time; give model={self.model[0]}"))
+        for ranks in self.ranks:
+            if SHARED_BATCH % ranks:
+                found.append(Problem("ranks", f"{ranks} ranks cannot share a global batch of {SHARED_BATCH} equally"))
+        return found
 
 
 class Kind(NamedTuple):
@@ -207,8 +218,11 @@ def parse(cls: type[S], words: Mapping[str, str]) -> S:
     if "options" in hints:
         values["options"] = {k.removeprefix(LOSS): _value(Any, text) for k, text in words.items() if k not in own}
     found = build(cls, values, "", errors)
-    if found is not None and not errors:
-        errors += found.problems()
+    wrong = {problem.key.partition("[")[0] for problem in errors}
+    # what else is wrong with the other keys is reported along with it
+    rest = build(cls, {key: value for key, value in values.items() if key not in wrong}, "", [])
+    if rest is not None:
+        errors += [problem for problem in rest.problems() if problem.key not in wrong]
     if errors or found is None:
         raise UserError(*errors)
     return found
@@ -225,7 +239,7 @@ def keys_of(cls: type[Options]) -> list[str]:
 
 
 def _keys(cls: type[Options]) -> dict[str, str]:
-    inherited = {one.name for one in fields(Options)}
+    inherited = {"seed", *(one.name for one in fields(Options))}
     ordered = sorted(fields(cls), key=lambda one: one.name in inherited)  # what all have comes last
     typed = [(LOSS + "<name>" if one.name == "options" else f"{one.name}={_default(one)}", one) for one in ordered]
     return {name: one.metadata["about"] for name, one in typed}

@@ -14,7 +14,7 @@ import torch
 
 from clip_align.bench.made_up_shards import captions, jpeg_files, vocabulary, write_shards
 from clip_align.bench.memory import in_own_process, peak_bytes
-from clip_align.bench.options import Scaling
+from clip_align.bench.options import SHARED_BATCH, Scaling
 from clip_align.bench.pairs import OURS
 from clip_align.bench.result import Result
 from clip_align.bench.runs import trained
@@ -27,7 +27,6 @@ from clip_align.models.words import WordTokenizer
 from clip_align.runs.folder import user_cache
 
 MIB = 2**20
-GLOBAL_BATCH = 128  # that ranks share
 A_SHARD, SIDE = 200, 64  # samples of a shard; px
 CLASSES = 2  # of the images of an evaluation
 Row = Mapping[str, float]  # a column's value by its name, unit included
@@ -77,7 +76,7 @@ def _ranks(model: str, ranks: int, steps: int) -> Row:
     """Samples/s of a run on so many ranks, which share the cores and the global batch."""
     several = ["trainer=ddp", f"trainer.devices={ranks}"] if ranks > 1 else []
     arguments = [
-        f"model={model}", "callbacks=[]", f"data.batch_size={GLOBAL_BATCH // ranks}", "data.images=2000",
+        f"model={model}", "callbacks=[]", f"data.batch_size={SHARED_BATCH // ranks}", "data.images=2000",
         f"trainer.max_steps={4 * steps}", f"trainer.log_every_n_steps={steps}", *several,
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as place:

@@ -54,7 +54,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _which(names: Sequence[str]) -> Problem:
-    valid = f"valid: {', '.join(KINDS)}"
+    valid, unknown = f"valid: {', '.join(KINDS)}", [name for name in names if name not in KINDS]
+    if len(names) == len(unknown) + 1 > 1:
+        return Problem("bench", f"{unknown[0]}: give key=value; --help lists the keys")
     if len(names) != 1:
         return Problem("bench", f"{'one at a time;' if names else 'which benchmark?'} {valid}")
     guess = nearest(names[0], KINDS)

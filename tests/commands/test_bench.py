@@ -21,6 +21,8 @@ NAMES = ", ".join(KINDS)
     [
         ([], [f"bench: which benchmark? valid: {NAMES}"]),
         (["throughput", "loader"], [f"bench: one at a time; valid: {NAMES}"]),
+        (["throughput", "pairs"], ["bench: pairs: give key=value; --help lists the keys"]),
+        (["throughput", "pairs", "--", "bare"], ["bench: pairs: give key=value; --help lists the keys"]),
         (["thruput"], [f"bench: thruput: no such benchmark; did you mean throughput? valid: {NAMES}"]),
         (["throughput", "pair=3"], ["pair: unknown key; did you mean pairs?"]),
         (["throughput", "pairs=1"], ["pairs: 1 is out of range; it must be at least 2"]),
@@ -30,6 +32,8 @@ NAMES = ", ".join(KINDS)
             ["throughput", "precision=16-mixed"],
             ["precision: '16-mixed' is not one of 32, bf16-mixed; did you mean bf16-mixed?"],
         ),
+        (["scaling", "ranks=1,3"], ["ranks: 3 ranks cannot share a global batch of 128 equally"]),
+        (["scaling", "model=tiny,rn50"], ["model: one at a time; give model=tiny"]),
         (["throughput", "model=[]"], ["model: [] measures nothing; give at least one"]),
         (["evaluation", "callbacks=[]"], ["callbacks: [] measures nothing; give at least one"]),
         (["throughput", "output="], ["output: '' is no file; give output=result.json"]),
@@ -48,6 +52,9 @@ def test_a_model_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "throughput", "model=tiny,vit_b_23"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("model: 'vit_b_23' is no option; did you mean vit_b_32? valid: rn101, rn50, tiny, ")
+    assert main(["bench", "throughput", "model=nope", "pairs=0", "data=disk"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["pairs", "data[0]", "model"]
 
 
 def test_an_output_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

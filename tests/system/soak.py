@@ -40,15 +40,15 @@ from clip_align.record.record import read
 from clip_align.runs.folder import leftovers
 from clip_align.structure import build, key
 
-STEPS = 36
 COMMON = [
-    "data=webdataset", "data.crop_scale=[0.5,1.0]", "callbacks=world", "evaluation.every_n_steps=8",
-    "evaluation.early_steps=[2]", f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=1", "tracker=none",
-    "optimizer.warmup_steps=4", "checkpoint.every_n_steps=5", "checkpoint.best=zero_shot/world/accuracy",
+    "data=webdataset", "data.crop_scale=[0.5,1.0]", "callbacks=spectral_sensitivity", "evaluation.every_n_steps=8",
+    "evaluation.early_steps=[2]", "trainer.log_every_n_steps=1", "tracker=none",
+    "optimizer.warmup_steps=4", "checkpoint.every_n_steps=5", "checkpoint.best=human/spectral_sensitivity/plcc",
 ]  # fmt: skip
 SHARDS = (150, 90, 143)  # samples; an epoch ends in the middle of a run, with some left over
 GLOBAL_BATCH = 64
 RUN_S = 300.0  # that a run may take; one that hangs is a failure
+LAST = 8  # steps before the end at which no run is killed: one that is done cannot be
 LOOK_S = 0.002  # between two looks at the files of a run: writing a checkpoint takes some milliseconds
 
 
@@ -80,7 +80,7 @@ SETTINGS = (Setting(1, 0, 1), Setting(2, 0, 1), Setting(1, 2, 2), Setting(2, 1, 
 @dataclass(frozen=True)
 class Options:
     """kills: runs that are killed. times: how often each of them is. seed: of the moments. first, settings: so many of
-    `SETTINGS`, from this one on, are used in turn.
+    `SETTINGS`, from this one on, are used in turn. steps: of each run.
     """
 
     kills: int = key(20, low=1)
@@ -88,6 +88,7 @@ class Options:
     seed: int = key(0, low=0)
     settings: int = key(len(SETTINGS), low=1, high=len(SETTINGS))
     first: int = key(0, low=0, high=len(SETTINGS) - 1)
+    steps: int = key(36, low=9)
 
 
 @dataclass
@@ -229,7 +230,7 @@ def soak(options: Options, place: Path, notify: Callable[[str], None]) -> tuple[
     began = time.monotonic()
     for number in range(options.kills):
         setting = SETTINGS[(options.first + number % options.settings) % len(SETTINGS)]
-        arguments = [*common, *setting.arguments]
+        arguments = [*common, *setting.arguments, f"trainer.max_steps={options.steps}"]
         if setting not in whole:
             whole[setting] = Run(place / "runs" / f"whole-{len(whole)}", arguments)
             if wrong := whole[setting].finish():
@@ -239,7 +240,7 @@ def soak(options: Options, place: Path, notify: Callable[[str], None]) -> tuple[
         for time_number in range(options.times):
             in_checkpoint = (number + time_number) % 2 == 1
             # behind what the last kill left: every kill finds a run that has come further, or starts again
-            at = rng.randint(run.step, max(run.step, STEPS - 8)) if rng.random() < 0.9 else 0
+            at = rng.randint(run.step, max(run.step, options.steps - LAST)) if rng.random() < 0.9 else 0
             moments.append(killed(run, at, in_checkpoint, rng.random()) or "not: it was at its end")
         wrong = run.finish()
         found = [wrong] if wrong else list(differences(whole[setting].folder, run.folder))

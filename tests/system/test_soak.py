@@ -21,7 +21,7 @@ from soak import Options, differences, main, soak
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_a_run_killed_twice_is_the_run_left_alone(first: int, tmp_path: Path) -> None:
     said: list[str] = []
-    assert soak(Options(kills=1, seed=first, settings=1, first=first), tmp_path, said.append) == (1, 1), said
+    assert soak(Options(kills=1, seed=first, settings=1, first=first, steps=20), tmp_path, said.append) == (1, 1), said
 
 
 def made_up(folder: Path) -> Path:
@@ -35,7 +35,7 @@ def made_up(folder: Path) -> Path:
     ]
     write(
         folder,
-        [{"global_step": n, "samples_seen": n, "epoch": 0, "wall_seconds": 1.0} | x for n, x in enumerate(lines)],
+        [{"global_step": n, "samples_seen": n, "epoch": 0, "wall_seconds": 1.0, **x} for n, x in enumerate(lines)],
     )
     return folder
 
