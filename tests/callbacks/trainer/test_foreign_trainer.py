@@ -106,7 +106,7 @@ def test_two_ranks_in_a_script_of_ones_own(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     here = Path(__file__).resolve().parent
-    paths = [str(here), str(here.parent / "battery"), str(here.parents[1])]
+    paths = [str(here), str(here.parents[1] / "battery"), str(here.parents[2])]
     for devices, strategy in ((1, "auto"), (2, "ddp")):
         folder = tmp_path / str(devices)
         script = tmp_path / f"train{devices}.py"
