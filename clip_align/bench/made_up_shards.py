@@ -41,7 +41,7 @@ def captions(count: int, seed: int) -> list[str]:
 
 
 def write_shards(folder: Path, shards: int, samples: int, side: int, seed: int = 0) -> list[Path]:
-    """Shards with equally many samples each, made anew.
+    """Shards with equally many samples each, written each time.
 
     Args:
         folder: they are written into it.

@@ -14,7 +14,7 @@ import torch
 T = TypeVar("T")
 CLEAR = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
-PEAK_TO_PRESENT = "5"  # what Linux takes for: the peak starts anew
+PEAK_TO_PRESENT = "5"  # what Linux takes for: the peak is reset
 
 
 def in_own_process(work: Callable[..., T], *arguments: Any) -> T:

@@ -2,7 +2,7 @@
 """open_clip_train's own loop, optimizer and webdataset pipeline, driven with our model and options.
 
 open_clip_train (open_clip_torch 3.3.0) is written for webdataset up to 0.2.86: later ones put an empty mapping behind
-each shard, over which it stumbles (``KeyError: 'fname'``). They are asked not to.
+each shard, over which it stumbles (``KeyError: 'fname'``). That is switched off here.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def option(default: T, about: str, low: float | None = None, high: float | None 
         low, high: inclusive limits of numbers.
     """
     metadata = {"range": Range(low, high), "about": about}
-    if isinstance(default, dict):  # a default that could be changed has to be made anew
+    if isinstance(default, dict):  # a default that could be changed has to be made for each instance
         return cast("T", field(default_factory=dict, metadata=metadata))
     return field(default=default, metadata=metadata)
 

@@ -239,7 +239,7 @@ def in_memory(config: Config, clip: ClipModel) -> dict[str, Callable[[int], Iter
 def _from_shards(
     config: Config, clip: ClipModel, workers: int, place: Path
 ) -> dict[str, Callable[[int], Iterable[Any]]]:
-    """Each side's own loader over the same shards; images are decoded anew each time."""
+    """Each side's own loader over the same shards; images are decoded each time."""
     batch, size, accumulate = config.data.batch_size, clip.image_size, config.trainer.accumulate
     side, seed = LARGE if size >= 128 else SMALL, config.seed
     paths = write_shards(place / "shards", max(SHARDS, workers), 4 * batch * accumulate, side, seed)

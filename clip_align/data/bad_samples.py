@@ -82,7 +82,7 @@ class BadSampleCounter:
         self._usable = 0
 
     def leave_out(self, causes: Causes, usable: int) -> None:
-        """Count samples that an index left out, where shards are indexed while the run goes on.
+        """Count samples that an index left out, where shards are indexed while the run is under way.
 
         Args:
             causes: of those left out.

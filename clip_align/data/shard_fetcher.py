@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that fetches and indexes shards while the run goes on; one for each rank, without torch.
+"""The process that fetches and indexes shards while the run is under way; one for each rank, without torch.
 
 It reads a line of JSON with its settings and then one for each request: ``{"fetch": [number, address]}``,
 ``{"release": number}`` or ``{"end": true}``. It answers each fetch with a line (`FetchedShard.line`). A shard that was

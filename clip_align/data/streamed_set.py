@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training samples that are found while the run goes on: shards are fetched, indexed and read window by window."""
+"""Training samples that are found while the run is under way: shards are fetched, indexed and read window by window."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StreamedSet:
         seed: of the order.
         ranks: number of them.
         cache: folder of indexes and downloads.
-        notify: takes lines and progress, also while the run goes on.
+        notify: takes lines and progress, also while the run is under way.
         accumulate: batches that are contrasted together: the plan deals them as one.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks of one rank from shards that are fetched while the run goes on."""
+"""Tasks of one rank from shards that are fetched while the run is under way."""
 
 from __future__ import annotations
 

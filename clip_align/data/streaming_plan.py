@@ -5,7 +5,7 @@ An epoch permutes the shards and divides them into windows; the samples of a win
 other is cut into global batches, of which every rank takes its part, so that all ranks have equally many batches and
 the order does not depend on their number. A window's number of samples matters only once its shards are there: nothing
 here grows with the number of samples, but one window's order. What fills no global batch at the end of an epoch is left
-over. A position in the data (`Place`) is a window and a number in its order, from which the stream goes on without
+over. A position in the data (`Place`) is a window and a number in its order, from which the stream continues without
 those before it.
 
 Resampled, each window holds shards drawn independently of the other windows', more often those of sources with a larger

@@ -2,7 +2,7 @@
 """Nineteen of KADID-10k's 25 distortion types at five levels, re-made from a clean image.
 
 Type and level are KADID-10k's numbers (Lin, Hosu and Saupe, QoMEX 2019); what a type does and its parameters are those
-of the MATLAB code that its authors publish for KADIS-700k, written anew. Left out: 5, 19, 20, 21, 23 (random places and
+of the MATLAB code that its authors publish for KADIS-700k, rewritten. Left out: 5, 19, 20, 21, 23 (random places and
 further rules) and 15 (a trained denoiser). Re-made, so not the database's own images: random patterns, directions, the
 palette of type 6, the thresholds of type 22 (here the best ones, there found by a search) and the coders are ours.
 

@@ -168,4 +168,4 @@ def test_what_a_killed_process_leaves_is_removed_when_space_is_needed(tmp_path: 
     assert [entry.path for entry in cache.entries()] == [cache.path("http://b")]
     whole = ShardCache(tmp_path / "c", 2000)
     assert subprocess.run(args, timeout=60).returncode == 9
-    assert whole.lease("http://a", content(300)).path.read_bytes() == b"x" * 300  # begun anew
+    assert whole.lease("http://a", content(300)).path.read_bytes() == b"x" * 300  # started again

@@ -70,5 +70,5 @@ class StreamingData(StreamingOptions, DataSource):
         return StreamedSet(self, paths, notes, seed, ranks, cache, notify, accumulate)
 
     def find(self, cache: Path, notify: Notify) -> Inventory:
-        """Not available: samples are found while the run goes on."""
+        """Not available: samples are found while the run is under way."""
         raise TypeError("streamed shards have no inventory")
