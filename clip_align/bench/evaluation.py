@@ -29,6 +29,7 @@ from clip_align.record.record import Position, Record
 from clip_align.runs.folder import user_cache
 from clip_align.settings.load_config import load
 from clip_align.training.components import held_out_world, tiny_words
+from clip_align.training.default_intervals import with_default_intervals
 from clip_align.training.step_seeds import seed_everything
 from clip_align.training.trainer import autocast
 
@@ -71,7 +72,9 @@ def _of_model(model: str, options: Evaluation, notify: Callable[[str], None]) ->
         seconds = sum(line["time/evaluation_seconds"] for line in evaluations)
         estimate = 2 * (options.pairs + 1) * seconds / len(evaluations)
         notify(f"{model}: {options.pairs + 1} events in turn with bare forward passes, about {estimate:,.0f} s")
-        cost = _cost(config, options.pairs, cache, Path(place))
+        # a callback is built with a number, also where its interval follows the length of the run
+        numbered = with_default_intervals(config, evaluations[-1]["global_step"])
+        cost = _cost(numbered, options.pairs, cache, Path(place))
     return {
         "name": model, "unit": "s", "callbacks": list(options.callbacks), "steps": evaluations[-1]["global_step"],
         "events": len(evaluations), "fraction": evaluations[-1]["time/evaluation_fraction"], "seconds": seconds,
