@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from clip_align.config import Source
+from clip_align.data.key_hashes import key_hash
 from clip_align.data.sources.streaming import StreamingData
 from clip_align.data.training_data import TrainingData
 from clip_align.errors import RunError, UserError
@@ -247,6 +248,7 @@ def test_held_out_keys_are_never_trained_on(store: tuple[str, Faults], stream: S
     data = stream(store[0], held_out=100, held_out_fraction=0.3, lines=lines)
     held = {sample.key for sample in data.held_out.samples}
     assert lines == [f"data: {len(held)} samples are held out, data.held_out=100 are not in these shards"]
+    assert held == {key for key in every(6, 9, 4, 7, 5) if key_hash(key) <= 0.3 * 2**64}  # of all five shards
     assert 3 < len(held) < 20
     sample = data.held_out.samples[0]
     with open(sample.path, "rb") as file:
