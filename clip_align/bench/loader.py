@@ -20,7 +20,7 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as vision
 
 from clip_align.bench import open_clip_side
-from clip_align.bench.made_up_shards import captions, jpeg_files, vocabulary, write_shards
+from clip_align.bench.made_up_shards import VOCABULARY, jpeg_files, write_shards
 from clip_align.bench.options import Loader
 from clip_align.bench.pairs import OURS, Case, in_turn, missed_bounds
 from clip_align.bench.result import Result
@@ -64,7 +64,7 @@ def _of_side(side: int, options: Loader, notify: Callable[[str], None]) -> Case:
         place = Path(folder)
         samples = max(2, (options.batches + WARM_UP) * batch // SHARDS)
         paths = write_shards(place / "shards", SHARDS, samples, side, seed)
-        tokenizer = WordTokenizer(vocabulary(captions(1000, seed)), 14)  # a microsecond: tokens are not the subject
+        tokenizer = WordTokenizer(VOCABULARY, 14)  # a microsecond: tokens are not the subject
         data = SOURCES.build("webdataset", {"shards": (Source(str(place / "shards")),)})
         data = replace(
             data, batch_size=batch, workers=0, memory_mb=0, flip=False, crop_scale=open_clip_side.SCALE

@@ -18,7 +18,7 @@ from torch.optim import AdamW
 
 from clip_align.bench import open_clip_side, our_loop
 from clip_align.bench.clock import WARM_UP, Clock
-from clip_align.bench.made_up_shards import captions, vocabulary, write_shards
+from clip_align.bench.made_up_shards import VOCABULARY, captions, write_shards
 from clip_align.bench.options import Throughput
 from clip_align.bench.pairs import OURS, Case, in_turn, missed_bounds
 from clip_align.bench.result import Result
@@ -94,7 +94,7 @@ def prepared(name: str, batch: int, seed: int, precision: str = "32", accumulate
         ]
     )  # fmt: skip
     seed_everything(seed)
-    clip = build_model(config.model, vocabulary(captions(1000, seed)))
+    clip = build_model(config.model, VOCABULARY)
     clip.model.to("cuda" if gpu else "cpu")
     return config, clip
 
