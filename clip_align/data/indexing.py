@@ -27,6 +27,7 @@ from typing import IO
 from clip_align.data.progress import Follower, Notify
 from clip_align.data.shard_index import CacheError, is_indexed, shard_index
 from clip_align.errors import UserError
+from clip_align.processes.all_cores import environment
 from clip_align.processes.parent import end_with_parent
 
 ALONE_SECONDS = 2.0  # of indexing in this process before others are started; short work needs none
@@ -98,11 +99,9 @@ def _alone(folder: Path, progress: Notify) -> Iterator[None]:
 
 def _in_processes(paths: Sequence[str], cache: Path, follower: Follower) -> None:
     """Index the shards in a separate process, on all cores."""
-    package = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
         [sys.executable, "-c", "from clip_align.data.indexing import main; main()", str(cache)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

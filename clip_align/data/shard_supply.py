@@ -13,12 +13,12 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import IO
 
 from clip_align.data.progress import Notify, Progress
 from clip_align.data.shard_fetcher import FetchedShard, FetchSettings, fetched_of
 from clip_align.errors import Problem, RunError
+from clip_align.processes.all_cores import environment
 
 WAITING_SECONDS = 5.0  # before waiting for shards is reported, and between two reports
 _LOOK_S = 0.5  # between two looks whether the run is to end
@@ -105,11 +105,9 @@ class ShardSupply:
             stdin.flush()
 
     def _started(self) -> subprocess.Popen[str]:
-        package = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
             [sys.executable, "-c", "from clip_align.data.shard_fetcher import main; main()"],
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
