@@ -43,6 +43,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
 
 
+def pipe_of(pipe: IO[str] | None) -> IO[str]:
+    """A process's pipe, where one was asked for."""
+    assert pipe is not None  # PIPE was passed
+    return pipe
+
+
 @contextlib.contextmanager
 def own_process(
     arguments: Sequence[str], stdin: int = subprocess.PIPE, stderr: int | IO[Any] = subprocess.STDOUT
