@@ -8,7 +8,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,13 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as vision
 
 from clip_align.bench import open_clip_side
-from clip_align.bench.made_up_shards import captions, jpeg_files, vocabulary, write_shards
+from clip_align.bench.made_up_shards import VOCABULARY, jpeg_files, write_shards
 from clip_align.bench.options import Loader
 from clip_align.bench.pairs import OURS, Case, in_turn, missed_bounds
 from clip_align.bench.result import Result
-from clip_align.config import Source
 from clip_align.data.augment import ASPECT, resized
 from clip_align.data.decode import decode
 from clip_align.data.training_data import TrainingData
-from clip_align.kinds import SOURCES
 from clip_align.models.words import WordTokenizer
 
 SHARDS = 4
@@ -64,11 +61,8 @@ def _of_side(side: int, options: Loader, notify: Callable[[str], None]) -> Case:
         place = Path(folder)
         samples = max(2, (options.batches + WARM_UP) * batch // SHARDS)
         paths = write_shards(place / "shards", SHARDS, samples, side, seed)
-        tokenizer = WordTokenizer(vocabulary(captions(1000, seed)), 14)  # a microsecond: tokens are not the subject
-        data = SOURCES.build("webdataset", {"shards": (Source(str(place / "shards")),)})
-        data = replace(
-            data, batch_size=batch, workers=0, memory_mb=0, flip=False, crop_scale=open_clip_side.SCALE
-        )  # the same work: it flips no image, and keeps none
+        tokenizer = WordTokenizer(VOCABULARY, 14)  # a microsecond: tokens are not the subject
+        data = open_clip_side.our_data(place / "shards", batch, 0)
         training = TrainingData(data, size, tokenizer, seed, 0, 1, place / "cache")
         transform = open_clip_side.preprocessing(size, MEAN, STD)
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ WORDS = (
     "a", "of", "the", "on", "with", "photo", "red", "small", "old", "dog", "house", "tree", "street", "table", "child",
     "bright", "standing", "near", "water", "green", "cat", "white", "bicycle", "window", "road", "under", "morning",
 )  # fmt: skip
+VOCABULARY = tuple(sorted(WORDS))  # for a tokenizer of words
 MOST_WORDS = 14
 
 
@@ -62,8 +62,3 @@ def write_shards(folder: Path, shards: int, samples: int, side: int, seed: int =
                 jpeg = files[number % len(files)]
                 tar.write({"__key__": f"{number:08d}", "jpg": jpeg, "txt": texts[number].encode()})
     return paths
-
-
-def vocabulary(texts: Sequence[str]) -> list[str]:
-    """The words of the captions, for a tokenizer of words."""
-    return sorted({word for text in texts for word in text.split()})

@@ -21,7 +21,8 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from clip_align.config import OptimizerConfig
+from clip_align.config import DataConfig, OptimizerConfig, Source
+from clip_align.kinds import SOURCES
 
 NAME = "open_clip_train"
 LOG_EVERY = 100  # steps: its default
@@ -135,6 +136,22 @@ def loader(
         info = data.get_wds_dataset(args, transform, True, tokenizer=lambda text: tokenizer([text]))
     made: Iterable[tuple[torch.Tensor, torch.Tensor]] = info.dataloader
     return made
+
+
+def our_data(folder: Path, batch: int, workers: int) -> DataConfig:
+    """Our own source of shards with the work of its pipeline: no image is flipped or kept, and crops are as large.
+
+    Args:
+        folder: with the shards.
+        batch: samples a batch.
+        workers: processes that read; 0: this one.
+    """
+    options = {
+        "shards": (Source(str(folder)),), "batch_size": batch, "workers": workers, "memory_mb": 0, "flip": False,
+        "crop_scale": SCALE,
+    }  # fmt: skip
+    data: DataConfig = SOURCES.build("webdataset", options)
+    return data
 
 
 def _data_module() -> Any:

@@ -253,10 +253,16 @@ def _default(one: Field[Any]) -> str:
 
 
 def _value(hint: Any, text: str) -> object:
-    try:
-        value: object = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
-        value = text
+    value = _parsed(text) if text else ""
     if typing.get_origin(hint) is tuple and not isinstance(value, list):
-        return [yaml.safe_load(part) for part in text.split(",")] if "," in text else [value]
+        return [_parsed(part) for part in text.split(",")] if "," in text else [value]
+    return value
+
+
+def _parsed(text: str) -> object:
+    """As yaml has it; the text itself where it is none."""
+    try:
+        value: object = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
     return value

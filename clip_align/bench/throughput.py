@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,13 @@ from torch.optim import AdamW
 
 from clip_align.bench import open_clip_side, our_loop
 from clip_align.bench.clock import WARM_UP, Clock
-from clip_align.bench.made_up_shards import captions, vocabulary, write_shards
+from clip_align.bench.made_up_shards import VOCABULARY, captions, write_shards
 from clip_align.bench.options import Throughput
 from clip_align.bench.pairs import OURS, Case, in_turn, missed_bounds
 from clip_align.bench.result import Result
-from clip_align.config import Config, OptimizerConfig, Source
+from clip_align.config import Config, OptimizerConfig
 from clip_align.data.training_data import TrainingData
 from clip_align.data.worker_count import usable_cores
-from clip_align.kinds import SOURCES
 from clip_align.models.build import ClipModel, build_model
 from clip_align.settings.load_config import load
 from clip_align.training.launch_ranks import RankLayout
@@ -94,7 +92,7 @@ def prepared(name: str, batch: int, seed: int, precision: str = "32", accumulate
         ]
     )  # fmt: skip
     seed_everything(seed)
-    clip = build_model(config.model, vocabulary(captions(1000, seed)))
+    clip = build_model(config.model, VOCABULARY)
     clip.model.to("cuda" if gpu else "cpu")
     return config, clip
 
@@ -243,10 +241,7 @@ def _from_shards(
     batch, size, accumulate = config.data.batch_size, clip.image_size, config.trainer.accumulate
     side, seed = LARGE if size >= 128 else SMALL, config.seed
     paths = write_shards(place / "shards", max(SHARDS, workers), 4 * batch * accumulate, side, seed)
-    data = SOURCES.build("webdataset", {"shards": (Source(str(place / "shards")),)})
-    data = replace(
-        data, batch_size=batch, workers=workers, memory_mb=0, flip=False, crop_scale=open_clip_side.SCALE
-    )  # the same work: it flips no image, and keeps none
+    data = open_clip_side.our_data(place / "shards", batch, workers)
     training = TrainingData(data, size, clip.tokenizer, seed, 0, 1, place / "cache", accumulate)
     transform = open_clip_side.preprocessing(size, clip.mean, clip.std)
     pinned = torch.cuda.is_available()

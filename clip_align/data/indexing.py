@@ -22,11 +22,11 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
-from typing import IO
 
 from clip_align.data.progress import Follower, Notify
 from clip_align.data.shard_index import CacheError, is_indexed, shard_index
 from clip_align.errors import UserError
+from clip_align.processes.all_cores import environment, pipe_of
 from clip_align.processes.parent import end_with_parent
 
 ALONE_SECONDS = 2.0  # of indexing in this process before others are started; short work needs none
@@ -98,32 +98,25 @@ def _alone(folder: Path, progress: Notify) -> Iterator[None]:
 
 def _in_processes(paths: Sequence[str], cache: Path, follower: Follower) -> None:
     """Index the shards in a separate process, on all cores."""
-    package = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
         [sys.executable, "-c", "from clip_align.data.indexing import main; main()", str(cache)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
-        with suppress(BrokenPipeError), _pipe(process.stdin) as stdin:
+        with suppress(BrokenPipeError), pipe_of(process.stdin) as stdin:
             stdin.write(json.dumps(list(paths)))
-        for _ in _pipe(process.stdout):
+        for _ in pipe_of(process.stdout):
             follower.step()
         process.wait()
     finally:
         if process.poll() is None:  # after a signal, or an error while showing progress
             process.kill()  # its workers end with it; an index is complete or absent
             process.wait()
-        _pipe(process.stdout).close()
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None  # PIPE was passed
-    return pipe
+        pipe_of(process.stdout).close()
 
 
 def main() -> None:

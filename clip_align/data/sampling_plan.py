@@ -71,6 +71,19 @@ def permuted(numbers: NDArray[np.int64], *key: int) -> NDArray[np.int64]:
     return numbers[np.argsort(random_bits(numbers, *key), kind="stable")]  # stable: the same on every machine
 
 
+def next_part(numbers: NDArray[np.int64], count: int, epoch: int, *key: int) -> NDArray[np.int64]:
+    """``count`` of the numbers: of one order given by ``key``, each epoch takes the part after the last epoch's.
+
+    Args:
+        numbers: that have their turn, each once before any of them comes again; none where ``count`` is 0.
+        count: of each epoch.
+        epoch: this one, from 0.
+        key: of the order.
+    """
+    order = permuted(numbers, *key)
+    return order[(epoch * count + np.arange(count)) % max(1, len(order))]
+
+
 @dataclass(frozen=True)
 class SamplingPlan:
     """How samples become batches.
@@ -132,10 +145,7 @@ class SamplingPlan:
         used = np.zeros(sum(self.blocks), np.bool_)
         of_sample = np.repeat(self.sources, self.blocks)  # [samples]
         for source, count in enumerate(self.per_source):
-            # one order for all epochs, of which each epoch takes the next part
-            mine = permuted(np.flatnonzero(of_sample == source), self.seed, _SUBSET, source)
-            if len(mine):  # a source may be empty: all its shards were listed before
-                used[mine[(epoch * count + np.arange(count)) % len(mine)]] = True
+            used[next_part(np.flatnonzero(of_sample == source), count, epoch, self.seed, _SUBSET, source)] = True
         return used
 
 
@@ -161,7 +171,7 @@ class Tasks:
                 ahead = [count // 2 + k for k in range(min(_LENDING, count)) if (count // 2 + k) % count]
                 others = order[[(number + k) % count for k in ahead], self.rank].ravel()
                 whole = Task(epoch, after, order[number, self.rank], rest[slot::slots], others)
-                yield from parts_of(whole, self.parts, Cursor(epoch, number)) if self.parts > 1 else [whole]
+                yield from parts_of(whole, self.parts, Cursor(epoch, number))
             epoch, first = epoch + 1, 0
 
 

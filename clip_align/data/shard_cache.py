@@ -26,19 +26,17 @@ Fetch = Callable[[BinaryIO, Callable[[int | None], None]], None]  # into a file,
 
 
 class CacheFullError(Exception):
-    """Everything in the folder is in use. size: bytes that were asked for; used: bytes in use; limit: of the folder."""
+    """Everything in the folder is in use; the message says how much."""
 
     def __init__(self, size: int, used: int, limit: int) -> None:
         super().__init__(f"{used:,} of {limit:,} bytes are in use, {size:,} more are needed")
-        self.size, self.used, self.limit = size, used, limit
 
 
 class Entry(NamedTuple):
-    """A file of the cache: its path, size in bytes, and when it was last used, in s."""
+    """A file of the cache: its path, and its size in bytes."""
 
     path: Path
     size: int
-    used: float
 
 
 class Lease:
@@ -120,9 +118,7 @@ class ShardCache:
                     name = file.name.removesuffix(INDEX)
                     sizes[name] = sizes.get(name, 0) + status.st_size
                     used[name] = max(used.get(name, 0.0), status.st_mtime)
-        return [
-            Entry(self.folder / name, sizes[name], used[name]) for name in sorted(sizes, key=lambda n: (used[n], n))
-        ]
+        return [Entry(self.folder / name, sizes[name]) for name in sorted(sizes, key=lambda n: (used[n], n))]
 
     def used(self) -> int:
         """Bytes of all files, downloads with their full size."""

@@ -29,9 +29,8 @@ from clip_align.data.shard_cache import INDEX, PART, CacheFullError, Lease, Shar
 from clip_align.data.shard_index import (
     CacheError,
     ShardIndex,
-    hashes_of_keys,
+    index_file,
     read_index,
-    shard_index,
     store_index,
     stored_hashes,
     stored_index,
@@ -62,22 +61,18 @@ class FetchSettings:
         """The folder of downloads."""
         return ShardCache(Path(self.cache) / FOLDER, self.limit)
 
-    def index_of(self, url: str) -> ShardIndex:
-        """The index of a shard that was fetched."""
+    def files_of(self, url: str) -> tuple[str, Path]:
+        """The file of a shard that was fetched, and that of its index."""
         if not scheme_of(url):
-            return shard_index(url, Path(self.cache))
+            return url, index_file(url, Path(self.cache))
         path = self.shard_cache().path(url)
-        return stored_index(str(path), path.with_name(path.name + INDEX))
+        return str(path), path.with_name(path.name + INDEX)
 
     def held_out_of(self, url: str, index: ShardIndex) -> tuple[int, ...]:
         """Numbers of the samples of a shard that was fetched, with its index, which are not trained on."""
         if self.held_out is None:
             return ()
-        if not scheme_of(url):
-            hashes = hashes_of_keys(url, Path(self.cache), index)
-        else:
-            path = self.shard_cache().path(url)
-            hashes = stored_hashes(str(path), path.with_name(path.name + INDEX), index)
+        hashes = stored_hashes(*self.files_of(url), index)
         return tuple(np.flatnonzero(hashes <= np.uint64(self.held_out)).tolist())
 
     def line(self) -> str:
@@ -180,7 +175,7 @@ class Fetcher:
                     lease.release()
                 else:
                     self._leases[number] = lease
-        index = self.settings.index_of(url)
+        index = stored_index(*self.settings.files_of(url))
         held_out = self.settings.held_out_of(url, index)
         bad = tuple((cause, count, index.bad.first[cause]) for cause, count in index.bad.counts.items())
         error = "" if len(index) else f"{shown(url)} has no sample that can be used ({index.bad or index.note})"
@@ -198,7 +193,7 @@ class Fetcher:
                 return self._named(str(error), part).removeprefix(part).strip()
             if index.note.startswith(CUT_OR_DAMAGED):
                 return index.note
-            store_index(index, str(path), path.with_name(path.name + INDEX))
+            store_index(index, *self.settings.files_of(url))
             return ""
 
         download(url, target, self.settings.transfer, announced, complete)

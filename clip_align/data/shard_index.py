@@ -93,7 +93,7 @@ class CacheError(UserError):
 
 def shard_index(path: str, cache: Path) -> ShardIndex:
     """The index of a tar, from the cache or made now. UserError if the file is not a tar or has no members."""
-    return stored_index(path, _cached(path, cache))
+    return stored_index(path, index_file(path, cache))
 
 
 def stored_index(path: str, cached: Path) -> ShardIndex:
@@ -113,7 +113,7 @@ def hashes_of_keys(path: str, cache: Path, index: ShardIndex) -> NDArray[np.uint
         cache: folder of the cache.
         index: of the tar.
     """
-    return stored_hashes(path, _cached(path, cache), index)
+    return stored_hashes(path, index_file(path, cache), index)
 
 
 def stored_hashes(path: str, cached: Path, index: ShardIndex) -> NDArray[np.uint64]:
@@ -144,12 +144,13 @@ def _hashes(index: ShardIndex) -> NDArray[np.uint64]:
 def is_indexed(path: str, cache: Path) -> bool:
     """Whether the cache has a file for the tar in its present state; the file may turn out to be unreadable."""
     try:
-        return _cached(path, cache).is_file()
+        return index_file(path, cache).is_file()
     except OSError:
         return False
 
 
-def _cached(path: str, cache: Path) -> Path:
+def index_file(path: str, cache: Path) -> Path:
+    """Where the index of the tar ``path`` is, in its present state, in the folder of the cache; OSError for no file."""
     status = os.stat(path)
     name = f"{FORMAT}|{os.path.realpath(path)}|{status.st_size}|{status.st_mtime_ns}"
     return cache / "index" / f"{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.npz"

@@ -13,12 +13,11 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import IO
 
 from clip_align.data.progress import Notify, Progress
 from clip_align.data.shard_fetcher import FetchedShard, FetchSettings, fetched_of
 from clip_align.errors import Problem, RunError
+from clip_align.processes.all_cores import environment, pipe_of
 
 WAITING_SECONDS = 5.0  # before waiting for shards is reported, and between two reports
 _LOOK_S = 0.5  # between two looks whether the run is to end
@@ -100,23 +99,21 @@ class ShardSupply:
         if self._process is None:
             self._process = self._started()
         with contextlib.suppress(BrokenPipeError):  # it has ended, which waiting for it reports
-            stdin = _pipe(self._process.stdin)
+            stdin = pipe_of(self._process.stdin)
             stdin.write(json.dumps(request) + "\n")
             stdin.flush()
 
     def _started(self) -> subprocess.Popen[str]:
-        package = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
             [sys.executable, "-c", "from clip_align.data.shard_fetcher import main; main()"],
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         weakref.finalize(self, _end, process, os.getpid())
         threading.Thread(target=_listen, args=(process, weakref.ref(self)), daemon=True).start()
-        stdin = _pipe(process.stdin)
+        stdin = pipe_of(process.stdin)
         stdin.write(self.settings.line() + "\n")
         stdin.flush()
         return process
@@ -134,7 +131,7 @@ class ShardSupply:
 
 
 def _listen(process: subprocess.Popen[str], supply: weakref.ref[ShardSupply]) -> None:
-    for line in _pipe(process.stdout):
+    for line in pipe_of(process.stdout):
         if (living := supply()) is not None:
             living._hear(line)
         del living
@@ -146,7 +143,7 @@ def _end(process: subprocess.Popen[str], owner: int) -> None:
     if os.getpid() != owner:  # a forked worker: the process is not its own
         return
     with contextlib.suppress(OSError, ValueError):  # it has ended already
-        stdin = _pipe(process.stdin)
+        stdin = pipe_of(process.stdin)
         stdin.write('{"end": true}\n')
         stdin.close()
     try:
@@ -154,11 +151,6 @@ def _end(process: subprocess.Popen[str], owner: int) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None  # PIPE was passed
-    return pipe
 
 
 def _problem(shard: FetchedShard, limit: int) -> Problem:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 from clip_align.data.bad_samples import BadSample, Causes
@@ -17,6 +18,7 @@ from clip_align.errors import Problem, RunError, UserError
 from clip_align.runs.folder import write_atomic
 
 IMAGES = ".images"  # end of the name of the file with the images, after that of the list
+AT_A_TIME = 4  # shards that are waited for together
 
 
 def collected(
@@ -56,7 +58,7 @@ def _collect(
 ) -> str | None:
     content, found, bad = bytearray(), dict[str, tuple[int, int, list[str]]](), Causes()
     shards = iter(range(len(reader.urls)))
-    while len(found) < count and (part := [number for number, _ in zip(shards, range(4), strict=False)]):
+    while len(found) < count and (part := list(islice(shards, AT_A_TIME))):
         supply.hold(part)
         try:
             for shard in supply.wait(part):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from clip_align.data.bad_samples import UNREADABLE, BadSample
-from clip_align.data.remote import scheme_of
 from clip_align.data.samples import TarSamples
 from clip_align.data.shard_fetcher import FetchSettings
+from clip_align.data.shard_index import stored_index
 from clip_align.data.streaming_plan import in_shard
 from clip_align.errors import UserError
 
@@ -50,10 +50,9 @@ class StreamedSamples:
         """All samples of a shard; BadSample if it cannot be read."""
         found = self._shards.pop(number, None)
         if found is None:
-            url = self.urls[number]
-            path = str(self.settings.shard_cache().path(url)) if scheme_of(url) else url
             try:
-                found = TarSamples([path], [self.settings.index_of(url)], self.max_bytes)
+                path, cached = self.settings.files_of(self.urls[number])
+                found = TarSamples([path], [stored_index(path, cached)], self.max_bytes)
             except (OSError, UserError):  # somebody has removed it
                 raise BadSample(UNREADABLE) from None
         self._shards[number] = found  # at the end of the dictionary: last used, last dropped

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -142,26 +143,25 @@ class StreamedSet:
     def captions(self, limit: int | None) -> Iterator[str]:
         """Captions of the shards that the first epoch begins with: reading all would take an epoch."""
         shards = self.plan.shards(0, 0).tolist()
+        each = None if limit is None else -(-limit // len(shards))  # of each as many: captions of one may be alike
         self.supply.hold(shards)
         try:
-            left = limit
-            for found in self.supply.wait(shards):
-                samples = self.reader.shard(found.number)
-                # of each shard as many: captions of one shard may be alike
-                for number in range(found.samples if limit is None else min(found.samples, -(-limit // len(shards)))):
-                    try:
-                        captions = samples.captions(number)
-                    except BadSample:  # counted once training meets it
-                        continue
-                    for caption in captions:
-                        if left is not None and left <= 0:
-                            return
-                        yield caption
-                    left = None if left is None else left - 1
+            for captions in islice(self._captions_of(shards, each), limit):
+                yield from captions
         except RunError as error:
             raise UserError(*error.problems) from error
         finally:
             self.supply.release(shards)
+
+    def _captions_of(self, shards: Sequence[int], each: int | None) -> Iterator[list[str]]:
+        """The captions of each sample, of the first ``each`` of every shard or of all."""
+        for found in self.supply.wait(shards):
+            samples = self.reader.shard(found.number)
+            for number in range(found.samples)[:each]:
+                try:
+                    yield samples.captions(number)
+                except BadSample:  # counted once training meets it
+                    continue
 
     def counter(self) -> BadSampleCounter:
         """A new counter, which learns what indexes leave out while shards are found."""

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.data.sampling_plan import permuted, uniforms
+from clip_align.data.sampling_plan import next_part, permuted, uniforms
 from clip_align.errors import Problem, RunError
 
 _PERMUTE, _SHUFFLE, _TURNS, _DRAW = range(11, 15)  # purposes of random numbers, none of sampling_plan's
@@ -123,11 +123,10 @@ class StreamingPlan:
             used = np.arange(len(self.sources))
         else:
             sources = np.asarray(self.sources)
-            parts = []
-            for source, count in enumerate(self._per_source):
-                # one order for all epochs, of which each epoch takes the next part
-                mine = permuted(np.flatnonzero(sources == source), self.seed, _TURNS, source)
-                parts.append(mine[(epoch * count + np.arange(count)) % max(1, len(mine))])
+            parts = [
+                next_part(np.flatnonzero(sources == source), count, epoch, self.seed, _TURNS, source)
+                for source, count in enumerate(self._per_source)
+            ]
             used = np.concatenate(parts)
         return permuted(used.astype(np.int64), self.seed, _PERMUTE, epoch)
 

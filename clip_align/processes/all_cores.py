@@ -37,6 +37,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def environment() -> dict[str, str]:
+    """Of a further interpreter: clip_align can be imported, also from a checkout, and numpy has one thread."""
+    path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
+
+
+def pipe_of(pipe: IO[str] | None) -> IO[str]:
+    """A process's pipe, where one was asked for."""
+    assert pipe is not None  # PIPE was passed
+    return pipe
+
+
 @contextlib.contextmanager
 def own_process(
     arguments: Sequence[str], stdin: int = subprocess.PIPE, stderr: int | IO[Any] = subprocess.STDOUT
@@ -48,11 +60,9 @@ def own_process(
         stdin: as subprocess has it.
         stderr: likewise; with standard output where not given.
     """
-    path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]))
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
     command = [sys.executable, *arguments]
     process = subprocess.Popen(
-        command, env=environment, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace"
+        command, env=environment(), stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace"
     )
     try:
         yield process

@@ -27,6 +27,7 @@ NAMES = ", ".join(KINDS)
         (["throughput", "pair=3"], ["pair: unknown key; did you mean pairs?"]),
         (["throughput", "pairs=1"], ["pairs: 1 is out of range; it must be at least 2"]),
         (["throughput", "pairs=many"], ["pairs: 'many' is not a whole number"]),
+        (["loader", "side=48,{"], ["side[1]: '{' is not a whole number"]),
         (["throughput", "data=disk"], ["data[0]: 'disk' is not one of memory, shards"]),
         (
             ["throughput", "precision=16-mixed"],

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from clip_align.config import Source
+from clip_align.data.key_hashes import key_hash
 from clip_align.data.sources.streaming import StreamingData
 from clip_align.data.training_data import TrainingData
 from clip_align.errors import RunError, UserError
@@ -161,9 +162,11 @@ def test_lines_count_what_is_contrasted_together(shards: Any, stream: Stream) ->
     )
 
 
-def test_shards_leave_a_cache_that_holds_less_than_an_epoch(store: tuple[str, Faults], stream: Stream) -> None:
+def test_shards_leave_a_cache_that_holds_less_than_an_epoch(
+    store: tuple[str, Faults], shards: Any, stream: Stream
+) -> None:
     """Ten shards in turn through room for about five, twice; nothing is lost."""
-    sizes = [path.stat().st_size for path in Path(stream.__closure__[0].cell_contents).glob("shards/*.tar")]  # type: ignore
+    sizes = [path.stat().st_size for path in shards.folder.glob("*.tar")]
     data = stream(store[0], window_shards=1, cache_gb=3.2 * max(sizes) / 1e9)
     batches = take(data, 14)
     assert [len(set(keys(part))) for part in (batches[:7], batches[7:])] == [28, 28]
@@ -247,6 +250,7 @@ def test_held_out_keys_are_never_trained_on(store: tuple[str, Faults], stream: S
     data = stream(store[0], held_out=100, held_out_fraction=0.3, lines=lines)
     held = {sample.key for sample in data.held_out.samples}
     assert lines == [f"data: {len(held)} samples are held out, data.held_out=100 are not in these shards"]
+    assert held == {key for key in every(6, 9, 4, 7, 5) if key_hash(key) <= 0.3 * 2**64}  # of all five shards
     assert 3 < len(held) < 20
     sample = data.held_out.samples[0]
     with open(sample.path, "rb") as file:

@@ -38,6 +38,18 @@ def arguments(tmp_path: Path, shards: str, name: str, *more: str) -> list[str]:
     return [*STREAMING, f"paths.runs={tmp_path}", f"paths.cache={tmp_path}/cache", shards, f"name={name}", *more]
 
 
+def check_killed_and_resumed(tmp_path: Path, shards: str, *more: str) -> None:
+    """Kill a run ``parts``, resume it with an empty cache: its losses are those of the run ``whole``."""
+    parts = [*arguments(tmp_path, shards, "parts", *more), "checkpoint.every_n_steps=3", "resume=auto"]
+    assert code_of(forked(parts, tmp_path / "out", "killed")) == -9
+    parts = [key.replace("/cache", "/empty") for key in parts]
+    assert code_of(forked(parts, tmp_path / "out")) == 0, text(tmp_path)
+    resumed = next(line for line in lines(tmp_path / "parts", "event") if line["event"] == "resumed")
+    assert 0 < resumed["global_step"] < 20
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert len(losses(tmp_path / "parts")) == 20
+
+
 def test_a_killed_run_is_resumed_without_a_difference(tmp_path: Path, store: tuple[str, Faults]) -> None:
     """Over two epochs of eight batches, with faults on the way, and a cache that is empty when it is resumed."""
     store[1].kinds.update({"1.tar": "cut", "4.tar": "500"})
@@ -46,14 +58,7 @@ def test_a_killed_run_is_resumed_without_a_difference(tmp_path: Path, store: tup
     printed = text(tmp_path)
     assert "data: epoch 0 ends after 128 samples in 8 batches, 5 left over" in printed
     assert printed.count("data: epoch 0 ends") == 1
-    parts = [*arguments(tmp_path, store[0], "parts"), "checkpoint.every_n_steps=3", "resume=auto"]
-    assert code_of(forked(parts, tmp_path / "out", "killed")) == -9
-    parts = [key.replace("/cache", "/empty") for key in parts]
-    assert code_of(forked(parts, tmp_path / "out")) == 0, text(tmp_path)
-    resumed = next(line for line in lines(tmp_path / "parts", "event") if line["event"] == "resumed")
-    assert 0 < resumed["global_step"] < 20
-    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
-    assert len(losses(tmp_path / "parts")) == 20
+    check_killed_and_resumed(tmp_path, store[0])
     about = [provenance(tmp_path / name)["data_fingerprint"] for name in ("whole", "parts")]
     assert about[0] == about[1]
 
@@ -63,14 +68,7 @@ def test_accumulated_steps_are_resumed_without_a_difference(tmp_path: Path, stor
     kinds = ["data.batch_size=4", "trainer.accumulate=2", "trainer.accumulate_grad_batches=2"]
     assert code_of(forked(arguments(tmp_path, store[0], "whole", *kinds), tmp_path / "out")) == 0, text(tmp_path)
     assert "data: epoch 0 ends after 128 samples in 16 batches, 5 left over" in text(tmp_path)
-    parts = [*arguments(tmp_path, store[0], "parts", *kinds), "checkpoint.every_n_steps=3", "resume=auto"]
-    assert code_of(forked(parts, tmp_path / "out", "killed")) == -9
-    parts = [key.replace("/cache", "/empty") for key in parts]
-    assert code_of(forked(parts, tmp_path / "out")) == 0, text(tmp_path)
-    resumed = next(line for line in lines(tmp_path / "parts", "event") if line["event"] == "resumed")
-    assert 0 < resumed["global_step"] < 20
-    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
-    assert len(losses(tmp_path / "parts")) == 20
+    check_killed_and_resumed(tmp_path, store[0], *kinds)
 
 
 @pytest.mark.slow
