@@ -71,8 +71,7 @@ def train(
     cursor = Cursor(*own["cursor"])
     first = cursor.epoch * 10 + cursor.batch
     record = Record(folder) if ranks.rank == 0 else None
-    settings = config.trainer
-    global_batch = 8 * ranks.world * settings.accumulate * settings.accumulate_grad_batches
+    global_batch = 8 * ranks.world * config.trainer.batches_per_step
     run_position = RunPosition(global_batch, cursor, own["wall_seconds"], own["global_step"])
     batches = loader(first, workers, rank=ranks.rank, world=ranks.world)
     loop = build_loop(
