@@ -21,6 +21,8 @@ from clip_align.structure import key
 
 WeightNames = tuple[Literal["raw", "ema"], ...]  # sets of weights that an event encodes with
 CALLBACK = re.compile(r"[A-Za-z_]\w*")  # a name that is valid in an override
+# the factors of a global batch
+BATCH = ("data.batch_size", "trainer.accumulate", "trainer.accumulate_grad_batches", "trainer.devices")
 HELD_OUT = "held_out_samples"  # constructor argument of callbacks that show samples which are never trained on
 
 
@@ -113,12 +115,17 @@ class TrainerConfig:
     samples: int | None = key(None, low=1)
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     accumulate: int = key(1, low=1)
-    accumulate_grad_batches: int = key(1, low=1)  # Lightning's word for the same
+    accumulate_grad_batches: int = key(1, low=1)  # as Lightning calls it
     log_every_n_steps: int = key(10, low=1)
     threads: int | None = key(None, low=1)  # null: this machine's cores, shared by its ranks
     compile: bool = False
     stall_warning_seconds: float = key(180.0, above=0.0)
     stall_limit_seconds: float = key(1800.0, above=0.0)
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of ``data.batch_size`` in an optimizer step of one rank."""
+        return self.accumulate * self.accumulate_grad_batches
 
 
 @dataclass(frozen=True)

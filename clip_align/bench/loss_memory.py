@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,16 +15,17 @@ from clip_align.bench.options import LossMemory
 from clip_align.bench.result import Result
 from clip_align.config import KindConfig
 from clip_align.data.worker_count import usable_cores
-from clip_align.errors import Problem
+from clip_align.errors import Problem, RunError
 from clip_align.kinds import LOSSES
 from clip_align.losses.peak_memory import MIB, peak_memory
 from clip_align.settings import kind_check
+from clip_align.structure import shown
 
 SMALL = 8  # pairs of a first pass on a GPU, in which cuBLAS takes its workspace
 
 
 def measure(options: LossMemory, notify: Callable[[str], None]) -> Result:
-    """Measure every loss; one that grows faster than batch^``require`` is missed.
+    """Measure every loss with all combinations of its options; one that grows faster than batch^``require`` is missed.
 
     Args:
         options: see there.
@@ -31,9 +34,9 @@ def measure(options: LossMemory, notify: Callable[[str], None]) -> Result:
     torch.set_num_threads(options.threads or usable_cores())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cases, lines, missed = [], [], []
-    for name in options.loss:
-        taken = _taken(name, options.options)
-        notify(f"{name}: batches of {', '.join(map(str, options.batch))}")
+    for name, taken in _chosen(options):
+        label = ", ".join([name, *(f"{key}={shown(value)}" for key, value in taken.items())])
+        notify(f"{label}: batches of {', '.join(map(str, options.batch))}")
         # a loss for each: gradients of parameters of its own are part of its memory
         fresh = ((LOSSES.build(name, taken).to(device), pairs) for pairs in (SMALL, *options.batch))
         _, *peaks = (peak_memory(loss, pairs, options.dim, device) for loss, pairs in fresh)
@@ -44,15 +47,26 @@ def measure(options: LossMemory, notify: Callable[[str], None]) -> Result:
                 "device": device.type, "peak": peaks, "exponent": growth,
             }
         )  # fmt: skip
-        chosen = "".join(f", {key}={value}" for key, value in taken.items())
-        lines.append(f"{name}{chosen}, {options.dim} dimensions, forward and backward beyond the embeddings:")
+        lines.append(f"{label}, {options.dim} dimensions, forward and backward beyond the embeddings:")
         for batch, peak in zip(options.batch, peaks, strict=True):
             lines.append(f"  batch {batch:>7,}: {peak / MIB:10,.1f} MiB")
         if growth is not None:
             lines.append(f"  grows as batch^{growth:.2f} between the largest two")
         if options.require is not None and growth is not None and growth > options.require:
-            missed.append(f"{name}: grows as batch^{growth:.2f}, more than require={options.require:g}")
+            missed.append(f"{label}: grows as batch^{growth:.2f}, more than require={options.require:g}")
+    if options.figure is not None:
+        _draw(cases, Path(options.figure).expanduser())
     return Result(cases, lines, missed)
+
+
+def _chosen(options: LossMemory) -> list[tuple[str, dict[str, Any]]]:
+    """Every loss with those of its options that it takes, each once."""
+    found = []
+    for name in options.loss:
+        for given in options.combinations():
+            if (one := (name, _taken(name, given))) not in found:
+                found.append(one)
+    return found
 
 
 def exponent(batches: Sequence[int], peaks: Sequence[int]) -> float | None:
@@ -71,3 +85,25 @@ def _taken(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if not any(problem.key == f"loss.{key}" for problem in errors):
             taken[key] = found.options[key]
     return taken
+
+
+def _draw(cases: Sequence[Mapping[str, Any]], file: Path) -> None:
+    from matplotlib.figure import Figure  # takes a second, for the figure alone
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for case, marker in zip(cases, cycle("os^Dv"), strict=False):
+        typed = " ".join([f"loss={case['name']}", *(f"loss.{k}={shown(v)}" for k, v in case["options"].items())])
+        axes.plot(case["batch"], [peak / MIB for peak in case["peak"]], marker=marker, label=typed)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.set_xticks(cases[0]["batch"], [f"{pairs:,}" for pairs in cases[0]["batch"]])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.set_xlabel("pairs in the batch of one rank")
+    axes.set_ylabel("peak memory of the loss, MiB")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    try:
+        figure.savefig(file, dpi=150)
+    except OSError as error:
+        raise RunError(f"figure: {file} cannot be written ({error.strerror or error})") from error

@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
@@ -24,6 +25,8 @@ S = TypeVar("S", bound="Options")
 LOSS = "loss."  # start of the keys that are options of a loss
 SEED = "of weights and made-up data"
 SHARED_BATCH = 128  # samples a step of ``scaling``'s ranks together
+NOTHING = "[] measures nothing; give at least one"
+FIGURES = (".png", ".svg")
 WITHOUT_ARCHITECTURE = "open_clip"  # the option of the group that needs a further key
 
 
@@ -51,16 +54,24 @@ class Options:
     def problems(self) -> list[Problem]:
         """What is wrong with values that are each of the right type."""
         empty = [one.name for one in fields(self) if getattr(self, one.name) == () != one.default]
-        found = [Problem(key, "[] measures nothing; give at least one") for key in empty]
-        return found + self._output_problems()
+        found = [Problem(key, NOTHING) for key in empty]
+        return found + self.file_problems("output", "result.json")
 
-    def _output_problems(self) -> list[Problem]:
-        if self.output is None:
+    def file_problems(self, key: str, example: str, suffixes: tuple[str, ...] = ("",)) -> list[Problem]:
+        """Why the file of an option, if one is given, cannot be written.
+
+        Args:
+            key: of the option.
+            example: a file that is right.
+            suffixes: of the names that are valid.
+        """
+        file = getattr(self, key)
+        if file is None:
             return []
-        if not self.output or Path(self.output).is_dir():
-            return [Problem("output", f"{shown(self.output)} is no file; give output=result.json")]
-        why = unusable(Path(self.output).expanduser().absolute().parent)
-        return [Problem("output", f"{self.output} cannot be written ({why})")] if why else []
+        if not file.endswith(suffixes) or not file or Path(file).is_dir():
+            return [Problem(key, f"{shown(file)} is no file{_ending(suffixes)}; give {key}={example}")]
+        why = unusable(Path(file).expanduser().absolute().parent)
+        return [Problem(key, f"{file} cannot be written ({why})")] if why else []
 
 
 @dataclass(frozen=True)
@@ -132,23 +143,33 @@ class LossMemory(Options):
     """Of ``bench loss_memory``."""
 
     loss: tuple[str, ...] = option(("infonce",), "options of the group loss, one after the other")
-    options: Mapping[str, Any] = option(cast("Mapping[str, Any]", {}), "of the losses that take them: loss.<name>=…")
+    options: Mapping[str, list[Any]] = option(
+        cast("Mapping[str, list[Any]]", {}), "of the losses that take them, value after value"
+    )
     batch: tuple[int, ...] = option((512, 1024, 2048, 4096), "pairs, ascending", low=2)
     dim: int = option(512, "dimensions of the embeddings", low=1)
     require: float | None = option(
         None, "largest exponent of the growth (1 = linear), above it exit code 1; null = any"
     )
+    figure: str | None = option(None, "PNG or SVG file to draw the peaks into; null = none")
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """Options of a loss, one value each."""
+        return [dict(zip(self.options, values, strict=True)) for values in product(*self.options.values())]
 
     def problems(self) -> list[Problem]:
         """Unknown losses, options that none of them takes, and batches between which nothing grows, too."""
-        found, refused = super().problems(), list[list[Problem]]()
+        found, refused = super().problems() + self.file_problems("figure", "loss_memory.png", FIGURES), []
+        found += [Problem(f"{LOSS}{key}", NOTHING) for key, values in self.options.items() if not values]
         if list(self.batch) != sorted(set(self.batch)):
             found.append(Problem("batch", f"{shown(list(self.batch))} is not ascending; give batch=512,1024,2048"))
         elif self.require is not None and len(self.batch) < 2:
             found.append(Problem("require", "growth needs two batches; give batch=512,1024"))
         for name in self.loss:
-            refused.append([])
-            kind_check.checked(KindConfig(name, dict(self.options)), LOSSES, refused[-1])
+            errors: list[Problem] = []
+            for chosen in self.combinations():
+                kind_check.checked(KindConfig(name, chosen), LOSSES, errors)
+            refused.append(list(dict.fromkeys(errors)))
         shared = [p for p in refused[0] if all(p in others for others in refused)]
         unknown = [p for problems in refused for p in problems if p.key == "loss.kind"]
         return found + (unknown or shared)
@@ -216,7 +237,8 @@ def parse(cls: type[S], words: Mapping[str, str]) -> S:
     own = {key: text for key, text in words.items() if not ("options" in hints and key.startswith(LOSS))}
     values = {key: _value(hints.get(key), text) for key, text in own.items()}
     if "options" in hints:
-        values["options"] = {k.removeprefix(LOSS): _value(Any, text) for k, text in words.items() if k not in own}
+        several = {key: _value(tuple[Any, ...], text) for key, text in words.items() if key not in own}
+        values["options"] = {key.removeprefix(LOSS): listed for key, listed in several.items()}
     found = build(cls, values, "", errors)
     wrong = {problem.key.partition("[")[0] for problem in errors}
     # what else is wrong with the other keys is reported along with it
@@ -236,6 +258,10 @@ def lines_of(cls: type[Options]) -> list[str]:
 def keys_of(cls: type[Options]) -> list[str]:
     """The keys, as they are completed."""
     return [LOSS if one.name == "options" else f"{one.name}=" for one in fields(cls)]
+
+
+def _ending(suffixes: tuple[str, ...]) -> str:
+    return f" that ends in {' or '.join(suffixes)}" if all(suffixes) else ""
 
 
 def _keys(cls: type[Options]) -> dict[str, str]:

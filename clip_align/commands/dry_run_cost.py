@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_align.config import ModelConfig
+from clip_align.config import Config, ModelConfig
 from clip_align.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from clip_align.callbacks.base import PerceptualCallback
+    from clip_align.commands.cost import Cost
     from clip_align.models.build import ClipModel
     from clip_align.training.launch_ranks import RankLayout
     from clip_align.training.resume import RunStart
@@ -41,7 +42,7 @@ def print_cost(
     callbacks: Sequence[PerceptualCallback],
     missing: list[Problem],
     elsewhere: bool,
-    left_out: Sequence[str] = (),
+    left_out: Sequence[str],
 ) -> None:
     """Print what the run will take.
 
@@ -56,55 +57,29 @@ def print_cost(
         elsewhere: the run needs a GPU that is not here: what a step takes cannot be tried.
         left_out: names of the callbacks that cannot be built, whose images are not counted.
     """
-    from clip_align.commands.cost import cost, untried
     from clip_align.commands.overheads import duration, sample_seconds, saving, waiting
-    from clip_align.evaluation.prepare import images_per_event
-    from clip_align.evaluation.schedule import Schedule, event_steps
     from clip_align.evaluation.weights import EMA
 
-    config, done = start.config, start.step if start.checkpoint is not None else -1
+    config, data = start.config, start.config.data
     steps, batch = start.max_steps - start.step, start.global_batch
     epochs = f", {steps * batch / samples:.3g} epochs" if samples else ""
     each = f"{steps:,} of {batch:,} samples (each contrasted with {start.contrastive_batch:,})"
     costs("steps", f"{each}, {steps * batch:,} samples in all{epochs}")
-    model, trainer, data = config.model, config.trainer, config.data
     try:
-        if elsewhere:
-            found = untried(model, config.loss)
-        else:
-            found = cost(
-                model,
-                config.loss,
-                trainer.precision,
-                data.batch_size,
-                trainer.accumulate,
-                trainer.accumulate_grad_batches,
-                layout,
-            )
+        found = _cost(config, layout, elsewhere)
     except UserError as error:
         missing.extend(error.problems)
         return
-
-    schedule = Schedule(config.evaluation.per_octave, config.evaluation.early_steps)
-
-    def events(some: Sequence[PerceptualCallback]) -> int:
-        return sum(step > done for step in event_steps(some, schedule, start.max_steps))
-
-    sets = config.evaluation.weights
-    encoded = len(sets) * sum(events([c]) * images_per_event([c], found.size_px) for c in callbacks)
-    averages = AVERAGE_BYTES * found.parameters if EMA in sets else 0  # on every rank, and in every checkpoint
+    encoded = _evaluations(start, callbacks, found.size_px, left_out)
+    # on every rank, and in every checkpoint
+    averages = AVERAGE_BYTES * found.parameters if EMA in config.evaluation.weights else 0
     memory, checkpoint = found.memory + averages, found.checkpoint + averages
-    most = images_per_event(callbacks, found.size_px)
-    twice = f", each with {len(sets)} sets of weights" if len(sets) > 1 else ""
-    largest = f"{events(callbacks)}, the largest of {most:,} images at {found.size_px} px, tiles counted{twice}"
-    not_counted = f"not counted: {', '.join(left_out)}" if left_out else ""
-    costs("evaluations", "; ".join(filter(None, [largest if callbacks else "", not_counted])) or largest)
     if found.step_seconds is None or found.image_seconds is None:
         why = f"{_gib(memory)} for the weights and their moments are not free now"
         costs("time", f"not estimated: {'only a GPU could tell' if elsewhere else why}")
     else:
         watching, step_samples = encoded * found.image_seconds / layout.world, batch // layout.world
-        a_sample = None if samples is None else sample_seconds(data, shape_of(model), config.seed, cache)
+        a_sample = None if samples is None else sample_seconds(data, shape_of(config.model), config.seed, cache)
         evaluate = watching, f"{duration(watching)} for evaluations"
         wait = waiting(steps, found.step_seconds, step_samples, a_sample, workers, layout.local_world)
         save = saving(start, config.checkpoint, Path(config.paths.runs), checkpoint)
@@ -117,6 +92,52 @@ def print_cost(
     costs("memory", f"{_gib(memory)} a rank (estimated: {counted})")
     kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)
     costs("disk", f"{_gib(kept * checkpoint)} for {kept} checkpoints (estimated)")
+
+
+def _cost(config: Config, layout: RankLayout, elsewhere: bool) -> Cost:
+    """Of a step: tried, but for a run that needs a GPU which is not here; UserError where it cannot be built."""
+    from clip_align.commands.cost import cost, untried
+
+    if elsewhere:
+        return untried(config.model, config.loss)
+    trainer = config.trainer
+    return cost(
+        config.model,
+        config.loss,
+        trainer.precision,
+        config.data.batch_size,
+        trainer.accumulate,
+        trainer.accumulate_grad_batches,
+        layout,
+    )
+
+
+def _evaluations(
+    start: RunStart, callbacks: Sequence[PerceptualCallback], size_px: int, left_out: Sequence[str]
+) -> int:
+    """Print how many there are, and return how many images are encoded in all of them.
+
+    Args:
+        start: with the configuration and the run's length.
+        callbacks: those that can be built.
+        size_px: side of the model's images.
+        left_out: names of the others.
+    """
+    from clip_align.evaluation.prepare import images_per_event
+    from clip_align.evaluation.schedule import Schedule, event_steps
+
+    done, evaluation = start.step if start.checkpoint is not None else -1, start.config.evaluation
+    schedule, sets = Schedule(evaluation.per_octave, evaluation.early_steps), len(evaluation.weights)
+
+    def events(some: Sequence[PerceptualCallback]) -> int:
+        return sum(step > done for step in event_steps(some, schedule, start.max_steps))
+
+    most, each = images_per_event(callbacks, size_px), f", each with {sets} sets of weights" if sets > 1 else ""
+    largest = f"{events(callbacks)}, the largest of {most:,} images at {size_px} px, tiles counted{each}"
+    parts = [largest] if callbacks or not left_out else []
+    parts += [f"not counted: {', '.join(left_out)}"] if left_out else []
+    costs("evaluations", "; ".join(parts))
+    return sets * sum(events([one]) * images_per_event([one], size_px) for one in callbacks)
 
 
 def _time(step_seconds: float, tried: int, *parts: tuple[float, str]) -> None:

@@ -8,20 +8,31 @@ collective is added, and rows that are no copies keep every bit.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 _MARK = 2.0  # elements of a normalized row are at most 1
 IGNORED = -100  # the target that cross_entropy leaves out
 
 
-def marked(rows: Tensor, copies: Tensor | None) -> Tensor:
-    """Normalized rows [b, D] with those of copies overwritten, which no gradient passes.
+def normalized_and_marked(image: Tensor, text: Tensor, copies: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Embeddings [b, D] as losses compare them: of length 1 (or 0), in float32 (float64 for float64), copies marked.
+
+    Copies are overwritten, so that no gradient passes them.
 
     Args:
-        rows: embeddings of length 1, or 0.
+        image: of any length; row i belongs to row i of ``text``.
+        text: of any length; ValueError for another shape.
         copies: bool [b]; None where there are none.
     """
-    return rows if copies is None else rows.masked_fill(copies[:, None], _MARK)
+    if image.shape != text.shape:
+        raise ValueError(f"image and text embeddings differ in shape: {tuple(image.shape)}, {tuple(text.shape)}")
+    dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
+    image, text = (functional.normalize(rows.to(dtype), dim=-1) for rows in (image, text))
+    if copies is None:
+        return image, text
+    return image.masked_fill(copies[:, None], _MARK), text.masked_fill(copies[:, None], _MARK)
 
 
 def are_copies(rows: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from clip_align.losses.base import Loss
 from clip_align.losses.chunked_cross_entropy import chunked_cross_entropy
-from clip_align.losses.copies import IGNORED, are_copies, marked
+from clip_align.losses.copies import IGNORED, are_copies, normalized_and_marked
 from clip_align.losses.gather import gather_rows
 from clip_align.structure import Range
 
@@ -43,17 +43,13 @@ def infonce(
         A scalar in [0, inf), lower = better; ln(world * b) for a model that knows nothing; not finite when an
         embedding is not.
     """
-    if image.shape != text.shape:
-        raise ValueError(f"image and text embeddings differ in shape: {tuple(image.shape)}, {tuple(text.shape)}")
     # In float32 (float64 for float64) under autocast too: bfloat16 logits of up to 100 have a resolution of .5.
     with torch.autocast(image.device.type, enabled=False):
-        dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
-        image = marked(functional.normalize(image.to(dtype), dim=-1), copies)
-        text = marked(functional.normalize(text.to(dtype), dim=-1), copies)
+        image, text = normalized_and_marked(image, text, copies)
         images, texts = image, text  # [world * b, D]
         if world > 1:
             images, texts = gather_rows(torch.cat([image, text], dim=1)).chunk(2, dim=1)  # one collective for both
-        scale = logit_scale.to(dtype).exp()
+        scale = logit_scale.to(image.dtype).exp()
         # the matching column of local row k is row k of this rank's block
         own = torch.arange(len(image), device=image.device) + rank * len(image)
         absent = None  # which columns are copies: bool [world * b]
@@ -66,7 +62,7 @@ def infonce(
             to_texts = chunked_cross_entropy(image, texts, scale, own, absent, chunk)
             to_images = chunked_cross_entropy(text, images, scale, own, absent, chunk)
         loss = (to_texts + to_images) / 2
-        return loss if absent is None else loss * _weight(own, absent, world, dtype)
+        return loss if absent is None else loss * _weight(own, absent, world, image.dtype)
 
 
 def _cross_entropy(logits: torch.Tensor, own: torch.Tensor, absent: torch.Tensor | None) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from clip_align.losses.base import Loss
-from clip_align.losses.copies import are_copies, marked
+from clip_align.losses.copies import are_copies, normalized_and_marked
 from clip_align.losses.gather import check_equal_shapes
 from clip_align.losses.ring import pass_on
 from clip_align.structure import Range
@@ -58,17 +58,14 @@ def siglip(
     Returns:
         A scalar in [0, inf), lower = better; not finite when an embedding is not.
     """
-    if image.shape != text.shape:
-        raise ValueError(f"image and text embeddings differ in shape: {tuple(image.shape)}, {tuple(text.shape)}")
     with torch.autocast(image.device.type, enabled=False):
-        dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
-        image = marked(functional.normalize(image.to(dtype), dim=-1), copies)
-        text = marked(functional.normalize(text.to(dtype), dim=-1), copies)
+        image, text = normalized_and_marked(image, text, copies)
         if world > 1:
             check_equal_shapes(text)
         layout = _Layout(rank, world, chunk or len(image), world > 1 or copies is not None)
         # scalars are as exact as the embeddings: a float32 parameter gets its gradient through the conversion
-        return cast(Tensor, _SigLIP.apply(image, text, logit_scale.to(dtype).exp(), logit_bias.to(dtype), layout))
+        scale, bias = logit_scale.to(image.dtype).exp(), logit_bias.to(image.dtype)
+        return cast(Tensor, _SigLIP.apply(image, text, scale, bias, layout))
 
 
 class _SigLIP(torch.autograd.Function):

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from clip_align import open_clip_names
 from clip_align.config import (
+    BATCH,
     CallbackConfig,
     CheckpointConfig,
     Config,
@@ -21,8 +22,6 @@ from clip_align.runs.folder import bad_name
 
 TINY_STRIDE = 8  # models.tiny.STRIDE, which cannot be imported without torch
 HALF_WITHOUT_GPU = Problem("trainer.precision", "16-mixed needs a GPU; on the CPU take bf16-mixed or 32")
-# the factors of a global batch
-BATCH = ("data.batch_size", "trainer.accumulate", "trainer.accumulate_grad_batches", "trainer.devices")
 # family/benchmark/score, with @ and the layer, the set of weights, where there are several
 RECORD_KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+(@[a-z0-9_]+){0,2}")
 
@@ -135,4 +134,4 @@ def _trainer(trainer: TrainerConfig, batch_size: int) -> Iterator[Finding]:
 
 def _batches(trainer: TrainerConfig) -> int:
     """Of ``data.batch_size``, in an optimizer step over all ranks as far as they are known."""
-    return trainer.accumulate * trainer.accumulate_grad_batches * (trainer.devices or 1)
+    return trainer.batches_per_step * (trainer.devices or 1)

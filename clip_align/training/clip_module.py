@@ -75,7 +75,6 @@ class CLIPModule(pl.LightningModule):
         self.grad_norm: Tensor | None = None
         self.rate = 0.0  # that the last step took, or would have taken
         self.skipped = self.skipped_running = 0
-        self._zeroed = False  # whether the training step itself has set gradients to zero, as accumulation needs it
         self._taken = False  # whether the step under way has changed the weights
         shift = torch.tensor(mean).view(1, 3, 1, 1) * 255.0  # pixels stay uint8 until they are on the device
         scale = 1.0 / (torch.tensor(std).view(1, 3, 1, 1) * 255.0)
@@ -86,8 +85,8 @@ class CLIPModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this rank's rows against the columns of all ranks; the gradient's mean over ranks is the whole's."""
+        self._zero_before_first(batch_idx)
         if MICRO_BATCHES in batch:
-            self._zero_before_first(batch_idx)
             shared = [self.model.logit_scale, *self.loss.parameters()]
             # inside DDP's forward pass, where it waits for no gradient yet: what goes backward here is added up on this
             # rank alone, and averaged with the last micro-batch's
@@ -121,15 +120,12 @@ class CLIPModule(pl.LightningModule):
         return loss
 
     def _zero_before_first(self, batch_idx: int) -> None:
-        """Lightning sets gradients to zero between training step and backward pass: too late for micro-batches."""
+        """Before an optimizer step's first batch is encoded; `optimizer_zero_grad` is too late for micro-batches."""
         if self._trainer is not None and batch_idx % self._trainer.accumulate_grad_batches == 0:
             self.zero_grad(set_to_none=True)
-        self._zeroed = True
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
-        """Not where the training step has done it."""
-        if not self._zeroed:
-            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+        """Nothing: Lightning calls it between training step and backward pass, and the training step has done it."""
 
     def _accumulate_gradient(self, contribution: Tensor) -> None:
         """What Lightning does with a loss: divided by the batches of a step, scaled under a gradient scaler."""

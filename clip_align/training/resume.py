@@ -107,8 +107,7 @@ def run_start(config: Config, world: int) -> RunStart:
 
 def first_start(config: Config, world: int) -> RunStart:
     """The beginning of a run of ``world`` ranks, whatever its folder holds. Its length is derived here alone."""
-    trainer = config.trainer
-    batch = global_batch(config.data.batch_size, world, trainer.accumulate * trainer.accumulate_grad_batches)
+    batch = global_batch(config.data.batch_size, world, config.trainer.batches_per_step)
     max_steps = steps_of(config.trainer.max_steps, config.trainer.samples, batch)
     steps, line = warmup(config.optimizer.warmup_steps, max_steps)
     return RunStart(

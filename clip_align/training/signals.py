@@ -66,18 +66,19 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield  # handlers belong to the main thread; whoever runs us in another one keeps theirs
             return
-        if not self._own_process:
-            with self._handling():
-                yield
-            return
+        # somebody's process is never ended here, so that nothing has to watch its main thread
+        with self._watched() if self._own_process else contextlib.nullcontext(), self._handling():
+            yield
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
         listening, telling = os.pipe()
         os.set_blocking(telling, False)  # as set_wakeup_fd wants it: a handler must not wait
         # written at once, whatever the main thread is in
         wakeup = signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(listening,), daemon=True).start()
         try:
-            with self._handling():
-                yield
+            yield
         finally:
             self._over.set()
             signal.set_wakeup_fd(wakeup)

@@ -94,7 +94,7 @@ def _ddp(config: TrainerConfig, layout: RankLayout, model: nn.Module) -> DDPStra
         find_unused_parameters=False,  # a walk through the graph every step; both towers are in every loss
         gradient_as_bucket_view=True,  # saves one copy of all gradients
         # not with backward passes that are not reduced
-        static_graph=config.accumulate * config.accumulate_grad_batches == 1,
+        static_graph=config.batches_per_step == 1,
         broadcast_buffers=running,  # statistics that change; text masks do not
     )
 

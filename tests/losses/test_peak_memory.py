@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from clip_align.losses.base import Loss
 from clip_align.losses.infonce import InfoNCE
-from clip_align.losses.peak_memory import main, peak_memory
+from clip_align.losses.peak_memory import peak_memory
 from clip_align.losses.siglip import SigLIP
 
 WIDTH = 16
@@ -64,12 +62,3 @@ def test_nothing_that_grows_with_the_square_is_kept_for_the_backward_pass() -> N
             loss(torch.randn(128, WIDTH, requires_grad=True), torch.randn(128, WIDTH), torch.tensor(2.0))
         assert kept
         assert max(kept) <= 4 * 128 * WIDTH
-
-
-def test_the_command_prints_a_table_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "memory.png"
-    assert main(["--batches", "16", "32", "--width", "8", "--chunk", "4", "--figure", str(file)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "| pairs | loss=infonce | loss=infonce loss.chunk=4 | loss=siglip loss.chunk=4 |"
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 16", "| 32"]
-    assert file.read_bytes().startswith(b"\x89PNG")

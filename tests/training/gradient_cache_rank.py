@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules and batches of test_gradient_cache.py, and what one of several ranks does."""
+"""Modules and batches of test_gradient.py and test_gradient_cache.py; run by the latter: one of several ranks."""
 
 from __future__ import annotations
 

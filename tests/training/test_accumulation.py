@@ -3,20 +3,14 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from accumulating_rank import STEPS, config, joined
-from pytorch_lightning.plugins import MixedPrecision
+from rank_processes import run_ranks
 from synthetic import NormedPair
-from train_synthetic import lines, stop_at, train, train_losses, weights
+from train_synthetic import lines, stop_at, take_scaler, train, train_losses, weights
 
 from clip_align.losses.siglip import SigLIP
 
@@ -37,18 +31,7 @@ def test_it_is_as_if_the_batch_were_larger(tmp_path: Path, grad_batches: int) ->
 
 @pytest.mark.slow
 def test_on_two_ranks_too(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    command = [sys.executable, str(Path(__file__).with_name("accumulating_rank.py")), str(tmp_path), "2"]
-    around = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    ranks = [
-        subprocess.Popen(command, env={**around, "RANK": str(n), "LOCAL_RANK": str(n)}, stderr=subprocess.PIPE)
-        for n in range(2)
-    ]
-    for process in ranks:
-        errors = process.communicate(timeout=200)[1].decode()
-        assert process.returncode == 0, errors
+    assert [code for code, _ in run_ranks("accumulating_rank.py", 2, tmp_path, 2)] == [0, 0]
     for loss in ("infonce", "siglip"):
         parts, whole = tmp_path / f"{loss}-parts", tmp_path / f"{loss}-whole"
         assert len(train_losses(parts)) == STEPS
@@ -66,13 +49,7 @@ def test_plain_accumulation_is_something_else(tmp_path: Path) -> None:
 
 
 def test_a_gradient_scaler_scales_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = pl.Trainer
-
-    def with_scaler(**options: Any) -> pl.Trainer:  # torch's, on the CPU, as on a GPU
-        plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**8))
-        return trainer(**{**options, "precision": None, "plugins": [*options["plugins"], plugin]})
-
-    monkeypatch.setattr(pl, "Trainer", with_scaler)
+    take_scaler(monkeypatch, 2.0**8)
     settings = {"precision": "16-mixed", "accumulate_grad_batches": 2}
     train(tmp_path / "parts", 4, config(accumulate=3, **settings))
     train(tmp_path / "whole", 4, config(**settings), change=joined(3))

@@ -5,21 +5,17 @@ from __future__ import annotations
 
 import errno
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from rank_processes import run_ranks
 from train_synthetic import EACH, lines, train, train_losses, weights
 
 from clip_align.config import TrainerConfig
 from clip_align.training.checkpoint_files import OWN, load
-from clip_align.training.launch_ranks import environment_of, free_port
 from clip_align.training.signals import Signals
 from clip_align.training.training_loop import TrainingLoop
 
@@ -183,35 +179,15 @@ def test_a_failure_that_cannot_be_saved_keeps_its_own_reason(tmp_path, monkeypat
     assert warning["message"].startswith("no checkpoint was saved after the failure: checkpoint: ")
 
 
-def run_ranks(folder: Path, known_to: str) -> list[tuple[int, str]]:
-    """Exit codes and output of two ranks that train in ``folder``."""
-    script, port = Path(__file__).with_name("failing_rank.py"), free_port()
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, script, folder, known_to],
-            env={**os.environ, **environment_of(rank, 2, port)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [rank.communicate(timeout=240)[0].strip() for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    return [(rank.returncode, output) for rank, output in zip(ranks, outputs, strict=True)]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("known_to", ["all", "one", "none"])
 def test_a_failure_of_two_ranks_is_saved_exactly_once_and_resumed_from_as_if_it_had_not_been(tmp_path, known_to):
     """By the first rank alone, although each draws numbers of its own: at a border, and after one rank has ended."""
-    assert run_ranks(tmp_path / "whole", "nobody") == [(0, "")] * 2
-    found = run_ranks(tmp_path / "parts", known_to)
+    assert run_ranks("failing_rank.py", 2, tmp_path / "whole", "nobody") == [(0, "")] * 2
+    found = run_ranks("failing_rank.py", 2, tmp_path / "parts", known_to)
     assert [code for code, _ in found] == ([1, 1] if known_to != "none" else [1, 7]), found
     saved = [line["file"] for line in lines(tmp_path / "parts", "event") if line["event"] == "checkpoint"]
     assert saved == ["step-000000010.ckpt", "step-000000013.ckpt"]
-    assert run_ranks(tmp_path / "parts", "nobody") == [(0, "")] * 2
+    assert run_ranks("failing_rank.py", 2, tmp_path / "parts", "nobody") == [(0, "")] * 2
     assert train_losses(tmp_path / "parts") == train_losses(tmp_path / "whole")
     assert len(set(train_losses(tmp_path / "whole").values())) == 20

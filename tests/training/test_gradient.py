@@ -7,58 +7,23 @@ Gradients and not losses: with a gather that loses them the loss is right in eve
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from gradient_cache_rank import Step, batch, gradients, module
 from torch import nn
 
-from clip_align.config import OptimizerConfig
-from clip_align.models.tiny import build_tiny
-from clip_align.training.clip_module import CLIPModule
-
-TOTAL = 12
-
-
-class Step(nn.Module):
-    """What DDP wraps: its forward is the training step."""
-
-    def __init__(self, module: CLIPModule) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, batch: dict[str, Any]) -> torch.Tensor:
-        return self.module.training_step(batch, 0)
-
-
-def module() -> CLIPModule:
-    torch.manual_seed(0)
-    model = build_tiny(embed_dim=8, image_size=16, vocabulary_size=30, context=5)
-    return CLIPModule(model, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), OptimizerConfig(), 10).double()
-
-
-def batch(rank: int, world: int) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(1)
-    image = torch.randint(0, 256, (TOTAL, 3, 16, 16), dtype=torch.uint8, generator=generator)
-    text = torch.randint(1, 29, (TOTAL, 5), generator=generator)
-    text[:, 4] = 29
-    own = slice(rank * TOTAL // world, (rank + 1) * TOTAL // world)
-    return {"image": image[own], "text": text[own], "keys": []}
-
-
-def gradients(model: CLIPModule) -> dict[str, torch.Tensor]:
-    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+from clip_align.training.launch_ranks import free_port
 
 
 def on_rank(rank: int, world: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=world)
-    own = module()
+    own = module("infonce")
     wrapped = nn.parallel.DistributedDataParallel(Step(own), gradient_as_bucket_view=True, static_graph=True)
     loss = wrapped(batch(rank, world))
     loss.backward()
@@ -71,13 +36,11 @@ def on_rank(rank: int, world: int, port: int, folder: str) -> None:
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_gradient_is_that_of_the_whole_batch(world: int, tmp_path: Path) -> None:
-    alone = module()
+    alone = module("infonce")
     loss = alone.training_step(batch(0, 1), 0)
     loss.backward()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.start_processes(on_rank, (world, port, str(tmp_path)), nprocs=world, start_method="fork")  # imports are slow
+    given = world, free_port(), str(tmp_path)
+    mp.start_processes(on_rank, given, nprocs=world, start_method="fork")  # imports are slow
     there, theirs = torch.load(tmp_path / "gradients.pt")
     ours = gradients(alone)
     assert theirs.keys() == ours.keys()
@@ -95,7 +58,8 @@ def test_a_row_that_repeats_another_is_left_out_of_the_loss() -> None:
         torch.arange(7), torch.tensor([0, 1, 2, 3, 4, 5, 6, 2]),
     ))  # fmt: skip
     absent, masked, counted = (
-        float(module().training_step(one, 0).detach()) for one in (fewer, {**doubled, "repeated": [7]}, doubled)
+        float(module("infonce").training_step(one, 0).detach())
+        for one in (fewer, {**doubled, "repeated": [7]}, doubled)
     )
     assert masked == pytest.approx(absent, abs=1e-12)
     assert abs(counted - absent) > 0.01

@@ -3,24 +3,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins import MixedPrecision
-from train_synthetic import CONFIG, lines, stop_at, train, train_losses
+from train_synthetic import CONFIG, lines, overflowing, stop_at, take_scaler, train, train_losses
 
 from clip_align.config import CheckpointConfig, OptimizerConfig, TrainerConfig
 from clip_align.errors import RunError
 from clip_align.training.checkpoint_files import load
 from clip_align.training.optimizer import schedule
 from clip_align.training.train_log import MOST_SKIPPED
-from clip_align.training.training_loop import TrainingLoop
 
 HALF = replace(
     CONFIG,
@@ -32,35 +26,8 @@ HALF = replace(
 
 @pytest.fixture(autouse=True)
 def scale(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lightning takes bf16 for half precision on the CPU; here it takes torch's scaler, as on a GPU.
-
-    It begins at a scale that nothing here overflows at by itself, unless a test gives another one.
-    """
-    first = float(getattr(request, "param", 2.0**6))
-    trainer = pl.Trainer
-
-    def with_scaler(**options: Any) -> pl.Trainer:
-        plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=first))
-        return trainer(**{**options, "precision": None, "plugins": [*options["plugins"], plugin]})
-
-    monkeypatch.setattr(pl, "Trainer", with_scaler)
-
-
-def overflowing(*steps: int) -> Callable[[TrainingLoop], None]:
-    """Gradients that are infinite at these steps, and a finite loss."""
-
-    def change(loop: TrainingLoop) -> None:
-        step = loop.module.training_step
-
-        def training_step(batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-            loss = step(batch, batch_idx)
-            if loop.module.step_under_way in steps:
-                loss.register_hook(lambda gradient: gradient * math.inf)
-            return loss
-
-        loop.module.training_step = training_step
-
-    return change
+    """It begins at a scale that nothing here overflows at by itself, unless a test gives another one."""
+    take_scaler(monkeypatch, float(getattr(request, "param", 2.0**6)))
 
 
 def test_no_step_is_skipped_without_a_word(tmp_path: Path) -> None:

@@ -4,30 +4,23 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from averaging_rank import STEPS, span
-from pytorch_lightning.plugins import MixedPrecision
+from rank_processes import run_ranks
 from synthetic import NormedPair, Pair
 from torch import nn
-from train_synthetic import CONFIG, train, train_losses
+from train_synthetic import CONFIG, overflowing, stop_at, take_scaler, train, train_losses
 
 from clip_align.config import CheckpointConfig, TrainerConfig
 from clip_align.errors import UserError
 from clip_align.evaluation.schedule import Schedule
 from clip_align.training.checkpoint_files import AVERAGE, OWN, load, weights_of
-from clip_align.training.training_loop import TrainingLoop
 from clip_align.training.weight_average import WeightAverage, newest_fraction, span_of, weight_sets
 
 KEPT = replace(CONFIG, checkpoint=CheckpointConfig(every_n_steps=1, keep_last=99, best=None))
@@ -188,22 +181,11 @@ def test_training_is_the_same_and_the_checkpoint_holds_both(tmp_path: Path) -> N
 def test_a_resumed_run_has_the_same_average_to_the_bit(tmp_path: Path) -> None:
     train(tmp_path / "whole", 20, span=span)
     (tmp_path / "parts").mkdir()
-    train(tmp_path / "parts", 20, span=span, change=lambda loop: stop_at(loop, 7))
+    train(tmp_path / "parts", 20, span=span, change=stop_at(7))
     train(tmp_path / "parts", 20, span=span)
     whole, parts = (load(tmp_path / name / "checkpoints" / "last.ckpt")[AVERAGE] for name in ("whole", "parts"))
     assert (whole["noise"], whole["carried"]) == (parts["noise"], parts["carried"])
     assert all(torch.equal(whole["tensors"][name], tensor) for name, tensor in parts["tensors"].items())
-
-
-def stop_at(loop: TrainingLoop, last: int) -> None:
-    step = loop.module.training_step
-
-    def training_step(batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-        if loop.module.step_under_way == last:
-            loop.timed_loader.signals.received = 15
-        return step(batch, batch_idx)
-
-    loop.module.training_step = training_step
 
 
 def test_under_accumulation_it_is_updated_once_a_step(tmp_path: Path) -> None:
@@ -214,46 +196,18 @@ def test_under_accumulation_it_is_updated_once_a_step(tmp_path: Path) -> None:
 
 
 def test_a_step_that_the_scaler_skips_is_not_averaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = pl.Trainer
-
-    def with_scaler(**options: Any) -> pl.Trainer:
-        plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=64.0))
-        return trainer(**{**options, "precision": None, "plugins": [*options["plugins"], plugin]})
-
-    def overflow(loop: TrainingLoop) -> None:
-        step = loop.module.training_step
-
-        def training_step(batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-            loss = step(batch, batch_idx)
-            if loop.module.step_under_way in (2, 3, 6):
-                loss.register_hook(lambda gradient: gradient * math.inf)
-            return loss
-
-        loop.module.training_step = training_step
-
-    monkeypatch.setattr(pl, "Trainer", with_scaler)
+    take_scaler(monkeypatch, 2.0**6)
     seen: list[int] = []
     half = replace(CONFIG, trainer=TrainerConfig(kind="cpu", precision="16-mixed"))
-    loop = train(tmp_path, 8, half, change=overflow, span=lambda step: seen.append(step) or 3.0)  # type: ignore[func-returns-value]
+    loop = train(tmp_path, 8, half, change=overflowing(2, 3, 6), span=lambda step: seen.append(step) or 3.0)  # type: ignore[func-returns-value]
     assert loop.module.skipped == 3
     assert seen == [1, 4, 5, 7, 8]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_every_rank_has_the_average_and_the_checkpoint_has_it(tmp_path: Path, world: int) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    script = Path(__file__).with_name("averaging_rank.py")
-    around = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
-    command = [sys.executable, str(script), str(tmp_path), str(world)]
-    ranks = [
-        subprocess.Popen(command, env={**around, "RANK": str(n), "LOCAL_RANK": str(n)}, stderr=subprocess.PIPE)
-        for n in range(world)
-    ]
-    for process in ranks:
-        assert process.communicate(timeout=200)[1].decode() is not None
-        assert process.returncode == 0
+    found = run_ranks("averaging_rank.py", world, tmp_path, world)
+    assert [code for code, _ in found] == [0] * world
     averages = [torch.load(tmp_path / f"average-{n}.pt") for n in range(world)]
     for other in averages[1:]:
         for name, tensor in averages[0]["tensors"].items():

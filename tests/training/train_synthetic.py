@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -67,8 +71,7 @@ def train(
     cursor = Cursor(*own["cursor"])
     first = cursor.epoch * 10 + cursor.batch
     record = Record(folder) if ranks.rank == 0 else None
-    settings = config.trainer
-    global_batch = 8 * ranks.world * settings.accumulate * settings.accumulate_grad_batches
+    global_batch = 8 * ranks.world * config.trainer.batches_per_step
     run_position = RunPosition(global_batch, cursor, own["wall_seconds"], own["global_step"])
     batches = loader(first, workers, rank=ranks.rank, world=ranks.world)
     loop = build_loop(
@@ -103,6 +106,37 @@ def stop_at(last: int) -> Callable[[TrainingLoop], None]:
         loop.module.training_step = training_step  # type: ignore[method-assign]
 
     return change
+
+
+def overflowing(*steps: int) -> Callable[[TrainingLoop], None]:
+    """Gradients that are infinite at these steps, and a finite loss."""
+
+    def change(loop: TrainingLoop) -> None:
+        step = loop.module.training_step
+
+        def training_step(batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+            loss = step(batch, batch_idx)
+            if loop.module.step_under_way in steps:
+                loss.register_hook(lambda gradient: gradient * math.inf)
+            return loss
+
+        loop.module.training_step = training_step  # type: ignore[method-assign]
+
+    return change
+
+
+def take_scaler(monkeypatch: pytest.MonkeyPatch, first: float) -> None:
+    """Lightning takes bf16 for half precision on the CPU; from now on it takes torch's scaler, as on a GPU.
+
+    ``first``: the scale that it begins at.
+    """
+    trainer = pl.Trainer
+
+    def with_scaler(**options: Any) -> pl.Trainer:
+        plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=first))
+        return trainer(**{**options, "precision": None, "plugins": [*options["plugins"], plugin]})
+
+    monkeypatch.setattr(pl, "Trainer", with_scaler)
 
 
 def lines(folder: Any, kind: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from clip_align.config import BATCH
 from clip_align.data.sources.base import DataSource
 from clip_align.data.streaming_options import StreamingOptions
 from clip_align.errors import Finding, Problem, UserError
@@ -48,8 +49,7 @@ class StreamingData(StreamingOptions, DataSource):
             yield Finding(Problem("data.epoch_samples", what), reads)
         elif self.epoch_samples is not None and self.epoch_samples < self.batch_size * batches:
             what = f"{self.epoch_samples:,} samples are fewer than one global batch of {self.batch_size * batches:,}"
-            factors = ("trainer.accumulate", "trainer.accumulate_grad_batches", "trainer.devices")
-            yield Finding(Problem("data.epoch_samples", f"{what}; raise it"), (*reads, "data.batch_size", *factors))
+            yield Finding(Problem("data.epoch_samples", f"{what}; raise it"), (*reads, *BATCH))
 
     def absent(self) -> Iterator[Problem]:
         """Problems of local patterns that match no tar."""

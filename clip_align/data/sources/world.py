@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from clip_align.config import Source, backwards
+from clip_align.config import BATCH, Source, backwards
 from clip_align.data.sources.base import DataSource
 from clip_align.errors import Finding, Problem
 from clip_align.structure import key
@@ -44,9 +44,7 @@ class WorldData(DataSource):
             most = self.images // batches
             advice = f"at most {most} here" if most else "start fewer ranks, or accumulate less"
             what = f"a global batch of {batch} is larger than the data, {self.images} images; {advice}"
-            factors = ("trainer.accumulate", "trainer.accumulate_grad_batches", "trainer.devices")
-            reads = ("data.batch_size", "data.images", *factors)
-            yield Finding(Problem("data.batch_size", what), reads)
+            yield Finding(Problem("data.batch_size", what), ("data.images", *BATCH))
 
     def find(self, cache: Path, notify: Notify) -> Inventory:
         """Find the samples, after rendering the world if it is not in the cache."""
