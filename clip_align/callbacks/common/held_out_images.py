@@ -8,19 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, ModelInfo, PerceptualCallback
 from clip_align.callbacks.common.known_classes import KnownClasses
-from clip_align.callbacks.common.labelled_images import LabelledSet
+from clip_align.callbacks.common.labelled_images import LabelledImages, LabelledSet
 from clip_align.callbacks.common.labelled_sources import shard_image
 from clip_align.callbacks.common.prompted_benchmark import PromptedBenchmark
 from clip_align.data.held_out import HeldOutSamples
 from clip_align.errors import Problem, UserError, option_problem
 from clip_align.metrics.retrieval import choices_among, first_among
+from clip_align.structure import Range
 
 __all__ = ["Candidates", "RetrievedImages", "candidates_of", "held_out_set", "without_class_names"]
 
@@ -79,12 +80,26 @@ class Candidates(KnownClasses):
         return first_among(features[ids].mean(axis=1), features.prompts, self.among_texts, right, count)
 
 
-class RetrievedImages:
-    """Replaces classes by candidates in a benchmark on labelled images that are `held_out_set`."""
+class RetrievedImages(LabelledImages):
+    """A benchmark on labelled images whose images are `held_out_set`, and whose classes are candidates.
 
-    images: LabelledSet
-    candidates: int | None
+    Args:
+        candidates: captions among which each image chooses; None: 100, or as many different ones as there are.
+        held_out_samples: handed over by the training; not an option.
+        base: arguments of the next class, `LabelledImages` or one that derives from it.
+    """
+
     label_column: ClassVar[str] = "key"
+
+    def __init__(
+        self,
+        candidates: Annotated[int | None, Range(low=FEWEST, high=10_000)] = None,
+        held_out_samples: Any = None,
+        **base: Any,
+    ) -> None:
+        super().__init__(**base)
+        self.candidates = candidates
+        self.use(held_out_set(held_out_samples, candidates, self.key), ())
 
     def known_for(self, model: ModelInfo | None) -> Candidates:
         """The candidates of every image whose caption has words that the model's tokenizer knows."""

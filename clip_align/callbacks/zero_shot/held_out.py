@@ -4,21 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, Score
-from clip_align.callbacks.common.held_out_images import RetrievedImages, held_out_set
+from clip_align.callbacks.common.held_out_images import RetrievedImages
 from clip_align.callbacks.common.known_classes import KnownClasses
-from clip_align.callbacks.common.labelled_images import LabelledImages
 from clip_align.callbacks.common.top_accuracy import top_scores
 from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate
-from clip_align.structure import Range
 
 
-class HeldOut(RetrievedImages, LabelledImages):
+class HeldOut(RetrievedImages):
     """Samples of the training data that are never trained on: does an image find its own caption among ``candidates``?
 
     Needs ``data.held_out`` samples and no labels, so that it is defined on any shards. An image's candidates are its
@@ -27,8 +25,7 @@ class HeldOut(RetrievedImages, LabelledImages):
     ``candidates`` grows, and compares with other runs on the same data and candidates only.
 
     Args:
-        candidates: captions among which each image chooses; None: 100, or as many different ones as there are.
-        held_out_samples: handed over by the training; not an option.
+        candidates, held_out_samples: see `RetrievedImages`.
         base: arguments of `PerceptualCallback`.
     """
 
@@ -38,16 +35,6 @@ class HeldOut(RetrievedImages, LabelledImages):
     stand_in: ClassVar[str] = "captions instead of class names"
     source: ClassVar[str] = "samples of the training data that are never trained on"
     licence: ClassVar[str] = "that of the training data"
-
-    def __init__(
-        self,
-        candidates: Annotated[int | None, Range(low=3, high=10_000)] = None,
-        held_out_samples: Any = None,
-        **base: Any,
-    ) -> None:
-        super().__init__(**base)
-        self.candidates = candidates
-        self.use(held_out_set(held_out_samples, candidates, self.key), ())
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """The fraction of images that find their caption, at once and among the five nearest."""
