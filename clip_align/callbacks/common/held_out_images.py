@@ -20,7 +20,7 @@ from clip_align.callbacks.common.labelled_sources import shard_image
 from clip_align.callbacks.common.prompted_benchmark import PromptedBenchmark
 from clip_align.data.held_out import HeldOutSamples
 from clip_align.errors import Problem, UserError, option_problem
-from clip_align.metrics.retrieval import choices_among, first_among
+from clip_align.metrics.retrieval import choices_among, choices_and_first_among
 from clip_align.structure import Range
 
 __all__ = ["Candidates", "RetrievedImages", "candidates_of", "held_out_set", "without_class_names"]
@@ -61,23 +61,28 @@ class Candidates(KnownClasses):
 
         ``ids`` may be those of changed images: the images are those of `row`, in its order, whatever was done to them.
         """
-        images = features[ids]  # [N, V, D]
-        if len(ids) != len(self.own):
-            raise ValueError(f"{len(ids)} images, expected all {len(self.own)} that can be evaluated")
-        return choices_among(images.mean(axis=1), features.prompts, self.among_texts)
+        return choices_among(self._averaged(features, ids), features.prompts, self.among_texts)
 
-    def first_ones(
+    def decisions_and_first(
         self, features: Features, ids: Sequence[str], right: NDArray[np.int64], count: int
-    ) -> NDArray[np.bool_]:
-        """Whether an image's own caption is among the first ``count`` of its candidates; ``ids`` as in `decisions`.
+    ) -> tuple[NDArray[np.signedinteger[Any]], NDArray[np.bool_]]:
+        """`decisions`, and whether an image's own caption is among the first ``count`` of its candidates.
 
         Args:
             features: with all captions as prompts.
-            ids: of the images.
+            ids: of the images, as in `decisions`.
             right: positions [N] of their own captions.
             count: of candidates that are looked at.
         """
-        return first_among(features[ids].mean(axis=1), features.prompts, self.among_texts, right, count)
+        images = self._averaged(features, ids)
+        return choices_and_first_among(images, features.prompts, self.among_texts, right, count)
+
+    def _averaged(self, features: Features, ids: Sequence[str]) -> NDArray[np.floating[Any]]:
+        """Embeddings [N, D] of the images, averaged over their tiles."""
+        images = features[ids]  # [N, V, D]
+        if len(ids) != len(self.own):
+            raise ValueError(f"{len(ids)} images, expected all {len(self.own)} that can be evaluated")
+        return np.asarray(images.mean(axis=1))
 
 
 class RetrievedImages(LabelledImages):
