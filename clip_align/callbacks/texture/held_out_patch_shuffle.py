@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, ModelInfo, Score, Stimulus
+from clip_align.callbacks.common.accuracy_score import accuracy_score
 from clip_align.callbacks.common.held_out_images import RetrievedImages
 from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.stimulus import View
 from clip_align.evaluation.views import chosen_view, cut
-from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate
 from clip_align.metrics.noise import corrected_drop
 from clip_align.perception.cue_images import shuffled
@@ -66,7 +66,7 @@ class HeldOutPatchShuffle(RetrievedImages):
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """The fraction of the accuracy that each grid keeps, the finest first, then the accuracies."""
-        count = np.count_nonzero(known.among(self.images.labels))
+        count = int(np.count_nonzero(known.among(self.images.labels)))
         finest = max(self.grids)
         kept = [
             Score(
@@ -82,13 +82,13 @@ class HeldOutPatchShuffle(RetrievedImages):
         ]
         columns = {"whole": "whole images"} | {str(grid): f"{grid} x {grid} tiles shuffled" for grid in self.grids}
         accuracies = [
-            Score(
+            accuracy_score(
                 f"accuracy_{name}",
                 f"accuracy, {label}",
-                partial(_accuracy, column=f"choice_{name}"),
+                known,
+                count,
+                column=f"choice_{name}",
                 direction="higher = more images find their caption",
-                chance=known.chance,
-                unit=known.unit(f"{count:,} images, Wilson"),
                 higher_is_better=True if name == "whole" else None,
                 role="companion" if name in ("whole", str(finest)) else "detail",
             )
@@ -130,10 +130,6 @@ def shuffled_image(
         size: side of the model's input in px, a multiple of ``grid``.
     """
     return shuffled(cut(load(), view, size, 1, seed)[0].astype(np.uint8, copy=False), grid, seed)
-
-
-def _accuracy(items: Items, column: str) -> Estimate:
-    return accuracy(items.model[column], items.human)
 
 
 def _kept(items: Items, grid: int, classes: int) -> Estimate:

@@ -9,11 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, Score
+from clip_align.callbacks.common.accuracy_score import accuracy_score
 from clip_align.callbacks.common.held_out_images import RetrievedImages
 from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.callbacks.common.top_accuracy import top_scores
-from clip_align.metrics.accuracy import accuracy
-from clip_align.metrics.estimate import Estimate
 
 
 class HeldOut(RetrievedImages):
@@ -38,25 +37,20 @@ class HeldOut(RetrievedImages):
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """The fraction of images that find their caption, at once and among the five nearest."""
-        count = np.count_nonzero(known.among(self.images.labels))
+        count = int(np.count_nonzero(known.among(self.images.labels)))
         return (
-            Score(
+            accuracy_score(
                 "accuracy",
                 f"held out, among {len(known.names):,} captions",
-                _accuracy,
+                known,
+                count,
                 direction="higher = more images find their caption",
-                chance=known.chance,
-                unit=known.unit(f"{count:,} images, Wilson"),
                 higher_is_better=True,
                 role="headline",
             ),
-            *top_scores(known, int(count), what="their caption"),
+            *top_scores(known, count, what="their caption"),
         )
 
     def items(self, features: Features) -> Items:
         """One item per image: the position of the caption chosen, and that of its own."""
         return self.table(self.clean(features))
-
-
-def _accuracy(items: Items) -> Estimate:
-    return accuracy(items.model["choice"], items.human)
