@@ -143,29 +143,41 @@ def dotted(node: ast.expr) -> str:
     return ""
 
 
-def lineage(
-    source: Source, node: ast.ClassDef | ast.expr, top: str, seen: set[str] | None = None
-) -> Iterator[tuple[Source, ast.ClassDef]]:
-    """A class and its bases, depth first, up to the class ``top``, whose own bases may be outside the source tree.
+def lineage(source: Source, node: ast.ClassDef | ast.expr, top: str) -> Iterator[tuple[Source, ast.ClassDef]]:
+    """A class and its bases, each once, after all classes that derive from it: where Python looks for an attribute.
 
     Args:
         source: module of the class.
         node: the class; anything else yields nothing.
-        top: dotted name of the last class to follow.
-        seen: classes visited so far, for recursion.
+        top: dotted name of the last class to follow, whose own bases may be outside the source tree.
     """
-    seen = set() if seen is None else seen
-    if not isinstance(node, ast.ClassDef) or f"{source.name}.{node.name}" in seen:
+    found = list(_depth_first(source, node, top, ()))
+    last = {f"{place.name}.{one.name}": number for number, (place, one) in enumerate(found)}
+    yield from (found[number] for number in sorted(last.values()))
+
+
+def _depth_first(
+    source: Source, node: ast.ClassDef | ast.expr, top: str, below: tuple[str, ...]
+) -> Iterator[tuple[Source, ast.ClassDef]]:
+    """As `lineage`, but a base of several classes comes once for each of them.
+
+    Args:
+        source: module of the class.
+        node: the class.
+        top: dotted name of the last class to follow.
+        below: names of the classes from which this base was reached, none of which is followed again.
+    """
+    name = f"{source.name}.{node.name}" if isinstance(node, ast.ClassDef) else ""
+    if not isinstance(node, ast.ClassDef) or name in below:
         return
-    seen.add(f"{source.name}.{node.name}")
     yield source, node
-    if f"{source.name}.{node.name}" == top:
+    if name == top:
         return
     for base in node.bases:
         named = base.value if isinstance(base, ast.Subscript) else base  # Base[T]
         found = lookup(source, dotted(named))
         if found is not None:
-            yield from lineage(*found, top, seen)  # seen is shared: a base of two bases comes once
+            yield from _depth_first(*found, top, (*below, name))
 
 
 def derives(source: Source, node: ast.ClassDef | ast.expr, top: str) -> bool:

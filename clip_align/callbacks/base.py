@@ -42,7 +42,7 @@ from clip_align.evaluation.reading import Layer, MapReader, Tokens
 from clip_align.evaluation.score import Panel, Score
 from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.perception.download import Download
-from clip_align.settings.annotations import as_typed, checked, parameters_of
+from clip_align.settings.annotations import as_typed, checked, defaults_of, parameters_of
 from clip_align.structure import Distinct, Matches, Range
 
 __all__ = [
@@ -92,8 +92,11 @@ class CheckedArguments(ABCMeta):
         # names[1:]: without self; further arguments belong to a constructor's *args
         in_order = [taken[name] for name, _ in zip(names[1:], args, strict=False)]
         self = super().__call__(*in_order, *args[len(in_order) :], **{name: taken[name] for name in kwargs})
-        bound.apply_defaults()  # the record names every argument, whether it was given or not
-        self._options = {name: _plain(value) for name, value in {**_by_name(bound), **taken}.items()}
+        # the record names every argument, whether it was given or not; first those of the class itself
+        bound.apply_defaults()
+        named = {**_by_name(bound), **taken}
+        named = {**named, **defaults_of(cls, PerceptualCallback), **named}
+        self._options = {name: _plain(value) for name, value in named.items()}
         self.layers_given = "layers" in given  # a layer that the user named must exist; a default may be null
         # where the model is found later, the evaluation says it; such scores are null, not refused
         prompted = type(self).prompts is not PerceptualCallback.prompts

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.vectors import FLOAT32_NOISE, unit
 
-__all__ = ["NO_CHOICE", "accuracy", "choices", "first_ones", "is_first", "why_no_decisions", "wilson"]
+__all__ = ["NO_CHOICE", "accuracy", "choices", "choices_and_first", "is_first", "why_no_decisions", "wilson"]
 
 NO_CHOICE = -1
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
@@ -27,41 +27,37 @@ def choices(images: ArrayLike, prompts: ArrayLike) -> NDArray[np.signedinteger]:
     image's cosines are not finite or all equal, and for all images where all of them have the same embedding: a
     collapsed model would otherwise be scored on the one class that it always returns.
     """
-    x, p = np.asarray(images), np.asarray(prompts, dtype=np.float64)
-    # decisions of every image at every event are stored
-    kind = np.int8 if len(p) <= np.iinfo(np.int8).max else np.int16
-    if not len(x) or not len(p):
-        return np.full(len(x), NO_CHOICE, dtype=kind)
-    chunks = [_chosen(x[start : start + CHUNK], p) for start in range(0, len(x), CHUNK)]
-    choice: NDArray[np.signedinteger] = np.concatenate([chunk.choice for chunk in chunks]).astype(kind)
-    decided = [chunk for chunk in chunks if (chunk.choice >= 0).any()]
-    if decided and np.count_nonzero(choice >= 0) > 1:
-        low, high = (np.stack(limits) for limits in zip(*(chunk[1:] for chunk in decided), strict=True))
-        if (high.max(axis=0) - low.min(axis=0)).max() <= FLOAT32_NOISE:
-            choice[:] = NO_CHOICE
-    return choice
+    return choices_and_first(images, prompts, None, 0)[0]
 
 
-def first_ones(images: ArrayLike, prompts: ArrayLike, right: ArrayLike, count: int) -> NDArray[np.bool_]:
-    """Whether the right class is among the first ``count`` by cosine, of each image [N]; ties as by `choices`.
+def choices_and_first(
+    images: ArrayLike, prompts: ArrayLike, right: ArrayLike | None, count: int
+) -> tuple[NDArray[np.signedinteger], NDArray[np.bool_]]:
+    """`choices` [N], and whether the right class is among the first ``count`` by cosine [N]; ties as by `choices`.
 
     Args:
         images: embeddings [N, D].
         prompts: embeddings [K, D].
-        right: numbers [N] of the right classes.
+        right: numbers [N] of the right classes; None: the second array is False throughout.
         count: of classes that are looked at; 1: whether the decision is right.
 
-    False where a cosine is not finite.
+    The second array is False where a cosine is not finite; it has values also where there is no decision.
     """
-    x, p, answers = np.asarray(images), np.asarray(prompts, dtype=np.float64), np.asarray(right, dtype=np.int64)
-    found = np.zeros(len(x), dtype=np.bool_)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        directions = unit(p)
-        for start in range(0, len(x), CHUNK):
-            rows = slice(start, start + CHUNK)
-            cosines = unit(np.asarray(x[rows], dtype=np.float64)) @ directions.T  # [n, K]
-            found[rows] = is_first(cosines, answers[rows], count)
-    return found
+    x, p = np.asarray(images), np.asarray(prompts, dtype=np.float64)
+    answers = None if right is None else np.asarray(right, dtype=np.int64)
+    # decisions of every image at every event are stored
+    kind = np.int8 if len(p) <= np.iinfo(np.int8).max else np.int16
+    if not len(x) or not len(p):
+        return np.full(len(x), NO_CHOICE, dtype=kind), np.zeros(len(x), dtype=np.bool_)
+    parts = [slice(start, start + CHUNK) for start in range(0, len(x), CHUNK)]
+    chunks = [_chosen(x[rows], p, None if answers is None else answers[rows], count) for rows in parts]
+    choice: NDArray[np.signedinteger] = np.concatenate([chunk.choice for chunk in chunks]).astype(kind)
+    decided = [chunk for chunk in chunks if (chunk.choice >= 0).any()]
+    if decided and np.count_nonzero(choice >= 0) > 1:
+        low, high = (np.stack(limits) for limits in zip(*((chunk.low, chunk.high) for chunk in decided), strict=True))
+        if (high.max(axis=0) - low.min(axis=0)).max() <= FLOAT32_NOISE:
+            choice[:] = NO_CHOICE
+    return choice, np.concatenate([chunk.first for chunk in chunks])
 
 
 def is_first(cosines: NDArray[np.float64], right: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
@@ -80,23 +76,28 @@ def is_first(cosines: NDArray[np.float64], right: NDArray[np.int64], count: int)
 
 
 class _Chosen(NamedTuple):
-    """Decisions [N] about a chunk of images, and the limits [D] of the directions of those decided."""
+    """Decisions [N] about a chunk of images, and the limits [D] of the directions of those decided.
+
+    first: whether the right class is among the first ones [N].
+    """
 
     choice: NDArray[np.intp]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    first: NDArray[np.bool_]
 
 
-def _chosen(images: NDArray[Any], prompts: NDArray[np.float64]) -> _Chosen:
+def _chosen(images: NDArray[Any], prompts: NDArray[np.float64], right: NDArray[np.int64] | None, count: int) -> _Chosen:
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # such rows become -1 below
         x, p = unit(np.asarray(images, dtype=np.float64)), unit(prompts)
         cosines = x @ p.T  # [N, K]
         finite = np.asarray(np.isfinite(cosines).all(axis=1))
         decided = finite & (np.ptp(np.where(finite[:, None], cosines, 0.0), axis=1) > EQUAL_COSINES)
+        first = np.zeros(len(x), dtype=np.bool_) if right is None else is_first(cosines, right, count)
     # argmax of a row with NaN is the NaN: such rows are replaced first
     choice = np.where(decided, np.argmax(np.where(decided[:, None], cosines, 0.0), axis=1), NO_CHOICE)
     directions = x[decided] if decided.any() else np.zeros((1, x.shape[1]))
-    return _Chosen(choice, directions.min(axis=0), directions.max(axis=0))
+    return _Chosen(choice, directions.min(axis=0), directions.max(axis=0), first)
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from clip_align.metrics.accuracy import EQUAL_COSINES, NO_CHOICE, is_first
 from clip_align.metrics.vectors import FLOAT32_NOISE, unit
 
-__all__ = ["choices_among", "first_among", "ranks_of_own"]
+__all__ = ["choices_among", "choices_and_first_among", "ranks_of_own"]
 
 CHUNK = 256  # rows whose cosines are in memory at a time, four arrays of them: 0.2 GB for 25,000 targets
 
@@ -25,10 +25,28 @@ def choices_among(images: ArrayLike, texts: ArrayLike, candidates: ArrayLike) ->
         texts: embeddings [K, D].
         candidates: rows [N, C] of ``texts`` among which each image chooses.
     """
+    return choices_and_first_among(images, texts, candidates, None, 0)[0]
+
+
+def choices_and_first_among(
+    images: ArrayLike, texts: ArrayLike, candidates: ArrayLike, own: ArrayLike | None, count: int
+) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+    """`choices_among` [N], and whether each image's own text is among the first ``count`` of its candidates [N].
+
+    Args:
+        images: embeddings [N, D].
+        texts: embeddings [K, D].
+        candidates: rows [N, C] of ``texts`` among which each image chooses.
+        own: position [N] of the own text among the candidates; None: the second array is False throughout.
+        count: of candidates that are looked at.
+
+    The second array is False where a cosine is not finite; ties as by `choices_among`.
+    """
     among = np.asarray(candidates, dtype=np.int64)
-    chosen = np.full(len(among), NO_CHOICE, dtype=np.int16)
+    at = None if own is None else np.asarray(own, dtype=np.int64)
+    chosen, first = np.full(len(among), NO_CHOICE, dtype=np.int16), np.zeros(len(among), dtype=np.bool_)
     if not among.size:
-        return chosen
+        return chosen, first
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # such rows stay -1
         x, t = unit(np.asarray(images, dtype=np.float64)), unit(np.asarray(texts, dtype=np.float64))
         for start in range(0, len(among), CHUNK):
@@ -38,35 +56,12 @@ def choices_among(images: ArrayLike, texts: ArrayLike, candidates: ArrayLike) ->
             known = np.where(finite[:, None], cosines, 0.0)
             decided = finite & (np.ptp(known, axis=1) > EQUAL_COSINES)
             chosen[rows] = np.where(decided, np.argmax(known, axis=1), NO_CHOICE)
+            if at is not None:
+                first[rows] = is_first(cosines, at[rows], count)
     directions = x[chosen >= 0]
     if len(directions) > 1 and np.ptp(directions, axis=0).max() <= FLOAT32_NOISE:
         chosen[:] = NO_CHOICE
-    return chosen
-
-
-def first_among(
-    images: ArrayLike, texts: ArrayLike, candidates: ArrayLike, own: ArrayLike, count: int
-) -> NDArray[np.bool_]:
-    """Whether each image's own text is among the first ``count`` of its candidates by cosine [N]; ties as above.
-
-    Args:
-        images: embeddings [N, D].
-        texts: embeddings [K, D].
-        candidates: rows [N, C] of ``texts`` among which each image chooses.
-        own: position [N] of the own text among the candidates.
-        count: of candidates that are looked at.
-
-    False where a cosine is not finite.
-    """
-    among, at = np.asarray(candidates, dtype=np.int64), np.asarray(own, dtype=np.int64)
-    found = np.zeros(len(among), dtype=np.bool_)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        x, t = unit(np.asarray(images, dtype=np.float64)), unit(np.asarray(texts, dtype=np.float64))
-        for start in range(0, len(among), CHUNK):
-            rows = slice(start, start + CHUNK)
-            cosines = np.take_along_axis(x[rows] @ t.T, among[rows], axis=1)  # [n, C]
-            found[rows] = is_first(cosines, at[rows], count)
-    return found
+    return chosen, first
 
 
 def ranks_of_own(queries: ArrayLike, targets: ArrayLike, own: ArrayLike, of: ArrayLike) -> NDArray[np.float64]:

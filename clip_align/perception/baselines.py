@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clip_align.metrics.correlation import srocc, within_level_srocc
 from clip_align.perception import photographs, pixel_measures
-from clip_align.perception.observers import LEVEL_ALONE, ConditionAlone, Labels, Observer, PairSet
+from clip_align.perception.observers import Labels, Observer, PairSet
 from clip_align.perception.tid2013_remade import Pairs, image, pairs
 
 TABLE = photographs.DATA / "tid2013_remade_baselines.csv"
@@ -76,11 +76,7 @@ def baselines() -> dict[str, tuple[float, float]]:
 
 def observers() -> dict[str, Observer]:
     """The observers of the baselines by name; pixel measures from the table instead of the images."""
-    return {
-        "level alone": LEVEL_ALONE,
-        "type alone": ConditionAlone(("type",)),
-        **pixel_measures.observers(table()),
-    }
+    return pixel_measures.observers(table())
 
 
 def pair_set() -> PairSet:

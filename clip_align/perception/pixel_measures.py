@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.perception import psnr
-from clip_align.perception.observers import EQUAL_DB, Measured, Observer, psnr_luminance, ssim
+from clip_align.perception.observers import (
+    EQUAL_DB,
+    LEVEL_ALONE,
+    ConditionAlone,
+    Measured,
+    Observer,
+    psnr_luminance,
+    ssim,
+)
 
 __all__ = ["MEASURES", "measure", "observers", "read", "write"]
 
@@ -62,8 +70,10 @@ def write(path: Path, names: Sequence[Name], measured: Callable[[int, int, int],
 
 
 def observers(table: Mapping[str, NDArray[np.float64]]) -> dict[str, Observer]:
-    """The observers that judge by the measures of a table, by their labels."""
+    """The observers of the baselines by their labels: by level or type alone, and by the measures of a table."""
     return {
+        "level alone": LEVEL_ALONE,
+        "type alone": ConditionAlone(("type",)),
         "PSNR (RGB)": Measured(table["psnr_rgb"], similarity=True),
         "PSNR (luminance)": Measured(table["psnr_luminance"], similarity=True),
         "SSIM": Measured(table["ssim"], similarity=True),

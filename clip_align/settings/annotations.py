@@ -12,7 +12,7 @@ import contextlib
 import inspect
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -32,24 +32,40 @@ MAPPINGS = (collections.abc.Mapping, dict)
 def parameters_of(cls: type, base: type) -> Mapping[str, Parameter]:
     """Arguments of a class's constructor and, where it takes ``**base``, of the next base's, up to ``base``."""
     found: dict[str, Parameter] = {}
-    for owner in cls.__mro__:
-        init = owner.__dict__.get("__init__")  # its own: getattr would find an inherited one again
-        if init is None:
-            continue
+    for _, init, arguments in _constructors(cls, base):
         hints: dict[str, Any] = {}
         with contextlib.suppress(Exception):  # a name that exists for type checkers only: not checked
             hints = typing.get_type_hints(init, include_extras=True)
-        signature = list(inspect.signature(init).parameters.values())[1:]  # without self
-        for argument in signature:
-            if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
-                continue
+        for argument in arguments:
             hint = hints.get(argument.name, Any)
             required = argument.default is argument.empty
             # the class nearest to cls wins, as Python has it
             found.setdefault(argument.name, Parameter(_plain_hint(hint), required, tuple(_markers(hint))))
-        if owner is base or not any(argument.kind is argument.VAR_KEYWORD for argument in signature):
-            break
     return found
+
+
+def defaults_of(cls: type, base: type) -> Mapping[str, Any]:
+    """Defaults of the arguments of `parameters_of`, without those of ``base`` itself."""
+    found: dict[str, Any] = {}
+    named: set[str] = set()  # an argument that is required here may have a default further up
+    for owner, _, arguments in _constructors(cls, base):
+        if owner is base:
+            break
+        found |= {a.name: a.default for a in arguments if a.name not in named and a.default is not a.empty}
+        named |= {a.name for a in arguments}
+    return found
+
+
+def _constructors(cls: type, base: type) -> Iterator[tuple[type, Callable[..., None], list[inspect.Parameter]]]:
+    """Each class with its constructor and its named arguments, up to ``base`` or a constructor without ``**base``."""
+    for owner in cls.__mro__:
+        init = owner.__dict__.get("__init__")  # its own: getattr would find an inherited one again
+        if init is None:
+            continue
+        signature = list(inspect.signature(init).parameters.values())[1:]  # without self
+        yield owner, init, [a for a in signature if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)]
+        if owner is base or not any(argument.kind is argument.VAR_KEYWORD for argument in signature):
+            return
 
 
 def checked(

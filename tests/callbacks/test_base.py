@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import stubs
 
 from clip_align.callbacks.base import PerceptualCallback, perceptual_callbacks
+from clip_align.callbacks.human.tid2013_remade import TID2013Remade
 from clip_align.errors import UserError
 
 
@@ -22,6 +23,16 @@ def test_what_was_given_to_the_constructor_is_in_the_options() -> None:
     assert callback.options["pairs"] == 3
     assert callback.options["every_n_steps"] == 7
     assert json.dumps(dict(callback.options))
+
+
+def test_options_name_the_arguments_of_all_classes_below_the_base() -> None:
+    class Scaled(stubs.Pairs):
+        def __init__(self, scale: float = 2.0, prefix: str = "scaled", **base: Any) -> None:
+            super().__init__(prefix=prefix, **base)
+
+    assert Scaled().options == {"scale": 2.0, "prefix": "scaled", "pairs": stubs.Pairs().options["pairs"]}
+    assert Scaled(pairs=3, prefix="own").options == {"scale": 2.0, "prefix": "own", "pairs": 3}
+    assert TID2013Remade().options == {"distance": "normalised_euclidean", "tiles": 4}
 
 
 def test_the_name_defaults_to_the_file_of_the_class() -> None:

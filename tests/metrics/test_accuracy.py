@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from clip_align.metrics.accuracy import accuracy, choices, first_ones, wilson
+from clip_align.metrics.accuracy import accuracy, choices, choices_and_first, wilson
 
 
 def test_choices_by_hand() -> None:
@@ -85,6 +85,13 @@ def test_choices_in_chunks_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatc
     assert (choices(collapsed, prompts) == -1).all()
     # two chunks, each of one image twice: not collapsed
     assert (choices(np.repeat(images[:2], 4, axis=0), prompts) >= 0).all()
+
+
+def first_ones(images: np.ndarray, prompts: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
+    """Whether the right class is among the first ones; the decisions beside it are those of `choices`."""
+    chosen, first = choices_and_first(images, prompts, right, count)
+    assert np.array_equal(chosen, choices(images, prompts))
+    return first
 
 
 def test_first_ones_agree_with_choices_and_break_ties_as_they_do() -> None:

@@ -116,6 +116,18 @@ def test_what_takes_no_base_arguments_has_none(package: Path) -> None:
     assert set(hints("outside_pkg.m.C")) == {"a"}
 
 
+def test_a_base_of_two_bases_comes_after_both(package: Path) -> None:
+    init = "    def __init__(self, {}, **base): ...\n"
+    write(package, "m", BASE
+          + "class Top(PerceptualCallback):\n" + init.format("a: int")
+          + "class Left(Top):\n" + init.format("b: int")
+          + "class Right(Top):\n" + init.format("a: float")
+          + "class C(Left, Right):\n" + init.format("c: int"))  # fmt: skip
+    found = hints("outside_pkg.m.C")
+    assert list(found)[:3] == ["c", "b", "a"]
+    assert found["a"] is float
+
+
 @pytest.mark.parametrize("bases", ["", "(dict)", "(Missing)", "(C)", "(make())"])
 def test_other_classes_are_no_callbacks(package: Path, bases: str) -> None:
     write(package, "m", f"class C{bases}:\n    pass\n")

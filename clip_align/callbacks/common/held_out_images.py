@@ -8,19 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, ModelInfo, PerceptualCallback
 from clip_align.callbacks.common.known_classes import KnownClasses
-from clip_align.callbacks.common.labelled_images import LabelledSet
+from clip_align.callbacks.common.labelled_images import LabelledImages, LabelledSet
 from clip_align.callbacks.common.labelled_sources import shard_image
 from clip_align.callbacks.common.prompted_benchmark import PromptedBenchmark
 from clip_align.data.held_out import HeldOutSamples
 from clip_align.errors import Problem, UserError, option_problem
-from clip_align.metrics.retrieval import choices_among, first_among
+from clip_align.metrics.retrieval import choices_among, choices_and_first_among
+from clip_align.structure import Range
 
 __all__ = ["Candidates", "RetrievedImages", "candidates_of", "held_out_set", "without_class_names"]
 
@@ -60,31 +61,50 @@ class Candidates(KnownClasses):
 
         ``ids`` may be those of changed images: the images are those of `row`, in its order, whatever was done to them.
         """
-        images = features[ids]  # [N, V, D]
-        if len(ids) != len(self.own):
-            raise ValueError(f"{len(ids)} images, expected all {len(self.own)} that can be evaluated")
-        return choices_among(images.mean(axis=1), features.prompts, self.among_texts)
+        return choices_among(self._averaged(features, ids), features.prompts, self.among_texts)
 
-    def first_ones(
+    def decisions_and_first(
         self, features: Features, ids: Sequence[str], right: NDArray[np.int64], count: int
-    ) -> NDArray[np.bool_]:
-        """Whether an image's own caption is among the first ``count`` of its candidates; ``ids`` as in `decisions`.
+    ) -> tuple[NDArray[np.signedinteger[Any]], NDArray[np.bool_]]:
+        """`decisions`, and whether an image's own caption is among the first ``count`` of its candidates.
 
         Args:
             features: with all captions as prompts.
-            ids: of the images.
+            ids: of the images, as in `decisions`.
             right: positions [N] of their own captions.
             count: of candidates that are looked at.
         """
-        return first_among(features[ids].mean(axis=1), features.prompts, self.among_texts, right, count)
+        images = self._averaged(features, ids)
+        return choices_and_first_among(images, features.prompts, self.among_texts, right, count)
+
+    def _averaged(self, features: Features, ids: Sequence[str]) -> NDArray[np.floating[Any]]:
+        """Embeddings [N, D] of the images, averaged over their tiles."""
+        images = features[ids]  # [N, V, D]
+        if len(ids) != len(self.own):
+            raise ValueError(f"{len(ids)} images, expected all {len(self.own)} that can be evaluated")
+        return np.asarray(images.mean(axis=1))
 
 
-class RetrievedImages:
-    """Replaces classes by candidates in a benchmark on labelled images that are `held_out_set`."""
+class RetrievedImages(LabelledImages):
+    """A benchmark on labelled images whose images are `held_out_set`, and whose classes are candidates.
 
-    images: LabelledSet
-    candidates: int | None
+    Args:
+        candidates: captions among which each image chooses; None: 100, or as many different ones as there are.
+        held_out_samples: handed over by the training; not an option.
+        base: arguments of the next class, `LabelledImages` or one that derives from it.
+    """
+
     label_column: ClassVar[str] = "key"
+
+    def __init__(
+        self,
+        candidates: Annotated[int | None, Range(low=FEWEST, high=10_000)] = None,
+        held_out_samples: Any = None,
+        **base: Any,
+    ) -> None:
+        super().__init__(**base)
+        self.candidates = candidates
+        self.use(held_out_set(held_out_samples, candidates, self.key), ())
 
     def known_for(self, model: ModelInfo | None) -> Candidates:
         """The candidates of every image whose caption has words that the model's tokenizer knows."""

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from clip_align.callbacks.base import Items, PerceptualCallback, Stimulus
+from clip_align.callbacks.base import Items, PerceptualCallback, Score, Stimulus
 from clip_align.errors import some_of
 from clip_align.metrics.choices import Ties, mean_of_strata
 from clip_align.metrics.estimate import Estimate
@@ -53,6 +53,30 @@ class ImageChoices(PerceptualCallback):
         """Each image once."""
         for path in self.images:
             yield Stimulus(self._id(path), partial(read_rgb, self.root / path), part=self.name)
+
+    def headline(self, name: str, label: str, strata: Sequence[str], by: str, **more: Any) -> Score:
+        """The score of the column ``agreement`` of the items: the mean over the strata of their means.
+
+        Args:
+            name: of the score.
+            label: its name in figures.
+            strata: of the triplets.
+            by: what the strata are; with several of them each has a detail of its own.
+            more: further fields of `Score`.
+        """
+        several = len(set(strata)) > 1
+        return Score(
+            name,
+            label,
+            over_strata,
+            unit=f"{len(strata):,} triplets{f' within their {by}' if several else ''}, jackknife, t",
+            context=self.context,
+            context_source=self.context_source,
+            role="headline",
+            higher_is_better=True,
+            by=by if several else None,
+            **more,
+        )
 
     def _id(self, path: str) -> str:
         return f"{self.name}/{path}"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.model_info import ModelInfo
-from clip_align.metrics.accuracy import NO_CHOICE, choices, first_ones
+from clip_align.metrics.accuracy import NO_CHOICE, choices, choices_and_first
 
 __all__ = ["FEWEST_CLASSES", "KnownClasses", "known_classes"]
 
@@ -67,16 +67,12 @@ class KnownClasses:
 
         Each is the class whose prompts are nearest by cosine to the image's embedding, averaged over its tiles.
         """
-        chosen = choices(_averaged(features, ids), features.prompts)
-        # of all classes, not of the known ones: among these the numbers are
-        kind = np.int8 if len(self.names) <= np.iinfo(np.int8).max else np.int16
-        numbers = np.asarray(self.kept, dtype=kind)  # from a number among the known classes to one among all
-        return np.where(chosen >= 0, numbers[np.maximum(chosen, 0)], NO_CHOICE).astype(kind)
+        return self._among_all(choices(_averaged(features, ids), features.prompts))
 
-    def first_ones(
+    def decisions_and_first(
         self, features: Features, ids: Sequence[str], right: NDArray[np.int64], count: int
-    ) -> NDArray[np.bool_]:
-        """Whether the right class is among the first ``count`` known ones of the stimuli ``ids`` [N].
+    ) -> tuple[NDArray[np.signedinteger], NDArray[np.bool_]]:
+        """`decisions`, and whether the right class is among the first ``count`` known ones of the stimuli ``ids`` [N].
 
         Args:
             features: with the prompts of the known classes.
@@ -85,7 +81,15 @@ class KnownClasses:
             count: of classes that are looked at.
         """
         among_known = np.searchsorted(np.asarray(self.kept, dtype=np.int64), right)
-        return first_ones(_averaged(features, ids), features.prompts, among_known, count)
+        chosen, first = choices_and_first(_averaged(features, ids), features.prompts, among_known, count)
+        return self._among_all(chosen), first
+
+    def _among_all(self, chosen: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+        """Decisions [N] among the known classes as numbers among all classes; -1 for none."""
+        # of all classes, not of the known ones: among these the numbers are
+        kind = np.int8 if len(self.names) <= np.iinfo(np.int8).max else np.int16
+        numbers = np.asarray(self.kept, dtype=kind)  # from a number among the known classes to one among all
+        return np.where(chosen >= 0, numbers[np.maximum(chosen, 0)], NO_CHOICE).astype(kind)
 
 
 def _averaged(features: Features, ids: Sequence[str]) -> NDArray[np.floating]:

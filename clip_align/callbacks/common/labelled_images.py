@@ -105,12 +105,11 @@ class LabelledImages(PromptedBenchmark):
         """
         rows = self.rows()
         ids = [self.images.ids[row] for row in rows]
-        choices = {column: self.decisions(features, ids)}
-        if len(self.known) > TOP:
-            right = self.known.right(self.images.labels[rows])
-            among = self.known.first_ones(features, ids, right, TOP)
-            choices[TOP_COLUMN] = np.where(choices[column] >= 0, among, NO_CHOICE).astype(np.int8)
-        return choices
+        if len(self.known) <= TOP:
+            return {column: self.decisions(features, ids)}
+        right = self.known.right(self.images.labels[rows])
+        chosen, among = self.known.decisions_and_first(features, ids, right, TOP)
+        return {column: chosen, TOP_COLUMN: np.where(chosen >= 0, among, NO_CHOICE).astype(np.int8)}
 
     def table(self, choices: Mapping[str, NDArray[np.signedinteger]]) -> Items:
         """One item per image: the decisions about it, and the correct class.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from clip_align.callbacks.base import Items, Score
+from clip_align.callbacks.common.accuracy_score import accuracy_score
 from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.evaluation.score import Role
 from clip_align.metrics import noise
@@ -40,13 +41,13 @@ def noise_scores(
     """
     for name in ("clean", *levels):
         published, source = context if name == "clean" else ({}, "")
-        yield Score(
+        yield accuracy_score(
             f"accuracy_{name}",
             "clean" if name == "clean" else f"{word}, {levels[name]}",
-            partial(_accuracy, column=f"choice_{name}"),
-            direction="higher = more images named rightly",
-            chance=known.chance,
-            unit=known.unit(f"{images:,} {what}, Wilson"),
+            known,
+            images,
+            column=f"choice_{name}",
+            what=what,
             higher_is_better=True,
             role="companion" if name in ("clean", strongest) else "detail",
             context=published,
@@ -81,10 +82,6 @@ def limit_note(items: Items, classes: int) -> Mapping[str, float]:
     """
     before = accuracy(items.model[CLEAN], items.human).value
     return {} if before is None else {"relative_drop_limit": noise.relative_drop_limit(before, classes)}
-
-
-def _accuracy(items: Items, column: str) -> Estimate:
-    return accuracy(items.model[column], items.human)
 
 
 def _drop(metric: Callable[..., Estimate], column: str, items: Items) -> Estimate:

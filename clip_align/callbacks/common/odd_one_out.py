@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.callbacks.base import Features, Items, Score
-from clip_align.callbacks.common.image_choices import ImageChoices, over_strata
+from clip_align.callbacks.base import Features, Items
+from clip_align.callbacks.common.image_choices import ImageChoices
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics.choices import odd_one_out
 from clip_align.perception.distances import PairDifferences
@@ -58,21 +58,15 @@ class OddOneOut(ImageChoices):
             what = f"{root} lacks {missing} of {len(self.images):,} images; get them again"
             raise UserError(option_problem(self.key, option, what))
         self.triplets, self.by = tuple(triplets), by
-        several = len({t.stratum for t in triplets}) > 1
         self.scores = (
-            Score(
+            self.headline(
                 "accuracy",
                 "odd one out as people",
-                over_strata,
+                [t.stratum for t in triplets],
+                by,
                 direction="higher = finds the same image odd as people more often",
                 chance=1 / 3,
-                unit=f"{len(triplets):,} triplets{f' within their {by}' if several else ''}, jackknife, t",
                 axis=(0.2, 1.0),
-                context=self.context,
-                context_source=self.context_source,
-                role="headline",
-                higher_is_better=True,
-                by=by if several else None,
             ),
         )
 

@@ -10,10 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, Score
+from clip_align.callbacks.common.accuracy_score import accuracy_score
 from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.callbacks.common.sixteen_classes import SixteenClasses
-from clip_align.metrics.accuracy import accuracy
-from clip_align.metrics.estimate import Estimate
 from clip_align.perception.cue_conflict import CueImage, shape_images
 from clip_align.perception.cue_conflict_people import PeopleCounts
 from clip_align.perception.sixteen_classes import category_numbers
@@ -31,13 +30,11 @@ class ShapeImages(SixteenClasses):
     def scores_for(self, known: KnownClasses, of_people: PeopleCounts) -> Sequence[Score]:
         """Accuracy, in all and by class, and error consistency with people."""
         return (
-            Score(
+            accuracy_score(
                 "accuracy",
                 f"{self.image_set} named",
-                _accuracy,
-                direction="higher = more images named rightly",
-                chance=known.chance,
-                unit=known.unit(f"{len(self.images)} images, Wilson"),
+                known,
+                len(self.images),
                 ceilings={"10 people": of_people.accuracy},
                 role="headline",
                 by="shape",
@@ -56,7 +53,3 @@ class ShapeImages(SixteenClasses):
             conditions={"shape": np.array(shapes)},
             reason=self.unusable(features),
         )
-
-
-def _accuracy(items: Items) -> Estimate:
-    return accuracy(items.model["choice"], items.human)

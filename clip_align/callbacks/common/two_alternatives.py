@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, Score
-from clip_align.callbacks.common.image_choices import ImageChoices, over_strata
+from clip_align.callbacks.common.image_choices import ImageChoices
 from clip_align.errors import UserError, option_problem
 from clip_align.metrics.choices import agreement_of_two, mean_of_strata
 from clip_align.metrics.estimate import Estimate, undefined
@@ -51,25 +51,17 @@ class TwoAlternatives(ImageChoices):
         if missing := self.find_images(root, (path for c in choices for path in (c.reference, c.first, c.second))):
             raise UserError(option_problem(self.key, "root", f"{root} lacks {missing}; unpack the data set again"))
         self.choices, self.by = tuple(choices), by
-        several = len({c.stratum for c in choices}) > 1
-        self.scores = (
-            Score(
-                "agreement",
-                "agreement with people's choices",
-                over_strata,
-                direction="higher = more people choose as the model does",
-                chance=0.5,
-                unit=f"{len(choices):,} triplets{f' within their {by}' if several else ''}, jackknife, t",
-                axis=(0.3, 1.0),
-                ceilings=ceilings,
-                context=self.context,
-                context_source=self.context_source,
-                role="headline",
-                higher_is_better=True,
-                by=by if several else None,
-            ),
-            *([_pooled(len(choices))] if several else []),
+        headline = self.headline(
+            "agreement",
+            "agreement with people's choices",
+            [c.stratum for c in choices],
+            by,
+            direction="higher = more people choose as the model does",
+            chance=0.5,
+            axis=(0.3, 1.0),
+            ceilings=ceilings,
         )
+        self.scores = (headline, _pooled(len(choices))) if headline.by else (headline,)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Each reference with its first, then with its second alternative."""

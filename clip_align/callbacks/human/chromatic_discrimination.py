@@ -17,7 +17,6 @@ from clip_align.callbacks.common.sensitivity_scores import lengths
 from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.observers import baselines_by_score
 from clip_align.evaluation.score import Panel
-from clip_align.metrics import correlation
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.perception import macadam
 from clip_align.perception.color_spaces import ColorDistance
@@ -138,24 +137,6 @@ class ChromaticDiscrimination(PerceptualCallback):
         ]
 
 
-def _area_srocc(model: Ellipses, human: Ellipses) -> float:
-    # rounded: areas that are equal must not differ in the last bits of a fit
-    return correlation.srocc(np.round(np.log10(model.area), 9), human.area)
-
-
-def _elongation_srocc(model: Ellipses, human: Ellipses) -> float:
-    return correlation.srocc(model.elongation, human.elongation)
-
-
-def _orientation(model: Ellipses, human: Ellipses) -> float:
-    return float(np.cos(2 * (model.angle - human.angle)).mean())
-
-
-def _angle_deg(model: Ellipses, human: Ellipses) -> float:
-    apart = (model.angle - human.angle + np.pi / 2) % np.pi - np.pi / 2  # of two axes, at most a right angle
-    return float(np.degrees(np.abs(apart)).mean())
-
-
 def _estimate(items: Items, statistic: Statistic, oriented: bool, limits: tuple[float, float]) -> Estimate:
     """The statistic over the centers, with its jackknife interval.
 
@@ -199,36 +180,36 @@ def _scores(n: int, centers: NDArray[np.intp]) -> Iterator[Score]:
     yield detail(
         "area_srocc",
         "SROCC of areas",
-        compute(_area_srocc),
+        compute(macadam.area_srocc),
         direction=correlated,
         chance=0.0,
-        ceilings=ceiling(_area_srocc),
+        ceilings=ceiling(macadam.area_srocc),
         role="headline",
     )
     yield detail(
         "orientation",
         "orientation",
-        compute(_orientation, oriented=True),
+        compute(macadam.orientation, oriented=True),
         direction="1 = the major axes are parallel to MacAdam's, -1 = orthogonal",
         chance=0.0,
-        ceilings=ceiling(_orientation),
+        ceilings=ceiling(macadam.orientation),
         role="companion",
     )
     yield detail(
         "elongation_srocc",
         "SROCC of elongations",
-        compute(_elongation_srocc),
+        compute(macadam.elongation_srocc),
         direction="higher = ellipses are long where MacAdam's are",
         chance=0.0,
-        ceilings=ceiling(_elongation_srocc),
+        ceilings=ceiling(macadam.elongation_srocc),
     )
     yield detail(
         "angle_deg",
         "mean angle of the axes (degrees)",
-        compute(_angle_deg, oriented=True, limits=(0.0, 90.0)),
+        compute(macadam.angle_deg, oriented=True, limits=(0.0, 90.0)),
         direction="lower = the major axes are nearer to MacAdam's",
         chance=45.0,
-        ceilings=ceiling(_angle_deg),
+        ceilings=ceiling(macadam.angle_deg),
         axis=(0.0, 90.0),
         higher_is_better=False,
     )

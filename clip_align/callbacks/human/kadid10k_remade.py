@@ -13,7 +13,7 @@ from clip_align.callbacks.base import Download
 from clip_align.callbacks.common.pair_scores import judged
 from clip_align.callbacks.common.remade_pairs import RemadePairs, RemadeTable
 from clip_align.perception import kadid10k_baselines, kadid10k_remade, pixel_measures
-from clip_align.perception.observers import LEVEL_ALONE, ConditionAlone, Labels, Observer, PairSet
+from clip_align.perception.observers import Labels, PairSet
 from clip_align.perception.quality_databases import kadid10k
 
 __all__ = ["KADID10kRemade"]
@@ -59,7 +59,6 @@ class KADID10kRemade(RemadePairs):
 
 def _baselines(table: RemadeTable) -> Mapping[str, Mapping[str, float]]:
     """Scores of observers without a model, by score and label."""
-    observers: dict[str, Observer] = {"level alone": LEVEL_ALONE, "type alone": ConditionAlone(("type",))}
-    observers |= pixel_measures.observers(kadid10k_baselines.table())
+    observers = pixel_measures.observers(kadid10k_baselines.table())
     labels = Labels({"reference": table.reference, "type": table.type, "level": table.level}, table.opinion)
     return judged(observers, PairSet(len(table.opinion), lambda: iter(()), lambda: labels))

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from clip_align.callbacks.common.held_out_images import RetrievedImages, held_out_set
+from clip_align.callbacks.common.held_out_images import RetrievedImages
 from clip_align.callbacks.common.labelled_images import NoisyImages, Resolution
-from clip_align.structure import Range
 
 
 class HeldOut(RetrievedImages, NoisyImages):
@@ -17,7 +16,7 @@ class HeldOut(RetrievedImages, NoisyImages):
     with 1 / candidates for chance: the headline is the corrected drop at the largest sigma. No human data.
 
     Args:
-        candidates, held_out_samples: as in ``zero_shot/held_out``.
+        candidates, held_out_samples: see `RetrievedImages`.
         resolution: at which noise is added: ``model``, after the image was cut to it, or ``native``.
         base: further arguments of `NoisyImages`.
     """
@@ -31,13 +30,5 @@ class HeldOut(RetrievedImages, NoisyImages):
     )
     licence: ClassVar[str] = "that of the training data"
 
-    def __init__(
-        self,
-        candidates: Annotated[int | None, Range(low=3, high=10_000)] = None,
-        held_out_samples: Any = None,
-        resolution: Resolution = "model",
-        **base: Any,
-    ) -> None:
+    def __init__(self, resolution: Resolution = "model", **base: Any) -> None:
         super().__init__(resolution=resolution, **base)
-        self.candidates = candidates
-        self.use(held_out_set(held_out_samples, candidates, self.key), ())

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, ModelInfo, Score, Stimulus
-from clip_align.callbacks.common.held_out_images import RetrievedImages, held_out_set
+from clip_align.callbacks.common.accuracy_score import accuracy_score
+from clip_align.callbacks.common.held_out_images import RetrievedImages
 from clip_align.callbacks.common.known_classes import KnownClasses
-from clip_align.callbacks.common.labelled_images import LabelledImages
 from clip_align.errors import UserError, option_problem
 from clip_align.evaluation.stimulus import View
 from clip_align.evaluation.views import chosen_view, cut
-from clip_align.metrics.accuracy import accuracy
 from clip_align.metrics.estimate import Estimate
 from clip_align.metrics.noise import corrected_drop
 from clip_align.perception.cue_images import shuffled
@@ -26,7 +25,7 @@ from clip_align.structure import Distinct, Range
 WHOLE = "choice_whole"
 
 
-class HeldOutPatchShuffle(RetrievedImages, LabelledImages):
+class HeldOutPatchShuffle(RetrievedImages):
     """The held-out images of ``zero_shot/held_out``, whole and cut into tiles that are put back in random order.
 
     Tiles of n x n per image keep what is inside them, local texture and edges, and lose the arrangement, which is the
@@ -36,7 +35,7 @@ class HeldOutPatchShuffle(RetrievedImages, LabelledImages):
     other runs on the same data and candidates only. Chance of the accuracies: 1 / candidates. No human data.
 
     Args:
-        candidates, held_out_samples: as in ``zero_shot/held_out``.
+        candidates, held_out_samples: see `RetrievedImages`.
         grids: tiles along a side, each its own scores; they divide the model's size in px.
         base: arguments of `PerceptualCallback`.
     """
@@ -50,20 +49,13 @@ class HeldOutPatchShuffle(RetrievedImages, LabelledImages):
     )
     licence: ClassVar[str] = "that of the training data"
 
-    def __init__(
-        self,
-        candidates: Annotated[int | None, Range(low=3, high=10_000)] = None,
-        held_out_samples: Any = None,
-        grids: Annotated[Sequence[int], Range(low=2, high=32), Distinct()] = (4,),
-        **base: Any,
-    ) -> None:
+    def __init__(self, grids: Annotated[Sequence[int], Range(low=2, high=32), Distinct()] = (4,), **base: Any) -> None:
+        self.grids = tuple(grids)  # first: scores are named after them
         super().__init__(**base)
-        self.candidates, self.grids = candidates, tuple(grids)
         if self.view == "tiles":
             text = "view: shuffled tiles are cut from the model's input; give another view, or null"
             raise UserError(option_problem(self.key, "view", text))
         self.size = 0  # of the model's input in px, from `adapt` on
-        self.use(held_out_set(held_out_samples, candidates, self.key), ())
 
     def adapt(self, model: ModelInfo) -> str | None:
         """Note the size of the model's input, which the grids have to divide."""
@@ -74,7 +66,7 @@ class HeldOutPatchShuffle(RetrievedImages, LabelledImages):
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """The fraction of the accuracy that each grid keeps, the finest first, then the accuracies."""
-        count = np.count_nonzero(known.among(self.images.labels))
+        count = int(np.count_nonzero(known.among(self.images.labels)))
         finest = max(self.grids)
         kept = [
             Score(
@@ -90,13 +82,13 @@ class HeldOutPatchShuffle(RetrievedImages, LabelledImages):
         ]
         columns = {"whole": "whole images"} | {str(grid): f"{grid} x {grid} tiles shuffled" for grid in self.grids}
         accuracies = [
-            Score(
+            accuracy_score(
                 f"accuracy_{name}",
                 f"accuracy, {label}",
-                partial(_accuracy, column=f"choice_{name}"),
+                known,
+                count,
+                column=f"choice_{name}",
                 direction="higher = more images find their caption",
-                chance=known.chance,
-                unit=known.unit(f"{count:,} images, Wilson"),
                 higher_is_better=True if name == "whole" else None,
                 role="companion" if name in ("whole", str(finest)) else "detail",
             )
@@ -138,10 +130,6 @@ def shuffled_image(
         size: side of the model's input in px, a multiple of ``grid``.
     """
     return shuffled(cut(load(), view, size, 1, seed)[0].astype(np.uint8, copy=False), grid, seed)
-
-
-def _accuracy(items: Items, column: str) -> Estimate:
-    return accuracy(items.model[column], items.human)
 
 
 def _kept(items: Items, grid: int, classes: int) -> Estimate:

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.callbacks.base import Features, Items, Score, Stimulus
+from clip_align.callbacks.common.accuracy_score import accuracy_score
 from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.callbacks.common.world_benchmark import WorldBenchmark, image_id
 from clip_align.data.world.held_out import image
 from clip_align.errors import UserError, option_problem
-from clip_align.metrics.accuracy import accuracy
-from clip_align.metrics.estimate import Estimate
 from clip_align.perception.cue_images import shuffled
 from clip_align.structure import Distinct, Range
 
@@ -58,15 +57,14 @@ class WorldPatchShuffle(WorldBenchmark):
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """Accuracy of whole images, and with each grid; the finest one is the headline."""
-        n = np.count_nonzero(known.among(self.sets[PART].shape[: self.images]))
+        n = int(np.count_nonzero(known.among(self.sets[PART].shape[: self.images])))
         return tuple(
-            Score(
+            accuracy_score(
                 f"accuracy_{grid}",
                 "whole images" if grid == 1 else f"{grid} x {grid} tiles shuffled",
-                partial(_accuracy, grid=grid),
-                direction="higher = more images named rightly",
-                chance=known.chance,
-                unit=known.unit(f"{n} images, Wilson"),
+                known,
+                n,
+                column=f"choice_{grid}",
                 role="headline" if grid == max(self.grids) else "companion",
             )
             for grid in (1, *self.grids)
@@ -108,7 +106,3 @@ def shuffled_image(world: Path, index: int, grid: int) -> NDArray[np.uint8]:
 
 def _id(index: int, grid: int) -> str:
     return image_id(PART, index) if grid == 1 else f"{image_id(PART, index)}/shuffled_{grid}"
-
-
-def _accuracy(items: Items, grid: int) -> Estimate:
-    return accuracy(items.model[f"choice_{grid}"], items.human)

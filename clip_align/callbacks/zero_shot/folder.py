@@ -10,12 +10,13 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, Score
+from clip_align.callbacks.common.accuracy_score import accuracy_score
 from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.callbacks.common.labelled_images import LabelledImages
 from clip_align.callbacks.common.labelled_sources import LabelledSource, labelled_set, names_from
 from clip_align.callbacks.common.prompt_templates import templates_of
 from clip_align.callbacks.common.top_accuracy import top_scores
-from clip_align.metrics.accuracy import accuracy, why_no_decisions
+from clip_align.metrics.accuracy import why_no_decisions
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import t95
 from clip_align.structure import Range
@@ -70,14 +71,12 @@ class Folder(LabelledImages):
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """Accuracy over images and over classes, and with more than five classes the top-5 accuracy."""
-        count = np.count_nonzero(known.among(self.images.labels))
-        headline = Score(
+        count = int(np.count_nonzero(known.among(self.images.labels)))
+        headline = accuracy_score(
             "accuracy",
             "clean",
-            _accuracy,
-            direction="higher = more images named rightly",
-            chance=known.chance,
-            unit=known.unit(f"{count:,} images, Wilson"),
+            known,
+            count,
             higher_is_better=True,
             role="headline",
             by="class" if _tabled(known) else None,
@@ -91,7 +90,7 @@ class Folder(LabelledImages):
             unit=known.unit(f"{len(known)} classes, t({len(known) - 1})"),
             higher_is_better=True,
         )
-        return headline, by_class, *top_scores(known, int(count))
+        return headline, by_class, *top_scores(known, count)
 
     def items(self, features: Features) -> Items:
         """One item per image: the decision about it, and the correct class."""
@@ -102,10 +101,6 @@ def _tabled(known: KnownClasses) -> bool:
     """Whether each class has a key of its own: few enough, and different as lower-case words."""
     keys = {re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in known.names}
     return len(known.names) <= MOST_TABLE and len(keys - {""}) == len(known.names)
-
-
-def _accuracy(items: Items) -> Estimate:
-    return accuracy(items.model["choice"], items.human)
 
 
 def _class_mean(items: Items) -> Estimate:

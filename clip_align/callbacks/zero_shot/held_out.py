@@ -4,21 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from clip_align.callbacks.base import Features, Items, Score
-from clip_align.callbacks.common.held_out_images import RetrievedImages, held_out_set
+from clip_align.callbacks.common.accuracy_score import accuracy_score
+from clip_align.callbacks.common.held_out_images import RetrievedImages
 from clip_align.callbacks.common.known_classes import KnownClasses
-from clip_align.callbacks.common.labelled_images import LabelledImages
 from clip_align.callbacks.common.top_accuracy import top_scores
-from clip_align.metrics.accuracy import accuracy
-from clip_align.metrics.estimate import Estimate
-from clip_align.structure import Range
 
 
-class HeldOut(RetrievedImages, LabelledImages):
+class HeldOut(RetrievedImages):
     """Samples of the training data that are never trained on: does an image find its own caption among ``candidates``?
 
     Needs ``data.held_out`` samples and no labels, so that it is defined on any shards. An image's candidates are its
@@ -27,8 +24,7 @@ class HeldOut(RetrievedImages, LabelledImages):
     ``candidates`` grows, and compares with other runs on the same data and candidates only.
 
     Args:
-        candidates: captions among which each image chooses; None: 100, or as many different ones as there are.
-        held_out_samples: handed over by the training; not an option.
+        candidates, held_out_samples: see `RetrievedImages`.
         base: arguments of `PerceptualCallback`.
     """
 
@@ -39,37 +35,22 @@ class HeldOut(RetrievedImages, LabelledImages):
     source: ClassVar[str] = "samples of the training data that are never trained on"
     licence: ClassVar[str] = "that of the training data"
 
-    def __init__(
-        self,
-        candidates: Annotated[int | None, Range(low=3, high=10_000)] = None,
-        held_out_samples: Any = None,
-        **base: Any,
-    ) -> None:
-        super().__init__(**base)
-        self.candidates = candidates
-        self.use(held_out_set(held_out_samples, candidates, self.key), ())
-
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """The fraction of images that find their caption, at once and among the five nearest."""
-        count = np.count_nonzero(known.among(self.images.labels))
+        count = int(np.count_nonzero(known.among(self.images.labels)))
         return (
-            Score(
+            accuracy_score(
                 "accuracy",
                 f"held out, among {len(known.names):,} captions",
-                _accuracy,
+                known,
+                count,
                 direction="higher = more images find their caption",
-                chance=known.chance,
-                unit=known.unit(f"{count:,} images, Wilson"),
                 higher_is_better=True,
                 role="headline",
             ),
-            *top_scores(known, int(count), what="their caption"),
+            *top_scores(known, count, what="their caption"),
         )
 
     def items(self, features: Features) -> Items:
         """One item per image: the position of the caption chosen, and that of its own."""
         return self.table(self.clean(features))
-
-
-def _accuracy(items: Items) -> Estimate:
-    return accuracy(items.model["choice"], items.human)

@@ -41,9 +41,7 @@ def from_lab(lab: NDArray[np.float64]) -> UnitImage:
     return np.clip(color_spaces.encoded(color_spaces.linear_rgb(color_spaces.xyz_from_lab(lab))), 0, 1)
 
 
-def in_8_bits(
-    coder: Callable[[NDArray[np.uint8], float], NDArray[np.uint8]],
-) -> Callable[[UnitImage, float], UnitImage]:
+def in_8_bits(coder: Coder) -> Callable[[UnitImage, float], UnitImage]:
     """A recipe that applies a coder of 8-bit images."""
 
     def coded(image: UnitImage, setting: float) -> UnitImage:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from held_out_files import held_out_files
 
 from clip_align.callbacks.common.labelled_images import LabelledImages
 from clip_align.callbacks.noise import held_out as noise_held_out
@@ -17,7 +17,6 @@ from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.model_info import ModelInfo
 from clip_align.metrics.estimate import Estimate
-from clip_align.testing.random_images import random_image
 from clip_align.testing.stubs import Words
 
 N, C = 60, 10
@@ -26,13 +25,8 @@ N, C = 60, 10
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> HeldOutSamples:
     """Sixty images, every third of which has the caption of the one before it."""
-    folder = tmp_path_factory.mktemp("held")
-    found = []
-    for n in range(N):
-        path = folder / f"{n}.png"
-        Image.fromarray(random_image(path.name, 20, 16)).save(path)
-        found.append(HeldOutSample(f"k{n}", str(path), 0, None, (f"caption {n - (n % 3 == 2)}", "another")))
-    return HeldOutSamples(tuple(found))
+    captions = [(f"caption {n - (n % 3 == 2)}", "another") for n in range(N)]
+    return held_out_files(tmp_path_factory.mktemp("held"), captions, 20, 16)
 
 
 def features_of(callback: LabelledImages, right: float) -> Features:

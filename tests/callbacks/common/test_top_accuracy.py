@@ -87,8 +87,8 @@ def test_held_out_captions_among_candidates() -> None:
         order.insert(2, int(among[own[row]]))
         embeddings[row, order] = np.linspace(1, 0.1, 8)
     features = Features(embeddings[:, None].astype(np.float32), rows, prompts)
-    assert known.first_ones(features, ids, own, 2).tolist() == [False] * 12
-    assert known.first_ones(features, ids, own, 3).tolist() == [True] * 12
+    assert known.decisions_and_first(features, ids, own, 2)[1].tolist() == [False] * 12
+    assert known.decisions_and_first(features, ids, own, 3)[1].tolist() == [True] * 12
     assert (known.decisions(features, ids) != own).all()
     broken = replace(features, images=np.full((12, 1, 12), np.nan, np.float32))
-    assert not known.first_ones(broken, ids, own, 8).any()
+    assert not known.decisions_and_first(broken, ids, own, 8)[1].any()

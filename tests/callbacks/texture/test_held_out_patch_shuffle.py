@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from held_out_files import held_out_files
 
 from clip_align.callbacks.common.held_out_images import without_class_names
 from clip_align.callbacks.texture.held_out_patch_shuffle import HeldOutPatchShuffle
 from clip_align.callbacks.zero_shot.held_out import HeldOut
-from clip_align.data.held_out import HeldOutSample, HeldOutSamples
+from clip_align.data.held_out import HeldOutSamples
 from clip_align.errors import UserError
 from clip_align.evaluation.features import Features
 from clip_align.evaluation.model_info import ModelInfo
 from clip_align.metrics.estimate import Estimate
-from clip_align.testing.random_images import random_image
 from clip_align.testing.stubs import Words
 
 N = 40
@@ -23,13 +22,7 @@ N = 40
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> HeldOutSamples:
-    folder = tmp_path_factory.mktemp("held")
-    found = []
-    for n in range(N):
-        path = folder / f"{n}.png"
-        Image.fromarray(random_image(path.name, 50, 40)).save(path)
-        found.append(HeldOutSample(f"k{n}", str(path), 0, None, (f"caption {n}",)))
-    return HeldOutSamples(tuple(found))
+    return held_out_files(tmp_path_factory.mktemp("held"), [(f"caption {n}",) for n in range(N)], 50, 40)
 
 
 def scores_of(callback: HeldOutPatchShuffle, whole: int, shuffled: int) -> dict[str, Estimate]:
