@@ -99,11 +99,12 @@ def normalized(pixels: torch.Tensor, evaluated_model: EvaluatedModel) -> torch.T
     parameter = evaluated_model.parameter
     # mean and std are scaled instead of the pixels: one pass less over the batch
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-    images = pixels.to(parameter.device, torch.float32, copy=True)  # a copy: it is normalized in place
     # float32 is explicit: a training may have changed torch's default dtype
-    mean = torch.tensor(evaluated_model.mean, dtype=torch.float32, device=images.device) * scale
-    std = torch.tensor(evaluated_model.std, dtype=torch.float32, device=images.device) * scale
-    images = images.sub_(mean).div_(std).to(parameter.dtype).permute(0, 3, 1, 2)  # the permuted tensor is channels_last
+    mean = torch.tensor(evaluated_model.mean, dtype=torch.float32, device=parameter.device) * scale
+    std = torch.tensor(evaluated_model.std, dtype=torch.float32, device=parameter.device) * scale
+    # bytes become float32 by the subtraction itself: another pass less
+    images = pixels.to(parameter.device).sub(mean).div_(std).to(parameter.dtype)
+    images = images.permute(0, 3, 1, 2)  # the permuted tensor is channels_last
     return images if _channels_last(evaluated_model.model) else images.contiguous()
 
 

@@ -23,6 +23,7 @@ from clip_align.metrics.correlation import (
     why_undefined,
     within_level_srocc,
 )
+from clip_align.metrics.deletions import srocc_deletions, within_level_srocc_deletions
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.logistic_fit import best_logistic, plcc_fitted, why_not_fitted
 from clip_align.perception.distances import DISTANCES, DistanceName, PairDifferences
@@ -39,6 +40,11 @@ __all__ = [
 
 Labels = Callable[[Items], NDArray[np.generic]]
 ORDER = "higher = the model's distances order the pairs more like people's opinions"
+# what computes all deletions of a jackknife at once, for the statistics that most scores are
+DELETIONS: Mapping[Callable[..., float], Callable[..., NDArray[np.float64]]] = {
+    srocc: srocc_deletions,
+    within_level_srocc: within_level_srocc_deletions,
+}
 NO_SPREAD = "within one group of items all values are equal"
 
 
@@ -72,9 +78,11 @@ def _estimate(
     def kept(rows: NDArray[np.intp]) -> float:
         return statistic(*(column[rows] for column in columns))
 
+    at_once = DELETIONS.get(statistic)
+    deletions = partial(at_once, *columns) if at_once else None
     if two_way:
-        return two_way_jackknife(kept, clusters[0], clusters[1], NO_SPREAD)
-    return jackknife(kept, clusters[0], NO_SPREAD)
+        return two_way_jackknife(kept, clusters[0], clusters[1], NO_SPREAD, deletions)
+    return jackknife(kept, clusters[0], NO_SPREAD, deletions=deletions)
 
 
 def minus_distances(
