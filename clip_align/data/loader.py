@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from clip_align.data.augment import DRAWS, centre_square, random_box, resized
 from clip_align.data.bad_samples import OTHER_ERROR, TOKENIZER_ERROR, BadSample, BadSampleCounter
+from clip_align.data.captions import Captions
 from clip_align.data.decode import MEGA, decode
 from clip_align.data.samples import SampleReader
 from clip_align.data.sampling_plan import CAPTION, CROP, FLIP, Task, uniforms
@@ -49,7 +50,7 @@ class Batch(TypedDict):
 
 class _Pair(NamedTuple):
     image: torch.Tensor  # uint8 [3, H, W]; [3, S, S] when there are no random crops
-    captions: list[str]
+    captions: Captions
     text: torch.Tensor  # int64 [L], of the caption that was drawn
 
 
@@ -142,7 +143,7 @@ class Batches(Dataset[Batch]):
     def _whole_pairs(self, numbers: Sequence[int], epoch: int, skipped: Skipped) -> dict[int, _Pair]:
         """The usable samples among ``numbers``, images as they are kept; the others are appended to ``skipped``."""
         pairs: dict[int, _Pair] = {}
-        fresh: list[tuple[int, torch.Tensor, list[str]]] = []
+        fresh: list[tuple[int, torch.Tensor, Captions]] = []
         for number in numbers:
             kept = self._kept.get(number)
             if kept is not None and len(kept.captions) == 1:
@@ -166,13 +167,13 @@ class Batches(Dataset[Batch]):
         image = decode(self.samples.image(number), self.max_pixels)
         return image if self.crops else centre_square(image, self.size).contiguous()
 
-    def _drawn(self, number: int, captions: list[str], epoch: int) -> str:
+    def _drawn(self, number: int, captions: Captions, epoch: int) -> str:
         """One of a sample's captions, chosen by seed, epoch and sample number, cut at ``max_chars``."""
-        chosen = 0
+        chosen = captions[0]
         if len(captions) > 1:
             draw = uniforms(np.array([number], np.int64), 1, self.seed, CAPTION, epoch)
-            chosen = int(draw[0, 0] * len(captions))
-        return captions[chosen][: self.max_chars]
+            chosen = captions.chosen(float(draw[0, 0]))
+        return chosen[: self.max_chars]
 
     def _tokenized(self, captions: list[str]) -> Sequence[torch.Tensor | str]:
         """Token ids [L] of each caption, or the cause if it cannot be tokenized."""
@@ -197,7 +198,7 @@ class Batches(Dataset[Batch]):
             return pair
         self._free -= cost
         self._kept[number] = (
-            pair if characters else pair._replace(captions=[""])
+            pair if characters else pair._replace(captions=Captions([""]))
         )  # a single caption is needed as tokens only
         return pair
 
