@@ -7,6 +7,7 @@ ranks nor on resuming. Decoded images and token ids are cached in memory up to a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol, TypedDict, runtime_checkable
@@ -78,6 +79,8 @@ class Batches(Dataset[Batch]):
         memory: most bytes of cached images and tokens.
         max_pixels: most pixels of an image.
         max_chars: characters after which captions are cut, since tokenizers may take quadratic time.
+        jpeg_draft: decode JPEG at 1/2, 1/4 or 1/8 of their size where a crop of the smallest area still has ``size`` px
+            along both sides of the image.
     """
 
     def __init__(
@@ -91,10 +94,13 @@ class Batches(Dataset[Batch]):
         memory: int,
         max_pixels: int = 64 * MEGA,
         max_chars: int = 2000,
+        jpeg_draft: bool = False,
     ) -> None:
         self.samples, self.tokenizer, self.size, self.seed = samples, tokenizer, size, seed
         self.flip, self.crop_scale, self.max_pixels, self.max_chars = flip, crop_scale, max_pixels, max_chars
         self.crops = tuple(crop_scale) != (1.0, 1.0)
+        # the same for all crops of an image: what is kept of it in memory is what is decoded again
+        self.least_side = math.ceil(size / math.sqrt(crop_scale[0])) if jpeg_draft else None
         self._kept: dict[int, _Pair] = {}
         self._free = memory
 
@@ -164,7 +170,7 @@ class Batches(Dataset[Batch]):
         return pairs
 
     def _image(self, number: int) -> torch.Tensor:
-        image = decode(self.samples.image(number), self.max_pixels)
+        image = decode(self.samples.image(number), self.max_pixels, self.least_side)
         return image if self.crops else centre_square(image, self.size).contiguous()
 
     def _drawn(self, number: int, captions: Captions, epoch: int) -> str:
