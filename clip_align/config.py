@@ -41,7 +41,8 @@ class DataConfig:
     ``kind``: its module's name there, dotted for a module elsewhere. ``batch_size`` is per rank; ``crop_scale`` is the
     fraction of the area that a random crop keeps, (1, 1) = none; ``memory_mb`` bounds the decoded images kept in
     memory; images beyond ``max_image_mb`` (of the file) or ``max_megapixels`` are bad samples, captions are cut at
-    ``max_caption_chars``. ``held_out``: samples that are never trained on, chosen by their keys; None = by the number
+    ``max_caption_chars``. ``jpeg_draft``: decode JPEG at reduced size where crops allow it, faster and with a low-pass
+    filter. ``held_out``: samples that are never trained on, chosen by their keys; None = by the number
     of samples, once they are found. ``workers`` None = by the machine's cores and ranks, at each launch.
     """
 
@@ -54,6 +55,7 @@ class DataConfig:
     max_image_mb: int = key(64, low=1, high=2000)
     max_megapixels: float = key(64.0, above=0.0, high=178.0)  # Pillow refuses more
     max_caption_chars: int = key(2000, low=16)
+    jpeg_draft: bool = False
     # a configuration that was stored before there was this key holds none out
     held_out: int | None = key(0, low=0)
     memory_mb: int = key(512, low=0)  # 0: none are kept

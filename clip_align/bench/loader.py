@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``bench loader``: images/s that one core reads, decodes and crops, in turn with open_clip_train's pipeline."""
+"""``bench loader``: images/s that one core reads, decodes and crops, in turn with open_clip_train's pipeline.
+
+With ``jpeg_draft`` a further side is our loader with ``data.jpeg_draft``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,7 @@ from clip_align.data.training_data import TrainingData
 from clip_align.models.words import WordTokenizer
 
 SHARDS = 4
+DRAFT = "clip_align with data.jpeg_draft"
 COMPARED = 16  # images
 MOST_LEVELS = 1.0  # of 255: mean difference between the two sides' crops
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)  # near CLIP's own; its pipeline normalizes in the loader
@@ -63,7 +68,10 @@ def _of_side(side: int, options: Loader, notify: Callable[[str], None]) -> Case:
         paths = write_shards(place / "shards", SHARDS, samples, side, seed)
         tokenizer = WordTokenizer(VOCABULARY, 14)  # a microsecond: tokens are not the subject
         data = open_clip_side.our_data(place / "shards", batch, 0)
-        training = TrainingData(data, size, tokenizer, seed, 0, 1, place / "cache")
+        training, draft = (
+            TrainingData(replace(data, jpeg_draft=scaled), size, tokenizer, seed, 0, 1, place / "cache")
+            for scaled in (False, True)
+        )
         transform = open_clip_side.preprocessing(size, MEAN, STD)
 
         def theirs() -> Iterator[Any]:
@@ -77,6 +85,8 @@ def _of_side(side: int, options: Loader, notify: Callable[[str], None]) -> Case:
             OURS: lambda: _rate(ours(), options.batches, batch),
             open_clip_side.NAME: lambda: _rate(theirs(), options.batches, batch),
         }
+        if options.jpeg_draft:
+            sides[DRAFT] = lambda: _rate(iter(draft.loader()), options.batches, batch)
         rates = in_turn(title, sides, options.pairs, notify)
     facts = {"side": side, "size": size, "batch": batch, "batches": options.batches}
     return Case(title, "images/s on one core", rates, facts)

@@ -123,6 +123,7 @@ class Loader(Options):
     batch: int = option(32, "images a batch", low=1)
     pairs: int = option(7, "blocks of each side, in turn", low=2)
     batches: int = option(8, "timed batches of a block", low=1)
+    jpeg_draft: bool = option(False, "a further side: our loader with data.jpeg_draft=true")
     seed: int = option(0, SEED, low=0)
     require: float = option(2.0, "lower 95 % bound of the ratio below which the exit code is 1", low=0.0)
 

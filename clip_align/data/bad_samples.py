@@ -72,11 +72,14 @@ class BadSampleCounter:
         met: cause and key of each bad sample met in training, once, in order (the fraction counts repetitions).
         stand_ins: number of samples of other batches that replaced bad ones.
         copies: number of samples that a batch contains twice because there was no other replacement.
+        filtered: samples that were left out on purpose; they are no bad ones.
+        kept: samples beside which these were.
     """
 
     def __init__(self, limit: float, before: float, left_out: Causes, epoch: int) -> None:
         self.limit, self.before, self.least = limit, before, max(1, min(FEW, epoch))
         self.left_out, self.met = left_out, dict[tuple[str, str], None]()
+        self.filtered, self.kept = Causes(), 0
         self.stand_ins = self.copies = 0
         self._seen = self._skipped = 0
         self._usable = 0
@@ -91,6 +94,11 @@ class BadSampleCounter:
         self.left_out.merge(causes)
         self._usable += usable
         self.before = self.left_out.total / max(1, self.left_out.total + self._usable)
+
+    def filter(self, causes: Causes, kept: int) -> None:
+        """Note samples that are left out on purpose, and the number of those kept beside them."""
+        self.filtered.merge(causes)
+        self.kept += kept
 
     @property
     def fraction(self) -> float:

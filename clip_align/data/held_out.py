@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.data.bad_samples import BadSample, Causes
+from clip_align.data.captions import Captions
 from clip_align.data.decode import decode
 from clip_align.data.inventory import Inventory
 from clip_align.data.key_hashes import key_hash, smallest
@@ -184,7 +185,7 @@ class TrainedSamples:
         """Bytes of the image file."""
         return self._samples.image(self.whole_number(number))
 
-    def captions(self, number: int) -> list[str]:
+    def captions(self, number: int) -> Captions:
         """The captions."""
         return self._samples.captions(self.whole_number(number))
 

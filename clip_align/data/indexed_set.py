@@ -134,7 +134,9 @@ class IndexedSet:
         """A new counter, which knows what the index left out."""
         found = self.found
         epoch = self.batches_per_epoch * self.data.batch_size
-        return BadSampleCounter(self.data.max_bad_share, found.bad_fraction, found.bad, epoch)
+        counter = BadSampleCounter(self.data.max_bad_share, found.bad_fraction, found.bad, epoch)
+        counter.filter(found.filtered, len(self.whole.samples))
+        return counter
 
     def tasks(self, rank: int, start: Sequence[int], workers: int, counter: BadSampleCounter) -> Iterable[Task]:
         """The batches of one rank, endless."""

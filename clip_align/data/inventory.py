@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache as once
 from functools import partial
 from itertools import chain
@@ -22,7 +22,9 @@ from clip_align.data.file_reader import open_file
 from clip_align.data.indexing import ensure_indexed
 from clip_align.data.key_hashes import key_hashes
 from clip_align.data.progress import Notify
+from clip_align.data.sample_rules import ALL_SAMPLES, SampleRules
 from clip_align.data.samples import FolderSamples, Samples, TarSamples
+from clip_align.data.selection import check_selection, left_out_by_where
 from clip_align.data.shard_index import CacheError, ShardIndex, hashes_of_keys, shard_index
 from clip_align.errors import Problem, UserError, visible
 
@@ -37,6 +39,7 @@ class Inventory:
     sources: source of each block, numbers into ``rates`` (the fraction of a source that an epoch uses).
     bad: samples left out. notes: lines for the user. fingerprint: of names, sizes and numbers of samples of shards; of
     names, captions and sizes of images in a folder. key_hashes: of the keys of all samples found, a block at a time.
+    filtered: samples left out on purpose.
     """
 
     samples: Samples
@@ -46,6 +49,7 @@ class Inventory:
     notes: tuple[str, ...]
     fingerprint: str
     key_hashes: Callable[[], Iterable[NDArray[np.uint64]]]
+    filtered: Causes = field(default_factory=Causes)
 
     @property
     def bad_fraction(self) -> float:
@@ -74,6 +78,7 @@ def tars(
     progress: Notify,
     max_image_mb: int,
     notes: Sequence[str] = (),
+    rules: SampleRules = ALL_SAMPLES,
 ) -> Inventory:
     """The inventory of the tars of several sources.
 
@@ -84,39 +89,57 @@ def tars(
         progress: receives progress.
         max_image_mb: size above which an image is a bad sample.
         notes: further lines for the user.
+        rules: which samples are used, and where their captions are.
+
+    UserError for shards that cannot be used, and where the rules leave no sample.
     """
     flat = [path for part in paths for path in part]
-    indexes = _indexes(flat, cache, progress)
-    bad = Causes()
+    indexes = _indexes(flat, cache, progress, rules)
+    bad, filtered = Causes(), Causes()
     for index in indexes:
         bad.merge(index.bad)
+        filtered.merge(index.filtered)
+    left = sum(map(len, indexes))
+    if rules.where is not None:
+        check_selection(rules.where, [index.fields for index in indexes], left, filtered, f"{len(flat):,} shards")
     # the source with the largest weight is used whole; sources whose shards are all repeated do not count
     largest = max(source.weight for source, part in zip(sources, paths, strict=True) if part)
     return Inventory(
-        TarSamples(flat, indexes, max_image_mb * MIB),
+        TarSamples(flat, indexes, max_image_mb * MIB, rules),
         tuple(number for number, part in enumerate(paths) for _ in part),
         tuple(source.weight / largest if part else 1.0 for source, part in zip(sources, paths, strict=True)),
         bad,
-        (*map(visible, notes), *_notes(flat, indexes), *_left_out(bad)),
-        _fingerprint(
-            part for p, i in zip(flat, indexes, strict=True) for part in (os.path.basename(p), i.size, len(i))
+        (
+            *map(visible, notes),
+            *_notes(flat, indexes),
+            *_left_out(bad),
+            *left_out_by_where(rules.where, left, filtered),
         ),
-        partial(_key_hashes, flat, indexes, cache),
+        _fingerprint(
+            chain(
+                (part for p, i in zip(flat, indexes, strict=True) for part in (os.path.basename(p), i.size, len(i))),
+                [rules.of_samples] if rules.of_samples else [],
+            )
+        ),
+        partial(_key_hashes, flat, indexes, cache, rules),
+        filtered,
     )
 
 
-def _key_hashes(paths: Sequence[str], indexes: Sequence[ShardIndex], cache: Path) -> Iterator[NDArray[np.uint64]]:
+def _key_hashes(
+    paths: Sequence[str], indexes: Sequence[ShardIndex], cache: Path, rules: SampleRules
+) -> Iterator[NDArray[np.uint64]]:
     for path, index in zip(paths, indexes, strict=True):
-        yield hashes_of_keys(path, cache, index)
+        yield hashes_of_keys(path, cache, index, rules)
 
 
-def _indexes(paths: Sequence[str], cache: Path, progress: Notify) -> list[ShardIndex]:
-    ensure_indexed(paths, cache, progress)
+def _indexes(paths: Sequence[str], cache: Path, progress: Notify, rules: SampleRules) -> list[ShardIndex]:
+    ensure_indexed(paths, cache, progress, rules)
     indexes: list[ShardIndex] = []
     errors: list[Problem] = []
     for path in paths:
         try:
-            indexes.append(_checked(path, cache))
+            indexes.append(_checked(path, cache, rules))
         except CacheError:  # the same for all shards: one line is enough
             raise
         except UserError as error:
@@ -127,14 +150,14 @@ def _indexes(paths: Sequence[str], cache: Path, progress: Notify) -> list[ShardI
     return indexes
 
 
-def _checked(path: str, cache: Path) -> ShardIndex:
+def _checked(path: str, cache: Path, rules: SampleRules) -> ShardIndex:
     try:
-        index = shard_index(path, cache)
+        index = shard_index(path, cache, rules)
     except OSError as error:
         raise UserError(
             Problem("data.shards", f"cannot read {path}: {error.strerror}; make it readable or leave it out")
         ) from error
-    if not len(index):
+    if not len(index) and not index.filtered.total:
         raise UserError(
             Problem(
                 "data.shards",

@@ -11,9 +11,9 @@ from typing import BinaryIO, NamedTuple, TypeVar
 from clip_align.config import Source
 from clip_align.data.captions import MOST_TEXT_BYTES
 from clip_align.data.file_reader import open_file
-from clip_align.data.shard_index import IMAGES
 from clip_align.data.shard_patterns import shard_paths
 from clip_align.data.tar_members import Member, TarRefusedError, tar_members
+from clip_align.data.tar_samples import IMAGES
 from clip_align.errors import some_of, visible
 
 __all__ = ["CaptionedMember", "LabelledMember", "ShardsUnusableError", "captioned_members", "labelled_members"]

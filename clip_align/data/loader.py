@@ -7,6 +7,7 @@ ranks nor on resuming. Decoded images and token ids are cached in memory up to a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol, TypedDict, runtime_checkable
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from clip_align.data.augment import DRAWS, centre_square, random_box, resized
 from clip_align.data.bad_samples import OTHER_ERROR, TOKENIZER_ERROR, BadSample, BadSampleCounter
+from clip_align.data.captions import Captions
 from clip_align.data.decode import MEGA, decode
 from clip_align.data.samples import SampleReader
 from clip_align.data.sampling_plan import CAPTION, CROP, FLIP, Task, uniforms
@@ -49,7 +51,7 @@ class Batch(TypedDict):
 
 class _Pair(NamedTuple):
     image: torch.Tensor  # uint8 [3, H, W]; [3, S, S] when there are no random crops
-    captions: list[str]
+    captions: Captions
     text: torch.Tensor  # int64 [L], of the caption that was drawn
 
 
@@ -77,6 +79,8 @@ class Batches(Dataset[Batch]):
         memory: most bytes of cached images and tokens.
         max_pixels: most pixels of an image.
         max_chars: characters after which captions are cut, since tokenizers may take quadratic time.
+        jpeg_draft: decode JPEG at 1/2, 1/4 or 1/8 of their size where a crop of the smallest area still has ``size`` px
+            along both sides of the image.
     """
 
     def __init__(
@@ -90,10 +94,13 @@ class Batches(Dataset[Batch]):
         memory: int,
         max_pixels: int = 64 * MEGA,
         max_chars: int = 2000,
+        jpeg_draft: bool = False,
     ) -> None:
         self.samples, self.tokenizer, self.size, self.seed = samples, tokenizer, size, seed
         self.flip, self.crop_scale, self.max_pixels, self.max_chars = flip, crop_scale, max_pixels, max_chars
         self.crops = tuple(crop_scale) != (1.0, 1.0)
+        # the same for all crops of an image: what is kept of it in memory is what is decoded again
+        self.least_side = math.ceil(size / math.sqrt(crop_scale[0])) if jpeg_draft else None
         self._kept: dict[int, _Pair] = {}
         self._free = memory
 
@@ -142,7 +149,7 @@ class Batches(Dataset[Batch]):
     def _whole_pairs(self, numbers: Sequence[int], epoch: int, skipped: Skipped) -> dict[int, _Pair]:
         """The usable samples among ``numbers``, images as they are kept; the others are appended to ``skipped``."""
         pairs: dict[int, _Pair] = {}
-        fresh: list[tuple[int, torch.Tensor, list[str]]] = []
+        fresh: list[tuple[int, torch.Tensor, Captions]] = []
         for number in numbers:
             kept = self._kept.get(number)
             if kept is not None and len(kept.captions) == 1:
@@ -163,16 +170,16 @@ class Batches(Dataset[Batch]):
         return pairs
 
     def _image(self, number: int) -> torch.Tensor:
-        image = decode(self.samples.image(number), self.max_pixels)
+        image = decode(self.samples.image(number), self.max_pixels, self.least_side)
         return image if self.crops else centre_square(image, self.size).contiguous()
 
-    def _drawn(self, number: int, captions: list[str], epoch: int) -> str:
+    def _drawn(self, number: int, captions: Captions, epoch: int) -> str:
         """One of a sample's captions, chosen by seed, epoch and sample number, cut at ``max_chars``."""
-        chosen = 0
+        chosen = captions[0]
         if len(captions) > 1:
             draw = uniforms(np.array([number], np.int64), 1, self.seed, CAPTION, epoch)
-            chosen = int(draw[0, 0] * len(captions))
-        return captions[chosen][: self.max_chars]
+            chosen = captions.chosen(float(draw[0, 0]))
+        return chosen[: self.max_chars]
 
     def _tokenized(self, captions: list[str]) -> Sequence[torch.Tensor | str]:
         """Token ids [L] of each caption, or the cause if it cannot be tokenized."""
@@ -197,7 +204,7 @@ class Batches(Dataset[Batch]):
             return pair
         self._free -= cost
         self._kept[number] = (
-            pair if characters else pair._replace(captions=[""])
+            pair if characters else pair._replace(captions=Captions([""]))
         )  # a single caption is needed as tokens only
         return pair
 

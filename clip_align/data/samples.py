@@ -11,8 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from clip_align.data.bad_samples import DAMAGED, TOO_LARGE, UNREADABLE, BadSample
-from clip_align.data.captions import captions_of
+from clip_align.data.captions import Captions, captions_in, captions_of
 from clip_align.data.file_reader import Files, open_file
+from clip_align.data.sample_rules import ALL_SAMPLES, SampleRules
 from clip_align.data.shard_index import ShardIndex
 from clip_align.errors import visible
 
@@ -23,7 +24,7 @@ class SampleReader(Protocol):
     def image(self, number: int) -> bytes:
         """Bytes of the image file; BadSample if it cannot be read or is too large."""
 
-    def captions(self, number: int) -> list[str]:
+    def captions(self, number: int) -> Captions:
         """Captions, at least one; BadSample if they cannot be read."""
 
     def key(self, number: int) -> str:
@@ -50,10 +51,17 @@ class TarSamples:
         paths: of the tars.
         indexes: of the tars, in the same order.
         max_bytes: largest image file; None: no limit.
+        rules: that the indexes were made with.
     """
 
-    def __init__(self, paths: Sequence[str], indexes: Sequence[ShardIndex], max_bytes: int | None = None) -> None:
-        self.paths, self.indexes, self.max_bytes = list(paths), list(indexes), max_bytes
+    def __init__(
+        self,
+        paths: Sequence[str],
+        indexes: Sequence[ShardIndex],
+        max_bytes: int | None = None,
+        rules: SampleRules = ALL_SAMPLES,
+    ) -> None:
+        self.paths, self.indexes, self.max_bytes, self.rules = list(paths), list(indexes), max_bytes, rules
         self.blocks = [len(index) for index in indexes]
         self._starts = np.cumsum([0, *self.blocks]).tolist()  # number of each tar's first sample; ints, for bisect
         self._files = Files()
@@ -69,12 +77,20 @@ class TarSamples:
             raise BadSample(TOO_LARGE)
         return self._read(shard, int(at), int(size))
 
-    def captions(self, number: int) -> list[str]:
-        """The captions."""
+    def captions(self, number: int) -> Captions:
+        """The captions; the first one, where the rules say so."""
+        found = self._captions(number)
+        return Captions(found[:1]) if self.rules.first else found
+
+    def _captions(self, number: int) -> Captions:
         shard, local = self._place(number)
-        index = self.indexes[shard]
-        at, size = index.text[local]
-        return captions_of(self._read(shard, int(at), int(size)), bool(index.from_json[local]))
+        index, lines = self.indexes[shard], self.rules.lines
+        at, size = map(int, index.text[local])
+        if index.json is None:
+            return captions_of(self._read(shard, at, size), bool(index.from_json[local]), lines)
+        txt = self._read(shard, at, size) if size else None
+        at, size = map(int, index.json[local])
+        return captions_in(self.rules.weights, lines, txt, self._read(shard, at, size) if size else None)
 
     def key(self, number: int) -> str:
         """The key, folders in the tar included."""
@@ -138,9 +154,9 @@ class FolderSamples:
         except OSError:
             raise BadSample(UNREADABLE) from None
 
-    def captions(self, number: int) -> list[str]:
+    def captions(self, number: int) -> Captions:
         """The caption of the csv's row."""
-        return [self.texts[number]]
+        return Captions([self.texts[number]])
 
     def key(self, number: int) -> str:
         """The image's path as the csv has it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,8 @@ from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 PART = ".part"  # end of the name of a download
-INDEX = ".npz"  # of the index of a shard, after its name
+INDEX = ".npz"  # of an index of a shard, after its name and, for other rules than the default ones, their digest
+_INDEXES = re.compile(r"(\.rules-[0-9a-f]{12})?\.npz$")
 _LOOK_S = 0.1  # between two looks whether another process has finished a download
 
 Fetch = Callable[[BinaryIO, Callable[[int | None], None]], None]  # into a file, announcing its size
@@ -33,10 +35,11 @@ class CacheFullError(Exception):
 
 
 class Entry(NamedTuple):
-    """A file of the cache: its path, and its size in bytes."""
+    """A file of the cache: its path, its size in bytes with that of its indexes, and these."""
 
     path: Path
     size: int
+    indexes: tuple[Path, ...] = ()
 
 
 class Lease:
@@ -108,17 +111,20 @@ class ShardCache:
 
     def entries(self) -> list[Entry]:
         """The shards, with their indexes, and downloads; the longest unused first."""
-        sizes, used = dict[str, int](), dict[str, float]()
+        sizes, used, indexes = dict[str, int](), dict[str, float](), dict[str, tuple[Path, ...]]()
         with suppress(FileNotFoundError), os.scandir(self.folder) as files:
             for file in files:
                 if file.name.startswith(".") or not file.is_file():
                     continue
                 with suppress(FileNotFoundError):  # removed in between
                     status = file.stat()
-                    name = file.name.removesuffix(INDEX)
+                    name = _INDEXES.sub("", file.name)
+                    if name != file.name:
+                        indexes[name] = (*indexes.get(name, ()), self.folder / file.name)
                     sizes[name] = sizes.get(name, 0) + status.st_size
                     used[name] = max(used.get(name, 0.0), status.st_mtime)
-        return [Entry(self.folder / name, sizes[name]) for name in sorted(sizes, key=lambda n: (used[n], n))]
+        ordered = sorted(sizes, key=lambda name: (used[name], name))
+        return [Entry(self.folder / name, sizes[name], indexes.get(name, ())) for name in ordered]
 
     def used(self) -> int:
         """Bytes of all files, downloads with their full size."""
@@ -132,7 +138,7 @@ class ShardCache:
             for entry in others:
                 if used + size <= self.limit:
                     break
-                if _removed(entry.path):
+                if _removed(entry):
                     used -= entry.size
             if used + size > self.limit:
                 raise CacheFullError(size, used, self.limit)
@@ -161,16 +167,23 @@ def _leased(path: Path) -> Lease | None:
     return None
 
 
-def _removed(path: Path) -> bool:
+def index_of(path: Path, rules: str = "") -> Path:
+    """The file of the index of a shard. ``rules``: what the index depends on beside it (`SampleRules.of_index`)."""
+    digest = f".rules-{hashlib.sha256(rules.encode()).hexdigest()[:12]}" if rules else ""
+    return path.with_name(f"{path.name}{digest}{INDEX}")
+
+
+def _removed(entry: Entry) -> bool:
     """Whether a file could be removed: nobody uses it."""
     try:
-        with open(path, "rb") as file:
+        with open(entry.path, "rb") as file:
             if not _locked(file, fcntl.LOCK_EX):
                 return False
-            path.unlink(missing_ok=True)
+            entry.path.unlink(missing_ok=True)
     except FileNotFoundError:  # an index without its shard
         pass
-    path.with_name(path.name + INDEX).unlink(missing_ok=True)
+    for index in (index_of(entry.path), *entry.indexes):
+        index.unlink(missing_ok=True)
     return True
 
 

@@ -25,7 +25,8 @@ import numpy as np
 
 from clip_align.data.bad_samples import Causes, as_causes
 from clip_align.data.remote import Transfer, TransferError, download, scheme_of, shown
-from clip_align.data.shard_cache import INDEX, PART, CacheFullError, Lease, ShardCache
+from clip_align.data.sample_rules import ALL_SAMPLES, SampleRules, rules_of
+from clip_align.data.shard_cache import PART, CacheFullError, Lease, ShardCache, index_of
 from clip_align.data.shard_index import (
     CacheError,
     ShardIndex,
@@ -48,7 +49,8 @@ class FetchSettings:
     """What the process needs to know.
 
     cache: folder of indexes and downloads. limit: bytes of all downloads. transfer: attempts and times. at_once: shards
-    that are fetched at the same time. held_out: largest hash of a key that is held out, None: none is.
+    that are fetched at the same time. held_out: largest hash of a key that is held out, None: none is. rules: which
+    samples are used, and where their captions are.
     """
 
     cache: str
@@ -56,6 +58,7 @@ class FetchSettings:
     transfer: Transfer = field(default_factory=Transfer)
     at_once: int = 8
     held_out: int | None = None
+    rules: SampleRules = ALL_SAMPLES
 
     def shard_cache(self) -> ShardCache:
         """The folder of downloads."""
@@ -64,9 +67,9 @@ class FetchSettings:
     def files_of(self, url: str) -> tuple[str, Path]:
         """The file of a shard that was fetched, and that of its index."""
         if not scheme_of(url):
-            return url, index_file(url, Path(self.cache))
+            return url, index_file(url, Path(self.cache), self.rules)
         path = self.shard_cache().path(url)
-        return str(path), path.with_name(path.name + INDEX)
+        return str(path), index_of(path, self.rules.of_index)
 
     def held_out_of(self, url: str, index: ShardIndex) -> tuple[int, ...]:
         """Numbers of the samples of a shard that was fetched, with its index, which are not trained on."""
@@ -83,7 +86,7 @@ class FetchSettings:
 def settings_of(line: str) -> FetchSettings:
     """What `FetchSettings.line` wrote."""
     facts = json.loads(line)
-    return FetchSettings(**{**facts, "transfer": Transfer(**facts["transfer"])})
+    return FetchSettings(**{**facts, "transfer": Transfer(**facts["transfer"]), "rules": rules_of(facts["rules"])})
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ class FetchedShard:
 
     samples: usable ones. held_out: numbers of those that are not trained on. bad: samples left out. note: what is wrong
     with the end of the file. size: in bytes. error: why it cannot be used, else empty;
-    advice: what to do then. full: the cache's limit was why.
+    advice: what to do then. full: the cache's limit was why. out: samples that the condition of the rules leaves out.
+    fields: of the json, as far as it was read.
     """
 
     number: int
@@ -104,11 +108,23 @@ class FetchedShard:
     error: str = ""
     advice: str = "repair it, or leave it out"
     full: bool = False
+    out: tuple[tuple[str, int, str], ...] = ()  # as ``bad``
+    fields: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> Causes:
         """The bad samples by cause."""
         return as_causes({cause: (count, first) for cause, count, first in self.bad})
+
+    @property
+    def filtered(self) -> Causes:
+        """The samples left out on purpose, by cause."""
+        return as_causes({cause: (count, first) for cause, count, first in self.out})
+
+    @property
+    def found(self) -> int:
+        """Samples in the shard, whether they are used or not."""
+        return self.samples + self.left_out.total + self.filtered.total
 
     def line(self) -> str:
         """As a line of JSON."""
@@ -118,9 +134,9 @@ class FetchedShard:
 def fetched_of(line: str) -> FetchedShard:
     """What `FetchedShard.line` wrote."""
     facts = json.loads(line)
-    return FetchedShard(
-        **{**facts, "held_out": tuple(facts["held_out"]), "bad": tuple(tuple(cause) for cause in facts["bad"])}
-    )
+    facts |= {name: tuple(facts[name]) for name in ("held_out", "fields")}
+    facts |= {name: tuple(map(tuple, facts[name])) for name in ("bad", "out")}
+    return FetchedShard(**facts)
 
 
 class Fetcher:
@@ -175,11 +191,15 @@ class Fetcher:
                     lease.release()
                 else:
                     self._leases[number] = lease
-        index = stored_index(*self.settings.files_of(url))
+        index = stored_index(*self.settings.files_of(url), self.settings.rules)
         held_out = self.settings.held_out_of(url, index)
-        bad = tuple((cause, count, index.bad.first[cause]) for cause, count in index.bad.counts.items())
-        error = "" if len(index) else f"{shown(url)} has no sample that can be used ({index.bad or index.note})"
-        return FetchedShard(number, len(index), held_out, bad, index.note, index.size, error)
+        bad, out = _listed(index.bad), _listed(index.filtered)
+        error = f"{shown(url)} has no sample that can be used ({index.bad or index.note})"
+        if len(index) or out:
+            error = ""
+        return FetchedShard(
+            number, len(index), held_out, bad, index.note, index.size, error, out=out, fields=index.fields
+        )
 
     def _download(self, url: str, target: BinaryIO, announced: Callable[[int | None], None]) -> None:
         path = self._cache.path(url)
@@ -188,7 +208,7 @@ class Fetcher:
             """The last check of a download: whether the tar has its end."""
             part = str(path.with_name(path.name + PART))
             try:
-                index = read_index(part)
+                index = read_index(part, self.settings.rules)
             except UserError as error:
                 return self._named(str(error), part).removeprefix(part).strip()
             if index.note.startswith(CUT_OR_DAMAGED):
@@ -202,6 +222,10 @@ class Fetcher:
         """The message with the shard's address in place of its file in the cache."""
         path = str(self._cache.path(url))
         return text.removeprefix("data.shards: ").replace(path + PART, shown(url)).replace(path, shown(url))
+
+
+def _listed(causes: Causes) -> tuple[tuple[str, int, str], ...]:
+    return tuple((cause, count, causes.first[cause]) for cause, count in causes.counts.items())
 
 
 def main() -> None:

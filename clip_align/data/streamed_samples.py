@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clip_align.data.bad_samples import UNREADABLE, BadSample
+from clip_align.data.captions import Captions
 from clip_align.data.samples import TarSamples
 from clip_align.data.shard_fetcher import FetchSettings
 from clip_align.data.shard_index import stored_index
@@ -33,7 +34,7 @@ class StreamedSamples:
         shard, local = in_shard(number)
         return self.shard(shard).image(local)
 
-    def captions(self, number: int) -> list[str]:
+    def captions(self, number: int) -> Captions:
         """The captions."""
         shard, local = in_shard(number)
         return self.shard(shard).captions(local)
@@ -52,7 +53,8 @@ class StreamedSamples:
         if found is None:
             try:
                 path, cached = self.settings.files_of(self.urls[number])
-                found = TarSamples([path], [stored_index(path, cached)], self.max_bytes)
+                rules = self.settings.rules
+                found = TarSamples([path], [stored_index(path, cached, rules)], self.max_bytes, rules)
             except (OSError, UserError):  # somebody has removed it
                 raise BadSample(UNREADABLE) from None
         self._shards[number] = found  # at the end of the dictionary: last used, last dropped

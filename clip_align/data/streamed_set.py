@@ -18,6 +18,7 @@ from clip_align.data.inventory import LINES, MIB
 from clip_align.data.progress import Notify
 from clip_align.data.remote import shown
 from clip_align.data.sampling_plan import Task
+from clip_align.data.selection import check_selection
 from clip_align.data.shard_counts import LearntCounts, known_counts
 from clip_align.data.shard_fetcher import FetchedShard
 from clip_align.data.shard_supply import ShardSupply
@@ -71,7 +72,7 @@ class StreamedSet:
         self.settings = data.fetching(cache)
         self.reader = StreamedSamples(self.urls, self.settings, data.max_image_mb * MIB, 3 * data.window_shards)
         self._learnt = LearntCounts(cache)
-        self._reported = 0
+        self._reported, self._checked = 0, False
 
     @cached_property
     def supply(self) -> ShardSupply:
@@ -83,16 +84,22 @@ class StreamedSet:
         """Of the shards' names and all options that the order depends on; not of their content, which is read later."""
         names = [os.path.basename(urlsplit(url).path) for url in self.urls]
         order = (self.plan.window, self.plan.epoch_samples, self.plan.rates, self.held_out_limit)
-        text = "\n".join(["streaming", *names, *map(str, self.plan.sources), str(order)])
+        rules = [self.data.rules.of_samples] if self.data.rules.of_samples else []
+        text = "\n".join(["streaming", *names, *map(str, self.plan.sources), str(order), *rules])
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     @cached_property
     def _counts(self) -> list[int | None]:
         return known_counts(self.urls, self._learnt, self.data.transfer)
 
-    @cached_property
+    @property
     def samples(self) -> int | None:
-        """Samples of all shards, those left out among them; None if some shards' are not known."""
+        """Samples of all shards, bad ones among them; None if some shards' are not known, or some are filtered."""
+        return None if self.data.where is not None else self._found
+
+    @cached_property
+    def _found(self) -> int | None:
+        """Samples of all shards, whether they are used or not; None if some shards' are not known."""
         counts = [count for count in self._counts if count is not None]
         return sum(counts) if len(counts) == len(self.urls) else None
 
@@ -129,6 +136,8 @@ class StreamedSet:
         count = self.held_out_count
         digest = hashlib.sha256(f"{self.fingerprint} {count}".encode()).hexdigest()[:16]
         kept = self._cache / "held_out" / f"{digest}.json"
+        if not kept.is_file():
+            self._check_first_window()
         found, note = collected(self.supply, self.reader, self.data, count, kept)
         if note:
             self._notify(note)
@@ -136,12 +145,13 @@ class StreamedSet:
 
     def check(self, grad_batches: int) -> tuple[str, ...]:
         """Lines for the user before step 0. UserError if there are too few samples, as far as that is known."""
-        if (samples := self.plan.epoch_samples or self.samples) is not None:
+        if (samples := self.plan.epoch_samples or self._found) is not None:
             check_enough(samples, self.data.batch_size, self.ranks, self.accumulate, grad_batches)
         return (*map(visible, self._notes), self._summary(), *self._about_held_out())
 
     def captions(self, limit: int | None) -> Iterator[str]:
         """Captions of the shards that the first epoch begins with: reading all would take an epoch."""
+        self._check_first_window()
         shards = self.plan.shards(0, 0).tolist()
         each = None if limit is None else -(-limit // len(shards))  # of each as many: captions of one may be alike
         self.supply.hold(shards)
@@ -177,7 +187,7 @@ class StreamedSet:
         def learnt(shard: FetchedShard) -> None:
             self._report(shard)
             if rank == 0:
-                self._learnt.learn(self.urls[shard.number], shard.samples + shard.left_out.total)
+                self._learnt.learn(self.urls[shard.number], shard.found)
 
         in_making = PREFETCH * workers  # without workers a batch is made before the next task is asked for
         place = Place(*map(int, start))
@@ -188,11 +198,33 @@ class StreamedSet:
             tasks.begin()
         except RunError as error:  # nothing was trained yet: a refusal
             raise UserError(*error.problems) from error
+        if place == Place():  # later windows may hold sources of which nothing is used
+            self._check_first_window()
         return tasks
+
+    def _check_first_window(self) -> None:
+        """UserError where ``data.where`` names a field that no sample of the first window has, or leaves none."""
+        where = self.data.where
+        if where is None or self._checked:
+            return
+        shards = self.plan.shards(0, 0).tolist()
+        self.supply.hold(shards)
+        try:
+            fetched = self.supply.wait(shards)
+        except RunError as error:
+            raise UserError(*error.problems) from error
+        finally:
+            self.supply.release(shards)
+        filtered = Causes()
+        for shard in fetched:
+            filtered.merge(shard.filtered)
+        left = sum(shard.samples for shard in fetched)
+        check_selection(where, [one.fields for one in fetched], left, filtered, f"the first {len(shards):,} shards")
+        self._checked = True
 
     def _report(self, shard: FetchedShard) -> None:
         """Lines about a shard that lacks samples; after `LINES` of them no more."""
-        url, found = shown(self.urls[shard.number]), shard.samples + shard.left_out.total
+        url, found = shown(self.urls[shard.number]), shard.found
         expected = self._counts[shard.number]
         lines = [f"{url} {shard.note}: its {shard.samples:,} whole samples are used"] if shard.note else []
         if expected not in (None, found):
@@ -204,8 +236,10 @@ class StreamedSet:
             elif self._reported == LINES + 1:
                 self._notify("data.shards: more shards lack samples, which are not named")
 
-    def _epoch_ended(self, end: StreamedBatch, left_out: Causes) -> None:
+    def _epoch_ended(self, end: StreamedBatch, left_out: Causes, filtered: Causes) -> None:
         bad = f", {left_out.total:,} left out: {left_out}" if left_out.total else ""
+        if filtered.total:
+            bad += f", {filtered.total:,} left out by data.where: {filtered}"
         self._notify(
             f"data: epoch {end.epoch} ends after {end.used:,} samples in {end.used // self.plan.global_batch:,} "
             f"batches, {end.left:,} left over{bad}"
@@ -214,12 +248,14 @@ class StreamedSet:
     def _summary(self) -> str:
         known = [count for count in self._counts if count is not None]
         count = len(self.urls)
-        if self.samples is not None:
-            text = f"{self.samples:,} samples in {count:,} shards"
+        if self._found is not None:
+            text = f"{self._found:,} samples in {count:,} shards"
         elif known:
             text = f"{count:,} shards, about {round(sum(known) / len(known) * count):,} samples (as in {len(known):,})"
         else:
             text = f"{count:,} shards, whose numbers of samples show once they are read"
+        if self.data.where is not None:
+            text += f", of which those count that meet data.where={visible(self.data.where)}"
         if self.plan.epoch_samples is not None:
             text += f", drawn with replacement; an epoch is {self._global_batches:,} batches"
         elif self._global_batches is not None:

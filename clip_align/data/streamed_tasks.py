@@ -17,7 +17,7 @@ from clip_align.data.streaming_plan import Place, ShardContent, StreamedBatch, S
 _NONE = np.empty(0, np.int64)
 
 Learnt = Callable[[FetchedShard], None]
-EpochEnded = Callable[[StreamedBatch, Causes], None]
+EpochEnded = Callable[[StreamedBatch, Causes, Causes], None]
 
 
 class StreamedTasks:
@@ -32,9 +32,9 @@ class StreamedTasks:
         start: position of the first sample.
         supply: fetches the shards.
         in_making: tasks that are made or waited for at the same time.
-        counter: learns of the samples that shards' indexes leave out.
+        counter: learns of the samples that shards' indexes leave out, as bad ones or on purpose.
         learnt: receives each shard when its window begins.
-        ended: receives the end of each epoch, with the samples left out in it since the start.
+        ended: receives the end of each epoch, with the samples left out in it since the start, bad ones and on purpose.
         parts: each batch of the plan comes in so many tasks, of equal size.
     """
 
@@ -63,22 +63,24 @@ class StreamedTasks:
         self.supply.interrupted = stopping
 
     def __iter__(self) -> Iterator[Task]:
-        left_out = Causes()
+        left_out, filtered = Causes(), Causes()
 
         def contents(epoch: int, window: int) -> list[ShardContent]:
             fetched = self.supply.wait(self._ask(self._window(epoch, window)))
             for shard in fetched:
                 self._learnt(shard)
                 self._counter.leave_out(shard.left_out, shard.samples)
+                self._counter.filter(shard.filtered, shard.samples)
                 left_out.merge(shard.left_out)
+                filtered.merge(shard.filtered)
             return [ShardContent(shard.samples, shard.held_out) for shard in fetched]
 
         recent: deque[tuple[int, ...]] = deque()
         before = self.start
         for batch in streamed_batches(self.plan, self.start, contents):
             if not batch.numbers.size:
-                self._ended(batch, left_out)
-                left_out, before = Causes(), batch.after
+                self._ended(batch, left_out, filtered)
+                left_out, filtered, before = Causes(), Causes(), batch.after
                 continue
             whole = Task(batch.epoch, batch.after, batch.numbers[self.rank], _NONE, batch.others[self.rank])
             for task in parts_of(whole, self._parts, before):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_align.config import DataConfig, Source
+from clip_align.data.shard_options import ShardOptions
 from clip_align.structure import key
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ GB = 10**9
 
 
 @dataclass(frozen=True)
-class StreamingOptions(DataConfig):
+class StreamingOptions(ShardOptions):
     """``shards`` as of ``data=webdataset``, or addresses. ``epoch_samples``: of an epoch, with ``resampled`` only.
 
     ``cache_gb``: most 10^9 bytes of downloads kept. ``timeout_s``: without data, until an attempt is given up.
@@ -27,7 +27,6 @@ class StreamingOptions(DataConfig):
     """
 
     memory_mb: int = key(0, low=0)  # samples come again after an epoch only
-    shards: tuple[Source, ...] = ()
     resampled: bool = False
     epoch_samples: int | None = key(None, low=1)
     cache_gb: float = key(50.0, above=0.0)
@@ -48,4 +47,5 @@ class StreamingOptions(DataConfig):
         from clip_align.data.shard_fetcher import FetchSettings
 
         held_out = round(self.held_out_fraction * 2**64) if self.held_out != 0 else None
-        return FetchSettings(str(cache), round(self.cache_gb * GB), self.transfer, self.downloads_at_once, held_out)
+        limit = round(self.cache_gb * GB)
+        return FetchSettings(str(cache), limit, self.transfer, self.downloads_at_once, held_out, self.rules)

@@ -101,7 +101,8 @@ class TrainingData:
     @property
     def provenance(self) -> dict[str, object]:
         """Fingerprint of the data, decoder and number of samples, for the record."""
-        return {"data_fingerprint": self.fingerprint, "decoder": decoder_name(), "samples": self.samples}
+        decoder = decoder_name(self.data.jpeg_draft)
+        return {"data_fingerprint": self.fingerprint, "decoder": decoder, "samples": self.samples}
 
     def captions(self, limit: int | None = None) -> Iterator[str]:
         """Captions of all samples, or of ``limit`` of them, cut as in training.
@@ -134,6 +135,7 @@ class TrainingData:
             data.memory_mb * MIB // max(1, workers),  # each worker has a cache of its own
             round(data.max_megapixels * MEGA),
             data.max_caption_chars,
+            data.jpeg_draft,
         )
         tally = self.set.counter()
         tasks = self.set.tasks(self.rank, start, workers, tally)

@@ -194,6 +194,8 @@ class EventLine(Line):
     causes: NotRequired[dict[str, int]]
     stand_ins: NotRequired[int]
     copies: NotRequired[int]
+    filtered: NotRequired[int]
+    kept: NotRequired[int]
 
 
 AnyLine = BenchmarkLine | TrainLine | EvaluationLine | VerdictLine | EventLine

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -255,6 +256,7 @@ def _facts(history: History, status: str) -> list[tuple[str, str]]:
         every = (last, *history.evaluations[-1:], *history.verdicts[-1:], *history.events[-1:])
         taken = max(line["wall_seconds"] for line in every)
         facts.append(("time so far" if status == "running" else "time taken", duration(taken)))
+    facts += _speed(history)
     left = history.train[-1].get("time/left_seconds") if history.train else None
     if left is not None and status == "running":
         facts.append(("time left, about", duration(left)))
@@ -262,6 +264,19 @@ def _facts(history: History, status: str) -> list[tuple[str, str]]:
     fraction = history.evaluations[-1].get("time/evaluation_fraction") if history.evaluations else None
     if fraction is not None:
         facts.append(("time spent in evaluation", f"{100 * fraction:.0f} %"))
+    return facts
+
+
+def _speed(history: History) -> list[tuple[str, str]]:
+    """Median samples/s, and the mean fraction of training time that data were waited for, over the whole record."""
+    rates = [rate for line in history.train if (rate := line.get("time/samples_per_second")) is not None]
+    waited = [part for line in history.train if (part := line.get("time/data_wait_fraction")) is not None]
+    facts = []
+    if rates:
+        rate = statistics.median(rates)
+        facts.append(("samples/s", f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"))
+    if waited:
+        facts.append(("time waiting for data", f"{100 * statistics.fmean(waited):.0f} %"))
     return facts
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad samples that training met and did without: an event in the record when they come, and one at the end."""
+"""Samples that training did without, as events in the record: bad ones when they come and at the end; filtered ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BadSampleLog:
 
     def __init__(self, tally: BadSampleCounter | None) -> None:
         self._tally = tally or BadSampleCounter(1.0, 0.0, Causes(), 1)
-        self._reported = 0
+        self._reported = self._filtered_reported = 0
 
     def news(self) -> dict[str, Any] | None:
         """Fields of an event when there are bad samples and at least twice as many as were reported."""
@@ -26,6 +26,20 @@ class BadSampleLog:
             return None
         self._reported = len(met)
         return _event(causes_of(met), self._tally.stand_ins, self._tally.copies, "so far")
+
+    def filtered(self) -> dict[str, Any] | None:
+        """Fields of an event when samples were left out on purpose, and at least twice as many as were reported.
+
+        Every rank reads the same shards: these numbers are those of all.
+        """
+        causes, kept = self._tally.filtered, self._tally.kept
+        if causes.total < max(1, 2 * self._filtered_reported):
+            return None
+        self._filtered_reported = causes.total
+        read = causes.total + kept
+        message = f"data: {causes.total:,} of {read:,} samples were left out as configured: {causes}"
+        counts = {"filtered": causes.total, "kept": kept, "causes": dict(causes.counts)}
+        return {"event": "filtered_samples", "message": message, **counts}
 
     def total(self, ranks: Ranks) -> dict[str, Any] | None:
         """Fields of an event about all ranks, on rank 0; None where nothing was skipped. Called on every rank."""

@@ -192,6 +192,7 @@ class TrainLog(pl.Callback):
         if self.record is not None:
             self.record.append("train", self.run_position.position(), {**self._measured(module, loss), **self._times()})
             self._event(self.bad_sample_log.news())
+            self._event(self.bad_sample_log.filtered())
             self._look_at_waiting()
         self._sum, self._count = 0.0, 0
         self._last = (self.run_position.step, self.stopwatch.seconds, self.timed_loader.waited)

@@ -24,6 +24,13 @@ def test_both_sides_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "48 px JPEG to 32 px, batch 4: clip_align " in capsys.readouterr().out
 
 
+def test_our_side_with_jpeg_at_reduced_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SETTING, "require=0", "jpeg_draft=true", "size=16", f"output={tmp_path}/r.json"]) == 0
+    case = json.loads((tmp_path / "r.json").read_text())["cases"][0]
+    assert set(case["ratios"]) == {"open_clip_train", "clip_align with data.jpeg_draft"}
+    assert " x clip_align with data.jpeg_draft (" in capsys.readouterr().out
+
+
 def test_crops_that_differ_are_missed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(loader, "resized", lambda image, box, size: torch.full((3, size, size), 128, dtype=torch.uint8))
     assert main([*SETTING, "require=0"]) == 1

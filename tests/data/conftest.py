@@ -85,6 +85,33 @@ def make(tmp_path: Path, tokenizer: Any) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def stream(tmp_path: Path, tokenizer: Any) -> Callable[..., Any]:
+    """``stream(*patterns, rank=…, ranks=…, lines=…, cache=…, accumulate=…, grad=…, **keys of the configuration)``."""
+
+    from clip_align.config import Source
+    from clip_align.data.sources.streaming import StreamingData
+    from clip_align.data.training_data import TrainingData
+
+    def build(
+        *patterns: object,
+        rank: int = 0,
+        ranks: int = 1,
+        lines: Any = None,
+        cache: str = "cache",
+        accumulate: int = 1,
+        grad: int = 1,
+        **keys: Any,
+    ) -> Any:
+        sources = tuple(p if isinstance(p, Source) else Source(str(p)) for p in patterns)
+        facts = {"batch_size": 4, "flip": False, "window_shards": 2, "timeout_s": 2.0, "retries": 1, **keys}
+        notify = (lambda line: None) if lines is None else lines.append
+        data, place = StreamingData(shards=sources, **facts), tmp_path / cache
+        return TrainingData(data, 8, tokenizer, 0, rank, ranks, place, accumulate, notify, grad)
+
+    return build
+
+
+@pytest.fixture
 def tokenizer() -> Callable[[list[str]], object]:
     """Texts to int64 [N, 3]: number of characters, of words, and the last number in it."""
     return tokens

@@ -144,7 +144,7 @@ def test_an_image_that_cannot_be_cropped_is_a_bad_sample(
     read = TarSamples.image
     monkeypatch.setattr(TarSamples, "image", lambda self, n: read(self, n) if n != 7 else None)
     empty = torch.empty(3, 0, 9, dtype=torch.uint8)
-    monkeypatch.setattr(loader, "decode", lambda raw, most: empty if raw is None else decode(raw, most))
+    monkeypatch.setattr(loader, "decode", lambda raw, *limits: empty if raw is None else decode(raw, *limits))
     batches = take(data, 6)
     assert {entry for batch in batches for entry in batch["skipped"]} == {("error (RuntimeError)", "0-00007")}
     assert not [batch for batch in batches if "0-00007" in batch["keys"]]

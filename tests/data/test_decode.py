@@ -219,6 +219,33 @@ def test_the_decoder_is_named() -> None:
     assert re.fullmatch(r"Pillow \d[\d.]+ \(libjpeg \d[\d.]*\)", decoder_name())
 
 
+def test_the_decoder_says_that_it_reduces() -> None:
+    assert decoder_name(jpeg_draft=True) == f"{decoder_name()}, JPEG decoded at reduced size"
+
+
+@pytest.mark.parametrize(
+    ("side", "least", "found"),
+    [(64, None, 64), (64, 33, 64), (64, 32, 32), (65, 32, 33), (64, 9, 16), (64, 8, 8), (64, 2, 8)],
+)
+def test_jpeg_at_reduced_size(side: int, least: int | None, found: int) -> None:
+    """By halves, down to an eighth, never below what is asked for, and only JPEG."""
+    image = Image.new("RGB", (side, side), (200, 100, 50))
+    assert decode(encoded(image, "JPEG"), least_side=least).shape == (3, found, found)
+    assert decode(encoded(image, "PNG"), least_side=least).shape == (3, side, side)
+
+
+def test_reduced_size_is_a_low_pass_filter_of_the_same_image() -> None:
+    rows, columns = np.mgrid[:128, :128] / 127
+    smooth = np.stack([255 * rows, 255 * columns, 128 + 0 * rows], axis=2).astype(np.uint8)
+    whole = decode(encoded(Image.fromarray(smooth), "JPEG", quality=95)).float()
+    half = decode(encoded(Image.fromarray(smooth), "JPEG", quality=95), least_side=64).float()
+    assert (half - torch.nn.functional.avg_pool2d(whole, 2)).abs().mean() < 1.5
+    # what alternates from pixel to pixel is gone
+    stripes = np.zeros((128, 128, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert decode(encoded(Image.fromarray(stripes), "JPEG", quality=95), least_side=64).float().std() < 10
+
+
 def test_real_odd_images(shared_data: Path) -> None:
     """All 14 of a shard with alpha, CMYK, palette, 16 bits, WebP, EXIF, 1 x 1 px, a progressive strip."""
     with tarfile.open(shared_data / "cifar10_odd" / "09_image_modes.tar") as tar:

@@ -48,7 +48,7 @@ def test_shards_stay_until_all_parts_of_a_batch_are_made(
     """Those of a task, of as many tasks before it as are in the making, and no more windows than these need."""
     supply = Supply()
     plan = StreamingPlan((0,) * len(SIZES), (1.0,), 3, window, 8, 1, epoch_samples)
-    facts: Any = (BadSampleCounter(0.5, 0.0, Causes(), 100), lambda shard: None, lambda end, left_out: None)
+    facts: Any = (BadSampleCounter(0.5, 0.0, Causes(), 100), lambda shard: None, lambda end, *left_out: None)
     tasks = StreamedTasks(plan, 0, Place(), supply, in_making, *facts, parts)
     recent: deque[set[int]] = deque(maxlen=in_making + 1)
     most = 0

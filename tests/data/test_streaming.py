@@ -14,38 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from clip_align.config import Source
 from clip_align.data.key_hashes import key_hash
-from clip_align.data.sources.streaming import StreamingData
 from clip_align.data.training_data import TrainingData
 from clip_align.errors import RunError, UserError
 from tests.data.http_store import Faults, http_store
 from tests.data.stream import same, take
 
 Stream = Callable[..., TrainingData]
-
-
-@pytest.fixture
-def stream(tmp_path: Path, tokenizer: Any) -> Stream:
-    """``stream(*patterns, rank=…, ranks=…, lines=…, cache=…, accumulate=…, grad=…, **keys of the configuration)``."""
-
-    def build(
-        *patterns: object,
-        rank: int = 0,
-        ranks: int = 1,
-        lines: Any = None,
-        cache: str = "cache",
-        accumulate: int = 1,
-        grad: int = 1,
-        **keys: Any,
-    ) -> TrainingData:
-        sources = tuple(p if isinstance(p, Source) else Source(str(p)) for p in patterns)
-        facts = {"batch_size": 4, "flip": False, "window_shards": 2, "timeout_s": 2.0, "retries": 1, **keys}
-        notify = (lambda line: None) if lines is None else lines.append
-        data, place = StreamingData(shards=sources, **facts), tmp_path / cache
-        return TrainingData(data, 8, tokenizer, 0, rank, ranks, place, accumulate, notify, grad)
-
-    return build
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from itertools import islice
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from clip_align.config import Source
 from clip_align.data.sampling_plan import Cursor
@@ -140,6 +142,30 @@ def test_one_of_several_captions_is_drawn_by_seed_and_epoch(shards: Any, make: M
     assert {k: n for b in second for k, n in zip(b["keys"], b["text"][:, 2].tolist(), strict=True)} == drawn(data, 1)
     ranks = [drawn(make(shards.folder, batch_size=4, rank=r, ranks=2), 0) for r in range(2)]
     assert ranks[0] | ranks[1] == first
+
+
+@pytest.mark.parametrize(("crop", "reduced"), [((1.0, 1.0), 1.0), ((0.5, 1.0), 1.0), ((0.2, 1.0), 0.0)])
+def test_jpeg_at_reduced_size_are_as_fixed_as_others(
+    shards: Any, make: Make, crop: tuple[float, float], reduced: float
+) -> None:
+    """Of 24 px for a model of 8: half of the area still has 8 px a side at half the size, a fifth would not."""
+    shards.tar("0.tar", [(f"{n}.{e}", d) for n in range(8) for e, d in (("jpg", photo(n)), ("txt", b"a 1"))])
+    keys = {"crop_scale": crop, "flip": True}
+    whole, batches = (take(make(shards.folder, jpeg_draft=draft, **keys), 6) for draft in (False, True))
+    differ = [float(not torch.equal(a["image"], b["image"])) for a, b in zip(whole, batches, strict=True)]
+    assert differ == [reduced] * 6
+    assert same(take(make(shards.folder, jpeg_draft=True, memory_mb=0, workers=2, **keys), 6), batches)
+    assert same(take(make(shards.folder, jpeg_draft=True, **keys), 3, batches[2]["cursor"]), batches[3:])
+    assert "JPEG decoded at reduced size" in str(make(shards.folder, jpeg_draft=True).provenance["decoder"])
+    assert "reduced" not in str(make(shards.folder).provenance["decoder"])
+
+
+def photo(seed: int) -> bytes:
+    """A JPEG of 24 px with smooth colours."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize((24, 24), Image.Resampling.BICUBIC).save(file, "JPEG")
+    return file.getvalue()
 
 
 def test_fewer_samples_than_a_global_batch(shards: Any, make: Make) -> None:

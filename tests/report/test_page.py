@@ -78,6 +78,8 @@ def test_a_finished_run(tmp_path: Path, synthetic: ModuleType) -> None:
         "rating noise (ceiling) .992",
         "train.py seed=0",
         "experiment: synthetic",
+        "samples/s <b>1,250</b>",
+        "time waiting for data <b>2 %</b>",
     ):
         assert part in html.unescape(text), part
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -82,6 +82,26 @@ def test_skipped_samples_are_reported_when_they_double():
     assert bad_sample_log.total(Ranks())["skipped"] == 3
 
 
+def test_filtered_samples_are_reported_when_they_double():
+    tally = BadSampleCounter(0.0, 0.0, Causes(), 1000)
+    bad_sample_log = BadSampleLog(tally)
+    assert bad_sample_log.filtered() is None
+    tally.filter(Causes({"that do not meet it": 3}, {"that do not meet it": "s0"}), 5)
+    assert bad_sample_log.filtered() == {
+        "event": "filtered_samples",
+        "message": "data: 3 of 8 samples were left out as configured: 3 that do not meet it (first: s0)",
+        "filtered": 3,
+        "kept": 5,
+        "causes": {"that do not meet it": 3},
+    }
+    tally.filter(Causes({"that do not meet it": 2}, {"that do not meet it": "s9"}), 5)
+    assert bad_sample_log.filtered() is None
+    tally.filter(Causes({"without a": 1}, {"without a": "s10"}), 5)
+    assert bad_sample_log.filtered()["causes"] == {"that do not meet it": 5, "without a": 1}
+    assert bad_sample_log.news() is None  # none of them is a bad one
+    assert tally.fraction == 0
+
+
 def test_repeats_are_reported_with_advice_about_copies():
     tally = BadSampleCounter(0.5, 0.0, Causes(), 1000)
     tally.count(8, [("damaged image", "s7")])

@@ -40,6 +40,12 @@ class StreamingData(StreamingOptions, DataSource):
             if (scheme and scheme not in PACKAGES) or source.shards.startswith("pipe:"):
                 valid = ", ".join(f"{name}://" for name in PACKAGES)
                 yield Finding(Problem("data.shards", f"{shown(source.shards)}: valid are local paths and {valid}"))
+        if self.unique_keys:
+            what = (
+                "true compares the keys of all samples before step 0, and data=streaming knows none of them then; take "
+                "data=webdataset, or remove repeated samples when the shards are written"
+            )
+            yield Finding(Problem("data.unique_keys", what))
         reads = ("data.resampled", "data.epoch_samples")
         if self.resampled and self.epoch_samples is None:
             what = "not given, and data.resampled=true has epochs of a number of samples; type data.epoch_samples=…"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_align.config import Source
+from clip_align.data.shard_options import ShardOptions
 from clip_align.data.sources.base import DataSource
 from clip_align.errors import Finding, Problem, UserError
 
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ShardData(DataSource):
-    """``shards``: one path or pattern, or a list of them, optionally with weights."""
-
-    shards: tuple[Source, ...] = ()
+class ShardData(ShardOptions, DataSource):
+    """See `ShardOptions`."""
 
     def combinations(self, batches: int) -> Iterator[Finding]:
         """Problems of missing, empty and remote shards."""
@@ -48,6 +46,8 @@ class ShardData(DataSource):
         """Find the samples of all tars, from their indexes."""
         from clip_align.data.inventory import tars
         from clip_align.data.shard_patterns import shard_paths
+        from clip_align.data.unique_keys import with_unique_keys
 
         paths, notes = shard_paths(self.shards)
-        return tars(paths, self.shards, cache, notify, self.max_image_mb, notes)
+        found = tars(paths, self.shards, cache, notify, self.max_image_mb, notes, self.rules)
+        return with_unique_keys(found) if self.unique_keys else found
