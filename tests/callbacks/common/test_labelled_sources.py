@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from clip_align.callbacks.common.labelled_images import LabelledSet
-from clip_align.callbacks.common.labelled_sources import imagenet_names, names_from, tail
+from clip_align.callbacks.common.labelled_sources import names_from, tail
 from clip_align.callbacks.common.prompt_templates import templates_of
 from clip_align.callbacks.noise import folder as noise_folder
 from clip_align.callbacks.zero_shot.folder import Folder
@@ -26,6 +26,7 @@ from clip_align.evaluation.features import Features
 from clip_align.evaluation.model_info import ModelInfo
 from clip_align.evaluation.views import cut
 from clip_align.metrics.estimate import Estimate
+from clip_align.open_clip_prompts import imagenet_names
 from clip_align.settings.load_config import load
 from clip_align.testing.random_images import random_image
 from clip_align.testing.stubs import Words
