@@ -194,7 +194,15 @@ def test_an_outside_package_brings_kinds(outside: str) -> None:
 
 def test_only_what_belongs_to_a_table_is_a_kind() -> None:
     assert kinds.LOSSES.names() == ["infonce", "siglip"]
-    assert kinds.SOURCES.names() == ["folder", "streaming", "webdataset", "world"]
+    assert kinds.SOURCES.names() == [
+        "cifar10",
+        "cifar100",
+        "folder",
+        "streaming",
+        "tiny_imagenet",
+        "webdataset",
+        "world",
+    ]
     assert kinds.TRACKERS.names() == ["csv", "tensorboard", "wandb"]
     assert kinds.INTERVENTIONS.names() == ["none"]
     for table in (kinds.LOSSES, kinds.SOURCES, kinds.TRACKERS, kinds.INTERVENTIONS):
