@@ -72,7 +72,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
             cache = _cache(config.paths.cache, stack, missing)
             data = None if _about("data", absent) else _data(start, layout.world, cache, missing)
             if not _about("model", absent):  # its size, layers and words decide what callbacks show it
-                words = _words(start, data)
+                words = _initial_words(start, missing) or _words(start, data)
                 if words is None and data is not None and config.model.kind == "tiny":
                     print("note     words: not known before the data are read; prompts are not checked", flush=True)
                 held_out = data.held_out if data else None
@@ -180,6 +180,27 @@ def _data(start: RunStart, world: int, cache: Path, missing: list[Problem]) -> F
     if data.data.downloads:
         return Found(data.samples, None)
     return Found(data.samples, data.captions, lambda: data.held_out)
+
+
+def _initial_words(start: RunStart, missing: list[Problem]) -> Sequence[str] | None:
+    """Print what a new run would start from; the words of its tokenizer, None where these are not its own."""
+    from clip_align.training.initial_weights import initial_weights
+
+    config = start.config
+    if start.own or (config.init_from is None and config.model.pretrained is None):
+        return None
+    try:
+        initial = initial_weights(config, fetch=False)
+        if initial is None:
+            what = f"{config.model.pretrained} of {config.model.name}, from open_clip's cache"
+            print(f"note     model.pretrained: {what}, or downloaded when the run starts", flush=True)
+            return None
+        initial.load(shape_of(config.model, initial.words))
+    except UserError as error:
+        missing.extend(error.problems)
+        return None
+    _found(initial.key, initial.line.removeprefix(f"{initial.key}: "))
+    return initial.words
 
 
 def _words(start: RunStart, data: Found | None) -> list[str] | None:

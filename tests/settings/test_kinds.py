@@ -228,7 +228,7 @@ def test_sources_are_read_without_torch() -> None:
         ({"loss": {"kind": "os"}}, "loss.kind: 'os' is not one of infonce, siglip; choose with loss=…"),
         (
             {"data": {"kind": "os.path"}},
-            "data.kind: 'os.path' is not one of folder, streaming, webdataset, world; choose",
+            "data.kind: 'os.path' is not one of cifar10, cifar100, folder, streaming, tiny_imagenet, webdataset, world",
         ),
         ({"tracker": {"aim": True}}, "tracker.aim: unknown key; valid under tracker: csv, entity, group, mode,"),
         ({"tracker": {"csv": 3}}, "tracker.csv: 3 is not true, false or a group of keys"),
