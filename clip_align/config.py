@@ -221,7 +221,8 @@ class Config:
     """Everything a run depends on. ``experiment`` labels it; ``resume`` is the folder of the resumed run.
 
     ``init_from``: run or checkpoint whose weights a new run starts from; ``init_weights``: which set of them, None =
-    the one that the source's scores are of.
+    the one that the source's scores are of. ``preparation``: how the training data of an experiment are got, shown
+    where they are missing.
     """
 
     name: str | None = None
@@ -230,6 +231,7 @@ class Config:
     resume: str | None = None
     init_from: str | None = None
     init_weights: Literal["raw", "ema"] | None = None
+    preparation: str | None = None
     dry_run: bool = False
     # called later: that module imports this one
     data: DataConfig = field(default_factory=lambda: SOURCES.build("world", {}))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_align.commands.dry_run_cost import costs, print_cost, shape_of
-from clip_align.commands.early_checks import place_problems
+from clip_align.commands.early_checks import how_to_prepare, place_problems
 from clip_align.config import HELD_OUT, CallbackConfig, CheckpointConfig, Config, DataConfig, ModelConfig
 from clip_align.data.worker_count import resolved_workers
 from clip_align.errors import Problem, UserError
@@ -94,6 +94,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
                 print_cost(start, layout, samples, workers, cache, callbacks, missing, elsewhere, left_out)
                 _shared_memory(one_batch, workers, layout.local_world, config.trainer.accumulate, missing)
     if missing:
+        missing.extend(how_to_prepare(config.preparation, missing))
         raise UserError(*dict.fromkeys(missing))
     return 0
 

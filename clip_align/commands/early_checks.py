@@ -30,6 +30,7 @@ def seen(config: Config, found: Sequence[Problem], place: bool = True) -> list[P
 
     # a key that is wrong has a default in its place: its file is not the user's
     problems = [problem for problem in config.data.absent() if read(problem.key)]
+    problems += how_to_prepare(config.preparation, [*found, *problems])
     if place and read("name", "resume", "paths.runs"):
         problems += place_problems(config.name, config.resume, config.paths.runs)
     if config.resume is None and read("init_from", "model.pretrained", "paths.runs"):
@@ -50,6 +51,19 @@ def place_problems(name: str | None, resume: str | None, runs: str) -> Iterator[
     problem = unusable_run(Path(runs), name) if resume is None else unwritable(Path(resume), Path(runs))
     if problem is not None:
         yield problem
+
+
+def how_to_prepare(preparation: str | None, problems: Sequence[Problem]) -> list[Problem]:
+    """A line about how to get the data of an experiment, where they are missing.
+
+    Args:
+        preparation: of the configuration.
+        problems: found so far.
+    """
+    places = ("data.shards", "data.csv", "data.root")
+    if preparation is None or not any(problem.key in places for problem in problems):
+        return []
+    return [Problem("preparation", preparation, missing=True, shown="to get the data")]
 
 
 def initial_problems(init_from: str | None, pretrained: str | None, runs: str) -> Iterator[Problem]:
