@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,23 @@ def test_the_archive_is_written_to_the_cache_once_and_again_where_it_was_damaged
     again = training(data, tmp_path)
     assert again.samples == 11
     assert again.fingerprint == first.fingerprint
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("clip_align.data.archive_shards.TarWriter.write", full)
+    folder = tmp_path / "cache" / "archives"
+    with pytest.raises(UserError) as error:
+        training(Cifar100Data(root=str(tmp_path), subset=True), tmp_path).check()
+    assert error.value.lines == (
+        f"paths.cache: cannot write the shards of an archive to {folder}: the disk is full (No space left on device); "
+        "make room or choose paths.cache=<folder>",
+    )
+    assert list(folder.iterdir()) == []
 
 
 def test_the_fingerprint_follows_the_templates(tmp_path: Path) -> None:
