@@ -79,7 +79,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """``tiny`` (embed_dim, vocabulary, context are its own) or an open_clip architecture by ``name``."""
+    """``tiny`` (embed_dim, vocabulary, context are its own) or an open_clip architecture by ``name``.
+
+    ``pretrained``: a tag of open_clip, or a file of weights, that a new run starts from; None = random weights.
+    """
 
     kind: Literal["tiny", "open_clip"] = "tiny"
     name: str | None = None
@@ -87,6 +90,7 @@ class ModelConfig:
     embed_dim: int = key(64, low=2)
     vocabulary: int = key(4096, low=16)
     context: int = key(14, low=4)
+    pretrained: str | None = None
 
 
 @dataclass(frozen=True)
@@ -216,12 +220,20 @@ class PathsConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a run depends on. ``experiment`` labels it; ``resume`` is the folder of the resumed run."""
+    """Everything a run depends on. ``experiment`` labels it; ``resume`` is the folder of the resumed run.
+
+    ``init_from``: run or checkpoint whose weights a new run starts from; ``init_weights``: which set of them, None =
+    the one that the source's scores are of. ``preparation``: how the training data of an experiment are got, shown
+    where they are missing.
+    """
 
     name: str | None = None
     experiment: str = "main"
     seed: int = key(0, low=0, high=2**32 - 1)  # what numpy's global generator takes
     resume: str | None = None
+    init_from: str | None = None
+    init_weights: Literal["raw", "ema"] | None = None
+    preparation: str | None = None
     dry_run: bool = False
     # called later: that module imports this one
     data: DataConfig = field(default_factory=lambda: SOURCES.build("world", {}))

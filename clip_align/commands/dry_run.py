@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_align.commands.dry_run_cost import costs, print_cost, shape_of
-from clip_align.commands.early_checks import place_problems
+from clip_align.commands.early_checks import how_to_prepare, place_problems
 from clip_align.config import HELD_OUT, CallbackConfig, CheckpointConfig, Config, DataConfig, ModelConfig
 from clip_align.data.worker_count import resolved_workers
 from clip_align.errors import Problem, UserError
@@ -72,7 +72,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
             cache = _cache(config.paths.cache, stack, missing)
             data = None if _about("data", absent) else _data(start, layout.world, cache, missing)
             if not _about("model", absent):  # its size, layers and words decide what callbacks show it
-                words = _words(start, data)
+                words = _initial_words(start, missing) or _words(start, data)
                 if words is None and data is not None and config.model.kind == "tiny":
                     print("note     words: not known before the data are read; prompts are not checked", flush=True)
                 held_out = data.held_out if data else None
@@ -94,6 +94,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
                 print_cost(start, layout, samples, workers, cache, callbacks, missing, elsewhere, left_out)
                 _shared_memory(one_batch, workers, layout.local_world, config.trainer.accumulate, missing)
     if missing:
+        missing.extend(how_to_prepare(config.preparation, missing))
         raise UserError(*dict.fromkeys(missing))
     return 0
 
@@ -180,6 +181,27 @@ def _data(start: RunStart, world: int, cache: Path, missing: list[Problem]) -> F
     if data.data.downloads:
         return Found(data.samples, None)
     return Found(data.samples, data.captions, lambda: data.held_out)
+
+
+def _initial_words(start: RunStart, missing: list[Problem]) -> Sequence[str] | None:
+    """Print what a new run would start from; the words of its tokenizer, None where these are not its own."""
+    from clip_align.training.initial_weights import initial_weights
+
+    config = start.config
+    if start.own or (config.init_from is None and config.model.pretrained is None):
+        return None
+    try:
+        initial = initial_weights(config, fetch=False)
+        if initial is None:
+            what = f"{config.model.pretrained} of {config.model.name}, from open_clip's cache"
+            print(f"note     model.pretrained: {what}, or downloaded when the run starts", flush=True)
+            return None
+        initial.load(shape_of(config.model, initial.words))
+    except UserError as error:
+        missing.extend(error.problems)
+        return None
+    _found(initial.key, initial.line.removeprefix(f"{initial.key}: "))
+    return initial.words
 
 
 def _words(start: RunStart, data: Found | None) -> list[str] | None:

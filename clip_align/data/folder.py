@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -69,6 +70,28 @@ def folder_samples(data: Settings, progress: Notify = lambda line: None) -> tupl
         what = f"none of its {len(rows):,} rows can be used: {bad}" if rows else "it has no rows"
         raise UserError(Problem("data.csv", f"{path}: {what}; images are looked for in {root} (data.root)"))
     return FolderSamples(str(root), names, captions, sizes, data.max_image_mb * MIB), bad
+
+
+def class_samples(
+    root: Path, images: Sequence[tuple[str, str]], max_image_mb: int, progress: Notify = lambda line: None
+) -> tuple[FolderSamples, Causes]:
+    """Labelled images in a folder, each with the name of its class as caption, and the causes of those left out.
+
+    Args:
+        root: folder that the images' paths are relative to.
+        images: path and name of the class of each.
+        max_image_mb: MiB above which an image file is a bad sample.
+        progress: receives progress.
+    """
+    kept, sizes, bad = [], [], Causes()
+    for image, name in followed(images, "looking for images", progress):
+        try:
+            sizes.append(_size(root, image))
+            kept.append((image, name))
+        except BadSample as error:
+            bad.add(error.cause, image)
+    paths, texts = [image for image, _ in kept], [name for _, name in kept]
+    return FolderSamples(str(root), paths, texts, sizes, max_image_mb * MIB), bad
 
 
 def _size(root: Path, image: str) -> int:

@@ -12,7 +12,7 @@ import io
 import math
 import pickle
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +31,8 @@ __all__ = [
     "CifarSet",
     "find_archive",
     "read_cifar",
+    "training_files",
+    "training_images",
     "unpickled",
 ]
 
@@ -50,7 +52,7 @@ class ArchiveLayout:
 
     name: of the data set in keys. folder: of the unpacked archive. tar: the packed one. test, meta: files of test
     images and of names. labels: key of the labels in a file of images. names: key of their names in ``meta``. md5: of
-    both files (torchvision 0.29, ``datasets/cifar.py``).
+    both files. train, train_md5: files of training images, and theirs (torchvision 0.29, ``datasets/cifar.py``).
     """
 
     name: str
@@ -62,6 +64,8 @@ class ArchiveLayout:
     names: str
     classes: int
     md5: tuple[str, str]
+    train: tuple[str, ...]
+    train_md5: tuple[str, ...]
 
 
 CIFAR10: Final = ArchiveLayout(
@@ -74,6 +78,14 @@ CIFAR10: Final = ArchiveLayout(
     "label_names",
     10,
     ("40351d587109b95175f43aff81a1287e", "5ff9c542aee3614f3951f8cda6e48888"),
+    ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"),
+    (
+        "c99cafc152244af753f735de768cd75f",
+        "d4bba439e000b95fd0a9bffe97cbabec",
+        "54ebc095f3ab1f0389bbae665268c751",
+        "634d18415352ddfa80567beed471001a",
+        "482c414d41f54cd18b22e5b47cb7c3cb",
+    ),
 )
 CIFAR100: Final = ArchiveLayout(
     "cifar100",
@@ -85,16 +97,18 @@ CIFAR100: Final = ArchiveLayout(
     "fine_label_names",
     100,
     ("f0ef6b0ae62326f3e7ffdfab6717acfc", "7973b15100ade9c7d40fb424638fde48"),
+    ("train",),
+    ("16019d7e3df5f24257cddd939b257f8d",),
 )
 LAYOUTS: Final[Mapping[str, ArchiveLayout]] = {layout.name: layout for layout in (CIFAR10, CIFAR100)}
 
 
 @dataclass(frozen=True, eq=False)
 class CifarSet:
-    """The test images of an archive.
+    """Images of an archive.
 
     images: uint8 [N, 32, 32, 3]. labels: int64 [N], numbers of ``names``. original: whether files have the checksums
-    of the author's; otherwise it is a subset or another copy. md5: of the file of images.
+    of the author's; otherwise it is a subset or another copy. md5: of the files of images.
     """
 
     images: NDArray[np.uint8]
@@ -104,10 +118,17 @@ class CifarSet:
     md5: str
 
 
-def find_archive(root: Path, layout: ArchiveLayout) -> Path | None:
-    """The unpacked folder of an archive, or the tar.gz, at ``root`` or directly below it; None if neither is there."""
+def find_archive(root: Path, layout: ArchiveLayout, training: bool = False) -> Path | None:
+    """The unpacked folder of an archive, or the tar.gz, at ``root`` or directly below it; None if neither is there.
+
+    Args:
+        root: where to look.
+        layout: which of the two archives.
+        training: a folder has to hold the files of training images, not that of test images.
+    """
+    needed = (*(layout.train if training else (layout.test,)), layout.meta)
     for folder in (root / layout.folder, root):
-        if (folder / layout.test).is_file() and (folder / layout.meta).is_file():
+        if all((folder / name).is_file() for name in needed):
             return folder
     for tar in (root / layout.tar, root):
         if tar.is_file():
@@ -125,14 +146,48 @@ def read_cifar(archive: Path, layout: ArchiveLayout) -> CifarSet:
 
     ArchiveError, one line with the file's name, for what is cut, damaged or not such an archive.
     """
-    files = _files(archive, layout)
-    content = unpickled(files[layout.test], layout.test)
+    files = _files(archive, layout, (layout.test, layout.meta))
     meta = unpickled(files[layout.meta], layout.meta)
     names = _names(meta, layout)
-    images, labels = _images(content, layout)
-    both = (files[layout.test], files[layout.meta])
-    test, names_md5 = (hashlib.md5(data, usedforsecurity=False).hexdigest() for data in both)
+    images, labels = _images(unpickled(files[layout.test], layout.test), layout, layout.test)
+    test, names_md5 = _md5(files[layout.test]), _md5(files[layout.meta])
     return CifarSet(images, labels, names, (test, names_md5) == layout.md5, test)
+
+
+def training_files(archive: Path, layout: ArchiveLayout) -> tuple[dict[str, bytes], str]:
+    """Content of the files of training images and of the one with the names, and a checksum of all.
+
+    Args:
+        archive: the unpacked folder or the tar.gz, as `find_archive` returns it.
+        layout: which of the two archives it is.
+
+    ArchiveError for what is cut, damaged or not there.
+    """
+    files = _files(archive, layout, (*layout.train, layout.meta))
+    return files, _md5("".join(_md5(files[name]) for name in (*layout.train, layout.meta)).encode())
+
+
+def training_images(files: Mapping[str, bytes], layout: ArchiveLayout) -> CifarSet:
+    """The training images in the order of the files.
+
+    Args:
+        files: of `training_files`.
+        layout: which of the two archives it is.
+
+    ArchiveError for what is damaged, and for files that hold test images.
+    """
+    names = _names(unpickled(files[layout.meta], layout.meta), layout)
+    parts: list[tuple[NDArray[np.uint8], NDArray[np.int64]]] = []
+    for name in layout.train:
+        content = unpickled(files[name], name)
+        label = content.get("batch_label", b"")
+        if isinstance(label, bytes | str) and _text(label).startswith("testing"):
+            raise ArchiveError(f"{name} holds test images ({_text(label)}), which are not trained on; get it again")
+        parts.append(_images(content, layout, name))
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    found = tuple(_md5(files[name]) for name in layout.train)
+    original = (*found, _md5(files[layout.meta])) == (*layout.train_md5, layout.md5[1])
+    return CifarSet(images, labels, names, original, found[0] if len(found) == 1 else _md5("".join(found).encode()))
 
 
 def unpickled(data: bytes, name: str) -> dict[str, Any]:
@@ -250,9 +305,12 @@ def _text(value: Any) -> str:
     raise pickle.UnpicklingError(f"it holds {type(value).__name__} where a text belongs")
 
 
-def _files(archive: Path, layout: ArchiveLayout) -> dict[str, bytes]:
-    """Content of the file of test images and of the one with the names."""
-    wanted = (layout.test, layout.meta)
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _files(archive: Path, layout: ArchiveLayout, wanted: Sequence[str]) -> dict[str, bytes]:
+    """Content of the files ``wanted`` by their names."""
     if archive.is_dir():
         try:
             return {name: (archive / name).read_bytes() for name in wanted}
@@ -293,17 +351,19 @@ def _names(meta: Mapping[str, Any], layout: ArchiveLayout) -> tuple[str, ...]:
     return texts
 
 
-def _images(content: Mapping[str, Any], layout: ArchiveLayout) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _images(
+    content: Mapping[str, Any], layout: ArchiveLayout, file: str
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     data, labels = content.get("data"), content.get(layout.labels)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != PIXELS:
         found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise ArchiveError(f"{layout.test}: data is {found}, expected uint8 (images, {PIXELS})")
+        raise ArchiveError(f"{file}: data is {found}, expected uint8 (images, {PIXELS})")
     if isinstance(labels, np.ndarray) and labels.ndim != 1:
         labels = None
     if not isinstance(labels, (list, np.ndarray)) or len(labels) != len(data):
-        raise ArchiveError(f"{layout.test}: {layout.labels} is not a list of {len(data):,} labels")
+        raise ArchiveError(f"{file}: {layout.labels} is not a list of {len(data):,} labels")
     wrong = [label for label in labels if not isinstance(label, (int, np.integer)) or not 0 <= label < layout.classes]
     if wrong:
-        raise ArchiveError(f"{layout.test}: {layout.labels} holds {wrong[0]!r}; labels are 0 to {layout.classes - 1}")
+        raise ArchiveError(f"{file}: {layout.labels} holds {wrong[0]!r}; labels are 0 to {layout.classes - 1}")
     # rows hold 1,024 red, then as many green and blue values, each plane row by row
     return data.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1), np.asarray(labels, np.int64)

@@ -20,6 +20,7 @@ from clip_align.report.reference_lines import (
     Member,
     Reference,
     benchmark_names,
+    imagenet_lines,
     levels,
     references,
     relative_bounds,
@@ -183,7 +184,7 @@ def _panel(name: str, title: str, members: list[Member], history: History) -> Pa
         references=tuple(references(members, curves)),
         gaps=tuple(gap for curve in curves if curve.leads for gap in gaps_of(curve)),
         axis=(min(s["axis"][0] for _, s in members), max(s["axis"][1] for _, s in members)),
-        bounds=tuple(relative_bounds(members, curves, history)),
+        bounds=(*relative_bounds(members, curves, history), *imagenet_lines(members, history)),
         marks=tuple(_marks(curves, history)),
         context=tuple(_contexts([score for _, score in members if score["context"]])),
     )

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from clip_align.perception.imagenet_by_samples import ACCURACY, SAMPLES, SOURCE
 from clip_align.record.record import History
 from clip_align.record.schema import BenchmarkLine, ScoreEntry, measured, name_of
 from clip_align.report.score_curves import Curve, benchmark_of, tagged
@@ -40,10 +42,14 @@ class Reference:
 
 @dataclass(frozen=True)
 class Bound:
-    """The upper limit of a curve that moves with accuracy, as (samples, value)."""
+    """A line that moves, as (samples, value): the upper limit of a curve, or what others reach after so many samples.
+
+    ``sentence``: of the page about it; empty for a limit, which has one of its own.
+    """
 
     label: str
     points: tuple[tuple[int, float], ...]
+    sentence: str = ""
 
 
 def references(members: Sequence[Member], curves: Sequence[Curve]) -> Iterator[Reference]:
@@ -112,6 +118,26 @@ def levels(score: ScoreEntry) -> Iterator[Reference]:
         if not label.endswith((" sd", "_sd")):
             spread = baselines.get(f"{label} sd", baselines.get(f"{label}_sd"))
             yield Reference(label.replace("_", " "), value, "baseline", spread=spread)
+
+
+def imagenet_lines(members: Sequence[Member], history: History) -> Iterator[Bound]:
+    """What others reach on ImageNet after so many samples, up to those of the run; none before the first of them.
+
+    Args:
+        members: a benchmark and a score for each curve.
+        history: the record that they are of.
+    """
+    last = max((line["samples_seen"] for line in history.evaluations), default=0)
+    if last <= SAMPLES[0] or not any(score["context_source"] == SOURCE for _, score in members):
+        return
+    for model, values in ACCURACY.items():
+        pairs = list(zip(SAMPLES, values, strict=True))
+        points = [pair for pair in pairs if pair[0] <= last]
+        if points != pairs and points[-1][0] < last:  # between two of them, linear in the logarithm
+            (before, low), (after, high) = pairs[len(points) - 1 : len(points) + 1]
+            points.append((last, low + (high - low) * math.log(last / before) / math.log(after / before)))
+        sentence = f"{model} on DataComp-1B reached {points[-1][1]:.3f} after {points[-1][0]:,} samples: {SOURCE}."
+        yield Bound(f"{model}, DataComp-1B", tuple(points), sentence)
 
 
 def relative_bounds(members: Sequence[Member], curves: Sequence[Curve], history: History) -> Iterator[Bound]:

@@ -42,7 +42,8 @@ def live_notes(history: History, falls: Mapping[str, str]) -> list[str]:
 def course(panel: Panel) -> list[str]:
     """The course of a panel's curves in words: first, extreme and latest values with their intervals."""
     sentences = [s for c in panel.curves if (s := _course(c))]
-    for bound in panel.bounds:
+    sentences += [bound.sentence for bound in panel.bounds if bound.sentence]
+    for bound in (b for b in panel.bounds if not b.sentence):
         name, first, last = bound.label.removeprefix("limit of "), bound.points[0][1], bound.points[-1][1]
         sentences.append(f"The upper limit of {name} moved from {number(first)} to {number(last)} with accuracy alone.")
     chances = [r for r in panel.references if r.kind == "chance"]

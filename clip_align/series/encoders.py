@@ -13,9 +13,9 @@ from torch import nn
 
 from clip_align.errors import Problem, UserError
 from clip_align.evaluation.evaluated_model import EvaluatedModel, Triple
-from clip_align.series.foreign_checkpoints import fitted, read_weights
 from clip_align.series.one_model import OneModel
 from clip_align.spelling import nearest
+from clip_align.training.foreign_weights import fitted, read_weights
 
 SOURCES = ("timm", "torchvision")
 PRETRAINED = "pretrained"

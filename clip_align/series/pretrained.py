@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 
 import torch
 
-from clip_align.errors import Problem, UserError
 from clip_align.evaluation.evaluated_model import EvaluatedModel, find_model
 from clip_align.series import names
-from clip_align.series.foreign_checkpoints import load_into, read_weights
 from clip_align.series.one_model import OneModel
 from clip_align.series.open_clip_models import built, of_tag
+from clip_align.training.foreign_weights import downloaded, load_into, read_weights
 
 PATTERN = re.compile(r"(?P<name>[\w.-]+):(?P<tag>[\w.-]+)")
 
@@ -35,7 +33,8 @@ def pretrained(typed: str, device: torch.device) -> OneModel | None:
     architecture = of_tag(name, tag)
 
     def make() -> EvaluatedModel:
-        weights, _ = read_weights(_fetched(name, tag))
+        advice = f"give a file: evaluate <file> model.name={name}"
+        weights, _ = read_weights(downloaded(name, tag, "evaluate", advice))
         model = built(architecture)
         load_into(model, weights, Path(typed))
         return find_model(model.to(device).requires_grad_(False))
@@ -43,15 +42,3 @@ def pretrained(typed: str, device: torch.device) -> OneModel | None:
     activation = "quickgelu" if architecture.model_cfg.get("quick_gelu") else "gelu"
     about = {"kind": "open_clip pretrained", "model": name, "weights": tag, "activation": activation}
     return OneModel(f"{name}-{tag}", make, about, names.of_tag(tag))
-
-
-def _fetched(name: str, tag: str) -> Path:
-    import open_clip
-
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it retries, and warns of each
-    try:
-        return Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(name, tag)))
-    except Exception as error:  # no network, no disk space, a hub that refuses: whatever its client raises
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
-        what = f"{name}:{tag}: cannot be downloaded ({reason}); give a file: evaluate <file> model.name={name}"
-        raise UserError(Problem("evaluate", what)) from None

@@ -39,6 +39,7 @@ def problems(config: Config, refused: Collection[str] = ()) -> list[Problem]:
         config.data.combinations(_batches(config.trainer)),
         _noise(config.data, config.callbacks),
         _model(config.model),
+        _initial(config),
         _trainer(config.trainer, config.data.batch_size),
     )
     found = [one for check in checks for one in check]
@@ -114,6 +115,23 @@ def _model(model: ModelConfig) -> Iterator[Finding]:
         yield Finding(Problem("model.name", what))
     elif problem := open_clip_names.problem(model.name):  # unknown, or one that would be downloaded
         yield Finding(Problem("model.name", problem))
+
+
+def _initial(config: Config) -> Iterator[Finding]:
+    """What a run starts from, without looking for it."""
+    pretrained, source = config.model.pretrained, config.init_from
+    if pretrained is not None and config.model.kind == "tiny":
+        what = f"'{pretrained}' with model=tiny, of which there are no pretrained weights; type model=vit_b_32"
+        yield Finding(Problem("model.pretrained", what), ("model.pretrained", "model.kind"))
+    if source is not None and pretrained is not None:
+        what = f"'{source}' and model.pretrained='{pretrained}' are given; a run starts from one of them"
+        yield Finding(Problem("init_from", what), ("init_from", "model.pretrained"))
+    for key, value in (("init_from", source), ("model.pretrained", pretrained)):
+        if value is not None and not value.strip():
+            yield Finding(Problem(key, "empty; name what to start from, or give null for random weights"))
+    if config.init_weights is not None and source is None:
+        what = f"{config.init_weights} of which run? type init_from=<run> too"
+        yield Finding(Problem("init_weights", what), ("init_weights", "init_from"))
 
 
 def _trainer(trainer: TrainerConfig, batch_size: int) -> Iterator[Finding]:

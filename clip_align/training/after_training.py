@@ -114,4 +114,6 @@ def _keep(
 
 def _built_from(model: ModelConfig, precision: str, words: Sequence[str] | None) -> dict[str, Any]:
     """What an untrained model's scores depend on: its configuration, the number of its words, and the precision."""
-    return {**plain(model), "words": None if words is None else len(words), "precision": precision}
+    # pretrained: untrained models are of random weights, whatever the run started from
+    built_from = {key: value for key, value in plain(model).items() if key != "pretrained"}
+    return {**built_from, "words": None if words is None else len(words), "precision": precision}

@@ -33,6 +33,7 @@ from clip_align.models.build import build_model
 from clip_align.models.words import WordTokenizer
 from clip_align.processes.torchrun import under_torchrun
 from clip_align.training.gradient_cache import batch_norm_line
+from clip_align.training.initial_weights import InitialWeights, initial_weights
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.resume import RunStart
 from clip_align.training.step_seeds import seed_everything
@@ -49,7 +50,8 @@ class RunComponents:
     first batch. evaluated_model: the model that is trained, as benchmarks encode with it; model_name: as messages have
     it. event_steps: optimizer steps of the whole run at which a callback is due. stimuli: files of the callbacks'
     images by benchmark, which name what is in them. words: of the tiny model's tokenizer, else None. higher_is_better:
-    the direction of ``checkpoint.best``; None where there is no such score.
+    the direction of ``checkpoint.best``; None where there is no such score. initial: what a new run starts from; None
+    for random weights, and in a resumed run.
     """
 
     data_provenance: Mapping[str, Any]
@@ -66,6 +68,7 @@ class RunComponents:
     words: Sequence[str] | None
     cache: Path
     higher_is_better: bool | None = None
+    initial: InitialWeights | None = None
 
 
 def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) -> RunComponents:
@@ -105,9 +108,14 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     start.check_held_out(data.held_out_limit)
     if others:
         notify(others)
-    words = start.words if start.words is not None else tiny_words(config.model, data.captions)
+    initial = initial_weights(config) if not start.own else None  # a resumed run has its own
+    words = start.words if initial is None else initial.words
+    words = words if words is not None else tiny_words(config.model, data.captions)
     seed_everything(config.seed)  # right before the weights are drawn: reading data may have drawn numbers
     clip = build_model(config.model, words)
+    if initial is not None:
+        initial.load(clip)
+        notify(initial.line)
     # known only now: the words are found in the captions, the size may be the architecture's
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
     for line in (*data.check_words(), *batch_norm_line(clip.model, config.trainer.accumulate)):
@@ -144,6 +152,7 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
         words=words,
         cache=cache,
         higher_is_better=higher,
+        initial=initial,
     )
 
 

@@ -159,6 +159,8 @@ def _provenance(
     """The first command of a run stays; those that resumed it are listed behind."""
     now = provenance(argv, start.config.seed, status="running", exit_code=None, ended=None, ranks=world)
     now |= {**_batches(start), **components.data_provenance, "stimuli": components.stimuli}
+    if components.initial is not None:
+        now["initial_weights"] = dict(components.initial.about)
     before = read_provenance(run)
     if start.checkpoint is None or not before:
         return now
@@ -166,7 +168,7 @@ def _provenance(
     data = start.own.get("data_fingerprint")
     if data not in (None, now["data_fingerprint"]):  # None: not known
         resumed["data_fingerprint_before"] = data
-    kept = {key: before[key] for key in ("command", "started", "git_commit") if key in before}
+    kept = {key: before[key] for key in ("command", "started", "git_commit", "initial_weights") if key in before}
     return now | kept | {"resumed": [*before.get("resumed", []), {**resumed, "step": start.step}]}
 
 

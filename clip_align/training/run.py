@@ -255,6 +255,8 @@ def _build_module(start: RunStart, components: RunComponents) -> CLIPModule:
         intervention=INTERVENTIONS.build(config.intervention.kind, config.intervention.options),
         average=average,
     )
+    if components.initial is not None:
+        components.initial.load_loss(config.loss.kind, module.loss, evaluated.model)
     if config.trainer.compile:
         compile_towers(evaluated.model)
     return module

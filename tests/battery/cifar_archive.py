@@ -52,8 +52,9 @@ def write_cifar(
     packed: bool = False,
     python: int = 2,
     change: Mapping[str, Any] | None = None,
+    training: tuple[NDArray[np.uint8], Sequence[int]] | None = None,
 ) -> None:
-    """Write an archive with some test images.
+    """Write an archive with some test images, and training images if there are any.
 
     Args:
         root: folder in which it is written.
@@ -64,15 +65,24 @@ def write_cifar(
         packed: as tar.gz instead of a folder.
         python: version of Python that pickles it, 2 or 3.
         change: entries by key that replace those of the files, to damage them.
+        training: images and labels, divided over the files of training images.
     """
     names = names or [f"kind_{n}" for n in range(layout.classes)]
     rows = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
     test: dict[str, Any] = {"batch_label": "testing batch 1 of 1", layout.labels: list(labels), "data": rows}
     meta: dict[str, Any] = {layout.names: list(names)}
-    for content in (test, meta):
+    contents = {layout.test: test, layout.meta: meta}
+    if training is not None:
+        for number, rows_of in enumerate(np.array_split(np.arange(len(training[1])), len(layout.train)), 1):
+            contents[layout.train[number - 1]] = {
+                "batch_label": f"training batch {number} of {len(layout.train)}",
+                layout.labels: [training[1][row] for row in rows_of],
+                "data": training[0][rows_of].transpose(0, 3, 1, 2).reshape(len(rows_of), -1),
+            }
+    for content in contents.values():
         content.update({key: value for key, value in (change or {}).items() if key in content})
     dumps = python2_pickle if python == 2 else pickle.dumps
-    files = {layout.test: dumps(test), layout.meta: dumps(meta)}
+    files = {name: dumps(content) for name, content in contents.items()}
     root.mkdir(parents=True, exist_ok=True)
     if not packed:
         (root / layout.folder).mkdir(exist_ok=True)

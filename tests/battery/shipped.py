@@ -15,6 +15,7 @@ import miniature_saliency
 import miniature_similarity
 import numpy as np
 import quality_trees
+import tiny_imagenet_tree
 from cifar_archive import write_cifar
 from PIL import Image
 from vfm_files import vfm_hvs
@@ -149,6 +150,7 @@ MADE: dict[str, Callable[[Path], object]] = {
     "captions": _captions,
     "pairs_csv": _pairs_csv,
     **dict.fromkeys(LAYOUTS, _cifar),
+    "tiny_imagenet": partial(tiny_imagenet_tree.write_tiny_imagenet, validation=12),
     "tid2013": partial(quality_trees.tid, types=24, levels=5),
     "tid2008": partial(quality_trees.tid, types=17, levels=4),
     "kadid10k": quality_trees.kadid10k,

@@ -15,8 +15,8 @@ import torch
 from clip_align.errors import UserError
 from clip_align.series.encoders import encoder
 from clip_align.series.find import Foreign, found_subject
-from clip_align.series.foreign_checkpoints import read_weights
 from clip_align.training.checkpoint_files import READ_ERRORS, load, newest, step_file
+from clip_align.training.foreign_weights import read_weights
 
 CPU = torch.device("cpu")
 

@@ -194,7 +194,15 @@ def test_an_outside_package_brings_kinds(outside: str) -> None:
 
 def test_only_what_belongs_to_a_table_is_a_kind() -> None:
     assert kinds.LOSSES.names() == ["infonce", "siglip"]
-    assert kinds.SOURCES.names() == ["folder", "streaming", "webdataset", "world"]
+    assert kinds.SOURCES.names() == [
+        "cifar10",
+        "cifar100",
+        "folder",
+        "streaming",
+        "tiny_imagenet",
+        "webdataset",
+        "world",
+    ]
     assert kinds.TRACKERS.names() == ["csv", "tensorboard", "wandb"]
     assert kinds.INTERVENTIONS.names() == ["none"]
     for table in (kinds.LOSSES, kinds.SOURCES, kinds.TRACKERS, kinds.INTERVENTIONS):
@@ -220,7 +228,7 @@ def test_sources_are_read_without_torch() -> None:
         ({"loss": {"kind": "os"}}, "loss.kind: 'os' is not one of infonce, siglip; choose with loss=…"),
         (
             {"data": {"kind": "os.path"}},
-            "data.kind: 'os.path' is not one of folder, streaming, webdataset, world; choose",
+            "data.kind: 'os.path' is not one of cifar10, cifar100, folder, streaming, tiny_imagenet, webdataset, world",
         ),
         ({"tracker": {"aim": True}}, "tracker.aim: unknown key; valid under tracker: csv, entity, group, mode,"),
         ({"tracker": {"csv": 3}}, "tracker.csv: 3 is not true, false or a group of keys"),

@@ -58,7 +58,12 @@ def test_the_contrast_grows_with_the_batches_that_are_contrasted_together(tmp_pa
     settings = config(**{kind: 4})
     start = run_start(replace(settings, paths=PathsConfig(runs=str(tmp_path))), 2)
     components = SimpleNamespace(
-        model_name="tiny", event_steps=[], loader=SimpleNamespace(num_workers=0), data_provenance={}, stimuli={}
+        model_name="tiny",
+        event_steps=[],
+        loader=SimpleNamespace(num_workers=0),
+        data_provenance={},
+        stimuli={},
+        initial=None,
     )
     line = opening._started_event(start, components, 2, RunFolder(tmp_path / "a"))
     assert (line["global_batch"], line["contrastive_batch"]) == (1024, contrasted)
@@ -157,7 +162,7 @@ def test_the_provenance_keeps_the_fingerprint_of_earlier_data(run):
     write_provenance(run, command=["first"], data_fingerprint="old")
 
     def noted(own: str | None, now: str) -> dict[str, Any]:
-        components: Any = SimpleNamespace(data_provenance={"data_fingerprint": now}, stimuli={})
+        components: Any = SimpleNamespace(data_provenance={"data_fingerprint": now}, stimuli={}, initial=None)
         known = {**start.own, "data_fingerprint": own} if own else start.own
         return opening._provenance(replace(start, own=known), components, 2, ["second"], run)
 

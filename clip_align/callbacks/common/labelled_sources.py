@@ -8,8 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from importlib.resources import files
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from clip_align.data.file_reader import Files
 from clip_align.data.labelled_shards import ShardsUnusableError, labelled_members
 from clip_align.data.table import benchmark_columns
 from clip_align.errors import UserError, option_problem, visible
+from clip_align.open_clip_prompts import imagenet_names
 from clip_align.perception.image_files import read_rgb, size_of
 
 __all__ = ["LabelledSource", "labelled_set", "shard_image", "tail"]
@@ -99,15 +99,6 @@ def text_of(label: str, names: Mapping[str, str]) -> str:
     if WORDNET.fullmatch(label):
         return imagenet_names().get(label, label)
     return label.replace("_", " ")
-
-
-@cache
-def imagenet_names() -> Mapping[str, str]:
-    """ImageNet's 1,000 class names, as CLIP's authors cleaned them, by WordNet number."""
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES  # slow to import
-
-    numbers = files("timm.data").joinpath("_info/imagenet_synsets.txt").read_text(encoding="utf-8").split()
-    return dict(zip(numbers, IMAGENET_CLASSNAMES, strict=True))
 
 
 def _in_folder(root: Path, benchmark: str) -> _Found:

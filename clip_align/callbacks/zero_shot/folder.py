@@ -19,8 +19,12 @@ from clip_align.callbacks.common.top_accuracy import top_scores
 from clip_align.metrics.accuracy import why_no_decisions
 from clip_align.metrics.estimate import Estimate, undefined
 from clip_align.metrics.intervals import t95
+from clip_align.open_clip_prompts import imagenet_names
+from clip_align.perception import imagenet_by_samples
 from clip_align.structure import Range
 
+# what others reach on these classes, beside a curve over samples
+_IMAGENET: Mapping[str, Any] = {"context": imagenet_by_samples.context(), "context_source": imagenet_by_samples.SOURCE}
 MOST_TABLE = 100  # classes up to which each has an accuracy of its own in the record
 
 
@@ -30,8 +34,10 @@ class Folder(LabelledImages):
     Higher = better; chance 1 / classes (of the known ones); no human data. ``accuracy`` counts images,
     ``accuracy_class_mean`` classes (mean per-class recall), which differs where classes are unequally large; up to 100
     classes each has an accuracy of its own in the record. Folders called by WordNet numbers (``n01440764``) have
-    ImageNet's names, as CLIP's authors cleaned them, and with the 80 templates the published protocol. All 50,000
-    validation images need 100 MB of features (512 numbers each), and 0.3 GB for decisions, made 4,096 images at a time.
+    ImageNet's names, as CLIP's authors cleaned them, and with the 80 templates the published protocol; where all 1,000
+    are there, what ViT-B/32 and ViT-S/32 reach after so many samples of DataComp-1B is drawn beside the curve. All
+    50,000 validation images need 100 MB of features (512 numbers each), and 0.3 GB for decisions, made 4,096 images at
+    a time.
 
     Args:
         root: folder with a sub-folder of images per class; with ``csv``, the folder that its paths are relative to.
@@ -80,6 +86,7 @@ class Folder(LabelledImages):
             higher_is_better=True,
             role="headline",
             by="class" if _tabled(known) else None,
+            **(_IMAGENET if known.complete and set(self.images.texts) == set(imagenet_names()) else {}),
         )
         by_class = Score(
             "accuracy_class_mean",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 from clip_align.callbacks.common.labelled_images import LabelledSet
-from clip_align.callbacks.common.labelled_sources import imagenet_names, names_from, tail
+from clip_align.callbacks.common.labelled_sources import names_from, tail
 from clip_align.callbacks.common.prompt_templates import templates_of
 from clip_align.callbacks.noise import folder as noise_folder
 from clip_align.callbacks.zero_shot.folder import Folder
@@ -26,6 +27,8 @@ from clip_align.evaluation.features import Features
 from clip_align.evaluation.model_info import ModelInfo
 from clip_align.evaluation.views import cut
 from clip_align.metrics.estimate import Estimate
+from clip_align.open_clip_prompts import imagenet_names
+from clip_align.perception import imagenet_by_samples
 from clip_align.settings.load_config import load
 from clip_align.testing.random_images import random_image
 from clip_align.testing.stubs import Words
@@ -377,3 +380,21 @@ def test_imagenet_c_replaces_what_is_changed_here(photographs: Path, tmp_path: P
     assert lines(lambda: noise_folder.Folder(shards="x", c_files=str(tmp_path), corruption="fog"))[0].startswith(
         "noise/folder: no such shard: "
     )
+
+
+def test_the_sanity_line_belongs_to_imagenets_classes(tmp_path: Path) -> None:
+    Image.fromarray(random_image("a", 9, 9)).save(tmp_path / "image.png")
+    root = tmp_path / "val"
+    for number in imagenet_names():
+        (root / number).mkdir(parents=True)
+        (root / number / "a.png").hardlink_to(tmp_path / "image.png")
+    callback = Folder(root=str(root))
+    callback.adapt(ModelInfo(32, ("projection",), Words()))
+    assert (callback.scores[0].context, callback.scores[0].context_source) == (
+        imagenet_by_samples.context(),
+        imagenet_by_samples.SOURCE,
+    )
+    shutil.rmtree(root / "n01440764")
+    callback = Folder(root=str(root))
+    callback.adapt(ModelInfo(32, ("projection",), Words()))
+    assert callback.scores[0].context == {}
