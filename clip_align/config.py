@@ -176,11 +176,13 @@ class KindConfig:
 @dataclass(frozen=True)
 class CheckpointConfig:
     """``every_n_steps`` None = by the run's length. ``best`` is the record's key whose best value has its own
-    checkpoint; None = none. ``background``: large files are written while training continues.
+    checkpoint; None = none. ``keep_per_octave``: checkpoints for each doubling of the step that stay for later study,
+    beside the last ones. ``background``: large files are written while training continues.
     """
 
     every_n_steps: int | None = key(None, low=1)
     keep_last: int = key(2, low=1)
+    keep_per_octave: int = key(0, low=0, high=32)  # of steps 1, 2, 4, 8, … where it is 1
     best: str | None = "human/tid2013_remade/srocc"
     background: bool = True
 

@@ -59,6 +59,7 @@ def print_cost(
     """
     from clip_align.commands.overheads import duration, sample_seconds, saving, waiting
     from clip_align.evaluation.weights import EMA
+    from clip_align.training.kept_steps import kept_steps
 
     config, data = start.config, start.config.data
     steps, batch = start.max_steps - start.step, start.global_batch
@@ -90,8 +91,11 @@ def print_cost(
     if config.trainer.accumulate > 1:  # the trial is a step of one micro-batch
         counted += f"; logits of {config.trainer.accumulate} batches together come on top: see loss.chunk"
     costs("memory", f"{_gib(memory)} a rank (estimated: {counted})")
-    kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None)
-    costs("disk", f"{_gib(kept * checkpoint)} for {kept} checkpoints (estimated)")
+    study = len(kept_steps(config.checkpoint.keep_per_octave, 1, start.max_steps))
+    # the last ones and one being written, beside those kept for study
+    kept = config.checkpoint.keep_last + 1 + (config.checkpoint.best is not None) + study
+    of_them = f", {study} of them kept for study" if study else ""
+    costs("disk", f"{_gib(kept * checkpoint)} for {kept} checkpoints{of_them} (estimated)")
 
 
 def _cost(config: Config, layout: RankLayout, elsewhere: bool) -> Cost:

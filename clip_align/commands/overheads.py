@@ -20,6 +20,7 @@ from clip_align.data.world.shards import rendered
 from clip_align.errors import UserError
 from clip_align.models.build import ClipModel
 from clip_align.training.checkpoint_writer import AT_ONCE
+from clip_align.training.kept_steps import kept_steps
 from clip_align.training.resume import RunStart
 
 READ_S = 1.5  # of reading, after the first batch has opened what is opened once
@@ -127,8 +128,9 @@ def saving(start: RunStart, settings: CheckpointConfig, runs: Path, size: int) -
         size: bytes of one checkpoint.
     """
     every = settings.every_n_steps or start.max_steps
-    # regular ones after this step, and the last step, which may be one of them
-    saves = len({*range(every * (start.step // every + 1), start.max_steps, every), start.max_steps})
+    # regular ones after this step, those kept for study, and the last step, which may be one of either
+    study = kept_steps(settings.keep_per_octave, start.step + 1, start.max_steps)
+    saves = len({*range(every * (start.step // every + 1), start.max_steps, every), *study, start.max_steps})
     each = saving_seconds(size, runs, settings.background)
     if each is None:
         return 0.0, "saving not counted (nothing can be written)"

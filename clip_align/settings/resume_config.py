@@ -21,11 +21,16 @@ from clip_align.settings.signatures import NotFoundError, constructor
 from clip_align.structure import Existing, Holds, convert, flat, plain, shown
 
 PLACES = ("data.shards", "data.csv", "data.root")  # of the same data: compared when they have been read
-MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers", *PLACES)  # and all keys of SECTIONS
+# how a global batch is divided; that it stays equal can be checked once the number of ranks is known
+DIVISION = ("data.batch_size", "trainer.accumulate", "trainer.devices", "trainer.kind")
+MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers", *DIVISION, *PLACES)  # and all keys of SECTIONS
 SECTIONS = ("tracker", "callbacks")
 MAY_CHANGE_OF_CALLBACK = ("every_n_steps", "batch_size")  # any other option may change the items
 OF_THE_CALL = ("resume", "name", "dry_run", "paths")  # belong to the command, not to the run
-CHANGEABLE = "trainer.max_steps or samples, data.workers, tracker, callbacks and where the data lie"
+CHANGEABLE = (
+    "trainer.max_steps or samples, data.workers, the ranks of an equal global batch, tracker, callbacks and where the "
+    "data lie"
+)
 
 
 def resumed(composed: Composed, overrides: Sequence[str], errors: list[Problem]) -> dict[str, Any]:
@@ -163,7 +168,9 @@ def _normal(section: str, value: object) -> Any:
 def _take_over(key: str, new: Mapping[str, Any], result: dict[str, Any], composed: Composed) -> None:
     """Copy a typed key into ``result`` if it may change: a whole section, or one of its keys."""
     section, _, name = key.partition(".")
-    if section == "callbacks":
+    if key == "trainer" and isinstance(group := new.get(section), Mapping):  # trainer=ddp: its options differ in kind
+        result[section] = {**result[section], "kind": group.get("kind")}
+    elif section == "callbacks":
         result[section] = _callbacks(new[section], result[section], composed.typed)
     elif key in SECTIONS and key in composed.groups:
         result[section] = new[section]
@@ -260,11 +267,14 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
     for name, old in before.items():
         changes = not isinstance(old, Mapping) and old != after.get(name, old)
         under = key == "experiment" or name == key or name.startswith(f"{key}.")
-        if changes and under and name not in MAY_CHANGE and name.partition(".")[0] not in (*OF_THE_CALL, *SECTIONS):
+        if not changes or not under or name.partition(".")[0] in (*OF_THE_CALL, *SECTIONS):
+            continue
+        renamed = _renamed(name, after[name], before)
+        if name not in MAY_CHANGE or renamed:
             yield Problem(
                 name,
                 f"{shown(after[name])} is not what {run.path.name} was started with ({shown(old)}); "
-                f"when a run is resumed, only {CHANGEABLE} may change{_renamed(name, after[name], before)}",
+                f"when a run is resumed, only {CHANGEABLE} may change{renamed}",
             )
 
 

@@ -15,19 +15,20 @@ from clip_align.config import CheckpointConfig
 from clip_align.errors import RunError
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
-from clip_align.training.checkpoint_files import OWN, point_last, step_file, step_files
+from clip_align.training.checkpoint_files import OWN, point_last, step_file, step_files, step_of
 from clip_align.training.checkpoint_writer import CheckpointWriter, Order
+from clip_align.training.kept_steps import is_kept
 from clip_align.training.loss_check import finite_weights, first_bad
 from clip_align.training.stop_check import StopCheck
 from clip_align.training.train_log import TrainLog
 
 
 class Checkpoints(pl.Callback):
-    """Last of the run's callbacks: saves every so many steps, at the last step and when stopping.
+    """Last of the run's callbacks: saves every so many steps, on a logarithmic scale, at the last step, when stopping.
 
     Args:
         folder: of the files.
-        settings: how often, and how many stay; ``every_n_steps`` None: at the last step only.
+        settings: how often, and how many stay; ``every_n_steps`` None: at the last step, and those kept for study.
         carried: what every file holds besides the state of training (config as plain python, words, …).
         ranks: of this run; all of them save together, the first one writes.
         stop_check: knows of signals, and checks the losses before a save.
@@ -87,6 +88,7 @@ class Checkpoints(pl.Callback):
         step, stopping = self.train_log.run_position.step, self.stop_check.stopping is not None
         every, last = self.settings.every_n_steps, step == trainer.max_steps
         due = last or stopping or (every is not None and step % every == 0)
+        due = due or is_kept(step, self.settings.keep_per_octave)
         if due and step != self._saved:
             self._save_step(now=stopping or last)
         if stopping:
@@ -141,7 +143,8 @@ class Checkpoints(pl.Callback):
 
     def order(self, name: str, now: bool) -> Order:
         """How a step's file is written: afterwards ``last.ckpt`` is that, and older ones go."""
-        return Order(now, partial(_kept, self.folder, name, self.settings.keep_last))
+        keep = self.settings.keep_last, self.settings.keep_per_octave
+        return Order(now, partial(_written, self.folder, name, *keep))
 
     def _save_step(self, now: bool) -> None:
         name = step_file(self.train_log.run_position.step)
@@ -193,8 +196,15 @@ class Checkpoints(pl.Callback):
             self.record.append("event", self.train_log.run_position.position(), fields)
 
 
-def _kept(folder: Path, name: str, keep_last: int) -> None:
-    """After ``name`` is on the disk: ``last.ckpt`` is that, and older ones go."""
+def _written(folder: Path, name: str, keep_last: int, keep_per_octave: int) -> None:
+    """After ``name`` is on the disk: ``last.ckpt`` is that, and older ones go but those kept for study.
+
+    Args:
+        folder: of the checkpoints.
+        name: of the newest.
+        keep_last: how many stay beside those kept for study.
+        keep_per_octave: of the latter, for each doubling of the step.
+    """
     point_last(folder, name)
-    for old in step_files(folder)[:-keep_last]:
+    for old in [path for path in step_files(folder) if not is_kept(step_of(path), keep_per_octave)][:-keep_last]:
         old.unlink(missing_ok=True)

@@ -51,6 +51,11 @@ def step_file(step: int) -> str:
     return f"step-{step:09d}.ckpt"
 
 
+def step_of(path: Path) -> int:
+    """The step that a file of `step_files` is named after."""
+    return int(path.stem.removeprefix("step-"))
+
+
 def step_files(folder: Path) -> list[Path]:
     """The checkpoints named after their steps, oldest first."""
     return sorted(path for path in folder.glob("step-*.ckpt") if STEP_FILE.fullmatch(path.name))

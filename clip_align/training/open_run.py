@@ -185,7 +185,9 @@ def _started_event(start: RunStart, components: RunComponents, world: int, run: 
     what += f"(each contrasted with {start.contrastive_batch}), {evaluations} evaluations"
     given_up = [f"{file}: {reason}" for file, reason in start.given_up]
     if start.checkpoint is not None:
-        what += f", from step {start.step}" + (f"; given up as damaged: {', '.join(given_up)}" if given_up else "")
+        what += f", from step {start.step}"
+        what += f" on {before} rank{'s' if before > 1 else ''}" if (before := start.own["ranks"]) != world else ""
+        what += f"; given up as damaged: {', '.join(given_up)}" if given_up else ""
     return {
         "event": "resumed" if start.checkpoint else "started",
         "message": f"{name}: {what}",

@@ -163,6 +163,36 @@ def warmup(configured: int, max_steps: int) -> tuple[int, str | None]:
     return cut, f"optimizer.warmup_steps: {configured} is longer than the run of {max_steps} steps; cut to {cut}"
 
 
+def _check_batch(start: RunStart, own: Mapping[str, Any], run: RunFolder, world: int) -> None:
+    """UserError where steps would have other samples than so far, or samples be contrasted with others.
+
+    Args:
+        start: with the present configuration.
+        own: our part of the checkpoint.
+        run: that is resumed.
+        world: number of ranks now.
+    """
+    trainer, before = start.config.trainer, own["config"]["trainer"]
+    # without the second key it is of an earlier release, where the first one meant that
+    together = before["accumulate"] if "accumulate_grad_batches" in before else 1
+    contrasted = int(own["config"]["data"]["batch_size"] * own["ranks"] * together)
+    batch = contrasted * int(before.get("accumulate_grad_batches", before["accumulate"]))
+    if (contrasted, batch) == (start.contrastive_batch, start.global_batch):
+        return
+    sizes = [n for n, rest in [divmod(contrasted, world * trainer.accumulate)] if n and not rest]
+    parts = [n for n, rest in [divmod(contrasted, world * start.config.data.batch_size)] if n and not rest]
+    ways = [*(f"data.batch_size={n}" for n in sizes), *(f"trainer.accumulate={n}" for n in parts)]
+    raise UserError(
+        f"resume: {run.path} was trained by {_ranks(own['ranks'])} in steps of {batch} samples, each contrasted with "
+        f"{contrasted}, and would continue with {_ranks(world)}, {start.global_batch} and {start.contrastive_batch}; "
+        f"both must stay: {'type ' + ' or '.join(ways) if ways else 'start a number of ranks that divides them'}"
+    )
+
+
+def _ranks(number: int) -> str:
+    return f"{number} rank{'s' if number > 1 else ''}"
+
+
 def _resumed(start: RunStart, run: RunFolder, world: int) -> RunStart:
     found = newest(run.checkpoints)
     if found is None:
@@ -170,11 +200,7 @@ def _resumed(start: RunStart, run: RunFolder, world: int) -> RunStart:
         return replace(start, folder=run.path, lines=(*start.lines, line))
     path, own = found.path, found.content[OWN]
     step, total = int(own["global_step"]), start.max_steps
-    if own["ranks"] != world:
-        raise UserError(
-            f"resume: {run.path} was trained by {own['ranks']} ranks and would continue with {world}; "
-            f"start {own['ranks']} ranks: the global batch must stay"
-        )
+    _check_batch(start, own, run, world)
     if step > total:
         raise UserError(
             f"trainer: {run.path} has reached step {step}, beyond the {total} steps asked for; ask for more than {step}"
@@ -184,10 +210,15 @@ def _resumed(start: RunStart, run: RunFolder, world: int) -> RunStart:
             f"{run.path} is finished ({step} steps); nothing to do. To train on: trainer.max_steps=<more than {step}>"
         )
         return replace(start, folder=run.path, done=True, lines=(line,))
-    before = own["config"]["trainer"], own["config"]["optimizer"]
+    before = own["config"]["trainer"]
     lines = [f"resume: checkpoint {file} is damaged and was given up ({reason})" for file, reason in found.given_up]
     lines.append(f"resuming from step {step} ({path.name})")
-    if before[0]["max_steps"] != start.config.trainer.max_steps or before[0]["samples"] != start.config.trainer.samples:
+    if own["ranks"] != world:
+        lines.append(
+            f"ranks: {own['ranks']} before, {world} now; each step has the same samples, and losses differ by "
+            "rounding, and by what a rank draws itself (dropout, noise)"
+        )
+    if before["max_steps"] != start.config.trainer.max_steps or before["samples"] != start.config.trainer.samples:
         lines.append(f"learning rate: {start.config.optimizer.schedule} schedule recomputed for {total} steps")
     past = read(run.path)  # the record may be ahead of the checkpoint: the time of lost steps has passed too
     walls = [line.get("wall_seconds") or 0.0 for line in (*past.events, *past.train, *past.evaluations)]

@@ -93,7 +93,7 @@ def test_commands_are_what_the_folder_holds(tmp_path: Path, monkeypatch: pytest.
         ("clip-align tr", ["train"]),
         ("clip-align train data=w", ["data=webdataset", "data=world"]),
         ("train.py trainer.max", ["trainer.max_steps="]),
-        ("./train.py checkpoint.k", ["checkpoint.keep_last="]),
+        ("./train.py checkpoint.k", ["checkpoint.keep_last=", "checkpoint.keep_per_octave="]),
         ("clip-align train --m", ["--multirun"]),
         ("clip-align completion ", ["bash", "zsh"]),
         ("clip-align train nothing=", []),

@@ -61,3 +61,15 @@ def test_the_time_of_a_run_counts_both(
     total = re.search(r"time: (\d+) min \(estimated", line)
     assert total is not None
     assert int(total[1]) >= 11
+
+
+def test_checkpoints_for_later_study_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["trainer=cpu", "callbacks=[]", "data.images=512", "trainer.max_steps=520", f"paths.cache={tmp_path}"]
+    keys += [f"paths.runs={tmp_path}/runs", "checkpoint.best=null", "checkpoint.every_n_steps=100"]
+    monkeypatch.setattr("clip_align.commands.overheads.saving_seconds", lambda *_: 2.0)
+    assert dry_run(load([*keys, "checkpoint.keep_per_octave=1"])) == 0
+    out = capsys.readouterr().out
+    assert "32 s saving 16 checkpoints;" in out  # steps 1, 2, 4, … 512, 100, 200, … 500, and 520
+    assert " for 13 checkpoints, 10 of them kept for study (estimated)" in out

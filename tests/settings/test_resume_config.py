@@ -16,8 +16,8 @@ from clip_align.settings.load_config import load, load_with_problems
 
 STARTED = ["name=a", "callbacks=[world]", "evaluation.every_n_steps=7", "trainer.max_steps=50", "seed=3"]
 ONLY = (
-    "when a run is resumed, only trainer.max_steps or samples, data.workers, tracker, callbacks and where the data lie "
-    "may change"
+    "when a run is resumed, only trainer.max_steps or samples, data.workers, the ranks of an equal global batch, "
+    "tracker, callbacks and where the data lie may change"
 )
 
 
@@ -181,8 +181,17 @@ def test_a_run_of_an_earlier_release_goes_on_accumulating_as_it_did(runs: str, t
         f"trainer.accumulate: 4 is not what a was started with (1); {ONLY}; for the 4 batches of its steps, which an "
         "earlier release called so, type trainer.accumulate_grad_batches=4 or nothing"
     ]
-    assert lines(runs, "resume=a", "trainer.accumulate=2") == [
-        f"trainer.accumulate: 2 is not what a was started with (1); {ONLY}"
+
+
+def test_the_global_batch_may_be_divided_otherwise(runs: str) -> None:
+    """Whether it stays equal is known with the number of ranks."""
+    config = go_on(runs, "trainer=ddp", "trainer.devices=2", "trainer.accumulate=2", "data.batch_size=32")
+    trainer = config.trainer
+    assert (trainer.kind, trainer.devices, trainer.accumulate, config.data.batch_size) == ("ddp", 2, 2, 32)
+    assert (trainer.max_steps, go_on(runs).trainer.kind) == (50, "auto")
+    assert go_on(runs, "trainer=cpu").trainer.kind == "cpu"
+    assert lines(runs, "resume=a", "trainer.accumulate_grad_batches=2") == [
+        f"trainer.accumulate_grad_batches: 2 is not what a was started with (1); {ONLY}"
     ]
 
 
@@ -251,7 +260,7 @@ def test_shards_may_lie_elsewhere(tmp_path: Path) -> None:
     data = load([runs, "resume=s", "data.shards='/b/x-{000..003}.tar'"]).data
     assert to_plain(Config(data=data))["data"]["shards"] == [{"shards": "/b/x-{000..003}.tar", "weight": 1.0}]
     assert data.batch_size == 32
-    assert lines(runs, "resume=s", "data.shards=/b", "data.batch_size=64")[0].startswith("data.batch_size: 64 is not")
+    assert lines(runs, "resume=s", "data.shards=/b", "data.flip=false")[0].startswith("data.flip: false is not")
 
 
 def test_shards_that_move_are_not_mixed_otherwise(tmp_path: Path) -> None:

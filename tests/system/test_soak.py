@@ -13,21 +13,32 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from soak import Options, differences, main, soak
+from run_differences import differences
+from soak import SETTINGS, Options, main, soak
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("first", [0, 1, 2])
+@pytest.mark.parametrize("first", [0, 1, 4])
 def test_a_run_killed_twice_is_the_run_left_alone(first: int, tmp_path: Path) -> None:
     said: list[str] = []
-    assert soak(Options(kills=1, seed=first, settings=1, first=first, steps=20), tmp_path, said.append) == (1, 1), said
+    seen = soak(Options(kills=1, seed=first, settings=1, first=first, steps=20), tmp_path, said.append)
+    assert seen == (1, 1, 2, 1, int(SETTINGS[first].streaming)), said
+
+
+def test_four_runs_hold_the_kinds_that_matter() -> None:
+    four = SETTINGS[:4]
+    assert {(setting.streaming, setting.ranks) for setting in four} == {(s, r) for s in (False, True) for r in (1, 2)}
+    assert any(setting.contrasted > 1 for setting in four)
+    assert any(setting.averaged > 1 for setting in four)
+    assert {setting.workers for setting in four} == {0, 2}
 
 
 def made_up(folder: Path) -> Path:
     """A run's folder with two lines and a checkpoint."""
     (folder / "checkpoints").mkdir(parents=True)
-    torch.save({"state_dict": {"w": torch.ones(2)}}, folder / "checkpoints" / "last.ckpt")
+    for name in ("last.ckpt", "step-000000002.ckpt"):
+        torch.save({"state_dict": {"w": torch.ones(2)}}, folder / "checkpoints" / name)
     lines = [
         {"kind": "train", "train/loss": 1.0, "time/left_seconds": 1.0},
         {"kind": "event", "event": "checkpoint", "message": "saved"},
@@ -57,7 +68,9 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
     assert list(differences(one, other)) == ["2 and 1 train lines"]
     write(other, lines)
     torch.save({"state_dict": {"w": torch.tensor([1.0, 2.0])}}, other / "checkpoints" / "last.ckpt")
-    assert list(differences(one, other)) == ["weights: w"]
+    assert list(differences(one, other)) == ["checkpoints: last.ckpt"]
+    (other / "checkpoints" / "step-000000002.ckpt").unlink()
+    assert list(differences(one, other)) == ["files of checkpoints: step-000000002.ckpt"]
 
 
 def test_a_wrong_argument_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from training_runs import code_of, lines, losses, provenance, reached, real, text, when
+from training_runs import code_of, forked, lines, losses, provenance, reached, real, text, when
 
 pytestmark = pytest.mark.slow
 RANKS = ["trainer=ddp", "trainer.devices=2", "data.batch_size=16"]
@@ -84,13 +85,20 @@ def test_a_rank_that_disappears_ends_the_run(tmp_path, small):
     assert provenance(tmp_path / "d")["status"] == "failed"
 
 
-def test_resume_on_another_number_of_ranks_is_refused(tmp_path, small):
-    assert code_of(real([*small, *RANKS, "name=r", "trainer.max_steps=4"], tmp_path / "out")) == 0, text(tmp_path)
-    config = tmp_path / "r" / "config.yaml"
-    config.write_text(config.read_text().replace("devices: 2", "devices: 1"))
-    arguments = ["resume=r", f"paths.runs={tmp_path}", "trainer.max_steps=8"]
-    assert code_of(real(arguments, tmp_path / "out")) == 2, text(tmp_path)
-    assert "was trained by 2 ranks and would continue with 1" in text(tmp_path)
+def test_resume_on_another_number_of_ranks(tmp_path, small):
+    """From two ranks to one, whose batch is as large or comes in two parts; each step has the same samples."""
+    once = [*small, "optimizer.schedule=constant", "trainer.log_every_n_steps=1"]
+    assert code_of(forked([*once, "name=one", "trainer.max_steps=8"], tmp_path / "out")) == 0, text(tmp_path)
+    assert code_of(real([*once, *RANKS, "name=r", "trainer.max_steps=4"], tmp_path / "out")) == 0, text(tmp_path)
+    shutil.copytree(tmp_path / "r", tmp_path / "s")
+    for name, division in (("r", "data.batch_size=32"), ("s", "trainer.accumulate=2")):
+        arguments = [f"resume={name}", f"paths.runs={tmp_path}", small[-1], "trainer.max_steps=8", "trainer.devices=1"]
+        assert code_of(forked(arguments, tmp_path / "out")) == 2, text(tmp_path)
+        assert "both must stay: type data.batch_size=32 or trainer.accumulate=2" in text(tmp_path)
+        assert code_of(forked([*arguments, division], tmp_path / "out")) == 0, text(tmp_path)
+        assert "ranks: 2 before, 1 now; each step has the same samples, and losses differ by rounding" in text(tmp_path)
+        assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+        assert len(losses(tmp_path / name)) == 8
 
 
 def test_a_rank_that_never_comes_ends_the_run_with_one_line(tmp_path, small, monkeypatch):

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from train_synthetic import CONFIG, EACH, train
+from train_synthetic import CONFIG, EACH, stop_at, train, weights
 
 from clip_align.config import CheckpointConfig, TrainerConfig
 from clip_align.errors import RunError, UserError
-from clip_align.training.checkpoint_files import OWN, load, newest
+from clip_align.series.own_checkpoints import kept
+from clip_align.training.checkpoint_files import LAST, OWN, damage, load, newest, step_file, step_files, step_of
 from clip_align.training.training_loop import TrainingLoop
 
 
@@ -24,6 +25,32 @@ def test_checkpoints_that_are_kept(tmp_path):
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["last.ckpt", "step-000000030.ckpt", "step-000000035.ckpt"]
     assert load(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 35
+
+
+def test_checkpoints_for_later_study_stay_and_depend_on_the_step_alone(tmp_path):
+    config = replace(CONFIG, checkpoint=CheckpointConfig(every_n_steps=10, keep_per_octave=2))
+    train(tmp_path / "whole", 35, config)
+    train(tmp_path / "parts", 35, config, change=stop_at(19))
+    assert load(tmp_path / "parts" / "checkpoints" / "last.ckpt")["global_step"] == 19
+    train(tmp_path / "parts", 35, config)
+    for run in (tmp_path / "whole", tmp_path / "parts"):
+        found = [step_of(path) for path in step_files(run / "checkpoints")]
+        assert found == [1, 2, 3, 4, 6, 8, 11, 16, 23, 30, 32, 35]  # the last two beside those on the scale
+        assert [path.name for path in kept(run / "checkpoints")] == [*map(step_file, found), LAST]
+        assert not any(damage(path) for path in step_files(run / "checkpoints"))
+    for path in step_files(tmp_path / "whole" / "checkpoints"):
+        ours, theirs = weights(tmp_path / "whole", path.name), weights(tmp_path / "parts", path.name)
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        assert load(path)["global_step"] == step_of(path)
+
+
+def test_a_checkpoint_for_later_study_is_one_to_resume_from(tmp_path):
+    train(tmp_path, 9, replace(CONFIG, checkpoint=CheckpointConfig(every_n_steps=100, keep_per_octave=1)))
+    for path in (tmp_path / "checkpoints").glob("*.ckpt"):
+        if path.name != step_file(8):
+            path.write_bytes(b"PK\x03\x04 half of it")
+    path, _, given_up = newest(tmp_path / "checkpoints")
+    assert (path.name, [file for file, _ in given_up]) == (step_file(8), [step_file(9)])
 
 
 def test_content_of_a_checkpoint(tmp_path):

@@ -182,13 +182,59 @@ def test_another_length_is_reported(run):
 @pytest.mark.parametrize(
     ("steps", "ranks", "message"),
     [
-        (1000, 1, "was trained by 2 ranks and would continue with 1; start 2 ranks"),
         (300, 2, "has reached step 400, beyond the 300 steps asked for"),
     ],
 )
 def test_what_cannot_go_on(run, steps, ranks, message):
     with pytest.raises(UserError, match=message):
         run_start(replace(config(max_steps=steps), resume=str(run.path)), ranks)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "batch_size", "accumulate", "advice"),
+    [
+        (1, 128, 1, "1 rank, 128 and 128; both must stay: type data.batch_size=256 or trainer.accumulate=2"),
+        (4, 128, 1, "4 ranks, 512 and 512; both must stay: type data.batch_size=64"),
+        (2, 64, 1, "2 ranks, 128 and 128; both must stay: type data.batch_size=128 or trainer.accumulate=2"),
+        (3, 128, 1, "3 ranks, 384 and 384; both must stay: start a number of ranks that divides them"),
+    ],
+)
+def test_steps_of_other_samples_are_refused(run, ranks, batch_size, accumulate, advice):
+    divided = config(accumulate=accumulate)
+    resumed = replace(divided, data=replace(divided.data, batch_size=batch_size), resume=str(run.path))
+    with pytest.raises(UserError) as caught:
+        run_start(resumed, ranks)
+    assert caught.value.lines == (
+        f"resume: {run.path} was trained by 2 ranks in steps of 256 samples, each contrasted with 256, and would "
+        f"continue with {advice}",
+    )
+
+
+def test_what_samples_are_contrasted_with_has_to_stay_too(run):
+    """A checkpoint of an earlier release, whose accumulated batches were contrasted one by one."""
+    content = torch.load(run.checkpoints / "last.ckpt")
+    trainer = content[OWN]["config"]["trainer"]
+    del trainer["accumulate_grad_batches"]
+    trainer["accumulate"] = 2
+    torch.save(content, run.checkpoints / "last.ckpt")
+    assert run_start(replace(config(accumulate_grad_batches=2), resume=str(run.path)), 2).step == 400
+    with pytest.raises(UserError, match="in steps of 512 samples, each contrasted with 256, and would continue with 2"):
+        run_start(replace(config(accumulate=2), resume=str(run.path)), 2)
+
+
+@pytest.mark.parametrize(("ranks", "batch_size", "accumulate"), [(1, 256, 1), (1, 128, 2), (4, 64, 1), (4, 32, 2)])
+def test_another_number_of_ranks_continues_at_the_same_sample(run, ranks, batch_size, accumulate):
+    divided = config(accumulate=accumulate)
+    start = run_start(replace(divided, data=replace(divided.data, batch_size=batch_size), resume=str(run.path)), ranks)
+    assert start.cursor("print") == ([2, 7], None)  # in batches of all ranks
+    assert start.lines == (
+        "resuming from step 400 (last.ckpt)",
+        f"ranks: 2 before, {ranks} now; each step has the same samples, and losses differ by rounding, and by what a "
+        "rank draws itself (dropout, noise)",
+    )
+    components = SimpleNamespace(model_name="tiny", event_steps=[], loader=SimpleNamespace(num_workers=0))
+    line = opening._started_event(start, components, ranks, run)
+    assert (line["ranks"], line["message"].endswith("0 evaluations, from step 400 on 2 ranks")) == (ranks, True)
 
 
 def test_the_command_that_resumes_a_run(tmp_path):
