@@ -122,13 +122,14 @@ def _usage() -> str:
 
 
 def _complain(error: BaseException | None, lines: Sequence[str]) -> None:
-    if torchrun.rank() != 0:  # every rank finds the same: it is reported once
+    if not torchrun.first_on_machine():  # every rank of a machine finds the same: it is reported once
         return
+    prefix = f"rank {torchrun.rank()}: " if torchrun.rank() else ""
     if error is not None and os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exception(error)
     with contextlib.suppress(OSError):  # the terminal has been closed
         for line in lines:
-            print(line, file=sys.stderr, flush=True)
+            print(f"{prefix}{line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

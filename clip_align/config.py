@@ -115,7 +115,7 @@ class TrainerConfig:
     ``stall_…_seconds``: time without progress until a line reports what the run waits for, and until the run is ended.
     """
 
-    kind: Literal["auto", "cpu", "gpu", "ddp"] = "auto"
+    kind: Literal["auto", "cpu", "gpu", "ddp", "multi_node"] = "auto"
     devices: int | None = key(None, low=1)  # null: all GPUs, else one rank on the CPU
     max_steps: int | None = key(1300, low=1)  # null where samples are given
     samples: int | None = key(None, low=1)

@@ -43,7 +43,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
     import torch
 
     from clip_align.training.components import use_threads
-    from clip_align.training.launch_ranks import rank_layout
+    from clip_align.training.launch_ranks import NOT_LAUNCHED, rank_layout
 
     missing = [*absent, *place_problems(config.name, config.resume, config.paths.runs)]
     chosen, broken = list(config.callbacks), _about("callbacks", absent)  # these cannot be built
@@ -52,6 +52,9 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
     gpus = torch.cuda.device_count()
     elsewhere = gpus == 0 and (config.trainer.kind == "gpu" or config.trainer.precision == "16-mixed")
     trainer = replace(config.trainer, kind="cpu", precision="32") if elsewhere else config.trainer
+    if trainer.kind == "multi_node" and not torchrun.started():
+        missing.append(NOT_LAUNCHED)
+        trainer = replace(trainer, kind="ddp")  # so that the rest is checked
     try:
         layout = rank_layout(trainer, gpus, os.environ)
     except UserError as error:
@@ -60,9 +63,9 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
     if elsewhere:
         print("note     trainer: the run needs a GPU, and torch finds none on this machine", flush=True)
     else:
-        _found(
-            "trainer", f"{layout.world} rank{'s' if layout.world > 1 else ''} on the {'GPU' if layout.gpu else 'CPU'}"
-        )
+        _found("trainer", _ranks_line(layout))
+    if layout.gpu and layout.local_world < gpus and torchrun.started():
+        print(f"note     trainer: {layout.local_world} of {gpus} GPUs of this machine would be used", flush=True)
     if config.trainer.kind == "ddp" and not layout.gpu and layout.world == 1:
         what = "trainer=ddp finds no GPU on this machine, and counts with one rank on its CPU; with 8 GPUs a step has"
         print(f"note     trainer: {what} 8 times as many samples", flush=True)
@@ -97,6 +100,18 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
         missing.extend(how_to_prepare(config.preparation, missing))
         raise UserError(*dict.fromkeys(missing))
     return 0
+
+
+def _ranks_line(layout: RankLayout) -> str:
+    """Where the ranks are, and how they meet."""
+    line = f"{layout.world} rank{'s' if layout.world > 1 else ''} on the {'GPU' if layout.gpu else 'CPU'}"
+    if not torchrun.started_outside():
+        return line
+    launcher = "torchrun" if torchrun.under_torchrun() else "srun"
+    machines = "this machine" if layout.nodes == 1 else f"{layout.nodes} machines, {layout.local_world} on this one"
+    at = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    own = "; each machine has a cache of its own, or they share one" if layout.nodes > 1 else ""
+    return f"{line}, on {machines}, started by {launcher}; they meet at {at}{own}"
 
 
 def _about(section: str, problems: Sequence[Problem]) -> list[str]:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from clip_align.commands.early_checks import seen
 from clip_align.config import to_plain
-from clip_align.errors import UserError
-from clip_align.processes import torchrun
+from clip_align.errors import Problem, UserError
+from clip_align.processes import slurm, torchrun
 from clip_align.runs.provenance import remember_sweep, typed_command, version
 from clip_align.settings.hidden_options import report_hidden
 from clip_align.settings.load_config import load, load_with_problems
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if "--cfg" in arguments:
         return show([a for a in arguments if a not in ("--cfg", "job")])  # Hydra's form: --cfg job
+    os.environ.update(slurm.as_ranks(os.environ))
     if problem := torchrun.problem():  # first of all: each of those ranks would report everything else as well
         raise UserError(problem)
     overrides = [a for a in arguments if a not in MULTIRUN]
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
 
         remember_sweep(typed_command(arguments))  # its runs know only their own command
         return multirun(overrides)
+    if torchrun.rank() > 0 and torchrun.started_outside():
+        return _other_rank(overrides, typed_command(arguments))
     config, problems = load_with_problems(overrides)
     if torchrun.rank() == 0:
         report_hidden(overrides)
@@ -48,13 +52,45 @@ def main(arguments: Sequence[str]) -> int:
 
         return dry_run(config, problems)
     # Only the first rank checks folders and files: later ranks would see what it has begun to write.
+    found = len(problems)
     if config is not None and torchrun.rank() == 0:
         problems += seen(config, problems)
     if problems or config is None:
+        if len(problems) > found or _without_resume(overrides) != overrides:
+            _tell_other_ranks(problems)
         raise UserError(*problems)
     from clip_align.training.run import run  # imports torch and Lightning, which takes seconds
 
     return run(config, typed_command(arguments))
+
+
+def _other_rank(overrides: Sequence[str], command: Sequence[str]) -> int:
+    """A rank of several that torchrun or srun has started: it takes over rank 0's configuration.
+
+    Its own is read for the paths of its machine and for mistakes; without ``resume``, since the run may lie on rank
+    0's machine alone.
+    """
+    own = _without_resume(overrides)
+    config, problems = load_with_problems(own)
+    if config is not None and config.dry_run:  # the first rank prints for all
+        return 0
+    if config is None or (problems and own == overrides):
+        raise UserError(*problems)
+    from clip_align.training.run import run
+
+    return run(config, command)
+
+
+def _without_resume(overrides: Sequence[str]) -> list[str]:
+    return [o for o in overrides if o.partition("=")[0] != "resume"]
+
+
+def _tell_other_ranks(problems: Sequence[Problem]) -> None:
+    """Let ranks that srun has started end too, where they cannot find these problems; torchrun ends them itself."""
+    if torchrun.started_outside() and not torchrun.under_torchrun():
+        from clip_align.training.machines import refuse_others
+
+        refuse_others(UserError(*problems).lines)
 
 
 def show(overrides: Sequence[str]) -> int:

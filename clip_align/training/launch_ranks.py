@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which processes train: this one alone, those that torchrun has started, or this one and children of its own."""
+"""Which processes train: this one alone, those that torchrun or srun has started, or this one and its children."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from typing import IO, Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # documented there
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]  # documented there
 
 from clip_align.config import TrainerConfig
-from clip_align.errors import UserError
-from clip_align.processes import torchrun
+from clip_align.errors import Problem, UserError
+from clip_align.processes import slurm, torchrun
 from clip_align.settings.config_check import HALF_WITHOUT_GPU
 from clip_align.training.compilers import compiler_problem
 from clip_align.training.rendezvous import meet
@@ -33,13 +33,20 @@ PATIENCE = timedelta(hours=3)  # rank 0 may render or index while the others wai
 BACKSTOP_S = 120.0  # training's collectives give up so long after `watch` would have ended the run by itself
 LOOK = timedelta(seconds=10)  # for the store to answer a rank's watch
 FAILING_S = 10.0  # for rank 0 to see by itself that a rank is gone (gloo does, NCCL may wait)
+NOT_LAUNCHED = Problem(
+    "trainer",
+    "multi_node trains on ranks that torchrun or srun has started, one command on each machine (docs/machines.md); on "
+    "this machine alone take trainer=ddp",
+)
 
 
 @dataclass(frozen=True)
 class RankLayout:
     """How many processes train on how many machines, and which of them this one is.
 
-    gpu: it trains on GPU number ``local_rank``. children: it starts the other ranks.
+    gpu: it trains on GPU number ``local_rank``, or on the only one that it sees. children: it starts the other ranks.
+    nodes: number of machines, which may have different numbers of ranks; node: which of them this is. one_gpu: it sees
+    one GPU, though there are several ranks on this machine.
     """
 
     rank: int
@@ -48,23 +55,26 @@ class RankLayout:
     local_world: int
     gpu: bool
     children: bool = False
+    node: int = 0
+    nodes: int = 1
+    one_gpu: bool = False
 
     @property
-    def nodes(self) -> int:
-        """Number of machines."""
-        return self.world // self.local_world
+    def gpu_number(self) -> int:
+        """Of the GPU that this process trains on, among those that it sees."""
+        return 0 if self.one_gpu else self.local_rank
 
     @property
     def device(self) -> torch.device:
         """What this process trains on."""
-        return torch.device("cuda", self.local_rank) if self.gpu else torch.device("cpu")
+        return torch.device("cuda", self.gpu_number) if self.gpu else torch.device("cpu")
 
 
 def rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> RankLayout:
     """The rank layout of what was configured; UserError where this machine does not have it, or cannot train on it.
 
-    ``auto``: the GPUs where there are any, else the CPU. ``ddp``: torchrun's world, else one rank per GPU, else
-    ``devices`` ranks on the CPU.
+    ``auto``: the GPUs where there are any, else the CPU. ``ddp``: the world of torchrun or srun, else one rank per GPU,
+    else ``devices`` ranks on the CPU. ``multi_node``: such a world only.
 
     Args:
         config: kind, devices, precision and compile are looked at.
@@ -81,14 +91,9 @@ def rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]
 
 def _rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> RankLayout:
     if torchrun.started(environment):
-        local, world, local_world = (int(environment[n]) for n in ("LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-        gpu = config.kind == "gpu" or (config.kind != "cpu" and gpus > 0)
-        if gpu and local_world > gpus:
-            raise UserError(
-                f"trainer: {local_world} ranks on this machine and {gpus} GPUs; start as many ranks as GPUs, "
-                "or set trainer=cpu"
-            )
-        return RankLayout(torchrun.rank(environment), local, world, local_world, gpu)
+        return _started_layout(config.kind, gpus, environment)
+    if config.kind == "multi_node":
+        raise UserError(NOT_LAUNCHED)
     if config.kind == "gpu" and not gpus:
         raise UserError("trainer: gpu was asked for and torch finds none; use trainer=cpu, or trainer=auto")
     gpu = config.kind != "cpu" and gpus > 0
@@ -98,8 +103,27 @@ def _rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str
     return RankLayout(0, 0, wanted, wanted, gpu, children=wanted > 1)
 
 
+def _started_layout(kind: str, gpus: int, environment: Mapping[str, str]) -> RankLayout:
+    """As torchrun's variables have it, which may count other ranks on this machine than on others."""
+    local, world, local_world = (int(environment[n]) for n in ("LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    nodes = int(environment.get("GROUP_WORLD_SIZE", world // local_world))
+    gpu = kind == "gpu" or (kind != "cpu" and gpus > 0)
+    alone = gpu and local_world > 1 and slurm.one_gpu_each(environment, gpus, local_world)
+    if gpu and local_world > gpus and not alone:
+        raise UserError(
+            f"trainer: {local_world} ranks on this machine and {gpus} GPUs; start as many ranks as GPUs, "
+            "or set trainer=cpu"
+        )
+    rank, node = torchrun.rank(environment), torchrun.machine(environment)
+    return RankLayout(rank, local, world, local_world, gpu, node=node, nodes=nodes, one_gpu=alone)
+
+
 def join_process_group(
-    layout: RankLayout, stall_warning_s: float, stall_limit_s: float, notify: Callable[[str], None]
+    layout: RankLayout,
+    stall_warning_s: float,
+    stall_limit_s: float,
+    notify: Callable[[str], None],
+    store: Store | None = None,
 ) -> Peers | None:
     """Join the process group of this run; waits for the others. The environment holds the address of their store.
 
@@ -110,6 +134,7 @@ def join_process_group(
         stall_warning_s: seconds of waiting until a line says for what.
         stall_limit_s: seconds after which a run that waits is ended.
         notify: takes a line.
+        store: of this run, where this rank is connected to it already.
 
     Returns:
         What the ranks' watches exchange lines over; None where there is one rank.
@@ -121,9 +146,9 @@ def join_process_group(
         return None
     if not dist.is_initialized():
         if layout.gpu:
-            torch.cuda.set_device(layout.local_rank)
+            torch.cuda.set_device(layout.gpu_number)
         patience_s = PATIENCE.total_seconds()
-        store = meet(layout.rank, layout.world, patience_s, stall_limit_s, stall_warning_s, notify)
+        store = meet(layout.rank, layout.world, patience_s, stall_limit_s, stall_warning_s, notify, store)
         dist.init_process_group(
             "nccl" if layout.gpu else "gloo",
             store=PrefixStore("group", store),
@@ -178,7 +203,7 @@ class ChildRanks:
         self._failed, self._ended = failed, threading.Event()
         for rank in range(1, world):
             output = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the child
-            environment = {**os.environ, **environment_of(rank, world, port), torchrun.OURS: "1"}
+            environment = {**os.environ, **environment_of(rank, world, port), torchrun.OURS: "1", torchrun.CHILD: "1"}
             command = [sys.executable, "-m", "clip_align.training.child_rank", str(os.getpid())]
             self._outputs.append(output)
             # into a file: a pipe that nobody reads would fill up and stop the child

@@ -13,7 +13,12 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from torch.distributed import DistNetworkError, Store, TCPStore  # type: ignore[attr-defined]  # documented there
+from torch.distributed import (  # type: ignore[attr-defined]  # documented there
+    DistNetworkError,
+    PrefixStore,
+    Store,
+    TCPStore,
+)
 from torch.distributed.rendezvous import rendezvous
 
 from clip_align.data.progress import rounded
@@ -62,7 +67,13 @@ class Patience:
 
 
 def meet(
-    rank: int, world: int, first_limit_s: float, limit_s: float, report_s: float, notify: Callable[[str], None]
+    rank: int,
+    world: int,
+    first_limit_s: float,
+    limit_s: float,
+    report_s: float,
+    notify: Callable[[str], None],
+    store: Store | None = None,
 ) -> Store:
     """The store in which all ranks of the run have met; RunError where some do not come in time, or rank 0 is lost.
 
@@ -74,12 +85,12 @@ def meet(
         limit_s: seconds to wait for the others after that.
         report_s: seconds between two lines; `REPORT_S` if that is less.
         notify: takes a line.
+        store: the connection that `connected` has made; None makes one.
     """
-    address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-    report_s = min(report_s, REPORT_S)
+    address, report_s = address_of_store(), min(report_s, REPORT_S)
     first = Patience(first_limit_s, "", report_s, notify)
     try:
-        store = _store(rank, world, lambda: first.look_again(lambda: f"rank 0 does not answer at {address} yet"))
+        store = store or connected(rank, world, first)
         store.set(f"met/{rank}", "")
         while not store.check(["met/0"]):
             first.look_again(lambda: f"rank 0 has not joined at {address} yet")
@@ -91,17 +102,28 @@ def meet(
     return store
 
 
-def _store(rank: int, world: int, look_again: Callable[[], None]) -> Store:
-    """A connection to the run's store; the first rank opens it where torchrun has not."""
+def address_of_store() -> str:
+    """Host and port of the run's store, for messages."""
+    return f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+
+
+def connected(rank: int, world: int, patience: Patience) -> Store:
+    """A connection to the run's store; the first rank opens it where torchrun has not.
+
+    Args:
+        rank, world: this process's number, and how many there are.
+        patience: for the store to answer.
+    """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     limit = timedelta(seconds=STORE_S)
+    attempt = f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"  # torchrun may keep its store
     of_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # it serves the store before it starts us
     if rank == 0 and not of_torchrun:
-        return TCPStore(host, port, world, is_master=True, timeout=limit, multi_tenant=True, wait_for_workers=False)
+        own = TCPStore(host, port, world, is_master=True, timeout=limit, multi_tenant=True, wait_for_workers=False)
+        return PrefixStore(attempt, own)
     while not _answers(host, port):  # torch would wait inside, without a word
-        look_again()
-    found: Store = next(iter(rendezvous("env://", rank, world, timeout=limit)))[0]
-    return found
+        patience.look_again(lambda: f"rank 0 does not answer at {address_of_store()} yet")
+    return PrefixStore(attempt, next(iter(rendezvous("env://", rank, world, timeout=limit)))[0])
 
 
 def _answers(host: str, port: int) -> bool:

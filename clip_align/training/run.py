@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from clip_align.errors import UserError
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.evaluation.weights import EMA
 from clip_align.kinds import INTERVENTIONS, LOSSES
+from clip_align.processes import torchrun
 from clip_align.processes.ranks import Ranks
 from clip_align.processes.stop_signals import exit_code
 from clip_align.runs.folder import user_cache
@@ -37,10 +39,13 @@ from clip_align.training.launch_ranks import (
     join_process_group,
     rank_layout,
 )
+from clip_align.training.machines import join_machines
 from clip_align.training.open_run import OpenedRun, folder_of, open_run
 from clip_align.training.process_state import process_state_kept
 from clip_align.training.resume import RunStart, resume_command, run_start
 from clip_align.training.run_end import RunEnd
+from clip_align.training.same_on_all import check_same, facts_of
+from clip_align.training.sent_checkpoint import on_every_machine
 from clip_align.training.stall_watch import Limits, Peers, Watch
 from clip_align.training.train_log import LogSchedule, RunPosition, faster_data
 from clip_align.training.trainer import compile_towers
@@ -80,8 +85,13 @@ def _followed(config: Config, argv: Sequence[str], run_end: RunEnd) -> RunEnd:
 
 
 def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
+    store = None
+    if torchrun.started_outside():
+        run_end.rank, run_end.world = torchrun.rank(), int(os.environ["WORLD_SIZE"])
+        run_end.first_here = torchrun.first_on_machine()
+        config, store = join_machines(config, argv, run_end, Lines() if run_end.first_here else _silent)
     layout = rank_layout(config.trainer, torch.cuda.device_count(), os.environ)
-    run_end.rank, run_end.world = layout.rank, layout.world
+    run_end.rank, run_end.world, run_end.first_here = layout.rank, layout.world, layout.local_rank == 0
     notify: Notify = Lines() if layout.rank == 0 else _silent
     start, components = None, None
     if layout.rank == 0:
@@ -92,14 +102,14 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
     # The other ranks wait here until the first one has made what is made once.
     waiting: Notify = Lines() if layout.local_rank == 0 else _silent  # one voice a machine
     settings = config.trainer
-    peers = join_process_group(layout, settings.stall_warning_seconds, settings.stall_limit_seconds, waiting)
+    peers = join_process_group(layout, settings.stall_warning_seconds, settings.stall_limit_seconds, waiting, store)
     ranks = Ranks()
     start = ranks.broadcast(start)
     if start is None or start.done:
         return
-    components = ranks.together(
-        lambda: components or _build_components(start, layout, notify), UserError, "preparation"
-    )
+    # the cache folder is each machine's own
+    start = replace(start, config=replace(start.config, paths=config.paths))
+    components = _on_all_ranks(start, components, layout, ranks, notify)
     # a resumed run holds out as many, also of data that have grown
     data = replace(start.config.data, held_out=components.held_out)
     resolved = replace(start, config=replace(start.config, data=data))
@@ -111,6 +121,8 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
     loop = _train(resolved, components, opened, layout, ranks, peers, run_end)
     if run_end.children is not None:
         run_end.children.may_end()
+    if run_end.lifeline is not None:
+        run_end.lifeline.may_end()
     run_end.code = exit_code(loop.stop_check.stopping)
     if layout.world > 1:
         # what follows is rank 0's alone: the others end here
@@ -139,6 +151,25 @@ def _decide_start(config: Config, layout: RankLayout, notify: Notify, run_end: R
         os.environ.update(environment_of(0, layout.world, port))
         run_end.children = ChildRanks(to_plain(config), layout.world, port, run_end.lost)
     return start
+
+
+def _on_all_ranks(
+    start: RunStart, components: RunComponents | None, layout: RankLayout, ranks: Ranks, notify: Notify
+) -> RunComponents:
+    """Build data, model and callbacks on all ranks but the first, which has them. UserError where ranks differ.
+
+    The first rank of each machine comes before the others of it: what is made once lies in that machine's cache then.
+    """
+    if layout.nodes > 1:
+        notify("ranks: all have joined; the other machines prepare what rank 0's has in its cache")
+    for first_ones in (True, False):
+        now = components is None and (layout.local_rank == 0) == first_ones
+        build = partial(_build_components, start, layout, notify) if now else lambda: None
+        components = ranks.together(build, UserError, "preparation") or components
+    if components is None:
+        raise RuntimeError("every rank is the first one of its machine or another")  # cannot be
+    check_same(facts_of(components), ranks)
+    return components
 
 
 def _build_components(start: RunStart, layout: RankLayout, notify: Notify) -> RunComponents:
@@ -232,7 +263,9 @@ def _train(
     )
     attach(components.callbacks, settings)
     run_end.position, run_end.rescue = run_position.position, loop.rescue.save
-    loop.run(config.trainer, layout, components.callbacks, start.checkpoint)
+    notify = opened.notify if opened else _silent
+    with on_every_machine(start.checkpoint, components.cache, layout.local_rank == 0, ranks, notify) as checkpoint:
+        loop.run(config.trainer, layout, components.callbacks, checkpoint)
     watch.stop()
     return loop
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from clip_align.data.workers import Workers
 from clip_align.errors import FAILED, INTERRUPTED, TERMINATED, UserError
+from clip_align.processes.lifeline import Lifeline
 from clip_align.processes.stop_signals import exit_code
 from clip_align.processes.torchrun import under_torchrun
 from clip_align.record.record import Position, Record
@@ -39,15 +40,18 @@ class RunEnd:
     rescue: writes a checkpoint without the other ranks, where there is something to save. watch: looks at the training.
     own_process: False in somebody's program or notebook: signals do not end its process, and what the user has to know
     is kept in ``reasons`` instead of printed. lock: on the folder, released in the end. ending: what the last line says
-    in place of the status and the step.
+    in place of the status and the step. first_here: whether this is the first rank of another machine, which prints
+    there what the first rank prints. lifeline: to the ranks that torchrun or srun has started.
     """
 
     rank: int = 0
     world: int = 1
+    first_here: bool = False
     code: int = 0
     folder: Path | None = None
     record: Record | None = None
     children: ChildRanks | None = None
+    lifeline: Lifeline | None = None
     workers: Workers | None = None
     watch: Watch | None = None
     position: Callable[[], Position] = field(init=False)
@@ -72,21 +76,24 @@ class RunEnd:
             self.close()
         except UserError as error:
             self._main_thread_ends()
-            self._failed(error.exit_code, error.lines, on_all_ranks=error.on_all_ranks and self.rank > 0)
+            self._failed(error.exit_code, error.lines, on_all_ranks=error.on_all_ranks)
         except SystemExit as stop:  # a signal before training
             self._main_thread_ends()
             self.code = stop.code if isinstance(stop.code, int) else FAILED
+            self._end_lifeline("stopped by a signal")
             self.close()
             self._leave_others()
         except Exception as error:
             self._main_thread_ends()
             code = self._code(error)  # before waiting: a signal that comes meanwhile has not ended the run
-            wait_s = REASON_S if peer_is_gone(error) else 0.0  # the error says then only that a rank is gone
-            reason = self.children.reason(wait_s) if self.children is not None else None
-            self._failed(code, (reason or self._line(error),))
+            gone = peer_is_gone(error)
+            reason = self._reason_of_others(REASON_S if gone else 0.0)  # the error says then only that a rank is gone
+            of_others = self.lifeline is not None and (reason is not None or gone)
+            self._failed(code, (reason or self._line(error),), of_others=of_others)
         finally:
             if self.watch is not None:
                 self.watch.stop()
+            self._end_lifeline()
             if self.children is not None:
                 self.children.end(CHILDREN_S if self.code in STATUS else 0.0)
             if self.workers is not None and not self.workers.end():
@@ -111,9 +118,21 @@ class RunEnd:
         _exit_within(SAVE_S, code)
         self._save()
         _exit_within(LAST_S, code)
+        self._end_lifeline(reason)
         self.close(reason)
-        _print_error(f"rank {self.rank}: {reason}" if self.rank else reason)
+        of_others = self.lifeline is not None and self.lifeline.reason() == reason
+        self._print((reason,), of_all=of_others)
         self._exit()
+
+    def _reason_of_others(self, wait_s: float) -> str | None:
+        """Why another rank has failed, as far as it could say; waited for up to ``wait_s``."""
+        if self.children is not None:
+            return self.children.reason(wait_s)
+        return self.lifeline.reason(wait_s) if self.lifeline is not None else None
+
+    def _end_lifeline(self, *reason: str) -> None:
+        if self.lifeline is not None:
+            self.lifeline.end(reason)
 
     def _main_thread_ends(self) -> None:
         """Once a thread has begun to end the process, the errors that this causes here are of no interest."""
@@ -158,8 +177,10 @@ class RunEnd:
         stopped = self.signals.exit_code if peer_is_gone(error) and not under_torchrun() else 0
         return stopped or FAILED
 
-    def _failed(self, code: int, lines: Sequence[str], on_all_ranks: bool = False) -> None:
+    def _failed(self, code: int, lines: Sequence[str], on_all_ranks: bool = False, of_others: bool = False) -> None:
+        """End with these lines; ``on_all_ranks``: each has them. ``of_others``: they say why another rank has ended."""
         self.code = code
+        self._end_lifeline(*(() if of_others else lines))
         if self.watch is not None:
             self.watch.stop()
         if self.folder is not None and self.rank == 0:  # the other ranks share this folder
@@ -173,10 +194,16 @@ class RunEnd:
         self.reasons = tuple(lines)
         if not self.own_process:
             lines = ()  # the caller raises them
-        prefix = f"rank {self.rank}: " if self.rank else ""
-        for line in () if on_all_ranks else lines:  # an error of all ranks is printed by the first
-            _print_error(f"{prefix}{line}")
+        self._print(lines, of_all=on_all_ranks or of_others)
         self._leave_others()
+
+    def _print(self, lines: Sequence[str], of_all: bool) -> None:
+        """Print lines with this rank's name; those of all ranks are printed by the first rank of each machine."""
+        if of_all and self.rank and not self.first_here:
+            return
+        for line in lines:
+            named = self.rank == 0 or (of_all and line.startswith("rank "))
+            _print_error(line if named else f"rank {self.rank}: {line}")
 
     def _leave_others(self) -> None:
         """A process group whose other ranks have gone, or wait for this one, cannot be left in order."""

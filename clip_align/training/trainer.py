@@ -13,7 +13,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
@@ -21,6 +20,7 @@ from clip_align.config import TrainerConfig
 from clip_align.evaluation.encode import Context
 from clip_align.training.checkpoint_writer import CheckpointWriter
 from clip_align.training.launch_ranks import PATIENCE, RankLayout
+from clip_align.training.layout_environment import LayoutEnvironment
 
 QUIET_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning")
 
@@ -44,10 +44,10 @@ def build_trainer(
         writer: of checkpoint files.
     """
     _quiet()
-    environment = TorchElasticEnvironment() if layout.world > 1 else LightningEnvironment()
+    environment = LayoutEnvironment(layout) if layout.world > 1 else LightningEnvironment()
     trainer = pl.Trainer(
         accelerator="gpu" if layout.gpu else "cpu",
-        devices=layout.local_world,
+        devices=1 if layout.one_gpu else layout.local_world,
         num_nodes=layout.nodes,
         # one rank needs no process group, and no copies of gradients in buckets
         strategy=_ddp(config, layout, model) if layout.world > 1 else "auto",

@@ -130,9 +130,8 @@ def test_a_rank_that_torchrun_has_not_set_is_none(tmp_path: Path) -> None:
 
 
 SLURM = (
-    "SLURM: 2 tasks without torchrun, each would be a run of its own; start one task a machine: "
-    "srun --ntasks-per-node=1 torchrun --nnodes=$SLURM_NNODES --nproc-per-node=<GPUs> --rdzv-backend=c10d "
-    "--rdzv-endpoint=<first machine>:29500 train.py …, or on one machine: srun --ntasks=1 python train.py trainer=ddp …"
+    "SLURM: 2 tasks, and this process was not started by srun, so that it would train alone; type "
+    "srun python train.py …, or ask for one task"
 )
 
 
@@ -140,7 +139,7 @@ SLURM = (
     "more", [[], ["trainer=ddp", "trainer.devices=2"], ["dry_run=true"], ["--multirun", "seed=1,2"]]
 )
 @pytest.mark.parametrize("task", ["0", "1"])
-def test_tasks_of_slurm_are_no_ranks(tmp_path: Path, more: list[str], task: str) -> None:
+def test_a_job_of_several_tasks_needs_srun(tmp_path: Path, more: list[str], task: str) -> None:
     code, out, err, seconds = type_in(*more, cwd=tmp_path, SLURM_NTASKS="2", SLURM_PROCID=task)
     assert (code, out, err) == (2, [], [SLURM])
     assert seconds < 2
@@ -154,7 +153,7 @@ def test_tasks_of_slurm_are_no_ranks(tmp_path: Path, more: list[str], task: str)
         {"SLURM_NTASKS": "8"},  # a shell of salloc: one process
         {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"},  # srun --ntasks=1 inside a larger job
         {"SLURM_NTASKS": "8", "SLURM_PROCID": "3", "TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "8"},
-        {"SLURM_NTASKS": "8", "SLURM_PROCID": "3", "CLIP_ALIGN_RANK": "1", "WORLD_SIZE": "8"},
+        {"SLURM_NTASKS": "8", "SLURM_PROCID": "3", "CLIP_ALIGN_RANK": "1", "WORLD_SIZE": "8"},  # a task of srun
     ],
 )
 def test_one_task_or_torchrun_is_no_problem_under_slurm(environment: dict[str, str]) -> None:

@@ -14,11 +14,14 @@ import pytest
 
 from clip_align.config import TrainerConfig
 from clip_align.errors import UserError
+from clip_align.processes import torchrun
 from clip_align.training import launch_ranks as launch
 from clip_align.training.launch_ranks import ChildRanks, RankLayout, rank_layout
+from clip_align.training.layout_environment import LayoutEnvironment
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "1", "RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4",
+    "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2",
 }  # fmt: skip
 
 
@@ -42,15 +45,36 @@ def test_place(kind, devices, gpus, expected):
 
 def test_place_under_torchrun_is_torchruns():
     layout = rank_layout(TrainerConfig(kind="ddp"), 4, TORCHRUN)
-    assert layout == RankLayout(5, 1, 8, 4, True)
-    assert layout.nodes == 2
+    assert layout == RankLayout(5, 1, 8, 4, True, node=1, nodes=2)
+    assert rank_layout(TrainerConfig(kind="multi_node"), 4, TORCHRUN) == layout
     assert not rank_layout(TrainerConfig(kind="cpu"), 4, TORCHRUN).gpu
+
+
+def test_machines_may_have_different_numbers_of_ranks():
+    """Lightning's product of devices and machines is another number then."""
+    uneven = {**TORCHRUN, "RANK": "2", "LOCAL_RANK": "0", "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "1"}
+    layout = rank_layout(TrainerConfig(kind="ddp"), 0, uneven)
+    assert (layout.rank, layout.local_rank, layout.node, layout.nodes) == (2, 0, 1, 2)
+    environment = LayoutEnvironment(layout)
+    environment.validate_settings(1, 2)
+    environment.set_world_size(2)
+    environment.set_global_rank(1)
+    assert (environment.world_size(), environment.global_rank(), environment.node_rank()) == (3, 2, 1)
+
+
+def test_a_task_that_sees_one_gpu_trains_on_it():
+    """As with srun --gpus-per-task=1, where the second task of a machine would look for a second GPU."""
+    task = {**TORCHRUN, torchrun.OURS: "1", "SLURM_PROCID": "5", "SLURM_GPUS_PER_TASK": "1"}
+    layout = rank_layout(TrainerConfig(kind="ddp"), 1, task)
+    assert (layout.local_rank, layout.gpu_number, str(layout.device)) == (1, 0, "cuda:0")
+    assert LayoutEnvironment(layout).local_rank() == 0
 
 
 @pytest.mark.parametrize(
     ("kind", "devices", "gpus", "environment", "message"),
     [
         ("gpu", None, 0, {}, "trainer: gpu was asked for and torch finds none"),
+        ("multi_node", None, 4, {}, "trainer: multi_node trains on ranks that torchrun or srun has started"),
         ("auto", 3, 2, {}, "trainer.devices: 3 were asked for and torch finds 2 GPUs"),
         ("ddp", None, 2, TORCHRUN, "trainer: 4 ranks on this machine and 2 GPUs"),
     ],
