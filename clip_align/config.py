@@ -77,7 +77,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """``tiny`` (embed_dim, vocabulary, context are its own) or an open_clip architecture by ``name``."""
+    """``tiny`` (embed_dim, vocabulary, context are its own) or an open_clip architecture by ``name``.
+
+    ``patch_dropout``: fraction of an image's tokens that is left out in training, never in an evaluation; 0 = none.
+    """
 
     kind: Literal["tiny", "open_clip"] = "tiny"
     name: str | None = None
@@ -85,6 +88,7 @@ class ModelConfig:
     embed_dim: int = key(64, low=2)
     vocabulary: int = key(4096, low=16)
     context: int = key(14, low=4)
+    patch_dropout: float = key(0.0, low=0.0, below=1.0)
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class TrainerConfig:
 
     ``accumulate``: batches that are contrasted with each other, for the gradient of a batch so many times larger.
     ``accumulate_grad_batches``: such batches whose gradients are averaged in a step, each with a loss of its own.
+    ``activation_checkpointing``: blocks keep their inputs only, and run again in the backward pass.
     ``stall_…_seconds``: time without progress until a line reports what the run waits for, and until the run is ended.
     """
 
@@ -119,6 +124,7 @@ class TrainerConfig:
     log_every_n_steps: int = key(10, low=1)
     threads: int | None = key(None, low=1)  # null: this machine's cores, shared by its ranks
     compile: bool = False
+    activation_checkpointing: bool = False
     stall_warning_seconds: float = key(180.0, above=0.0)
     stall_limit_seconds: float = key(1800.0, above=0.0)
 

@@ -109,6 +109,7 @@ def _cost(config: Config, layout: RankLayout, elsewhere: bool) -> Cost:
         trainer.accumulate,
         trainer.accumulate_grad_batches,
         layout,
+        trainer.activation_checkpointing,
     )
 
 
