@@ -82,6 +82,7 @@ class ModelConfig:
     """``tiny`` (embed_dim, vocabulary, context are its own) or an open_clip architecture by ``name``.
 
     ``pretrained``: a tag of open_clip, or a file of weights, that a new run starts from; None = random weights.
+    ``patch_dropout``: fraction of an image's tokens that is left out in training, never in an evaluation; 0 = none.
     """
 
     kind: Literal["tiny", "open_clip"] = "tiny"
@@ -91,6 +92,7 @@ class ModelConfig:
     vocabulary: int = key(4096, low=16)
     context: int = key(14, low=4)
     pretrained: str | None = None
+    patch_dropout: float = key(0.0, low=0.0, below=1.0)
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class TrainerConfig:
 
     ``accumulate``: batches that are contrasted with each other, for the gradient of a batch so many times larger.
     ``accumulate_grad_batches``: such batches whose gradients are averaged in a step, each with a loss of its own.
+    ``activation_checkpointing``: blocks keep their inputs only, and run again in the backward pass.
     ``stall_…_seconds``: time without progress until a line reports what the run waits for, and until the run is ended.
     """
 
@@ -125,6 +128,7 @@ class TrainerConfig:
     log_every_n_steps: int = key(10, low=1)
     threads: int | None = key(None, low=1)  # null: this machine's cores, shared by its ranks
     compile: bool = False
+    activation_checkpointing: bool = False
     stall_warning_seconds: float = key(180.0, above=0.0)
     stall_limit_seconds: float = key(1800.0, above=0.0)
 

@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 from clip_align.spelling import nearest
 
@@ -19,17 +20,39 @@ NEEDS_NETWORK = ("hf_model_name", "hf_tokenizer_name")
 
 
 @functools.cache
-def names() -> dict[str, bool]:
-    """Every open_clip name, and whether it works offline; empty if open_clip is not installed."""
+def configs() -> dict[str, Any]:
+    """open_clip's configuration of every name; empty if open_clip is not installed."""
     spec = importlib.util.find_spec("open_clip")  # a top-level package: found, not imported
     folders = spec.submodule_search_locations if spec is not None else None
-    found: dict[str, bool] = {}
+    found: dict[str, Any] = {}
     for folder in folders or ():  # a namespace package may have several
         for path in sorted((Path(folder) / "model_configs").glob("*.json")):
             config = json.loads(path.read_text(encoding="utf-8"))
             if all(part in config for part in ("embed_dim", "vision_cfg", "text_cfg")):  # as open_clip's own scan
-                found[path.stem] = not any(config["text_cfg"].get(k) for k in NEEDS_NETWORK)
+                found[path.stem] = config
     return found
+
+
+@functools.cache
+def names() -> dict[str, bool]:
+    """Every open_clip name, and whether it works offline."""
+    return {name: not any(config["text_cfg"].get(k) for k in NEEDS_NETWORK) for name, config in configs().items()}
+
+
+def is_resnet(name: str) -> bool:
+    """Whether the image tower is CLIP's own ResNet, which has neither tokens nor blocks; False for an unknown name."""
+    # open_clip tells it from a transformer by the number of layers of each stage
+    return isinstance(configs().get(name, {}).get("vision_cfg", {}).get("layers"), list)
+
+
+def no_tokens(name: str) -> str:
+    """Why a model without tokens cannot be trained with patch dropout, what to do instead."""
+    return f"{name}'s image tower has no tokens to leave out; take a vision transformer, or model.patch_dropout=0"
+
+
+def no_blocks(name: str) -> str:
+    """Why a model cannot be trained with activation checkpointing, what to do instead."""
+    return f"true, but {name}'s image tower has no blocks that it could run again; leave it false"
 
 
 def offline_names() -> list[str]:

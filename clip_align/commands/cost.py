@@ -16,6 +16,7 @@ from torch import nn
 from clip_align.config import KindConfig, ModelConfig
 from clip_align.kinds import LOSSES
 from clip_align.losses.base import Loss
+from clip_align.models.activation_checkpointing import checkpoint_activations
 from clip_align.models.build import ClipModel, build_model
 from clip_align.training.free_memory import free_bytes
 from clip_align.training.launch_ranks import RankLayout
@@ -57,6 +58,7 @@ def cost(
     accumulate: int,
     grad_batches: int,
     layout: RankLayout,
+    activation_checkpointing: bool = False,
 ) -> Cost:
     """Try a step of the configured model and loss, on torch's threads; UserError when they cannot be built.
 
@@ -68,9 +70,12 @@ def cost(
         accumulate: batches that are contrasted together, each encoded twice.
         grad_batches: such batches of one optimizer step.
         layout: this rank among the others; its device is tried.
+        activation_checkpointing: of the trainer.
     """
     words = [f"word{i}" for i in range(model.vocabulary)] if model.kind == "tiny" else None
     shape = build_model(model, words, device="meta")
+    if activation_checkpointing:
+        checkpoint_activations(shape.model, shape.name)
     criterion: Loss = LOSSES.build(loss.kind, loss.options)
     parameters = _parameters(shape.model, criterion)
     states = parameters * BYTES_A_PARAMETER
@@ -78,6 +83,8 @@ def cost(
     if states * (1 if layout.gpu else layout.local_world) > free_bytes(device):
         return Cost(parameters, states, None, None, 0, shape.image_size)
     clip = build_model(model, words)
+    if activation_checkpointing:
+        checkpoint_activations(clip.model, clip.name)
     clip.model.to(device)
     criterion.to(device)
     context = autocast(precision, device.type)
@@ -187,6 +194,7 @@ def _encoding(
 ) -> float:
     """Seconds for encoding ``n`` images without gradients."""
     images = torch.zeros(n, 3, clip.image_size, clip.image_size, device=device)
+    clip.model.eval()  # all tokens are encoded, also where training drops some
     with torch.no_grad(), context():
         start = time.perf_counter()
         clip.model.encode_image(images)  # type: ignore[operator]

@@ -113,6 +113,7 @@ def _cost(config: Config, layout: RankLayout, elsewhere: bool) -> Cost:
         trainer.accumulate,
         trainer.accumulate_grad_batches,
         layout,
+        trainer.activation_checkpointing,
     )
 
 

@@ -18,6 +18,7 @@ from clip_align import open_clip_names
 from clip_align.config import ModelConfig
 from clip_align.errors import Problem, UserError
 from clip_align.models.layers import layer_count
+from clip_align.models.patch_dropout import use_patch_dropout
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 Triple = tuple[float, float, float]
@@ -57,7 +58,7 @@ def build_model(config: ModelConfig, words: Sequence[str] | None = None, device:
     problem = open_clip_names.problem(config.name or "")
     if problem:
         raise UserError(Problem("model.name", problem))
-    return _open_clip(config.name or "", config.image_size, device)
+    return _open_clip(config, device)
 
 
 def _tiny(config: ModelConfig, words: Sequence[str] | None, device: str) -> ClipModel:
@@ -75,7 +76,8 @@ def _tiny(config: ModelConfig, words: Sequence[str] | None, device: str) -> Clip
     return _described(model, tokenizer, "tiny")
 
 
-def _open_clip(name: str, image_size: int | None, device: str) -> ClipModel:
+def _open_clip(config: ModelConfig, device: str) -> ClipModel:
+    name, image_size = config.name or "", config.image_size
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read at open_clip's import: a download would fail at once
     import open_clip
 
@@ -89,13 +91,20 @@ def _open_clip(name: str, image_size: int | None, device: str) -> ClipModel:
                 pretrained_image=False,
                 pretrained_text=False,
                 force_image_size=image_size,
+                force_patch_dropout=config.patch_dropout or None,
             )
+    except TypeError as error:  # an option that a tower of timm's does not take, which is the only one
+        if not config.patch_dropout:
+            raise
+        raise UserError(Problem("model.patch_dropout", open_clip_names.no_tokens(name))) from error
     except (AssertionError, RuntimeError, ValueError) as error:  # an image size that its blocks cannot take
         raise UserError(
             Problem("model", f"open_clip cannot build {name} for {image_size or 'its own'} px: {_first(error)}")
         ) from error
     if hasattr(model, "text_decoder"):  # CoCa: a caption decoder that a contrastive loss never reaches
         _without_captioning(model)
+    if config.patch_dropout and not use_patch_dropout(model, config.patch_dropout):
+        raise UserError(Problem("model.patch_dropout", open_clip_names.no_tokens(name)))
     built = _described(model, open_clip.get_tokenizer(name), name)
     if image_size is not None:
         _check_size(built)

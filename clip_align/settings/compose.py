@@ -334,7 +334,9 @@ def _together(chosen: list[str], lines: list[str], errors: list[Problem]) -> lis
 def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictConfig, delete: bool) -> Problem:
     """The problem of a key that does not exist, or not with the chosen options."""
     group, _, name = key.partition(".")
-    owners: dict[str, type] = {"tiny": schema.ModelConfig} if group == "model" else {}
+    owners: dict[str, type] = {}
+    if group == "model":  # of the two kinds the other one
+        owners = {"open_clip" if base.model.kind == "tiny" else "tiny": schema.ModelConfig}
     if group == SOURCES.group:
         owners = {kind: SOURCES.load(kind) for kind in SOURCES.names()}
     # a key that exists, but with other options than the chosen one; every owner has a kind

@@ -41,6 +41,7 @@ def problems(config: Config, refused: Collection[str] = ()) -> list[Problem]:
         _model(config.model),
         _initial(config),
         _trainer(config.trainer, config.data.batch_size),
+        _towers(config.model, config.trainer),
     )
     found = [one for check in checks for one in check]
     return [p for p, reads in found if not any(related(key, read) for key in refused for read in reads or [p.key])]
@@ -148,6 +149,20 @@ def _trainer(trainer: TrainerConfig, batch_size: int) -> Iterator[Finding]:
         yield Finding(Problem("trainer.samples", what), ("trainer.samples", *BATCH))
     if trainer.kind == "cpu" and trainer.precision == "16-mixed":
         yield Finding(HALF_WITHOUT_GPU, ("trainer.kind", "trainer.precision"))
+
+
+def _towers(model: ModelConfig, trainer: TrainerConfig) -> Iterator[Finding]:
+    """Options that only transformers have."""
+    if model.kind != "tiny" and not open_clip_names.is_resnet(model.name or ""):
+        return  # others are refused when they are built, or not at all
+    name = model.name or model.kind
+    if model.patch_dropout:
+        what = open_clip_names.no_tokens(name)
+        yield Finding(Problem("model.patch_dropout", what), ("model.patch_dropout", "model.name"))
+    if trainer.activation_checkpointing:
+        what = open_clip_names.no_blocks(name)
+        key = "trainer.activation_checkpointing"
+        yield Finding(Problem(key, what), (key, "model.name"))
 
 
 def _batches(trainer: TrainerConfig) -> int:

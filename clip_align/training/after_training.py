@@ -25,6 +25,7 @@ from clip_align.training.open_run import OpenedRun
 from clip_align.training.signals import Signals
 from clip_align.training.trainer import autocast
 
+TRAINING_ONLY = ("patch_dropout", "pretrained")  # keys of a model that nothing depends on while its weights are random
 FRACTION = 0.25  # of the run's time that untrained models may cost; a run of a few steps does without
 
 
@@ -114,6 +115,5 @@ def _keep(
 
 def _built_from(model: ModelConfig, precision: str, words: Sequence[str] | None) -> dict[str, Any]:
     """What an untrained model's scores depend on: its configuration, the number of its words, and the precision."""
-    # pretrained: untrained models are of random weights, whatever the run started from
-    built_from = {key: value for key, value in plain(model).items() if key != "pretrained"}
-    return {**built_from, "words": None if words is None else len(words), "precision": precision}
+    built = {key: value for key, value in plain(model).items() if key not in TRAINING_ONLY}
+    return {**built, "words": None if words is None else len(words), "precision": precision}

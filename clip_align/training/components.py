@@ -29,6 +29,7 @@ from clip_align.evaluation.prepare import files_of, jobs_of, planned
 from clip_align.evaluation.render_stimuli import ensure
 from clip_align.evaluation.schedule import Schedule, event_steps
 from clip_align.evaluation.weights import RAW
+from clip_align.models.activation_checkpointing import checkpoint_activations
 from clip_align.models.build import build_model
 from clip_align.models.words import WordTokenizer
 from clip_align.processes.torchrun import under_torchrun
@@ -116,6 +117,8 @@ def prepare(start: RunStart, layout: RankLayout, cache: Path, notify: Notify) ->
     if initial is not None:
         initial.load(clip)
         notify(initial.line)
+    if config.trainer.activation_checkpointing:
+        checkpoint_activations(clip.model, clip.name)
     # known only now: the words are found in the captions, the size may be the architecture's
     data.image_size, data.tokenizer = clip.image_size, clip.tokenizer
     for line in (*data.check_words(), *batch_norm_line(clip.model, config.trainer.accumulate)):

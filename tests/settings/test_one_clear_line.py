@@ -284,6 +284,30 @@ from tests.settings.refusals import errors
                 "or write a list as [a,b]"
             ],
         ),
+        (
+            ["model.patch_dropout=0.5"],
+            ["model.patch_dropout: only with model=open_clip, and this is model=tiny; type model=open_clip too"],
+        ),
+        (
+            ["model=vit_b_32", "model.patch_dropout=1"],
+            ["model.patch_dropout: 1.0 is out of range; it must be at least 0.0 and below 1.0"],
+        ),
+        (
+            ["model=rn50", "model.patch_dropout=0.5", "trainer.activation_checkpointing=true"],
+            [
+                "model.patch_dropout: RN50's image tower has no tokens to leave out; take a vision transformer, or "
+                "model.patch_dropout=0",
+                "trainer.activation_checkpointing: true, but RN50's image tower has no blocks that it could run "
+                "again; leave it false",
+            ],
+        ),
+        (
+            ["trainer.activation_checkpointing=true"],
+            [
+                "trainer.activation_checkpointing: true, but tiny's image tower has no blocks that it could run "
+                "again; leave it false"
+            ],
+        ),
         (["faster"], ["faster: not of the form key=value; groups are chosen the same way: model=tiny"]),
         (
             ["trainer..max_steps=3"],
