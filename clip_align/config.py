@@ -106,10 +106,11 @@ class TrainerConfig:
 
     ``accumulate``: batches that are contrasted with each other, for the gradient of a batch so many times larger.
     ``accumulate_grad_batches``: such batches whose gradients are averaged in a step, each with a loss of its own.
+    ``reshard_after_forward``: of ``kind=fsdp``: free a block's weights until its backward pass.
     ``stall_…_seconds``: time without progress until a line reports what the run waits for, and until the run is ended.
     """
 
-    kind: Literal["auto", "cpu", "gpu", "ddp"] = "auto"
+    kind: Literal["auto", "cpu", "gpu", "ddp", "fsdp"] = "auto"
     devices: int | None = key(None, low=1)  # null: all GPUs, else one rank on the CPU
     max_steps: int | None = key(1300, low=1)  # null where samples are given
     samples: int | None = key(None, low=1)
@@ -119,6 +120,7 @@ class TrainerConfig:
     log_every_n_steps: int = key(10, low=1)
     threads: int | None = key(None, low=1)  # null: this machine's cores, shared by its ranks
     compile: bool = False
+    reshard_after_forward: bool = True
     stall_warning_seconds: float = key(180.0, above=0.0)
     stall_limit_seconds: float = key(1800.0, above=0.0)
 

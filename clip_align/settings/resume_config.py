@@ -21,7 +21,14 @@ from clip_align.settings.signatures import NotFoundError, constructor
 from clip_align.structure import Existing, Holds, convert, flat, plain, shown
 
 PLACES = ("data.shards", "data.csv", "data.root")  # of the same data: compared when they have been read
-MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers", *PLACES)  # and all keys of SECTIONS
+MAY_CHANGE = (
+    "trainer.max_steps",
+    "trainer.samples",
+    "trainer.reshard_after_forward",
+    "data.workers",
+    *PLACES,
+)  # and all keys of SECTIONS
+KIND = "trainer.kind"  # may change between fsdp and others
 SECTIONS = ("tracker", "callbacks")
 MAY_CHANGE_OF_CALLBACK = ("every_n_steps", "batch_size")  # any other option may change the items
 OF_THE_CALL = ("resume", "name", "dry_run", "paths")  # belong to the command, not to the run
@@ -163,7 +170,9 @@ def _normal(section: str, value: object) -> Any:
 def _take_over(key: str, new: Mapping[str, Any], result: dict[str, Any], composed: Composed) -> None:
     """Copy a typed key into ``result`` if it may change: a whole section, or one of its keys."""
     section, _, name = key.partition(".")
-    if section == "callbacks":
+    if key == "trainer" and _other_division(result["trainer"].get("kind"), new["trainer"].get("kind")):
+        result["trainer"] = {**result["trainer"], "kind": new["trainer"]["kind"]}
+    elif section == "callbacks":
         result[section] = _callbacks(new[section], result[section], composed.typed)
     elif key in SECTIONS and key in composed.groups:
         result[section] = new[section]
@@ -259,6 +268,8 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
     before, after = flat(stored), flat(new)
     for name, old in before.items():
         changes = not isinstance(old, Mapping) and old != after.get(name, old)
+        if name == KIND and _other_division(old, after.get(name)):
+            continue
         under = key == "experiment" or name == key or name.startswith(f"{key}.")
         if changes and under and name not in MAY_CHANGE and name.partition(".")[0] not in (*OF_THE_CALL, *SECTIONS):
             yield Problem(
@@ -266,6 +277,11 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
                 f"{shown(after[name])} is not what {run.path.name} was started with ({shown(old)}); "
                 f"when a run is resumed, only {CHANGEABLE} may change{_renamed(name, after[name], before)}",
             )
+
+
+def _other_division(old: object, new: object) -> bool:
+    """Whether another ``trainer.kind`` does the same steps: parameters divided over the ranks, or whole on each."""
+    return (old == "fsdp") != (new == "fsdp") and "cpu" not in (old, new)
 
 
 def _renamed(name: str, typed: object, stored: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 from clip_align.config import TrainerConfig
 from clip_align.errors import UserError
 from clip_align.processes import torchrun
-from clip_align.settings.config_check import HALF_WITHOUT_GPU
+from clip_align.settings.config_check import HALF_WITHOUT_GPU, ONE_SHARD
 from clip_align.training.compilers import compiler_problem
 from clip_align.training.rendezvous import meet
 from clip_align.training.stall_watch import Peers
@@ -63,8 +63,8 @@ class RankLayout:
 def rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> RankLayout:
     """The rank layout of what was configured; UserError where this machine does not have it, or cannot train on it.
 
-    ``auto``: the GPUs where there are any, else the CPU. ``ddp``: torchrun's world, else one rank per GPU, else
-    ``devices`` ranks on the CPU.
+    ``auto``: the GPUs where there are any, else the CPU. ``ddp`` and ``fsdp``: torchrun's world, else one rank per
+    GPU, else ``devices`` ranks on the CPU.
 
     Args:
         config: kind, devices, precision and compile are looked at.
@@ -74,6 +74,8 @@ def rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]
     layout = _rank_layout(config, gpus, environment)
     if config.precision == "16-mixed" and not layout.gpu:  # Lightning would take bf16 without a word
         raise UserError(HALF_WITHOUT_GPU)
+    if config.kind == "fsdp" and layout.world == 1:
+        raise UserError(ONE_SHARD)
     if config.compile and (problem := compiler_problem(layout.gpu, environment)):
         raise UserError(problem)
     return layout
