@@ -115,10 +115,11 @@ class TrainerConfig:
     ``accumulate``: batches that are contrasted with each other, for the gradient of a batch so many times larger.
     ``accumulate_grad_batches``: such batches whose gradients are averaged in a step, each with a loss of its own.
     ``activation_checkpointing``: blocks keep their inputs only, and run again in the backward pass.
+    ``reshard_after_forward``: of ``kind=fsdp``: free a block's weights until its backward pass.
     ``stall_…_seconds``: time without progress until a line reports what the run waits for, and until the run is ended.
     """
 
-    kind: Literal["auto", "cpu", "gpu", "ddp", "multi_node"] = "auto"
+    kind: Literal["auto", "cpu", "gpu", "ddp", "fsdp", "multi_node"] = "auto"
     devices: int | None = key(None, low=1)  # null: all GPUs, else one rank on the CPU
     max_steps: int | None = key(1300, low=1)  # null where samples are given
     samples: int | None = key(None, low=1)
@@ -129,6 +130,7 @@ class TrainerConfig:
     threads: int | None = key(None, low=1)  # null: this machine's cores, shared by its ranks
     compile: bool = False
     activation_checkpointing: bool = False
+    reshard_after_forward: bool = True
     stall_warning_seconds: float = key(180.0, above=0.0)
     stall_limit_seconds: float = key(1800.0, above=0.0)
 

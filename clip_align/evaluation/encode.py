@@ -4,11 +4,14 @@
 Rank k mod world encodes batch k and rank 0 gathers the results, so the numbers are the same on 1, 2 or 3 ranks.
 Every rank takes part in every round of collectives, even after an error, which it reports at the end: otherwise the
 other ranks would wait in a collective for ever.
+
+A forward pass of a sharded model is a collective itself. All ranks then run the same passes in each round, which
+follow from the request: a rank without a batch runs them on a blank image, or on the first text, and keeps nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +31,7 @@ from clip_align.evaluation.reading import PROJECTION, MapReader, Reading, chosen
 from clip_align.evaluation.reduce_pairs import reduced
 from clip_align.evaluation.weights import OWN, Swap, WeightSet
 from clip_align.models.layers import encode_layers, prefix_tokens
+from clip_align.models.sharding import is_sharded
 from clip_align.processes.ranks import Ranks
 
 Array = NDArray[np.float32]
@@ -168,21 +172,36 @@ def encode(
     copying = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
     mine = range(ranks.rank, len(images), ranks.world)  # this rank's batches of images
     ahead = read_ahead(lambda n: read_images(request.sources, request.rows[images[n].rows], copying), mine)
+    sharded = is_sharded(evaluated_model.model)
+    # then no round has images on one rank and texts on another
+    first_text = len(images) + (-len(images) % ranks.world if sharded else 0)
     with closing(ahead):  # also after an error or an interruption: no thread is left
         # round by round, batch ``start + k`` on rank k
-        for start in range(0, len(images) + len(texts), ranks.world):
+        for start in range(0, first_text + len(texts), ranks.world):
             if interrupted():  # all ranks return together: it has the same value on each
                 return None
             number = start + ranks.rank
             parts: dict[str, _Part] = {}
             try:
-                if failure or number >= len(images) + len(texts):
-                    pass  # nothing to encode, but this rank still takes part in the gathering
-                elif number < len(images):
-                    parts = _images(evaluated_model, request, images[number], next(ahead), sets, context)
+                # without a batch nothing is encoded, but this rank still takes part in the gathering
+                if number < first_text:
+                    batch = images[number] if number < len(images) and not failure else None
+                    pixels = _pixels(evaluated_model, request, ahead, failure) if batch is not None else None
+                    if sharded:
+                        passes = _wanted(request, images[start : start + ranks.world])
+                        batch = None if pixels is None else batch
+                        pixels = _blank(evaluated_model) if pixels is None else pixels
+                    else:
+                        passes = _wanted(request, [batch] if batch is not None else [])
+                    if pixels is not None:
+                        parts = _images(evaluated_model, request, batch, pixels, passes, sets, context, failure)
                 else:
-                    parts = _texts(evaluated_model, request, texts[number - len(images)], sets, context)
+                    own = texts[number - first_text] if number < first_text + len(texts) and not failure else None
+                    if own is not None or sharded:
+                        parts = _texts(evaluated_model, request, own, sets, context)
             except Exception as error:  # whatever the model raises: the other ranks wait in ``gather``
+                if sharded:  # in the middle of a pass, where they wait as well: this rank's end is what ends theirs
+                    raise
                 failure.append(error)
             # gathered in each round, so that rank 0 never holds more than one round of other ranks' results
             gathered = ranks.gather(parts)  # of all ranks on rank 0, nothing elsewhere
@@ -200,43 +219,90 @@ def _raise(failure: Sequence[Exception]) -> None:
         raise error
 
 
+def _pixels(
+    evaluated_model: EvaluatedModel, request: EncodingRequest, ahead: Iterator[ReadImages], failure: list[Exception]
+) -> torch.Tensor | None:
+    """The next batch as the model's input [B, 3, S, S]; None where it cannot be read, which is noted in ``failure``."""
+    try:
+        device = evaluated_model.parameter.device
+        pixels = input_images(request.sources, next(ahead), evaluated_model.image_size, device)
+        return normalized(pixels, evaluated_model)  # once for all sets of weights
+    except Exception as error:
+        failure.append(error)
+        return None
+
+
+def _blank(evaluated_model: EvaluatedModel) -> torch.Tensor:
+    size = evaluated_model.image_size
+    return normalized(torch.zeros((1, size, size, 3), dtype=torch.uint8), evaluated_model)
+
+
 def _images(
     evaluated_model: EvaluatedModel,
     request: EncodingRequest,
-    batch: ImageBatch,
-    read: ReadImages,
+    batch: ImageBatch | None,
+    images: torch.Tensor,
+    passes: Sequence[Reading],
     sets: Mapping[str, WeightSet],
     context: Context,
+    failure: list[Exception],
 ) -> dict[str, _Part]:
-    pixels = input_images(request.sources, read, evaluated_model.image_size, evaluated_model.parameter.device)
-    images = normalized(pixels, evaluated_model)  # [B, 3, S, S], once for all sets of weights
     parts = {}
     for name, weights in sets.items():
         with weights.used(), context():
-            parts[name] = _read(evaluated_model, request, batch, images)
+            parts[name] = _read(evaluated_model, request, batch, images, passes, failure)
     return parts
 
 
-def _read(evaluated_model: EvaluatedModel, request: EncodingRequest, batch: ImageBatch, images: torch.Tensor) -> _Part:
-    """One forward pass over a batch; each layer is reduced as soon as it is computed, then dropped."""
+def _wanted(request: EncodingRequest, batches: Iterable[ImageBatch]) -> list[Reading]:
+    """What is read of the images of any of some batches."""
+    found: dict[Reading, None] = {}
+    for batch in batches:
+        found |= dict.fromkeys(r for r, rows in request.features.items() if rows[batch.rows[batch.first]].any())
+        found |= dict.fromkeys(r for r, pairs in request.reductions.items() if pairs[batch.pairs].any())
+    return list(found)
+
+
+def _read(
+    evaluated_model: EvaluatedModel,
+    request: EncodingRequest,
+    batch: ImageBatch | None,
+    images: torch.Tensor,
+    passes: Sequence[Reading],
+    failure: list[Exception],
+) -> _Part:
+    """One forward pass over a batch; each layer is reduced as soon as it is computed, then dropped.
+
+    Args:
+        evaluated_model: the model.
+        request: of the event.
+        batch: what ``images`` are of; None: nothing is kept.
+        images: [B, 3, S, S], normalized.
+        passes: readings whose forward passes are run.
+        failure: takes the errors of reading; a pass that has begun is completed.
+    """
     part = _Part()
-    wanted = [r for r, rows in request.features.items() if rows[batch.rows[batch.first]].any()]
-    wanted += [r for r, pairs in request.reductions.items() if pairs[batch.pairs].any() and r not in wanted]
+    wanted = _wanted(request, [batch] if batch is not None else [])
     prefix = prefix_tokens(evaluated_model.model)
 
     def take(source: int | str | MapReader, tokens: torch.Tensor, shape: tuple[int, int] | None = None) -> None:
-        for reading in (r for r in wanted if r.source == source):
-            chosen = chosen_tokens(tokens, reading.tokens, prefix)  # [B, T, D]
-            _reduce(part, request, batch, reading, chosen)
-            _keep(part, request, batch, reading, chosen, shape or (chosen.shape[1], chosen.shape[2]))
+        if batch is None:
+            return
+        try:
+            for reading in (r for r in wanted if r.source == source):
+                chosen = chosen_tokens(tokens, reading.tokens, prefix)  # [B, T, D]
+                _reduce(part, request, batch, reading, chosen)
+                _keep(part, request, batch, reading, chosen, shape or (chosen.shape[1], chosen.shape[2]))
+        except Exception as error:
+            failure.append(error)
 
-    numbers = [r.source for r in wanted if isinstance(r.source, int)]
-    if numbers or any(r.source == PROJECTION for r in wanted):
+    numbers = [r.source for r in passes if isinstance(r.source, int)]
+    if numbers or any(r.source == PROJECTION for r in passes):
         embeddings = encode_layers(evaluated_model.model, images, numbers, take)
-        if any(r.source == PROJECTION for r in wanted):
+        if any(r.source == PROJECTION for r in passes):
             take(PROJECTION, _embeddings(embeddings, PROJECTION)[:, None])  # [B, 1, D]: one token
     # each reader once, whichever benchmarks use it
-    for reader in dict.fromkeys(r.source for r in wanted if isinstance(r.source, MapReader)):
+    for reader in dict.fromkeys(r.source for r in passes if isinstance(r.source, MapReader)):
         maps = _maps(reader, evaluated_model, images)  # [B, h, w]
         take(reader, maps.flatten(1)[:, :, None], (maps.shape[1], maps.shape[2]))  # places as tokens of width 1
     return part
@@ -294,18 +360,21 @@ def _maps(reader: MapReader, evaluated_model: EvaluatedModel, images: torch.Tens
 def _texts(
     evaluated_model: EvaluatedModel,
     request: EncodingRequest,
-    numbers: NDArray[np.int64],
+    numbers: NDArray[np.int64] | None,
     sets: Mapping[str, WeightSet],
     context: Context,
 ) -> dict[str, _Part]:
+    """``numbers``: of the texts; None encodes the first one and keeps nothing."""
     device = next(evaluated_model.model.parameters()).device
-    tokens = tokenized(evaluated_model, [request.texts[n] for n in numbers]).to(device)  # [N, context]
+    chosen = np.zeros(1, np.int64) if numbers is None else numbers
+    tokens = tokenized(evaluated_model, [request.texts[n] for n in chosen]).to(device)  # [N, context]
     parts = {}
     for name, weights in sets.items():
         with weights.used(), context():
             embeddings = _embeddings(evaluated_model.model.encode_text(tokens), "text")  # type: ignore[operator]
             parts[name] = part = _Part()
-            part.texts = (numbers, embeddings.float().cpu().numpy(), (1, embeddings.shape[1]))
+            if numbers is not None:
+                part.texts = (numbers, embeddings.float().cpu().numpy(), (1, embeddings.shape[1]))
     return parts
 
 

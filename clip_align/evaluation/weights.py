@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from clip_align.models.sharding import is_divided, own_part, reshard
 from clip_align.processes.ranks import Ranks
 
 Swap = Callable[[], AbstractContextManager[Any]]
@@ -23,9 +24,11 @@ def swapped(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Iterator[N
 
     The storages are exchanged without copying: the values are restored bit-identically, and parameters stay the same
     objects for optimizer and DDP. ``tensors``: by name, of the same shape, type and device as in the model; ValueError
-    otherwise, before anything is exchanged.
+    otherwise, before anything is exchanged. Of a model that is sharded over ranks, ``tensors`` are this rank's parts,
+    and values are exchanged in place, since FSDP gathers from the memory that it knows.
     """
-    places = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    whole = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    places = {name: own_part(tensor) for name, tensor in whole.items() if name in tensors}
     for name, tensor in tensors.items():
         place = places.get(name)
         if place is None:
@@ -38,13 +41,20 @@ def swapped(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Iterator[N
 
     def exchange() -> None:
         for name, tensor in tensors.items():
-            places[name].data, tensor.data = tensor.data, places[name].data
+            if is_divided(whole[name]):
+                before = places[name].clone()
+                places[name].copy_(tensor)
+                tensor.copy_(before)
+            else:
+                places[name].data, tensor.data = tensor.data, places[name].data
 
-    exchange()  # a second exchange undoes the first
+    with torch.no_grad():
+        exchange()  # a second exchange undoes the first
     try:
         yield
     finally:
-        exchange()
+        with torch.no_grad():
+            exchange()
 
 
 class WeightSet:
@@ -72,7 +82,7 @@ class WeightSet:
     @contextmanager
     def used(self) -> Iterator[None]:
         """Inside, the model has these weights; everything is restored on exit."""
-        with self._swap():
+        with self._swap(), _resharded(self._model):
             places = list(self._model.buffers()) if self._buffers else []
             before = [buffer.detach().clone() for buffer in places]
             try:
@@ -82,3 +92,12 @@ class WeightSet:
             finally:
                 for place, old in zip(places, before, strict=True):
                     place.copy_(old)
+
+
+@contextmanager
+def _resharded(model: nn.Module) -> Iterator[None]:
+    """What a sharded model has gathered inside is freed on exit: other weights may follow."""
+    try:
+        yield
+    finally:
+        reshard(model)

@@ -23,7 +23,7 @@ Take = Callable[[int, torch.Tensor], None]
 
 def layer_count(model: nn.Module) -> int | None:
     """Number of the last layer of the model's image tower; None where it does not give out its blocks."""
-    blocks = _blocks(model)
+    blocks = image_blocks(model)
     return len(blocks) if blocks else None
 
 
@@ -58,7 +58,7 @@ def encode_layers(model: nn.Module, images: torch.Tensor, layers: Iterable[int],
     RunError for a layer there is not.
     """
     numbers = sorted(set(layers))
-    blocks = _blocks(model) if numbers else []
+    blocks = image_blocks(model) if numbers else []
     wrong = [n for n in numbers if not blocks or not 0 <= n <= len(blocks)]
     if wrong:
         has = f"layers 0 to {len(blocks)}" if blocks else "no accessible layers"
@@ -87,7 +87,7 @@ def layer_features(model: nn.Module, images: torch.Tensor, layers: Sequence[int]
     return {number: found[number] for number in layers}
 
 
-def _blocks(model: nn.Module) -> Sequence[nn.Module]:
+def image_blocks(model: nn.Module) -> Sequence[nn.Module]:
     """The modules whose outputs are the layers; the first one's input is layer 0."""
     visual: Any = getattr(model, "visual", None)
     if hasattr(visual, "trunk"):  # timm says itself which of its modules put out features

@@ -22,6 +22,10 @@ from clip_align.runs.folder import bad_name
 
 TINY_STRIDE = 8  # models.tiny.STRIDE, which cannot be imported without torch
 HALF_WITHOUT_GPU = Problem("trainer.precision", "16-mixed needs a GPU; on the CPU take bf16-mixed or 32")
+ONE_SHARD = Problem(
+    "trainer",
+    "fsdp divides a model over several ranks and there is one; give trainer.devices=2 or more, or take trainer=auto",
+)
 # family/benchmark/score, with @ and the layer, the set of weights, where there are several
 RECORD_KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[a-z0-9_]+(@[a-z0-9_]+){0,2}")
 
@@ -149,6 +153,14 @@ def _trainer(trainer: TrainerConfig, batch_size: int) -> Iterator[Finding]:
         yield Finding(Problem("trainer.samples", what), ("trainer.samples", *BATCH))
     if trainer.kind == "cpu" and trainer.precision == "16-mixed":
         yield Finding(HALF_WITHOUT_GPU, ("trainer.kind", "trainer.precision"))
+    if trainer.kind == "fsdp" and trainer.devices == 1:
+        yield Finding(ONE_SHARD, ("trainer.kind", "trainer.devices"))
+    if trainer.kind == "fsdp" and trainer.compile:
+        what = "true with trainer=fsdp: towers whose blocks are gathered one by one are not compiled; leave it false"
+        yield Finding(Problem("trainer.compile", what), ("trainer.compile", "trainer.kind"))
+    if trainer.kind != "fsdp" and not trainer.reshard_after_forward:
+        what = f"false with trainer.kind={trainer.kind}, which gathers nothing; type trainer=fsdp, or leave it true"
+        yield Finding(Problem("trainer.reshard_after_forward", what), ("trainer.reshard_after_forward", "trainer.kind"))
 
 
 def _towers(model: ModelConfig, trainer: TrainerConfig) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from clip_align.structure import Existing, Holds, convert, flat, plain, shown
 
 PLACES = ("data.shards", "data.csv", "data.root")  # of the same data: compared when they have been read
 # how a global batch is divided; that it stays equal can be checked once the number of ranks is known
-DIVISION = ("data.batch_size", "trainer.accumulate", "trainer.devices", "trainer.kind")
+DIVISION = ("data.batch_size", "trainer.accumulate", "trainer.devices", "trainer.kind", "trainer.reshard_after_forward")
 MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers", *DIVISION, *PLACES)  # and all keys of SECTIONS
 SECTIONS = ("tracker", "callbacks")
 MAY_CHANGE_OF_CALLBACK = ("every_n_steps", "batch_size")  # any other option may change the items

@@ -21,6 +21,7 @@ from clip_align.training.checkpoint_files import AVERAGE
 from clip_align.training.gradient_cache import MICRO_BATCHES, Embedded, cached_loss
 from clip_align.training.interventions.base import Intervention
 from clip_align.training.loss_check import PendingLosses
+from clip_align.training.sharded_strategy import ShardedStrategy
 from clip_align.training.weight_average import WeightAverage
 
 LOGIT_SCALE_MAX = math.log(100)  # ibid.: logits are never scaled by more than 100
@@ -186,7 +187,12 @@ class CLIPModule(pl.LightningModule):
     ) -> None:
         """Clip by the norm over all parameters, and keep that norm: it is recorded."""
         limit = self.settings.clip_norm
-        self.grad_norm = clip_grad_norm_(self.parameters(), math.inf if limit is None else limit)
+        limit = math.inf if limit is None else limit
+        strategy = self.trainer.strategy if self._trainer is not None else None
+        if isinstance(strategy, ShardedStrategy):
+            self.grad_norm = strategy.clip(limit)
+        else:
+            self.grad_norm = clip_grad_norm_(self.parameters(), limit)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None

@@ -24,7 +24,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from clip_align.config import TrainerConfig
 from clip_align.errors import Problem, UserError
 from clip_align.processes import slurm, torchrun
-from clip_align.settings.config_check import HALF_WITHOUT_GPU
+from clip_align.settings.config_check import HALF_WITHOUT_GPU, ONE_SHARD
 from clip_align.training.compilers import compiler_problem
 from clip_align.training.rendezvous import meet
 from clip_align.training.stall_watch import Peers
@@ -73,8 +73,8 @@ class RankLayout:
 def rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]) -> RankLayout:
     """The rank layout of what was configured; UserError where this machine does not have it, or cannot train on it.
 
-    ``auto``: the GPUs where there are any, else the CPU. ``ddp``: the world of torchrun or srun, else one rank per GPU,
-    else ``devices`` ranks on the CPU. ``multi_node``: such a world only.
+    ``auto``: the GPUs where there are any, else the CPU. ``ddp`` and ``fsdp``: the world of torchrun or srun, else one
+    rank per GPU, else ``devices`` ranks on the CPU. ``multi_node``: such a world only.
 
     Args:
         config: kind, devices, precision and compile are looked at.
@@ -84,6 +84,8 @@ def rank_layout(config: TrainerConfig, gpus: int, environment: Mapping[str, str]
     layout = _rank_layout(config, gpus, environment)
     if config.precision == "16-mixed" and not layout.gpu:  # Lightning would take bf16 without a word
         raise UserError(HALF_WITHOUT_GPU)
+    if config.kind == "fsdp" and layout.world == 1:
+        raise UserError(ONE_SHARD)
     if config.compile and (problem := compiler_problem(layout.gpu, environment)):
         raise UserError(problem)
     return layout

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from clip_align.errors import some_of
+from clip_align.models.sharding import is_sharded, own_part
 
 NAMED = 5  # sample keys named in a message; all of them are in the record, in an event of their own
 
@@ -76,11 +78,17 @@ def first_of(found: Sequence[StepLoss]) -> StepLoss:
 
 
 def finite_weights(model: nn.Module) -> bool:
-    """Whether every parameter is finite. One transfer; for checkpoints, not for every step."""
+    """Whether every parameter is finite. One transfer; for checkpoints, not for every step.
+
+    A collective where the parameters are divided over ranks: the answer is about all parts, and the same everywhere.
+    """
     with torch.no_grad():
         # a sum is not finite where one of its terms is not; float32, since float16 would overflow
-        sums = [parameter.detach().float().sum() for parameter in model.parameters()]
-        return not sums or bool(torch.isfinite(torch.stack(sums)).all())
+        sums = [own_part(parameter).float().sum() for parameter in model.parameters()]
+        total = torch.stack(sums) if sums else torch.zeros(1)
+        if is_sharded(model):
+            dist.all_reduce(total)
+        return bool(torch.isfinite(total).all())
 
 
 def message(bad: StepLoss, last_good: str | None) -> str:

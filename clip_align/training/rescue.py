@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 
+from clip_align.models.sharding import is_sharded
 from clip_align.training.checkpoint_callback import Checkpoints
 from clip_align.training.checkpoint_files import step_file
 from clip_align.training.checkpoint_writer import CheckpointError
@@ -77,8 +78,9 @@ class Rescue(pl.Callback):
         """Write the checkpoint of the last whole step, without a collective; its name, None where nothing was written.
 
         Nothing is: on other ranks than the first, before the first step, where that step's file is there already,
-        inside an update, and where losses or weights are not finite. RunError where the file cannot be written. Any
-        thread may call it, when training has stopped for good: one that waits for what does not come is stuck.
+        inside an update, where losses or weights are not finite, and where the weights are divided over the ranks.
+        RunError where the file cannot be written. Any thread may call it, when training has stopped for good: one that
+        waits for what does not come is stuck.
         """
         with self._saving:
             return self._save()
@@ -92,15 +94,22 @@ class Rescue(pl.Callback):
         if self._border is None or self._border[0] != step:
             return None
         checkpoints.note(wait=True)
+        if is_sharded(trainer.lightning_module):  # most of the state is on other ranks
+            if checkpoints.newest is not None:
+                self._advise()
+            return None
         there = (checkpoints.folder / name).exists()
         if not there and not checkpoints.all_finite(trainer.lightning_module):
             return None
         if not there:
             self._write(trainer, name, self._border[1])
+        self._advise()
+        return None if there else name
+
+    def _advise(self) -> None:
         if not self._advised:
             self._advised = True
-            checkpoints.advise()
-        return None if there else name
+            self._checkpoints.advise()
 
     def _write(self, trainer: pl.Trainer, name: str, border: _Border) -> None:
         checkpoints = self._checkpoints

@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
@@ -21,6 +22,7 @@ from clip_align.evaluation.encode import Context
 from clip_align.training.checkpoint_writer import CheckpointWriter
 from clip_align.training.launch_ranks import PATIENCE, RankLayout
 from clip_align.training.layout_environment import LayoutEnvironment
+from clip_align.training.sharded_strategy import ShardedStrategy
 
 QUIET_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning")
 
@@ -45,18 +47,19 @@ def build_trainer(
     """
     _quiet()
     environment = LayoutEnvironment(layout) if layout.world > 1 else LightningEnvironment()
+    scaling = _common_scale(config, layout)
     trainer = pl.Trainer(
         accelerator="gpu" if layout.gpu else "cpu",
         devices=1 if layout.one_gpu else layout.local_world,
         num_nodes=layout.nodes,
         # one rank needs no process group, and no copies of gradients in buckets
-        strategy=_ddp(config, layout, model) if layout.world > 1 else "auto",
-        precision="32-true" if config.precision == "32" else config.precision,
+        strategy=_strategy(config, layout, model) if layout.world > 1 else "auto",
+        precision=None if scaling else ("32-true" if config.precision == "32" else config.precision),
         max_steps=max_steps,
         max_epochs=-1,  # the loader is endless, its batches know their epoch
         accumulate_grad_batches=config.accumulate_grad_batches,
         callbacks=list(callbacks),
-        plugins=[writer, environment],
+        plugins=[writer, environment, *scaling],
         use_distributed_sampler=False,  # batches are dealt to ranks by the sampling plan
         logger=False,  # the record is written by our own callbacks
         enable_checkpointing=False,  # Checkpoints saves, at borders of steps only
@@ -86,7 +89,9 @@ def compile_towers(model: Any) -> None:
             tower.compile()
 
 
-def _ddp(config: TrainerConfig, layout: RankLayout, model: nn.Module) -> DDPStrategy:
+def _strategy(config: TrainerConfig, layout: RankLayout, model: nn.Module) -> DDPStrategy:
+    if config.kind == "fsdp":
+        return ShardedStrategy("nccl" if layout.gpu else "gloo", PATIENCE, config.reshard_after_forward)
     running = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
     return DDPStrategy(
         process_group_backend="nccl" if layout.gpu else "gloo",
@@ -97,6 +102,15 @@ def _ddp(config: TrainerConfig, layout: RankLayout, model: nn.Module) -> DDPStra
         static_graph=config.batches_per_step == 1,
         broadcast_buffers=running,  # statistics that change; text masks do not
     )
+
+
+def _common_scale(config: TrainerConfig, layout: RankLayout) -> list[MixedPrecision]:
+    """A scaler for parts of gradients: where one rank's overflow, all skip the step."""
+    if config.kind != "fsdp" or config.precision != "16-mixed":
+        return []
+    from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
+
+    return [MixedPrecision("16-mixed", layout.device.type, ShardedGradScaler(layout.device.type))]
 
 
 def _without_signals(trainer: Any) -> None:

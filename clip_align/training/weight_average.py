@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from clip_align.evaluation.schedule import Schedule, Scheduled, shortest_spacing
 from clip_align.evaluation.weights import EMA, RAW, Swap, swapped
+from clip_align.models.sharding import gathered, own_part, part_of
 
 Span = Callable[[int], float]  # from an optimizer step to the steps that the average spans
 
@@ -73,7 +74,8 @@ class WeightAverage:
     """The average of one model's weights, on one rank: equal on all ranks but for running statistics.
 
     Averaged are the parameters, and the buffers that training changes (BatchNorm's running statistics): floating-point,
-    in the ``state_dict`` and finite. Other buffers are the model's own. ``tensors`` holds them by name.
+    in the ``state_dict`` and finite. Other buffers are the model's own. ``tensors`` holds them by name; of a sharded
+    model, this rank's parts.
 
     Args:
         model: the trained model.
@@ -85,7 +87,7 @@ class WeightAverage:
         self.tensors: dict[str, Tensor] = {}
         self.noise = 1.0  # sum of the squared fractions
         self.carried = 1.0  # fraction of the average that is as old as the last event, or older
-        self._current: list[Tensor] = []
+        self._current: dict[str, Tensor] = {}
 
     @property
     def span_steps(self) -> float:
@@ -98,14 +100,17 @@ class WeightAverage:
         buffers = {n: b for n, b in self._model.named_buffers() if n in kept and b.is_floating_point()}
         own = {**dict(self._model.named_parameters()), **{n: b for n, b in buffers.items() if torch.isfinite(b).all()}}
         loaded = self.tensors
-        self.tensors = {n: loaded.get(n, t).detach().to(t.device, t.dtype, copy=True) for n, t in own.items()}
-        self._current = list(own.values())
+        self.tensors = {
+            n: (part_of(loaded[n], t) if n in loaded else own_part(t.detach()).clone()).to(t.dtype)
+            for n, t in own.items()
+        }
+        self._current = own
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after optimizer step ``step`` (from 1); not for a step that was skipped."""
         newest = newest_fraction(self.noise, self._span(step))
-        torch._foreach_lerp_(list(self.tensors.values()), self._current, newest)
+        torch._foreach_lerp_(list(self.tensors.values()), [own_part(t) for t in self._current.values()], newest)
         self.noise = (1.0 - newest) ** 2 * self.noise + newest**2
         self.carried *= 1.0 - newest
 
@@ -122,8 +127,9 @@ class WeightAverage:
         return {f"weights/{EMA}/span_steps": self.span_steps, f"weights/{EMA}/carried_fraction": self.carried}
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint: tensors and numbers."""
-        return {"tensors": dict(self.tensors), "noise": self.noise, "carried": self.carried}
+        """For a checkpoint: whole tensors and numbers. A collective where the model is sharded."""
+        tensors = {n: gathered(t, self._current[n]) if n in self._current else t for n, t in self.tensors.items()}
+        return {"tensors": tensors, "noise": self.noise, "carried": self.carried}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """As saved; call it before `start`."""

@@ -208,6 +208,27 @@ from tests.settings.refusals import errors
             ["trainer.precision: 16-mixed needs a GPU; on the CPU take bf16-mixed or 32"],
         ),
         (
+            ["trainer=fsdp", "trainer.devices=1"],
+            [
+                "trainer: fsdp divides a model over several ranks and there is one; give trainer.devices=2 or more, or "
+                "take trainer=auto"
+            ],
+        ),
+        (
+            ["trainer=fsdp", "trainer.compile=true"],
+            [
+                "trainer.compile: true with trainer=fsdp: towers whose blocks are gathered one by one are not compiled;"
+                " leave it false"
+            ],
+        ),
+        (
+            ["trainer=ddp", "trainer.reshard_after_forward=false"],
+            [
+                "trainer.reshard_after_forward: false with trainer.kind=ddp, which gathers nothing; type trainer=fsdp, "
+                "or leave it true"
+            ],
+        ),
+        (
             ["data.batch_size=300", "data.images=200"],
             ["data.batch_size: a global batch of 300 is larger than the data, 200 images; at most 200 here"],
         ),

@@ -195,6 +195,18 @@ def test_the_global_batch_may_be_divided_otherwise(runs: str) -> None:
     ]
 
 
+def test_parameters_may_be_divided_over_ranks_from_now_on(runs: str, tmp_path: Path) -> None:
+    trainer = go_on(runs, "trainer=fsdp", "trainer.reshard_after_forward=false").trainer
+    assert (trainer.kind, trainer.reshard_after_forward, trainer.max_steps) == ("fsdp", False, 50)
+    assert lines(runs, "resume=a", "trainer=cpu") == [
+        f"trainer.kind: 'cpu' is not what a was started with ('auto'); {ONLY}"
+    ]
+    stored = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())
+    stored["trainer"]["kind"] = "fsdp"
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(stored))
+    assert go_on(runs, "trainer=ddp").trainer.kind == "ddp"
+
+
 def test_the_command_that_started_a_run_goes_on_with_it(runs: str) -> None:
     again = load([runs, *STARTED, "resume=auto"])
     assert again.resume is not None

@@ -37,6 +37,8 @@ TORCHRUN = {
         ("gpu", 1, 4, RankLayout(0, 0, 1, 1, True)),
         ("ddp", 2, 0, RankLayout(0, 0, 2, 2, False, children=True)),
         ("ddp", None, 2, RankLayout(0, 0, 2, 2, True, children=True)),
+        ("fsdp", None, 2, RankLayout(0, 0, 2, 2, True, children=True)),
+        ("fsdp", 3, 0, RankLayout(0, 0, 3, 3, False, children=True)),
     ],
 )
 def test_place(kind, devices, gpus, expected):
@@ -77,6 +79,14 @@ def test_a_task_that_sees_one_gpu_trains_on_it():
         ("multi_node", None, 4, {}, "trainer: multi_node trains on ranks that torchrun or srun has started"),
         ("auto", 3, 2, {}, "trainer.devices: 3 were asked for and torch finds 2 GPUs"),
         ("ddp", None, 2, TORCHRUN, "trainer: 4 ranks on this machine and 2 GPUs"),
+        (
+            "fsdp",
+            None,
+            0,
+            {},
+            "trainer: fsdp divides a model over several ranks and there is one; give trainer.devices=2",
+        ),
+        ("fsdp", None, 1, {}, "trainer: fsdp divides a model over several ranks and there is one"),
     ],
 )
 def test_what_cannot_be_had_is_refused(kind, devices, gpus, environment, message):

@@ -18,6 +18,7 @@ from clip_align.callbacks.trainer.participant import Participant, with_models
 from clip_align.callbacks.trainer.record import BatchCount, TrainerRecord
 from clip_align.errors import Problem, UserError
 from clip_align.evaluation.evaluator import EvaluationSettings, Evaluator, Listener
+from clip_align.models.sharding import is_sharded
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Position
 from clip_align.runs.folder import user_cache
@@ -115,7 +116,8 @@ class EventLeader:
         module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
         self.begin(trainer)
         self.last_event(trainer)
-        module.cpu()
+        if not is_sharded(module):  # whose parts belong to the device of their mesh
+            module.cpu()
 
     def evaluate_once(self, trainer: Trainer, module: LightningModule) -> None:
         """One event outside training, in a record of its own: the weights may be of any step.
