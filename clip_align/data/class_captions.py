@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from clip_align.data.captions import Captions
 from clip_align.data.inventory import Inventory
 from clip_align.data.samples import Samples
 
@@ -33,10 +34,10 @@ class ClassCaptions:
         """Bytes of the image file."""
         return self._samples.image(number)
 
-    def captions(self, number: int) -> list[str]:
+    def captions(self, number: int) -> Captions:
         """The name of the class in each template."""
         (name,) = self._samples.captions(number)
-        return [template.replace("{}", name.replace("_", self.blank)) for template in self.templates]
+        return Captions(template.replace("{}", name.replace("_", self.blank)) for template in self.templates)
 
     def key(self, number: int) -> str:
         """The key."""
