@@ -26,7 +26,7 @@ DIVISION = ("data.batch_size", "trainer.accumulate", "trainer.devices", "trainer
 MAY_CHANGE = ("trainer.max_steps", "trainer.samples", "data.workers", *DIVISION, *PLACES)  # and all keys of SECTIONS
 SECTIONS = ("tracker", "callbacks")
 MAY_CHANGE_OF_CALLBACK = ("every_n_steps", "batch_size")  # any other option may change the items
-OF_THE_CALL = ("resume", "name", "dry_run", "paths")  # belong to the command, not to the run
+OF_THE_CALL = ("resume", "name", "dry_run", "paths", "preparation")  # belong to the command, not to the run
 CHANGEABLE = (
     "trainer.max_steps or samples, data.workers, the ranks of an equal global batch, tracker, callbacks and where the "
     "data lie"
@@ -57,7 +57,7 @@ def resumed(composed: Composed, overrides: Sequence[str], errors: list[Problem])
         fresh = requested == "auto" and composed.plain.get("name") is not None
         return {**composed.plain, "resume": None} if fresh else composed.plain
     # again, with the run's options: typed keys may exist only with those
-    composed = compose(overrides, context=list(_context(stored)))
+    composed = compose(overrides, context=list(_context(stored, composed.plain)))
     errors.extend(composed.errors)
     result = {**stored, **{k: composed.plain[k] for k in ("dry_run", "paths")}, "resume": str(run.path)}
     sections = {key.partition(".")[0] for key in composed.typed}
@@ -144,13 +144,20 @@ def _stored(run: RunFolder, errors: list[Problem]) -> dict[str, Any] | None:
     return None
 
 
-def _context(stored: Mapping[str, Any]) -> Iterator[str]:
+def _context(stored: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """Overrides for the run's groups, schedule and callbacks, so that typed keys refer to the run's own options.
 
     Callbacks are given key by key, not by the names of their yaml files, since some have none (+callbacks.mine=…).
+
+    Args:
+        stored: the run's configuration.
+        new: the one that is typed; a group that is of the run's kind there stays, since its option may be more than the
+            kind, as model=vit_b_32 of an experiment is.
     """
     for group in KINDS:  # an option has the name of its module, in another package too
-        yield f"{group}={stored[group]['kind'].rpartition('.')[2]}"
+        typed, kind = new.get(group), stored[group]["kind"]
+        if not isinstance(typed, Mapping) or typed.get("kind") != kind:
+            yield f"{group}={kind.rpartition('.')[2]}"
     yield f"evaluation.every_n_steps={as_typed(stored['evaluation']['every_n_steps'])}"
     yield "callbacks=[]"  # those of the run alone, not the default ones
     for name, callback in stored["callbacks"].items():

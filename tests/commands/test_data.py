@@ -13,6 +13,7 @@ import quality_trees
 
 from clip_align import __main__ as program
 from clip_align.commands import completion, data
+from clip_align.config import conf_dir
 from clip_align.settings import yaml_keys
 
 
@@ -76,7 +77,7 @@ def test_what_is_unknown_is_refused_in_one_line_each(capsys: pytest.CaptureFixtu
 
 
 def test_names_are_completed_without_importing_them() -> None:
-    assert completion.words("clip-align data ti") == ["tid2008", "tid2013"]
+    assert completion.words("clip-align data ti") == ["tid2008", "tid2013", "tiny_imagenet"]
     check = "import sys; from clip_align.commands import data; data.benchmarks(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
@@ -91,4 +92,6 @@ def test_what_an_experiment_reads_is_listed_by_its_name(capsys: pytest.CaptureFi
     assert heads == ["noise/cifar100: CIFAR-100", "texture/cue_conflict: Cue conflict", "human/tid2013: TID2013"]
     assert lines(capsys, "experiment=main") == ["experiment=main reads no download"]
     assert program.main(["data", "experiment=papers"]) == 2
-    assert capsys.readouterr().err.splitlines() == ["experiment: papers: no such experiment; valid: main, paper, quick"]
+    names = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+    valid = f"experiment: papers: no such experiment; valid: {', '.join(names)}"
+    assert capsys.readouterr().err.splitlines() == [valid]

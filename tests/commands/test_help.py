@@ -41,7 +41,7 @@ def test_help_of_one_option_a_group_without_options_and_something_else(capsys: p
     assert reported(capsys, "train", "--help", "paths")[0] == "paths"
     for wrong, line in (
         ("dta", "--help dta: no such group or option; did you mean data? valid: callbacks, checkpoint, data, "),
-        ("data=wrld", "--help data=wrld: no such group or option; did you mean data=world? valid: data=folder, "),
+        ("data=wrld", "--help data=wrld: no such group or option; did you mean data=world? valid: data=cifar10, "),
     ):
         assert program.main(["train", "--help", wrong]) == 2
         assert capsys.readouterr().err.startswith(line)

@@ -6,16 +6,18 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from cifar_archive import write_cifar
 from PIL import Image
 from tiny_imagenet_tree import write_tiny_imagenet
 
 from clip_align.commands.train import main
-from clip_align.config import conf_dir
+from clip_align.config import conf_dir, to_plain
 from clip_align.errors import UserError
 from clip_align.perception.cifar import CIFAR100
 from clip_align.settings.load_config import load
@@ -67,6 +69,18 @@ def test_a_recipe_composes_and_the_page_has_its_figures(name: str) -> None:
     assert cells[4] == f"{config.optimizer.lr:g}, {config.optimizer.weight_decay:g}, {config.optimizer.warmup_steps:,}"
     assert cells[5] == f"{config.trainer.samples:,}"
     assert cells[6] == f"{steps:,}"
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_command_that_starts_a_recipe_resumes_it(name: str, tmp_path: Path) -> None:
+    command = [f"experiment={name}", "name=a", f"paths.runs={tmp_path}", "resume=auto"]
+    started = load(command)
+    (tmp_path / "a").mkdir()
+    stored = {**to_plain(started), "preparation": "as an earlier release had it"}
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(stored))
+    resumed = load(command)
+    assert resumed.resume == f"{tmp_path}/a"
+    assert replace(resumed, resume=None, preparation=started.preparation) == started
 
 
 SLOW = [  # each builds a model without values: some seconds

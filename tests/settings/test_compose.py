@@ -18,6 +18,7 @@ from tests.settings.refusals import errors, options
 CALLBACKS_THERE = "valid: " + ", ".join(options("callbacks"))
 NOT_AWAY = "only callbacks can be taken away: ~callbacks.<name>;"
 OF_HYDRA = "without effect, as Hydra only composes; of its keys type hydra.searchpath, launcher, sweeper"
+DATA = "cifar10, cifar100, folder, streaming, tiny_imagenet, webdataset, world"
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ OF_HYDRA = "without effect, as Hydra only composes; of its keys type hydra.searc
             "data.shards: typed 2 times, as a shell does with braces; "
             "put it in quotes: data.shards='/folder/{000..003}.tar'",
         ]),
-        (["data=null"], ["data=null: no such option; valid: folder, streaming, webdataset, world"]),
+        (["data=null"], [f"data=null: no such option; valid: {DATA}"]),
         (["tracker=false"], ["tracker=false: no such option; valid: csv, none, tensorboard, wandb"]),
         (["trainer=4", "seed=-1"], [
             "trainer=4: no such option; valid: auto, cpu, ddp, gpu",
@@ -42,7 +43,7 @@ OF_HYDRA = "without effect, as Hydra only composes; of its keys type hydra.searc
             ["trainer: a group takes names of options, not a mapping; "
              "type its keys: trainer.max_steps=3000 trainer.precision=32"],
         ),
-        (["data=[world,folder]"], ["data: one option, not a list; valid: folder, streaming, webdataset, world"]),
+        (["data=[world,folder]"], [f"data: one option, not a list; valid: {DATA}"]),
         (["data.kind=webdataset"], ["data.kind=webdataset: follows from the option that is chosen; "
                                     "type data=webdataset"]),
         (["~tracker", "seed=1"], [f"~tracker: {NOT_AWAY} for none tracker=[]"]),

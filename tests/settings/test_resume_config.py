@@ -48,6 +48,18 @@ def test_its_own_configuration_comes_back(runs: str) -> None:
     assert list(config.callbacks) == ["world"]
 
 
+def test_the_command_that_started_an_experiment_resumes_it(tmp_path: Path) -> None:
+    command = ["experiment=paper", "data.shards=/a/x.tar", "callbacks=[]", "checkpoint.best=null", "name=a"]
+    command += [f"paths.runs={tmp_path}", "resume=auto"]
+    started = load(command)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(to_plain(started)))
+    resumed = load(command)
+    assert (resumed.resume, resumed.model.name) == (f"{tmp_path}/a", "ViT-B-32")
+    others = [word for word in command[1:] if not word.startswith("callbacks")]  # also without the experiment's name
+    assert load(others).model.name == "ViT-B-32"
+
+
 def test_what_may_change_changes(runs: str) -> None:
     config = go_on(
         runs, "trainer.max_steps=90", "data.workers=1", "tracker=[csv]", "tracker.tags=[x]",
