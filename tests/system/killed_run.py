@@ -75,6 +75,8 @@ class Run:
     def kill(self) -> None:
         """SIGKILL to all processes of the run at once; then none is left."""
         limit = time.monotonic() + LEFT_S
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # at once: looking for the others takes longer than a write
         while pids := of_session(self.process.pid):
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):

@@ -49,6 +49,7 @@ COMMON = [
 ]  # fmt: skip
 SHARDS = (75, 40, 90, 61, 117)  # samples; an epoch ends in the middle of a run, with some left over
 GLOBAL_BATCH = 64
+MISSED = 2  # further attempts at a kill that came when a checkpoint was just written
 LAST = 8  # steps before the end at which no run is killed: one that is done cannot be
 
 
@@ -164,11 +165,15 @@ class Soak:
                 # behind what the last kill left: every kill finds a run that has come further, or starts again
                 last = max(run.step, self.options.steps - LAST)
                 at = self._rng.randint(run.step, last) if self._rng.random() < 0.9 else 0
-                kill = killed(run, at, (number + time_number) % 2 == 1, self._rng.random())
-                kills += [kill] if kill else []
-                if setting.streaming and time_number % 2:
-                    shutil.rmtree(self.place / "cache" / DOWNLOADS, ignore_errors=True)
-                    emptied += kill is not None
+                in_checkpoint = (number + time_number) % 2 == 1
+                for at_step in (at, *[0] * (MISSED if in_checkpoint else 0)):
+                    kill = killed(run, at_step, in_checkpoint, self._rng.random())
+                    kills += [kill] if kill else []
+                    if setting.streaming and time_number % 2:
+                        shutil.rmtree(self.place / "cache" / DOWNLOADS, ignore_errors=True)
+                        emptied += kill is not None
+                    if kill is None or kill.in_checkpoint or not in_checkpoint:
+                        break
             wrong = run.finish() if kills else "was never killed"  # it has shown nothing then
         except TimeoutError as error:
             wrong = str(error)

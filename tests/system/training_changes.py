@@ -8,6 +8,7 @@ import os
 import time
 from typing import Any
 
+from clip_align.training.checkpoint_writer import CheckpointWriter
 from clip_align.training.clip_module import CLIPModule
 
 
@@ -25,6 +26,17 @@ def _each_step(before: Any) -> None:
 def slow() -> None:
     """Steps that take a little, so that a signal comes in time."""
     _each_step(lambda module, batch: time.sleep(0.02))
+
+
+def slow_with_a_thread() -> None:
+    """The same, and every checkpoint is written by a thread, as large ones are."""
+    slow()
+    build = CheckpointWriter.__init__
+
+    def init(self: CheckpointWriter, background: bool = True) -> None:
+        build(self, background, at_once=0)
+
+    CheckpointWriter.__init__ = init  # type: ignore[method-assign]
 
 
 def poisoned() -> None:
