@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from lightning_fabric.plugins.environments import ClusterEnvironment
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 from clip_align.training.launch_ranks import RankLayout
 
