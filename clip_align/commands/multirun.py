@@ -21,6 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from clip_align.commands import slurm_launcher
 from clip_align.commands.early_checks import seen
 from clip_align.config import Config
 from clip_align.errors import FAILED, TERMINATED, Problem, UserError
@@ -42,7 +43,9 @@ def multirun(overrides: Sequence[str]) -> int:
     runs = Path(configs[0].paths.runs)  # one for the whole sweep, as its name is
     name = configs[0].name or time.strftime(f"{configs[0].experiment}-%Y%m%d-%H%M%S")
     _refuse_name(name, runs, len(jobs))
-    print(f"sweep {runs / name}: {len(jobs)} run{'s' if len(jobs) > 1 else ''}, one after the other", flush=True)
+    chosen = slurm_launcher.options_of(jobs[0])
+    how = "each a job" if chosen else "one after the other"
+    print(f"sweep {runs / name}: {len(jobs)} run{'s' if len(jobs) > 1 else ''}, {how}", flush=True)
     settings = [o for o in found.typed if _key(o) != "name"]
     if "WANDB_RUN_ID" in os.environ:
         print(f"sweep {runs / name}: WANDB_RUN_ID is ignored: each run has its own wandb run", flush=True)
@@ -50,6 +53,8 @@ def multirun(overrides: Sequence[str]) -> int:
         unnamed = [[o for o in overrides if _key(o) != "name"] for overrides in jobs]
         # one after the other; the highest exit code
         return max(_run(overrides, f"{name}/{number}") for number, overrides in enumerate(unnamed))
+    if chosen is not None:
+        return slurm_launcher.launch(chosen, [(_of_run(o), f"{name}/{n}") for n, o in enumerate(jobs)], runs / name)
     with hydra():
         # Hydra's multirun with its launcher and sweeper, without its decorator, which would parse sys.argv
         entered = GlobalHydra.instance().hydra
@@ -124,8 +129,9 @@ def _checked(found: Sweep) -> list[Config]:
     """The configurations of all combinations; UserError with all their problems, each once."""
     errors: list[Problem] = []
     configs = []
-    if torchrun.under_torchrun():
-        what = "not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"
+    if torchrun.started():
+        launcher = "torchrun" if torchrun.under_torchrun() else "srun"
+        what = f"not under {launcher}; a sweep starts the ranks of each run itself (trainer=ddp)"
         errors.append(Problem("--multirun", what))
     if any(_key(o) == "resume" for o in found.typed):
         errors.append(Problem("resume", "not with --multirun; continue with one run at a time: resume=<name>/<number>"))
@@ -151,6 +157,11 @@ def _refuse_name(name: str, runs: Path, jobs: int) -> None:
     for path in (name, *(f"{name}/{n}" for n in range(jobs))):
         if problem := unusable_run(runs, path):
             raise UserError(problem)
+
+
+def _of_run(overrides: Sequence[str]) -> list[str]:
+    """The overrides that a run of a sweep is started with: not the sweep's name, and not those of Hydra."""
+    return [o for o in overrides if _key(o) != "name" and _key(o).split("/")[0].split(".")[0] != "hydra"]
 
 
 def _key(override: str) -> str:

@@ -200,6 +200,33 @@ def test_under_torchrun_the_first_rank_reports_for_all(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(("launcher", "variable"), [("srun", "CLIP_ALIGN_RANK"), ("torchrun", "TORCHELASTIC_RUN_ID")])
+def test_on_several_machines_it_says_where_the_ranks_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, launcher: str, variable: str
+) -> None:
+    places = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 3, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
+    places |= {"GROUP_WORLD_SIZE": 2, "MASTER_ADDR": "gpu07", "MASTER_PORT": 29500, variable: 1}
+    for name, value in places.items():
+        monkeypatch.setenv(name, str(value))
+    typed = ["callbacks=[]", f"paths.cache={tmp_path}/c", f"paths.runs={tmp_path}", "trainer=multi_node"]
+    assert dry_run(load([*typed, "data.images=512", "trainer.max_steps=1"])) == 0
+    assert capsys.readouterr().out.splitlines()[1] == (
+        f"found    trainer: 3 ranks on the CPU, on 2 machines, 2 on this one, started by {launcher}; they meet at "
+        "gpu07:29500; each machine has a cache of its own, or they share one"
+    )
+
+
+def test_without_a_launcher_several_machines_are_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    typed = ["callbacks=[]", f"paths.cache={tmp_path}/c", f"paths.runs={tmp_path}", "trainer=multi_node"]
+    with pytest.raises(UserError) as caught:
+        dry_run(load([*typed, "data.images=512", "trainer.max_steps=1"]))
+    assert caught.value.lines == (
+        "trainer: multi_node trains on ranks that torchrun or srun has started, one command on each machine "
+        "(docs/machines.md); on this machine alone take trainer=ddp",
+    )
+    assert "found    trainer: 1 rank on the CPU" in capsys.readouterr().out
+
+
 def test_what_is_not_there_is_listed_with_the_cost_of_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -110,6 +110,11 @@ def test_every_combination_is_checked_before_the_first_starts(tmp_path: Path, mo
     assert refused("name=b", "seed=0,1", "callbacks=[]") == [
         "--multirun: not under torchrun; a sweep starts the ranks of each run itself (trainer=ddp)"
     ]
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    monkeypatch.setenv("CLIP_ALIGN_RANK", "1")
+    assert refused("name=b", "seed=0,1", "callbacks=[]") == [
+        "--multirun: not under srun; a sweep starts the ranks of each run itself (trainer=ddp)"
+    ]
 
 
 SWEEP = """

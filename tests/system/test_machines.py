@@ -46,7 +46,7 @@ def test_uneven_machines_that_share_nothing_train_and_resume_as_one_does(tmp_pat
         master = "127.0.0.1", free_port()
         more = [*arguments, steps, "optimizer.schedule=constant", "resume=auto"]
         agents[:] = [start(tmp_path / name, n, 2 - n, master, more) for n, name in enumerate(("a", "b"))]
-        assert [code_of(agent.process, 180) for agent in agents] == [0, 0], both(agents)
+        assert [code_of(agent.process, 280) for agent in agents] == [0, 0], both(agents)
     first, second = agents
     run = first.runs / "m"
     assert provenance(run)["ranks"] == 3
@@ -88,7 +88,7 @@ def test_another_command_on_one_machine_is_refused_on_both(tmp_path, agents):
     master = "127.0.0.1", free_port()
     for n, size in enumerate((16, 8)):
         agents.append(start(tmp_path / str(n), n, 1, master, [*TWO, f"optimizer.lr=0.0{size}", "name=d"]))
-    assert [code_of(agent.process, 120) for agent in agents] != [0, 0]
+    assert [code_of(agent.process, 280) for agent in agents] != [0, 0]
     line = (
         f"optimizer.lr=0.08: typed on {os.uname().nodename}, and not for rank 0; type the same command on every machine"
     )
@@ -131,7 +131,9 @@ def test_two_network_namespaces_train_together(tmp_path, agents, namespaces):
     """Machines that reach each other by a network only: no loopback, no common host address."""
     master = "10.77.0.1", free_port()
     for n, name in enumerate(("a", "b")):
-        agents.append(start(tmp_path / name, n, 1, master, [*TWO, "name=n"], namespaces[n].split()))
-    assert [code_of(agent.process, 180) for agent in agents] == [0, 0], both(agents)
+        agents.append(
+            start(tmp_path / name, n, 1, master, [*TWO, "trainer.max_steps=4", "name=n"], namespaces[n].split())
+        )
+    assert [code_of(agent.process, 280) for agent in agents] == [0, 0], both(agents)
     assert provenance(agents[0].runs / "n")["ranks"] == 2
     assert "may be noticed late" not in both(agents)  # the lifeline has found its way too
