@@ -111,6 +111,7 @@ class TrainerConfig:
     ``accumulate``: batches that are contrasted with each other, for the gradient of a batch so many times larger.
     ``accumulate_grad_batches``: such batches whose gradients are averaged in a step, each with a loss of its own.
     ``activation_checkpointing``: blocks keep their inputs only, and run again in the backward pass.
+    ``tf32``: in training steps; None = as torch has it. ``channels_last``: memory format of images and image tower.
     ``stall_…_seconds``: time without progress until a line reports what the run waits for, and until the run is ended.
     """
 
@@ -125,6 +126,8 @@ class TrainerConfig:
     threads: int | None = key(None, low=1)  # null: this machine's cores, shared by its ranks
     compile: bool = False
     activation_checkpointing: bool = False
+    tf32: bool | None = None
+    channels_last: bool = False
     stall_warning_seconds: float = key(180.0, above=0.0)
     stall_limit_seconds: float = key(1800.0, above=0.0)
 

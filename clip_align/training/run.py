@@ -254,6 +254,8 @@ def _build_module(start: RunStart, components: RunComponents) -> CLIPModule:
         loss=LOSSES.build(config.loss.kind, config.loss.options),
         intervention=INTERVENTIONS.build(config.intervention.kind, config.intervention.options),
         average=average,
+        tf32=config.trainer.tf32,
+        channels_last=config.trainer.channels_last,
     )
     if config.trainer.compile:
         compile_towers(evaluated.model)
