@@ -77,8 +77,9 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """``tiny`` (embed_dim, vocabulary, context are its own) or an open_clip architecture by ``name``.
+    """``tiny`` (embed_dim, tokenizer, vocabulary, context are its own) or an open_clip architecture by ``name``.
 
+    ``tokenizer``: of words, or open_clip's of parts of words. ``context``, ``context_length``: tokens of a text.
     ``patch_dropout``: fraction of an image's tokens that is left out in training, never in an evaluation; 0 = none.
     """
 
@@ -86,9 +87,16 @@ class ModelConfig:
     name: str | None = None
     image_size: int | None = key(32, low=16, high=1024)  # null: the architecture's own
     embed_dim: int = key(64, low=2)
-    vocabulary: int = key(4096, low=16)
+    tokenizer: Literal["words", "open_clip"] = "words"
+    vocabulary: int = key(4096, low=16)  # of the tokenizer of words
     context: int = key(14, low=4)
+    context_length: int | None = key(None, low=4, high=4096)  # null: the architecture's own
     patch_dropout: float = key(0.0, low=0.0, below=1.0)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether the vocabulary is made from the captions."""
+        return self.kind == "tiny" and self.tokenizer == "words"
 
 
 @dataclass(frozen=True)
