@@ -79,9 +79,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """``tiny`` (embed_dim, vocabulary, context are its own) or an open_clip architecture by ``name``.
+    """``tiny`` (embed_dim, tokenizer, vocabulary, context are its own) or an open_clip architecture by ``name``.
 
     ``pretrained``: a tag of open_clip, or a file of weights, that a new run starts from; None = random weights.
+    ``tokenizer``: of words, or open_clip's of parts of words. ``context``, ``context_length``: tokens of a text.
     ``patch_dropout``: fraction of an image's tokens that is left out in training, never in an evaluation; 0 = none.
     """
 
@@ -89,10 +90,17 @@ class ModelConfig:
     name: str | None = None
     image_size: int | None = key(32, low=16, high=1024)  # null: the architecture's own
     embed_dim: int = key(64, low=2)
-    vocabulary: int = key(4096, low=16)
+    tokenizer: Literal["words", "open_clip"] = "words"
+    vocabulary: int = key(4096, low=16)  # of the tokenizer of words
     context: int = key(14, low=4)
     pretrained: str | None = None
+    context_length: int | None = key(None, low=4, high=4096)  # null: the architecture's own
     patch_dropout: float = key(0.0, low=0.0, below=1.0)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether the vocabulary is made from the captions."""
+        return self.kind == "tiny" and self.tokenizer == "words"
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ class TrainerConfig:
     ``accumulate_grad_batches``: such batches whose gradients are averaged in a step, each with a loss of its own.
     ``activation_checkpointing``: blocks keep their inputs only, and run again in the backward pass.
     ``reshard_after_forward``: of ``kind=fsdp``: free a block's weights until its backward pass.
+    ``tf32``: in training steps; None = as torch has it. ``channels_last``: memory format of images and image tower.
     ``stall_…_seconds``: time without progress until a line reports what the run waits for, and until the run is ended.
     """
 
@@ -131,6 +140,8 @@ class TrainerConfig:
     compile: bool = False
     activation_checkpointing: bool = False
     reshard_after_forward: bool = True
+    tf32: bool | None = None
+    channels_last: bool = False
     stall_warning_seconds: float = key(180.0, above=0.0)
     stall_limit_seconds: float = key(1800.0, above=0.0)
 

@@ -72,7 +72,7 @@ def cost(
         layout: this rank among the others; its device is tried.
         activation_checkpointing: of the trainer.
     """
-    words = [f"word{i}" for i in range(model.vocabulary)] if model.kind == "tiny" else None
+    words = [f"word{i}" for i in range(model.vocabulary)] if model.has_words else None
     shape = build_model(model, words, device="meta")
     if activation_checkpointing:
         checkpoint_activations(shape.model, shape.name)
@@ -102,7 +102,7 @@ def cost(
 
 def untried(config: ModelConfig, loss: KindConfig) -> Cost:
     """What follows from the sizes of model and loss, where nothing can be tried: memory is without activations."""
-    words = [f"word{i}" for i in range(config.vocabulary)] if config.kind == "tiny" else None
+    words = [f"word{i}" for i in range(config.vocabulary)] if config.has_words else None
     shape = build_model(config, words, device="meta")
     parameters = _parameters(shape.model, LOSSES.build(loss.kind, loss.options))
     return Cost(parameters, parameters * BYTES_A_PARAMETER, None, None, 0, shape.image_size)

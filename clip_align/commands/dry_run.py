@@ -76,7 +76,7 @@ def dry_run(config: Config, absent: Sequence[Problem] = ()) -> int:
             data = None if _about("data", absent) else _data(start, layout.world, cache, missing)
             if not _about("model", absent):  # its size, layers and words decide what callbacks show it
                 words = _initial_words(start, missing) or _words(start, data)
-                if words is None and data is not None and config.model.kind == "tiny":
+                if words is None and data is not None and config.model.has_words:
                     print("note     words: not known before the data are read; prompts are not checked", flush=True)
                 held_out = data.held_out if data else None
                 built = _callbacks(
@@ -223,7 +223,7 @@ def _words(start: RunStart, data: Found | None) -> list[str] | None:
     """Words that the tiny model's tokenizer would know, from the run or the captions; None where they cannot be had."""
     from clip_align.training.components import tiny_words
 
-    if start.words is not None or start.config.model.kind != "tiny":
+    if start.words is not None or not start.config.model.has_words:
         return start.words
     if data is None or data.captions is None:
         return None
@@ -344,5 +344,5 @@ def _evaluated_model(model: ModelConfig, words: Sequence[str] | None) -> Evaluat
     from clip_align.evaluation.evaluated_model import EvaluatedModel
 
     clip = shape_of(model, words)
-    tokenizer = clip.tokenizer if words is not None or model.kind != "tiny" else _AnyWords()
+    tokenizer = clip.tokenizer if words is not None or not model.has_words else _AnyWords()
     return EvaluatedModel(clip.model, clip.image_size, clip.mean, clip.std, tokenizer)

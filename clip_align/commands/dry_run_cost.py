@@ -30,7 +30,7 @@ def shape_of(model: ModelConfig, words: Sequence[str] | None = None) -> ClipMode
     """The model without memory for its weights; ``words``: of the tiny model, one where not given."""
     from clip_align.models.build import build_model
 
-    return build_model(model, (words or ["word"]) if model.kind == "tiny" else None, device="meta")
+    return build_model(model, (words or ["word"]) if model.has_words else None, device="meta")
 
 
 def print_cost(

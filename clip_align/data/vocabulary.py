@@ -34,6 +34,6 @@ def unknown_words(captions: Iterable[str], unknown: Callable[[list[str]], list[s
         f"(first: {visible(missing[0][:40])})"
     )
     if count / total > MOST_UNKNOWN:
-        what = f"{line}; raise model.vocabulary, or take an open_clip model, which knows parts of words"
+        what = f"{line}; raise model.vocabulary, or take model.tokenizer=open_clip, which knows parts of words"
         raise UserError(Problem("data", what))
     return f"data: {line}; it sees one and the same word for all of them: raise model.vocabulary for fewer"

@@ -48,7 +48,7 @@ def build_model(config: ModelConfig, words: Sequence[str] | None = None, device:
 
     Args:
         config: the model part of the configuration.
-        words: vocabulary of the tiny model; others have open_clip's own tokenizer.
+        words: vocabulary of the tiny model where it `has_words`; others have open_clip's tokenizer.
         device: where the weights are made; "meta" builds shapes without values, which a dry run counts.
 
     UserError for a name that is unknown or needs the network, and for an image size that the architecture cannot take.
@@ -65,12 +65,18 @@ def _tiny(config: ModelConfig, words: Sequence[str] | None, device: str) -> Clip
     from clip_align.models.tiny import STRIDE, build_tiny
     from clip_align.models.words import WordTokenizer
 
-    if words is None:  # a mistake of the caller, not of the user
-        raise ValueError("the tiny model needs the words of its captions")
     size = config.image_size or 32
     if size % STRIDE:
         raise UserError(Problem("model.image_size", f"{size} is not a multiple of {STRIDE}, as model=tiny needs"))
-    tokenizer = WordTokenizer(words, config.context)
+    tokenizer: Any
+    if config.has_words:
+        if words is None:  # a mistake of the caller, not of the user
+            raise ValueError("the tiny model needs the words of its captions")
+        tokenizer = WordTokenizer(words, config.context)
+    else:
+        from open_clip import SimpleTokenizer
+
+        tokenizer = SimpleTokenizer(context_length=config.context)
     with torch.device(device):  # weights are drawn where they stay
         model = build_tiny(config.embed_dim, size, tokenizer.vocab_size, config.context)
     return _described(model, tokenizer, "tiny")
@@ -92,6 +98,7 @@ def _open_clip(config: ModelConfig, device: str) -> ClipModel:
                 pretrained_text=False,
                 force_image_size=image_size,
                 force_patch_dropout=config.patch_dropout or None,
+                force_context_length=config.context_length,
             )
     except TypeError as error:  # an option that a tower of timm's does not take, which is the only one
         if not config.patch_dropout:
@@ -105,7 +112,8 @@ def _open_clip(config: ModelConfig, device: str) -> ClipModel:
         _without_captioning(model)
     if config.patch_dropout and not use_patch_dropout(model, config.patch_dropout):
         raise UserError(Problem("model.patch_dropout", open_clip_names.no_tokens(name)))
-    built = _described(model, open_clip.get_tokenizer(name), name)
+    tokenizer = open_clip.get_tokenizer(name, context_length=config.context_length)
+    built = _described(model, tokenizer, name)
     if image_size is not None:
         _check_size(built)
     return built

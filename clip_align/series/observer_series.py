@@ -181,8 +181,8 @@ def _pixels(grey: bool, size: int, device: torch.device) -> EvaluatedModel:
 def _untrained(config: ModelConfig, seed: int, device: torch.device) -> EvaluatedModel:
     torch.manual_seed(seed)
     # the tiny model's vocabulary is made from captions, of which an untrained model has none
-    clip = build_model(config, ["image"] if config.kind == "tiny" else None)
+    clip = build_model(config, ["image"] if config.has_words else None)
     model = clip.model.to(device).eval().requires_grad_(False)
-    if config.kind != "tiny":
+    if not config.has_words:
         return replace(find_model(model), mean=clip.mean, std=clip.std)
     return EvaluatedModel(model, clip.image_size, clip.mean, clip.std, None, no_tokenizer=NO_TEXT)

@@ -103,6 +103,7 @@ def _noise(data: DataConfig, callbacks: Mapping[str, CallbackConfig]) -> Iterato
 
 def _model(model: ModelConfig) -> Iterator[Finding]:
     if model.kind == "tiny":
+        yield from _texts(model)
         if model.name is not None:
             what = f"'{model.name}' with model=tiny; type model=open_clip model.name={model.name}"
             yield Finding(Problem("model.name", what))
@@ -137,6 +138,16 @@ def _initial(config: Config) -> Iterator[Finding]:
     if config.init_weights is not None and source is None:
         what = f"{config.init_weights} of which run? type init_from=<run> too"
         yield Finding(Problem("init_weights", what), ("init_weights", "init_from"))
+
+
+def _texts(model: ModelConfig) -> Iterator[Finding]:
+    """What the tiny model reads."""
+    if model.context_length is not None:
+        what = f"{model.context_length} with model=tiny; type model.context={model.context_length}"
+        yield Finding(Problem("model.context_length", what))
+    if not model.has_words and model.vocabulary != ModelConfig().vocabulary:
+        what = f"{model.vocabulary} with model.tokenizer=open_clip, which has a vocabulary of its own; leave it out"
+        yield Finding(Problem("model.vocabulary", what), ("model.vocabulary", "model.tokenizer"))
 
 
 def _trainer(trainer: TrainerConfig, batch_size: int) -> Iterator[Finding]:

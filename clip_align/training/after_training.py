@@ -26,6 +26,8 @@ from clip_align.training.signals import Signals
 from clip_align.training.trainer import autocast
 
 TRAINING_ONLY = ("patch_dropout", "pretrained")  # keys of a model that nothing depends on while its weights are random
+# that an earlier release did not have: left out where they change nothing, so that what it has kept is found
+LATER = ("tokenizer", "context_length")
 FRACTION = 0.25  # of the run's time that untrained models may cost; a run of a few steps does without
 
 
@@ -115,5 +117,10 @@ def _keep(
 
 def _built_from(model: ModelConfig, precision: str, words: Sequence[str] | None) -> dict[str, Any]:
     """What an untrained model's scores depend on: its configuration, the number of its words, and the precision."""
-    built = {key: value for key, value in plain(model).items() if key not in TRAINING_ONLY}
+    default = plain(ModelConfig())
+    built = {
+        key: value
+        for key, value in plain(model).items()
+        if key not in TRAINING_ONLY and not (key in LATER and value == default[key])
+    }
     return {**built, "words": None if words is None else len(words), "precision": precision}

@@ -22,6 +22,7 @@ from clip_align.training.gradient_cache import MICRO_BATCHES, Embedded, cached_l
 from clip_align.training.interventions.base import Intervention
 from clip_align.training.loss_check import PendingLosses
 from clip_align.training.sharded_strategy import ShardedStrategy
+from clip_align.training.tf32 import tf32
 from clip_align.training.weight_average import WeightAverage
 
 LOGIT_SCALE_MAX = math.log(100)  # ibid.: logits are never scaled by more than 100
@@ -50,6 +51,8 @@ class CLIPModule(pl.LightningModule):
         loss: InfoNCE unless given.
         intervention: none unless given.
         average: of the weights, updated after every step that is taken and kept in checkpoints; None: none.
+        tf32: whether forward and backward passes of the towers may use it; None: as the process has it.
+        channels_last: memory format of images and image tower.
     """
 
     shift: Tensor  # [1, 3, 1, 1], of pixels on 0 to 255
@@ -66,12 +69,17 @@ class CLIPModule(pl.LightningModule):
         loss: Loss | None = None,
         intervention: Intervention | None = None,
         average: WeightAverage | None = None,
+        tf32: bool | None = None,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         self.model: Any = cast(Any, model)
         self.settings, self.steps, self.fused = optimizer, steps, fused
         self.loss, self.intervention = loss or InfoNCE(), intervention or Intervention()
         self.average = average
+        self.tf32, self.image_format = tf32, torch.channels_last if channels_last else torch.contiguous_format
+        if channels_last:
+            self.model.visual.to(memory_format=torch.channels_last)
         self.losses = PendingLosses()
         self.grad_norm: Tensor | None = None
         self.rate = 0.0  # that the last step took, or would have taken
@@ -87,11 +95,18 @@ class CLIPModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this rank's rows against the columns of all ranks; the gradient's mean over ranks is the whole's."""
         self._zero_before_first(batch_idx)
+        with tf32(self.tf32):
+            loss, value = self._encoded_loss(batch)
+        self.losses.add(self.step_under_way, value, batch["keys"])  # stays on the device: reading it would wait for it
+        return loss
+
+    def _encoded_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss to go backward from, and its value."""
         if MICRO_BATCHES in batch:
             shared = [self.model.logit_scale, *self.loss.parameters()]
             # inside DDP's forward pass, where it waits for no gradient yet: what goes backward here is added up on this
             # rank alone, and averaged with the last micro-batch's
-            loss, value = cached_loss(
+            return cached_loss(
                 batch[MICRO_BATCHES].parts,
                 self._encoded_on_device,
                 self._loss,
@@ -99,14 +114,18 @@ class CLIPModule(pl.LightningModule):
                 self.model,
                 self._accumulate_gradient,
             )
-        else:
-            loss = value = self._loss(self._encoded(batch))
-        self.losses.add(self.step_under_way, value, batch["keys"])  # stays on the device: reading it would wait for it
-        return loss
+        loss = self._loss(self._encoded(batch))
+        return loss, loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """As Lightning's, in the precision of the forward pass."""
+        with tf32(self.tf32):
+            super().backward(loss, *args, **kwargs)
 
     def _encoded(self, batch: Batch) -> Embedded:
         batch = self.intervention.batch(batch, self.step_under_way)
-        image = (batch["image"] - self.shift) * self.scale  # [B, 3, S, S], float
+        image = batch["image"].contiguous(memory_format=self.image_format)  # still uint8: a quarter of the bytes
+        image = (image - self.shift) * self.scale  # [B, 3, S, S], float
         image = self.model.encode_image(image)  # [B, D], not normalized
         text = self.model.encode_text(batch["text"])  # [B, D]
         return Embedded(image, text, _copies(batch.get("repeated"), image))
@@ -115,9 +134,10 @@ class CLIPModule(pl.LightningModule):
         return self._encoded(_moved(batch, self.shift.device))
 
     def _loss(self, embedded: Embedded) -> Tensor:
-        loss: Tensor = self.loss(  # float32, outside autocast
-            embedded.image, embedded.text, self.model.logit_scale, *ranks(), embedded.copies
-        )
+        with tf32(False if self.tf32 else None):  # logits are multiplied by up to 100: 10 bits are too few
+            loss: Tensor = self.loss(  # float32, outside autocast
+                embedded.image, embedded.text, self.model.logit_scale, *ranks(), embedded.copies
+            )
         return loss
 
     def _zero_before_first(self, batch_idx: int) -> None:

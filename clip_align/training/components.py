@@ -180,11 +180,11 @@ def best_direction(
 
 
 def tiny_words(model: ModelConfig, captions: Callable[[int], Iterable[str]]) -> list[str] | None:
-    """The vocabulary of the tiny model, from the captions it will be trained on; others bring their own.
+    """The vocabulary of a tokenizer of words, from the captions it will be trained on; others bring their own.
 
     ``captions``: returns at most so many of them, at equal distances over the data.
     """
-    if model.kind != "tiny":
+    if not model.has_words:
         return None
     return list(WordTokenizer.from_captions(captions(MOST_CAPTIONS), model.vocabulary, 3).words)
 

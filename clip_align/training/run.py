@@ -287,6 +287,8 @@ def _build_module(start: RunStart, components: RunComponents) -> CLIPModule:
         loss=LOSSES.build(config.loss.kind, config.loss.options),
         intervention=INTERVENTIONS.build(config.intervention.kind, config.intervention.options),
         average=average,
+        tf32=config.trainer.tf32,
+        channels_last=config.trainer.channels_last,
     )
     if components.initial is not None:
         components.initial.load_loss(config.loss.kind, module.loss, evaluated.model)

@@ -15,6 +15,7 @@ from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
 from clip_align.training.checkpoint_callback import Checkpoints
 from clip_align.training.clip_module import CLIPModule
+from clip_align.training.garbage import GarbageCollection
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.rescue import Rescue
 from clip_align.training.signals import Signals
@@ -55,7 +56,8 @@ class TrainingLoop:
             evaluations: the perceptual callbacks.
             resume_from: a checkpoint's file; None starts again.
         """
-        first: list[pl.Callback] = [self.step_seeds, self.stop_check, self.train_log, self.rescue]
+        garbage = GarbageCollection()
+        first: list[pl.Callback] = [garbage, self.step_seeds, self.stop_check, self.train_log, self.rescue]
         callbacks = [*first, *evaluations, self.checkpoints]
         if self.watch is not None:
             evaluate, save = Mark(self.watch, "evaluation"), Mark(self.watch, "checkpoint")
@@ -63,9 +65,10 @@ class TrainingLoop:
             self.watch.start()
         steps, writer = self.module.steps, self.checkpoints.writer
         trainer = build_trainer(settings, layout, self.module.model, steps, callbacks, writer)
-        trainer.fit(
-            self.module, train_dataloaders=self.timed_loader, ckpt_path=str(resume_from) if resume_from else None
-        )
+        with garbage.restored():
+            trainer.fit(
+                self.module, train_dataloaders=self.timed_loader, ckpt_path=str(resume_from) if resume_from else None
+            )
 
 
 def build_loop(

@@ -31,7 +31,7 @@ def test_captions_that_are_mostly_unknown_are_refused() -> None:
         unknown_words(CAPTIONS, WordTokenizer(["a"], context=8).unknown)
     assert str(error.value) == (
         "data: 66.7% of the words in 3 captions are unknown to the model's tokenizer (first: red); raise "
-        "model.vocabulary, or take an open_clip model, which knows parts of words"
+        "model.vocabulary, or take model.tokenizer=open_clip, which knows parts of words"
     )
 
 

@@ -29,6 +29,35 @@ def test_tiny_model_takes_its_sizes_and_words() -> None:
     assert len(built.mean) == len(built.std) == 3
 
 
+def test_tiny_model_with_open_clips_tokenizer() -> None:
+    built = build_model(ModelConfig(tokenizer="open_clip", context=9))
+    tokens = pickle.loads(pickle.dumps(built.tokenizer))(
+        ["a red square", "an unheard-of thing that does not fit in here"]
+    )
+    assert tokens.shape == (2, 9)
+    assert tokens.max(dim=1).values.tolist() == [49_407, 49_407]  # each ends, also where it is cut
+    assert built.model.vocab_size == 49_408
+    assert built.model.encode_text(tokens).shape == (2, 64)  # type: ignore[operator]
+    assert not hasattr(built.tokenizer, "unknown")  # it knows parts of all words
+
+
+def test_words_are_needed_by_the_tokenizer_of_words_alone() -> None:
+    assert [ModelConfig(tokenizer=name).has_words for name in ("words", "open_clip")] == [True, False]  # type: ignore[arg-type]
+    assert not ModelConfig("open_clip", "ViT-B-32", None).has_words
+    with pytest.raises(ValueError, match="needs the words"):
+        build_model(ModelConfig())
+
+
+@pytest.mark.parametrize("name", ["ViT-S-32-alt", "coca_ViT-B-32"])
+def test_shorter_texts(name: str) -> None:
+    built = build_model(ModelConfig("open_clip", name, None, context_length=12), device="meta")
+    tokens = built.tokenizer(["a photo of a cat " * 9, "b"])
+    assert tokens.shape == (2, 12)
+    assert int(tokens[0, -1]) == int(tokens.max())
+    with torch.device("meta"):
+        assert built.model.encode_text(tokens.to("meta")).shape[0] == 2  # type: ignore[operator]
+
+
 def test_weights_come_from_the_callers_seed() -> None:
     weights = []
     for seed in (0, 0, 1):

@@ -323,6 +323,22 @@ from tests.settings.refusals import errors
             ],
         ),
         (
+            ["model.context_length=32"],
+            ["model.context_length: only with model=open_clip, and this is model=tiny; type model=open_clip too"],
+        ),
+        (
+            ["model=vit_b_32", "model.tokenizer=open_clip"],
+            ["model.tokenizer: only with model=tiny, and this is model=open_clip; type model=tiny too"],
+        ),
+        (
+            ["model.tokenizer=open_clip", "model.vocabulary=100"],
+            [
+                "model.vocabulary: 100 with model.tokenizer=open_clip, which has a vocabulary of its own; leave it out"
+            ],
+        ),
+        (["model.tokenizer=bpe"], ["model.tokenizer: 'bpe' is not one of words, open_clip"]),
+        (["trainer.tf32=on"], ["trainer.tf32: 'on' is not true or false or null"]),
+        (
             ["trainer.activation_checkpointing=true"],
             [
                 "trainer.activation_checkpointing: true, but tiny's image tower has no blocks that it could run "

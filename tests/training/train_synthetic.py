@@ -65,7 +65,8 @@ def train(
     trained = model()
     average = WeightAverage(trained, span) if span is not None else None
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-    module = CLIPModule(trained, mean, std, config.optimizer, steps, fused, loss, average=average)
+    speed = {"tf32": config.trainer.tf32, "channels_last": config.trainer.channels_last}
+    module = CLIPModule(trained, mean, std, config.optimizer, steps, fused, loss, average=average, **speed)
     found = newest(folder / "checkpoints")
     own = found[1][OWN] if found else {"cursor": [0, 0], "wall_seconds": 0.0, "global_step": 0}
     cursor = Cursor(*own["cursor"])
