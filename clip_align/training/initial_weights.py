@@ -29,7 +29,7 @@ from clip_align.training.foreign_weights import downloaded, load_into, read_weig
 CONFIG = "open_clip_config.json"  # beside weights from the hub
 LOSS = "loss."  # before the names of the loss's parameters in ``state_dict``
 BIAS = "logit_bias"  # of a model that was trained with SigLIP's loss
-SAME_NAMES = ("kind", "name", "embed_dim", "context")  # of the model's configuration: on which its tensors depend
+SAME_NAMES = ("kind", "name", "embed_dim", "tokenizer", "context")  # of the model's configuration: on which its tensors depend
 
 
 @dataclass(eq=False)
@@ -148,7 +148,7 @@ def _checkpoint(runs: str, typed: str) -> tuple[Path, dict[str, Any]]:
 
 
 def _check_same(source: ModelConfig, model: ModelConfig, file: Path) -> None:
-    for name in SAME_NAMES if model.kind == source.kind == "tiny" else ("kind", "name"):
+    for name in SAME_NAMES if model.kind == source.kind == "tiny" else ("kind", "name", "context_length"):
         before, now = getattr(source, name), getattr(model, name)
         if before != now:
             what = f"{file} holds weights of model.{name}={before}, this run has {now}; choose the source's model"
