@@ -258,7 +258,8 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
         return
     before, after = flat(stored), flat(new)
     for name, old in before.items():
-        changes = not isinstance(old, Mapping) and old != after.get(name, old)
+        now = after.get(name, old)
+        changes = old != now if not isinstance(old, Mapping) else name == key and _other_entries(old, now)
         under = key == "experiment" or name == key or name.startswith(f"{key}.")
         if changes and under and name not in MAY_CHANGE and name.partition(".")[0] not in (*OF_THE_CALL, *SECTIONS):
             yield Problem(
@@ -266,6 +267,11 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
                 f"{shown(after[name])} is not what {run.path.name} was started with ({shown(old)}); "
                 f"when a run is resumed, only {CHANGEABLE} may change{_renamed(name, after[name], before)}",
             )
+
+
+def _other_entries(old: Mapping[str, Any], now: object) -> bool:
+    """Whether a key whose value is a mapping, as ``data.caption_fields``, has got further entries, or none."""
+    return not isinstance(now, Mapping) or bool(set(now) - set(old))
 
 
 def _renamed(name: str, typed: object, stored: Mapping[str, Any]) -> str:
