@@ -272,7 +272,8 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
         return
     before, after = flat(stored), flat(new)
     for name, old in before.items():
-        changes = not isinstance(old, Mapping) and old != after.get(name, old)
+        now = after.get(name, old)
+        changes = old != now if not isinstance(old, Mapping) else name == key and _other_entries(old, now)
         under = key == "experiment" or name == key or name.startswith(f"{key}.")
         if not changes or not under or name.partition(".")[0] in (*OF_THE_CALL, *SECTIONS):
             continue
@@ -283,6 +284,11 @@ def _refused(key: str, new: Mapping[str, Any], stored: Mapping[str, Any], run: R
                 f"{shown(after[name])} is not what {run.path.name} was started with ({shown(old)}); "
                 f"when a run is resumed, only {CHANGEABLE} may change{renamed}",
             )
+
+
+def _other_entries(old: Mapping[str, Any], now: object) -> bool:
+    """Whether a key whose value is a mapping, as ``data.caption_fields``, has got further entries, or none."""
+    return not isinstance(now, Mapping) or bool(set(now) - set(old))
 
 
 def _renamed(name: str, typed: object, stored: Mapping[str, Any]) -> str:

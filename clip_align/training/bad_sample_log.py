@@ -37,7 +37,7 @@ class BadSampleLog:
             return None
         self._filtered_reported = causes.total
         read = causes.total + kept
-        message = f"data: {causes.total:,} of {read:,} samples were left out as configured: {causes}"
+        message = f"data: {causes.total:,} of {read:,} samples read were left out as configured: {causes}"
         counts = {"filtered": causes.total, "kept": kept, "causes": dict(causes.counts)}
         return {"event": "filtered_samples", "message": message, **counts}
 

@@ -16,7 +16,7 @@ from clip_align.data.training_data import TrainingData
 Make = Callable[..., TrainingData]
 
 
-def take(data: TrainingData, count: int, start: Cursor = Cursor(), **how: Any) -> list[Batch]:  # noqa: B008
+def take(data: TrainingData, count: int, start: tuple[int, ...] = Cursor(), **how: Any) -> list[Batch]:
     return list(islice(data.loader(start, **how), count))
 
 

@@ -83,7 +83,7 @@ def test_any_position_can_be_resumed_from(shards: Any, read: Read) -> None:
     batches = take(read(shards.folder, where=WHERE), 12)
     for number in (4, 6):
         start = tuple(map(int, batches[number - 1]["cursor"]))
-        assert same(take(read(shards.folder, where=WHERE), 12 - number, start), batches[number:])  # type: ignore[arg-type]
+        assert same(take(read(shards.folder, where=WHERE), 12 - number, start), batches[number:])
 
 
 def test_a_condition_that_all_meet_changes_no_sample(shards: Any, read: Read) -> None:
@@ -202,7 +202,7 @@ def test_a_resumed_run_may_stand_in_a_window_without_the_field(shards: Any, stre
 
     write(shards, 12, 8, facts=facts)
     data = stream(shards.folder, where=WHERE, window_shards=1, batch_size=2)
-    first = int(data.set.plan.shards(0, 0)[0])  # type: ignore[attr-defined]
+    first = int(data.set.plan.shards(0, 0)[0])
     start = (0, 1 if first == 0 else 0, 0, 2)
     assert {key[0] for key in keys(take(data, 3, start))} == {"0"}  # of the next epoch
 
@@ -236,13 +236,13 @@ def test_remote_shards_have_an_index_for_each_condition(shards: Any, stream: Any
         assert set(keys(take(some, 2))) <= kept
         assert len(set(keys(take(whole, 5)))) == 20
         assert faults.requests["0.tar"] == 1
-    cache = whole.set.settings.shard_cache()  # type: ignore[attr-defined]
+    cache = whole.set.settings.shard_cache()
     files = [path for path in cache.folder.iterdir() if not path.name.startswith(".")]
     assert sorted(path.suffix for path in files) == [".npz"] * 4 + [".tar"] * 2
     assert cache.used() == sum(path.stat().st_size for path in files)
     assert sorted(len(entry.indexes) for entry in cache.entries()) == [2, 2]
     for data in (some, whole):
-        data.set.supply.close()  # type: ignore[attr-defined]  # what it holds stays
+        data.set.supply.close()  # what it holds stays
     cache.limit = 0
     with (tmp_path / "part").open("wb"), pytest.raises(Exception, match="more are needed"):
         cache._reserve(tmp_path / "part", 1)

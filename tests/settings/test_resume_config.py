@@ -296,6 +296,19 @@ def test_shards_that_move_are_not_mixed_otherwise(tmp_path: Path) -> None:
     ]
 
 
+def test_samples_and_captions_stay_those_that_were_chosen(tmp_path: Path) -> None:
+    chosen = ["data.where=width > 3", "data.caption_fields={txt: 1, llava: 3}"]
+    runs = shards(tmp_path, "data.shards=/a", *chosen)
+    assert load([runs, "resume=s", *chosen]).data == load([runs, "resume=s"]).data
+    assert lines(runs, "resume=s", "data.where=width > 4") == [
+        f"data.where: 'width > 4' is not what s was started with ('width > 3'); {ONLY}"
+    ]
+    for typed in ("{txt: 1, llava: 2}", "{txt: 1, llava: 3, more: 1}", "null"):
+        (line,) = lines(runs, "resume=s", f"data.caption_fields={typed}")
+        assert line.startswith("data.caption_fields")
+        assert line.endswith(f"; {ONLY}")
+
+
 def test_a_csv_may_lie_elsewhere(tmp_path: Path) -> None:
     stored = load([f"paths.runs={tmp_path}", "name=s", "data=folder", "data.csv=/a/c.csv", "callbacks=[]"])
     (tmp_path / "s").mkdir()

@@ -89,7 +89,7 @@ def test_filtered_samples_are_reported_when_they_double():
     tally.filter(Causes({"that do not meet it": 3}, {"that do not meet it": "s0"}), 5)
     assert bad_sample_log.filtered() == {
         "event": "filtered_samples",
-        "message": "data: 3 of 8 samples were left out as configured: 3 that do not meet it (first: s0)",
+        "message": "data: 3 of 8 samples read were left out as configured: 3 that do not meet it (first: s0)",
         "filtered": 3,
         "kept": 5,
         "causes": {"that do not meet it": 3},
