@@ -32,6 +32,8 @@ def shard_model(model: nn.Module, mesh: Any, reshard_after_forward: bool) -> Non
     """
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
+    for parameter in model.parameters():  # torch divides no other layout, such as convolutions' channels_last
+        parameter.data = parameter.data.contiguous()
     whole = {parameter for parameter in model.parameters() if parameter.ndim == 0}
     for unit in (*sharded_units(model), model):
         fully_shard(unit, mesh=mesh, reshard_after_forward=reshard_after_forward, ignored_params=whole)
@@ -91,7 +93,7 @@ def part_of(whole: Tensor, like: Any) -> Tensor:
         like: parameter that may be divided.
     """
     if not is_divided(like):
-        return whole.to(like.device, copy=True)
+        return torch.empty_like(like.detach()).copy_(whole)  # in its layout
     (placement,) = like.placements
     size, rank = like.device_mesh.size(), like.device_mesh.get_local_rank()
     parts = torch.chunk(whole, size, dim=placement.dim)

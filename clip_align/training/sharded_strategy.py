@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ class ShardedStrategy(DDPStrategy):
     def __init__(self, backend: str, timeout: timedelta, reshard_after_forward: bool) -> None:
         super().__init__(process_group_backend=backend, timeout=timeout)
         self._reshard_after_forward = reshard_after_forward
+        self._channels_last: set[str] = set()  # names of parameters that have this layout on one rank, and in files
         self._parts: list[tuple[nn.Parameter, nn.Parameter]] = []  # a sharded parameter, and what the optimizer has
 
     def model_to_device(self) -> None:
@@ -51,6 +53,7 @@ class ShardedStrategy(DDPStrategy):
             for tensor in (*module.parameters(), *module.buffers()):  # as DDP does: all begin with the first rank's
                 dist.broadcast(tensor.detach(), src=0, group=group)
             dist.destroy_process_group(group)
+            self._channels_last = {name for name, p in module.named_parameters() if not p.is_contiguous()}
             mesh = init_device_mesh(self.root_device.type, (dist.get_world_size(),))
             shard_model(module.model, mesh, self._reshard_after_forward)
         super().model_to_device()
@@ -107,18 +110,21 @@ class ShardedStrategy(DDPStrategy):
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Whole tensors in host memory on the first rank, nothing elsewhere; all ranks take part."""
-        return self._on_first(self._module.state_dict())
+        state = self._on_first(self._module.state_dict())
+        return {name: self._laid_out(tensor, name) for name, tensor in state.items()}
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
         """Likewise, in the form that AdamW has on one rank."""
         optimizer = getattr(optimizer, "_optimizer", optimizer)  # Lightning wraps it
         content, sharded = optimizer.state_dict(), {id(part): parameter for parameter, part in self._parts}
+        names = {id(parameter): name for name, parameter in self._module.named_parameters()}
         parameters = [p for group in optimizer.param_groups for p in group["params"]]  # in the order of their numbers
         state: dict[int, dict[str, Any]] = {}
         for number, of_parameter in content["state"].items():
             like = sharded.get(id(parameters[number]))
             whole = {k: v if like is None or not v.ndim else gathered(v, like) for k, v in of_parameter.items()}
-            state[number] = self._on_first(whole)
+            # a fused AdamW reads moments in the order of their memory: it has to be that of the parameter
+            state[number] = {k: self._laid_out(v, names.get(id(like))) for k, v in self._on_first(whole).items()}
         return {"state": state, "param_groups": content["param_groups"]}
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
@@ -143,6 +149,12 @@ class ShardedStrategy(DDPStrategy):
         if self.accelerator is not None:
             self.accelerator.teardown()
         self.checkpoint_io.teardown()  # waits for what is being written
+
+    def _laid_out(self, value: Any, name: str | None) -> Any:
+        """In the layout that the parameter of this name has on one rank."""
+        if name not in self._channels_last or value.ndim != 4:  # AdamW counts a parameter's steps in a scalar
+            return value
+        return value.contiguous(memory_format=torch.channels_last)
 
     @property
     def _module(self) -> Any:

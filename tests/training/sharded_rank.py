@@ -56,10 +56,11 @@ class Blocks(NormedPair):
         self.visual = nn.Linear(48, 8, bias=False)
         self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 13), nn.GELU(), nn.Linear(13, 8)) for _ in range(2))
         self.gain = nn.Parameter(torch.ones(1))
+        self.patch = nn.Conv2d(3, 3, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
         self.dropout = nn.Dropout(0.1)
 
     def encode_image(self, image: torch.Tensor) -> torch.Tensor:
-        features = super().encode_image(image)
+        features = super().encode_image(image + self.patch(image))
         for block in self.blocks:
             features = features + self.dropout(block(features))
         return features + self.gain * features.relu()
