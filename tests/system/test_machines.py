@@ -57,7 +57,8 @@ def test_uneven_machines_that_share_nothing_train_and_resume_as_one_does(tmp_pat
     alone = [*arguments, "trainer=cpu", "trainer.devices=3", "optimizer.schedule=constant", "name=one"]
     alone += [f"paths.cache={cache}", f"paths.runs={tmp_path}"]
     assert code_of(real(alone, tmp_path / "out"), 180) == 0
-    assert losses(run) == losses(tmp_path / "one")
+    # not bit for bit: the machine with one rank computes with more threads, which round in another order
+    assert losses(run) == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 
 
 @pytest.mark.parametrize("killed", ["rank 2", "agent 1"])
