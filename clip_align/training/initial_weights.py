@@ -29,7 +29,8 @@ from clip_align.training.foreign_weights import downloaded, load_into, read_weig
 CONFIG = "open_clip_config.json"  # beside weights from the hub
 LOSS = "loss."  # before the names of the loss's parameters in ``state_dict``
 BIAS = "logit_bias"  # of a model that was trained with SigLIP's loss
-SAME_NAMES = ("kind", "name", "embed_dim", "tokenizer", "context")  # of the model's configuration: on which its tensors depend
+# keys of the model on which its tensors depend
+SAME_NAMES = ("kind", "name", "embed_dim", "tokenizer", "context")
 
 
 @dataclass(eq=False)

@@ -221,8 +221,8 @@ def _resumed(start: RunStart, run: RunFolder, world: int) -> RunStart:
     if before["max_steps"] != start.config.trainer.max_steps or before["samples"] != start.config.trainer.samples:
         lines.append(f"learning rate: {start.config.optimizer.schedule} schedule recomputed for {total} steps")
     kind = start.config.trainer.kind
-    if before[0]["kind"] != kind:
-        lines.append(f"trainer: {kind} where it was {before[0]['kind']}: the same steps, rounded differently")
+    if (before["kind"] == "fsdp") != (kind == "fsdp"):  # of the others the ranks above say what differs
+        lines.append(f"trainer: {kind} where it was {before['kind']}: the same steps, rounded differently")
     past = read(run.path)  # the record may be ahead of the checkpoint: the time of lost steps has passed too
     walls = [line.get("wall_seconds") or 0.0 for line in (*past.events, *past.train, *past.evaluations)]
     wall = float(max([own["wall_seconds"], *walls]))

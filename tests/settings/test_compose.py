@@ -32,7 +32,7 @@ DATA = "cifar10, cifar100, folder, streaming, tiny_imagenet, webdataset, world"
         (["data=null"], [f"data=null: no such option; valid: {DATA}"]),
         (["tracker=false"], ["tracker=false: no such option; valid: csv, none, tensorboard, wandb"]),
         (["trainer=4", "seed=-1"], [
-            "trainer=4: no such option; valid: auto, cpu, ddp, gpu",
+            "trainer=4: no such option; valid: auto, cpu, ddp, fsdp, gpu, multi_node",
             "seed: -1 is out of range; it must be at least 0 and at most 4294967295",
         ]),
         (["callbacks=[1]"], [f"callbacks=1: no such option; {CALLBACKS_THERE}; {OUTSIDE}"]),

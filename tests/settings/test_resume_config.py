@@ -210,9 +210,6 @@ def test_the_global_batch_may_be_divided_otherwise(runs: str) -> None:
 def test_parameters_may_be_divided_over_ranks_from_now_on(runs: str, tmp_path: Path) -> None:
     trainer = go_on(runs, "trainer=fsdp", "trainer.reshard_after_forward=false").trainer
     assert (trainer.kind, trainer.reshard_after_forward, trainer.max_steps) == ("fsdp", False, 50)
-    assert lines(runs, "resume=a", "trainer=cpu") == [
-        f"trainer.kind: 'cpu' is not what a was started with ('auto'); {ONLY}"
-    ]
     stored = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())
     stored["trainer"]["kind"] = "fsdp"
     (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(stored))
