@@ -21,6 +21,7 @@ ROOMS = (
     ("open_clip_names", "open_clip_prompts", "kinds", "runs"),
     ("record",),
     ("config",),
+    ("config_plain",),
     ("settings",),
     ("metrics",),
     ("analysis",),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from clip_align.commands.early_checks import seen
-from clip_align.config import to_plain
+from clip_align.config_plain import to_plain
 from clip_align.errors import Problem, UserError
 from clip_align.processes import slurm, torchrun
 from clip_align.runs.provenance import remember_sweep, typed_command, version

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import torch
 
-from clip_align.config import Config, ModelConfig, from_plain
+from clip_align.config import Config, ModelConfig
+from clip_align.config_plain import from_plain
 from clip_align.errors import UserError
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.schedule import Schedule, Scheduled

@@ -334,9 +334,8 @@ def _together(chosen: list[str], lines: list[str], errors: list[Problem]) -> lis
 def _unknown(key: str, known: dict[str, Any], groups: Sequence[str], base: DictConfig, delete: bool) -> Problem:
     """The problem of a key that does not exist, or not with the chosen options."""
     group, _, name = key.partition(".")
-    owners: dict[str, type] = {}
-    if group == "model":  # of the two kinds the other one
-        owners = {"open_clip" if base.model.kind == "tiny" else "tiny": schema.ModelConfig}
+    other = "open_clip" if base.model.kind == "tiny" else "tiny"  # of the two kinds of model
+    owners: dict[str, type] = {other: schema.ModelConfig} if group == "model" else {}
     if group == SOURCES.group:
         owners = {kind: SOURCES.load(kind) for kind in SOURCES.names()}
     # a key that exists, but with other options than the chosen one; every owner has a kind
@@ -374,12 +373,11 @@ def _searchpath(lines: Sequence[str]) -> list[str]:
 
 
 def _resolved(config: DictConfig, errors: list[Problem]) -> dict[str, Any]:
-    """Plain values, references resolved. A wrong reference removes its key and, silently, keys that refer to it."""
+    """Plain values, references resolved. A wrong reference alone is reported, but keys that refer to it go too."""
     wrong: dict[str, str] = {}
     plain = _plain(config, "", wrong)
     as_typed = flat(OmegaConf.to_container(config, resolve=False)) if wrong else {}
     for key, reason in wrong.items():
-        # the cause alone is reported, not every key that refers to it
         if not any(f"${{{other}}}" in str(as_typed[key]) for other in wrong):
             errors.append(Problem(key, reason))
     return {key: value for key, value in plain.items() if key != "hydra"}

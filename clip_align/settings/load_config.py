@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clip_align.config import HELD_OUT, Config, read
+from clip_align.config import HELD_OUT, Config
+from clip_align.config_plain import read
 from clip_align.errors import Problem, UserError
 from clip_align.kinds import INTERVENTIONS, LOSSES
 from clip_align.settings import callback_check, kind_check

@@ -11,6 +11,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]  # Hydra brings it
 
 from clip_align import config as schema
+from clip_align.config_plain import from_plain, to_plain
 from clip_align.errors import Problem, UserError
 from clip_align.runs.folder import RunFolder, is_run, resolve_run
 from clip_align.settings.callback_check import record_key
@@ -133,7 +134,7 @@ def _stored(run: RunFolder, errors: list[Problem]) -> dict[str, Any] | None:
         loaded = yaml.safe_load(run.config_yaml.read_text(encoding="utf-8"))
         if isinstance(loaded, dict):
             # keys that an older release did not have get their defaults
-            return schema.to_plain(schema.from_plain(loaded))
+            return to_plain(from_plain(loaded))
         what = "empty" if loaded is None else "keys and values are not in it"
         errors.append(Problem("resume", f"{run.config_yaml} {refused.format(what)}"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from clip_align.config import Config, ModelConfig, from_plain
+from clip_align.config import Config, ModelConfig
+from clip_align.config_plain import from_plain
 from clip_align.errors import Problem, UserError
 from clip_align.evaluation.weights import RAW
 from clip_align.losses.base import Loss

@@ -17,7 +17,8 @@ from dataclasses import replace
 
 from torch.distributed import DistNetworkError, Store  # type: ignore[attr-defined]  # documented there
 
-from clip_align.config import Config, from_plain, to_plain
+from clip_align.config import Config
+from clip_align.config_plain import from_plain, to_plain
 from clip_align.errors import RunError, UserError
 from clip_align.processes import lifeline, torchrun
 from clip_align.processes.lifeline import Lifeline

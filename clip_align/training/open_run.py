@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml  # type: ignore[import-untyped]
 
-from clip_align.config import to_plain
+from clip_align.config_plain import to_plain
 from clip_align.data.progress import Notify
 from clip_align.errors import Problem, UserError
 from clip_align.record.record import Position, Record, read

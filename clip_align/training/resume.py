@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clip_align.config import Config, OptimizerConfig, PathsConfig, to_plain
+from clip_align.config import Config, OptimizerConfig, PathsConfig
+from clip_align.config_plain import to_plain
 from clip_align.errors import Problem, UserError
 from clip_align.record.record import read
 from clip_align.runs.folder import RunFolder, read_provenance, run_name, used_name

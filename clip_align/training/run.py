@@ -15,7 +15,8 @@ import torch
 import torch.distributed as dist
 
 from clip_align.callbacks.base import attach
-from clip_align.config import Config, TrainerConfig, from_plain, to_plain
+from clip_align.config import Config, TrainerConfig
+from clip_align.config_plain import from_plain, to_plain
 from clip_align.data.progress import Notify, Progress
 from clip_align.data.shared_memory import batch_bytes, shared_memory_problem
 from clip_align.data.worker_count import usable_cores

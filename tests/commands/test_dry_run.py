@@ -14,7 +14,8 @@ from PIL import Image
 from clip_align.commands.cost import BYTES_A_PARAMETER, Cost, cost, untried
 from clip_align.commands.dry_run import dry_run
 from clip_align.commands.train import main
-from clip_align.config import Config, KindConfig, to_plain
+from clip_align.config import Config, KindConfig
+from clip_align.config_plain import to_plain
 from clip_align.data import shared_memory, worker_count
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, write_provenance

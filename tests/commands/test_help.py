@@ -12,7 +12,8 @@ import yaml
 
 from clip_align import __main__ as program
 from clip_align.commands import command_names, completion, train_help
-from clip_align.config import Config, conf_dir, from_plain
+from clip_align.config import Config, conf_dir
+from clip_align.config_plain import from_plain
 from clip_align.errors import UserError
 from clip_align.settings import yaml_keys
 from clip_align.settings.load_config import load

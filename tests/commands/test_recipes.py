@@ -17,7 +17,8 @@ from PIL import Image
 from tiny_imagenet_tree import write_tiny_imagenet
 
 from clip_align.commands.train import main
-from clip_align.config import conf_dir, to_plain
+from clip_align.config import conf_dir
+from clip_align.config_plain import to_plain
 from clip_align.errors import UserError
 from clip_align.perception.cifar import CIFAR100
 from clip_align.settings.load_config import load

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from clip_align.config import Config, Source, from_plain, to_plain
+from clip_align.config import Config, Source
+from clip_align.config_plain import from_plain, to_plain
 from clip_align.data.bad_samples import Causes
 from clip_align.data.held_out import (
     TrainedSamples,

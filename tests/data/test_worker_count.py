@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from clip_align.config import to_plain
+from clip_align.config_plain import to_plain
 from clip_align.data import shared_memory, worker_count
 from clip_align.data.worker_count import resolved_workers, sensible_workers
 from clip_align.settings.load_config import load

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from clip_align import config
-from clip_align.config import CallbackConfig, Config, from_plain, to_plain
+from clip_align.config import CallbackConfig, Config
+from clip_align.config_plain import from_plain, to_plain
 from clip_align.errors import UserError
 from clip_align.kinds import SOURCES
 from clip_align.settings.load_config import load

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from clip_align import kinds, source_code
-from clip_align.config import from_plain, to_plain
+from clip_align.config_plain import from_plain, to_plain
 from clip_align.settings.load_config import load
 from tests.settings.refusals import errors
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from clip_align.config import Config, to_plain
+from clip_align.config import Config
+from clip_align.config_plain import to_plain
 from clip_align.errors import UserError
 from clip_align.settings.load_config import load, load_with_problems
 

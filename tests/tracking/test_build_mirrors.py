@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from clip_align.config import Config, TrackerConfig, to_plain
+from clip_align.config import Config, TrackerConfig
+from clip_align.config_plain import to_plain
 from clip_align.record.record import read
 from clip_align.runs.folder import RunFolder
 from clip_align.tracking.build_mirrors import mirrors

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clip_align.config import Config, TrainerConfig, to_plain
+from clip_align.config import Config, TrainerConfig
+from clip_align.config_plain import to_plain
 from clip_align.evaluation.schedule import Schedule, event_steps
 from clip_align.settings.load_config import load
 from clip_align.training.default_intervals import (

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import torch
 
-from clip_align.config import Config, OptimizerConfig, PathsConfig, Source, TrainerConfig, to_plain
+from clip_align.config import Config, OptimizerConfig, PathsConfig, Source, TrainerConfig
+from clip_align.config_plain import to_plain
 from clip_align.data.sources.webdataset import ShardData
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, lock, release, write_provenance

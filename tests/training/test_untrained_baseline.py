@@ -10,7 +10,8 @@ import pytest
 import torch
 from human_stub import HumanStub
 
-from clip_align.config import Config, to_plain
+from clip_align.config import Config
+from clip_align.config_plain import to_plain
 from clip_align.evaluation.evaluated_model import EvaluatedModel
 from clip_align.evaluation.evaluator import EvaluationSettings
 from clip_align.models.tiny import build_tiny

@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from synthetic import Cursor, Pair, loader
 
-from clip_align.config import CheckpointConfig, Config, OptimizerConfig, TrainerConfig, to_plain
+from clip_align.config import CheckpointConfig, Config, OptimizerConfig, TrainerConfig
+from clip_align.config_plain import to_plain
 from clip_align.losses.base import Loss
 from clip_align.processes.ranks import Ranks
 from clip_align.record.record import Record
