@@ -296,7 +296,7 @@ def test_noise_on_cifar100(shared_data: Path, tmp_path: Path, capsys: pytest.Cap
         (tmp_path / "cifar-100-python" / name).write_bytes(b"cut")
     code, _, errors = verify(capsys, "cifar100", f"root={tmp_path}")
     assert (code, len(errors)) == (2, 1)
-    assert errors[0].startswith("root: test")
+    assert errors[0].startswith("root: meta")
 
 
 # --- refusals
