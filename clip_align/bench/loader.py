@@ -68,25 +68,22 @@ def _of_side(side: int, options: Loader, notify: Callable[[str], None]) -> Case:
         paths = write_shards(place / "shards", SHARDS, samples, side, seed)
         tokenizer = WordTokenizer(VOCABULARY, 14)  # a microsecond: tokens are not the subject
         data = open_clip_side.our_data(place / "shards", batch, 0)
-        training, draft = (
-            TrainingData(replace(data, jpeg_draft=scaled), size, tokenizer, seed, 0, 1, place / "cache")
-            for scaled in (False, True)
-        )
+        training = {
+            draft: TrainingData(replace(data, jpeg_draft=draft), size, tokenizer, seed, 0, 1, place / "cache")
+            for draft in ((False, True) if options.jpeg_draft else (False,))
+        }
         transform = open_clip_side.preprocessing(size, MEAN, STD)
 
         def theirs() -> Iterator[Any]:
             needed = options.batches + WARM_UP
             return iter(open_clip_side.loader(paths, transform, tokenizer, batch, needed, 0, seed))
 
-        def ours() -> Iterator[Any]:
-            return iter(training.loader())
-
         sides = {
-            OURS: lambda: _rate(ours(), options.batches, batch),
+            OURS: lambda: _rate(iter(training[False].loader()), options.batches, batch),
             open_clip_side.NAME: lambda: _rate(theirs(), options.batches, batch),
         }
         if options.jpeg_draft:
-            sides[DRAFT] = lambda: _rate(iter(draft.loader()), options.batches, batch)
+            sides[DRAFT] = lambda: _rate(iter(training[True].loader()), options.batches, batch)
         rates = in_turn(title, sides, options.pairs, notify)
     facts = {"side": side, "size": size, "batch": batch, "batches": options.batches}
     return Case(title, "images/s on one core", rates, facts)
