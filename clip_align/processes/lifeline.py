@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 IDLE_S, INTERVAL_S, PROBES = 15, 5, 4  # so a machine that does not answer is given up after 35 s
 CONNECT_S = 20.0  # for rank 0's machine to accept a connection
-FAILING_S = 10.0  # for the main thread to see by itself that a rank is gone
+FAILING_S = 10.0  # for the main thread to see by itself that a rank is gone (gloo does, NCCL may wait)
 SILENCE = "has ended without a reason: it was killed (is memory full?), or its machine is out of reach"
 
 

@@ -24,6 +24,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from clip_align.config import TrainerConfig
 from clip_align.errors import Problem, UserError
 from clip_align.processes import slurm, torchrun
+from clip_align.processes.lifeline import FAILING_S
 from clip_align.settings.config_check import HALF_WITHOUT_GPU, ONE_SHARD
 from clip_align.training.compilers import compiler_problem
 from clip_align.training.rendezvous import meet
@@ -32,7 +33,6 @@ from clip_align.training.stall_watch import Peers
 PATIENCE = timedelta(hours=3)  # rank 0 may render or index while the others wait; who dies is seen otherwise
 BACKSTOP_S = 120.0  # training's collectives give up so long after `watch` would have ended the run by itself
 LOOK = timedelta(seconds=10)  # for the store to answer a rank's watch
-FAILING_S = 10.0  # for rank 0 to see by itself that a rank is gone (gloo does, NCCL may wait)
 NOT_LAUNCHED = Problem(
     "trainer",
     "multi_node trains on ranks that torchrun or srun has started, one command on each machine (docs/machines.md); on "
