@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from gradient_cache_rank import around, batch, gradients, micro_batches
+from gradient_cache_rank import around, batch, micro_batches
 from rank_processes import run_ranks
 from small_clip import config, small_clip
-from test_gradient_cache import assert_equal, in_one_graph
+from test_gradient_cache import same_as_in_one_graph
 from tower_options_rank import STEPS
 from train_synthetic import stop_at, train, train_losses, weights
 
@@ -72,16 +72,7 @@ def small(whole: dict[str, Any]) -> dict[str, Any]:
 def test_micro_batches_have_the_gradient_of_the_batch_with_the_same_patches(checkpointing: bool) -> None:
     one_graph, cached = double(False), double(checkpointing)
     parts = micro_batches(small(batch()), 3)
-    torch.manual_seed(7)
-    expected = in_one_graph(one_graph, parts["micro_batches"].parts)
-    after = torch.get_rng_state()
-    expected.backward()
-    torch.manual_seed(7)
-    found = cached.training_step(parts, 0)
-    found.backward()
-    assert float(found.detach()) == pytest.approx(float(expected.detach()), abs=1e-14)
-    assert_equal(gradients(cached), gradients(one_graph))
-    assert torch.equal(torch.get_rng_state(), after)
+    same_as_in_one_graph(one_graph, cached, parts)
 
 
 @pytest.mark.slow
