@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -13,21 +11,13 @@ import yaml
 from clip_align.config import Config
 from clip_align.config_plain import to_plain
 from clip_align.errors import UserError
-from clip_align.settings.load_config import load, load_with_problems
+from clip_align.settings.load_config import load
+from tests.settings.started_run import STARTED
 
-STARTED = ["name=a", "callbacks=[world]", "evaluation.every_n_steps=7", "trainer.max_steps=50", "seed=3"]
 ONLY = (
     "when a run is resumed, only trainer.max_steps or samples, data.workers, the ranks of an equal global batch, "
     "tracker, callbacks and where the data lie may change"
 )
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> str:
-    stored = load([*STARTED, f"paths.runs={tmp_path}"])
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(to_plain(stored)))
-    return f"paths.runs={tmp_path}"
 
 
 def lines(*overrides: str) -> list[str]:
@@ -376,35 +366,6 @@ def test_a_callback_named_like_an_override_is_refused_by_name(runs: str, name: s
     assert lines(runs, "resume=a", "callbacks.world.every_n_steps=5") == [
         f"resume: {path}: callbacks: {shown} is no name; use letters, digits, underscores"
     ]
-
-
-TEXTS = ("", "x", "a=b", "~world", "${seed}", "${nothing}", "???")
-ODD = (None, True, -1, 1.5, float("nan"), *TEXTS, [], [1], {}, {"a": 1})
-KEYS = ("a=b", "~a", "", "a.b", "kind", "target", 3, "x")
-SEEDS = [*range(8), *(pytest.param(n, marks=pytest.mark.slow) for n in range(8, 100))]
-
-
-def changed(value: Any, draw: random.Random) -> Any:
-    """A stored configuration with one thing in it changed: a value, a key, or a key taken away."""
-    if not isinstance(value, dict) or not value or draw.random() < 0.1:
-        return draw.choice(ODD)
-    key = draw.choice(list(value))
-    kind = draw.random()
-    if kind < 0.15:
-        return {k: v for k, v in value.items() if k != key}
-    if kind < 0.35:
-        return {**value, draw.choice(KEYS): draw.choice((*ODD, value[key]))}
-    return {**value, key: changed(value[key], draw)}
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_stored_configuration_is_read_or_refused_by_name(runs: str, seed: int) -> None:
-    path, draw = Path(runs.partition("=")[2]) / "a" / "config.yaml", random.Random(seed)
-    path.write_text(yaml.safe_dump(changed(yaml.safe_load(path.read_text()), draw)))
-    typed = draw.choice([[], ["callbacks.world.every_n_steps=5"], ["trainer.max_steps=60"], ["tracker.project=x"]])
-    config, found = load_with_problems([runs, "resume=a", *typed])
-    assert found or config is not None
-    assert all("\n" not in str(problem) and problem.text for problem in found)
 
 
 @pytest.mark.parametrize("stored", [0, 7, 1000])
