@@ -19,7 +19,7 @@ from clip_align.perception.cifar import ArchiveLayout, CifarSet, training_images
 from clip_align.processes.all_cores import half_made, remove_stale
 
 SHARD_IMAGES = 5_000
-VERSION = 1  # of what is written; another is written anew
+VERSION = 1  # of what is written; another one is written again
 ABOUT = "archive.json"
 
 

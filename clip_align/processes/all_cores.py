@@ -44,7 +44,7 @@ def environment() -> dict[str, str]:
 
 
 def pipe_of(pipe: IO[str] | None) -> IO[str]:
-    """A process's pipe, where one was asked for."""
+    """The pipe of a process that was started with PIPE."""
     assert pipe is not None  # PIPE was passed
     return pipe
 

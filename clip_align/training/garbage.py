@@ -31,7 +31,7 @@ class GarbageCollection(pl.Callback):
             yield
         finally:
             gc.unfreeze()
-            if frozen:  # somebody has frozen objects before, which cannot be told from the rest any more
+            if frozen:  # somebody has frozen objects before, which cannot be distinguished from the rest any more
                 gc.collect()
                 gc.freeze()
             self._as_before()

@@ -228,7 +228,7 @@ def test_the_decoder_says_that_it_reduces() -> None:
     [(64, None, 64), (64, 33, 64), (64, 32, 32), (65, 32, 33), (64, 9, 16), (64, 8, 8), (64, 2, 8)],
 )
 def test_jpeg_at_reduced_size(side: int, least: int | None, found: int) -> None:
-    """By halves, down to an eighth, never below what is asked for, and only JPEG."""
+    """By halves, down to an eighth, never below the least side, and only JPEG."""
     image = Image.new("RGB", (side, side), (200, 100, 50))
     assert decode(encoded(image, "JPEG"), least_side=least).shape == (3, found, found)
     assert decode(encoded(image, "PNG"), least_side=least).shape == (3, side, side)

@@ -132,7 +132,7 @@ def test_strangers_are_no_ranks(first):
 
 
 def test_a_machine_that_is_switched_off_is_probed_for(first):
-    """By the system; here is seen that it was asked to."""
+    """By the system; here is seen that the options are set."""
     other = Lifeline.connect(first[1], 1, lambda reason: None)
     connection = other._peers[0].connection
     assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training step reads nothing back from the device: on a GPU that would wait for all that was asked of it."""
+"""A training step reads nothing back from the device: on a GPU that would wait for all work in its queue."""
 
 from __future__ import annotations
 
