@@ -67,7 +67,7 @@ def _batch(model: str, batch: int, steps: int, seed: int) -> Row:
     """Samples/s of our loop, and seconds of a step."""
     config, clip = prepared(model, batch, seed)
     with tempfile.TemporaryDirectory() as place:
-        run = training_sides(config, clip, False, Path(place))[OURS]
+        run = training_sides(config, clip, False, False, Path(place))[OURS]
         seconds = block_seconds(run, in_memory(config, clip)[OURS], steps) / steps
     return {"samples_per_second": batch / seconds, "step_seconds": seconds}
 

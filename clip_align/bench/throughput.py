@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ from torch.optim import AdamW
 
 from clip_align.bench import open_clip_side, our_loop
 from clip_align.bench.clock import WARM_UP, Clock
+from clip_align.bench.loop_in_turn import Run, loops_in_turn
 from clip_align.bench.made_up_shards import VOCABULARY, captions, write_shards
 from clip_align.bench.options import Throughput
 from clip_align.bench.pairs import OURS, Case, in_turn, missed_bounds
@@ -36,7 +38,6 @@ BLOCK_S = 4.0  # of timed steps, where their number is not given
 MOST_STEPS = 200
 SHARDS = 4
 LARGE, SMALL = 256, 64  # px, side of the images in shards for models of 128 px and more, and for smaller ones
-Run = Callable[[Iterable[Any], int], None]  # trains over batches, for so many steps
 
 
 def measure(options: Throughput, notify: Callable[[str], None]) -> Result:
@@ -57,11 +58,9 @@ def measure(options: Throughput, notify: Callable[[str], None]) -> Result:
 def _of_model(name: str, options: Throughput, notify: Callable[[str], None]) -> list[Case]:
     batch = options.batch or (128 if name == "tiny" else 32)
     config, clip = prepared(name, batch, options.seed, options.precision, options.accumulate)
-    if options.compile:
-        compile_towers(clip.model)
     several, found = f"{options.accumulate} x " if options.accumulate > 1 else "", []
     with tempfile.TemporaryDirectory() as place:
-        sides = training_sides(config, clip, options.bare and options.accumulate == 1, Path(place))
+        sides = training_sides(config, clip, options.bare and options.accumulate == 1, options.compile, Path(place))
         for kind in options.data:
             title = f"{name}, batch {several}{batch}, {'in memory' if kind == 'memory' else 'from shards'}"
             if kind == "memory":
@@ -105,7 +104,7 @@ def _case(
     options: Throughput,
     notify: Callable[[str], None],
 ) -> Case:
-    """Blocks of all sides in turn.
+    """Blocks of steps of all sides in turn.
 
     Args:
         title: of the case.
@@ -117,15 +116,28 @@ def _case(
     """
     steps = options.steps
     if steps is None:
-        took = block_seconds(sides[OURS], batches[OURS], 2, options.accumulate) / 2
-        steps = max(2, min(MOST_STEPS, math.ceil(BLOCK_S / took)))
+        took = block_seconds(sides[OURS], batches[OURS], 1, options.accumulate)
+        steps = max(1, min(MOST_STEPS, math.ceil(BLOCK_S / took)))
         notify(f"{title}: a step takes about {took:.3g} s; blocks of {steps} timed steps")
-
-    def rate(side: str) -> float:
-        seconds = block_seconds(sides[side], batches[side], steps, options.accumulate)
-        return steps * options.accumulate * batch / seconds
-
-    rates = in_turn(title, {side: lambda side=side: rate(side) for side in sides}, options.pairs, notify)  # type: ignore[misc]
+    count = steps * options.accumulate * batch
+    if options.workers:  # they read ahead in the other sides' blocks: each block starts with new ones
+        rates = in_turn(
+            title,
+            {
+                side: lambda side=side: count / block_seconds(run, batches[side], steps, options.accumulate)  # type: ignore[misc]
+                for side, run in sides.items()
+            },
+            options.pairs,
+            notify,
+        )
+    else:
+        with loops_in_turn(sides, batches, steps * options.pairs, options.accumulate) as loops:
+            rates = in_turn(
+                title,
+                {side: lambda loop=loop: count / loop.take(steps) for side, loop in loops.items()},  # type: ignore[misc]
+                options.pairs,
+                notify,
+            )
     facts = {
         "batch": batch, "accumulate": options.accumulate, "steps": steps, "threads": torch.get_num_threads(),
         "precision": options.precision,
@@ -147,38 +159,37 @@ def block_seconds(run: Run, batches: Callable[[int], Iterable[Any]], steps: int,
     return clock.seconds
 
 
-def training_sides(config: Config, clip: ClipModel, bare: bool, place: Path) -> dict[str, Run]:
-    """What trains, by side. All train the same model, one after the other, each from a new optimizer on.
+def training_sides(config: Config, clip: ClipModel, bare: bool, compiled: bool, place: Path) -> dict[str, Run]:
+    """What trains, by side, each a model of its own that starts as ``clip``.
 
     Args:
         config: of the run.
-        clip: its model, on its device.
+        clip: the model, on the device.
         bare: the third side too.
+        compiled: with ``torch.compile``, as a run of ours does it.
         place: folder for records.
     """
-    precision, gpu = config.trainer.precision, torch.cuda.is_available()
+    precision, gpu, optimizer = config.trainer.precision, torch.cuda.is_available(), config.optimizer
     layout, device = RankLayout(0, 0, 1, 1, gpu), "cuda" if gpu else "cpu"
+    clips = {side: copy.deepcopy(clip) for side in (OURS, open_clip_side.NAME, *([BARE] if bare else []))}
+    for one in clips.values():
+        if compiled:
+            compile_towers(one.model)
 
     def ours(batches: Iterable[Any], steps: int) -> None:
         with tempfile.TemporaryDirectory(dir=place) as folder:
-            our_loop.train(config, clip, batches, steps, layout, Path(folder))
-        _release(clip, device)
+            our_loop.train(config, clips[OURS], batches, steps, layout, Path(folder))
+        clips[OURS].model.to(device)  # Lightning leaves it on the CPU
 
     def theirs(batches: Iterable[Any], steps: int) -> None:
-        optimizer, accumulate = config.optimizer, config.trainer.accumulate
-        open_clip_side.train(clip.model, batches, steps, optimizer, precision, device, accumulate)
-        _release(clip, device)
+        model = clips[open_clip_side.NAME].model
+        open_clip_side.train(model, batches, steps, optimizer, precision, device, config.trainer.accumulate)
 
     def plain(batches: Iterable[Any], steps: int) -> None:
-        _bare(clip.model, batches, steps, config.optimizer, precision, device)
-        _release(clip, device)
+        _bare(clips[BARE].model, batches, steps, optimizer, precision, device)
 
-    return {OURS: ours, open_clip_side.NAME: theirs, **({BARE: plain} if bare else {})}
-
-
-def _release(clip: ClipModel, device: str) -> None:
-    """No side finds another one's gradients, or the model elsewhere."""
-    clip.model.to(device).zero_grad(set_to_none=True)
+    runs = {OURS: ours, open_clip_side.NAME: theirs, BARE: plain}
+    return {side: runs[side] for side in clips}
 
 
 def _bare(model: Any, batches: Iterable[Any], steps: int, config: OptimizerConfig, precision: str, device: str) -> None:

@@ -61,7 +61,7 @@ def test_accumulation_is_of_both_sides(tmp_path: Path, monkeypatch: pytest.Monke
     assert memory["accumulate"] == 3
     for case in (memory, shards):
         assert set(case["rates"]) == {"clip_align", "open_clip_train"}
-    steps = 2 * 2 * 2 * (1 + WARM_UP)  # two kinds of data, two sides, two blocks
+    steps = 2 * 2 * (2 + WARM_UP)  # two kinds of data, two sides; two blocks of a step
     assert encoded == [8] * (2 * 3 * steps)  # with and without a graph
 
 
