@@ -46,16 +46,16 @@ def test_all_families_of_the_default_run_have_a_yaml() -> None:
     assert set(IN_THE_DEFAULT_RUN) <= set(shipped.names())
 
 
-def test_an_event_of_the_default_run_encodes_10_677_images(data: Path) -> None:
+def test_an_event_of_the_default_run_encodes_at_most_10_000_images(data: Path) -> None:
     """A third of the main job's time: what is added to the default run has to be paid for somewhere."""
     callbacks = build_callbacks(shipped.configured([]).callbacks, {"world": data / "world"})
     assert [callback.name for callback in callbacks] == list(IN_THE_DEFAULT_RUN)
     assert [callback.adapt(ModelInfo(32, ("projection",))) for callback in callbacks] == [None] * 7  # none is null
-    assert images_per_event(callbacks, 32) == 10_677  # 8,160 of them tiles of tid2013_remade
+    assert images_per_event(callbacks, 32) == 9_941  # 8,160 of them tiles of tid2013_remade; 10,000 are the limit
     images = {callback.name: images_per_event([callback], 32) for callback in callbacks}
     assert [images[name] for name in PSYCHOPHYSICS] == [24, 31, 238]
     reason = (shipped.ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert "encodes 10,677 images" in reason  # above the 10,000 planned: why, and what it costs
+    assert "encodes 9,941 images" in reason
 
 
 @pytest.mark.parametrize("name", NAMES)

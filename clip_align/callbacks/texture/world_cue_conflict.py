@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,12 +22,13 @@ from clip_align.callbacks.common.cue_decisions import (
 from clip_align.callbacks.common.known_classes import KnownClasses
 from clip_align.callbacks.common.world_benchmark import CLASSES, WorldBenchmark, image_id
 from clip_align.metrics import texture
+from clip_align.structure import Range
 
 PART = "cue_conflict"
 
 
 class WorldCueConflict(WorldBenchmark):
-    """The shape of class A filled with the texture typical of class B, A != B: 960 images, 4 per ordered pair.
+    """The shape of class A filled with the texture typical of class B, A != B: 480 images, 2 per ordered pair.
 
     Decision among the 16 shape names by prompts. S, T = decisions for the shape, for the texture; texture bias
     = T/(S + T) as in Geirhos et al. 2019 (arXiv 1811.12231), also corrected for guessing, which holds where errors
@@ -35,12 +36,20 @@ class WorldCueConflict(WorldBenchmark):
     1 = texture, 0 = shape; guessing also yields .5. Notes say whether errors depend on the
     image (`error_dependence`) and between which values the bias lies if they do (`bias_range`).
     No human data. If the tokenizer does not know some shapes, only images whose two classes are known are used.
-    ``world``: see `WorldBenchmark`.
+
+    Args:
+        images_per_pair: of the four images of each ordered pair of classes, the first so many. Four make intervals
+            .7 times as wide as two.
+        base: ``world`` (see `WorldBenchmark`) and the arguments of `PerceptualCallback`.
     """
 
     family: ClassVar[str] = "texture"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     parts: ClassVar[tuple[str, ...]] = (PART,)
+
+    def __init__(self, images_per_pair: Annotated[int, Range(low=2, high=4)] = 2, **base: Any) -> None:
+        self.images_per_pair = images_per_pair  # one image leaves nothing to compare within a pair
+        super().__init__(**base)
 
     def scores_for(self, known: KnownClasses) -> Sequence[Score]:
         """Texture bias as published and corrected, for new images and for other classes, and the hits of either cue."""
@@ -77,8 +86,9 @@ class WorldCueConflict(WorldBenchmark):
         )
 
     def rows(self, part: str) -> NDArray[np.intp]:
-        """Numbers of the images whose two classes are known."""
+        """Numbers of the first images of each class pair, where both classes are known."""
         both = self.known.among(self.sets[part].shape) & self.known.among(self.sets[part].texture)
+        both[self.images_per_pair * CLASSES * (CLASSES - 1) :] = False  # the set has all pairs once, then again
         return np.flatnonzero(both)
 
     def stimuli(self) -> Iterator[Stimulus]:

@@ -95,7 +95,7 @@ def test_texture_bias_is_the_share_of_texture_decisions(world: Path, by_texture:
 
 def test_texture_bias_is_null_for_guesses_and_for_a_model_with_one_answer(world: Path) -> None:
     callback = WorldCueConflict(world=world)
-    guess = np.random.default_rng(0).integers(0, K, 960)
+    guess = np.random.default_rng(0).integers(0, K, 480)
     guessing = scores_of(callback, lambda name, row: int(guess[row]))
     assert guessing["texture_bias"].value is None
     assert "of the decisions name the shape or the texture" in str(guessing["texture_bias"].reason)
@@ -115,8 +115,8 @@ def test_notes_say_what_errors_depend_on_and_how_much_it_can_matter(world: Path)
 
     notes = items_of(callback, decide).notes
     assert notes["errors_by_shape_z"] > 20
-    by_texture = np.mean([decide("", row) == cues.texture[row] for row in range(960)])
-    by_shape = np.mean([decide("", row) == cues.shape[row] for row in range(960)])
+    by_texture = np.mean([decide("", row) == cues.texture[row] for row in range(480)])
+    by_shape = np.mean([decide("", row) == cues.shape[row] for row in range(480)])
     assert notes["bias_if_errors_follow_shape"] == pytest.approx(by_texture)
     assert notes["bias_if_errors_follow_texture"] == pytest.approx(1 - by_shape)
 
@@ -136,6 +136,17 @@ def test_both_intervals_of_the_bias_are_recorded_and_named(world: Path) -> None:
     assert units["texture_bias_two_way"].startswith("other classes too: 16 shapes x 16 textures")
 
 
+def test_each_class_pair_is_shown_as_often_as_asked(world: Path) -> None:
+    for images_per_pair in (2, 3, 4):
+        callback = WorldCueConflict(world=world, images_per_pair=images_per_pair)
+        found = items_of(callback, lambda name, row: 0)
+        pairs, counts = np.unique(found.clusters["class_pair"], return_counts=True)
+        assert len(pairs) == K * (K - 1)
+        assert set(counts) == {images_per_pair}
+        assert list(found.ids) == [f"world/cue_conflict/{n:04d}" for n in range(240 * images_per_pair)]
+    assert WorldCueConflict(world=world).images_per_pair == 2
+
+
 def test_bias_is_drawn_after_two_evaluations_running(world: Path) -> None:
     drawn_after = {s.name: s.drawn_after for s in WorldCueConflict(world=world).scores}
     hits = {"shape_hits": 1, "texture_hits": 1}
@@ -146,7 +157,7 @@ def test_bias_is_drawn_after_two_evaluations_running(world: Path) -> None:
 
 
 def test_noise_drops_are_counted_on_the_same_images(world: Path) -> None:
-    callback = WorldNoise(world=world)
+    callback = WorldNoise(world=world, sigmas=[0.04, 0.1])
 
     def decide(name: str, row: int) -> int:
         right = int(callback.sets["test"].shape[index(name)])
