@@ -17,7 +17,6 @@ import torch
 
 from clip_align.bench.clock import WARM_UP
 
-
 Run = Callable[[Iterable[Any], int], None]  # trains over batches, for so many steps
 
 
@@ -45,12 +44,12 @@ def loops_in_turn(
             loop.abandon()
 
 
-class _Abandoned(Exception):
+class _AbandonedError(Exception):
     """Leaves a loop that is not needed any more."""
 
 
 class LoopInTurn(Iterable[Any]):
-    """The loop, and the batches on their way to it: between two requests lies a step, with all that the loop does in it.
+    """The loop, and the batches on their way to it; between two requests lies a step, with all that it does in it.
 
     Args:
         run: trains over batches for so many steps.
@@ -87,7 +86,7 @@ class LoopInTurn(Iterable[Any]):
 
     def abandon(self) -> None:
         """End the loop where it waits, if it has not ended."""
-        self._failure = self._failure or _Abandoned()
+        self._failure = self._failure or _AbandonedError()
         self._turn.set()
         self._thread.join()
 
@@ -116,7 +115,7 @@ class LoopInTurn(Iterable[Any]):
     def _train(self) -> None:
         try:
             self._run(self, self._needed)
-        except _Abandoned:
+        except _AbandonedError:
             pass
         except BaseException as error:
             self._failure = error

@@ -7,6 +7,7 @@ import copy
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -121,23 +122,18 @@ def _case(
         notify(f"{title}: a step takes about {took:.3g} s; blocks of {steps} timed steps")
     count = steps * options.accumulate * batch
     if options.workers:  # they read ahead in the other sides' blocks: each block starts with new ones
-        rates = in_turn(
-            title,
-            {
-                side: lambda side=side: count / block_seconds(run, batches[side], steps, options.accumulate)  # type: ignore[misc]
-                for side, run in sides.items()
-            },
-            options.pairs,
-            notify,
-        )
+
+        def rate(side: str) -> float:
+            return count / block_seconds(sides[side], batches[side], steps, options.accumulate)
+
+        rates = in_turn(title, {side: partial(rate, side) for side in sides}, options.pairs, notify)
     else:
         with loops_in_turn(sides, batches, steps * options.pairs, options.accumulate) as loops:
-            rates = in_turn(
-                title,
-                {side: lambda loop=loop: count / loop.take(steps) for side, loop in loops.items()},  # type: ignore[misc]
-                options.pairs,
-                notify,
-            )
+
+            def live_rate(side: str) -> float:
+                return count / loops[side].take(steps)
+
+            rates = in_turn(title, {side: partial(live_rate, side) for side in sides}, options.pairs, notify)
     facts = {
         "batch": batch, "accumulate": options.accumulate, "steps": steps, "threads": torch.get_num_threads(),
         "precision": options.precision,

@@ -60,14 +60,14 @@ def test_a_loop_that_fails_ends_them_all_with_its_error() -> None:
             if number == WARM_UP:
                 raise ValueError("no more")
 
-    done: list[str] = []
+    def measured() -> None:
+        with loops_in_turn({"a": plain("a", []), "b": failing}, dict.fromkeys("ab", numbers), 4) as loops:
+            loops["a"].take(1)
+            loops["b"].take(1)
+
     before = threading.active_count()
-    with (
-        pytest.raises(ValueError, match="no more"),
-        loops_in_turn({"a": plain("a", done), "b": failing}, dict.fromkeys("ab", numbers), 4) as loops,
-    ):
-        loops["a"].take(1)
-        loops["b"].take(1)
+    with pytest.raises(ValueError, match="no more"):
+        measured()
     assert threading.active_count() == before
 
 

@@ -82,3 +82,19 @@ def test_the_clock_times_whole_steps_without_the_first_one(ahead: int, monkeypat
         next(waiting)
     assert batches.seconds == steps
     assert batches.needed == steps + WARM_UP
+
+
+def test_with_workers_each_block_is_of_a_new_loop_of_its_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would read ahead in the other sides' turns."""
+    blocks: list[tuple[int, int]] = []
+
+    def seconds(run: Any, batches: Any, steps: int, accumulate: int) -> float:
+        blocks.append((id(run), id(batches)))
+        return 1.0
+
+    monkeypatch.setattr("clip_align.bench.throughput.block_seconds", seconds)
+    assert main([*SETTING, "data=memory", "workers=1", "require=0"]) == 0
+    ours, theirs, bare = blocks[:3]
+    assert blocks == [ours, theirs, bare, bare, theirs, ours]
+    assert len({run for run, _ in blocks}) == 3
+    assert len({batches for _, batches in blocks}) >= 2
