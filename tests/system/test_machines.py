@@ -71,8 +71,8 @@ def test_what_is_killed_ends_the_run_everywhere_with_its_reason(tmp_path, agents
     victim = second.process.pid if killed == "agent 1" else second.ranks()[-1]
     began = time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    codes = [code_of(agent.process, 60) for agent in agents]
-    assert time.monotonic() - began < 60
+    codes = [code_of(agent.process) for agent in agents]
+    assert time.monotonic() - began < 150
     assert 0 not in codes
     if killed == "agent 1":
         reason = "torchrun, which had started this rank, has ended"

@@ -63,7 +63,7 @@ def test_tasks_of_srun_are_the_ranks(tmp_path, cache, cluster):
     code, text = done(again, tmp_path)  # rank 0 alone sees that the name is taken
     assert code == 2
     assert f"name: {Path('runs') / 's'} already holds a run" in text
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 200
 
 
 def test_the_script_of_the_docs_is_requeued_when_its_time_is_over(tmp_path, cache, cluster):

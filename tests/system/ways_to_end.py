@@ -26,7 +26,7 @@ from training_runs import ROOT, SMALL, lines, provenance, reached, text, when
 from clip_align.errors import visible
 
 MARK = "CLIP_ALIGN_TEST_RUN"
-LEFT_S = 30.0  # within which no process of a run is left
+LEFT_S = 90.0  # within which no process of a run is left
 
 
 @dataclass(frozen=True)
