@@ -110,7 +110,7 @@ def test_an_outside_package_adds_a_callback(tmp_path: Path) -> None:
     outside_package(tmp_path / "source")
     pairs(tmp_path / "pairs")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", str(tmp_path / "site"), str(tmp_path / "source")], check=True, timeout=120)
+    subprocess.run([*pip, "--target", str(tmp_path / "site"), str(tmp_path / "source")], check=True, timeout=240)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "WANDB_MODE": "offline"}
     overrides = [
         "callbacks=[my_pairs]",
@@ -140,7 +140,7 @@ def test_an_outside_package_adds_a_callback(tmp_path: Path) -> None:
     recorded = list((run / "wandb").rglob("run-*.wandb"))
     assert len(recorded) == 1
     inspect = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", str(recorded[0]), "--json"]
-    shown = subprocess.run(inspect, capture_output=True, text=True, timeout=120, check=True)
+    shown = subprocess.run(inspect, capture_output=True, text=True, timeout=240, check=True)
     assert "human/my_pairs/srocc" in shown.stdout
 
 
