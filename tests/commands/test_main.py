@@ -35,7 +35,7 @@ def type_in(
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
 
@@ -197,7 +197,7 @@ def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path: Path,
 def test_too_many_open_files_is_reported_as_such(tmp_path: Path) -> None:
     small = "trainer.max_steps=2 data.images=256 paths.runs=r paths.cache=c"
     words = f"ulimit -n 24; exec {sys.executable} {ROOT / 'train.py'} {small}"
-    done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode in (1, 2)
     assert done.stderr.splitlines()[-1] == TOO_MANY_FILES
     assert "Traceback" not in done.stderr

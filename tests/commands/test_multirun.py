@@ -166,7 +166,7 @@ def test_a_real_sweep_trains_each_run_in_its_own_folder(tmp_path: Path) -> None:
         "data.images=256",
     ]
     done = subprocess.run(
-        [*train, "--multirun", *small, "seed=1,2", "name=s", f"paths.cache={tmp_path}/cache"], cwd=tmp_path, timeout=280
+        [*train, "--multirun", *small, "seed=1,2", "name=s", f"paths.cache={tmp_path}/cache"], cwd=tmp_path, timeout=600
     )
     assert done.returncode == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "runs"]  # no outputs/, no multirun/, no *.log

@@ -145,7 +145,7 @@ with workers.starting():
 print(child.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600, check=False)
     pid, limit = int(done.stdout), time.monotonic() + 120
     while alive(pid) and time.monotonic() < limit:
         time.sleep(0.05)

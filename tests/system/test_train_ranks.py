@@ -51,7 +51,7 @@ def test_two_ranks_record_what_one_rank_does(tmp_path, small):
 def test_a_signal_to_the_group_ends_two_ranks_in_order(tmp_path, small, number, code, status, callbacks):
     arguments = [*small, *RANKS, callbacks, "name=s", "trainer.max_steps=99999", "data.workers=1"]
     run = real([*arguments, "evaluation.every_n_steps=15"], tmp_path / "out")
-    when(reached(tmp_path / "s", 10), run, 200)
+    when(reached(tmp_path / "s", 10), run, 400)
     began = time.monotonic()
     os.killpg(run.pid, number)
     assert code_of(run) == code, text(tmp_path)
@@ -67,14 +67,14 @@ def test_a_signal_to_the_group_ends_two_ranks_in_order(tmp_path, small, number, 
 
 def test_a_signal_to_the_first_rank_alone_ends_both(tmp_path, small):
     run = real([*small, *RANKS, "name=s", "trainer.max_steps=99999"], tmp_path / "out")
-    when(reached(tmp_path / "s", 10), run, 200)
+    when(reached(tmp_path / "s", 10), run, 400)
     run.terminate()
     assert code_of(run) == 143, text(tmp_path)
 
 
 def test_a_rank_that_disappears_ends_the_run(tmp_path, small):
     run = real([*small, *RANKS, "name=d", "trainer.max_steps=99999"], tmp_path / "out")
-    when(reached(tmp_path / "d", 10), run, 200)
+    when(reached(tmp_path / "d", 10), run, 400)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     ranks = [int(p) for p in children if b"clip_align.training.child_rank" in Path(f"/proc/{p}/cmdline").read_bytes()]
     assert len(ranks) == 1

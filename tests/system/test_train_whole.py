@@ -86,7 +86,7 @@ def test_no_git_no_home_and_a_checkout_that_cannot_be_written(tmp_path: Path) ->
             "name=x",
         ]  # fmt: skip
         command = [*bound(), sys.executable, str(copy / "train.py"), *given]
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout + done.stderr
         assert {p: p.stat().st_mtime_ns for p in [copy, *copy.rglob("*")]} == before
     finally:

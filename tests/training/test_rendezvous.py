@@ -35,7 +35,7 @@ def start(
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
     try:
-        output = process.communicate(timeout=240)[0]
+        output = process.communicate(timeout=600)[0]
     finally:
         process.kill()
     return process.returncode, output.splitlines()

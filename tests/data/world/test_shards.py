@@ -266,7 +266,7 @@ def test_renderer_whose_reader_is_gone_cleans_up(tmp_path: Path) -> None:
     process = renderer(tmp_path / "w" / "x")
     assert process.stdout is not None
     process.stdout.close()
-    assert process.wait(timeout=240) != 0
+    assert process.wait(timeout=600) != 0
     assert list((tmp_path / "w").iterdir()) == []
 
 
@@ -274,6 +274,6 @@ def test_renderer_whose_reader_is_gone_cleans_up(tmp_path: Path) -> None:
 def test_a_renderer_that_a_signal_ends_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
     process = renderer(tmp_path / "w" / "x")
     process.send_signal(number)
-    process.communicate(timeout=240)
+    process.communicate(timeout=600)
     assert process.returncode == (130 if number == signal.SIGINT else 143)
     assert list((tmp_path / "w").iterdir()) == []
