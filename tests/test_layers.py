@@ -150,7 +150,7 @@ def test_the_package_itself_imports_nothing() -> None:
     code = (
         "import sys, clip_align; sys.exit(any(m.partition('.')[0] in {'torch', 'numpy', 'hydra'} for m in sys.modules))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=600).returncode == 0
 
 
 def test_light_modules_do_not_pull_in_torch() -> None:
@@ -165,4 +165,4 @@ def test_light_modules_do_not_pull_in_torch() -> None:
     )
     statements = "; ".join(f"import clip_align.{name}" for name in light)
     code = f"import sys; {statements}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=600).returncode == 0

@@ -37,7 +37,7 @@ def test_neither_open_clip_nor_torch_is_imported() -> None:
         "import sys; from clip_align.open_clip_names import offline_names; offline_names(); "
         "sys.exit('open_clip' in sys.modules or 'torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=600).returncode == 0
 
 
 @pytest.mark.slow

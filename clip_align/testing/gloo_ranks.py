@@ -28,7 +28,7 @@ def on_ranks(world: int, work: Callable[[Ranks], Any]) -> list[Any]:
         for process in processes:
             process.start()
         for process in processes:
-            process.join(120)  # seconds; one rank that failed leaves the others in a collective
+            process.join(600)  # seconds; one rank that failed leaves the others in a collective
             if process.is_alive():
                 process.kill()
                 process.join()

@@ -33,6 +33,7 @@ from clip_align.training.stall_watch import Peers
 PATIENCE = timedelta(hours=3)  # rank 0 may render or index while the others wait; who dies is seen otherwise
 BACKSTOP_S = 120.0  # training's collectives give up so long after `watch` would have ended the run by itself
 LOOK = timedelta(seconds=10)  # for the store to answer a rank's watch
+_kept_ports: list[socket.socket] = []
 NOT_LAUNCHED = Problem(
     "trainer",
     "multi_node trains on ranks that torchrun or srun has started, one command on each machine (docs/machines.md); on "
@@ -181,11 +182,17 @@ def environment_of(number: int, world: int, port: int) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of this machine that nobody uses now, nor is given as long as this process lives.
+
+    The first rank listens there only after its preparation, which may take minutes. Until then a socket that is bound
+    and does not listen keeps the port: the system gives it to nobody who asks for any, and a store can open it, since
+    both allow that an address is used again.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    _kept_ports.append(probe)
+    return int(probe.getsockname()[1])
 
 
 class ChildRanks:

@@ -31,7 +31,7 @@ def load(script: Path) -> ModuleType:
     return module
 
 
-def run(script: Path, *arguments: object, timeout_s: float = 240) -> Any:
+def run(script: Path, *arguments: object, timeout_s: float = 600) -> Any:
     """The JSON that a script prints; fails with the end of its errors."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "battery")])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": path}

@@ -15,7 +15,7 @@ def inspected(folder: Path) -> list[dict[str, Any]]:
     """The records of the newest wandb file."""
     newest = max(folder.glob("wandb/offline-run-*/run-*.wandb"), key=lambda p: p.stat().st_mtime)
     command = [sys.executable, "-m", "wandb", "leet", "inspect", str(newest), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     return [json.loads(x) for x in done.stdout.splitlines() if x.startswith("{")]
 
 

@@ -119,7 +119,7 @@ def test_the_script_completes_in_bash(capsys: pytest.CaptureFixture[str]) -> Non
     script = "\n".join(reported(capsys, "completion", "bash"))
     line = "clip-align train data=wo"
     code = f'{script}\nCOMP_LINE="{line}"; COMP_POINT={len(line)}; _clip_align; echo "${{COMPREPLY[*]}}"'
-    done = subprocess.run([bash, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([bash, "-c", code], capture_output=True, text=True, timeout=600)
     assert (done.stdout, done.stderr) == ("world\n", "")
     assert "bashcompinit" in reported(capsys, "completion", "zsh")[0]
     with pytest.raises(UserError, match="no shell given"):

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from clip_align.commands import overheads
 from clip_align.commands.dry_run import dry_run
-from clip_align.commands.overheads import sample_seconds, saving_seconds, waiting_seconds
+from clip_align.commands.overheads import WRITTEN, sample_seconds, saving_seconds, waiting_seconds
 from clip_align.data.world.shards import ensure_world
 from clip_align.models.build import build_model
 from clip_align.settings.load_config import load
@@ -24,23 +27,30 @@ def test_a_step_waits_for_what_is_not_read_meanwhile(processes: int, seconds: fl
     assert waiting_seconds(0.5, 64, 0.0125, processes) == pytest.approx(seconds)
 
 
-def test_data_are_read_to_see_what_a_sample_takes(tmp_path: Path) -> None:
+@pytest.fixture
+def _a_second_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock by which a second passes between any two looks at it."""
+    seconds = count(1.0, 1.0)
+    monkeypatch.setattr(overheads, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+
+
+@pytest.mark.usefixtures("_a_second_each")
+def test_data_are_read_to_see_what_a_sample_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of 16, until the time is over."""
+    monkeypatch.setattr(overheads, "READ_S", 5.5)
     config = load(["data.images=256", "data.batch_size=32", "callbacks=[]", f"paths.cache={tmp_path}"])
     clip = build_model(config.model, ["word"], device="meta")
     assert sample_seconds(config.data, clip, 0, tmp_path) is None  # nothing is rendered for it
     assert not list(tmp_path.iterdir())
     ensure_world(config.data, tmp_path, lambda line: None)
-    seconds = sample_seconds(config.data, clip, 0, tmp_path)
-    assert seconds is not None
-    assert 1e-5 < seconds < 0.1
+    assert sample_seconds(config.data, clip, 0, tmp_path) == pytest.approx(7 / (5 * 16))  # seconds of 5 batches
 
 
+@pytest.mark.usefixtures("_a_second_each")
 def test_a_checkpoint_is_written_to_see_what_saving_takes(tmp_path: Path) -> None:
-    small = saving_seconds(2**20, tmp_path / "not" / "there", background=True)
-    assert small is not None
-    assert 0 < small < 5
+    assert saving_seconds(2**20, tmp_path / "not" / "there", background=True) == 1.0
     copied = saving_seconds(100 * AT_ONCE, Path("/proc"), background=True)  # in memory: the disk does not matter
-    assert copied is not None
+    assert copied == 100 * AT_ONCE / WRITTEN  # so many times what was tried
     assert saving_seconds(100 * AT_ONCE, Path("/proc"), background=False) is None
     assert not list(tmp_path.iterdir())
 

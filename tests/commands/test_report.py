@@ -93,7 +93,7 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, synthetic: 
 
 def test_the_command_itself_refuses_an_unknown_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "clip_align", "report", "no-such"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
 

@@ -104,7 +104,7 @@ def stop(number, frame):
     sys.exit(143)
 signal.signal(signal.SIGUSR1, stop)
 pathlib.Path({str(tmp_path / "runs")!r}).touch()
-time.sleep(60)
+time.sleep(600)
 """
     run = SlurmRun([sys.executable, "-c", script])
     again: list[SlurmRun] = []

@@ -103,8 +103,13 @@ def stream(tmp_path: Path, tokenizer: Any) -> Callable[..., Any]:
         **keys: Any,
     ) -> Any:
         sources = tuple(p if isinstance(p, Source) else Source(str(p)) for p in patterns)
-        facts = {"batch_size": 4, "flip": False, "window_shards": 2, "timeout_s": 2.0, "retries": 1, **keys}
-        notify = (lambda line: None) if lines is None else lines.append
+        facts = {"batch_size": 4, "flip": False, "window_shards": 2, "timeout_s": 30.0, "retries": 1, **keys}
+
+        def notify(line: object) -> None:
+            """Without progress, which is shown where a shard is waited for long, as on a busy machine."""
+            if lines is not None and isinstance(line, str):
+                lines.append(line)
+
         data, place = StreamingData(shards=sources, **facts), tmp_path / cache
         return TrainingData(data, 8, tokenizer, 0, rank, ranks, place, accumulate, notify, grad)
 

@@ -297,15 +297,15 @@ def tar_case(rng: random.Random, files: list[bytes], path: Path) -> None:
 
 
 def main(first: int, seconds: float, file: str) -> int:
-    """Cases from seed ``first`` on for so many seconds; the number of them."""
+    """Cases from seed ``first`` on for so many seconds of processor time; the number of them."""
     tokenizers: list[Callable[[list[str]], torch.Tensor]] = [TOKENIZER]
     if seconds > 30:
         import open_clip
 
         tokenizers.append(open_clip.get_tokenizer("ViT-B-32"))
-    files, end, seed = images(), time.monotonic() + seconds, first
+    files, end, seed = images(), time.process_time() + seconds, first
     with tempfile.TemporaryDirectory() as folder, open(file, "w") as at_work:
-        while time.monotonic() < end:
+        while time.process_time() < end:
             os.pwrite(at_work.fileno(), f"{seed:20d}".encode(), 0)
             rng, began = random.Random(seed), time.process_time()
             if seed % 3 == 0:

@@ -16,7 +16,7 @@ from pathlib import Path
 class Faults:
     """How the store answers: ``kinds[name]`` is the fault of a file, for its first ``times`` requests.
 
-    kinds: slow (nothing for 30 s), trickle (a byte each 50 ms), 500, 403, cut (half of it, then the connection closes),
+    kinds: slow (nothing for 60 s), trickle (a byte each 50 ms), 500, 403, cut (half of it, then the connection closes),
     long (announces 10 bytes more than it sends), short (announces and sends half), loop (redirects to itself), moved
     (redirects to the same file, once).
     """
@@ -68,7 +68,7 @@ def http_store(folder: Path) -> Iterator[tuple[str, Faults]]:
             self.send_header("Content-Length", str(announced))
             self.end_headers()
             if kind == "slow":
-                faults.over.wait(30)
+                faults.over.wait(60)
             elif kind == "trickle":
                 for byte in data:
                     if faults.over.wait(0.05):

@@ -165,7 +165,7 @@ def test_numeric_entities_and_long_words_in_open_clips_tokenizer(shards: Any, ma
     data.data = replace(data.data, max_caption_chars=2000)
     began = time.monotonic()
     (batch,) = take(data, 1)
-    assert time.monotonic() - began < 10  # all of it takes a quarter of an hour
+    assert time.monotonic() - began < 60  # all of it takes a quarter of an hour
     assert batch["skipped"] in ([], [("tokenizer error (ValueError)", "x")])  # as the digits that are left are read
 
 

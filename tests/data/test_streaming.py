@@ -160,16 +160,18 @@ def test_a_cache_that_no_window_fits_into(store: tuple[str, Faults], stream: Str
 
 @pytest.mark.parametrize("kind", ["slow", "500", "cut", "long", "short", "loop"])
 def test_a_fault_that_passes_costs_nothing(store: tuple[str, Faults], stream: Stream, kind: str) -> None:
-    store[1].kinds.update({f"{n}.tar": kind for n in range(5)})
+    # a slow one costs the time-out, which has to leave the others time to answer
+    shards, timeout_s = ((0, 3), 2.0) if kind == "slow" else (range(5), 30.0)
+    store[1].kinds.update({f"{n}.tar": kind for n in shards})
     store[1].times = 1
-    batches = take(stream(store[0], timeout_s=1.0, cache=kind), 7)
+    batches = take(stream(store[0], timeout_s=timeout_s, cache=kind), 7)
     assert len(set(keys(batches))) == 28
 
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("slow", "cannot be fetched: TimeoutError no data for 0.5 s; given up after 2 attempts"),
+        ("slow", "cannot be fetched: TimeoutError no data for 1 s; given up after 2 attempts"),
         ("500", "cannot be fetched: ClientResponseError (HTTP 500); given up after 2 attempts"),
         ("cut", "cannot be fetched: ClientPayloadError"),
         ("long", "cannot be fetched: ClientPayloadError"),
@@ -181,7 +183,7 @@ def test_a_fault_that_stays_stops_with_the_shards_name(
     store: tuple[str, Faults], stream: Stream, kind: str, reason: str
 ) -> None:
     store[1].kinds["1.tar"] = kind
-    data = stream(store[0], timeout_s=0.5, window_shards=1)
+    data = stream(store[0], timeout_s=1.0 if kind == "slow" else 30.0, window_shards=1)
     address = store[0].partition("{")[0]
     with pytest.raises((RunError, UserError)) as error:
         take(data, 7)
@@ -191,7 +193,7 @@ def test_a_fault_that_stays_stops_with_the_shards_name(
 
 
 def test_what_fails_later_is_an_error_of_the_run(store: tuple[str, Faults], stream: Stream) -> None:
-    data = stream(store[0], timeout_s=0.5, window_shards=1)
+    data = stream(store[0], window_shards=1)
     order = [int(data.set.plan.shards(0, window)[0]) for window in range(5)]  # type: ignore[attr-defined]
     store[1].kinds[f"{order[3]}.tar"] = "500"
     seen: list[str] = []
@@ -313,7 +315,7 @@ def test_shards_that_lack_samples_are_named(shards: Any, stream: Stream) -> None
 
 
 def test_a_signal_ends_the_wait_for_a_shard(store: tuple[str, Faults], stream: Stream) -> None:
-    data = stream(store[0], timeout_s=60.0, window_shards=1)
+    data = stream(store[0], timeout_s=600.0, window_shards=1)
     order = [int(data.set.plan.shards(0, window)[0]) for window in range(5)]  # type: ignore[attr-defined]
     store[1].kinds[f"{order[2]}.tar"] = "slow"
     loader = data.loader()
@@ -322,7 +324,7 @@ def test_a_signal_ends_the_wait_for_a_shard(store: tuple[str, Faults], stream: S
     threading.Timer(2.0, lambda: stopping.append(True)).start()
     with pytest.raises(RunError, match="a signal came while the run waited for shards"):
         list(loader)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 200
 
 
 def test_resampled_epochs(shards: Any, stream: Stream) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from clip_align.data import workers
 from clip_align.data.loader import Batches
 from clip_align.processes.stop_signals import STOP_SIGNALS
 from tests.data.stream import Make, same, take
@@ -58,14 +59,14 @@ def test_batches_still_come_after_a_signal_to_the_workers(shards: Any, make: Mak
     others = set(multiprocessing.active_children())
     iterator = iter(loader)
     next(iterator)
-    workers = set(multiprocessing.active_children()) - others
-    assert len(workers) == 2
+    processes = set(multiprocessing.active_children()) - others
+    assert len(processes) == 2
     for number in (signal.SIGINT, signal.SIGTERM):
-        for worker in workers:
+        for worker in processes:
             os.kill(worker.pid, number)
     assert len(list(islice(iterator, 12))) == 12
     iterator.close()
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert [worker.exitcode for worker in processes] == [0, 0]
 
 
 def test_batches_still_come_after_a_signal_to_workers_that_are_just_starting(shards: Any, make: Make) -> None:
@@ -83,10 +84,16 @@ def test_batches_still_come_after_a_signal_to_workers_that_are_just_starting(sha
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 
 
-def started(shards: Any, make: Make, workers: int = 2) -> tuple[Any, Any, list[Any]]:
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker that ends by itself is killed because the machine is slow."""
+    monkeypatch.setattr(workers, "END_S", 60.0)
+
+
+def started(shards: Any, make: Make) -> tuple[Any, Any, list[Any]]:
     """A loader, its iterator after a batch, and its worker processes."""
     shards.good(6, 7)
-    loader = make(shards.folder, workers=workers).loader()
+    loader = make(shards.folder, workers=2).loader()
     others = set(multiprocessing.active_children())
     iterator = iter(loader)
     next(iterator)
@@ -95,34 +102,35 @@ def started(shards: Any, make: Make, workers: int = 2) -> tuple[Any, Any, list[A
 
 @pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda n: n.name)
 def test_workers_leave_every_stop_signal_to_the_process_that_trains(shards: Any, make: Make, number: int) -> None:
-    loader, iterator, workers = started(shards, make)
-    for worker in workers:
+    loader, iterator, processes = started(shards, make)
+    for worker in processes:
         os.kill(worker.pid, number)
     assert len(list(islice(iterator, 12))) == 12
     iterator.close()
     assert loader.workers.end()
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert [worker.exitcode for worker in processes] == [0, 0]
 
 
 def test_once_no_more_batches_are_needed_one_sigterm_ends_a_worker(shards: Any, make: Make) -> None:
     """multiprocessing's exit handler sends one, and then waits without a limit."""
-    loader, iterator, workers = started(shards, make)
+    loader, iterator, processes = started(shards, make)
     loader.workers.release()
-    for worker in workers:
+    for worker in processes:
         worker.terminate()
-    for worker in workers:
-        worker.join(5)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    for worker in processes:
+        worker.join(120)
+    assert [worker.exitcode for worker in processes] == [0, 0]
     del iterator
 
 
-def test_workers_that_are_stopped_are_ended_all_the_same(shards: Any, make: Make) -> None:
-    loader, iterator, workers = started(shards, make)
-    os.kill(workers[0].pid, signal.SIGSTOP)
-    began = time.monotonic()
+def test_workers_that_are_stopped_are_ended_all_the_same(
+    shards: Any, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "END_S", 3.0)
+    loader, iterator, processes = started(shards, make)
+    os.kill(processes[0].pid, signal.SIGSTOP)
     assert loader.workers.end()
-    assert time.monotonic() - began < 8
-    assert [worker.exitcode for worker in workers] == [-signal.SIGKILL, 0]
+    assert [worker.exitcode for worker in processes] == [-signal.SIGKILL, 0]
     del iterator
 
 
@@ -137,8 +145,8 @@ with workers.starting():
 print(child.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    pid, limit = int(done.stdout), time.monotonic() + 4
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600, check=False)
+    pid, limit = int(done.stdout), time.monotonic() + 120
     while alive(pid) and time.monotonic() < limit:
         time.sleep(0.05)
     assert not alive(pid)

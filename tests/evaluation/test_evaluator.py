@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -176,28 +175,64 @@ def test_a_layer_that_is_not_there_is_refused_before_step_0(tmp_path: Path) -> N
         stubs.evaluator([stubs.Pairs(layers=(1,))], stubs.evaluated_model(), tmp_path)
 
 
-def test_time_is_that_of_evaluation_and_its_share_since_training_began(tmp_path: Path) -> None:
-    made, record = stubs.evaluator([stubs.Pairs()], stubs.evaluated_model(), tmp_path)
-    time.sleep(0.2)  # preparation does not count
+class Clock:
+    """In place of the module ``time``: moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class TakesTwoSeconds(stubs.StubModel):
+    """For a forward pass, by the clock that it is given."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        self.clock.now += 2.0
+        return super().encode_image(images)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("clip_align.evaluation.evaluator.time", made)
+    return made
+
+
+def times(line: dict[str, Any]) -> tuple[float, float]:
+    return line["time/evaluation_seconds"], line["time/evaluation_fraction"]
+
+
+def test_time_is_that_of_evaluation_and_its_share_since_training_began(tmp_path: Path, clock: Clock) -> None:
+    model = stubs.evaluated_model(TakesTwoSeconds(clock))
+    made, record = stubs.evaluator([stubs.Pairs()], model, tmp_path)
+    clock.now += 100.0  # preparation does not count
     made.begin()
     made.evaluate(0, ["human/pairs"], contextlib.nullcontext)
-    first = record.lines[-1]
-    assert first["time/evaluation_seconds"] > 0
-    assert 0.5 < first["time/evaluation_fraction"] <= 1
-    time.sleep(4 * first["time/evaluation_seconds"])
+    assert times(record.lines[-1]) == (2.0, 1.0)
+    clock.now += 6.0
     made.evaluate(1, ["human/pairs"], contextlib.nullcontext)
-    assert record.lines[-1]["time/evaluation_fraction"] < 0.7
+    assert times(record.lines[-1]) == (2.0, pytest.approx(0.4))
 
 
-def test_the_share_of_time_includes_listeners(tmp_path: Path) -> None:
-    listeners = [lambda step, scores: time.sleep(1.0)]
-    made, record = stubs.evaluator([stubs.Pairs()], stubs.evaluated_model(), tmp_path, listeners=listeners)
+def test_the_share_of_time_includes_listeners(tmp_path: Path, clock: Clock) -> None:
+    """But those of the present event, whose line is written before them."""
+
+    def listener(step: int, scores: object) -> None:
+        clock.now += 3.0
+
+    model = stubs.evaluated_model(TakesTwoSeconds(clock))
+    made, record = stubs.evaluator([stubs.Pairs()], model, tmp_path, listeners=[listener])
     made.begin()
     for step in (0, 1):
         made.evaluate(step, ["human/pairs"], contextlib.nullcontext)
-    last = record.lines[-1]
-    assert last["time/evaluation_seconds"] < 1
-    assert last["time/evaluation_fraction"] > 0.9  # nothing but evaluations since training began
+        clock.now += 3.0
+    assert times(record.lines[-1]) == (2.0, pytest.approx(0.7))  # 2 + 3 and 2 of 10 s
 
 
 def test_listeners_hear_of_an_event_once_it_is_recorded(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from clip_align.evaluation.inputs import CachedImages, ReadImages, input_images,
 from clip_align.evaluation.read_ahead import read_ahead
 from clip_align.testing.stubs import StubModel, evaluated_model, evaluator
 
-WAIT = 20  # s, for what another thread is about to do
+WAIT = 120  # s, for what another thread is about to do
 
 
 class Value:

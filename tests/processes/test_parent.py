@@ -47,7 +47,7 @@ def test_a_worker_ends_with_a_killed_process_also_when_a_server_has_started_it(t
     worker, starter = map(int, process.stdout.readline().split())
     assert (starter == process.pid) == (method != "forkserver")
     process.send_signal(signal.SIGKILL)  # not waited for: a zombie has ended, too
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 120
     while not (gone(worker) and (starter == process.pid or gone(starter))):
         assert time.monotonic() < limit
         time.sleep(0.05)

@@ -34,7 +34,7 @@ def browse(tmp_path: Path) -> Browse:
         (folder / "outer.html").write_text(FRAME.format(width=width), encoding="utf-8")
         command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--window-size=1600,1000"]
         options = [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000", f"file://{folder}/outer.html"]
-        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=600, check=True)
         found = re.search('<pre id="out">(.*?)</pre>', done.stdout, re.DOTALL)
         assert found is not None
         assert found[1], "the page's script failed"

@@ -255,7 +255,7 @@ def test_a_long_record_is_drawn_fast(tmp_path: Path, synthetic: ModuleType, ever
     synthetic.write(tmp_path, [*({**b, **synthetic.where(0)} for b in synthetic.benchmarks()), *lines])
     start = time.process_time()
     page.write(tmp_path)
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 30
     assert len((tmp_path / "report.html").read_text(encoding="utf-8")) < 2_000_000
 
 

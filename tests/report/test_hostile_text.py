@@ -138,5 +138,5 @@ def test_trackers(tmp_path: Path, synthetic: ModuleType) -> None:
 def test_the_report_command_prints_a_path_that_moves_nothing(tmp_path: Path, synthetic: ModuleType) -> None:
     record(tmp_path / "a", [], lines(synthetic))
     command = [sys.executable, "-m", "clip_align", "report", str(tmp_path / "a"), f"output={tmp_path}/o\x1b[2J"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     assert_shown(done.stdout, found=False)

@@ -279,7 +279,7 @@ def test_folded_parts_are_printed(tmp_path: Path, synthetic: ModuleType) -> None
         command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
         subprocess.run(
             [*command, f"--print-to-pdf={folder}/page.pdf", f"file://{folder}/report.html"],
-            check=True, capture_output=True, timeout=120,
+            check=True, capture_output=True, timeout=600,
         )  # fmt: skip
         pages.append(max(map(int, re.findall(rb"/Count (\d+)", (folder / "page.pdf").read_bytes()))))
     assert pages[1] - pages[0] >= 4

@@ -25,4 +25,4 @@ def bound() -> list[str]:
 
 @functools.cache
 def _works(prefix: tuple[str, ...]) -> bool:
-    return shutil.which(prefix[0]) is not None and subprocess.run([*prefix, "true"], timeout=20).returncode == 0
+    return shutil.which(prefix[0]) is not None and subprocess.run([*prefix, "true"], timeout=100).returncode == 0

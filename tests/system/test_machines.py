@@ -46,7 +46,7 @@ def test_uneven_machines_that_share_nothing_train_and_resume_as_one_does(tmp_pat
         master = "127.0.0.1", free_port()
         more = [*arguments, steps, "optimizer.schedule=constant", "resume=auto"]
         agents[:] = [start(tmp_path / name, n, 2 - n, master, more) for n, name in enumerate(("a", "b"))]
-        assert [code_of(agent.process, 280) for agent in agents] == [0, 0], both(agents)
+        assert [code_of(agent.process, 600) for agent in agents] == [0, 0], both(agents)
     first, second = agents
     run = first.runs / "m"
     assert provenance(run)["ranks"] == 3
@@ -56,7 +56,7 @@ def test_uneven_machines_that_share_nothing_train_and_resume_as_one_does(tmp_pat
     assert list((second.folder / "cache" / "resumed").iterdir()) == []
     alone = [*arguments, "trainer=cpu", "trainer.devices=3", "optimizer.schedule=constant", "name=one"]
     alone += [f"paths.cache={cache}", f"paths.runs={tmp_path}"]
-    assert code_of(real(alone, tmp_path / "out"), 180) == 0
+    assert code_of(real(alone, tmp_path / "out"), 600) == 0
     # not bit for bit: the machine with one rank computes with more threads, which round in another order
     assert losses(run) == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 
@@ -67,12 +67,12 @@ def test_what_is_killed_ends_the_run_everywhere_with_its_reason(tmp_path, agents
     arguments = [*TWO, "name=k", "trainer.max_steps=99999", "trainer.log_every_n_steps=5"]
     agents[:] = [start(tmp_path / name, n, 1 + n, master, arguments) for n, name in enumerate(("a", "b"))]
     first, second = agents
-    when(reached(first.runs / "k", 5), first.process, 200)
+    when(reached(first.runs / "k", 5), first.process, 400)
     victim = second.process.pid if killed == "agent 1" else second.ranks()[-1]
     began = time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    codes = [code_of(agent.process, 60) for agent in agents]
-    assert time.monotonic() - began < 60
+    codes = [code_of(agent.process) for agent in agents]
+    assert time.monotonic() - began < 150
     assert 0 not in codes
     if killed == "agent 1":
         reason = "torchrun, which had started this rank, has ended"
@@ -120,6 +120,6 @@ def test_two_network_namespaces_train_together(tmp_path, agents, namespaces):
         agents.append(
             start(tmp_path / name, n, 1, master, [*TWO, "trainer.max_steps=4", "name=n"], namespaces[n].split())
         )
-    assert [code_of(agent.process, 280) for agent in agents] == [0, 0], both(agents)
+    assert [code_of(agent.process, 600) for agent in agents] == [0, 0], both(agents)
     assert provenance(agents[0].runs / "n")["ranks"] == 2
     assert "may be noticed late" not in both(agents)  # the lifeline has found its way too

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import socket
 import sys
 import time
 from pathlib import Path
@@ -16,15 +16,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from training_runs import code_of, forked, lines, losses, provenance, reached, real, text, when
 
+from clip_align.training.launch_ranks import free_port
+
 pytestmark = pytest.mark.slow
 RANKS = ["trainer=ddp", "trainer.devices=2", "data.batch_size=16"]
 
 
 def torchrun(tmp_path: Path) -> list[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port", str(port), "train.py"]
+    return ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port", str(free_port()), "train.py"]
 
 
 def scores(folder: Path) -> list[dict[str, object]]:
@@ -52,11 +51,11 @@ def test_two_ranks_record_what_one_rank_does(tmp_path, small):
 def test_a_signal_to_the_group_ends_two_ranks_in_order(tmp_path, small, number, code, status, callbacks):
     arguments = [*small, *RANKS, callbacks, "name=s", "trainer.max_steps=99999", "data.workers=1"]
     run = real([*arguments, "evaluation.every_n_steps=15"], tmp_path / "out")
-    when(reached(tmp_path / "s", 10), run, 200)
+    when(reached(tmp_path / "s", 10), run, 400)
     began = time.monotonic()
     os.killpg(run.pid, number)
     assert code_of(run) == code, text(tmp_path)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 150
     about = provenance(tmp_path / "s")
     assert (about["status"], about["exit_code"]) == (status, code)
     assert (tmp_path / "s" / "report.html").stat().st_size > 1000
@@ -68,19 +67,19 @@ def test_a_signal_to_the_group_ends_two_ranks_in_order(tmp_path, small, number, 
 
 def test_a_signal_to_the_first_rank_alone_ends_both(tmp_path, small):
     run = real([*small, *RANKS, "name=s", "trainer.max_steps=99999"], tmp_path / "out")
-    when(reached(tmp_path / "s", 10), run, 200)
+    when(reached(tmp_path / "s", 10), run, 400)
     run.terminate()
     assert code_of(run) == 143, text(tmp_path)
 
 
 def test_a_rank_that_disappears_ends_the_run(tmp_path, small):
     run = real([*small, *RANKS, "name=d", "trainer.max_steps=99999"], tmp_path / "out")
-    when(reached(tmp_path / "d", 10), run, 200)
+    when(reached(tmp_path / "d", 10), run, 400)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     ranks = [int(p) for p in children if b"clip_align.training.child_rank" in Path(f"/proc/{p}/cmdline").read_bytes()]
     assert len(ranks) == 1
     os.kill(ranks[0], 9)
-    assert code_of(run, 60) == 1, text(tmp_path)
+    assert code_of(run) == 1, text(tmp_path)
     assert text(tmp_path).splitlines()[-1] == "rank 1: ended with code -9"
     assert provenance(tmp_path / "d")["status"] == "failed"
 
@@ -103,9 +102,7 @@ def test_resume_on_another_number_of_ranks(tmp_path, small):
 
 def test_a_rank_that_never_comes_ends_the_run_with_one_line(tmp_path, small, monkeypatch):
     """As torchrun starts the first of two ranks; the other one's machine is down."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     places = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": port}
     for name, value in {**places, "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "x"}.items():
         monkeypatch.setenv(name, str(value))
@@ -113,6 +110,7 @@ def test_a_rank_that_never_comes_ends_the_run_with_one_line(tmp_path, small, mon
     assert code_of(real([*small, "trainer=ddp", "data.batch_size=16", "name=w", *limits], tmp_path / "out")) == 1
     said = [line for line in text(tmp_path).splitlines() if line.startswith("ranks: ")]
     state = f"ranks: 1 of 2 ranks have joined at 127.0.0.1:{port}, rank 1 not yet; "
-    assert said[0].startswith(f"{state}waited 1 s, giving up in "), text(tmp_path)
-    assert text(tmp_path).splitlines()[-1].startswith(f"{state}gave up after 5 s: "), text(tmp_path)
+    assert re.match(rf"{re.escape(state)}waited \d s, giving up in \d s$", said[0]), text(tmp_path)
+    last = text(tmp_path).splitlines()[-1]
+    assert re.match(rf"{re.escape(state)}gave up after \d+ s: ", last), text(tmp_path)
     assert not (tmp_path / "w").exists()

@@ -67,7 +67,7 @@ def _forked(arguments: list[str], output: str, change: str) -> None:
     os._exit(code)
 
 
-def code_of(process: Any, seconds: float = 120.0) -> int:
+def code_of(process: Any, seconds: float = 400.0) -> int:
     """Exit code; the process is killed when it takes longer."""
     try:
         if isinstance(process, subprocess.Popen):
@@ -81,7 +81,7 @@ def code_of(process: Any, seconds: float = 120.0) -> int:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def when(condition: Callable[[], bool], process: Any, seconds: float = 90.0) -> None:
+def when(condition: Callable[[], bool], process: Any, seconds: float = 400.0) -> None:
     """Wait until ``condition`` holds; AssertionError when the process ends or the time is over."""
     limit = time.monotonic() + seconds
     while not condition():

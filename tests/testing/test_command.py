@@ -68,7 +68,7 @@ def test_the_command_checks_an_outside_package(tmp_path: Path) -> None:
 
     def answer(*arguments: str) -> tuple[int, list[str]]:
         command = [sys.executable, "-m", "clip_align.testing", *arguments]
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=250)
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600)
         return done.returncode, done.stdout.splitlines()
 
     code, lines = answer("outside_battery.Well", "images=9")

@@ -27,7 +27,7 @@ def run_ranks(script: str, world: int, *arguments: object) -> list[tuple[int, st
         for rank in range(world)
     ]
     try:
-        outputs = [rank.communicate(timeout=240)[0].strip() for rank in ranks]
+        outputs = [rank.communicate(timeout=600)[0].strip() for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()

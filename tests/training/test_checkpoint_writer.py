@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from clip_align.training import checkpoint_callback as checkpoints
 from clip_align.training.checkpoint_files import load, step_files
 from clip_align.training.checkpoint_writer import AT_ONCE, CheckpointWriter, Order, tensor_bytes
 from clip_align.training.training_loop import TrainingLoop
+
+WAIT_S = 120.0  # for what another thread is about to do; only a failing test waits as long
 
 
 def content(value: float = 0.0) -> dict[str, Any]:
@@ -42,11 +45,22 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
     def fsync(file: int) -> None:
         if threading.current_thread() is not threading.main_thread():
-            assert opened.wait(30)
+            assert opened.wait(WAIT_S)
         sync(file)
 
     monkeypatch.setattr(os, "fsync", fsync)
     return opened
+
+
+def opened_by_a_wait(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate opens once somebody waits for a thread: a file is there afterwards only if it was waited for."""
+    join = threading.Thread.join
+
+    def joined(thread: threading.Thread, timeout: float | None = None) -> None:
+        gate.set()
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", joined)
 
 
 def test_the_bytes_are_those_of_a_direct_write(tmp_path: Path) -> None:
@@ -69,20 +83,43 @@ def test_a_file_holds_what_was_when_it_was_saved(tmp_path: Path, gate: threading
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
-def test_one_snapshot_at_a_time_and_in_order(tmp_path: Path, gate: threading.Event) -> None:
-    behind, order = writer(), []
+def test_one_snapshot_at_a_time_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save waits for the file before it, and training continues before its own is there.
+
+    Each file comes to the disk only once somebody waits for a thread, so that no order depends on time.
+    """
+    waited_for, found = threading.Semaphore(0), list[str]()
+    save, sync, join = torch.save, os.fsync, threading.Thread.join
+
+    def snapshot(content: Any, file: Any) -> None:
+        found.append("snapshot")
+        save(content, file)
+
+    def fsync(file: int) -> None:
+        assert waited_for.acquire(timeout=WAIT_S)
+        sync(file)
+
+    def joined(thread: threading.Thread, timeout: float | None = None) -> None:
+        waited_for.release()
+        join(thread, timeout)
+
+    for place, name, function in ((torch, "save", snapshot), (os, "fsync", fsync), (threading.Thread, "join", joined)):
+        monkeypatch.setattr(place, name, function)
+    behind = writer()
     for number in range(3):
-        threading.Timer(0.1, gate.set).start()
-        behind.save_checkpoint(content(), tmp_path / str(number), Order(False, lambda n=number: order.append(n)))
-        assert order == list(range(number))  # those before are there, this one is not waited for
+        order = Order(now=False, then=partial(found.append, f"file {number}"))
+        behind.save_checkpoint(content(), tmp_path / str(number), order)
+        found.append("training")
     assert [file.name for file in behind.written(wait=True)] == ["0", "1", "2"]
-    assert order == [0, 1, 2]
+    assert found == [step for n in range(3) for step in ("snapshot", "training", f"file {n}")]
 
 
-def test_a_save_that_must_be_there_waits_for_the_one_before_it(tmp_path: Path, gate: threading.Event) -> None:
+def test_a_save_that_must_be_there_waits_for_the_one_before_it(
+    tmp_path: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened_by_a_wait(gate, monkeypatch)
     behind = writer()
     behind.save_checkpoint(content(), tmp_path / "before", Order(now=False))
-    threading.Timer(0.2, gate.set).start()
     behind.save_checkpoint(content(), tmp_path / "last", Order(now=True))
     assert {p.name for p in tmp_path.iterdir()} == {"before", "last"}
 
@@ -228,11 +265,13 @@ def test_the_last_file_is_there_when_training_ends(tmp_path: Path) -> None:
     assert load(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 7
 
 
-def test_a_file_that_is_being_written_is_waited_for_when_a_run_fails(tmp_path: Path, gate: threading.Event) -> None:
+def test_a_file_that_is_being_written_is_waited_for_when_a_run_fails(
+    tmp_path: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Fail(pl.Callback):
         def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
             if trainer.global_step == 6:
-                threading.Timer(0.2, gate.set).start()
+                opened_by_a_wait(gate, monkeypatch)
                 raise ValueError("inside a step")
 
     with pytest.raises(ValueError, match="inside a step"):

@@ -4,21 +4,25 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed import TCPStore
 
 from clip_align.config import TrainerConfig
 from clip_align.errors import UserError
 from clip_align.processes import torchrun
 from clip_align.training import launch_ranks as launch
-from clip_align.training.launch_ranks import ChildRanks, RankLayout, rank_layout
+from clip_align.training.launch_ranks import ChildRanks, RankLayout, free_port, rank_layout
 from clip_align.training.layout_environment import LayoutEnvironment
 
+WAIT_S = 120.0  # for what another process is about to do; only a failing test waits as long
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "1", "RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4",
     "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2",
@@ -106,14 +110,15 @@ def children(monkeypatch: pytest.MonkeyPatch, script: str, **given: Any) -> Chil
 def test_the_last_output_of_a_failed_child_is_reported(monkeypatch):
     script = """
 import os, sys, time
+sys.stdin.read()  # else whoever starts it waits for it
 print("warning: never mind")
 if os.environ["RANK"] == "2":
     sys.exit("data: no such shard")
-time.sleep(30)
+time.sleep(600)
 """
     ranks = children(monkeypatch, script)
     try:
-        assert ranks.reason(10) == "rank 2: data: no such shard"
+        assert ranks.reason(WAIT_S) == "rank 2: data: no such shard"
     finally:
         ranks.end(0)
 
@@ -127,7 +132,7 @@ assert os.environ["RANK"] == os.environ["LOCAL_RANK"]
 assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("127.0.0.1", "1234")
 """
     ranks = children(monkeypatch, script)
-    ranks.end(10)
+    ranks.end(WAIT_S)
     assert ranks.reason() is None
 
 
@@ -135,23 +140,41 @@ def test_a_parent_that_waits_is_reported_after_a_while(monkeypatch):
     reported: list[str] = []
     monkeypatch.setattr(launch, "FAILING_S", 0.1)
     ranks = children(monkeypatch, "import sys; sys.exit('gone')", failed=reported.append)
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + WAIT_S
     while not reported and time.monotonic() < limit:
         time.sleep(0.05)
     ranks.end(0)
     assert reported[0].endswith(": gone")
 
 
-def test_once_training_is_over_a_childs_code_is_no_failure(monkeypatch):
+def test_once_training_is_over_a_childs_code_is_no_failure(monkeypatch, tmp_path):
+    script = f"""
+import pathlib, sys, time
+sys.stdin.read()
+while not pathlib.Path({str(tmp_path / "over")!r}).exists():
+    time.sleep(0.01)
+sys.exit(143)
+"""
     reported: list[str] = []
     monkeypatch.setattr(launch, "FAILING_S", 0.1)
-    ranks = children(
-        monkeypatch, "import sys, time; sys.stdin.read(); time.sleep(1); sys.exit(143)", failed=reported.append
-    )
+    ranks = children(monkeypatch, script, failed=reported.append)
     ranks.may_end()
-    time.sleep(2.5)
+    (tmp_path / "over").touch()
+    assert [process.wait(WAIT_S) for process in ranks._processes] == [143, 143]
+    time.sleep(1.0)  # a failure is looked for every half second
     ranks.end(0)
     assert reported == []
+
+
+def test_a_free_port_is_kept_for_the_store_of_the_ranks():
+    port = free_port()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    limit = timedelta(seconds=WAIT_S)
+    first = TCPStore("127.0.0.1", port, 2, is_master=True, timeout=limit, multi_tenant=True, wait_for_workers=False)
+    second = TCPStore("127.0.0.1", port, is_master=False, timeout=limit, wait_for_workers=False)
+    first.set("a", "b")
+    assert second.get("a") == b"b"
 
 
 def test_half_precision_needs_a_gpu():
@@ -163,7 +186,7 @@ def test_half_precision_needs_a_gpu():
 def test_a_child_ends_with_its_parent(tmp_path):
     inner = (
         "import sys, time; from clip_align.processes.parent import end_with_parent\n"
-        "end_with_parent(int(sys.argv[1])); time.sleep(60)"
+        "end_with_parent(int(sys.argv[1])); time.sleep(600)"
     )
     outer = (
         "import os, subprocess, sys\n"
@@ -177,13 +200,12 @@ def test_a_child_ends_with_its_parent(tmp_path):
     time.sleep(0.5)
     os.kill(pid, 0)
     parent.communicate("x")
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + WAIT_S
     while time.monotonic() < limit:
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":  # ended; its code has not been read yet
+            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":  # ended; its code has not been read yet
+                return
+        except (FileNotFoundError, ProcessLookupError):
             return
         time.sleep(0.1)
     os.kill(pid, 9)

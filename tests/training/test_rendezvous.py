@@ -20,15 +20,22 @@ SCRIPT = Path(__file__).with_name("meeting_rank.py")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(rank: int, world: int, first_limit_s: float, limit_s: float, port: int) -> subprocess.Popen[str]:
+LONG_S = 1200.0
+RUNS = os.devnull  # a clock that runs from the beginning
+
+
+def start(
+    rank: int, world: int, first_limit_s: float, limit_s: float, port: int, clock: str = ""
+) -> subprocess.Popen[str]:
+    """A rank as a process; ``clock``: see `meeting_rank`."""
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, SCRIPT, str(rank), str(world), str(first_limit_s), str(limit_s)]
+    command = [sys.executable, SCRIPT, str(rank), str(world), str(first_limit_s), str(limit_s), clock]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
     try:
-        output = process.communicate(timeout=150)[0]
+        output = process.communicate(timeout=600)[0]
     finally:
         process.kill()
     return process.returncode, output.splitlines()
@@ -36,7 +43,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
 
 def test_the_first_rank_says_who_has_not_come_and_gives_up() -> None:
     port = free_port()
-    code, lines = ended(start(0, 2, 60, 3.5, port))
+    code, lines = ended(start(0, 2, LONG_S, 3.5, port, RUNS))
     state = f"ranks: 1 of 2 ranks have joined at 127.0.0.1:{port}, rank 1 not yet; "
     assert code == 1
     assert len(lines) >= 2
@@ -50,7 +57,7 @@ def test_the_first_rank_says_who_has_not_come_and_gives_up() -> None:
 
 def test_another_rank_says_that_the_first_does_not_answer_and_gives_up() -> None:
     port = free_port()
-    code, lines = ended(start(1, 2, 2.5, 60, port))
+    code, lines = ended(start(1, 2, 2.5, LONG_S, port, RUNS))
     state = f"ranks: rank 0 does not answer at 127.0.0.1:{port} yet; "
     assert code == 1
     assert re.fullmatch(re.escape(state) + r"waited \d s, giving up in \d s", lines[0]), lines
@@ -60,11 +67,19 @@ def test_another_rank_says_that_the_first_does_not_answer_and_gives_up() -> None
 
 
 @pytest.mark.slow
-def test_a_rank_whose_first_one_gives_up_says_that_it_is_lost() -> None:
+def test_a_rank_whose_first_one_gives_up_says_that_it_is_lost(tmp_path: Path) -> None:
     """Of three ranks the last one never comes."""
     port = free_port()
-    ranks = [start(0, 3, 120, 12, port), start(1, 3, 120, 120, port)]
-    (code, lines), (other_code, others) = map(ended, ranks)
+    first, other = start(0, 3, LONG_S, 12, port, str(tmp_path / "runs")), start(1, 3, LONG_S, LONG_S, port)
+    assert other.stdout is not None
+    try:
+        while ": 2 of 3 ranks have joined" not in (line := other.stdout.readline()):
+            assert line, "it has ended"
+        (tmp_path / "runs").touch()
+        (code, lines), (other_code, others) = ended(first), ended(other)
+    finally:
+        first.kill()
+        other.kill()
     assert (code, other_code) == (1, 1)
     assert f"ranks: 2 of 3 ranks have joined at 127.0.0.1:{port}, rank 2 not yet; gave up after " in lines[-1], lines
     assert others[-1] == f"ranks: the connection to rank 0 at 127.0.0.1:{port} is lost; its own output says why"
@@ -72,9 +87,9 @@ def test_a_rank_whose_first_one_gives_up_says_that_it_is_lost() -> None:
 
 def test_ranks_that_all_come_meet_in_any_order() -> None:
     port = free_port()
-    other = start(1, 2, 120, 120, port)
+    other = start(1, 2, LONG_S, LONG_S, port)
     time.sleep(1.0)
-    first = start(0, 2, 120, 120, port)
+    first = start(0, 2, LONG_S, LONG_S, port)
     found = [ended(process) for process in (first, other)]
     assert [(code, lines[-1]) for code, lines in found] == [(0, "met"), (0, "met")], found
 

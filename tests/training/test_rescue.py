@@ -166,13 +166,13 @@ def test_one_save_at_a_time(tmp_path, monkeypatch):
 
         def slow(*arguments: Any) -> None:
             written.set()
-            assert go.wait(30)
+            assert go.wait(120)
             write(*arguments)
 
         monkeypatch.setattr(loop.rescue, "_write", slow)
 
         def end() -> None:
-            assert written.wait(60)
+            assert written.wait(120)
             threading.Timer(0.3, go.set).start()
             results.append(loop.rescue.save())
 
@@ -180,7 +180,7 @@ def test_one_save_at_a_time(tmp_path, monkeypatch):
         threads[0].start()
 
     loop = failed(tmp_path, STEADY, change, 7)
-    threads[0].join(60)
+    threads[0].join(120)
     assert results == [None]
     assert (loop.checkpoints.folder / step_file(7)).exists()
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from train_synthetic import CONFIG, EACH, STEADY, lines, stop_at, train, train_l
 
 from clip_align.config import OptimizerConfig, TrainerConfig
 from clip_align.errors import RunError
-from clip_align.training import train_log
+from clip_align.training import timed_loader, train_log
 from clip_align.training.checkpoint_files import OWN, load, newest
 from clip_align.training.training_loop import TrainingLoop
 
@@ -110,20 +109,43 @@ def test_accumulation_resumes(tmp_path, kind):
     assert train_losses(tmp_path / "parts") == train_losses(tmp_path / "whole")
 
 
-def test_the_first_evaluation_is_no_training_time(tmp_path):
-    class Slow(pl.Callback):
-        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            time.sleep(1.0)
+class Clock:
+    """In place of the module ``time`` where training is measured: moves when it is told to."""
 
-    train(tmp_path, 1, EACH, evaluations=[Slow()])
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        for module in (train_log, timed_loader):
+            monkeypatch.setattr(module, "time", self)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    monotonic = perf_counter
+
+
+class Steps(pl.Callback):
+    """Each takes so many seconds by the clock, and so many pass before the first one."""
+
+    def __init__(self, clock: Clock, seconds: float, before: float = 0.0) -> None:
+        self.clock, self.seconds, self.before = clock, seconds, before
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.clock.now += self.before
+
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        self.clock.now += self.seconds
+
+
+def test_the_first_evaluation_is_no_training_time(tmp_path, monkeypatch):
+    train(tmp_path, 1, EACH, evaluations=[Steps(Clock(monkeypatch), 0.5, before=100.0)])
     (line,) = lines(tmp_path, "train")
-    assert line["time/samples_per_second"] > 8 / 0.9
+    assert line["time/samples_per_second"] == pytest.approx(8 / 0.5)
 
 
-@pytest.mark.parametrize(("wait", "reported"), [(0.05, 1), (0.0, 0)])
+@pytest.mark.parametrize(("wait", "reported"), [(0.5, 1), (0.1, 0)])
 def test_waiting_for_data_is_reported_once_with_advice(tmp_path, monkeypatch, wait, reported):
-    monkeypatch.setattr(train_log, "WAITING_AFTER_S", 1.0)
-    monkeypatch.setattr(train_log, "WAITING_FRACTION", 0.3)  # a loaded machine reads these batches slowly, too
+    """A step takes 1 s: training waits a third of the time, or less than a tenth of it."""
+    clock = Clock(monkeypatch)
 
     class Slow:
         def __init__(self, loader: Any) -> None:
@@ -131,20 +153,16 @@ def test_waiting_for_data_is_reported_once_with_advice(tmp_path, monkeypatch, wa
 
         def __iter__(self) -> Any:
             for batch in self.loader:
-                time.sleep(wait)
+                clock.now += wait
                 yield batch
 
-    class Steps(pl.Callback):
-        def on_before_optimizer_step(self, *_: Any) -> None:
-            time.sleep(0.05)
-
     change = lambda loop: setattr(loop.timed_loader, "loader", Slow(loop.timed_loader.loader))  # noqa: E731
-    train(tmp_path, 40, EACH, change=change, evaluations=[Steps()])
+    train(tmp_path, 45, EACH, change=change, evaluations=[Steps(clock, 1.0)])
     found = [line for line in lines(tmp_path, "event") if line["event"] == "waiting"]
     assert len(found) == reported
     for line in found:
-        assert line["wall_seconds"] >= 1.0
-        assert 0.1 < line["fraction"] <= 1
+        assert train_log.WAITING_AFTER_S <= line["wall_seconds"] < train_log.WAITING_AFTER_S + 3
+        assert line["fraction"] == pytest.approx(1 / 3, abs=0.02)
         assert line["message"].startswith(
             f"data: training has waited for data {line['fraction']:.0%} of the time so far; "
         )

@@ -259,14 +259,14 @@ def renderer(folder: Path) -> subprocess.Popen[str]:
 def test_a_killed_renderer_leaves_nobody_behind_who_keeps_its_reader_waiting(tmp_path: Path) -> None:
     process = renderer(tmp_path / "w" / "x")
     process.kill()
-    process.communicate(timeout=30)  # to the end of its output
+    process.communicate(timeout=30)  # to the end of its output, which a whole world would delay for longer
 
 
 def test_renderer_whose_reader_is_gone_cleans_up(tmp_path: Path) -> None:
     process = renderer(tmp_path / "w" / "x")
     assert process.stdout is not None
     process.stdout.close()
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=600) != 0
     assert list((tmp_path / "w").iterdir()) == []
 
 
@@ -274,6 +274,6 @@ def test_renderer_whose_reader_is_gone_cleans_up(tmp_path: Path) -> None:
 def test_a_renderer_that_a_signal_ends_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
     process = renderer(tmp_path / "w" / "x")
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode == (130 if number == signal.SIGINT else 143)
     assert list((tmp_path / "w").iterdir()) == []
