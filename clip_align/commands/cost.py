@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from clip_align.kinds import LOSSES
 from clip_align.losses.base import Loss
 from clip_align.models.activation_checkpointing import checkpoint_activations
 from clip_align.models.build import ClipModel, build_model
+from clip_align.models.sharding import fullest_part, most_gathered
 from clip_align.training.free_memory import free_bytes
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.trainer import autocast
@@ -27,6 +28,8 @@ TWICE = 4 / 3  # time of a step that encodes twice: a backward pass takes as lon
 TRIES = 2  # the shorter one counts: the machine may be busy with something else
 BYTES_A_PARAMETER = 16  # float32 weights, gradients and AdamW's two moments
 BYTES_SAVED = 12  # of these a checkpoint holds weights and moments
+BYTES_TRIED = 8  # a trial needs weights and gradients
+BYTES_GATHERED = 4  # float32 weights
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Cost:
     """Estimates for one rank. Seconds of a step and of encoding one image; None where the model does not fit.
 
     parameters: number of trained ones. memory: bytes of weights, gradients, moments and activations of a whole
-    batch. tried: samples in the trial. size_px: side of the model's input.
+    batch. tried: samples in the trial. size_px: side of the model's input. held: of the parameters, on the fullest
+    rank. gathered: bytes of weights that are whole there at a time, where they are divided; part of ``memory``.
     """
 
     parameters: int
@@ -43,6 +47,13 @@ class Cost:
     image_seconds: float | None
     tried: int
     size_px: int
+    held: int
+    gathered: int = 0
+
+    @property
+    def trial(self) -> int:
+        """Bytes that trying a step needs beside activations: of the whole model."""
+        return self.parameters * BYTES_TRIED
 
     @property
     def checkpoint(self) -> int:
@@ -59,6 +70,8 @@ def cost(
     grad_batches: int,
     layout: RankLayout,
     activation_checkpointing: bool = False,
+    parts: int = 1,
+    reshard_after_forward: bool = True,
 ) -> Cost:
     """Try a step of the configured model and loss, on torch's threads; UserError when they cannot be built.
 
@@ -71,17 +84,18 @@ def cost(
         grad_batches: such batches of one optimizer step.
         layout: this rank among the others; its device is tried.
         activation_checkpointing: of the trainer.
+        parts: ranks that the model is divided over; 1: each holds all of it. A trial is always of the whole model.
+        reshard_after_forward: of the trainer, where the model is divided.
     """
     words = [f"word{i}" for i in range(model.vocabulary)] if model.has_words else None
     shape = build_model(model, words, device="meta")
     if activation_checkpointing:
         checkpoint_activations(shape.model, shape.name)
     criterion: Loss = LOSSES.build(loss.kind, loss.options)
-    parameters = _parameters(shape.model, criterion)
-    states = parameters * BYTES_A_PARAMETER
+    states = _states(shape, criterion, parts, reshard_after_forward)
     device = layout.device
-    if states * (1 if layout.gpu else layout.local_world) > free_bytes(device):
-        return Cost(parameters, states, None, None, 0, shape.image_size)
+    if max(states.memory * (1 if layout.gpu else layout.local_world), states.trial) > free_bytes(device):
+        return states
     clip = build_model(model, words)
     if activation_checkpointing:
         checkpoint_activations(clip.model, clip.name)
@@ -90,26 +104,48 @@ def cost(
     context = autocast(precision, device.type)
     trial = _trials(clip, criterion, context, device, batch_size)
     tried = trial[-1].samples
-    return Cost(
-        parameters=parameters,
-        memory=states + round(trial[-1].kept * batch_size / tried),
+    return replace(
+        states,
+        memory=states.memory + round(trial[-1].kept * batch_size / tried),
         step_seconds=_extrapolated(trial, batch_size) * accumulate * grad_batches * (TWICE if accumulate > 1 else 1.0),
         image_seconds=min(_encoding(clip, context, device, tried) for _ in range(TRIES)) / tried,
         tried=tried,
-        size_px=clip.image_size,
     )
 
 
-def untried(config: ModelConfig, loss: KindConfig) -> Cost:
-    """What follows from the sizes of model and loss, where nothing can be tried: memory is without activations."""
+def untried(config: ModelConfig, loss: KindConfig, parts: int = 1, reshard_after_forward: bool = True) -> Cost:
+    """What follows from the sizes of model and loss, where nothing can be tried: memory is without activations.
+
+    Args:
+        config: of the model.
+        loss: parameters of its own are trained too.
+        parts: ranks that the model is divided over; 1: each holds all of it.
+        reshard_after_forward: of the trainer, where the model is divided.
+    """
     words = [f"word{i}" for i in range(config.vocabulary)] if config.has_words else None
     shape = build_model(config, words, device="meta")
-    parameters = _parameters(shape.model, LOSSES.build(loss.kind, loss.options))
-    return Cost(parameters, parameters * BYTES_A_PARAMETER, None, None, 0, shape.image_size)
+    return _states(shape, LOSSES.build(loss.kind, loss.options), parts, reshard_after_forward)
 
 
-def _parameters(*modules: nn.Module) -> int:
-    return sum(p.numel() for module in modules for p in module.parameters())
+def _states(shape: ClipModel, criterion: nn.Module, parts: int, reshard_after_forward: bool) -> Cost:
+    """The cost without a trial. A loss's parameters are whole on every rank."""
+    of_loss = _parameters(criterion)
+    held = fullest_part(shape.model, parts) + of_loss
+    gathered = most_gathered(shape.model, reshard_after_forward) * BYTES_GATHERED if parts > 1 else 0
+    return Cost(
+        parameters=_parameters(shape.model) + of_loss,
+        memory=held * BYTES_A_PARAMETER + gathered,
+        step_seconds=None,
+        image_seconds=None,
+        tried=0,
+        size_px=shape.image_size,
+        held=held,
+        gathered=gathered,
+    )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 class _Trial(NamedTuple):

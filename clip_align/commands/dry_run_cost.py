@@ -72,11 +72,15 @@ def print_cost(
         missing.extend(error.problems)
         return
     encoded = _evaluations(start, callbacks, found.size_px, left_out)
-    # on every rank, and in every checkpoint
-    averages = AVERAGE_BYTES * found.parameters if EMA in config.evaluation.weights else 0
-    memory, checkpoint = found.memory + averages, found.checkpoint + averages
+    # on every rank, as far as it holds the weights, and in every checkpoint
+    averages = AVERAGE_BYTES if EMA in config.evaluation.weights else 0
+    memory, checkpoint = found.memory + averages * found.held, found.checkpoint + averages * found.parameters
+    divided = config.trainer.kind == "fsdp"
     if found.step_seconds is None or found.image_seconds is None:
         why = f"{_gib(memory)} for the weights and their moments are not free now"
+        if divided:
+            whole = f"{_gib(found.trial)} for its weights and gradients"
+            why = f"a step is tried on the whole model: {whole}, or all ranks' parts, are not free now"
         costs("time", f"not estimated: {'only a GPU could tell' if elsewhere else why}")
     else:
         watching, step_samples = encoded * found.image_seconds / layout.world, batch // layout.world
@@ -85,9 +89,10 @@ def print_cost(
         wait = waiting(steps, found.step_seconds, step_samples, a_sample, workers, layout.local_world)
         save = saving(start, config.checkpoint, Path(config.paths.runs), checkpoint)
         _time(steps * found.step_seconds, found.tried, evaluate, wait, save)
-    counted = f"weights, {'their average, ' if averages else ''}gradients, moments" + (
-        "; activations come on top" if elsewhere else ", activations"
-    )
+    counted = f"weights, {'their average, ' if averages else ''}gradients, moments"
+    if divided:
+        counted += _divided(layout.world, found.gathered)
+    counted += "; activations come on top" if found.step_seconds is None else ", activations"
     if config.trainer.accumulate > 1:  # the trial is a step of one micro-batch
         counted += f"; logits of {config.trainer.accumulate} batches together come on top: see loss.chunk"
     costs("memory", f"{_gib(memory)} a rank (estimated: {counted})")
@@ -98,13 +103,26 @@ def print_cost(
     costs("disk", f"{_gib(kept * checkpoint)} for {kept} checkpoints{of_them} (estimated)")
 
 
+def _divided(ranks: int, gathered: int) -> str:
+    """How the memory of a rank is counted where the model is divided over ``ranks``.
+
+    Args:
+        ranks: that are known here.
+        gathered: bytes of weights that are whole on a rank at a time.
+    """
+    if ranks == 1:  # a run that needs GPUs, on a machine without any
+        return ", all of the whole model: how many ranks divide it is not known here, try trainer.devices=8"
+    return f", divided over {ranks} ranks, and {_gib(gathered)} of weights that are gathered at a time"
+
+
 def _cost(config: Config, layout: RankLayout, elsewhere: bool) -> Cost:
     """Of a step: tried, but for a run that needs a GPU which is not here; UserError where it cannot be built."""
     from clip_align.commands.cost import cost, untried
 
-    if elsewhere:
-        return untried(config.model, config.loss)
     trainer = config.trainer
+    parts = layout.world if trainer.kind == "fsdp" else 1
+    if elsewhere:
+        return untried(config.model, config.loss, parts, trainer.reshard_after_forward)
     return cost(
         config.model,
         config.loss,
@@ -114,6 +132,8 @@ def _cost(config: Config, layout: RankLayout, elsewhere: bool) -> Cost:
         trainer.accumulate_grad_batches,
         layout,
         trainer.activation_checkpointing,
+        parts,
+        trainer.reshard_after_forward,
     )
 
 

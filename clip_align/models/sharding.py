@@ -101,6 +101,32 @@ def part_of(whole: Tensor, like: Any) -> Tensor:
     return part.to(like.device, copy=True).contiguous()
 
 
+def fullest_part(model: nn.Module, world: int) -> int:
+    """Number of parameters that the fullest of ``world`` ranks holds, the first one: scalars are whole on each."""
+    return sum(-(-p.shape[0] // world) * p.shape[1:].numel() if p.ndim else 1 for p in model.parameters())
+
+
+def gathered_groups(model: nn.Module) -> list[int]:
+    """Numbers of parameters that are gathered together: of `sharded_units`, and last of what is left of the model."""
+    sizes: list[int] = []
+    counted: set[int] = set()
+    for unit in (*sharded_units(model), model):
+        own = {id(p): p.numel() for p in unit.parameters() if p.ndim and id(p) not in counted}
+        counted.update(own)
+        sizes.append(sum(own.values()))
+    return sizes
+
+
+def most_gathered(model: nn.Module, reshard_after_forward: bool) -> int:
+    """Number of parameters that are whole on a rank at a time.
+
+    What is left of the model stays gathered while its blocks compute, one after another; without
+    ``reshard_after_forward`` (see `shard_model`) every block stays until its backward pass.
+    """
+    *units, rest = gathered_groups(model)
+    return rest + (max(units, default=0) if reshard_after_forward else sum(units))
+
+
 def _sharded_modules(model: nn.Module) -> list[Any]:
     fsdp = sys.modules.get("torch.distributed.fsdp")  # nothing is sharded where it is not imported
     return [] if fsdp is None else [module for module in model.modules() if isinstance(module, fsdp.FSDPModule)]

@@ -22,7 +22,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from clip_align.config import ModelConfig
 from clip_align.models.build import build_model
-from clip_align.models.sharding import own_part, shard_model, sharded_units
+from clip_align.models.sharding import gathered_groups, own_part, shard_model
 from clip_align.processes.ranks import Ranks
 
 MIB = 2**20
@@ -32,12 +32,11 @@ def sizes(name: str, ranks: Ranks) -> dict[str, float]:
     """MiB of this rank."""
     with torch.device("meta"):  # sizes are the same without values
         model: Any = build_model(ModelConfig("open_clip", name, None), device="meta").model
-    groups = [*(sum(p.numel() for p in unit.parameters()) for unit in sharded_units(model))]
-    rest = sum(p.numel() for p in model.parameters()) - sum(groups)
+    groups = gathered_groups(model)
     if ranks.world > 1:
         shard_model(model, init_device_mesh("cpu", (ranks.world,)), True)
     own = sum(own_part(p).numel() for p in model.parameters()) * 4 / MIB
-    gathered = max(*groups, rest) * 4 / MIB if ranks.world > 1 else 0.0
+    gathered = max(groups) * 4 / MIB if ranks.world > 1 else 0.0
     return {"parameters": own, "gradients": own, "moments": 2 * own, "gathered": gathered}
 
 
