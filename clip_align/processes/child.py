@@ -61,7 +61,7 @@ class Child:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
-        self._partial = b""
+        self._unread = b""
 
     @property
     def alive(self) -> bool:
@@ -81,13 +81,9 @@ class Child:
         return True
 
     def messages(self) -> list[str]:
-        """Whole lines that the child has printed since the last call."""
-        data = self._partial
-        if self._process.stdout is not None:
-            with contextlib.suppress(OSError, ValueError):  # nothing to read now (BlockingIOError), or closed
-                while chunk := os.read(self._process.stdout.fileno(), 65536):  # as much as a pipe holds on Linux
-                    data += chunk
-        *lines, self._partial = data.split(b"\n")
+        """Whole lines that the child has printed since the last call; also once it has ended."""
+        self._read()
+        *lines, self._unread = self._unread.split(b"\n")
         return [line.decode(errors="replace") for line in lines]
 
     def end(self, word: str, seconds: float, waited: Callable[[int], object] | None = None) -> bool:
@@ -108,7 +104,9 @@ class Child:
         began = time.monotonic()
         while (left := seconds - (time.monotonic() - began)) > 0:
             try:
-                return self._process.wait(timeout=min(left, SAID_SECONDS)) == 0
+                code = self._process.wait(timeout=min(left, SAID_SECONDS))
+                self._close()
+                return code == 0
             except subprocess.TimeoutExpired:
                 if waited is not None:
                     waited(round(time.monotonic() - began))
@@ -120,6 +118,7 @@ class Child:
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
+            self._close()
 
     def why(self) -> str:
         """The last line of what it wrote to its log, for a warning."""
@@ -128,6 +127,20 @@ class Child:
         except OSError:
             lines = []
         return lines[-1] if lines else f"exit code {self._process.poll()}"
+
+    def _read(self) -> None:
+        if self._process.stdout is not None:
+            with contextlib.suppress(OSError, ValueError):  # nothing to read now (BlockingIOError), or closed
+                while chunk := os.read(self._process.stdout.fileno(), 65536):  # as much as a pipe holds on Linux
+                    self._unread += chunk
+
+    def _close(self) -> None:
+        """Close the pipes of a child that has ended: this process may be a notebook, and live on."""
+        self._read()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
 
 
 def words(seconds: float | None = None) -> list[str] | None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A rank that the first one has started: ``python -m clip_align.training.child_rank <pid of the parent>``.
 
-It finds its place and its job in the environment, prints nothing but its last words, and ends with its parent.
+It finds its place in the environment and its configuration on standard input. Its output, of which the last line is its
+reason where it fails, is kept by its parent, with which it ends.
 """
 
 from __future__ import annotations

@@ -42,3 +42,20 @@ def test_a_child_that_does_not_end_is_killed(slow: Child, monkeypatch: pytest.Mo
     assert not slow.end("end", 4.0, waits.append)
     assert waits == [2, 4]
     assert not slow.alive
+
+
+def test_what_a_child_has_printed_is_there_after_its_end_and_no_pipe_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "prints.py").write_text("import sys\nprint('first')\nsys.stdin.read()\nprint('last')\n")
+    prints = Child("prints", [], tmp_path / "log")
+    assert prints.end("end", 60.0)
+    assert prints.messages() == ["first", "last"]
+    assert prints.messages() == []
+    assert prints._process.stdin is not None
+    assert prints._process.stdout is not None
+    assert prints._process.stdin.closed
+    assert prints._process.stdout.closed
+    assert not prints.tell("more")
+    prints.kill()
