@@ -14,7 +14,7 @@ from clip_align.data.streaming.options import StreamingOptions
 from clip_align.errors import Finding, Problem, UserError
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Inventory
+    from clip_align.data.indexed.inventory import Inventory
     from clip_align.data.progress import Notify
     from clip_align.data.training_set import TrainingSet
 
