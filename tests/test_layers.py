@@ -113,6 +113,20 @@ def test_a_benchmark_imports_no_other(path: Path) -> None:
             assert words[:4] == own, f"{path}:{line}: {parts[0]} imports {name}"
 
 
+# Folders of data/ with what one way of reading needs; a source chooses its way.
+WAYS_OF_READING = ("indexed", "streaming")
+
+
+def test_a_way_of_reading_is_known_to_sources_and_itself() -> None:
+    for path in modules():
+        parts = path.relative_to(PACKAGE).parts
+        if parts[:2] == ("data", "sources"):
+            continue
+        others = [f"clip_align.data.{way}." for way in WAYS_OF_READING if parts[:2] != ("data", way)]
+        for name, line in imports(path):
+            assert not f"{name}.".startswith(tuple(others)), f"{path}:{line}: imports {name}"
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_heavy_packages_stay_where_they_belong(path: Path) -> None:
     module, skipped = path.relative_to(PACKAGE).as_posix(), type_checking_lines(path)

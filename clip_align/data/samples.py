@@ -17,6 +17,8 @@ from clip_align.data.sample_rules import ALL_SAMPLES, SampleRules
 from clip_align.data.shard_index import ShardIndex
 from clip_align.errors import visible
 
+MIB = 2**20  # bytes: the unit of ``data.max_image_mb``
+
 
 class SampleReader(Protocol):
     """Samples by number. Picklable."""

@@ -33,7 +33,7 @@ class Task(NamedTuple):
     """One batch to be made by one rank, or a part of one."""
 
     epoch: int
-    # the position once this batch is trained, a `Cursor` or a `streaming_plan.Place`; of a part that is not the last,
+    # the position once this batch is trained, a `Cursor` or a `streaming.plan.Place`; of a part that is not the last,
     # that of the whole batch
     after: tuple[int, ...]
     samples: NDArray[np.int64]  # [batch_size]

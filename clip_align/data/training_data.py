@@ -12,11 +12,10 @@ from clip_align.data.decode import MEGA, decoder_name
 from clip_align.data.held_out import HeldOutSamples
 from clip_align.data.loader import Batches, Loader, Tokenizer
 from clip_align.data.progress import Notify
+from clip_align.data.samples import MIB
 from clip_align.data.sources.base import source
 from clip_align.data.training_set import TrainingSet
 from clip_align.data.vocabulary import SAMPLED, unknown_words
-
-MIB = 2**20
 
 
 class TrainingData:
@@ -65,7 +64,7 @@ class TrainingData:
 
     @property
     def held_out_limit(self) -> str | None:
-        """What is known of samples held out without them: see `held_out.held_out_limit`."""
+        """What is known of samples held out without them: see `indexed.held_out.held_out_limit`."""
         return self.set.held_out_limit
 
     @property

@@ -10,6 +10,9 @@ from clip_align.data.bad_samples import BadSampleCounter
 from clip_align.data.held_out import HeldOutSamples
 from clip_align.data.samples import SampleReader
 from clip_align.data.sampling_plan import Task
+from clip_align.errors import Problem, UserError
+
+LINES = 10  # about single shards that are shown: errors, and notes of each kind
 
 
 class TrainingSet(Protocol):
@@ -64,3 +67,24 @@ class TrainingSet(Protocol):
             workers: processes that make batches at the same time.
             counter: learns of samples that are left out while shards are found.
         """
+
+
+def check_enough(samples: int, batch_size: int, ranks: int, accumulate: int, grad_batches: int) -> None:
+    """UserError for fewer samples than one optimizer step takes.
+
+    Args:
+        samples: of an epoch.
+        batch_size: samples of one batch on one rank.
+        ranks: number of them.
+        accumulate: batches that are contrasted together.
+        grad_batches: such batches of one step.
+    """
+    batches = ranks * accumulate * grad_batches
+    if samples >= batch_size * batches:
+        return
+    parts = f"data.batch_size={batch_size} x {ranks} ranks x accumulate={accumulate}"
+    parts += f" x accumulate_grad_batches={grad_batches}" if grad_batches > 1 else ""
+    most = samples // batches
+    advice = f"take data.batch_size={most} or less" if most else "start fewer ranks, accumulate less"
+    what = f"{samples:,} samples are fewer than one global batch of {batch_size * batches:,} ({parts})"
+    raise UserError(Problem("data", f"{what}; {advice}, or take more data"))

@@ -14,8 +14,8 @@ from clip_align.data.key_hashes import key_hash
 from clip_align.data.sampling_plan import Cursor
 from clip_align.data.training_data import TrainingData
 from clip_align.errors import RunError, UserError
-from tests.data.http_store import http_store
 from tests.data.stream import same, take
+from tests.data.streaming.http_store import http_store
 
 WHERE = "similarity > 0.5 and width >= 100"
 Read = Callable[..., TrainingData]

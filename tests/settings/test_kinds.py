@@ -43,7 +43,7 @@ class Colours(DataSource):
     images: int = key(8, low=2)
     def find(self, cache, notify):
         from PIL import Image
-        from clip_align.data.inventory import in_folder
+        from clip_align.data.indexed.inventory import in_folder
         from clip_align.data.samples import FolderSamples
         from clip_align.data.bad_samples import Causes
         folder = cache / "colours"

@@ -36,10 +36,10 @@ from miniature_shards import samples, tar
 from run_differences import differences
 from training_runs import real
 
-from clip_align.data.shard_fetcher import FOLDER as DOWNLOADS
+from clip_align.data.streaming.shard_fetcher import FOLDER as DOWNLOADS
 from clip_align.errors import UserError
 from clip_align.structure import build, key
-from tests.data.http_store import http_store
+from tests.data.streaming.http_store import http_store
 
 COMMON = [
     "data.crop_scale=[0.5,1.0]", "callbacks=spectral_sensitivity", "evaluation.every_n_steps=8",

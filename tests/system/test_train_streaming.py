@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.http_store import Faults, http_store
+from tests.data.streaming.http_store import Faults, http_store
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from clip_align.config import DataConfig
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Inventory
+    from clip_align.data.indexed.inventory import Inventory
     from clip_align.data.progress import Notify
     from clip_align.data.training_set import TrainingSet
 
@@ -36,7 +36,7 @@ class DataSource(DataConfig, ABC):
             notify: takes lines and progress now and then.
             accumulate: batches that are contrasted together (``trainer.accumulate``).
         """
-        from clip_align.data.indexed_set import IndexedSet
+        from clip_align.data.indexed.training_set import IndexedSet
 
         return IndexedSet(self, self.place, lambda: self.find(cache, notify), seed, ranks, notify, accumulate)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clip_align.data.labelled_options import CifarOptions
+from clip_align.data.indexed.labelled_options import CifarOptions
 from clip_align.data.sources.base import DataSource
 
 

@@ -12,7 +12,7 @@ from clip_align.data.sources.base import DataSource
 from clip_align.errors import Finding, Problem
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Inventory
+    from clip_align.data.indexed.inventory import Inventory
     from clip_align.data.progress import Notify
 
 
@@ -38,8 +38,8 @@ class FolderData(DataSource):
 
     def find(self, cache: Path, notify: Notify) -> Inventory:
         """Find the rows with a caption and an image."""
-        from clip_align.data.folder import folder_samples
-        from clip_align.data.inventory import in_folder
+        from clip_align.data.indexed.folder import folder_samples
+        from clip_align.data.indexed.inventory import in_folder
 
         return in_folder(*folder_samples(self, notify))
 

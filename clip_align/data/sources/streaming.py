@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from clip_align.config import BATCH
 from clip_align.data.sources.base import DataSource
-from clip_align.data.streaming_options import StreamingOptions
+from clip_align.data.streaming.options import StreamingOptions
 from clip_align.errors import Finding, Problem, UserError
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Inventory
+    from clip_align.data.indexed.inventory import Inventory
     from clip_align.data.progress import Notify
     from clip_align.data.training_set import TrainingSet
 
@@ -27,7 +27,7 @@ class StreamingData(StreamingOptions, DataSource):
 
     def combinations(self, batches: int) -> Iterator[Finding]:
         """Problems of missing shards, of addresses that no store has, and of epochs."""
-        from clip_align.data.remote import PACKAGES, scheme_of, shown
+        from clip_align.data.streaming.remote import PACKAGES, scheme_of, shown
 
         yield from super().combinations(batches)
         if not self.shards:
@@ -59,8 +59,8 @@ class StreamingData(StreamingOptions, DataSource):
 
     def absent(self) -> Iterator[Problem]:
         """Problems of local patterns that match no tar."""
-        from clip_align.data.remote import scheme_of
         from clip_align.data.shard_patterns import shard_paths
+        from clip_align.data.streaming.remote import scheme_of
 
         try:
             shard_paths([source for source in self.shards if not scheme_of(source.shards)])
@@ -69,8 +69,8 @@ class StreamingData(StreamingOptions, DataSource):
 
     def training_set(self, seed: int, ranks: int, cache: Path, notify: Notify, accumulate: int = 1) -> TrainingSet:
         """The shards, listed but not read."""
-        from clip_align.data.streamed_set import StreamedSet
-        from clip_align.data.streaming_shards import streaming_shards
+        from clip_align.data.streaming.shard_patterns import streaming_shards
+        from clip_align.data.streaming.training_set import StreamedSet
 
         paths, notes = streaming_shards(self.shards, self.transfer)
         return StreamedSet(self, paths, notes, seed, ranks, cache, notify, accumulate)

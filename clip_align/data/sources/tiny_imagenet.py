@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from clip_align.data.labelled_options import LabelledOptions
+from clip_align.data.indexed.labelled_options import LabelledOptions
 from clip_align.data.sources.base import DataSource
 from clip_align.errors import Problem, UserError
 from clip_align.open_clip_prompts import templates_from
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Inventory
+    from clip_align.data.indexed.inventory import Inventory
     from clip_align.data.progress import Notify
 
 
@@ -37,9 +37,9 @@ class TinyImageNetData(LabelledOptions, DataSource):
 
     def find(self, cache: Path, notify: Notify) -> Inventory:
         """Find the training images; those of ``val`` and ``test`` are never among them."""
-        from clip_align.data.class_captions import with_class_captions
-        from clip_align.data.folder import class_samples
-        from clip_align.data.inventory import in_folder
+        from clip_align.data.indexed.class_captions import with_class_captions
+        from clip_align.data.indexed.folder import class_samples
+        from clip_align.data.indexed.inventory import in_folder
         from clip_align.perception.tiny_imagenet import (
             TinyImageNetError,
             class_texts,

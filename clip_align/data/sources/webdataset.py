@@ -13,7 +13,7 @@ from clip_align.data.sources.base import DataSource
 from clip_align.errors import Finding, Problem, UserError
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Inventory
+    from clip_align.data.indexed.inventory import Inventory
     from clip_align.data.progress import Notify
 
 
@@ -44,9 +44,9 @@ class ShardData(ShardOptions, DataSource):
 
     def find(self, cache: Path, notify: Notify) -> Inventory:
         """Find the samples of all tars, from their indexes."""
-        from clip_align.data.inventory import tars
+        from clip_align.data.indexed.inventory import tars
+        from clip_align.data.indexed.unique_keys import with_unique_keys
         from clip_align.data.shard_patterns import shard_paths
-        from clip_align.data.unique_keys import with_unique_keys
 
         paths, notes = shard_paths(self.shards)
         found = tars(paths, self.shards, cache, notify, self.max_image_mb, notes, self.rules)

@@ -14,7 +14,7 @@ from clip_align.errors import Finding, Problem
 from clip_align.structure import key
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Inventory
+    from clip_align.data.indexed.inventory import Inventory
     from clip_align.data.progress import Notify
 
 
@@ -48,7 +48,7 @@ class WorldData(DataSource):
 
     def find(self, cache: Path, notify: Notify) -> Inventory:
         """Find the samples, after rendering the world if it is not in the cache."""
-        from clip_align.data.inventory import tars
+        from clip_align.data.indexed.inventory import tars
         from clip_align.data.world.shards import ensure_world
 
         rendered = ensure_world(self, cache, notify)

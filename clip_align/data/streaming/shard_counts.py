@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from clip_align.data.file_reader import open_file
-from clip_align.data.remote import Transfer, TransferError, read_whole, scheme_of
+from clip_align.data.streaming.remote import Transfer, TransferError, read_whole, scheme_of
 
 SIZES = "sizes.json"
 LEARNT = "shard_counts.jsonl"

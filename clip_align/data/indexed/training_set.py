@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from clip_align.config import DataConfig
 from clip_align.data.bad_samples import BadSample, BadSampleCounter
 from clip_align.data.decode import MEGA
-from clip_align.data.held_out import HeldOutSamples, held_out_by_default, held_out_limit, held_out_samples, without
-from clip_align.data.inventory import Inventory, enough
+from clip_align.data.held_out import HeldOutSamples
+from clip_align.data.indexed.held_out import held_out_by_default, held_out_limit, held_out_samples, without
+from clip_align.data.indexed.inventory import Inventory, enough
 from clip_align.data.progress import Notify
 from clip_align.data.samples import SampleReader
 from clip_align.data.sampling_plan import Cursor, SamplingPlan, Task, Tasks
-from clip_align.errors import Problem, UserError
+from clip_align.data.training_set import check_enough
 
 
 class IndexedSet:
@@ -157,24 +158,3 @@ class IndexedSet:
         total = sum(self.plan.per_source)
         parts = ", ".join(f"{n:,} ({n / total:.0%}) of source {i}" for i, n in enumerate(self.plan.per_source, 1))
         return [f"data: an epoch takes {parts}"]
-
-
-def check_enough(samples: int, batch_size: int, ranks: int, accumulate: int, grad_batches: int) -> None:
-    """UserError for fewer samples than one optimizer step takes.
-
-    Args:
-        samples: of an epoch.
-        batch_size: samples of one batch on one rank.
-        ranks: number of them.
-        accumulate: batches that are contrasted together.
-        grad_batches: such batches of one step.
-    """
-    batches = ranks * accumulate * grad_batches
-    if samples >= batch_size * batches:
-        return
-    parts = f"data.batch_size={batch_size} x {ranks} ranks x accumulate={accumulate}"
-    parts += f" x accumulate_grad_batches={grad_batches}" if grad_batches > 1 else ""
-    most = samples // batches
-    advice = f"take data.batch_size={most} or less" if most else "start fewer ranks, accumulate less"
-    what = f"{samples:,} samples are fewer than one global batch of {batch_size * batches:,} ({parts})"
-    raise UserError(Problem("data", f"{what}; {advice}, or take more data"))

@@ -12,11 +12,10 @@ from typing import Protocol
 from clip_align.data.bad_samples import NO_IMAGE, BadSample, Causes
 from clip_align.data.captions import clean
 from clip_align.data.progress import Notify, followed
-from clip_align.data.samples import FolderSamples
+from clip_align.data.samples import MIB, FolderSamples
 from clip_align.data.table import ColumnsMissingError, read_columns
 from clip_align.errors import Problem, UserError
 
-MIB = 2**20
 _HINT = 'quote captions that hold commas ("one, two"), or separate the fields with tabs'
 
 

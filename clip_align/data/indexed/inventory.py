@@ -19,17 +19,15 @@ from numpy.typing import NDArray
 from clip_align.config import Source
 from clip_align.data.bad_samples import Causes, too_many
 from clip_align.data.file_reader import open_file
-from clip_align.data.indexing import ensure_indexed
+from clip_align.data.indexed.indexing import ensure_indexed
 from clip_align.data.key_hashes import key_hashes
 from clip_align.data.progress import Notify
 from clip_align.data.sample_rules import ALL_SAMPLES, SampleRules
-from clip_align.data.samples import FolderSamples, Samples, TarSamples
+from clip_align.data.samples import MIB, FolderSamples, Samples, TarSamples
 from clip_align.data.selection import check_selection, left_out_by_where
 from clip_align.data.shard_index import CacheError, ShardIndex, hashes_of_keys, shard_index
+from clip_align.data.training_set import LINES
 from clip_align.errors import Problem, UserError, visible
-
-MIB = 2**20
-LINES = 10  # errors about single shards that are shown
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import pytest
 
-from clip_align.data.shard_cache import CacheFullError, ShardCache
+from clip_align.data.streaming.shard_cache import CacheFullError, ShardCache
 
 Announce = Callable[[int | None], None]
 
@@ -123,7 +123,7 @@ def test_threads_wait_for_one_download(tmp_path: Path) -> None:
 PROCESS = """
 import sys, time
 from pathlib import Path
-from clip_align.data.shard_cache import ShardCache
+from clip_align.data.streaming.shard_cache import ShardCache
 cache, names, log = ShardCache(Path(sys.argv[1]), 700), sys.argv[3:], open(sys.argv[2], "a")
 def fetch(name):
     def inner(target, announced):

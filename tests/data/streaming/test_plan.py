@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clip_align.data.streaming_plan import (
+from clip_align.data.streaming.plan import (
     Place,
     ShardContent,
     StreamedBatch,

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_align.data.bad_samples import Causes
-from clip_align.data.held_out import TrainedSamples
-from clip_align.data.inventory import Inventory
+from clip_align.data.indexed.held_out import TrainedSamples
+from clip_align.data.indexed.inventory import Inventory
 
 REPEATED = "whose key came before"  # as a cause, after a number of samples
 

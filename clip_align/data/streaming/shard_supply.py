@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from clip_align.data.progress import Notify, Progress
-from clip_align.data.shard_fetcher import FetchedShard, FetchSettings, fetched_of
+from clip_align.data.streaming.shard_fetcher import FetchedShard, FetchSettings, fetched_of
 from clip_align.errors import Problem, RunError
 from clip_align.processes.all_cores import environment, pipe_of
 
@@ -105,7 +105,7 @@ class ShardSupply:
 
     def _started(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from clip_align.data.shard_fetcher import main; main()"],
+            [sys.executable, "-c", "from clip_align.data.streaming.shard_fetcher import main; main()"],
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -15,8 +15,8 @@ from cifar_archive import write_cifar
 from tiny_imagenet_tree import LABELS, write_tiny_imagenet
 
 from clip_align.config import DataConfig
-from clip_align.data.archive_shards import SHARD_IMAGES
 from clip_align.data.decode import decode
+from clip_align.data.indexed.archive_shards import SHARD_IMAGES
 from clip_align.data.sources.cifar10 import Cifar10Data
 from clip_align.data.sources.cifar100 import Cifar100Data
 from clip_align.data.sources.tiny_imagenet import TinyImageNetData
@@ -111,7 +111,7 @@ def test_the_archive_is_written_to_the_cache_once_and_again_where_it_was_damaged
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive(tmp_path, count=11)
-    monkeypatch.setattr("clip_align.data.archive_shards.SHARD_IMAGES", 4)
+    monkeypatch.setattr("clip_align.data.indexed.archive_shards.SHARD_IMAGES", 4)
     assert SHARD_IMAGES == 5_000
     data = Cifar100Data(root=str(tmp_path), subset=True, batch_size=2)
     first = training(data, tmp_path)
@@ -134,7 +134,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("clip_align.data.archive_shards.TarWriter.write", full)
+    monkeypatch.setattr("clip_align.data.indexed.archive_shards.TarWriter.write", full)
     folder = tmp_path / "cache" / "archives"
     with pytest.raises(UserError) as error:
         training(Cifar100Data(root=str(tmp_path), subset=True), tmp_path).check()

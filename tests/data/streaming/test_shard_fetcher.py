@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from clip_align.data import shard_fetcher as module
-from clip_align.data.remote import Transfer
-from clip_align.data.shard_fetcher import FetchedShard, Fetcher, FetchSettings, fetched_of, settings_of
-from clip_align.data.shard_supply import ShardSupply
+from clip_align.data.streaming import shard_fetcher as module
+from clip_align.data.streaming.remote import Transfer
+from clip_align.data.streaming.shard_fetcher import FetchedShard, Fetcher, FetchSettings, fetched_of, settings_of
+from clip_align.data.streaming.shard_supply import ShardSupply
 from clip_align.errors import RunError
-from tests.data.http_store import http_store
+from tests.data.streaming.http_store import http_store
 
 
 def test_lines_are_read_back() -> None:

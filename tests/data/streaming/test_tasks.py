@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from clip_align.data.bad_samples import BadSampleCounter, Causes
-from clip_align.data.shard_fetcher import FetchedShard, FetchSettings
-from clip_align.data.shard_supply import ShardSupply
-from clip_align.data.streamed_tasks import StreamedTasks
-from clip_align.data.streaming_plan import Place, StreamingPlan, in_shard
+from clip_align.data.streaming.plan import Place, StreamingPlan, in_shard
+from clip_align.data.streaming.shard_fetcher import FetchedShard, FetchSettings
+from clip_align.data.streaming.shard_supply import ShardSupply
+from clip_align.data.streaming.tasks import StreamedTasks
 
 SIZES = (6, 9, 4, 7, 5)
 

@@ -7,8 +7,8 @@ import glob
 from collections.abc import Sequence
 
 from clip_align.config import Source
-from clip_align.data.remote import Transfer, TransferError, filesystem, listed, scheme_of, shown
 from clip_align.data.shard_patterns import expanded_braces, shard_paths, without_repeats
+from clip_align.data.streaming.remote import Transfer, TransferError, filesystem, listed, scheme_of, shown
 from clip_align.errors import Problem, UserError
 
 

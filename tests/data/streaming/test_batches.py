@@ -17,8 +17,8 @@ import torch
 from clip_align.data.key_hashes import key_hash
 from clip_align.data.training_data import TrainingData
 from clip_align.errors import RunError, UserError
-from tests.data.http_store import Faults, http_store
 from tests.data.stream import same, take
+from tests.data.streaming.http_store import Faults, http_store
 
 Stream = Callable[..., TrainingData]
 

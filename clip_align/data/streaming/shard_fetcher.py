@@ -24,9 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from clip_align.data.bad_samples import Causes, as_causes
-from clip_align.data.remote import Transfer, TransferError, download, scheme_of, shown
 from clip_align.data.sample_rules import ALL_SAMPLES, SampleRules, rules_of
-from clip_align.data.shard_cache import PART, CacheFullError, Lease, ShardCache, index_of
 from clip_align.data.shard_index import (
     CacheError,
     ShardIndex,
@@ -36,6 +34,8 @@ from clip_align.data.shard_index import (
     stored_hashes,
     stored_index,
 )
+from clip_align.data.streaming.remote import Transfer, TransferError, download, scheme_of, shown
+from clip_align.data.streaming.shard_cache import PART, CacheFullError, Lease, ShardCache, index_of
 from clip_align.data.tar_members import CUT_OR_DAMAGED
 from clip_align.errors import UserError
 from clip_align.processes.parent import end_with_parent

@@ -11,8 +11,8 @@ from clip_align.data.shard_options import ShardOptions
 from clip_align.structure import key
 
 if TYPE_CHECKING:
-    from clip_align.data.remote import Transfer
-    from clip_align.data.shard_fetcher import FetchSettings
+    from clip_align.data.streaming.remote import Transfer
+    from clip_align.data.streaming.shard_fetcher import FetchSettings
 
 GB = 10**9
 
@@ -38,13 +38,13 @@ class StreamingOptions(ShardOptions):
     @property
     def transfer(self) -> Transfer:
         """Attempts and times of remote files."""
-        from clip_align.data.remote import Transfer
+        from clip_align.data.streaming.remote import Transfer
 
         return Transfer(self.timeout_s, self.retries)
 
     def fetching(self, cache: Path) -> FetchSettings:
         """How shards are fetched. ``cache``: folder of indexes and downloads."""
-        from clip_align.data.shard_fetcher import FetchSettings
+        from clip_align.data.streaming.shard_fetcher import FetchSettings
 
         held_out = round(self.held_out_fraction * 2**64) if self.held_out != 0 else None
         limit = round(self.cache_gb * GB)

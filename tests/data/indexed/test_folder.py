@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clip_align.data.folder import folder_samples
+from clip_align.data.indexed.folder import folder_samples
 from clip_align.data.sources.folder import FolderData
 from clip_align.errors import UserError
 

@@ -11,9 +11,9 @@ from clip_align.data.bad_samples import BadSample, Causes
 from clip_align.data.decode import MEGA, decode
 from clip_align.data.held_out import FEWEST_BY_DEFAULT, HeldOutSample, HeldOutSamples
 from clip_align.data.key_hashes import key_hash
-from clip_align.data.shard_supply import ShardSupply
-from clip_align.data.streamed_samples import StreamedSamples
-from clip_align.data.streaming_options import StreamingOptions
+from clip_align.data.streaming.options import StreamingOptions
+from clip_align.data.streaming.samples import StreamedSamples
+from clip_align.data.streaming.shard_supply import ShardSupply
 from clip_align.errors import Problem, RunError, UserError
 from clip_align.runs.folder import write_atomic
 

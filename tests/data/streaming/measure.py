@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What streaming costs at scale: ``python -m tests.data.measure_streaming <folder> <shards> <samples a shard>``.
+"""What streaming costs at scale: ``python -m tests.data.streaming.measure <folder> <shards> <samples a shard>``.
 
 Makes a store of shards with real headers and small bodies, all of them links to a few files, and measures in a fresh
 process the time to the first batch, the memory of the process and of the one that fetches, and the change of an epoch.
@@ -65,7 +65,7 @@ def measure(store: Path, cache: Path, samples: int, batch_size: int, batches: in
 
     from clip_align.config import Source
     from clip_align.data.sources.streaming import StreamingData
-    from clip_align.data.streamed_set import StreamedSet
+    from clip_align.data.streaming.training_set import StreamedSet
     from clip_align.data.training_data import TrainingData
 
     def tokenizer(texts: list[str]) -> torch.Tensor:
@@ -124,7 +124,7 @@ def main() -> None:
     store = made_store(folder, shards, samples)
     shutil.rmtree(folder / "cache", ignore_errors=True)
     (folder / "cache").mkdir()
-    command = [sys.executable, "-m", "tests.data.measure_streaming", *sys.argv[1:4], str(store)]
+    command = [sys.executable, "-m", "tests.data.streaming.measure", *sys.argv[1:4], str(store)]
     subprocess.run(command, check=True)
 
 

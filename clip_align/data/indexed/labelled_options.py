@@ -13,7 +13,7 @@ from clip_align.errors import Finding, Problem, UserError
 from clip_align.open_clip_prompts import templates_from
 
 if TYPE_CHECKING:
-    from clip_align.data.inventory import Inventory
+    from clip_align.data.indexed.inventory import Inventory
     from clip_align.data.progress import Notify
     from clip_align.perception.cifar import ArchiveLayout
 
@@ -77,9 +77,9 @@ class CifarOptions(LabelledOptions):
     def find(self, cache: Path, notify: Notify) -> Inventory:
         """Find the training images, as shards in the cache; the test images are never among them."""
         from clip_align.config import Source
-        from clip_align.data.archive_shards import archive_shards
-        from clip_align.data.class_captions import with_class_captions
-        from clip_align.data.inventory import tars
+        from clip_align.data.indexed.archive_shards import archive_shards
+        from clip_align.data.indexed.class_captions import with_class_captions
+        from clip_align.data.indexed.inventory import tars
         from clip_align.perception.cifar import ArchiveError, find_archive, training_files
 
         layout = self.layout

@@ -11,9 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from clip_align.data.remote import Transfer, TransferError, download, filesystem, listed, read_whole, scheme_of, shown
+from clip_align.data.streaming.remote import (
+    Transfer,
+    TransferError,
+    download,
+    filesystem,
+    listed,
+    read_whole,
+    scheme_of,
+    shown,
+)
 from clip_align.errors import UserError
-from tests.data.http_store import Faults, http_store
+from tests.data.streaming.http_store import Faults, http_store
 
 DATA = bytes(range(256)) * 9000  # more than two chunks
 QUICK = Transfer(timeout_s=30.0, retries=2, wait_s=0.01)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clip_align.data.captions import Captions
-from clip_align.data.inventory import Inventory
+from clip_align.data.indexed.inventory import Inventory
 from clip_align.data.samples import Samples
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from clip_align.config import Config, Source
 from clip_align.config_plain import from_plain, to_plain
 from clip_align.data.bad_samples import Causes
-from clip_align.data.held_out import (
+from clip_align.data.indexed.held_out import (
     TrainedSamples,
     held_out_by_default,
     held_out_limit,
@@ -24,7 +24,7 @@ from clip_align.data.held_out import (
     held_out_samples,
     without,
 )
-from clip_align.data.inventory import in_folder
+from clip_align.data.indexed.inventory import in_folder
 from clip_align.data.samples import FolderSamples
 from clip_align.data.sources.webdataset import ShardData
 from clip_align.data.training_data import TrainingData

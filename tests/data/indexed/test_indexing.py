@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from clip_align.data import indexing as module
-from clip_align.data.indexing import ensure_indexed
+from clip_align.data.indexed import indexing as module
+from clip_align.data.indexed.indexing import ensure_indexed
 from clip_align.data.progress import Progress, seconds_left
 from clip_align.data.shard_index import CacheError, is_indexed, read_index, shard_index
 from tests.data.stream import Make
@@ -48,7 +48,7 @@ def test_processes_fill_the_cache(shards: Any, tmp_path: Path, at_once: None, mo
 
 
 def test_the_process_imports_no_torch() -> None:
-    code = "import sys, clip_align.data.indexing; sys.exit('torch' in sys.modules)"
+    code = "import sys, clip_align.data.indexed.indexing; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

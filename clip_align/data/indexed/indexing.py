@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Index many shards, once per machine and on all its cores; indexes are stored in the cache.
 
-``python -c "from clip_align.data.indexing import main; main()" <cache>`` is a separate process that takes paths and
-rules as JSON on standard input and fills the cache; it prints a line for each shard. It imports neither the caller's
-script nor torch, so that its workers can be forked. Its errors are ignored: the caller reads every index afterwards,
-makes the missing ones and reports their errors.
+``python -c "from clip_align.data.indexed.indexing import main; main()" <cache>`` is a separate process that takes paths
+and rules as JSON on standard input and fills the cache; it prints a line for each shard. It imports neither the
+caller's script nor torch, so that its workers can be forked. Its errors are ignored: the caller reads every index
+afterwards, makes the missing ones and reports their errors.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _alone(folder: Path, progress: Notify) -> Iterator[None]:
 def _in_processes(paths: Sequence[str], cache: Path, rules: SampleRules, follower: Follower) -> None:
     """Index the shards in a separate process, on all cores."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "from clip_align.data.indexing import main; main()", str(cache)],
+        [sys.executable, "-c", "from clip_align.data.indexed.indexing import main; main()", str(cache)],
         env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

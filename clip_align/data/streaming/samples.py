@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples of shards that were fetched, by number (`streaming_plan.sample_number`), for any process of the machine."""
+"""Samples of shards that were fetched, by number (`plan.sample_number`), for any process of the machine."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from clip_align.data.bad_samples import UNREADABLE, BadSample
 from clip_align.data.captions import Captions
 from clip_align.data.samples import TarSamples
-from clip_align.data.shard_fetcher import FetchSettings
 from clip_align.data.shard_index import stored_index
-from clip_align.data.streaming_plan import in_shard
+from clip_align.data.streaming.plan import in_shard
+from clip_align.data.streaming.shard_fetcher import FetchSettings
 from clip_align.errors import UserError
 
 

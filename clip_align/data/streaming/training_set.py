@@ -13,21 +13,21 @@ from urllib.parse import urlsplit
 
 from clip_align.data.bad_samples import BadSample, BadSampleCounter, Causes
 from clip_align.data.held_out import MOST_BY_DEFAULT, HeldOutSamples
-from clip_align.data.indexed_set import check_enough
-from clip_align.data.inventory import LINES, MIB
 from clip_align.data.progress import Notify
-from clip_align.data.remote import shown
+from clip_align.data.samples import MIB
 from clip_align.data.sampling_plan import Task
 from clip_align.data.selection import check_selection
-from clip_align.data.shard_counts import LearntCounts, known_counts
-from clip_align.data.shard_fetcher import FetchedShard
-from clip_align.data.shard_supply import ShardSupply
 from clip_align.data.shared_memory import PREFETCH
-from clip_align.data.streamed_held_out import collected
-from clip_align.data.streamed_samples import StreamedSamples
-from clip_align.data.streamed_tasks import StreamedTasks
-from clip_align.data.streaming_options import StreamingOptions
-from clip_align.data.streaming_plan import Place, StreamedBatch, StreamingPlan
+from clip_align.data.streaming.held_out import collected
+from clip_align.data.streaming.options import StreamingOptions
+from clip_align.data.streaming.plan import Place, StreamedBatch, StreamingPlan
+from clip_align.data.streaming.remote import shown
+from clip_align.data.streaming.samples import StreamedSamples
+from clip_align.data.streaming.shard_counts import LearntCounts, known_counts
+from clip_align.data.streaming.shard_fetcher import FetchedShard
+from clip_align.data.streaming.shard_supply import ShardSupply
+from clip_align.data.streaming.tasks import StreamedTasks
+from clip_align.data.training_set import LINES, check_enough
 from clip_align.errors import RunError, UserError, visible
 
 

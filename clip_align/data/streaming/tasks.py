@@ -10,9 +10,9 @@ import numpy as np
 
 from clip_align.data.bad_samples import BadSampleCounter, Causes
 from clip_align.data.sampling_plan import Task, parts_of
-from clip_align.data.shard_fetcher import FetchedShard
-from clip_align.data.shard_supply import ShardSupply
-from clip_align.data.streaming_plan import Place, ShardContent, StreamedBatch, StreamingPlan, streamed_batches
+from clip_align.data.streaming.plan import Place, ShardContent, StreamedBatch, StreamingPlan, streamed_batches
+from clip_align.data.streaming.shard_fetcher import FetchedShard
+from clip_align.data.streaming.shard_supply import ShardSupply
 
 _NONE = np.empty(0, np.int64)
 
