@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ import torch
 from random_images import random_image
 
 from clip_align.callbacks.base import Features, Items, PerceptualCallback, Stimulus
+from clip_align.errors import TOO_MANY_FILES, UserError
 from clip_align.evaluation import stimulus_cache
 from clip_align.evaluation.enlarge import enlarged
 from clip_align.evaluation.evaluated_model import EvaluatedModel
@@ -124,6 +126,19 @@ def test_an_event_is_the_same_from_small_and_from_large_files(tmp_path: Path) ->
 
 def _large(name: str) -> np.ndarray:
     return cut(random_image(name, 12, 12), "squash", stubs.SIZE, 1, "")[0]
+
+
+def test_too_many_open_files_are_no_fault_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = job(tmp_path, "a")
+    made(order)
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(np, "load", refused)
+    with pytest.raises(UserError) as error:
+        load(order)
+    assert str(error.value) == TOO_MANY_FILES
 
 
 def test_what_is_not_used_for_long_goes_with_a_line(tmp_path: Path) -> None:
