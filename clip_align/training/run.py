@@ -123,7 +123,7 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
     if run_end.children is not None:
         run_end.children.may_end()
     if run_end.lifeline is not None:
-        run_end.lifeline.may_end()
+        run_end.lifeline.end()
     run_end.code = exit_code(loop.stop_check.stopping)
     if layout.world > 1:
         # what follows is rank 0's alone: the others end here
