@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed import Store  # type: ignore[attr-defined]  # documented there
 
 from clip_align.callbacks.base import attach
 from clip_align.config import Config, TrainerConfig
@@ -36,13 +37,13 @@ from clip_align.training.launch_ranks import (
     ChildRanks,
     RankLayout,
     environment_of,
-    free_port,
     join_process_group,
     rank_layout,
 )
 from clip_align.training.machines import join_machines
 from clip_align.training.open_run import OpenedRun, folder_of, open_run
 from clip_align.training.process_state import process_state_kept
+from clip_align.training.rendezvous import own_store
 from clip_align.training.resume import RunStart, resume_command, run_start
 from clip_align.training.run_end import RunEnd
 from clip_align.training.same_on_all import check_same, facts_of
@@ -96,9 +97,11 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
     notify: Notify = Lines() if layout.rank == 0 else _silent
     start, components = None, None
     if layout.rank == 0:
-        start = _decide_start(config, layout, notify, run_end)
+        start = _decide_start(config, layout, notify)
         if start.done and layout.children:
             return  # none was started that would wait
+        if layout.children:
+            store = _start_children(config, layout, run_end)
         components = None if start.done else _build_components(start, layout, notify)
     # The other ranks wait here until the first one has made what is made once.
     waiting: Notify = Lines() if layout.local_rank == 0 else _silent  # one voice a machine
@@ -142,16 +145,20 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
         run_end.code = run_end.signals.exit_code
 
 
-def _decide_start(config: Config, layout: RankLayout, notify: Notify, run_end: RunEnd) -> RunStart:
-    """On the first rank: read where the run begins, and start the other ranks where that is this process's part."""
+def _decide_start(config: Config, layout: RankLayout, notify: Notify) -> RunStart:
+    """On the first rank: read where the run begins."""
     start = run_start(config, layout.world)
     for line in start.lines:
         notify(line)
-    if layout.children and not start.done:
-        port = free_port()
-        os.environ.update(environment_of(0, layout.world, port))
-        run_end.children = ChildRanks(to_plain(config), layout.world, port, run_end.lost)
     return start
+
+
+def _start_children(config: Config, layout: RankLayout, run_end: RunEnd) -> Store:
+    """On the first rank: open the store in which all ranks meet, and start the others, which wait there."""
+    store, port = own_store(layout.world)
+    os.environ.update(environment_of(0, layout.world, port))
+    run_end.children = ChildRanks(to_plain(config), layout.world, port, run_end.lost)
+    return store
 
 
 def _on_all_ranks(

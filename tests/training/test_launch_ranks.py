@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def children(monkeypatch: pytest.MonkeyPatch, script: str, **given: Any) -> Chil
 def test_the_last_output_of_a_failed_child_is_reported(monkeypatch):
     script = """
 import os, sys, time
+sys.stdin.read()  # else this process would wait until the child that sleeps has ended
 print("warning: never mind")
 if os.environ["RANK"] == "2":
     sys.exit("data: no such shard")
@@ -116,6 +118,23 @@ time.sleep(30)
         assert ranks.reason(10) == "rank 2: data: no such shard"
     finally:
         ranks.end(0)
+
+
+def test_threads_that_ask_at_once_all_get_the_reason(monkeypatch):
+    """The watching one and the main one share a file, whose position is that of both."""
+    ranks = children(monkeypatch, "import sys; print('line\\n' * 2000); sys.exit('data: no such shard')")
+    try:
+        assert ranks.reason(10)
+        found: list[str | None] = []
+        threads = [threading.Thread(target=lambda: found.extend(ranks.reason() for _ in range(40))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        ranks.end(0)
+    assert len(found) == 160
+    assert {str(reason).partition(": ")[2] for reason in found} == {"data: no such shard"}
 
 
 def test_children_have_their_place_and_job(monkeypatch):
