@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -48,6 +49,7 @@ from clip_align.training.resume import RunStart, resume_command, run_start
 from clip_align.training.run_end import RunEnd
 from clip_align.training.same_on_all import check_same, facts_of
 from clip_align.training.sent_checkpoint import on_every_machine
+from clip_align.training.separate_run import run_separately
 from clip_align.training.stall_watch import Limits, Peers, Watch
 from clip_align.training.train_log import LogSchedule, RunPosition, faster_data
 from clip_align.training.trainer import compile_towers
@@ -67,12 +69,31 @@ def run(config: Config, argv: Sequence[str]) -> int:
 
 
 def run_inside(config: Config, argv: Sequence[str]) -> RunEnd:
-    """Train in a process that is somebody's program or notebook, and leave its global state as it was.
+    """Train for somebody's program or notebook: in its process, whose global state is afterwards as it was.
 
-    Returns how the run ended: errors are in ``reasons``, and not printed. Arguments as of `run`.
+    On several ranks of this machine all of them are other processes. Returns how the run ended: errors are in
+    ``reasons``, and not printed. Arguments as of `run`. UserError where this machine does not have the ranks.
     """
+    if rank_layout(config.trainer, torch.cuda.device_count(), os.environ).children:
+        return run_separately(config, argv)
     with process_state_kept():
         return _followed(config, argv, RunEnd(own_process=False))
+
+
+def run_first(plain: Mapping[str, Any], argv: Sequence[str], errors: Path) -> int:
+    """The first rank of `run_separately`, in a process of its own; returns the exit code.
+
+    Args:
+        plain: the configuration as plain python.
+        argv: the command as typed.
+        errors: file that takes the run's errors, a line each.
+    """
+
+    def write(line: str) -> None:
+        with errors.open("a", encoding="utf-8") as file:
+            print(line, file=file)
+
+    return _followed(from_plain(plain), argv, RunEnd(print_error=write)).code
 
 
 def run_child() -> int:
