@@ -104,7 +104,8 @@ def train(overrides: Sequence[str] = (), **keys: Any) -> Tidy:
 
     Ctrl-C, or a notebook's stop button, ends it in order: with a checkpoint, a record and a RunError that says how to
     resume. Outside the main thread no signal handlers are set: there a training ends with its last step only. Random
-    states, loggers, warnings, threads and environment of the process are afterwards what they were before.
+    states, loggers, warnings, threads and environment of the process are afterwards what they were before. On several
+    ranks of this machine all ranks are other processes.
 
     Args:
         overrides: ``["model=tiny", "trainer.max_steps=200"]``.

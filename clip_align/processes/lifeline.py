@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the ranks of a run learn that one of them has ended, and why, whatever their main threads wait for.
+"""How ranks that torchrun or srun has started learn that one of them has ended, whatever their main threads wait for.
 
 Each rank keeps a TCP connection to rank 0. A process that ends, however it ends, closes its connection, which its
 system reports to the other side at once; a machine that is switched off or cut off is noticed by TCP's own probes. A
 rank that can still say why it ends sends its reason first, and rank 0 passes the first reason on. No torch here.
+
+Ranks that rank 0 has started itself have none: their parent sees their exit codes (`launch_ranks.ChildRanks`). A rank
+that is stopped keeps its connection, and is noticed by `stall_watch`.
 """
 
 from __future__ import annotations
@@ -102,6 +105,7 @@ class Lifeline:
         line = cls(0, failed)
         line._token = secrets.token_hex(8)
         line._listener = socket.create_server(("", 0), backlog=1024)
+        line._listener.setblocking(False)  # else the thread would wait for one that was gone before it was accepted
         line._selector.register(line._listener, selectors.EVENT_READ, None)
         threading.Thread(target=line._run, daemon=True, name="lifeline").start()
         return line, Address(_own_address(master), line._listener.getsockname()[1], line._token)
@@ -111,7 +115,6 @@ class Lifeline:
         """Another rank's end; OSError where rank 0 does not accept a connection."""
         line = cls(rank, failed)
         connection = socket.create_connection((address.host, address.port), timeout=CONNECT_S)
-        connection.settimeout(None)
         peer = line._add(connection)
         peer.send({"token": address.token, "rank": rank, "host": line._host})
         threading.Thread(target=line._run, daemon=True, name="lifeline").start()
@@ -122,12 +125,16 @@ class Lifeline:
         self._known.wait(wait_s)
         return self._reason
 
-    def may_end(self) -> None:
-        """Training is over on all ranks: from here on the end of another one is no failure."""
-        self._over.set()
-
     def end(self, lines: Sequence[str] = ()) -> None:
-        """This rank ends. ``lines``: its reason where it has failed; the first one is passed on."""
+        """This rank ends, or training is over: from here on the end of another one is no failure.
+
+        Later calls do nothing.
+
+        Args:
+            lines: this rank's reason where it has failed; the first one is passed on.
+        """
+        if self._over.is_set():
+            return
         own = f"{self._name(self._rank, self._host)}: {lines[0]}" if lines else ""
         for peer in list(self._peers):
             if peer.who:
@@ -136,14 +143,24 @@ class Lifeline:
 
     def _run(self) -> None:
         while not self._over.is_set():
-            for key, _ in self._selector.select(0.5):
-                if key.data is None and self._listener is not None:
-                    with contextlib.suppress(OSError):  # it was gone before it was accepted
-                        self._add(self._listener.accept()[0])
-                elif key.data is not None:
-                    self._read(key.data)
+            self._look(0.5)
+        self._look(0.0)  # closing with something unread would reset the connection, and our last line might be lost
+        for peer in self._peers:
+            peer.connection.close()
+        if self._listener is not None:
+            self._listener.close()
+        self._selector.close()
+
+    def _look(self, wait_s: float) -> None:
+        for key, _ in self._selector.select(wait_s):
+            if key.data is None and self._listener is not None:
+                with contextlib.suppress(OSError):  # it was gone before it was accepted
+                    self._add(self._listener.accept()[0])
+            elif key.data is not None:
+                self._read(key.data)
 
     def _add(self, connection: socket.socket) -> _Peer:
+        connection.setblocking(True)  # systems differ in what it inherits from the listener
         _keep_alive(connection)
         peer = _Peer(connection, "" if self._rank == 0 else self._name(0, self._host))
         self._peers.append(peer)

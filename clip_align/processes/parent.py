@@ -45,7 +45,9 @@ def _ended_other(process: int) -> Callable[[], bool]:
             file = os.pidfd_open(process)
         except ProcessLookupError:
             return lambda: True
-        return lambda: bool(select.select([file], [], [], 0)[0])
+        look = select.poll()  # not select, which takes no descriptor above 1023
+        look.register(file, select.POLLIN)
+        return lambda: bool(look.poll(0))
 
     def gone() -> bool:
         try:

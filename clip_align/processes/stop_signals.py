@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from clip_align.errors import INTERRUPTED, TERMINATED
@@ -23,6 +26,23 @@ def handled() -> list[signal.Signals]:
     """The signals to set handlers for: not SIGHUP where it is ignored, as nohup has it."""
     hangup = getattr(signal, "SIGHUP", None)
     return [number for number in STOP_SIGNALS if number != hangup or signal.getsignal(number) != signal.SIG_IGN]
+
+
+@contextlib.contextmanager
+def handling(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """``handler`` for the signals that end a command, inside the block; the former ones after it.
+
+    Only in the main thread, to which handlers belong; in another one nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {number: signal.signal(number, handler) for number in handled()}
+    try:
+        yield
+    finally:
+        for number, before in former.items():
+            signal.signal(number, before)
 
 
 def unwind_on_signals() -> None:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions on several gloo ranks of one machine, for tests."""
+"""Functions on several gloo ranks of one machine, and ports for ranks, for tests."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 import os
+import socket
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -53,3 +54,11 @@ def _rank(rank: int, world: int, folder: Path, work: Callable[[Ranks], Any]) -> 
     (folder / f"{rank}.tmp").write_text(json.dumps(result))
     # a rename: the parent never reads half a file
     os.replace(folder / f"{rank}.tmp", folder / f"{rank}.json")
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,7 +32,6 @@ from clip_align.training.stall_watch import Peers
 PATIENCE = timedelta(hours=3)  # rank 0 may render or index while the others wait; who dies is seen otherwise
 BACKSTOP_S = 120.0  # training's collectives give up so long after `watch` would have ended the run by itself
 LOOK = timedelta(seconds=10)  # for the store to answer a rank's watch
-_kept_ports: list[socket.socket] = []
 NOT_LAUNCHED = Problem(
     "trainer",
     "multi_node trains on ranks that torchrun or srun has started, one command on each machine (docs/machines.md); on "
@@ -181,22 +179,12 @@ def environment_of(number: int, world: int, port: int) -> dict[str, str]:
     return {**{k: str(v) for k, v in places.items()}, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
-def free_port() -> int:
-    """A port of this machine that nobody uses now, nor is given as long as this process lives.
-
-    The first rank listens there only after its preparation, which may take minutes. Until then a socket that is bound
-    and does not listen keeps the port: the system gives it to nobody who asks for any, and a store can open it, since
-    both allow that an address is used again.
-    """
-    probe = socket.socket()
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    probe.bind(("127.0.0.1", 0))
-    _kept_ports.append(probe)
-    return int(probe.getsockname()[1])
-
-
 class ChildRanks:
     """The other ranks, where this process starts them. Their output is not shown; it holds the reason of a failure.
+
+    A thread looks for children that have ended, twice a second. A parent sees what no connection between ranks shows
+    (`processes.lifeline`): a child that ended before it had one, its exit code and its last output. Children whose
+    parent has gone end by themselves (`processes.parent`).
 
     Args:
         job: the configuration as plain python; too long for an environment, it goes through a pipe.
@@ -210,6 +198,7 @@ class ChildRanks:
         self._outputs: list[IO[bytes]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._failed, self._ended = failed, threading.Event()
+        self._reading = threading.Lock()  # a file has one position for all threads
         for rank in range(1, world):
             output = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the child
             environment = {**os.environ, **environment_of(rank, world, port), torchrun.OURS: "1", torchrun.CHILD: "1"}
@@ -267,7 +256,7 @@ class ChildRanks:
 
     def _last_words(self, rank: int) -> str:
         output = self._outputs[rank - 1]
-        with contextlib.suppress(OSError, ValueError):
+        with self._reading, contextlib.suppress(OSError, ValueError):
             output.seek(0)
             lines = [line for line in output.read().decode(errors="replace").splitlines() if line.strip()]
             if lines:

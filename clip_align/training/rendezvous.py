@@ -26,7 +26,7 @@ from clip_align.errors import RunError, some_of
 
 REPORT_S = 60.0  # between two lines, at most
 LOOK_S = 1.0  # between two looks, at most
-STORE_S = 10800.0  # for single operations of the store, some of which wait for rank 0's preparation
+LIMIT = timedelta(hours=3)  # for single operations of the store, some of which wait for rank 0's preparation
 NAMED = 8  # missing ranks named in a line
 
 
@@ -113,17 +113,40 @@ def connected(rank: int, world: int, patience: Patience) -> Store:
     Args:
         rank, world: this process's number, and how many there are.
         patience: for the store to answer.
+
+    Raises:
+        RunError: where it does not in time, or where rank 0 cannot open it.
     """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    limit = timedelta(seconds=STORE_S)
-    attempt = f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"  # torchrun may keep its store
     of_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # it serves the store before it starts us
     if rank == 0 and not of_torchrun:
-        own = TCPStore(host, port, world, is_master=True, timeout=limit, multi_tenant=True, wait_for_workers=False)
-        return PrefixStore(attempt, own)
+        try:
+            own = TCPStore(host, port, world, is_master=True, timeout=LIMIT, multi_tenant=True, wait_for_workers=False)
+        except DistNetworkError as error:
+            raise RunError(
+                f"ranks: rank 0 cannot listen at {address_of_store()} ({_reason(error)}); set MASTER_PORT to a port "
+                "that nobody uses, and MASTER_ADDR to an address of rank 0's machine"
+            ) from error
+        return PrefixStore(_attempt(), own)
     while not _answers(host, port):  # torch would wait inside, without a word
         patience.look_again(lambda: f"rank 0 does not answer at {address_of_store()} yet")
-    return PrefixStore(attempt, next(iter(rendezvous("env://", rank, world, timeout=limit)))[0])
+    return PrefixStore(_attempt(), next(iter(rendezvous("env://", rank, world, timeout=LIMIT)))[0])
+
+
+def own_store(world: int) -> tuple[Store, int]:
+    """The store for ``world`` ranks of this machine, open from now on, and its port, which the system has chosen."""
+    store = TCPStore("127.0.0.1", 0, world, is_master=True, timeout=LIMIT, wait_for_workers=False)
+    return PrefixStore(_attempt(), store), store.port
+
+
+def _attempt() -> str:
+    """What keys of this start begin with: torchrun may keep its store when it starts the ranks again."""
+    return f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+
+
+def _reason(error: DistNetworkError) -> str:
+    """The system's words in torch's message."""
+    return str(error).rpartition("message: ")[2].splitlines()[0]
 
 
 def _answers(host: str, port: int) -> bool:

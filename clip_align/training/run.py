@@ -6,13 +6,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import Store  # type: ignore[attr-defined]  # documented there
 
 from clip_align.callbacks.base import attach
 from clip_align.config import Config, TrainerConfig
@@ -36,17 +38,18 @@ from clip_align.training.launch_ranks import (
     ChildRanks,
     RankLayout,
     environment_of,
-    free_port,
     join_process_group,
     rank_layout,
 )
 from clip_align.training.machines import join_machines
 from clip_align.training.open_run import OpenedRun, folder_of, open_run
 from clip_align.training.process_state import process_state_kept
+from clip_align.training.rendezvous import own_store
 from clip_align.training.resume import RunStart, resume_command, run_start
 from clip_align.training.run_end import RunEnd
 from clip_align.training.same_on_all import check_same, facts_of
 from clip_align.training.sent_checkpoint import on_every_machine
+from clip_align.training.separate_run import run_separately
 from clip_align.training.stall_watch import Limits, Peers, Watch
 from clip_align.training.train_log import LogSchedule, RunPosition, faster_data
 from clip_align.training.trainer import compile_towers
@@ -66,12 +69,31 @@ def run(config: Config, argv: Sequence[str]) -> int:
 
 
 def run_inside(config: Config, argv: Sequence[str]) -> RunEnd:
-    """Train in a process that is somebody's program or notebook, and leave its global state as it was.
+    """Train for somebody's program or notebook: in its process, whose global state is afterwards as it was.
 
-    Returns how the run ended: errors are in ``reasons``, and not printed. Arguments as of `run`.
+    On several ranks of this machine all of them are other processes. Returns how the run ended: errors are in
+    ``reasons``, and not printed. Arguments as of `run`. UserError where this machine does not have the ranks.
     """
+    if rank_layout(config.trainer, torch.cuda.device_count(), os.environ).children:
+        return run_separately(config, argv)
     with process_state_kept():
         return _followed(config, argv, RunEnd(own_process=False))
+
+
+def run_first(plain: Mapping[str, Any], argv: Sequence[str], errors: Path) -> int:
+    """The first rank of `run_separately`, in a process of its own; returns the exit code.
+
+    Args:
+        plain: the configuration as plain python.
+        argv: the command as typed.
+        errors: file that takes the run's errors, a line each.
+    """
+
+    def write(line: str) -> None:
+        with errors.open("a", encoding="utf-8") as file:
+            print(line, file=file)
+
+    return _followed(from_plain(plain), argv, RunEnd(print_error=write)).code
 
 
 def run_child() -> int:
@@ -96,9 +118,11 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
     notify: Notify = Lines() if layout.rank == 0 else _silent
     start, components = None, None
     if layout.rank == 0:
-        start = _decide_start(config, layout, notify, run_end)
+        start = _decide_start(config, layout, notify)
         if start.done and layout.children:
             return  # none was started that would wait
+        if layout.children:
+            store = _start_children(config, layout, run_end)
         components = None if start.done else _build_components(start, layout, notify)
     # The other ranks wait here until the first one has made what is made once.
     waiting: Notify = Lines() if layout.local_rank == 0 else _silent  # one voice a machine
@@ -123,7 +147,7 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
     if run_end.children is not None:
         run_end.children.may_end()
     if run_end.lifeline is not None:
-        run_end.lifeline.may_end()
+        run_end.lifeline.end()
     run_end.code = exit_code(loop.stop_check.stopping)
     if layout.world > 1:
         # what follows is rank 0's alone: the others end here
@@ -142,16 +166,20 @@ def _run(config: Config, argv: Sequence[str], run_end: RunEnd) -> None:
         run_end.code = run_end.signals.exit_code
 
 
-def _decide_start(config: Config, layout: RankLayout, notify: Notify, run_end: RunEnd) -> RunStart:
-    """On the first rank: read where the run begins, and start the other ranks where that is this process's part."""
+def _decide_start(config: Config, layout: RankLayout, notify: Notify) -> RunStart:
+    """On the first rank: read where the run begins."""
     start = run_start(config, layout.world)
     for line in start.lines:
         notify(line)
-    if layout.children and not start.done:
-        port = free_port()
-        os.environ.update(environment_of(0, layout.world, port))
-        run_end.children = ChildRanks(to_plain(config), layout.world, port, run_end.lost)
     return start
+
+
+def _start_children(config: Config, layout: RankLayout, run_end: RunEnd) -> Store:
+    """On the first rank: open the store in which all ranks meet, and start the others, which wait there."""
+    store, port = own_store(layout.world)
+    os.environ.update(environment_of(0, layout.world, port))
+    run_end.children = ChildRanks(to_plain(config), layout.world, port, run_end.lost)
+    return store
 
 
 def _on_all_ranks(

@@ -32,6 +32,11 @@ SAVE_S = 300.0  # for a checkpoint that a thread writes before it ends the proce
 LAST_S = 20.0  # for record, page and provenance when a thread ends the process: after that it ends without them
 
 
+def _to_stderr(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the terminal has been closed; the record has the line
+        print(line, file=sys.stderr, flush=True)
+
+
 @dataclass
 class RunEnd:
     """Follows a run on one rank; what is set here as it gets known is closed in the end.
@@ -41,7 +46,8 @@ class RunEnd:
     own_process: False in somebody's program or notebook: signals do not end its process, and what the user has to know
     is kept in ``reasons`` instead of printed. lock: on the folder, released in the end. ending: what the last line says
     in place of the status and the step. first_here: whether this is the first rank of another machine, which prints
-    there what the first rank prints. lifeline: to the ranks that torchrun or srun has started.
+    there what the first rank prints. lifeline: to the ranks that torchrun or srun has started. print_error: shows an
+    error, a line.
     """
 
     rank: int = 0
@@ -60,6 +66,7 @@ class RunEnd:
     lock: int | None = None
     ending: str = ""
     reasons: tuple[str, ...] = ()
+    print_error: Callable[[str], None] = _to_stderr
     signals: Signals = field(init=False)
     _ends: threading.Lock = field(default_factory=threading.Lock)  # held by the thread that ends the run
 
@@ -100,6 +107,7 @@ class RunEnd:
                 self._exit()  # one that not even SIGKILL ends (it waits for a disk) would be waited for at the exit
             release(self.lock)
             self.lock = None
+            self._ends.acquire(blocking=False)  # the run is over: none of its threads ends this process any more
 
     def lost(self, reason: str) -> None:
         """A rank has failed, and this process waits for it in a collective: end here. Called in a thread."""
@@ -148,9 +156,9 @@ class RunEnd:
         except UserError as error:
             for line in error.lines:
                 if line not in reasons:
-                    _print_error(line)
+                    self.print_error(line)
         except Exception as error:
-            _print_error(f"checkpoint: {self._line(error)}")
+            self.print_error(f"checkpoint: {self._line(error)}")
 
     def close(self, message: str | None = None) -> None:
         """Write the last line of the record and the provenance. Mirrors draw and upload what is there."""
@@ -192,8 +200,8 @@ class RunEnd:
         self._save(lines)
         self.close(lines[0])
         self.reasons = tuple(lines)
-        if not self.own_process:
-            lines = ()  # the caller raises them
+        if not self.own_process and self.world == 1:
+            lines = ()  # the caller raises them; a rank of several ends its process below
         self._print(lines, of_all=on_all_ranks or of_others)
         self._leave_others()
 
@@ -203,7 +211,7 @@ class RunEnd:
             return
         for line in lines:
             named = self.rank == 0 or (of_all and line.startswith("rank "))
-            _print_error(line if named else f"rank {self.rank}: {line}")
+            self.print_error(line if named else f"rank {self.rank}: {line}")
 
     def _leave_others(self) -> None:
         """A process group whose other ranks have gone, or wait for this one, cannot be left in order."""
@@ -245,7 +253,7 @@ class RunEnd:
             yield
         except Exception as error:
             self.code = self.code or FAILED  # a first reason keeps its code
-            _print_error(f"{what}: {self._line(error)}")
+            self.print_error(f"{what}: {self._line(error)}")
 
 
 def _exit_within(seconds: float, code: int) -> None:
@@ -253,11 +261,6 @@ def _exit_within(seconds: float, code: int) -> None:
     timer = threading.Timer(seconds, os._exit, [code])
     timer.daemon = True
     timer.start()
-
-
-def _print_error(line: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # the terminal has been closed; the record has the line
-        print(line, file=sys.stderr, flush=True)
 
 
 def _now() -> str:

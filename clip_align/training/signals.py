@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from clip_align.processes.stop_signals import STOP_SIGNALS, exit_code, handled
+from clip_align.processes.stop_signals import STOP_SIGNALS, exit_code, handled, handling
 from clip_align.processes.torchrun import under_torchrun
 
 PATIENCE_S = 2.0  # a second Ctrl-C within this time is the first one, held too long
@@ -86,14 +86,12 @@ class Signals:
 
     @contextlib.contextmanager
     def _handling(self) -> Iterator[None]:
-        former = {number: signal.signal(number, self._came) for number in handled()}
-        _installed.append(self)
-        try:
-            yield
-        finally:
-            _installed.remove(self)
-            for number, handler in former.items():
-                signal.signal(number, handler)
+        with handling(self._came):
+            _installed.append(self)
+            try:
+                yield
+            finally:
+                _installed.remove(self)
 
     def training_starts(self) -> None:
         """From now on a signal is noted only."""

@@ -160,6 +160,8 @@ class Watch:
             self._peers.beat(what, waited)
             if waited > TICK_S:  # while all goes well the store is not read
                 self._signs = self._peers.signs()
+        if self._over.is_set() or self._at != (what, since):
+            return  # the store took its time, and the main thread has come forward meanwhile
         first = self._signals.first_signal
         stopping = first is not None and now - first[1] > AFTER_SIGNAL_S
         # whether the main thread cannot come to the border of a step, where it would see the signal

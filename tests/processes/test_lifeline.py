@@ -123,10 +123,45 @@ def test_after_training_nobody_is_missed(start, first, monkeypatch):
     monkeypatch.setattr(lifeline, "FAILING_S", 0.1)
     line, address, lost = first
     other = start(address, 1)
-    line.may_end()
+    line.end()
     other.kill()
     assert line.reason(1.5) is None
     assert lost == []
+
+
+def test_a_rank_whose_training_is_over_first_is_no_loss_and_leaves_nothing_open(first):
+    """Its program may live on, and the other rank may still be inside its last step."""
+    line, address, lost = first
+    other = Lifeline.connect(address, 1, lost.append)
+    limit = time.monotonic() + 10
+    while not all(peer.who for peer in (*line._peers, *other._peers)) or not line._peers:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    listener, connection = line._listener, line._peers[0].connection
+    line.end()
+    while listener.fileno() >= 0 or connection.fileno() >= 0 or other._peers:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    assert (line.reason(), other.reason(), lost) == (None, None, [])
+    line.end(["a failure after training"])  # nobody waits for this rank any more
+    other.end()
+    assert other.reason() is None
+
+
+def test_a_connection_that_is_gone_before_it_is_accepted_stops_nothing(first, monkeypatch):
+    line, address, _ = first
+    other = Lifeline.connect(address, 1, lambda reason: None)
+    limit = time.monotonic() + 10
+    while not line._peers or not line._peers[0].who:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    real, calls = line._selector.select, iter(range(1))
+    listener = next(key for key in line._selector.get_map().values() if key.data is None)
+    # what select reports where a connection has been reset between it and accept
+    monkeypatch.setattr(line._selector, "select", lambda wait_s: real(wait_s) + [(listener, 1)] * len(list(calls)))
+    time.sleep(0.6)  # the look that was under way is over
+    other.end(["data: x is gone"])
+    assert line.reason(2) == "rank 1: data: x is gone"
 
 
 def test_strangers_are_no_ranks(first):

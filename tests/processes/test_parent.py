@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clip_align.data.workers import Workers
+from clip_align.processes.parent import _ended_other
 
 SCRIPT = """
 import multiprocessing, os, sys, time
@@ -53,6 +55,31 @@ def test_a_worker_ends_with_a_killed_process_also_when_a_server_has_started_it(t
         time.sleep(0.05)
     process.wait()
     process.stdout.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="Linux has it")
+def test_a_process_with_many_open_files_sees_another_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    resource, fcntl = pytest.importorskip("resource"), pytest.importorskip("fcntl")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened: list[int] = []
+
+    def high(process: int, open_one: Callable[[int], int] = os.pidfd_open) -> int:
+        low = open_one(process)
+        opened.extend([low, fcntl.fcntl(low, fcntl.F_DUPFD, 1100)])
+        return opened[-1]
+
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+        monkeypatch.setattr(os, "pidfd_open", high)
+        ended = _ended_other(other.pid)
+        assert not ended()
+        other.communicate(b"\n")
+        assert ended()
+    finally:
+        for file in opened:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_loader_workers_watch_the_process_that_trains() -> None:

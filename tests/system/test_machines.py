@@ -21,7 +21,7 @@ from agents import Agent, start
 from training_runs import SMALL, code_of, lines, losses, provenance, reached, real, when
 
 from clip_align.processes.lifeline import SILENCE
-from clip_align.training.launch_ranks import free_port
+from clip_align.testing.gloo_ranks import free_port
 
 pytestmark = pytest.mark.slow
 TWO = [*SMALL, "trainer=multi_node", "trainer.max_steps=12", "data.batch_size=16", "data.workers=0"]

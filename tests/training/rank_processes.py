@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from clip_align.training.launch_ranks import environment_of, free_port
+from clip_align.testing.gloo_ranks import free_port
+from clip_align.training.launch_ranks import environment_of
 
 
 def run_ranks(script: str, world: int, *arguments: object) -> list[tuple[int, str]]:

@@ -16,7 +16,7 @@ import torch.multiprocessing as mp
 from gradient_cache_rank import Step, batch, gradients, module
 from torch import nn
 
-from clip_align.training.launch_ranks import free_port
+from clip_align.testing.gloo_ranks import free_port
 
 
 def on_rank(rank: int, world: int, port: int, folder: str) -> None:

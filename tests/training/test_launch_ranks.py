@@ -4,22 +4,20 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
+import threading
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from torch.distributed import TCPStore
 
 from clip_align.config import TrainerConfig
 from clip_align.errors import UserError
 from clip_align.processes import torchrun
 from clip_align.training import launch_ranks as launch
-from clip_align.training.launch_ranks import ChildRanks, RankLayout, free_port, rank_layout
+from clip_align.training.launch_ranks import ChildRanks, RankLayout, rank_layout
 from clip_align.training.layout_environment import LayoutEnvironment
 
 WAIT_S = 120.0  # for what another process is about to do; only a failing test waits as long
@@ -110,7 +108,7 @@ def children(monkeypatch: pytest.MonkeyPatch, script: str, **given: Any) -> Chil
 def test_the_last_output_of_a_failed_child_is_reported(monkeypatch):
     script = """
 import os, sys, time
-sys.stdin.read()  # else whoever starts it waits for it
+sys.stdin.read()  # else this process would wait until the child that sleeps has ended
 print("warning: never mind")
 if os.environ["RANK"] == "2":
     sys.exit("data: no such shard")
@@ -121,6 +119,23 @@ time.sleep(600)
         assert ranks.reason(WAIT_S) == "rank 2: data: no such shard"
     finally:
         ranks.end(0)
+
+
+def test_threads_that_ask_at_once_all_get_the_reason(monkeypatch):
+    """The watching one and the main one share a file, whose position is that of both."""
+    ranks = children(monkeypatch, "import sys; print('line\\n' * 2000); sys.exit('data: no such shard')")
+    try:
+        assert ranks.reason(10)
+        found: list[str | None] = []
+        threads = [threading.Thread(target=lambda: found.extend(ranks.reason() for _ in range(40))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        ranks.end(0)
+    assert len(found) == 160
+    assert {str(reason).partition(": ")[2] for reason in found} == {"data: no such shard"}
 
 
 def test_children_have_their_place_and_job(monkeypatch):
@@ -164,17 +179,6 @@ sys.exit(143)
     time.sleep(1.0)  # a failure is looked for every half second
     ranks.end(0)
     assert reported == []
-
-
-def test_a_free_port_is_kept_for_the_store_of_the_ranks():
-    port = free_port()
-    with socket.socket() as other, pytest.raises(OSError, match="in use"):
-        other.bind(("127.0.0.1", port))
-    limit = timedelta(seconds=WAIT_S)
-    first = TCPStore("127.0.0.1", port, 2, is_master=True, timeout=limit, multi_tenant=True, wait_for_workers=False)
-    second = TCPStore("127.0.0.1", port, is_master=False, timeout=limit, wait_for_workers=False)
-    first.set("a", "b")
-    assert second.get("a") == b"b"
 
 
 def test_half_precision_needs_a_gpu():

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from clip_align.errors import RunError
-from clip_align.training.launch_ranks import free_port
-from clip_align.training.rendezvous import Patience
+from clip_align.testing.gloo_ranks import free_port
+from clip_align.training.rendezvous import Patience, connected, own_store
 
 SCRIPT = Path(__file__).with_name("meeting_rank.py")
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +92,29 @@ def test_ranks_that_all_come_meet_in_any_order() -> None:
     first = start(0, 2, LONG_S, LONG_S, port)
     found = [ended(process) for process in (first, other)]
     assert [(code, lines[-1]) for code, lines in found] == [(0, "met"), (0, "met")], found
+
+
+def test_a_port_that_is_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, port = own_store(2)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(port))
+    with pytest.raises(RunError) as raised:
+        connected(0, 2, Patience(1.0, "", 1.0, lambda line: None))
+    assert str(raised.value) == (
+        f"ranks: rank 0 cannot listen at 127.0.0.1:{port} (address already in use); set MASTER_PORT to a port that "
+        "nobody uses, and MASTER_ADDR to an address of rank 0's machine"
+    )
+
+
+def test_a_store_for_children_is_open_before_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that is only chosen may be somebody else's when rank 0 has prepared the run."""
+    store, port = own_store(2)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(port))
+    other = connected(1, 2, Patience(5.0, "", 5.0, lambda line: None))
+    other.set("met/1", "")
+    assert store.check(["met/1"])
+    assert own_store(2)[1] != port
 
 
 def test_a_long_wait_is_reported_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,24 @@ def test_a_rank_that_gives_no_sign_is_named(clock: Clock) -> None:
     assert first.ended[0].startswith("waited 1002 s for rank 1, which gives no sign of life; ")
 
 
+@pytest.mark.parametrize("forward", [Watch.progress, Watch.stop])
+def test_a_main_thread_that_comes_forward_while_the_store_is_read_ends_nothing(clock: Clock, forward: Any) -> None:
+    """Reading takes up to its time limit where the machine is slow."""
+    first, _, store = two(clock)
+    first.watch.doing("step")
+    clock.now += 1002.5
+    read = store.multi_get
+
+    def slow(keys: list[str]) -> list[bytes]:
+        clock.now += 10.0
+        forward(first.watch)
+        return read(keys)
+
+    store.multi_get = slow  # type: ignore[method-assign]
+    first.watch._look(clock.now)
+    assert (first.reported, first.ended) == ([], [])
+
+
 def test_a_rank_that_waits_for_data_is_named(clock: Clock) -> None:
     first, second, _ = two(clock)
     first.watch.doing("step")
