@@ -7,6 +7,7 @@ import copy
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -120,13 +121,14 @@ def _case(
         steps = max(1, min(MOST_STEPS, math.ceil(BLOCK_S / took)))
         notify(f"{title}: a step takes about {took:.3g} s; blocks of {steps} timed steps")
     count = steps * options.accumulate * batch
+
+    def rate(run: Run, read: Callable[[int], Iterable[Any]]) -> float:
+        return count / block_seconds(run, read, steps, options.accumulate)
+
     if options.workers:  # they read ahead in the other sides' blocks: each block starts with new ones
         rates = in_turn(
             title,
-            {
-                side: lambda side=side: count / block_seconds(run, batches[side], steps, options.accumulate)  # type: ignore[misc]
-                for side, run in sides.items()
-            },
+            {side: partial(rate, run, batches[side]) for side, run in sides.items()},
             options.pairs,
             notify,
         )

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from open_clip import CLIP
 
 from clip_align.__main__ import main
 from clip_align.bench.clock import WARM_UP, Clock
+from clip_align.bench.options import Throughput
+from clip_align.bench.throughput import _case
 
 SETTING = ["bench", "throughput", "model=tiny", "batch=8", "pairs=2", "steps=1", "threads=1"]
 
@@ -63,6 +68,22 @@ def test_accumulation_is_of_both_sides(tmp_path: Path, monkeypatch: pytest.Monke
         assert set(case["rates"]) == {"clip_align", "open_clip_train"}
     steps = 2 * 2 * (2 + WARM_UP)  # two kinds of data, two sides; two blocks of a step
     assert encoded == [8] * (2 * 3 * steps)  # with and without a graph
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_each_side_trains_on_its_own_batches(workers: int) -> None:
+    """Also where each block starts anew, since workers read ahead."""
+    found: dict[str, list[str]] = {"a": [], "b": []}
+
+    def train(side: str, batches: Iterable[Any], steps: int) -> None:
+        found[side] += [batch for batch, _ in zip(batches, range(steps), strict=False)]
+
+    sides = {side: partial(train, side) for side in found}
+    batches = {side: partial(repeat, f"of {side}") for side in found}
+    case = _case("", sides, batches, 8, Throughput(workers=workers, steps=3, pairs=2), lambda line: None)
+    assert {side: set(seen) for side, seen in found.items()} == {"a": {"of a"}, "b": {"of b"}}
+    assert len(found["a"]) == len(found["b"]) >= 2 * 3
+    assert {side: len(rates) for side, rates in case.rates.items()} == {"a": 2, "b": 2}
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
