@@ -107,6 +107,8 @@ class Throughput(ModelOptions):
     )
     precision: Literal["32", "bf16-mixed"] = option("32", "of both sides: 32 or bf16-mixed")
     compile: bool = option(False, "torch.compile on both sides")
+    tf32: bool | None = option(None, "float32 products in TF32 on both sides; null = as torch has it")
+    channels_last: bool = option(False, "memory format of images and image tower on both sides")
     pairs: int = option(10, "blocks of each side, in turn", low=2)
     steps: int | None = option(None, "timed steps of a block; null = as many as take 4 s", low=1)
     workers: int = option(0, "processes that read shards, on both sides", low=0)

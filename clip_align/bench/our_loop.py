@@ -59,6 +59,8 @@ def train(config: Config, clip: ClipModel, batches: Iterable[Any], steps: int, l
         fused=config.trainer.precision != "16-mixed",
         loss=LOSSES.build(config.loss.kind, config.loss.options),
         intervention=INTERVENTIONS.build(config.intervention.kind, config.intervention.options),
+        tf32=config.trainer.tf32,
+        channels_last=config.trainer.channels_last,
     )
     limits = Limits(config.trainer.stall_warning_seconds, config.trainer.stall_limit_seconds)
     watch = Watch(limits, signals, None, lambda line: None, lambda: False, lambda reason: os._exit(FAILED))

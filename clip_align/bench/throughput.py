@@ -6,13 +6,14 @@ from __future__ import annotations
 import copy
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
@@ -29,8 +30,10 @@ from clip_align.data.training_data import TrainingData
 from clip_align.data.worker_count import usable_cores
 from clip_align.models.build import ClipModel, build_model
 from clip_align.settings.load_config import load
+from clip_align.structure import shown
 from clip_align.training.launch_ranks import RankLayout
 from clip_align.training.step_seeds import seed_everything
+from clip_align.training.tf32 import tf32
 from clip_align.training.trainer import autocast, compile_towers
 
 BARE = "bare loop"
@@ -58,9 +61,11 @@ def measure(options: Throughput, notify: Callable[[str], None]) -> Result:
 
 def _of_model(name: str, options: Throughput, notify: Callable[[str], None]) -> list[Case]:
     batch = options.batch or (128 if name == "tiny" else 32)
-    config, clip = prepared(name, batch, options.seed, options.precision, options.accumulate)
+    trainer = {n: getattr(options, n) for n in ("precision", "accumulate", "tf32", "channels_last")}
+    config, clip = prepared(name, batch, options.seed, trainer)
     several, found = f"{options.accumulate} x " if options.accumulate > 1 else "", []
-    with tempfile.TemporaryDirectory() as place:
+    # the setting is the whole process's: it holds for all sides, which take turns
+    with tempfile.TemporaryDirectory() as place, tf32(options.tf32):
         sides = training_sides(config, clip, options.bare and options.accumulate == 1, options.compile, Path(place))
         for kind in options.data:
             title = f"{name}, batch {several}{batch}, {'in memory' if kind == 'memory' else 'from shards'}"
@@ -73,22 +78,21 @@ def _of_model(name: str, options: Throughput, notify: Callable[[str], None]) -> 
     return found
 
 
-def prepared(name: str, batch: int, seed: int, precision: str = "32", accumulate: int = 1) -> tuple[Config, ClipModel]:
+def prepared(name: str, batch: int, seed: int, trainer: Mapping[str, object] | None = None) -> tuple[Config, ClipModel]:
     """The configuration of a run on one device, and its model, on that device.
 
     Args:
         name: option of the group model.
         batch: samples of one.
         seed: of the weights.
-        precision: 32 or bf16-mixed.
-        accumulate: batches that are contrasted together in a step.
+        trainer: options of the group trainer; None: its defaults.
     """
     gpu = torch.cuda.is_available()
     config = load(
         [
             f"model={name}", f"seed={seed}", f"data.batch_size={batch}", "callbacks=[]", "tracker=none",
             "evaluation.every_n_steps=1000", f"trainer={'gpu' if gpu else 'cpu'}", "trainer.devices=1",
-            f"trainer.precision={precision}", f"trainer.accumulate={accumulate}",
+            *(f"trainer.{option}={shown(value)}" for option, value in (trainer or {}).items()),
         ]
     )  # fmt: skip
     seed_everything(seed)
@@ -168,7 +172,9 @@ def training_sides(config: Config, clip: ClipModel, bare: bool, compiled: bool, 
     precision, gpu, optimizer = config.trainer.precision, torch.cuda.is_available(), config.optimizer
     layout, device = RankLayout(0, 0, 1, 1, gpu), "cuda" if gpu else "cpu"
     clips = {side: copy.deepcopy(clip) for side in (OURS, open_clip_side.NAME, *([BARE] if bare else []))}
-    for one in clips.values():
+    for side, one in clips.items():
+        if config.trainer.channels_last and side != OURS:  # our module does it
+            _use_channels_last(one.model)
         if compiled:
             compile_towers(one.model)
 
@@ -186,6 +192,17 @@ def training_sides(config: Config, clip: ClipModel, bare: bool, compiled: bool, 
 
     runs = {OURS: ours, open_clip_side.NAME: theirs, BARE: plain}
     return {side: runs[side] for side in clips}
+
+
+def _use_channels_last(model: Any) -> None:
+    """For loops that have no such option: kernels in that format, and images once they are on the device."""
+    model.visual.to(memory_format=torch.channels_last)
+
+    def with_images(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        images, *more = arguments
+        return images.contiguous(memory_format=torch.channels_last), *more
+
+    model.visual.register_forward_pre_hook(with_images)
 
 
 def _bare(model: Any, batches: Iterable[Any], steps: int, config: OptimizerConfig, precision: str, device: str) -> None:

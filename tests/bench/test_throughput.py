@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from functools import partial
+from itertools import repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +17,9 @@ from open_clip import CLIP
 
 from clip_align.__main__ import main
 from clip_align.bench.clock import WARM_UP, Clock
+from clip_align.bench.options import Throughput
+from clip_align.bench.throughput import _case, _use_channels_last
+from clip_align.models.tiny import ConvTower
 
 SETTING = ["bench", "throughput", "model=tiny", "batch=8", "pairs=2", "steps=1", "threads=1"]
 
@@ -63,6 +70,56 @@ def test_accumulation_is_of_both_sides(tmp_path: Path, monkeypatch: pytest.Monke
         assert set(case["rates"]) == {"clip_align", "open_clip_train"}
     steps = 2 * 2 * (2 + WARM_UP)  # two kinds of data, two sides; two blocks of a step
     assert encoded == [8] * (2 * 3 * steps)  # with and without a graph
+
+
+@pytest.mark.parametrize(("words", "expected"), [([], False), (["tf32=true", "channels_last=true"], True)])
+def test_tf32_and_channels_last_are_of_all_sides(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], expected: bool
+) -> None:
+    """Each side's image tower is called with images in that format, under that setting; afterwards it is as before."""
+    found: set[tuple[bool, bool]] = set()
+    calls: list[int] = []
+    original = ConvTower.forward
+
+    def noted(tower: ConvTower, image: torch.Tensor) -> Any:
+        calls.append(len(image))
+        found.add((torch.backends.cuda.matmul.allow_tf32, image.is_contiguous(memory_format=torch.channels_last)))
+        return original(tower, image)
+
+    monkeypatch.setattr(ConvTower, "forward", noted)
+    assert main([*SETTING, *words, "data=memory", "require=0"]) == 0
+    assert len(calls) >= 3 * (2 + WARM_UP)  # three sides, two blocks of a step
+    assert found == {(expected, expected)}
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_kernels_are_in_the_format_of_the_images() -> None:
+    tower = torch.nn.Conv2d(3, 4, 3)
+    given: list[torch.Tensor] = []
+    tower.register_forward_hook(lambda module, arguments, output: given.append(arguments[0]))
+    _use_channels_last(SimpleNamespace(visual=tower))
+    images = torch.rand(2, 3, 8, 8)
+    last = torch.channels_last
+    assert tower(images).is_contiguous(memory_format=last)
+    assert given[0].is_contiguous(memory_format=last)
+    assert tower.weight.is_contiguous(memory_format=last)
+    assert torch.equal(given[0], images)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_each_side_trains_on_its_own_batches(workers: int) -> None:
+    """Also where each block starts anew, since workers read ahead."""
+    found: dict[str, list[str]] = {"a": [], "b": []}
+
+    def train(side: str, batches: Iterable[Any], steps: int) -> None:
+        found[side] += [batch for batch, _ in zip(batches, range(steps), strict=False)]
+
+    sides = {side: partial(train, side) for side in found}
+    batches = {side: partial(repeat, f"of {side}") for side in found}
+    case = _case("", sides, batches, 8, Throughput(workers=workers, steps=3, pairs=2), lambda line: None)
+    assert {side: set(seen) for side, seen in found.items()} == {"a": {"of a"}, "b": {"of b"}}
+    assert len(found["a"]) == len(found["b"]) >= 2 * 3
+    assert {side: len(rates) for side, rates in case.rates.items()} == {"a": 2, "b": 2}
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
