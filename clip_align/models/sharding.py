@@ -9,14 +9,18 @@ torch does not divide, stay whole on every rank.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from clip_align.models.layers import image_blocks
 
 ENCODERS = ("encode_image", "encode_text")
+_apart: list[Any] = []  # the group that `gathered` uses in place of the mesh's, inside `gathering_apart`
 
 
 def shard_model(model: nn.Module, mesh: Any, reshard_after_forward: bool) -> None:
@@ -77,12 +81,40 @@ def gathered(part: Tensor, like: Any) -> Tensor:
     """
     if not is_divided(like):
         return part
+    if _apart:
+        return _gathered_apart(part, like, _apart[-1])
     from torch.distributed.tensor import DTensor
 
     mesh, placements = like.device_mesh, like.placements
     divided = DTensor.from_local(part, mesh, placements, run_check=False, shape=like.shape, stride=like.stride())
     whole: Tensor = divided.full_tensor()
     return whole
+
+
+@contextmanager
+def gathering_apart(group: Any) -> Iterator[None]:
+    """Inside, `gathered` returns the whole on the first rank only, in host memory, and the part as it is elsewhere.
+
+    For the time after a failure: collectives of the mesh may have begun on some ranks and not on others, so that a
+    further one would meet another one's data.
+
+    Args:
+        group: of gloo, over all ranks, that nothing else uses.
+    """
+    _apart.append(group)
+    try:
+        yield
+    finally:
+        _apart.pop()
+
+
+def _gathered_apart(part: Tensor, like: Any, group: Any) -> Tensor:
+    rows = -(-like.shape[0] // dist.get_world_size(group))  # of the largest part: gloo gathers equal ones
+    own = part.detach().cpu()
+    filled = torch.cat([own, own.new_zeros(rows - len(own), *own.shape[1:])])
+    parts = [torch.empty_like(filled) for _ in range(dist.get_world_size(group))] if dist.get_rank(group) == 0 else None
+    dist.gather(filled, parts, dst=0, group=group)
+    return part if parts is None else torch.cat(parts)[: like.shape[0]]
 
 
 def part_of(whole: Tensor, like: Any) -> Tensor:

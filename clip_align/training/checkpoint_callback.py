@@ -136,10 +136,13 @@ class Checkpoints(pl.Callback):
         self.best = (own["best"][0], own["best"][1]) if own["best"] and same else None
 
     def all_finite(self, module: pl.LightningModule) -> bool:
-        """Whether every loss so far and every weight is finite, on this rank; reads the losses that are kept."""
+        """Whether every loss so far and every weight is finite, on this rank; reads the losses that are kept.
+
+        Of a model that is divided over the ranks, this one's part of the weights.
+        """
         if first_bad(self.stop_check.losses.take()) is not None:
             self.train_log.not_finite = True  # what is taken is not seen again
-        return not self.train_log.not_finite and finite_weights(module)
+        return not self.train_log.not_finite and finite_weights(module, together=False)
 
     def order(self, name: str, now: bool) -> Order:
         """How a step's file is written: afterwards ``last.ckpt`` is that, and older ones go."""

@@ -77,16 +77,17 @@ def first_of(found: Sequence[StepLoss]) -> StepLoss:
     return StepLoss(step, there[0].value, [key for loss in there for key in loss.keys])
 
 
-def finite_weights(model: nn.Module) -> bool:
+def finite_weights(model: nn.Module, together: bool = True) -> bool:
     """Whether every parameter is finite. One transfer; for checkpoints, not for every step.
 
     A collective where the parameters are divided over ranks: the answer is about all parts, and the same everywhere.
+    Without ``together`` it is about this rank's parts.
     """
     with torch.no_grad():
         # a sum is not finite where one of its terms is not; float32, since float16 would overflow
         sums = [own_part(parameter).float().sum() for parameter in model.parameters()]
         total = torch.stack(sums) if sums else torch.zeros(1)
-        if is_sharded(model):
+        if together and is_sharded(model):
             dist.all_reduce(total)
         return bool(torch.isfinite(total).all())
 

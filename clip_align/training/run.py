@@ -291,7 +291,7 @@ def _train(
         notes=average.notes if average else dict,
     )
     attach(components.callbacks, settings)
-    run_end.position, run_end.rescue = run_position.position, loop.rescue.save
+    run_end.position, run_end.rescue, run_end.unsaved = run_position.position, loop.rescue.save, loop.rescue.lost
     notify = opened.notify if opened else _silent
     with on_every_machine(start.checkpoint, components.cache, layout.local_rank == 0, ranks, notify) as checkpoint:
         loop.run(config.trainer, layout, components.callbacks, checkpoint)

@@ -42,7 +42,8 @@ class RunEnd:
     """Follows a run on one rank; what is set here as it gets known is closed in the end.
 
     folder, record: of rank 0. position: where the run is, for the last line of the record. workers: of the loader.
-    rescue: writes a checkpoint without the other ranks, where there is something to save. watch: looks at the training.
+    rescue: writes a checkpoint without the other ranks, where there is something to save. unsaved: what a failure
+    costs, for its line; asked after that. watch: looks at the training.
     own_process: False in somebody's program or notebook: signals do not end its process, and what the user has to know
     is kept in ``reasons`` instead of printed. lock: on the folder, released in the end. ending: what the last line says
     in place of the status and the step. first_here: whether this is the first rank of another machine, which prints
@@ -62,6 +63,7 @@ class RunEnd:
     watch: Watch | None = None
     position: Callable[[], Position] = field(init=False)
     rescue: Callable[[], object] | None = None
+    unsaved: Callable[[], str | None] | None = None
     own_process: bool = True
     lock: int | None = None
     ending: str = ""
@@ -127,8 +129,9 @@ class RunEnd:
         self._save()
         _exit_within(LAST_S, code)
         self._end_lifeline(reason)
-        self.close(reason)
         of_others = self.lifeline is not None and self.lifeline.reason() == reason
+        reason = self._with_loss(reason)
+        self.close(reason)
         self._print((reason,), of_all=of_others)
         self._exit()
 
@@ -159,6 +162,11 @@ class RunEnd:
                     self.print_error(line)
         except Exception as error:
             self.print_error(f"checkpoint: {self._line(error)}")
+
+    def _with_loss(self, line: str) -> str:
+        """The line of an error, with what it costs."""
+        lost = self.unsaved() if self.unsaved is not None else None
+        return f"{line}; {lost}" if lost else line
 
     def close(self, message: str | None = None) -> None:
         """Write the last line of the record and the provenance. Mirrors draw and upload what is there."""
@@ -198,6 +206,7 @@ class RunEnd:
             traceback.print_exc()
         # before the record is closed: the checkpoint is an event in it
         self._save(lines)
+        lines = [self._with_loss(lines[0]), *lines[1:]]
         self.close(lines[0])
         self.reasons = tuple(lines)
         if not self.own_process and self.world == 1:

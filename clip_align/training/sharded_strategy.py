@@ -13,6 +13,7 @@ do to DTensors, in one fused kernel, with the same state under the same numbers 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from clip_align.models.sharding import gathered, is_divided, own_part, part_of, shard_model
+from clip_align.models.sharding import gathered, gathering_apart, is_divided, own_part, part_of, shard_model
 from clip_align.training.checkpoint_files import load
+
+AGREE_S = 10.0  # after a failure, for the other ranks to have failed too
+APART = timedelta(minutes=2)  # for each exchange that follows
 
 
 class ShardedStrategy(DDPStrategy):
@@ -42,6 +46,7 @@ class ShardedStrategy(DDPStrategy):
         self._reshard_after_forward = reshard_after_forward
         self._channels_last: set[str] = set()  # names of parameters that have this layout on one rank, and in files
         self._parts: list[tuple[nn.Parameter, nn.Parameter]] = []  # a sharded parameter, and what the optimizer has
+        self._apart: Any = None  # process group for the time after a failure
 
     def model_to_device(self) -> None:
         """Shard where the weights were drawn, block by block: the whole model is never on one GPU."""
@@ -53,6 +58,7 @@ class ShardedStrategy(DDPStrategy):
             for tensor in (*module.parameters(), *module.buffers()):  # as DDP does: all begin with the first rank's
                 dist.broadcast(tensor.detach(), src=0, group=group)
             dist.destroy_process_group(group)
+            self._apart = dist.new_group(backend="gloo", timeout=APART)
             self._channels_last = {name for name, p in module.named_parameters() if not p.is_contiguous()}
             mesh = init_device_mesh(self.root_device.type, (dist.get_world_size(),))
             shard_model(module.model, mesh, self._reshard_after_forward)
@@ -126,6 +132,27 @@ class ShardedStrategy(DDPStrategy):
             # a fused AdamW reads moments in the order of their memory: it has to be that of the parameter
             state[number] = {k: self._laid_out(v, names.get(id(like))) for k, v in self._on_first(whole).items()}
         return {"state": state, "param_groups": content["param_groups"]}
+
+    def agreed(self, step: int | None) -> bool:
+        """After a failure: whether all ranks have failed, and ask this about the same step.
+
+        The time is limited, and no collective that was under way matters. Ranks that were given different answers, as
+        one has been lost meanwhile, do not wait for each other for longer than `APART`.
+
+        Args:
+            step: optimizer steps that this rank's state is whole after; None where it cannot be saved.
+        """
+        steps: list[int | None] = [None] * dist.get_world_size(self._apart)
+        try:
+            dist.monitored_barrier(self._apart, timeout=timedelta(seconds=AGREE_S))
+            dist.all_gather_object(steps, step, group=self._apart)
+        except RuntimeError:  # one has not come
+            return False
+        return step is not None and set(steps) == {step}
+
+    def gathering_apart(self) -> AbstractContextManager[None]:
+        """Inside, all ranks that have `agreed` can make a checkpoint, which is the first one's."""
+        return gathering_apart(self._apart)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Tensors are read from the file as they are used: a rank needs its part of most of them."""

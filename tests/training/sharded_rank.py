@@ -31,10 +31,11 @@ from clip_align.losses.infonce import InfoNCE
 from clip_align.losses.siglip import SigLIP
 from clip_align.models.sharding import is_sharded, own_part
 from clip_align.processes.ranks import Ranks
+from clip_align.training import sharded_strategy
 from clip_align.training.launch_ranks import RankLayout, environment_of
 from clip_align.training.training_loop import TrainingLoop
 
-STEPS = 10
+STEPS, FAILS_AFTER = 10, 8
 LOSSES = {"infonce": InfoNCE, "siglip": SigLIP}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {  # loss and trainer options
     "siglip": ("siglip", {"accumulate_grad_batches": 2}),
@@ -153,7 +154,31 @@ def on_rank(folder: Path, ranks: Ranks) -> dict[str, Any]:
         with scaled():
             loop = train_half(folder / "half", ranks)
         found["skipped"] = loop.module.skipped
+    found["failed"] = failed(folder / "failed", ranks)
+    strategy: Any = trained(folder / "failed", ranks, "fsdp", "cached").module.trainer.strategy
+    sharded_strategy.AGREE_S = 0.5
+    found["agreed"] = [strategy.agreed(8), strategy.agreed(None), strategy.agreed(8 + ranks.rank)]
+    found["alone"] = strategy.agreed(8) if ranks.rank else False  # at last: the group may not be usable after that
     return found
+
+
+class Fails(pl.Callback):
+    """Raises after step 8."""
+
+    def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+        if trainer.global_step == FAILS_AFTER:
+            raise ValueError("it has failed")
+
+
+def failed(folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """A training that fails on all ranks; what the end of a run learns of it."""
+    kept: list[TrainingLoop] = []
+    try:
+        trained(folder, ranks, "fsdp", "cached", evaluations=[Fails()], change=kept.append)
+    except Exception as error:
+        (loop,) = kept
+        return {"error": str(error), "again": loop.rescue.save(), "lost": loop.rescue.lost()}
+    return {}
 
 
 def train_half(folder: Path, ranks: Ranks) -> TrainingLoop:

@@ -104,6 +104,31 @@ def test_a_failure_with_workers_is_saved_exactly_once(tmp_path, capsys, how):
     assert saved == [f"step-{kept[0].run_position.step:09d}.ckpt"]
 
 
+@pytest.mark.parametrize(
+    ("after", "kept"),
+    [
+        (13, "newest checkpoint: step-000000010.ckpt, 2 steps lost"),
+        (12, "newest checkpoint: step-000000010.ckpt, 1 step lost"),
+        (4, "no checkpoint had been written, 3 steps lost"),
+        (11, None),
+    ],
+)
+def test_what_a_rank_with_a_part_of_the_weights_cannot_save_is_in_the_error(tmp_path, capsys, monkeypatch, after, kept):
+    """In the line and in the record; where the newest checkpoint is of the last step there is nothing to report."""
+    monkeypatch.setattr("clip_align.training.rescue.is_sharded", lambda module: True)
+    run_end = RunEnd()
+
+    def change(loop: TrainingLoop) -> None:
+        in_data(loop, after)
+        run_end.rescue, run_end.unsaved = loop.rescue.save, loop.rescue.lost
+
+    with run_end.followed():
+        train(tmp_path, 16, STEADY, change=change)
+    shown = "ValueError: no more (with HYDRA_FULL_ERROR=1 the whole traceback is shown)" + (f"; {kept}" if kept else "")
+    assert capsys.readouterr().err.splitlines()[0] == shown
+    assert not (tmp_path / "checkpoints" / step_file(after - 1)).exists() or kept is None
+
+
 def test_in_the_middle_of_an_update_nothing_is_saved(tmp_path):
     def broken_update(loop: TrainingLoop, after: int) -> None:
         configure = loop.module.configure_optimizers

@@ -10,7 +10,7 @@ import gloo_ranks
 import pytest
 import sharded_rank as cases
 import torch
-from sharded_rank import STEPS
+from sharded_rank import FAILS_AFTER, STEPS
 from train_synthetic import lines, train_losses
 
 from clip_align.training.checkpoint_files import AVERAGE, OWN, load
@@ -99,6 +99,34 @@ def test_a_resumed_run_has_the_same_losses_bit_for_bit(runs: Runs, world: int) -
         assert torch.equal(found["state_dict"][name], tensor)
     for name, tensor in expected[AVERAGE]["tensors"].items():
         assert torch.equal(found[AVERAGE]["tensors"][name], tensor)
+
+
+def saved(folder: Path) -> list[str]:
+    return [line["file"] for line in lines(folder, "event") if line["event"] == "checkpoint"]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_failure_of_all_ranks_costs_no_step(runs: Runs, world: int) -> None:
+    """They save together once, also parts without rows; resumed from that, the run is the one without a failure."""
+    nothing_lost = {"error": "it has failed", "again": None, "lost": None}
+    assert [rank["failed"] for rank in runs.answers[str(world)]] == [nothing_lost] * world
+    whole, parts = runs.of(world, "fsdp/cached"), runs.of(world, "failed")
+    assert saved(parts) == [f"step-{step:09d}.ckpt" for step in (6, FAILS_AFTER, STEPS)]
+    assert shapes(runs.last(world, "failed", FAILS_AFTER)) == shapes(runs.last(world, "fsdp/cached", 6))
+    assert train_losses(parts) == train_losses(whole)
+    expected, found = runs.last(world, "fsdp/cached"), runs.last(world, "failed")
+    for name, tensor in expected["state_dict"].items():
+        assert torch.equal(found["state_dict"][name], tensor)
+    for name, tensor in expected[AVERAGE]["tensors"].items():
+        assert torch.equal(found[AVERAGE]["tensors"][name], tensor)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_ranks_save_together_only_where_all_come_with_the_same_step(runs: Runs, world: int) -> None:
+    """Not where they cannot save, have come to different steps, or wait for one that does not come."""
+    for rank in runs.answers[str(world)]:
+        assert rank["agreed"] == [True, False, False]
+        assert rank["alone"] is False
 
 
 @pytest.mark.parametrize("change", ["ddp-fsdp", "fsdp-ddp"])
