@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from training_runs import code_of, forked, lines, losses, provenance, reached, real, text, when
 
-from clip_align.training.launch_ranks import free_port
+from clip_align.testing.gloo_ranks import free_port
 
 pytestmark = pytest.mark.slow
 RANKS = ["trainer=ddp", "trainer.devices=2", "data.batch_size=16"]
