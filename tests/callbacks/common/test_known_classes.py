@@ -109,7 +109,7 @@ def test_the_worlds_benchmarks_use_the_shapes_that_have_words(
     assert about["scores"][0]["unit"].startswith(f"{units[kind.__name__]} ")
     assert any(score["chance"] == 1 / 13 for score in about["scores"])
     choices = record.items[callback.key, 0]
-    rows = {"World": 13 * (32 + 15), "WorldNoise": 13 * 16, "WorldCueConflict": 13 * 12 * 4}
+    rows = {"World": 13 * (32 + 15), "WorldNoise": 13 * 16, "WorldCueConflict": 13 * 12 * 2}
     for chosen in choices.values():
         assert len(chosen) == rows[kind.__name__]
         assert not set(chosen.tolist()) & {1, 4, 5}
