@@ -16,16 +16,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 from run_differences import differences
 from soak import SETTINGS, Options, main, soak
 
+ATTEMPTS = 4  # on a busy machine a checkpoint may be written, and the run done, before the signal comes
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("first", [0, 1, 4])
 def test_a_run_killed_twice_is_the_run_left_alone(first: int, tmp_path: Path) -> None:
     said: list[str] = []
-    seen = soak(Options(kills=1, seed=first, settings=1, first=first, steps=20), tmp_path, said.append)
-    assert (seen.identical, seen.runs, seen.in_checkpoint) == (1, 1, 1), said
-    assert seen.kills >= 2
-    assert (seen.emptied > 0) == SETTINGS[first].streaming
+    for attempt in range(ATTEMPTS):
+        options = Options(kills=1, seed=first + 100 * attempt, settings=1, first=first, steps=20)
+        seen = soak(options, tmp_path / str(attempt), said.append)
+        assert (seen.identical, seen.runs) == (1, 1), said
+        if seen.kills >= 2 and seen.in_checkpoint and (seen.emptied > 0) == SETTINGS[first].streaming:
+            return
+    pytest.fail(f"no run was killed in a checkpoint: {said}")
 
 
 def test_four_runs_hold_the_kinds_that_matter() -> None:
