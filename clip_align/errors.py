@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -102,7 +103,9 @@ class UserError(Exception):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The problems as they are printed."""
+        """The problems as they are printed; too many open files are no fault of the file that was to be opened."""
+        if isinstance(self.__cause__, OSError) and self.__cause__.errno == errno.EMFILE:
+            return (TOO_MANY_FILES,)
         return tuple(map(str, self.problems))
 
     def _render_traceback_(self) -> list[str]:

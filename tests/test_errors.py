@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import errno
+import os
 import pickle
 import re
 import unicodedata
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from clip_align.config import Config
-from clip_align.errors import Problem, RunError, UserError, both, option_problem, related, visible
+from clip_align.errors import TOO_MANY_FILES, Problem, RunError, UserError, both, option_problem, related, visible
 
 
 def test_a_problem_prints_its_key_or_what_was_typed_in_one_line() -> None:
@@ -138,3 +140,12 @@ def test_no_error_carries_its_key_in_the_text_alone(room: str) -> None:
                 keys = [text for text in texts if re.match(rf"({SECTIONS})(\.[a-z_]*)*(=[a-z]+)?: ", text)]
                 found += [f"{path.relative_to(PACKAGE)}:{node.lineno}: {text}" for text in keys]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("number", "line"), [(errno.EMFILE, TOO_MANY_FILES), (errno.ENOSPC, "paths.cache: cannot write /a; free space")]
+)
+def test_too_many_open_files_are_no_fault_of_the_file(number: int, line: str) -> None:
+    error = UserError("paths.cache: cannot write /a; free space")
+    error.__cause__ = OSError(number, os.strerror(number), "/a")
+    assert error.lines == (line,)

@@ -9,7 +9,6 @@ fingerprints: a changed image leads to another file.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_align.errors import TOO_MANY_FILES, UserError
+from clip_align.errors import UserError
 from clip_align.evaluation.stimulus import Stimulus, View
 from clip_align.evaluation.stimulus_fingerprint import fingerprint
 
@@ -101,8 +100,6 @@ def load(job: Job) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
         array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         ids = _ids(path.with_name(path.name.removesuffix(".npy") + IDS))
     except (OSError, ValueError, EOFError) as error:
-        if getattr(error, "errno", None) == errno.EMFILE:  # no file is at fault
-            raise UserError(TOO_MANY_FILES) from error
         raise UserError(f"{path}: cannot be read ({error}); delete this file, it is made again") from error
     # [N, V, h, w, 3]; other shapes come from files that were put there by hand
     fits = array.ndim == 5 and array.shape[1] == job.tiles and array.shape[4] == 3 and len(array) == len(ids)

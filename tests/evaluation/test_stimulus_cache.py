@@ -138,7 +138,7 @@ def test_too_many_open_files_are_no_fault_of_the_cache(tmp_path: Path, monkeypat
     monkeypatch.setattr(np, "load", refused)
     with pytest.raises(UserError) as error:
         load(order)
-    assert str(error.value) == TOO_MANY_FILES
+    assert error.value.lines == (TOO_MANY_FILES,)
 
 
 def test_what_is_not_used_for_long_goes_with_a_line(tmp_path: Path) -> None:
