@@ -26,7 +26,7 @@ from clip_align.processes.stop_signals import STOP_SIGNALS
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]  # what has to be importable in the process
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process per core
-END_S = 5.0  # for the process to remove what is half-made
+END_S = 5.0  # for a process to remove what is half-made
 STALE_SECONDS = 3600.0  # something half-made that old was left by a process that was killed
 
 
@@ -37,10 +37,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def python_path() -> str:
+    """PYTHONPATH of a further interpreter: clip_align can be imported there, also from a checkout."""
+    return os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]))
+
+
 def environment() -> dict[str, str]:
-    """Of a further interpreter: clip_align can be imported, also from a checkout, and numpy has one thread."""
-    path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
+    """Of a further interpreter: clip_align can be imported, and numpy has one thread."""
+    return {**os.environ, **ONE_THREAD, "PYTHONPATH": python_path()}
 
 
 def pipe_of(pipe: IO[str] | None) -> IO[str]:
@@ -51,7 +55,11 @@ def pipe_of(pipe: IO[str] | None) -> IO[str]:
 
 @contextlib.contextmanager
 def own_process(
-    arguments: Sequence[str], stdin: int = subprocess.PIPE, stderr: int | IO[Any] = subprocess.STDOUT
+    arguments: Sequence[str],
+    stdin: int = subprocess.PIPE,
+    stderr: int | IO[Any] = subprocess.STDOUT,
+    end_s: float = END_S,
+    **more: Any,
 ) -> Iterator[subprocess.Popen[str]]:
     """Our interpreter with ``arguments``, its output a pipe of text; ended where the block is left before it.
 
@@ -59,17 +67,18 @@ def own_process(
         arguments: of the interpreter; clip_align can be imported there.
         stdin: as subprocess has it.
         stderr: likewise; with standard output where not given.
+        end_s: seconds that it may take to end in order.
+        more: further arguments of subprocess; ``env`` is `environment` where it is not given.
     """
     command = [sys.executable, *arguments]
-    process = subprocess.Popen(
-        command, env=environment(), stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace"
-    )
+    given = {"env": environment(), "text": True, "errors": "replace", **more}
+    process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, **given)
     try:
         yield process
     except BaseException:
         process.terminate()  # it removes what is half-made
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
+            process.wait(end_s)
         process.kill()  # where it has ended this does nothing
         raise
     finally:

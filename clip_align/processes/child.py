@@ -18,13 +18,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import clip_align
+from clip_align.processes.all_cores import python_path
 from clip_align.processes.parent import when_parent_ends
 
 LAST_SECONDS = 20.0  # for the last work of a child whose parent is gone: nobody is there to end one that hangs
 SAID_SECONDS = 4.0  # between two lines about a wait for a child that ends
 PARENT = "CLIP_ALIGN_PARENT"  # its number: the child may begin when it has gone
-PACKAGE_PARENT = Path(clip_align.__file__).resolve().parent.parent
 
 
 class Child:
@@ -42,7 +41,6 @@ class Child:
     def __init__(self, module: str, arguments: Sequence[str], log: Path, nice: int = 10) -> None:
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join(p for p in (str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")) if p)
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, str(nice), *arguments],
@@ -52,7 +50,7 @@ class Child:
                 process_group=0 if os.name == "posix" else None,  # not a session: priorities count inside one
                 env={
                     **os.environ,
-                    "PYTHONPATH": path,
+                    "PYTHONPATH": python_path(),
                     "OMP_NUM_THREADS": "1",
                     "OPENBLAS_NUM_THREADS": "1",
                     PARENT: str(os.getpid()),

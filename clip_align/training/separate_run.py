@@ -11,16 +11,15 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from clip_align.config import Config
 from clip_align.config_plain import to_plain
 from clip_align.errors import FAILED
-from clip_align.processes.all_cores import PACKAGE_PARENT, pipe_of
+from clip_align.processes.all_cores import own_process, pipe_of, python_path
 from clip_align.processes.stop_signals import STOP_SIGNALS, exit_code, handling
 from clip_align.record.record import Position, read
 from clip_align.runs.folder import RunFolder
@@ -42,7 +41,14 @@ def run_separately(config: Config, argv: Sequence[str]) -> RunEnd:
     with tempfile.TemporaryDirectory() as folder:
         errors = Path(folder) / "errors"
         errors.touch()
-        with _child(errors) as process, handling(lambda number, frame: process.send_signal(number)):
+        child = own_process(
+            ["-m", "clip_align.training.first_rank", str(os.getpid()), str(errors)],
+            end_s=END_S,
+            env=_environment(),
+            encoding="utf-8",
+            process_group=0 if os.name == "posix" else None,  # a signal to this one's reaches it once, passed on
+        )
+        with child as process, handling(lambda number, frame: process.send_signal(number)):
             with contextlib.suppress(BrokenPipeError), pipe_of(process.stdin) as job:
                 json.dump({"config": to_plain(config), "argv": list(argv)}, job)
             for line in pipe_of(process.stdout):
@@ -52,33 +58,15 @@ def run_separately(config: Config, argv: Sequence[str]) -> RunEnd:
     return _run_end(config, code, lines)
 
 
-@contextlib.contextmanager
-def _child(errors: Path) -> Iterator[subprocess.Popen[str]]:
-    """The child, in a process group of its own: a signal to this one's group reaches it once, passed on."""
-    path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]))
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
-    environment["MPLBACKEND"] = "agg"  # a notebook's may not be installed where nobody looks
-    process = subprocess.Popen(
-        [sys.executable, "-m", "clip_align.training.first_rank", str(os.getpid()), str(errors)],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        process_group=0 if os.name == "posix" else None,
-    )
-    try:
-        yield process
-    except BaseException:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
-        process.kill()  # where it has ended this does nothing
-        raise
-    finally:
-        pipe_of(process.stdout).close()
-        process.wait()
+def _environment() -> dict[str, str]:
+    """Of the child: as the command sets its own up, from what the program has."""
+    return {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **os.environ,
+        "PYTHONPATH": python_path(),
+        "PYTHONIOENCODING": "utf-8",
+        "MPLBACKEND": "agg",  # a notebook's may not be installed where nobody looks
+    }
 
 
 def _run_end(config: Config, code: int, lines: Sequence[str]) -> RunEnd:

@@ -37,7 +37,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         real = subprocess.Popen
         code = f"import json, os, signal, sys, time\nsys.argv[1] = int(sys.argv[1])\n{script}"
         monkeypatch.setattr(
-            separate_run.subprocess,
+            subprocess,
             "Popen",
             lambda command, **how: real([sys.executable, "-c", code, *command[-2:]], **how),
         )
