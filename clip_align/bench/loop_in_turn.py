@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training loop that runs in a thread of its own and takes steps only when it is told to.
+"""A training loop in a thread of its own that takes steps in its turn only, and the time that they take.
 
 Loops that stay alive take turns step by step: no step is spent on starting them again, and what else the machine does
 meets all of them alike, also where a step takes ten seconds.
@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 
-from clip_align.bench.clock import WARM_UP
-
+WARM_UP = 2  # first steps, which are not timed: AdamW makes its moments, Lightning requests one batch ahead
 Run = Callable[[Iterable[Any], int], None]  # trains over batches, for so many steps
 
 
@@ -28,8 +27,8 @@ def loops_in_turn(
 
     Args:
         runs: by name. The last ones end first.
-        batches: by the same names, so many batches as are asked for.
-        steps: that each loop will be asked for, all together.
+        batches: by the same names; each makes at least a number of batches.
+        steps: of each loop, in all its turns together.
         accumulate: batches of one step.
     """
     loops: dict[str, LoopInTurn] = {}
@@ -53,14 +52,14 @@ class LoopInTurn(Iterable[Any]):
 
     Args:
         run: trains over batches for so many steps.
-        batches: so many batches as are asked for; read while the loop has its turn.
-        steps: that will be asked for with `take`, all together.
+        batches: makes at least a number of batches; they are read while the loop has its turn.
+        steps: of all calls of `take` together.
         accumulate: batches of one step.
     """
 
     def __init__(self, run: Run, batches: Callable[[int], Iterable[Any]], steps: int, accumulate: int = 1) -> None:
         self._run, self._needed, self._accumulate = run, steps + WARM_UP, accumulate
-        self._batches = batches((self._needed + 3) * accumulate)  # Lightning asks for one ahead
+        self._batches = batches((self._needed + 3) * accumulate)  # Lightning requests one ahead
         self._left: float = WARM_UP * accumulate  # requests to be answered in this turn
         self._turn, self._waits = threading.Event(), threading.Event()
         self._failure: BaseException | None = None
@@ -108,7 +107,7 @@ class LoopInTurn(Iterable[Any]):
         return next(batches, None)
 
     def _wait(self) -> None:
-        """In the caller's thread: until the loop asks for a batch that is not of this turn."""
+        """In the caller's thread: until the loop requests a batch that is not of this turn."""
         self._waits.wait()
         self._raise()
 

@@ -7,6 +7,7 @@ import copy
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -19,7 +20,6 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
 from clip_align.bench import open_clip_side, our_loop
-from clip_align.bench.clock import WARM_UP, Clock
 from clip_align.bench.loop_in_turn import Run, loops_in_turn
 from clip_align.bench.made_up_shards import VOCABULARY, captions, write_shards
 from clip_align.bench.options import Throughput
@@ -125,19 +125,20 @@ def _case(
         steps = max(1, min(MOST_STEPS, math.ceil(BLOCK_S / took)))
         notify(f"{title}: a step takes about {took:.3g} s; blocks of {steps} timed steps")
     count = steps * options.accumulate * batch
-    if options.workers:  # they read ahead in the other sides' blocks: each block starts with new ones
+    with ExitStack() as stack:
+        # workers read ahead in the other sides' turns: with them each block starts a new loop
+        loops = (
+            {}
+            if options.workers
+            else stack.enter_context(loops_in_turn(sides, batches, steps * options.pairs, options.accumulate))
+        )
 
         def rate(side: str) -> float:
+            if side in loops:
+                return count / loops[side].take(steps)
             return count / block_seconds(sides[side], batches[side], steps, options.accumulate)
 
         rates = in_turn(title, {side: partial(rate, side) for side in sides}, options.pairs, notify)
-    else:
-        with loops_in_turn(sides, batches, steps * options.pairs, options.accumulate) as loops:
-
-            def live_rate(side: str) -> float:
-                return count / loops[side].take(steps)
-
-            rates = in_turn(title, {side: partial(live_rate, side) for side in sides}, options.pairs, notify)
     facts = {
         "batch": batch, "accumulate": options.accumulate, "steps": steps, "threads": torch.get_num_threads(),
         "precision": options.precision,
@@ -146,17 +147,16 @@ def _case(
 
 
 def block_seconds(run: Run, batches: Callable[[int], Iterable[Any]], steps: int, accumulate: int = 1) -> float:
-    """Seconds of some steps.
+    """Seconds of some steps of a loop that is started for them.
 
     Args:
         run: trains.
-        batches: so many as are asked for.
+        batches: makes at least a number of batches.
         steps: that are timed.
         accumulate: batches of one step.
     """
-    clock: Clock[Any] = Clock(batches((steps + WARM_UP + 3) * accumulate), steps, accumulate)
-    run(clock, clock.needed)
-    return clock.seconds
+    with loops_in_turn({"": run}, {"": batches}, steps, accumulate) as loops:
+        return loops[""].take(steps)
 
 
 def training_sides(config: Config, clip: ClipModel, bare: bool, compiled: bool, place: Path) -> dict[str, Run]:

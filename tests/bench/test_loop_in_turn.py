@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loops in threads of their own take the steps they are told to take, and none in another one's turn."""
+"""Loops in threads of their own take the steps of their turns, and none in another one's."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from clip_align.bench.clock import WARM_UP
-from clip_align.bench.loop_in_turn import Run, loops_in_turn
+from clip_align.bench.loop_in_turn import WARM_UP, Run, loops_in_turn
+from clip_align.bench.throughput import block_seconds
 
 
 def plain(name: str, steps_of: list[str], ahead: int = 0) -> Run:
@@ -43,6 +43,28 @@ def test_each_loop_works_in_its_own_turn_alone(ahead: int) -> None:
             assert loops[name].take(steps) > 0
             assert done[before:] == [name] * steps
     assert done.count("a") == done.count("b") == WARM_UP + 5  # what was in hand has been worked on
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_whole_steps_are_timed_without_the_first_one(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a loop that requests a batch ahead, as Lightning's does."""
+    now, needed = [0.0], list[int]()
+    monkeypatch.setattr("clip_align.bench.loop_in_turn.time.perf_counter", lambda: now[0])
+
+    def run(batches: Iterable[int], steps: int) -> None:
+        needed.append(steps)
+        waiting = iter(batches)
+        held = [next(waiting) for _ in range(ahead)]
+        for step in range(steps):
+            held.append(next(waiting))
+            assert held.pop(0) == step
+            now[0] += 100.0 if step == 0 else 1.0
+        if not ahead:
+            next(waiting)
+
+    steps = 3
+    assert block_seconds(run, numbers, steps) == steps
+    assert needed == [steps + WARM_UP]
 
 
 def test_a_turn_is_of_steps_where_a_step_takes_several_batches() -> None:

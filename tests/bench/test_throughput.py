@@ -16,7 +16,7 @@ import torch
 from open_clip import CLIP
 
 from clip_align.__main__ import main
-from clip_align.bench.clock import WARM_UP, Clock
+from clip_align.bench.loop_in_turn import WARM_UP
 from clip_align.bench.options import Throughput
 from clip_align.bench.throughput import _case, _use_channels_last
 from clip_align.models.tiny import ConvTower
@@ -108,7 +108,7 @@ def test_kernels_are_in_the_format_of_the_images() -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_each_side_trains_on_its_own_batches(workers: int) -> None:
-    """Also where each block starts anew, since workers read ahead."""
+    """Also where each block starts a new loop, since workers read ahead."""
     found: dict[str, list[str]] = {"a": [], "b": []}
 
     def train(side: str, batches: Iterable[Any], steps: int) -> None:
@@ -120,25 +120,6 @@ def test_each_side_trains_on_its_own_batches(workers: int) -> None:
     assert {side: set(seen) for side, seen in found.items()} == {"a": {"of a"}, "b": {"of b"}}
     assert len(found["a"]) == len(found["b"]) >= 2 * 3
     assert {side: len(rates) for side, rates in case.rates.items()} == {"a": 2, "b": 2}
-
-
-@pytest.mark.parametrize("ahead", [0, 1])
-def test_the_clock_times_whole_steps_without_the_first_one(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of a loop that asks for a batch ahead, as Lightning's does."""
-    now = [0.0]
-    monkeypatch.setattr("clip_align.bench.clock.time.perf_counter", lambda: now[0])
-    steps = 3
-    batches: Clock[int] = Clock(range(99), steps)
-    waiting = iter(batches)
-    held = [next(waiting) for _ in range(ahead)]
-    for step in range(batches.needed):
-        held.append(next(waiting))
-        assert held.pop(0) == step
-        now[0] += 100.0 if step == 0 else 1.0
-    if not ahead:
-        next(waiting)
-    assert batches.seconds == steps
-    assert batches.needed == steps + WARM_UP
 
 
 def test_with_workers_each_block_is_of_a_new_loop_of_its_side(monkeypatch: pytest.MonkeyPatch) -> None:
