@@ -20,6 +20,7 @@ from clip_align.evaluation.inputs import CachedImages, input_images, normalized,
 from clip_align.evaluation.items import Items
 from clip_align.evaluation.prepare import images_per_event
 from clip_align.evaluation.stimulus import Stimulus
+from tests.fake_clock import Clock
 
 
 class Counting(stubs.StubModel):
@@ -175,16 +176,6 @@ def test_a_layer_that_is_not_there_is_refused_before_step_0(tmp_path: Path) -> N
         stubs.evaluator([stubs.Pairs(layers=(1,))], stubs.evaluated_model(), tmp_path)
 
 
-class Clock:
-    """In place of the module ``time``: moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 class TakesTwoSeconds(stubs.StubModel):
     """For a forward pass, by the clock that it is given."""
 
@@ -199,7 +190,7 @@ class TakesTwoSeconds(stubs.StubModel):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+    made = Clock(1000.0)
     monkeypatch.setattr("clip_align.evaluation.evaluator.time", made)
     return made
 

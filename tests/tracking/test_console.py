@@ -14,14 +14,7 @@ from clip_align.record.lines import as_read
 from clip_align.record.record import deliver, read
 from clip_align.tracking.console import ConsoleMirror
 from clip_align.tracking.run_status import Status
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fake_clock import Clock
 
 
 def shown(folder: Path, lines: list[dict[str, object]], clock: Clock, seconds: float = 0.0) -> list[str]:

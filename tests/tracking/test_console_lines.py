@@ -8,14 +8,7 @@ from rich.console import Console
 
 from clip_align.data.progress import Progress
 from clip_align.tracking.console_lines import Lines, can_redraw
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fake_clock import Clock
 
 
 def test_a_series_of_progress_has_its_first_its_last_and_one_line_every_four_seconds() -> None:

@@ -11,18 +11,9 @@ import pytest
 from clip_align.training import stall_watch as module
 from clip_align.training.signals import Signals
 from clip_align.training.stall_watch import Limits, Peers, Watch
+from tests.fake_clock import Clock
 
 LIMITS = Limits(warning_s=100.0, end_s=1000.0)
-
-
-class Clock:
-    """Stands in for the module ``time``."""
-
-    def __init__(self) -> None:
-        self.now = 5000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 class Dictionary:
@@ -73,7 +64,7 @@ class Watched:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+    made = Clock(5000.0)
     monkeypatch.setattr(module, "time", made)
     return made
 

@@ -18,6 +18,7 @@ from clip_align.errors import RunError
 from clip_align.training import timed_loader, train_log
 from clip_align.training.checkpoint_files import OWN, load, newest
 from clip_align.training.training_loop import TrainingLoop
+from tests.fake_clock import Clock
 
 
 def test_lines_of_the_record(tmp_path):
@@ -109,18 +110,12 @@ def test_accumulation_resumes(tmp_path, kind):
     assert train_losses(tmp_path / "parts") == train_losses(tmp_path / "whole")
 
 
-class Clock:
-    """In place of the module ``time`` where training is measured: moves when it is told to."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        for module in (train_log, timed_loader):
-            monkeypatch.setattr(module, "time", self)
-
-    def perf_counter(self) -> float:
-        return self.now
-
-    monotonic = perf_counter
+def measured_by(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock by which training is measured."""
+    clock = Clock(1000.0)
+    for module in (train_log, timed_loader):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
 class Steps(pl.Callback):
@@ -137,7 +132,7 @@ class Steps(pl.Callback):
 
 
 def test_the_first_evaluation_is_no_training_time(tmp_path, monkeypatch):
-    train(tmp_path, 1, EACH, evaluations=[Steps(Clock(monkeypatch), 0.5, before=100.0)])
+    train(tmp_path, 1, EACH, evaluations=[Steps(measured_by(monkeypatch), 0.5, before=100.0)])
     (line,) = lines(tmp_path, "train")
     assert line["time/samples_per_second"] == pytest.approx(8 / 0.5)
 
@@ -145,7 +140,7 @@ def test_the_first_evaluation_is_no_training_time(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("wait", "reported"), [(0.5, 1), (0.1, 0)])
 def test_waiting_for_data_is_reported_once_with_advice(tmp_path, monkeypatch, wait, reported):
     """A step takes 1 s: training waits a third of the time, or less than a tenth of it."""
-    clock = Clock(monkeypatch)
+    clock = measured_by(monkeypatch)
 
     class Slow:
         def __init__(self, loader: Any) -> None:
