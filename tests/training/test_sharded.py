@@ -90,15 +90,20 @@ def test_a_checkpoint_is_as_ddp_writes_it(runs: Runs, case: str, world: int) -> 
     assert fsdp[OWN]["config"]["trainer"]["kind"] == "fsdp"
 
 
+def assert_same_weights(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Weights and their averages in two checkpoints are equal to the bit."""
+    for name, tensor in expected["state_dict"].items():
+        assert torch.equal(found["state_dict"][name], tensor)
+    for name, tensor in expected[AVERAGE]["tensors"].items():
+        assert torch.equal(found[AVERAGE]["tensors"][name], tensor)
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_resumed_run_has_the_same_losses_bit_for_bit(runs: Runs, world: int) -> None:
     whole, parts = runs.of(world, "fsdp/cached"), runs.of(world, "fsdp-fsdp")
     assert train_losses(parts) == train_losses(whole)
     expected, found = runs.last(world, "fsdp/cached"), runs.last(world, "fsdp-fsdp")
-    for name, tensor in expected["state_dict"].items():
-        assert torch.equal(found["state_dict"][name], tensor)
-    for name, tensor in expected[AVERAGE]["tensors"].items():
-        assert torch.equal(found[AVERAGE]["tensors"][name], tensor)
+    assert_same_weights(found, expected)
 
 
 def saved(folder: Path) -> list[str]:
@@ -115,10 +120,7 @@ def test_a_failure_of_all_ranks_costs_no_step(runs: Runs, world: int) -> None:
     assert shapes(runs.last(world, "failed", FAILS_AFTER)) == shapes(runs.last(world, "fsdp/cached", 6))
     assert train_losses(parts) == train_losses(whole)
     expected, found = runs.last(world, "fsdp/cached"), runs.last(world, "failed")
-    for name, tensor in expected["state_dict"].items():
-        assert torch.equal(found["state_dict"][name], tensor)
-    for name, tensor in expected[AVERAGE]["tensors"].items():
-        assert torch.equal(found[AVERAGE]["tensors"][name], tensor)
+    assert_same_weights(found, expected)
 
 
 @pytest.mark.parametrize("world", WORLDS)
