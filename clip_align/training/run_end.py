@@ -43,7 +43,7 @@ class RunEnd:
 
     folder, record: of rank 0. position: where the run is, for the last line of the record. workers: of the loader.
     rescue: writes a checkpoint without the other ranks, where there is something to save. unsaved: what a failure
-    costs, for its line; asked after that. watch: looks at the training.
+    costs, for its line; called after that. watch: looks at the training.
     own_process: False in somebody's program or notebook: signals do not end its process, and what the user has to know
     is kept in ``reasons`` instead of printed. lock: on the folder, released in the end. ending: what the last line says
     in place of the status and the step. first_here: whether this is the first rank of another machine, which prints

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training on several ranks that somebody's program or notebook has asked for: all ranks are other processes.
+"""A training on several ranks for somebody's program or notebook: all ranks are other processes.
 
 A rank whose others have gone, or wait for it, cannot leave the process group in order: it ends its process. Here that
 is a child (`first_rank`), which starts the others as ``python train.py`` does, and the program keeps what it holds.
