@@ -18,7 +18,7 @@ WORDS = (
     "bright", "standing", "near", "water", "green", "cat", "white", "bicycle", "window", "road", "under", "morning",
 )  # fmt: skip
 VOCABULARY = tuple(sorted(WORDS))  # for a tokenizer of words
-MOST_WORDS = 14
+FEWEST_WORDS, MOST_WORDS = 4, 14  # of a caption
 
 
 def jpeg_files(count: int, side: int, seed: int) -> list[bytes]:
@@ -34,13 +34,15 @@ def jpeg_files(count: int, side: int, seed: int) -> list[bytes]:
     return found
 
 
-def captions(count: int, seed: int) -> list[str]:
-    """``count`` captions of 4 to `MOST_WORDS` words."""
+def captions(count: int, seed: int, words: int = MOST_WORDS) -> list[str]:
+    """``count`` captions of `FEWEST_WORDS` to ``words`` words."""
     rng = np.random.default_rng(seed)
-    return [" ".join(rng.choice(WORDS, rng.integers(4, MOST_WORDS + 1))) for _ in range(count)]
+    return [" ".join(rng.choice(WORDS, rng.integers(FEWEST_WORDS, words + 1))) for _ in range(count)]
 
 
-def write_shards(folder: Path, shards: int, samples: int, side: int, seed: int = 0) -> list[Path]:
+def write_shards(
+    folder: Path, shards: int, samples: int, side: int, seed: int = 0, words: int = MOST_WORDS
+) -> list[Path]:
     """Shards with equally many samples each, written each time.
 
     Args:
@@ -49,11 +51,12 @@ def write_shards(folder: Path, shards: int, samples: int, side: int, seed: int =
         samples: in each of them.
         side: of the images, in px.
         seed: of images and captions.
+        words: of the longest captions.
     """
     import webdataset
 
     folder.mkdir(parents=True, exist_ok=True)
-    files, texts = jpeg_files(min(DIFFERENT, shards * samples), side, seed), captions(shards * samples, seed)
+    files, texts = jpeg_files(min(DIFFERENT, shards * samples), side, seed), captions(shards * samples, seed, words)
     paths: list[Path] = []
     for shard in range(shards):
         paths.append(folder / f"{shard:06d}.tar")

@@ -109,6 +109,9 @@ class Throughput(ModelOptions):
     compile: bool = option(False, "torch.compile on both sides")
     tf32: bool | None = option(None, "float32 products in TF32 on both sides; null = as torch has it")
     channels_last: bool = option(False, "memory format of images and image tower on both sides")
+    caption_words: int = option(
+        14, "words of the longest captions; ours computes no places behind a batch's longest", low=4
+    )
     pairs: int = option(10, "blocks of each side, in turn", low=2)
     steps: int | None = option(None, "timed steps of a block; null = as many as take 4 s", low=1)
     workers: int = option(0, "processes that read shards, on both sides", low=0)

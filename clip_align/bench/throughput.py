@@ -21,7 +21,7 @@ from torch.optim import AdamW
 
 from clip_align.bench import open_clip_side, our_loop
 from clip_align.bench.loop_in_turn import Run, loops_in_turn
-from clip_align.bench.made_up_shards import VOCABULARY, captions, write_shards
+from clip_align.bench.made_up_shards import MOST_WORDS, VOCABULARY, captions, write_shards
 from clip_align.bench.options import Throughput
 from clip_align.bench.pairs import OURS, Case, in_turn, missed_bounds
 from clip_align.bench.result import Result
@@ -29,6 +29,7 @@ from clip_align.config import Config, OptimizerConfig
 from clip_align.data.training_data import TrainingData
 from clip_align.data.worker_count import usable_cores
 from clip_align.models.build import ClipModel, build_model
+from clip_align.models.short_texts import encode_text, longest_text
 from clip_align.settings.load_config import load
 from clip_align.structure import shown
 from clip_align.training.launch_ranks import RankLayout
@@ -70,9 +71,9 @@ def _of_model(name: str, options: Throughput, notify: Callable[[str], None]) -> 
         for kind in options.data:
             title = f"{name}, batch {several}{batch}, {'in memory' if kind == 'memory' else 'from shards'}"
             if kind == "memory":
-                batches = in_memory(config, clip)
+                batches = in_memory(config, clip, options.caption_words)
             else:
-                batches = _from_shards(config, clip, options.workers, Path(place))
+                batches = _from_shards(config, clip, options.workers, options.caption_words, Path(place))
             chosen = {side: run for side, run in sides.items() if side in batches}
             found.append(_case(title, chosen, batches, batch, options, notify))
     return found
@@ -141,7 +142,7 @@ def _case(
         rates = in_turn(title, {side: partial(rate, side) for side in sides}, options.pairs, notify)
     facts = {
         "batch": batch, "accumulate": options.accumulate, "steps": steps, "threads": torch.get_num_threads(),
-        "precision": options.precision,
+        "precision": options.precision, "caption_words": options.caption_words,
     }  # fmt: skip
     return Case(title, "samples/s", rates, facts)
 
@@ -206,7 +207,7 @@ def _use_channels_last(model: Any) -> None:
 
 
 def _bare(model: Any, batches: Iterable[Any], steps: int, config: OptimizerConfig, precision: str, device: str) -> None:
-    """The least that trains: forward, loss, backward, clipping, fused AdamW.
+    """The least that trains: forward (texts as far as ours encodes them), loss, backward, clipping, fused AdamW.
 
     Args:
         model: an open_clip model on its device.
@@ -222,9 +223,10 @@ def _bare(model: Any, batches: Iterable[Any], steps: int, config: OptimizerConfi
     for number, (image, text) in enumerate(batches):
         if number == steps:
             return
+        longest = longest_text(model, text)
         image, text = image.to(device, non_blocking=True), text.to(device, non_blocking=True)
         with context():
-            image, text = model.encode_image(image), model.encode_text(text)
+            image, text = model.encode_image(image), encode_text(model, text, longest)
         image, text = functional.normalize(image.float(), dim=-1), functional.normalize(text.float(), dim=-1)
         logits = model.logit_scale.exp() * image @ text.T
         own = torch.arange(len(logits), device=logits.device)
@@ -238,11 +240,11 @@ def _bare(model: Any, batches: Iterable[Any], steps: int, config: OptimizerConfi
             model.logit_scale.clamp_(0.0, math.log(100))
 
 
-def in_memory(config: Config, clip: ClipModel) -> dict[str, Callable[[int], Iterable[Any]]]:
+def in_memory(config: Config, clip: ClipModel, words: int = MOST_WORDS) -> dict[str, Callable[[int], Iterable[Any]]]:
     """A few batches over and over, as each side's own loader would hand them over."""
     generator = torch.Generator().manual_seed(config.seed)
     shape = (config.data.batch_size, 3, clip.image_size, clip.image_size)
-    texts = captions(IN_MEMORY * shape[0], config.seed)
+    texts = captions(IN_MEMORY * shape[0], config.seed, words)
     ours, theirs = [], []
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (clip.mean, clip.std))
     for number in range(IN_MEMORY):
@@ -259,12 +261,12 @@ def in_memory(config: Config, clip: ClipModel) -> dict[str, Callable[[int], Iter
 
 
 def _from_shards(
-    config: Config, clip: ClipModel, workers: int, place: Path
+    config: Config, clip: ClipModel, workers: int, words: int, place: Path
 ) -> dict[str, Callable[[int], Iterable[Any]]]:
     """Each side's own loader over the same shards; images are decoded each time."""
     batch, size, accumulate = config.data.batch_size, clip.image_size, config.trainer.accumulate
     side, seed = LARGE if size >= 128 else SMALL, config.seed
-    paths = write_shards(place / "shards", max(SHARDS, workers), 4 * batch * accumulate, side, seed)
+    paths = write_shards(place / "shards", max(SHARDS, workers), 4 * batch * accumulate, side, seed, words)
     data = open_clip_side.our_data(place / "shards", batch, workers)
     training = TrainingData(data, size, clip.tokenizer, seed, 0, 1, place / "cache", accumulate)
     transform = open_clip_side.preprocessing(size, clip.mean, clip.std)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -29,17 +28,16 @@ from clip_align.evaluation.inputs import CachedImages, ReadImages, input_images,
 from clip_align.evaluation.read_ahead import read_ahead
 from clip_align.evaluation.reading import PROJECTION, MapReader, Reading, chosen_tokens
 from clip_align.evaluation.reduce_pairs import reduced
+from clip_align.evaluation.tokens import tokenized
 from clip_align.evaluation.weights import OWN, Swap, WeightSet
 from clip_align.models.layers import encode_layers, prefix_tokens
 from clip_align.models.sharding import is_sharded
+from clip_align.models.short_texts import encode_text, longest_text
 from clip_align.processes.ranks import Ranks
 
 Array = NDArray[np.float32]
 Context = Callable[[], AbstractContextManager[Any]]
 TableRows = tuple[NDArray[np.int64], NDArray[Any], tuple[int, int]]  # rows of a table, their values, its shape
-
-# Token ids [context] of each text, by model. Weak: a model that is no longer used takes its texts along.
-_TOKENS: WeakKeyDictionary[EvaluatedModel, dict[str, torch.Tensor]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -365,31 +363,19 @@ def _texts(
     context: Context,
 ) -> dict[str, _Part]:
     """``numbers``: of the texts; None encodes the first one and keeps nothing."""
-    device = next(evaluated_model.model.parameters()).device
+    model = evaluated_model.model
     chosen = np.zeros(1, np.int64) if numbers is None else numbers
-    tokens = tokenized(evaluated_model, [request.texts[n] for n in chosen]).to(device)  # [N, context]
+    tokens = tokenized(evaluated_model, [request.texts[n] for n in chosen])  # [N, context]
+    longest = longest_text(model, tokens)  # while they are on the host
+    tokens = tokens.to(next(model.parameters()).device)
     parts = {}
     for name, weights in sets.items():
         with weights.used(), context():
-            embeddings = _embeddings(evaluated_model.model.encode_text(tokens), "text")  # type: ignore[operator]
+            embeddings = _embeddings(encode_text(model, tokens, longest), "text")
             parts[name] = part = _Part()
             if numbers is not None:
                 part.texts = (numbers, embeddings.float().cpu().numpy(), (1, embeddings.shape[1]))
     return parts
-
-
-def tokenized(evaluated_model: EvaluatedModel, texts: list[str]) -> torch.Tensor:
-    """Token ids [N, context] of the texts; each text is tokenized once per run."""
-    if evaluated_model.tokenizer is None:
-        raise RunError("prompts need a tokenizer, and the model has none")
-    known = _TOKENS.setdefault(evaluated_model, {})
-    new = [text for text in texts if text not in known]
-    if new:
-        known.update(zip(new, evaluated_model.tokenizer(new), strict=True))
-    rows = [known[text] for text in texts]
-    if len({len(row) for row in rows}) > 1:  # padded to the longest text of a batch, not to a fixed length
-        return evaluated_model.tokenizer(texts)
-    return torch.stack(rows)
 
 
 def _embeddings(features: Any, what: str) -> torch.Tensor:

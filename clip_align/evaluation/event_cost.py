@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
-from clip_align.evaluation.encode import tokenized
 from clip_align.evaluation.evaluation_mode import evaluating
 from clip_align.evaluation.evaluator import EncodingPass, Evaluator
+from clip_align.evaluation.tokens import tokenized
+from clip_align.models.short_texts import encode_text, longest_text
 
 Context = Callable[[], AbstractContextManager[Any]]
 
@@ -91,14 +92,16 @@ def _forward(one: EncodingPass, evaluator: Evaluator, context: Context) -> None:
     generator = torch.Generator().manual_seed(0)  # never torch's own, which training draws from
     images = torch.randn(min(at_a_time, len(rows)), 3, size, size, generator=generator)
     images = images.to(parameter.device, parameter.dtype)
-    tokens = tokenized(one.evaluated_model, list(texts)).to(parameter.device) if texts else None
+    prompts = []
+    for start in range(0, len(texts), at_a_time):
+        tokens = tokenized(one.evaluated_model, list(texts[start : start + at_a_time]))
+        prompts.append((tokens.to(parameter.device), longest_text(model, tokens)))
     with evaluating(model), context():
         for _ in evaluator.settings.weights:
             for start in range(0, len(rows), at_a_time):
                 model.encode_image(images[: len(rows) - start])  # type: ignore[operator]
-            for start in range(0, len(texts), at_a_time):
-                assert tokens is not None
-                model.encode_text(tokens[start : start + at_a_time])  # type: ignore[operator]
+            for tokens, longest in prompts:
+                encode_text(model, tokens, longest)
         _wait()
 
 

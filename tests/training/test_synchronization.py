@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 import torch
 from small_clip import config, small_clip
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from train_synthetic import train
 
+from clip_align.config import OptimizerConfig
+from clip_align.models.short_texts import longest_text
+from clip_align.training import clip_module
+from clip_align.training.clip_module import CLIPModule
 from clip_align.training.training_loop import TrainingLoop
 
 # what hands a tensor's value to the host: item, tolist, bool, float; the sizes that depend on values; copies
@@ -25,6 +30,7 @@ class Reads(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.step = 0
+        self.on_host = False  # where a value is read that is there
         self.found: dict[int, list[str]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -34,7 +40,8 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
     def note(self, name: str) -> None:
-        self.found.setdefault(self.step, []).append(name)
+        if not self.on_host:
+            self.found.setdefault(self.step, []).append(name)
 
     def noted(self, name: str) -> Callable[..., Any]:
         method = getattr(torch.Tensor, name)
@@ -55,6 +62,14 @@ def test_steps_between_two_log_lines_read_no_value(
     for name in ("tolist", "item", "cpu", "numpy"):  # some of them do it without an operation where there is no device
         monkeypatch.setattr(torch.Tensor, name, reads.noted(name))
 
+    def length_on_host(model: nn.Module, tokens: torch.Tensor) -> int | None:
+        reads.on_host = True  # see the next test
+        length = longest_text(model, tokens)
+        reads.on_host = False
+        return length
+
+    monkeypatch.setattr(clip_module, "longest_text", length_on_host)
+
     def change(loop: TrainingLoop) -> None:
         step = loop.module.training_step
 
@@ -69,3 +84,11 @@ def test_steps_between_two_log_lines_read_no_value(
     # the first step is checked, the tenth writes a line, the twelfth is the last
     assert set(reads.found) <= {0, 1, 10, 12}
     assert {1, 10} <= set(reads.found)  # it does see them
+
+
+def test_the_length_of_texts_is_read_before_they_go_to_the_device() -> None:
+    module = CLIPModule(small_clip()(), (0.5,) * 3, (0.5,) * 3, OptimizerConfig(), steps=2)
+    texts, images = torch.tensor([[19, 0, 0], [1, 19, 0]]), torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    elsewhere = torch.device("meta")  # whose tensors have no values
+    moved = module.transfer_batch_to_device({"image": images, "text": texts}, elsewhere, 0)
+    assert (moved["text"].device, moved["longest"]) == (elsewhere, 2)

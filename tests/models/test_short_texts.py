@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Places behind the end of the longest text are not computed, and what is computed does not change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from torch import nn
+
+from clip_align.models.activation_checkpointing import checkpoint_activations
+from clip_align.models.short_texts import encode_text, longest_text, shortens
+
+VISION = {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8}
+TEXT = {"context_length": 12, "vocab_size": 30, "width": 16, "heads": 2, "layers": 3}
+END = 29
+SHORT = torch.tensor(
+    [
+        [1, 5, 6, 7, END, 0, 0, 0, 0, 0, 0, 0],
+        [1, 8, END, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [1, 9, 9, 2, 3, 4, END, 0, 0, 0, 0, 0],
+    ]
+)
+LONG = torch.tensor([[1, *range(2, 12), END], [1, 8, END, *[0] * 9]])
+
+
+def clip(apart: bool, **text: Any) -> Any:
+    """A small open_clip model in float64; its text tower is the model itself, or a module of its own."""
+    torch.manual_seed(0)
+    kind = open_clip.model.CustomTextCLIP if apart else open_clip.model.CLIP
+    return kind(8, VISION, {**TEXT, **text}).double()
+
+
+@contextmanager
+def places_seen(model: nn.Module) -> Iterator[list[int]]:
+    """Lengths of the texts that the blocks of the text tower are called with."""
+    seen: list[int] = []
+    blocks = getattr(model, "text", model).transformer.resblocks
+    hooks = [block.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[1])) for block in blocks]
+    yield seen
+    for hook in hooks:
+        hook.remove()
+
+
+def gradients(model: nn.Module, embeddings: torch.Tensor) -> dict[str, torch.Tensor]:
+    weights = torch.linspace(-1, 1, embeddings.numel(), dtype=torch.float64).view_as(embeddings)
+    model.zero_grad()
+    (embeddings * weights).sum().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_values_and_gradients_are_those_of_all_places(apart: bool, checkpointing: bool) -> None:
+    model = clip(apart)
+    whole = model.encode_text(SHORT)
+    expected = gradients(model, whole)
+    if checkpointing:
+        checkpoint_activations(model, "small")
+    with places_seen(model) as seen:
+        found = encode_text(model, SHORT, longest_text(model, SHORT))
+    assert seen == [7, 7, 7]
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-13)
+    torch.testing.assert_close(gradients(model, found), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_next_call_of_the_model_sees_all_places(apart: bool) -> None:
+    model = clip(apart)
+    encode_text(model, SHORT, longest_text(model, SHORT))
+    with pytest.raises(IndexError):
+        encode_text(model, SHORT + 1, 7)  # the end token's number is none of the vocabulary's
+    with places_seen(model) as seen:
+        model.encode_text(SHORT)
+    assert seen == [12, 12, 12]
+
+
+def test_a_text_that_fills_the_context_leaves_the_pass_as_it_is() -> None:
+    model = clip(False)
+    assert longest_text(model, LONG) is None
+    assert longest_text(model, LONG[1:]) == 3
+    with places_seen(model) as seen:
+        assert encode_text(model, LONG, longest_text(model, LONG)).equal(model.encode_text(LONG))
+    assert seen == [12] * 6
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"no_causal_mask": True},  # each place sees all others
+        {"pool_type": "last"},
+        {"pool_type": "first", "no_causal_mask": True},
+        {"embed_cls": True},  # behind all places
+    ],
+)
+def test_towers_in_which_padding_counts_encode_all_places(text: dict[str, Any]) -> None:
+    model = clip(True, **text)
+    assert not shortens(model)
+    assert longest_text(model, SHORT) is None
+    with places_seen(model) as seen:
+        assert encode_text(model, SHORT, None).equal(model.encode_text(SHORT))
+    assert min(seen) >= 12
+
+
+def test_another_models_texts_need_not_be_numbers_of_tokens() -> None:
+    class Bag(nn.Module):
+        def encode_text(self, words: torch.Tensor) -> torch.Tensor:
+            return words.double()
+
+    words = torch.tensor([[True, False, False]])
+    assert longest_text(Bag(), words) is None
+    assert encode_text(Bag(), words, None).tolist() == [[1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_compiled_tower_keeps_its_shape(apart: bool) -> None:
+    model = clip(apart)
+    (model.text if apart else model.transformer).compile()  # wraps only: nothing is compiled before the first call
+    assert shortens(model)
+    assert longest_text(model, SHORT) is None
