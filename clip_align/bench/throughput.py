@@ -29,7 +29,7 @@ from clip_align.config import Config, OptimizerConfig
 from clip_align.data.training_data import TrainingData
 from clip_align.data.worker_count import usable_cores
 from clip_align.models.build import ClipModel, build_model
-from clip_align.models.short_texts import encode_text, longest_text
+from clip_align.models.short_texts import encode_text, text_groups
 from clip_align.settings.load_config import load
 from clip_align.structure import shown
 from clip_align.training.launch_ranks import RankLayout
@@ -223,10 +223,11 @@ def _bare(model: Any, batches: Iterable[Any], steps: int, config: OptimizerConfi
     for number, (image, text) in enumerate(batches):
         if number == steps:
             return
-        longest = longest_text(model, text)
+        groups = text_groups(model, text)
+        groups = groups and groups.to(torch.device(device))
         image, text = image.to(device, non_blocking=True), text.to(device, non_blocking=True)
         with context():
-            image, text = model.encode_image(image), encode_text(model, text, longest)
+            image, text = model.encode_image(image), encode_text(model, text, groups)
         image, text = functional.normalize(image.float(), dim=-1), functional.normalize(text.float(), dim=-1)
         logits = model.logit_scale.exp() * image @ text.T
         own = torch.arange(len(logits), device=logits.device)

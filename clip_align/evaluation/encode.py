@@ -32,7 +32,7 @@ from clip_align.evaluation.tokens import tokenized
 from clip_align.evaluation.weights import OWN, Swap, WeightSet
 from clip_align.models.layers import encode_layers, prefix_tokens
 from clip_align.models.sharding import is_sharded
-from clip_align.models.short_texts import encode_text, longest_text
+from clip_align.models.short_texts import encode_text, text_groups
 from clip_align.processes.ranks import Ranks
 
 Array = NDArray[np.float32]
@@ -366,12 +366,12 @@ def _texts(
     model = evaluated_model.model
     chosen = np.zeros(1, np.int64) if numbers is None else numbers
     tokens = tokenized(evaluated_model, [request.texts[n] for n in chosen])  # [N, context]
-    longest = longest_text(model, tokens)  # while they are on the host
-    tokens = tokens.to(next(model.parameters()).device)
+    groups, device = text_groups(model, tokens), next(model.parameters()).device
+    tokens, groups = tokens.to(device), groups and groups.to(device)
     parts = {}
     for name, weights in sets.items():
         with weights.used(), context():
-            embeddings = _embeddings(encode_text(model, tokens, longest), "text")
+            embeddings = _embeddings(encode_text(model, tokens, groups), "text")
             parts[name] = part = _Part()
             if numbers is not None:
                 part.texts = (numbers, embeddings.float().cpu().numpy(), (1, embeddings.shape[1]))

@@ -20,7 +20,7 @@ import torch
 from clip_align.evaluation.evaluation_mode import evaluating
 from clip_align.evaluation.evaluator import EncodingPass, Evaluator
 from clip_align.evaluation.tokens import tokenized
-from clip_align.models.short_texts import encode_text, longest_text
+from clip_align.models.short_texts import encode_text, text_groups
 
 Context = Callable[[], AbstractContextManager[Any]]
 
@@ -95,13 +95,14 @@ def _forward(one: EncodingPass, evaluator: Evaluator, context: Context) -> None:
     prompts = []
     for start in range(0, len(texts), at_a_time):
         tokens = tokenized(one.evaluated_model, list(texts[start : start + at_a_time]))
-        prompts.append((tokens.to(parameter.device), longest_text(model, tokens)))
+        groups = text_groups(model, tokens)
+        prompts.append((tokens.to(parameter.device), groups and groups.to(parameter.device)))
     with evaluating(model), context():
         for _ in evaluator.settings.weights:
             for start in range(0, len(rows), at_a_time):
                 model.encode_image(images[: len(rows) - start])  # type: ignore[operator]
-            for tokens, longest in prompts:
-                encode_text(model, tokens, longest)
+            for tokens, groups in prompts:
+                encode_text(model, tokens, groups)
         _wait()
 
 

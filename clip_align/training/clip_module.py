@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from clip_align.config import OptimizerConfig
 from clip_align.losses.base import Loss
 from clip_align.losses.infonce import InfoNCE
-from clip_align.models.short_texts import encode_text, longest_text
+from clip_align.models.short_texts import encode_text, text_groups
 from clip_align.training import optimizer as optim
 from clip_align.training.checkpoint_files import AVERAGE
 from clip_align.training.gradient_cache import MICRO_BATCHES, Embedded, cached_loss
@@ -28,8 +28,8 @@ from clip_align.training.weight_average import WeightAverage
 
 LOGIT_SCALE_MAX = math.log(100)  # ibid.: logits are never scaled by more than 100
 
-# image uint8 [B, 3, S, S], text int64 [B, L], cursor, keys, skipped, repeated, and once it is on the device longest
-# (`longest_text`); or micro_batches, cursor, keys
+# image uint8 [B, 3, S, S], text int64 [B, L], cursor, keys, skipped, repeated, and once it is on the device
+# text_groups (see `text_groups`); or micro_batches, cursor, keys
 Batch = dict[str, Any]
 
 
@@ -129,7 +129,7 @@ class CLIPModule(pl.LightningModule):
         image = batch["image"].contiguous(memory_format=self.image_format)  # still uint8: a quarter of the bytes
         image = (image - self.shift).mul_(self.scale)  # [B, 3, S, S], float
         image = self.model.encode_image(image)  # [B, D], not normalized
-        text = encode_text(self.model, batch["text"], batch.get("longest"))  # [B, D]
+        text = encode_text(self.model, batch["text"], batch.get("text_groups"))  # [B, D]
         return Embedded(image, text, _copies(batch.get("repeated"), image))
 
     def _encoded_on_device(self, batch: Batch) -> Embedded:
@@ -138,7 +138,8 @@ class CLIPModule(pl.LightningModule):
     def _moved(self, batch: Batch, device: torch.device) -> Batch:
         moved = {name: batch[name].to(device, non_blocking=True) for name in ("image", "text")}
         # cursor and keys stay on the host, where they are read
-        return {**batch, **moved, "longest": longest_text(self.model, batch["text"])}
+        groups = text_groups(self.model, batch["text"])
+        return {**batch, **moved, "text_groups": groups and groups.to(device)}
 
     def _loss(self, embedded: Embedded) -> Tensor:
         with tf32(False if self.tf32 else None):  # logits are multiplied by up to 100: 10 bits are too few

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places behind the end of the longest text are not computed, and what is computed does not change."""
+"""Places behind the ends of texts are not computed, and embeddings and gradients stay what they are."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from clip_align.models import short_texts
 from clip_align.models.activation_checkpointing import checkpoint_activations
-from clip_align.models.short_texts import encode_text, longest_text, shortens
+from clip_align.models.short_texts import TextGroups, encode_text, shortens, text_groups
 
 VISION = {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8}
 TEXT = {"context_length": 12, "vocab_size": 30, "width": 16, "heads": 2, "layers": 3}
@@ -25,7 +26,7 @@ SHORT = torch.tensor(
         [1, 9, 9, 2, 3, 4, END, 0, 0, 0, 0, 0],
     ]
 )
-LONG = torch.tensor([[1, *range(2, 12), END], [1, 8, END, *[0] * 9]])
+LONG = torch.tensor([[1, *range(2, 12), END]])
 
 
 def clip(apart: bool, **text: Any) -> Any:
@@ -62,18 +63,66 @@ def test_values_and_gradients_are_those_of_all_places(apart: bool, checkpointing
     if checkpointing:
         checkpoint_activations(model, "small")
     with places_seen(model) as seen:
-        found = encode_text(model, SHORT, longest_text(model, SHORT))
+        found = encode_text(model, SHORT, text_groups(model, SHORT))
     assert seen == [7, 7, 7]
     torch.testing.assert_close(found, whole, rtol=0, atol=1e-13)
     torch.testing.assert_close(gradients(model, found), expected, rtol=0, atol=1e-12)
 
 
+def lengths(*filled: int) -> torch.Tensor:
+    """Texts that fill so many places."""
+    rows = torch.zeros(len(filled), 12, dtype=torch.int64)
+    for row, places in zip(rows, filled, strict=True):
+        row[:places] = torch.arange(1, places + 1)
+        row[places - 1] = END
+    return rows
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("filled", "of_groups"),
+    [
+        ([5, 12, 3, 4, 3, 6, 4, 5, 9], [4, 5, 12]),  # of nine texts three each: torch splits into equal parts
+        ([12, 3, 3, 3], [3, 3, 3, 12]),
+        ([12, 3], [3, 12]),
+    ],
+)
+def test_few_long_texts_do_not_lengthen_all(
+    apart: bool, checkpointing: bool, filled: list[int], of_groups: list[int]
+) -> None:
+    model, tokens = clip(apart), lengths(*filled)
+    whole = model.encode_text(tokens)
+    expected = gradients(model, whole)
+    if checkpointing:
+        checkpoint_activations(model, "small")
+    groups = text_groups(model, tokens)
+    assert groups is not None
+    assert groups.lengths == of_groups
+    with places_seen(model) as seen:
+        found = encode_text(model, tokens, groups)
+    assert seen == [length for length in of_groups for _ in range(3)]
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-13)
+    torch.testing.assert_close(gradients(model, found), expected, rtol=0, atol=1e-12)
+
+
+def test_texts_of_similar_length_are_one_group() -> None:
+    model = clip(False)
+    assert text_groups(model, lengths(5, 6, 7, 8, 9, 10)) == TextGroups([10])
+    assert text_groups(model, lengths(5, 6, 7, 8, 9, 12)) is None
+
+
+def test_a_sharded_models_ranks_take_equally_many_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(short_texts, "is_sharded", lambda model: True)
+    assert text_groups(clip(False), lengths(3, 3, 3, 11)) == TextGroups([11])
+
+
 @pytest.mark.parametrize("apart", [False, True])
 def test_the_next_call_of_the_model_sees_all_places(apart: bool) -> None:
     model = clip(apart)
-    encode_text(model, SHORT, longest_text(model, SHORT))
+    encode_text(model, SHORT, text_groups(model, SHORT))
     with pytest.raises(IndexError):
-        encode_text(model, SHORT + 1, 7)  # the end token's number is none of the vocabulary's
+        encode_text(model, SHORT + 1, TextGroups([7]))  # the end token's number is none of the vocabulary's
     with places_seen(model) as seen:
         model.encode_text(SHORT)
     assert seen == [12, 12, 12]
@@ -81,10 +130,9 @@ def test_the_next_call_of_the_model_sees_all_places(apart: bool) -> None:
 
 def test_a_text_that_fills_the_context_leaves_the_pass_as_it_is() -> None:
     model = clip(False)
-    assert longest_text(model, LONG) is None
-    assert longest_text(model, LONG[1:]) == 3
+    assert text_groups(model, LONG) is None
     with places_seen(model) as seen:
-        assert encode_text(model, LONG, longest_text(model, LONG)).equal(model.encode_text(LONG))
+        assert encode_text(model, LONG, text_groups(model, LONG)).equal(model.encode_text(LONG))
     assert seen == [12] * 6
 
 
@@ -100,7 +148,7 @@ def test_a_text_that_fills_the_context_leaves_the_pass_as_it_is() -> None:
 def test_towers_in_which_padding_counts_encode_all_places(text: dict[str, Any]) -> None:
     model = clip(True, **text)
     assert not shortens(model)
-    assert longest_text(model, SHORT) is None
+    assert text_groups(model, SHORT) is None
     with places_seen(model) as seen:
         assert encode_text(model, SHORT, None).equal(model.encode_text(SHORT))
     assert min(seen) >= 12
@@ -112,7 +160,7 @@ def test_another_models_texts_need_not_be_numbers_of_tokens() -> None:
             return words.double()
 
     words = torch.tensor([[True, False, False]])
-    assert longest_text(Bag(), words) is None
+    assert text_groups(Bag(), words) is None
     assert encode_text(Bag(), words, None).tolist() == [[1.0, 0.0, 0.0]]
 
 
@@ -121,4 +169,4 @@ def test_a_compiled_tower_keeps_its_shape(apart: bool) -> None:
     model = clip(apart)
     (model.text if apart else model.transformer).compile()  # wraps only: nothing is compiled before the first call
     assert shortens(model)
-    assert longest_text(model, SHORT) is None
+    assert text_groups(model, SHORT) is None

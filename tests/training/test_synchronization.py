@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from train_synthetic import train
 
 from clip_align.config import OptimizerConfig
-from clip_align.models.short_texts import longest_text
+from clip_align.models.short_texts import TextGroups, text_groups
 from clip_align.training import clip_module
 from clip_align.training.clip_module import CLIPModule
 from clip_align.training.training_loop import TrainingLoop
@@ -62,13 +62,13 @@ def test_steps_between_two_log_lines_read_no_value(
     for name in ("tolist", "item", "cpu", "numpy"):  # some of them do it without an operation where there is no device
         monkeypatch.setattr(torch.Tensor, name, reads.noted(name))
 
-    def length_on_host(model: nn.Module, tokens: torch.Tensor) -> int | None:
+    def groups_on_host(model: nn.Module, tokens: torch.Tensor) -> TextGroups | None:
         reads.on_host = True  # see the next test
-        length = longest_text(model, tokens)
+        groups = text_groups(model, tokens)
         reads.on_host = False
-        return length
+        return groups
 
-    monkeypatch.setattr(clip_module, "longest_text", length_on_host)
+    monkeypatch.setattr(clip_module, "text_groups", groups_on_host)
 
     def change(loop: TrainingLoop) -> None:
         step = loop.module.training_step
@@ -86,9 +86,10 @@ def test_steps_between_two_log_lines_read_no_value(
     assert {1, 10} <= set(reads.found)  # it does see them
 
 
-def test_the_length_of_texts_is_read_before_they_go_to_the_device() -> None:
+def test_lengths_of_texts_are_read_before_they_go_to_the_device() -> None:
     module = CLIPModule(small_clip()(), (0.5,) * 3, (0.5,) * 3, OptimizerConfig(), steps=2)
-    texts, images = torch.tensor([[19, 0, 0], [1, 19, 0]]), torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    texts, images = torch.tensor([*[[19, 0, 0]] * 3, [1, 19, 0]]), torch.zeros(4, 3, 4, 4, dtype=torch.uint8)
     elsewhere = torch.device("meta")  # whose tensors have no values
     moved = module.transfer_batch_to_device({"image": images, "text": texts}, elsewhere, 0)
-    assert (moved["text"].device, moved["longest"]) == (elsewhere, 2)
+    assert moved["text_groups"].lengths == [1, 1, 1, 2]
+    assert {moved["text"].device, moved["text_groups"].order.device} == {elsewhere}
