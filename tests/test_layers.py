@@ -49,7 +49,9 @@ MAY_IMPORT_TORCH = {"metrics/modules.py", "processes/ranks.py"}
 LIGHTNING = {"callbacks", "testing", "training", "bench", "commands"}
 ONLY_IN = {
     "wandb": lambda module: module == "tracking/wandb.py",
-    "hydra": lambda module: module == "settings/compose.py" or module.startswith("commands/"),
+    "hydra": lambda module: (
+        module in ("settings/compose.py", "settings/parse_overrides.py") or module.startswith("commands/")
+    ),
     "pytorch_lightning": lambda module: (
         module.split("/")[0] in {"callbacks", "testing", "training", "bench", "commands"}
     ),

@@ -8,12 +8,8 @@ together and, only if that fails, part by part, to find the option that does not
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import os
-import re
-import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -23,7 +19,6 @@ from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -31,15 +26,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from clip_align import config as schema
 from clip_align.errors import Problem, UserError
-from clip_align.kinds import SOURCES, TRACKERS
+from clip_align.kinds import SOURCES
 from clip_align.settings import override_check
 from clip_align.settings.callback_check import takes
-from clip_align.settings.quoting import as_text, numbers_as_text, quoted
+from clip_align.settings.parse_overrides import one_line, parse
 from clip_align.spelling import nearest, unknown_key
 from clip_align.structure import flat, join
 
 PRIMARY = "config"
-DASHES = "no dashes but --help, --version, --cfg and --multirun"
 EPOCHS = ("epoch", "epochs", "max_epochs", "num_epochs", "n_epochs", "nepochs")
 MISTAKES = (  # the last four for overrides of an unforeseen form, such as a number for a group
     *(HydraException, OmegaConfBaseException, yaml.YAMLError),
@@ -143,76 +137,6 @@ def hydra() -> Iterator[ConfigLoader]:
         yield GlobalHydra.instance().config_loader()
 
 
-def parse(overrides: Iterable[str], errors: list[Problem], loader: ConfigLoader) -> list[Override]:
-    """Parse overrides with Hydra's parser; values with braces are quoted first.
-
-    Args:
-        overrides: as typed.
-        errors: receives a problem for each unreadable override.
-        loader: expands ``glob(…)`` in sweeps.
-    """
-    parser = OverridesParser.create(config_loader=loader)
-    parsed: list[Override] = []
-    for typed in overrides:
-        key, equals, value = typed.partition("=")
-        if key.startswith("-"):  # a flag that train does not have
-            errors.append(Problem(typed, f"{DASHES}; settings are typed as key=value"))
-            continue
-        if not equals and not key.startswith("~"):
-            errors.append(Problem(typed, "not of the form key=value; groups are chosen the same way: model=tiny"))
-            continue
-        if key.lstrip("+") in texts():  # before parsing, which would make 2024_01 the number 202401
-            value = numbers_as_text(value)
-            typed = f"{key}={value}"
-        if key.startswith("tracker.") and TRACKERS.target(key.partition(".")[2]) is not None:
-            key, typed = f"++{key}", f"++{typed}"  # the key exists only if its tracker was chosen
-        # as typed first: what Hydra understands keeps its meaning; each form once
-        for attempt in dict.fromkeys((typed, *_attempts(key, value))) if equals else (typed,):
-            try:
-                parsed.append(parser.parse_override(attempt))
-                parsed[-1].config_loader = loader  # needed by a sweep over glob(…)
-                break  # the first form that Hydra can parse
-            except HydraException as error:
-                reason = one_line(error)
-        else:
-            errors.append(_unreadable(parser, typed, key, reason))
-    return parsed
-
-
-@functools.cache
-def texts() -> frozenset[str]:
-    """Keys whose value is text, even if it looks like a number: name=2024_01."""
-    found = []
-    for name, hint in typing.get_type_hints(schema.Config).items():
-        # the section of the data has the fields of every kind, whichever is chosen
-        sections = [SOURCES.load(kind) for kind in SOURCES.names()] if name == SOURCES.group else [hint]
-        for section in filter(dataclasses.is_dataclass, sections):
-            found += [f"{name}.{key}" for key, inner in typing.get_type_hints(section).items() if _is_text(inner)]
-        found += [name] if _is_text(hint) else []
-    return frozenset(found)
-
-
-def _is_text(hint: Any) -> bool:
-    return hint in (str, str | None, tuple[str, ...])
-
-
-def _unreadable(parser: OverridesParser, typed: str, key: str, reason: str) -> Problem:
-    """The problem of an override that cannot be parsed: its value, or else its key, is at fault."""
-    try:
-        parser.parse_override(f"{key}=0")  # 0 is valid for the grammar whatever the key
-    except HydraException:
-        what = f"'{key}' is not a key; keys are names with a dot between two, like trainer.max_steps"
-        return Problem(key, what, shown=typed)
-    return Problem(key.lstrip("+~"), f"cannot be read ({reason}); put the value in quotes: '{key}=\"…\"'", shown=typed)
-
-
-def _attempts(key: str, value: str) -> Iterator[str]:
-    """Quoted forms of an override that Hydra cannot parse as typed."""
-    yield f"{key}={quoted(value)}"
-    if value[:1] not in ("[", "{", "'", '"'):  # an opening bracket or quote has to be closed
-        yield f"{key}={as_text(value)}"
-
-
 def completed(lines: list[str], parsed: Sequence[Override]) -> list[str]:
     """``model.name=…`` alone also chooses ``model=open_clip``, whose architecture it names, and its optimizer.
 
@@ -251,13 +175,6 @@ def options(group: str, loader: ConfigLoader, lines: Sequence[str] = ()) -> list
     """
     found: list[str] = loader.get_group_options(group, ObjectType.CONFIG, PRIMARY, _searchpath(lines))
     return sorted(found)
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's text on one line, without Hydra's advice for programmers."""
-    # some errors have no text of their own
-    text = " ".join(str(error).split()) or type(error).__name__
-    return re.split(r" (?:See https?:|To append to your config|full_key:|Set the environment variable)", text)[0]
 
 
 def _accepted_form(parsed: Sequence[Override], errors: list[Problem], loader: ConfigLoader) -> list[Override]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from clip_align.config import conf_dir
 from clip_align.errors import Problem
-from clip_align.settings.compose import PRIMARY, group_names, hydra, parse
+from clip_align.settings.compose import PRIMARY, group_names, hydra
 from clip_align.settings.override_check import as_bare
+from clip_align.settings.parse_overrides import parse
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from clip_align.settings.compose import DASHES
+from clip_align.settings.parse_overrides import DASHES
 from tests.settings.refusals import errors
 
 
