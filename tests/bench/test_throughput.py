@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from itertools import repeat
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from open_clip import CLIP
+from open_clip.transformer import Transformer
 
 from clip_align.__main__ import main
 from clip_align.bench.loop_in_turn import WARM_UP
@@ -136,3 +138,17 @@ def test_with_workers_each_block_is_of_a_new_loop_of_its_side(monkeypatch: pytes
     assert blocks == [ours, theirs, bare, bare, theirs, ours]
     assert len({run for run, _ in blocks}) == 3
     assert len({batches for _, batches in blocks}) >= 2
+
+
+def test_captions_are_as_long_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four words, with start and end; open_clip_train computes all places of the tiny model's context."""
+    places: list[int] = []
+    original = Transformer.forward
+
+    def forward(tower: Transformer, x: torch.Tensor, attn_mask: torch.Tensor | None = None) -> Any:
+        places.append(x.shape[1])
+        return original(tower, x, attn_mask=attn_mask)
+
+    monkeypatch.setattr(Transformer, "forward", forward)
+    assert main([*SETTING, "caption_words=4", "bare=false", "require=0"]) == 0
+    assert Counter(places) == dict.fromkeys((6, 14), 2 * (2 + WARM_UP))  # two kinds of data; two blocks of a step
