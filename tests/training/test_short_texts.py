@@ -7,20 +7,17 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import open_clip
+import gloo_ranks
 import pytest
 import stubs
 import torch
+from gradient_cache_rank import gradients
 from open_clip.transformer import Transformer
+from short_texts_rank import FILLED, batch, module
 
-from clip_align.config import OptimizerConfig
 from clip_align.models.tiny import build_tiny
 from clip_align.models.words import WordTokenizer
-from clip_align.training.clip_module import CLIPModule
 from clip_align.training.gradient_cache import MICRO_BATCHES, MicroBatches
-
-VISION = {"image_size": 4, "patch_size": 2, "width": 16, "layers": 1, "head_width": 8}
-TEXT = {"context_length": 12, "vocab_size": 30, "width": 16, "heads": 2, "layers": 1}
 
 
 @pytest.fixture
@@ -39,39 +36,27 @@ def places(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def batch(*filled: int) -> dict[str, Any]:
-    texts = torch.zeros(len(filled), 12, dtype=torch.int64)
-    for row, count in zip(texts, filled, strict=True):
-        row[:count] = torch.arange(1, count + 1)
-        row[count - 1] = 29
-    images = torch.randint(0, 256, (len(filled), 3, 4, 4), generator=torch.Generator().manual_seed(0))
-    return {"image": images.to(torch.uint8), "text": texts, "keys": [], "repeated": []}
-
-
-def made() -> CLIPModule:
-    torch.manual_seed(0)
-    model = open_clip.model.CLIP(8, VISION, TEXT).double()
-    module = CLIPModule(model, (0.5,) * 3, (0.5,) * 3, OptimizerConfig(), steps=2)
-    return module.double()
+def batches_together(*batches: dict[str, Any]) -> dict[str, Any]:
+    images, texts = (torch.cat([one[name] for one in batches]) for name in ("image", "text"))
+    return {"image": images, "text": texts, "keys": []}
 
 
 def test_a_step_has_the_loss_and_the_gradients_of_all_places(places: list[int]) -> None:
-    whole, short, given = made(), made(), batch(5, 3, 4, 12)
+    whole, short, given = module(), module(), batch(5, 3, 4, 12)
     expected = whole.training_step(given, 0)
     expected.backward()
     found = short.training_step(short.transfer_batch_to_device(given, torch.device("cpu"), 0), 0)
     found.backward()
     assert places == [12, 3, 4, 5, 12]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    gradients = [{name: p.grad for name, p in module.named_parameters()} for module in (short, whole)]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+    torch.testing.assert_close(gradients(short), gradients(whole), rtol=0, atol=1e-12)
 
 
 def test_each_micro_batch_is_as_long_as_its_own_texts(places: list[int]) -> None:
-    module = made()
+    own = module()
     parts = MicroBatches([batch(5, 6), batch(3, 3)])
-    given = module.transfer_batch_to_device({MICRO_BATCHES: parts, "keys": []}, torch.device("cpu"), 0)
-    module.training_step(given, 0)
+    given = own.transfer_batch_to_device({MICRO_BATCHES: parts, "keys": []}, torch.device("cpu"), 0)
+    own.training_step(given, 0)
     assert places == [6, 3, 6, 3]  # without a graph, and with it
 
 
@@ -83,3 +68,13 @@ def test_prompts_of_an_event_are_as_long_as_they_are(places: list[int], tmp_path
     evaluator, _ = stubs.evaluator([named], stubs.evaluated_model(model, words), tmp_path)
     evaluator.evaluate(0, [named.key], contextlib.nullcontext)
     assert places == [5]  # start, the disc here, end
+
+
+def test_each_rank_groups_its_own_texts(tmp_path: Path) -> None:
+    """With DDP's static graph, though parameters are used once in a step and four times in another."""
+    assert gloo_ranks.run(Path(__file__).with_name("short_texts_rank.py"), tmp_path) == [None, None]
+    for number, filled in enumerate(FILLED):
+        whole = module()
+        whole.training_step(batches_together(*(batch(*of_rank) for of_rank in filled)), 0).backward()
+        found = {name.removeprefix("module."): g for name, g in torch.load(tmp_path / f"{number}.pt").items()}
+        torch.testing.assert_close(found, gradients(whole), rtol=0, atol=1e-12)
