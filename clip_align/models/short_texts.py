@@ -119,5 +119,7 @@ def _tower(model: Any) -> Any:
 
 
 def _is_compiled(model: Any) -> bool:
-    modules = (_tower(model), getattr(_tower(model), "transformer", None))
+    """Whether the tower, its transformer or (where the model is sharded) its blocks are."""
+    transformer = _tower(model).transformer
+    modules = (_tower(model), transformer, *transformer.resblocks)
     return any(getattr(module, "_compiled_call_impl", None) is not None for module in modules)

@@ -166,9 +166,6 @@ def _trainer(trainer: TrainerConfig, batch_size: int) -> Iterator[Finding]:
         yield Finding(HALF_WITHOUT_GPU, ("trainer.kind", "trainer.precision"))
     if trainer.kind == "fsdp" and trainer.devices == 1:
         yield Finding(ONE_SHARD, ("trainer.kind", "trainer.devices"))
-    if trainer.kind == "fsdp" and trainer.compile:
-        what = "true with trainer=fsdp: towers whose blocks are gathered one by one are not compiled; leave it false"
-        yield Finding(Problem("trainer.compile", what), ("trainer.compile", "trainer.kind"))
     if trainer.kind != "fsdp" and not trainer.reshard_after_forward:
         what = f"false with trainer.kind={trainer.kind}, which gathers nothing; type trainer=fsdp, or leave it true"
         yield Finding(Problem("trainer.reshard_after_forward", what), ("trainer.reshard_after_forward", "trainer.kind"))

@@ -322,7 +322,7 @@ def _build_module(start: RunStart, components: RunComponents) -> CLIPModule:
     if components.initial is not None:
         components.initial.load_loss(config.loss.kind, module.loss, evaluated.model)
     if config.trainer.compile:
-        compile_towers(evaluated.model)
+        compile_towers(evaluated.model, by_block=config.trainer.kind == "fsdp")
     return module
 
 

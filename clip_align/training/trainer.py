@@ -19,6 +19,7 @@ from torch import nn
 
 from clip_align.config import TrainerConfig
 from clip_align.evaluation.encode import Context
+from clip_align.models.sharding import sharded_units
 from clip_align.training.checkpoint_writer import CheckpointWriter
 from clip_align.training.launch_ranks import PATIENCE, RankLayout
 from clip_align.training.layout_environment import LayoutEnvironment
@@ -80,13 +81,18 @@ def autocast(precision: str, device: str) -> Context:
     return partial(torch.autocast, device, dtype=dtype)
 
 
-def compile_towers(model: Any) -> None:
-    """Compile both towers in place: names of weights stay, and so does everything between the towers and the loss."""
+def compile_towers(model: Any, by_block: bool = False) -> None:
+    """Compile both towers in place: names of weights stay, and so does everything between the towers and the loss.
+
+    Args:
+        model: an open_clip model.
+        by_block: each block by itself, before it is sharded: its weights are gathered between two compiled blocks.
+    """
     # open_clip's names: CLIP has a transformer where CustomTextCLIP has text
-    for name in ("visual", "text", "transformer"):
-        tower = getattr(model, name, None)
-        if isinstance(tower, nn.Module):
-            tower.compile()
+    units = sharded_units(model) if by_block else [getattr(model, n, None) for n in ("visual", "text", "transformer")]
+    for unit in units:
+        if isinstance(unit, nn.Module) and not isinstance(unit, nn.Embedding):  # a lookup has nothing to compile
+            unit.compile()
 
 
 def _strategy(config: TrainerConfig, layout: RankLayout, model: nn.Module) -> DDPStrategy:

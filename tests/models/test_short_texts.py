@@ -15,6 +15,7 @@ from torch import nn
 from clip_align.models import short_texts
 from clip_align.models.activation_checkpointing import checkpoint_activations
 from clip_align.models.short_texts import TextGroups, encode_text, shortens, text_groups
+from clip_align.training.trainer import compile_towers
 
 VISION = {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8}
 TEXT = {"context_length": 12, "vocab_size": 30, "width": 16, "heads": 2, "layers": 3}
@@ -167,6 +168,9 @@ def test_another_models_texts_need_not_be_numbers_of_tokens() -> None:
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_compiled_tower_keeps_its_shape(apart: bool) -> None:
     model = clip(apart)
-    (model.text if apart else model.transformer).compile()  # wraps only: nothing is compiled before the first call
+    compile_towers(model)  # wraps only: nothing is compiled before the first call
     assert shortens(model)
     assert text_groups(model, SHORT) is None
+    by_block = clip(apart)
+    compile_towers(by_block, by_block=True)
+    assert text_groups(by_block, SHORT) is None

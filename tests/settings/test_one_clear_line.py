@@ -215,13 +215,6 @@ from tests.settings.refusals import errors
             ],
         ),
         (
-            ["trainer=fsdp", "trainer.compile=true"],
-            [
-                "trainer.compile: true with trainer=fsdp: towers whose blocks are gathered one by one are not compiled;"
-                " leave it false"
-            ],
-        ),
-        (
             ["trainer=ddp", "trainer.reshard_after_forward=false"],
             [
                 "trainer.reshard_after_forward: false with trainer.kind=ddp, which gathers nothing; type trainer=fsdp, "

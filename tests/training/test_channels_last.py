@@ -30,7 +30,7 @@ class Resized(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clip = open_clip.model.CLIP(8, RESNET, TEXT)
+        self.clip = open_clip.model.CLIP(8, RESNET, {**TEXT, "layers": 2})
         self.visual, self.logit_scale = self.clip.visual, self.clip.logit_scale
         self.formats: set[tuple[bool, bool]] = set()
 

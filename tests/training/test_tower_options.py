@@ -89,4 +89,17 @@ def test_on_two_ranks(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled(tmp_path: Path) -> None:
     """Compiled code draws numbers of its own: a resumed run and both passes of micro-batches draw the same ones."""
-    assert_resumed(tmp_path, config(accumulate=2), small_clip(0.5, checkpointing=True, compiled=True))
+    assert_resumed(tmp_path, config(accumulate=2), small_clip(0.5, checkpointing=True, compiled=True, layers=1))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_on_two_ranks(tmp_path: Path) -> None:
+    """Whole towers with DDP, blocks that are gathered one by one with FSDP; each in one graph."""
+    assert [code for code, _ in run_ranks("compiled_rank.py", 2, tmp_path)] == [0, 0]
+    for kind in ("ddp", "fsdp"):
+        whole = train_losses(tmp_path / f"{kind}-whole")
+        assert len(whole) == STEPS
+        assert train_losses(tmp_path / f"{kind}-parts") == whole
+        # AdamW divides by the size of gradients: rounding grows from step to step
+        assert train_losses(tmp_path / f"{kind}-plain") == pytest.approx(whole, rel=1e-4)
