@@ -101,8 +101,9 @@ def plain(
     image, text = functional.normalize(image, dim=-1), functional.normalize(text, dim=-1)
     images, texts = module.gather_rows(torch.cat([image, text], dim=1)).chunk(2, dim=1)
     own = torch.arange(len(image)) + rank * len(image)
-    to_texts = functional.cross_entropy(logit_scale.exp() * image @ texts.T, own)
-    to_images = functional.cross_entropy(logit_scale.exp() * text @ images.T, own)
+    scale = logit_scale.exp()  # once: gradients of two would be multiplied by it before they are added
+    to_texts = functional.cross_entropy(scale * image @ texts.T, own)
+    to_images = functional.cross_entropy(scale * text @ images.T, own)
     return (to_texts + to_images) / 2
 
 
