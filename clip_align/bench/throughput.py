@@ -223,8 +223,7 @@ def _bare(model: Any, batches: Iterable[Any], steps: int, config: OptimizerConfi
     for number, (image, text) in enumerate(batches):
         if number == steps:
             return
-        groups = text_groups(model, text)
-        groups = groups and groups.to(torch.device(device))
+        groups = text_groups(model, text, torch.device(device))
         image, text = image.to(device, non_blocking=True), text.to(device, non_blocking=True)
         with context():
             image, text = model.encode_image(image), encode_text(model, text, groups)

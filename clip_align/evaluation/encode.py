@@ -366,8 +366,8 @@ def _texts(
     model = evaluated_model.model
     chosen = np.zeros(1, np.int64) if numbers is None else numbers
     tokens = tokenized(evaluated_model, [request.texts[n] for n in chosen])  # [N, context]
-    groups, device = text_groups(model, tokens), next(model.parameters()).device
-    tokens, groups = tokens.to(device), groups and groups.to(device)
+    device = next(model.parameters()).device
+    groups, tokens = text_groups(model, tokens, device), tokens.to(device)
     parts = {}
     for name, weights in sets.items():
         with weights.used(), context():

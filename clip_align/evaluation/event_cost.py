@@ -95,8 +95,7 @@ def _forward(one: EncodingPass, evaluator: Evaluator, context: Context) -> None:
     prompts = []
     for start in range(0, len(texts), at_a_time):
         tokens = tokenized(one.evaluated_model, list(texts[start : start + at_a_time]))
-        groups = text_groups(model, tokens)
-        prompts.append((tokens.to(parameter.device), groups and groups.to(parameter.device)))
+        prompts.append((tokens.to(parameter.device), text_groups(model, tokens, parameter.device)))
     with evaluating(model), context():
         for _ in evaluator.settings.weights:
             for start in range(0, len(rows), at_a_time):

@@ -36,21 +36,17 @@ class TextGroups(NamedTuple):
     order: torch.Tensor | None = None
     inverse: torch.Tensor | None = None
 
-    def to(self, device: torch.device) -> TextGroups:
-        """The same with the rows on ``device``."""
-        moved = (rows if rows is None else rows.to(device, non_blocking=True) for rows in (self.order, self.inverse))
-        return TextGroups(self.lengths, *moved)
 
-
-def text_groups(model: nn.Module, tokens: torch.Tensor) -> TextGroups | None:
+def text_groups(model: nn.Module, tokens: torch.Tensor, device: torch.device | None = None) -> TextGroups | None:
     """How `encode_text` encodes some texts.
 
     Args:
         model: with ``encode_text``.
         tokens: ids [N, L]; the end token is the largest of a text. On the host: a GPU would have to be waited for.
+        device: of the rows that are returned; None: the host.
 
     None where the model encodes all places: a tower that is not `shortens`, a compiled one, which would be compiled
-    anew for each length, and texts that fill them.
+    again for each length, and texts that fill them.
     """
     if not shortens(model) or _is_compiled(model):
         return None
@@ -61,7 +57,7 @@ def text_groups(model: nn.Module, tokens: torch.Tensor) -> TextGroups | None:
     places = sum(len(group) * length for group, length in zip(groups, longest, strict=True))
     # passes of a sharded model are collectives: all ranks take equally many
     if places < WORTH * len(tokens) * longest[-1] and not is_sharded(model):
-        return TextGroups(longest, order, order.argsort())
+        return TextGroups(longest, *(rows.to(device, non_blocking=True) for rows in (order, order.argsort())))
     return TextGroups(longest[-1:]) if longest[-1] < tokens.shape[-1] else None
 
 

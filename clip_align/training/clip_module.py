@@ -138,8 +138,7 @@ class CLIPModule(pl.LightningModule):
     def _moved(self, batch: Batch, device: torch.device) -> Batch:
         moved = {name: batch[name].to(device, non_blocking=True) for name in ("image", "text")}
         # cursor and keys stay on the host, where they are read
-        groups = text_groups(self.model, batch["text"])
-        return {**batch, **moved, "text_groups": groups and groups.to(device)}
+        return {**batch, **moved, "text_groups": text_groups(self.model, batch["text"], device)}
 
     def _loss(self, embedded: Embedded) -> Tensor:
         with tf32(False if self.tf32 else None):  # logits are multiplied by up to 100: 10 bits are too few

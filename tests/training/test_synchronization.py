@@ -62,9 +62,9 @@ def test_steps_between_two_log_lines_read_no_value(
     for name in ("tolist", "item", "cpu", "numpy"):  # some of them do it without an operation where there is no device
         monkeypatch.setattr(torch.Tensor, name, reads.noted(name))
 
-    def groups_on_host(model: nn.Module, tokens: torch.Tensor) -> TextGroups | None:
+    def groups_on_host(model: nn.Module, tokens: torch.Tensor, device: torch.device) -> TextGroups | None:
         reads.on_host = True  # see the next test
-        groups = text_groups(model, tokens)
+        groups = text_groups(model, tokens, device)
         reads.on_host = False
         return groups
 
