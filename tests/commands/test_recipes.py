@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import yaml
 from cifar_archive import write_cifar
@@ -20,6 +21,7 @@ from clip_align.commands.train import main
 from clip_align.config import conf_dir
 from clip_align.config_plain import to_plain
 from clip_align.errors import UserError
+from clip_align.open_clip_prompts import CIFAR_TEMPLATES, imagenet_class_names, imagenet_templates
 from clip_align.perception.cifar import CIFAR100
 from clip_align.settings.load_config import load
 from clip_align.training.resume import global_batch, steps_of
@@ -82,6 +84,15 @@ def test_the_command_that_starts_a_recipe_resumes_it(name: str, tmp_path: Path) 
     resumed = load(command)
     assert resumed.resume == f"{tmp_path}/a"
     assert replace(resumed, resume=None, preparation=started.preparation) == started
+
+
+@pytest.mark.parametrize("experiment", ["cifar100", "tiny_imagenet"])
+def test_no_caption_of_class_names_is_cut(experiment: str) -> None:
+    model = load([f"experiment={experiment}"]).model
+    templates = (*CIFAR_TEMPLATES, *imagenet_templates())
+    captions = [template.replace("{}", name) for name in imagenet_class_names() for template in templates]
+    tokens = open_clip.get_tokenizer(model.name, context_length=77)(captions)
+    assert int(tokens.ne(0).sum(dim=1).max()) < model.context_length < tokens.shape[1]
 
 
 SLOW = [  # each builds a model without values: some seconds
