@@ -255,7 +255,7 @@ def _callbacks(
     from clip_align.callbacks.build import build_callbacks
     from clip_align.callbacks.common.held_out_images import without_class_names
     from clip_align.data.sources.base import source
-    from clip_align.data.world.shards import ensure_held_out, rendered
+    from clip_align.data.world.shards import ensure_held_out, rendered_held_out
     from clip_align.evaluation.prepare import images_per_event, why_null
 
     built: dict[str, PerceptualCallback] = {}
@@ -267,9 +267,10 @@ def _callbacks(
             continue
         if "world" in callback.arguments and "world" not in given:  # 2 s to render where there is none yet
             settings = source(data).world
-            there = rendered(settings, cache) if settings is not None else None
-            temporary = Path(stack.enter_context(tempfile.TemporaryDirectory())) if there is None else cache
-            given["world"] = there or ensure_held_out(temporary, settings)
+            there = rendered_held_out(cache, settings)
+            if there is None:
+                there = ensure_held_out(Path(stack.enter_context(tempfile.TemporaryDirectory())), settings)
+            given["world"] = there
         try:
             (one,) = build_callbacks({name: callback}, given)
             one.null_reason = why_null(one, evaluated_model)

@@ -14,10 +14,19 @@ from clip_align.commands.dry_run import dry_run
 from clip_align.commands.train import main
 from clip_align.config_plain import to_plain
 from clip_align.data import shared_memory, worker_count
+from clip_align.data.world.shards import ensure_held_out
 from clip_align.errors import UserError
 from clip_align.runs.folder import RunFolder, write_provenance
 from clip_align.settings.load_config import load
 from clip_align.training.checkpoint_files import OWN
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the sets of the world's benchmarks, which every dry run would render for itself: it keeps nothing."""
+    folder = tmp_path_factory.mktemp("cache")
+    ensure_held_out(folder)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -92,10 +101,10 @@ def captioned(folder: Path, captions: list[str]) -> list[str]:
 
 
 def test_what_will_be_null_is_reported_before_the_run_and_why(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The words are those of the captions; a benchmark whose classes they do not name is null in the whole run."""
-    folders = [f"paths.cache={tmp_path}/cache", f"paths.runs={tmp_path}/runs"]
+    folders = [f"paths.cache={cache}", f"paths.runs={tmp_path}/runs"]
     data = captioned(tmp_path, [f"a photo of a {name}" for name in ("cat", "dog", "bus", "star", "ring")])
     assert dry_run(load([*data, "callbacks=[world,tid2013_remade]", *folders])) == 0
     out = capsys.readouterr().out.splitlines()
@@ -122,8 +131,8 @@ def test_how_many_samples_are_held_out_by_default_is_said(tmp_path: Path, capsys
         dry_run(load([*data, "callbacks=[held_out]", *folders]))
 
 
-def test_a_layer_that_was_typed_and_is_not_there_is_missing(tmp_path: Path) -> None:
-    folders = [f"paths.cache={tmp_path}/cache", f"paths.runs={tmp_path}/runs"]
+def test_a_layer_that_was_typed_and_is_not_there_is_missing(tmp_path: Path, cache: Path) -> None:
+    folders = [f"paths.cache={cache}", f"paths.runs={tmp_path}/runs"]
     config = load(["trainer=cpu", "callbacks=tid2013_remade", "+callbacks.tid2013_remade.layers=[99]", *folders])
     with pytest.raises(UserError) as caught:
         dry_run(config)
@@ -131,8 +140,8 @@ def test_a_layer_that_was_typed_and_is_not_there_is_missing(tmp_path: Path) -> N
     assert line.startswith("human/tid2013_remade: layers: no layer 99; this model's image tower has layers 0 to ")
 
 
-def test_a_best_score_that_nobody_writes_is_missing(tmp_path: Path) -> None:
-    folders = [f"paths.cache={tmp_path}", f"paths.runs={tmp_path}/runs"]
+def test_a_best_score_that_nobody_writes_is_missing(tmp_path: Path, cache: Path) -> None:
+    folders = [f"paths.cache={cache}", f"paths.runs={tmp_path}/runs"]
     config = load(["trainer=cpu", "callbacks=world", "checkpoint.best=zero_shot/world/acuracy", *folders])
     with pytest.raises(UserError) as caught:
         dry_run(config)
@@ -155,9 +164,9 @@ def stored(folder: Path, *overrides: str, step: int, ranks: int = 1) -> str:
     return runs
 
 
-def test_of_a_resumed_run_the_rest_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_a_resumed_run_the_rest_is_reported(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = stored(tmp_path / "runs", "trainer=cpu", "callbacks=[world]", step=1175)
-    go_on = [runs, f"paths.cache={tmp_path}", "resume=a"]
+    go_on = [runs, f"paths.cache={cache}", "resume=a"]
     assert dry_run(load(go_on)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "resuming from step 1175 (last.ckpt)" in lines
@@ -219,11 +228,11 @@ def test_without_a_launcher_several_machines_are_missing(capsys: pytest.CaptureF
 
 
 def test_what_is_not_there_is_listed_with_the_cost_of_the_rest(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overrides = [
         "dry_run=true", "data=webdataset", "trainer=cpu", "callbacks=[world,pairs_csv]",
-        f"paths.cache={tmp_path}", f"paths.runs={tmp_path}/runs",
+        f"paths.cache={cache}", f"paths.runs={tmp_path}/runs",
     ]  # fmt: skip
     lines = [
         "data.shards: not given; this key has no default: data.shards=…",
@@ -246,9 +255,9 @@ def test_what_is_not_there_is_listed_with_the_cost_of_the_rest(
 
 
 def test_a_data_set_that_is_not_there_is_listed_with_its_source(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folders = [f"paths.{name}={tmp_path}/{name}" for name in ("cache", "runs", "data")]
+    folders = [f"paths.cache={cache}", *(f"paths.{name}={tmp_path}/{name}" for name in ("runs", "data"))]
     with pytest.raises(UserError) as caught:
         main(["dry_run=true", "trainer=cpu", "callbacks=[world,cifar100]", *folders])
     assert list(caught.value.lines) == [

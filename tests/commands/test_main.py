@@ -270,7 +270,9 @@ def test_an_option_that_clip_align_has_too_is_hidden_with_a_line(tmp_path: Path)
         path.write_text(text)
     hidden = "callbacks=levels: that of clip-align is used, which hides pkg://outside_pkg.conf/callbacks/levels.yaml; "
     hidden += "give the file another name to choose it"
-    code, _, err = type_in("callbacks=[levels]", "paths.data=none", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    code, _, err = type_in(
+        "callbacks=[levels]", "paths.data=none", "data.images=512", cwd=tmp_path, PYTHONPATH=str(tmp_path)
+    )
     assert (code, err[0]) == (2, hidden)
     assert len(err) == 2
     assert "Levels" in err[1]  # the class of clip-align misses its data

@@ -55,14 +55,27 @@ def ensure_held_out(cache: Path, settings: object | None = None, progress: Notif
 
     UserError as in `ensure_world`.
     """
-    recipe = Recipe() if settings is None else Recipe.of(settings)
-    folder = _folder(recipe, cache)
-    if not _exists(recipe, folder):
-        recipe = replace(recipe, images=0)  # the sets do not depend on the number of training images
-        folder = _folder(recipe, cache)
-        if not _exists(recipe, folder):
-            _render(recipe, folder, progress)
+    folder = rendered_held_out(cache, settings)
+    if folder is None:
+        _, alone = _recipes_of_held_out(settings)
+        folder = _folder(alone, cache)
+        _render(alone, folder, progress)
     return folder
+
+
+def rendered_held_out(cache: Path, settings: object | None = None) -> Path | None:
+    """As `ensure_held_out`, where they are rendered already; nothing is made."""
+    for recipe in _recipes_of_held_out(settings):
+        folder = _folder(recipe, cache)
+        if _exists(recipe, folder):
+            return folder
+    return None
+
+
+def _recipes_of_held_out(settings: object | None) -> tuple[Recipe, Recipe]:
+    """A world that has the sets, and the sets alone: they do not depend on the number of training images."""
+    recipe = Recipe() if settings is None else Recipe.of(settings)
+    return recipe, replace(recipe, images=0)
 
 
 def rendered(settings: object, cache: Path) -> Path | None:

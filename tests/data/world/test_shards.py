@@ -27,7 +27,7 @@ from clip_align.data.world import recipe
 from clip_align.data.world.held_out import held_out, image
 from clip_align.data.world.recipe import Recipe
 from clip_align.data.world.shapes import SHAPES
-from clip_align.data.world.shards import RenderedWorld, ensure_held_out, ensure_world
+from clip_align.data.world.shards import RenderedWorld, ensure_held_out, ensure_world, rendered_held_out
 from clip_align.errors import UserError
 from clip_align.processes import all_cores
 from clip_align.processes.stop_signals import STOP_SIGNALS
@@ -82,8 +82,10 @@ def test_second_call_renders_nothing(world: RenderedWorld, cache: Path) -> None:
 
 
 def test_held_out_sets_alone_are_those_of_the_world(world: RenderedWorld, cache: Path, tmp_path: Path) -> None:
-    assert ensure_held_out(cache, SMALL) == world.held_out
+    assert ensure_held_out(cache, SMALL) == rendered_held_out(cache, SMALL) == world.held_out
+    assert rendered_held_out(tmp_path, SMALL) is None
     folder = ensure_held_out(tmp_path, SMALL)
+    assert rendered_held_out(tmp_path, SMALL) == folder
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         path.name for path in world.folder.iterdir() if not path.name.startswith("00000")
     )
