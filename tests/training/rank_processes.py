@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranks as processes of their own, as a launcher starts them."""
+"""Ranks as processes, with the environment that a launcher gives them."""
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
-
-from clip_align.testing.gloo_ranks import free_port
-from clip_align.training.launch_ranks import environment_of
 
 
 def run_ranks(script: str, world: int, *arguments: object) -> list[tuple[int, str]]:
@@ -20,16 +19,13 @@ def run_ranks(script: str, world: int, *arguments: object) -> list[tuple[int, st
         world: number of ranks.
         arguments: of the script.
     """
-    command, port = [sys.executable, Path(__file__).with_name(script), *map(str, arguments)], free_port()
-    ranks = [
-        subprocess.Popen(
-            command, env={**os.environ, **environment_of(rank, world, port)}, stdout=subprocess.PIPE, text=True
-        )
-        for rank in range(world)
-    ]
+    here = Path(__file__).parent
+    command = [sys.executable, here / "forked_ranks.py", str(world), here / script, *map(str, arguments)]
+    ranks = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        outputs = [rank.communicate(timeout=600)[0].strip() for rank in ranks]
+        output, _ = ranks.communicate(timeout=600)
     finally:
-        for rank in ranks:
-            rank.kill()
-    return [(rank.returncode, output) for rank, output in zip(ranks, outputs, strict=True)]
+        if ranks.poll() is None:
+            os.killpg(ranks.pid, signal.SIGKILL)
+    assert ranks.returncode == 0
+    return [(code, text) for code, text in json.loads(output)]
