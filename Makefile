@@ -12,7 +12,7 @@ VERSION = import sys; print("%d.%d" % sys.version_info[:2])
 STAMP = $(VENV)/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)-$(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow ways-to-end soak lint
+.PHONY: help setup train test test-slow test-exhaustive ways-to-end soak lint
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,14 +34,17 @@ $(VENV)/.set-up-%:
 train: setup  ## train the main job; overrides in ARGS="..."
 	@$(BIN)/python train.py $(ARGS)
 
-test: setup  ## all tests but the slow ones
+test: setup  ## all tests but the slow and the exhaustive ones
 	@$(BIN)/python -m pytest -q
 
 test-slow: setup  ## the tests marked slow
 	@$(BIN)/python -m pytest -q -m slow
 
+test-exhaustive: setup  ## the tests marked exhaustive: others for more settings, seeds and models
+	@$(BIN)/python -m pytest -q -m exhaustive
+
 ways-to-end: setup  ## a table of every way a run can end, from the tests of it (an hour)
-	@$(BIN)/python -m pytest -q -m slow -o junit_family=xunit1 --junitxml=$(WAYS) tests/system/test_ways_to_end.py >&2; status=$$?; \
+	@$(BIN)/python -m pytest -q -m "slow or exhaustive" -o junit_family=xunit1 --junitxml=$(WAYS) tests/system/test_ways_to_end.py >&2; status=$$?; \
 	$(BIN)/python tests/system/ways_to_end_table.py $(WAYS); exit $$status
 
 soak: setup  ## kill runs at random moments, resume them, compare; ARGS="kills=4" for fewer than 20

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.timeout(800)
-@pytest.mark.parametrize("seconds", [pytest.param(5, id="short"), pytest.param(60, id="long", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(5, id="short"), pytest.param(60, id="long", marks=pytest.mark.exhaustive)]
+)
 def test_fuzz(tmp_path: Path, seconds: int) -> None:
     at_work = tmp_path / "seed"
     command = [sys.executable, "-m", "tests.data.fuzz", "0", str(seconds), str(at_work)]

@@ -118,7 +118,7 @@ def test_coca_encodes_like_the_others_and_needs_no_gradient_for_its_decoder() ->
     assert missing == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1200)  # three minutes on one core of a busy machine
 def test_every_offline_name_can_be_built_and_fed() -> None:
     names = open_clip_names.offline_names()

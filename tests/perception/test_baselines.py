@@ -197,7 +197,7 @@ def test_embedded_table_is_that_of_the_images_of_one_photograph() -> None:
     check_table((17,))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1200)
 def test_embedded_table_is_that_of_all_images() -> None:
     check_table(photographs.NUMBERS)

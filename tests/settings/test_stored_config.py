@@ -15,7 +15,7 @@ from clip_align.settings.load_config import load_with_problems
 TEXTS = ("", "x", "a=b", "~world", "${seed}", "${nothing}", "???")
 ODD = (None, True, -1, 1.5, float("nan"), *TEXTS, [], [1], {}, {"a": 1})
 KEYS = ("a=b", "~a", "", "a.b", "kind", "target", 3, "x")
-SEEDS = [*range(8), *(pytest.param(n, marks=pytest.mark.slow) for n in range(8, 100))]
+SEEDS = [*range(8), *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(8, 100))]
 
 
 def changed(value: Any, draw: random.Random) -> Any:

@@ -85,7 +85,7 @@ def test_the_dry_run_names_what_is_missing_where_it_is_and_where_it_goes(
 @pytest.mark.timeout(1500)
 def test_the_experiment_fills_the_four_panels(tmp_path: Path) -> None:
     shards = make_data(tmp_path, list(MISSING))
-    command = [sys.executable, "train.py", *places(tmp_path), shards, "name=paper", *SMALL]
+    command = [sys.executable, "train.py", *places(tmp_path), shards, "name=paper", "model.name=ViT-S-32-alt", *SMALL]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1400)
     assert done.returncode == 0, done.stdout + done.stderr
     run = tmp_path / "runs" / "paper"

@@ -42,8 +42,11 @@ def code_of_case(name: str, ranks: int) -> int:
     return -9 if name == "rank killed" and ranks == 1 else CODES.get(name, 1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "workers", "ranks"), cases())
+FULLEST = {name: (name, workers, ranks) for name, workers, ranks in cases()}.values()  # most workers, most ranks
+CASES = [pytest.param(*case, marks=pytest.mark.slow if case in FULLEST else pytest.mark.exhaustive) for case in cases()]
+
+
+@pytest.mark.parametrize(("name", "workers", "ranks"), CASES)
 def test_a_way_to_end(
     name: str,
     workers: int,

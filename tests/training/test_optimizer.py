@@ -56,7 +56,7 @@ ONE_OF_A_KIND = [
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in ONE_OF_A_KIND else pytest.mark.slow)
+        pytest.param(name, marks=[] if name in ONE_OF_A_KIND else pytest.mark.exhaustive)
         for name in open_clip_names.offline_names()
     ],
 )
