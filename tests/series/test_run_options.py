@@ -34,8 +34,13 @@ def losses(folder: Path) -> dict[int, float]:
     return {line["global_step"]: line["train/loss"] for line in lines(folder, "train")}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "options", "context"), [("byte-pairs", TINY, 20), ("vit", VIT, 12)])
+@pytest.mark.parametrize(
+    ("name", "options", "context"),
+    [
+        pytest.param("byte-pairs", TINY, 20, marks=pytest.mark.slow),
+        pytest.param("vit", VIT, 12, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_it_is_resumed_and_evaluated_as_what_it_was(
     name: str, options: list[str], context: int, pairs: Path, places: list[str]
 ) -> None:

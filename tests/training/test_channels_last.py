@@ -49,7 +49,13 @@ class Resized(torch.nn.Module):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, *(pytest.param(more, marks=pytest.mark.slow) for more in ({"accumulate": 2}, {"precision": "bf16-mixed"}))],
+    [
+        {},
+        *(
+            pytest.param(more, marks=pytest.mark.exhaustive)
+            for more in ({"accumulate": 2}, {"precision": "bf16-mixed"})
+        ),
+    ],
     ids=str,
 )
 def test_a_resnet_is_trained_as_before(tmp_path: Path, settings: dict[str, Any]) -> None:

@@ -39,7 +39,10 @@ def assert_resumed(folder: Path, settings: Config, model: Callable[[], Any]) -> 
     "settings",
     [
         {},
-        *(pytest.param(more, marks=pytest.mark.slow) for more in ({"accumulate": 2}, {"precision": "bf16-mixed"})),
+        *(
+            pytest.param(more, marks=pytest.mark.exhaustive)
+            for more in ({"accumulate": 2}, {"precision": "bf16-mixed"})
+        ),
     ],
     ids=str,
 )
