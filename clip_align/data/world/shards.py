@@ -64,7 +64,7 @@ def ensure_held_out(cache: Path, settings: object | None = None, progress: Notif
 
 
 def rendered_held_out(cache: Path, settings: object | None = None) -> Path | None:
-    """As `ensure_held_out`, where they are rendered already; nothing is made."""
+    """The folder of `ensure_held_out` where it is there already, else None; nothing is rendered."""
     for recipe in _recipes_of_held_out(settings):
         folder = _folder(recipe, cache)
         if _exists(recipe, folder):
